@@ -1,0 +1,1 @@
+"""The verbs of the shell: one file each, loaded only when typed."""
