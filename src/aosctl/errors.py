@@ -10,6 +10,8 @@ class AosError(Exception):
     """Name the object that failed and, as `hint`, the next command to type."""
 
     exit_status: ClassVar[int] = 1
+    label: ClassVar[str] = "error"
+    """What the line on stderr begins with; kubectl's words where it has its own."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -33,6 +35,8 @@ class ManifestError(AosError):
 class NotFound(AosError):
     """The named object does not exist, or this principal may not see it."""
 
+    label = "Error from server (NotFound)"
+
 
 class Conflict(AosError):
     """The object exists, is still used, or was changed meanwhile."""
@@ -48,6 +52,8 @@ class ApprovalSettled(Conflict):
 
 class Denied(AosError):
     """The principal or the agent may not do this."""
+
+    label = "Error from server (Forbidden)"
 
 
 class LeaseLost(AosError):

@@ -1,0 +1,179 @@
+"""The command tree: verbs are loaded when typed, `--help` reads the table alone."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import typer
+from typer._click import Command, Context, HelpFormatter, Parameter
+from typer._click.exceptions import ClickException
+from typer.core import TyperCommand, TyperGroup, TyperOption
+
+from aosctl import __version__
+from aosctl.cli import usage
+from aosctl.cli.globals import Globals
+from aosctl.cli.options import global_options
+from aosctl.cli.verbs import VERBS
+from aosctl.errors import UsageError
+
+ABOUT = """aosctl is the shell of pgAgentOS, an operating system for AI agents inside PostgreSQL."""
+_HELP_FLAGS = {"help_option_names": ["-h", "--help"]}
+_WIDTH = 100
+
+
+def invoke(argv: list[str]) -> int:
+    """Parse `argv`, run its verb and return the exit status.
+
+    Raises AosError for everything a user can mend.
+    """
+    if argv[:1] == ["help"]:
+        argv = [*argv[1:], "--help"]
+    root = Root()
+    try:
+        with root.make_context(
+            "aosctl", list(argv), obj=Globals(), max_content_width=_WIDTH
+        ) as ctx:
+            status = root.invoke(ctx)
+    except typer.Exit as leaving:
+        return int(leaving.exit_code)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except ClickException as error:
+        raise UsageError(usage.explain(error)) from error
+    return status if isinstance(status, int) else 0
+
+
+class VerbCommand(TyperCommand):
+    """One verb, with the global flags and help in kubectl's order."""
+
+    def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
+        _write_help_text(self, formatter)
+        self.format_options(ctx, formatter)
+        names = [p.make_metavar(ctx) for p in self.params if p.param_type_name == "argument"]
+        _write_usage(formatter, " ".join([ctx.command_path, *names, "[options]"]))
+        formatter.write('\nUse "aosctl --help" for the global options.\n')
+
+
+class CommandGroup(TyperGroup):
+    """Verbs under one name; alone it prints its help, as kubectl does."""
+
+    def invoke(self, ctx: Context) -> object:
+        result = super().invoke(ctx)
+        if ctx.invoked_subcommand is None:
+            sys.stdout.write(ctx.get_help() + "\n")
+        return result
+
+    def resolve_command(
+        self, ctx: Context, args: list[str]
+    ) -> tuple[str | None, Command | None, list[str]]:
+        command = self.get_command(ctx, args[0])
+        if command is None:
+            text = usage.unknown_command(args[0], ctx.command_path, self.list_commands(ctx))
+            raise UsageError(text)
+        return args[0], command, args[1:]
+
+    def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
+        _write_help_text(self, formatter)
+        self.format_commands(ctx, formatter)
+        _write_usage(formatter, f"{ctx.command_path} COMMAND [options]")
+        more = f"{ctx.command_path} COMMAND --help"
+        formatter.write(f'\nUse "{more}" for more about a command.\n')
+
+
+class Root(CommandGroup):
+    """`aosctl` itself: its commands stand in the table and are imported one at a time."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            name="aosctl",
+            help=ABOUT,
+            params=[*global_options(hidden=False), _version_option()],
+            invoke_without_command=True,
+            rich_markup_mode=None,
+            context_settings=dict(_HELP_FLAGS),
+        )
+
+    def list_commands(self, _ctx: Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, _ctx: Context, name: str) -> Command | None:
+        return load(name) if name in VERBS else None
+
+    def format_commands(self, _ctx: Context, formatter: HelpFormatter) -> None:
+        for group in dict.fromkeys(verb.group for verb in VERBS.values()):
+            rows = [(name, verb.help) for name, verb in VERBS.items() if verb.group == group]
+            with formatter.section(group):
+                formatter.write_dl(rows, col_spacing=3)
+
+    def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
+        super().format_help(ctx, formatter)
+        with formatter.section("Global options, before or after the command"):
+            rows = [record for p in self.params if (record := p.get_help_record(ctx))]
+            formatter.write_dl([(left.replace(", --namespace", ""), text) for left, text in rows])
+
+
+def load(name: str) -> Command:
+    """Import the verb `name` and return it as a command with the global flags."""
+    module = importlib.import_module(f"aosctl.cli.{VERBS[name].module}")
+    found = getattr(module, "app", None)
+    if found is None:
+        found = typer.Typer(add_completion=False, rich_markup_mode=None)
+        found.command(name)(module.command)
+    command = adopt(typer.main.get_command(found))
+    command.name = name
+    if isinstance(command, CommandGroup) and not command.help:
+        command.help = VERBS[name].help + "."
+    return command
+
+
+def adopt(command: Command) -> Command:
+    """Return `command`, and all below it, as ours: global flags, our help, our errors."""
+    params: list[Parameter] = [*command.params, *global_options(command.params)]
+    if isinstance(command, TyperGroup):
+        return CommandGroup(
+            name=command.name,
+            commands={name: adopt(below) for name, below in command.commands.items()},
+            help=command.help,
+            params=params,
+            callback=command.callback,
+            invoke_without_command=True,
+            hidden=command.hidden,
+            rich_markup_mode=None,
+        )
+    return VerbCommand(
+        name=command.name,
+        help=command.help,
+        params=params,
+        callback=command.callback,
+        hidden=command.hidden,
+        context_settings=dict(command.context_settings),
+        rich_markup_mode=None,
+    )
+
+
+def _version_option() -> TyperOption:
+    def show(_ctx: Context, _parameter: Parameter, value: object) -> None:
+        if value:
+            sys.stdout.write(f"aosctl {__version__}\n")
+            raise typer.Exit
+
+    return TyperOption(
+        param_decls=["--version"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=show,
+        help="Print the version of the client",
+    )
+
+
+def _write_help_text(command: Command, formatter: HelpFormatter) -> None:
+    """Write the docstring as it stands, so that its examples keep their lines."""
+    text = (command.help or "").partition("\f")[0].rstrip()
+    formatter.write(text + "\n")
+
+
+def _write_usage(formatter: HelpFormatter, line: str) -> None:
+    with formatter.section("Usage"):
+        formatter.write(f"{'':>{formatter.current_indent}}{line}\n")

@@ -1,0 +1,98 @@
+"""The one place that turns a failure into a line on stderr and an exit status."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+
+from aosctl.errors import AosError, redact_dsn
+
+INTERRUPTED = 130
+CLOSED_PIPE = 141
+"""What a shell reports for a program that SIGPIPE ended; the verb may not have finished."""
+
+
+def run(argv: list[str]) -> int:
+    """Run the command line `argv` and return its exit status; print what went wrong."""
+    _prepare_streams()
+    debug = "--debug" in argv
+    try:
+        from aosctl.cli.app import invoke
+
+        status = invoke(argv)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except AosError as error:
+        return _report(error, f"{error.label}: {error.message}", error.hint, debug)
+    except OSError as error:
+        if _is_output_failure(error):
+            return report_output_failure(error)
+        return _report(error, f"error: {_describe(error)}", None, debug)
+    except Exception as error:
+        message = f"error: unexpected {type(error).__name__}: {error}"
+        return _report(error, message, "the same command with --debug shows where", debug)
+    return status
+
+
+def report_output_failure(error: OSError) -> int:
+    """Leave quietly when nobody reads stdout, in one line when it can't be written."""
+    # What is still buffered must not be written again when the interpreter ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if isinstance(error, BrokenPipeError):
+        return CLOSED_PIPE
+    _stderr(f"error: can't write the output: {error.strerror}\n")
+    return 1
+
+
+def _prepare_streams() -> None:
+    """Make both streams writable whatever the locale and whatever the caller closed."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - lives as long as we
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - lives as long as we
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _is_output_failure(error: OSError) -> bool:
+    # An error on a file we opened carries its name; one from writing stdout does not.
+    return isinstance(error, BrokenPipeError) or (error.filename is None and _stdout_is_broken())
+
+
+def _stdout_is_broken() -> bool:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return False
+
+
+def _describe(error: OSError) -> str:
+    if error.filename is None:
+        return str(error)
+    return f"{os.fsdecode(error.filename)}: {error.strerror}"
+
+
+def _report(error: BaseException, message: str, hint: str | None, debug: bool) -> int:
+    """Print the traceback if asked for, then the message and its hint; return the status."""
+    if debug:
+        import traceback
+
+        _stderr("".join(traceback.format_exception(error)))
+    _stderr(message + "\n")
+    if hint:
+        _stderr(f"hint: {hint}\n")
+    return error.exit_status if isinstance(error, AosError) else 1
+
+
+def _stderr(text: str) -> None:
+    from aosctl.cli.terminal import clean
+
+    try:
+        sys.stdout.flush()
+        sys.stderr.write(clean(redact_dsn(text)))
+        sys.stderr.flush()
+    except OSError:
+        return

@@ -1,0 +1,55 @@
+"""The global flags as options that every command carries, so that one parser reads them all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from typer._click import Context, Parameter
+from typer.core import TyperOption
+
+from aosctl.cli.globals import Globals
+
+_TEXTS: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
+    ("dsn", ("--dsn",), "DSN", "Database: a libpq URI or conninfo string"),
+    ("context", ("--context",), "NAME", "Context of the config file to use"),
+    ("tenant", ("-n", "--tenant", "--namespace"), "TENANT", "Tenant to work in"),
+)
+_SWITCHES: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    ("quiet", ("-q", "--quiet"), "Print results and errors only"),
+    ("no_color", ("--no-color",), "Print without colour"),
+    ("debug", ("--debug",), "Print the traceback of an error"),
+)
+
+
+def global_options(taken: Iterable[Parameter] = (), *, hidden: bool = True) -> list[Parameter]:
+    """Return the global options, less the spellings that the command uses for itself."""
+    used = {spelling for parameter in taken for spelling in parameter.opts}
+    options: list[Parameter] = []
+    for field, spellings, metavar, text in _TEXTS:
+        if left := [s for s in spellings if s not in used]:
+            options.append(_option(field, left, text, hidden, metavar=metavar))
+    for field, spellings, text in _SWITCHES:
+        if left := [s for s in spellings if s not in used]:
+            options.append(_option(field, left, text, hidden, is_flag=True, default=False))
+    return options
+
+
+def _option(field: str, spellings: list[str], text: str, hidden: bool, **extra: Any) -> TyperOption:
+    def store(ctx: Context, _parameter: Parameter, value: object) -> object:
+        if value is not None and value is not False:
+            found = ctx.obj if isinstance(ctx.obj, Globals) else Globals()
+            changed: dict[str, Any] = {field: value}
+            ctx.obj = replace(found, **changed)
+        return value
+
+    return TyperOption(
+        # The first declaration is the parameter's own name, out of the way of a verb's.
+        param_decls=[f"global_{field}", *spellings],
+        callback=store,
+        expose_value=False,
+        help=text,
+        hidden=hidden,
+        **extra,
+    )

@@ -1,0 +1,76 @@
+"""What may reach a terminal: no control sequences, no hidden characters, colour by policy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TextIO
+
+_SEQUENCES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor, erase
+    r"|(?:\x1b\]|\x9d)[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)"  # OSC: titles, links, clipboard
+    r"|(?:\x1b[PX^_]|[\x90\x98\x9e\x9f])[^\x1b\x9c\n]*(?:\x1b\\|\x9c)"  # DCS, SOS, PM, APC
+    r"|\x1b[ -/]*[0-~]"  # the two-character ones
+)
+_HIDDEN = (
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e"
+    "\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff"
+)
+"""Zero-width, bidirectional and tag characters: text that is there and can't be seen."""
+
+_STRIPPED = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_HIDDEN}]")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+# Joiners shape emoji and several scripts; beside ASCII they only hide.
+_JOINERS = re.compile("(?<![^\x00-\x7f])[\u200c\u200d]+|[\u200c\u200d]+(?![^\x00-\x7f])")
+_UNSAFE = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200c\u200d{_HIDDEN}\ud800-\udfff]")
+
+
+def clean(text: str) -> str:
+    """Strip control sequences and invisible characters; keep newline and tab.
+
+    Safe on pieces of a stream: a sequence cut in two leaves harmless letters behind.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    text = _SEQUENCES.sub("", text.replace("\r\n", "\n"))
+    text = _SURROGATES.sub("\ufffd", _STRIPPED.sub("", text))
+    return _JOINERS.sub("", text)
+
+
+def visible(text: str) -> str:
+    r"""Show what `clean` would strip as `\u202e`: for text that a person must decide on."""
+    if text.isascii() and text.isprintable():
+        return text
+    return _UNSAFE.sub(lambda match: escape_character(match[0]), text)
+
+
+def escape_character(character: str) -> str:
+    r"""Return the `\uXXXX` form of one character; above U+FFFF its two UTF-16 halves, as JSON."""
+    code = ord(character)
+    if code < 0x10000:
+        return f"\\u{code:04x}"
+    code -= 0x10000
+    return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
+
+
+def display_width(text: str) -> int:
+    """Return how many terminal cells `text` takes."""
+    if text.isascii():
+        return len(text)
+    import unicodedata
+
+    width = 0
+    for character in text:
+        if unicodedata.combining(character) or character in "\u200c\u200d\ufe0e\ufe0f":
+            continue
+        width += 2 if unicodedata.east_asian_width(character) in "WF" else 1
+    return width
+
+
+def use_colour(stream: TextIO, env: Mapping[str, str], *, no_color: bool = False) -> bool:
+    """Tell whether `stream` gets colour: --no-color, NO_COLOR, FORCE_COLOR, TERM, a terminal."""
+    if no_color or env.get("NO_COLOR"):
+        return False
+    if env.get("FORCE_COLOR"):
+        return True
+    return stream.isatty() and env.get("TERM", "") not in ("", "dumb")

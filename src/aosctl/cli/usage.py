@@ -1,0 +1,76 @@
+"""kubectl's words for a command line that can't be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from typer._click.exceptions import (
+    BadOptionUsage,
+    BadParameter,
+    ClickException,
+    MissingParameter,
+    NoSuchOption,
+)
+from typer._click.exceptions import UsageError as ClickUsageError
+
+_NEAR = 2
+
+
+def unknown_command(typed: str, path: str, known: Iterable[str]) -> str:
+    """Return kubectl's text for a verb that does not exist, with the verbs it may have meant."""
+    near = [name for name in known if _distance(typed.lower(), name) <= _NEAR]
+    near += [n for n in known if n not in near and typed and n.startswith(typed.lower())]
+    text = f'unknown command "{typed}" for "{path}"'
+    if near:
+        return text + "\n\nDid you mean this?\n" + "\n".join(f"\t{name}" for name in near)
+    return f"{text}\nSee '{path} --help' for usage."
+
+
+def explain(error: ClickException) -> str:
+    """Return what is wrong with the command line and where its usage stands."""
+    text = _describe(error)
+    if isinstance(error, ClickUsageError) and error.ctx is not None:
+        text += f"\nSee '{error.ctx.command_path} --help' for usage."
+    return text
+
+
+def _describe(error: ClickException) -> str:
+    if isinstance(error, NoSuchOption):
+        return _unknown_flag(error)
+    if isinstance(error, BadOptionUsage):
+        if "does not take a value" in error.message:
+            return f"flag takes no value: {error.option_name}"
+        return f"flag needs an argument: {error.option_name}"
+    if isinstance(error, MissingParameter) and error.param is not None:
+        if error.param.param_type_name == "argument":
+            return f"missing argument: {error.param.make_metavar(ctx=error.ctx)}"  # type: ignore[arg-type]
+        return f"required flag not set: {error.param.opts[-1]}"
+    if isinstance(error, BadParameter) and error.param is not None:
+        name = error.param.human_readable_name
+        name = error.param.opts[-1] if error.param.param_type_name == "option" else name
+        return f"invalid value for {name}: {error.message.rstrip('.')}"
+    return _lower_first(error.format_message().rstrip("."))
+
+
+def _unknown_flag(error: NoSuchOption) -> str:
+    name = error.option_name
+    if name.startswith("--"):
+        text = f"unknown flag: {name}"
+        near = sorted(error.possibilities or ())
+        return f"{text}, did you mean {near[0]}?" if near else text
+    return f"unknown shorthand flag: '{name.lstrip('-')}' in {name}"
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _distance(left: str, right: str) -> int:
+    """Return the Levenshtein distance of two words."""
+    row = list(range(len(right) + 1))
+    for i, a in enumerate(left, 1):
+        previous, row[0] = row[0], i
+        for j, b in enumerate(right, 1):
+            cost = min(row[j] + 1, row[j - 1] + 1, previous + (a != b))
+            previous, row[j] = row[j], cost
+    return row[-1]
