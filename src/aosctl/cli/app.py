@@ -73,6 +73,11 @@ class CommandGroup(TyperGroup):
             raise UsageError(text)
         return args[0], command, args[1:]
 
+    def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
+        rows = [(name, first_line(command)) for name, command in self.commands.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows, col_spacing=3)
+
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
         _write_help_text(self, formatter)
         self.format_commands(ctx, formatter)
@@ -150,6 +155,11 @@ def adopt(command: Command) -> Command:
         context_settings=dict(command.context_settings),
         rich_markup_mode=None,
     )
+
+
+def first_line(command: Command) -> str:
+    """Return the first line of a command's help, as lists show it."""
+    return (command.help or "").partition("\n")[0].rstrip(".")
 
 
 def _version_option() -> TyperOption:

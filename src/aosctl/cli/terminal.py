@@ -22,7 +22,8 @@ _STRIPPED = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_HIDDEN}]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 # Joiners shape emoji and several scripts; beside ASCII they only hide.
 _JOINERS = re.compile("(?<![^\x00-\x7f])[\u200c\u200d]+|[\u200c\u200d]+(?![^\x00-\x7f])")
-_UNSAFE = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200c\u200d{_HIDDEN}\ud800-\udfff]")
+UNSAFE = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200c\u200d{_HIDDEN}\ud800-\udfff]")
+"""Every character that `clean` may strip or replace."""
 
 
 def clean(text: str) -> str:
@@ -41,7 +42,7 @@ def visible(text: str) -> str:
     r"""Show what `clean` would strip as `\u202e`: for text that a person must decide on."""
     if text.isascii() and text.isprintable():
         return text
-    return _UNSAFE.sub(lambda match: escape_character(match[0]), text)
+    return UNSAFE.sub(lambda match: escape_character(match[0]), text)
 
 
 def escape_character(character: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from typer._click.exceptions import (
@@ -14,6 +15,7 @@ from typer._click.exceptions import (
 from typer._click.exceptions import UsageError as ClickUsageError
 
 _NEAR = 2
+_EXTRA_ARGUMENTS = re.compile(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)", re.DOTALL)
 
 
 def unknown_command(typed: str, path: str, known: Iterable[str]) -> str:
@@ -40,7 +42,7 @@ def _describe(error: ClickException) -> str:
     if isinstance(error, BadOptionUsage):
         if "does not take a value" in error.message:
             return f"flag takes no value: {error.option_name}"
-        return f"flag needs an argument: {error.option_name}"
+        return f"flag needs an argument: {_shorthand(error.option_name)}"
     if isinstance(error, MissingParameter) and error.param is not None:
         if error.param.param_type_name == "argument":
             return f"missing argument: {error.param.make_metavar(ctx=error.ctx)}"  # type: ignore[arg-type]
@@ -49,7 +51,9 @@ def _describe(error: ClickException) -> str:
         name = error.param.human_readable_name
         name = error.param.opts[-1] if error.param.param_type_name == "option" else name
         return f"invalid value for {name}: {error.message.rstrip('.')}"
-    return _lower_first(error.format_message().rstrip("."))
+    text = error.format_message().rstrip(".")
+    extra = _EXTRA_ARGUMENTS.fullmatch(text)
+    return f"unexpected argument: {extra[1]}" if extra else text[:1].lower() + text[1:]
 
 
 def _unknown_flag(error: NoSuchOption) -> str:
@@ -58,11 +62,11 @@ def _unknown_flag(error: NoSuchOption) -> str:
         text = f"unknown flag: {name}"
         near = sorted(error.possibilities or ())
         return f"{text}, did you mean {near[0]}?" if near else text
-    return f"unknown shorthand flag: '{name.lstrip('-')}' in {name}"
+    return f"unknown shorthand flag: {_shorthand(name)}"
 
 
-def _lower_first(text: str) -> str:
-    return text[:1].lower() + text[1:]
+def _shorthand(name: str) -> str:
+    return name if name.startswith("--") else f"'{name.lstrip('-')}' in {name}"
 
 
 def _distance(left: str, right: str) -> int:

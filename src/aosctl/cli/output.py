@@ -1,0 +1,158 @@
+"""The one printer: data to stdout in the format of `-o`, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, cast, get_args
+
+from aosctl.cli.table import NONE, write_table
+from aosctl.cli.terminal import UNSAFE, clean, escape_character
+from aosctl.errors import UsageError
+
+Format = Literal["table", "wide", "json", "yaml", "name", "jsonpath", "custom-columns"]
+Resource = Mapping[str, object]
+"""An object in manifest form: apiVersion, kind, metadata, spec, status."""
+
+_WITH_TEMPLATE = ("jsonpath", "custom-columns")
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What `-o` asked for; `template` belongs to jsonpath and custom-columns."""
+
+    format: Format = "table"
+    template: str = ""
+
+    @property
+    def is_table(self) -> bool:
+        """Tell whether the verb prints its own table; `write_objects` does all others."""
+        return self.format in ("table", "wide")
+
+
+def parse_output(text: str | None, *, allowed: Sequence[Format] = get_args(Format)) -> Output:
+    """Return what `-o text` means. Raises UsageError in kubectl's words."""
+    if text is None:
+        return Output()
+    name, _, template = text.partition("=")
+    if name == "table" or name not in allowed or (template and name not in _WITH_TEMPLATE):
+        formats = ",".join(sorted(set(allowed) - {"table"}))
+        raise UsageError(
+            f'unable to match a printer suitable for the output format "{text}", '
+            f"allowed formats are: {formats}"
+        )
+    if name in _WITH_TEMPLATE and not template:
+        raise UsageError(f"template format specified but no template given: -o {name}=TEMPLATE")
+    return Output(cast(Format, name), template)
+
+
+def write_objects(
+    objects: Sequence[Resource], output: Output, *, single: bool = False, show_headers: bool = True
+) -> None:
+    """Print `objects` as `output` says; `single` when one was asked for by name.
+
+    Several are wrapped in a List for json, yaml and jsonpath.
+    """
+    objects = [cast(Resource, _plain(resource)) for resource in objects]
+    whole: object = objects[0] if single and objects else as_list(objects)
+    match output.format:
+        case "json":
+            write_json(whole)
+        case "yaml":
+            write_yaml(whole)
+        case "jsonpath":
+            from aosctl.cli import jsonpath, jsonpath_parser
+
+            write(jsonpath.render(jsonpath_parser.parse(output.template), whole))
+        case "custom-columns":
+            _write_custom_columns(objects, output.template, show_headers=show_headers)
+        case "name":
+            write("".join(f"{full_name(resource)}\n" for resource in objects))
+        case _:
+            raise ValueError(f"a verb prints its own {output.format}")
+
+
+def as_list(objects: Iterable[Resource]) -> dict[str, object]:
+    """Wrap `objects` in kubectl's List."""
+    return {"apiVersion": "v1", "kind": "List", "metadata": {}, "items": list(objects)}
+
+
+def full_name(resource: Resource) -> str:
+    """Return `persona.aos/pg_expert`, the name that other verbs accept."""
+    group = str(resource["apiVersion"]).partition("/")[0]
+    metadata = cast(Mapping[str, object], resource["metadata"])
+    return f"{str(resource['kind']).lower()}.{group}/{metadata['name']}"
+
+
+def write(text: str) -> None:
+    """Print data: as it is into a file or pipe, stripped of control sequences on a terminal."""
+    sys.stdout.write(clean(text) if sys.stdout.isatty() else text)
+
+
+def note(text: str, *, quiet: bool = False) -> None:
+    """Print one message for the person to stderr, unless `--quiet`."""
+    if not quiet:
+        sys.stderr.write(clean(text) + "\n")
+
+
+def write_json(value: object) -> None:
+    """Print `value` as indented JSON; what a terminal could act on stands as an escape."""
+    text = json.dumps(_plain(value), indent=4, sort_keys=True, ensure_ascii=False)
+    sys.stdout.write(UNSAFE.sub(lambda match: escape_character(match[0]), text) + "\n")
+
+
+def write_yaml(value: object) -> None:
+    """Print `value` as one YAML document, multi-line text as a block."""
+    import yaml
+
+    base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    dumper: Any = type("Dumper", (base,), {"ignore_aliases": lambda _self, _data: True})
+    dumper.add_representer(str, _represent_text)
+    text = yaml.dump(_plain(value), Dumper=dumper, sort_keys=True, allow_unicode=True, width=2**30)
+    # Text with such characters is in double quotes by now, where YAML reads the escapes.
+    sys.stdout.write(UNSAFE.sub(lambda match: f"\\U{ord(match[0]):08x}", text))
+
+
+def _represent_text(dumper: Any, text: str) -> object:
+    text = text.encode("utf-8", "replace").decode()
+    style = "|" if "\n" in text else None
+    if UNSAFE.search(text):
+        style = '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+def _plain(value: object) -> object:
+    """Return `value` with JSON types only: times as RFC 3339 in UTC, others as text."""
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return str(value)
+
+
+def _write_custom_columns(
+    objects: Sequence[Resource], template: str, *, show_headers: bool
+) -> None:
+    from aosctl.cli import jsonpath, jsonpath_parser
+
+    headers, paths = [], []
+    for column in template.split(","):
+        header, _, expression = column.partition(":")
+        if not header or not expression:
+            raise UsageError(
+                f"unexpected custom-columns spec: {column}, expected <header>:<json-path-expr>"
+            )
+        headers.append(header)
+        paths.append(jsonpath_parser.parse_path(expression))
+    rows = []
+    for resource in objects:
+        found = [jsonpath.find(path, resource) for path in paths]
+        rows.append([",".join(map(jsonpath.show, values)) or NONE for values in found])
+    write_table(headers, rows, show_headers=show_headers)

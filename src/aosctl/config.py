@@ -1,0 +1,171 @@
+"""Contexts: which database and tenant to work with, and the file that remembers them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Literal, Protocol
+
+from aosctl.errors import AosError, UsageError
+
+LIBPQ_VARIABLES = ("PGHOST", "PGSERVICE", "PGDATABASE")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A named place to work: `dsn` or `service`; with neither, the embedded database.
+
+    `worker` is the connection of the agents' loop, as a libpq URI or conninfo string.
+    """
+
+    name: str
+    dsn: str | None = None
+    service: str | None = None
+    worker: str | None = None
+    tenant: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name or not self.name.isprintable():
+            raise AosError(f"not a name for a context: {self.name!r}")
+
+    @property
+    def conninfo(self) -> str | None:
+        """Return what libpq connects with, None for the embedded database."""
+        if self.service is not None:
+            quoted = self.service.replace("\\", "\\\\").replace("'", "\\'")
+            return f"service='{quoted}'"
+        return self.dsn
+
+
+SETTINGS = tuple(field.name for field in fields(Context) if field.name != "name")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The contexts of one config file, in its order."""
+
+    path: Path
+    current: str | None = None
+    contexts: tuple[Context, ...] = ()
+
+    def find(self, name: str) -> Context | None:
+        """Return the context `name`, or None."""
+        return next((context for context in self.contexts if context.name == name), None)
+
+    def get(self, name: str) -> Context:
+        """Return the context `name`. Raises AosError in kubectl's words."""
+        found = self.find(name)
+        if found is None:
+            known = ", ".join(context.name for context in self.contexts)
+            hint = f"contexts of {self.path}: {known}" if known else "aosctl config set-context"
+            raise AosError(f'no context exists with the name: "{name}"', hint)
+        return found
+
+    def put(self, context: Context) -> Config:
+        """Return this config with `context` in place of the one of its name, or added."""
+        if self.find(context.name) is None:
+            return replace(self, contexts=(*self.contexts, context))
+        changed = tuple(context if old.name == context.name else old for old in self.contexts)
+        return replace(self, contexts=changed)
+
+
+class Selection(Protocol):
+    """The global flags that choose a database and a tenant."""
+
+    @property
+    def dsn(self) -> str | None: ...
+    @property
+    def context(self) -> str | None: ...
+    @property
+    def tenant(self) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The database to use; `dsn` is None when it is the embedded one, '' for libpq's own settings.
+
+    `tried` names the settings that were looked at, in order; the last one decided.
+    `worker_dsn` None means the same host as role aos_worker; `tenant` None, the only one granted.
+    """
+
+    kind: Literal["dsn", "context", "env", "embedded"]
+    dsn: str | None
+    worker_dsn: str | None
+    tenant: str | None
+    tried: tuple[str, ...]
+    context: str | None = None
+
+    @property
+    def source(self) -> str:
+        """Return the setting that decided, such as `AOSCTL_DSN` or `context "local"`."""
+        return self.tried[-1]
+
+
+def config_path(env: Mapping[str, str]) -> Path:
+    """Return the config file: AOSCTL_CONFIG, else `$XDG_CONFIG_HOME/aosctl/config.yaml`."""
+    if chosen := env.get("AOSCTL_CONFIG"):
+        return Path(chosen).expanduser()
+    base = env.get("XDG_CONFIG_HOME", "")
+    # The XDG specification tells to ignore a relative path.
+    home = Path(base) if base.startswith("/") else Path("~/.config").expanduser()
+    return home / "aosctl" / "config.yaml"
+
+
+def load(env: Mapping[str, str]) -> Config:
+    """Read the config file; an absent one is empty. Raises AosError with file:line."""
+    path = config_path(env)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Config(path)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise AosError(f"can't read the config file {path}: {reason}") from error
+    from aosctl.config_file import parse
+
+    return parse(text, path)
+
+
+def resolve_target(selection: Selection, env: Mapping[str, str]) -> Target:
+    """Choose database and tenant: flags, AOSCTL_*, current context, libpq's variables, embedded.
+
+    Raises UsageError for both --dsn and --context, AosError for an unknown context.
+    """
+    tenant = selection.tenant or env.get("AOSCTL_TENANT") or None
+    if selection.dsn and selection.context:
+        raise UsageError("--dsn and --context exclude each other")
+    if selection.dsn:
+        return Target("dsn", selection.dsn, None, tenant, ("--dsn",))
+    if selection.context:
+        context = load(env).get(selection.context)
+        return _from_context(context, tenant, (f'--context "{context.name}"',))
+    if dsn := env.get("AOSCTL_DSN"):
+        return Target("dsn", dsn, None, tenant, ("--dsn", "--context", "AOSCTL_DSN"))
+    tried = ("--dsn", "--context", "AOSCTL_DSN", "AOSCTL_CONTEXT")
+    config = load(env)
+    if name := env.get("AOSCTL_CONTEXT"):
+        return _from_context(config.get(name), tenant, (*tried[:-1], f'AOSCTL_CONTEXT "{name}"'))
+    if config.current:
+        return _from_context(
+            config.get(config.current), tenant, (*tried, f'context "{config.current}"')
+        )
+    return _from_environment(env, tenant, (*tried, f"current context of {config.path}"))
+
+
+def _from_context(context: Context, tenant: str | None, tried: tuple[str, ...]) -> Target:
+    conninfo = context.conninfo
+    kind: Literal["context", "embedded"] = "embedded" if conninfo is None else "context"
+    tenant = tenant or context.tenant
+    return Target(kind, conninfo, context.worker, tenant, tried, context.name)
+
+
+def _from_environment(env: Mapping[str, str], tenant: str | None, tried: tuple[str, ...]) -> Target:
+    for name in LIBPQ_VARIABLES:
+        tried = (*tried, name)
+        if env.get(name):
+            return Target("env", "", None, tenant, tried)
+    tried = (*tried, "DATABASE_URL")
+    if url := env.get("DATABASE_URL"):
+        return Target("env", url, None, tenant, tried)
+    return Target("embedded", None, None, tenant, (*tried, "the embedded database"))

@@ -1,0 +1,154 @@
+"""Read and write the config file, as strictly as it is small."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aosctl import config
+from aosctl.config import SETTINGS, Config, Context
+from aosctl.errors import AosError
+
+if TYPE_CHECKING:
+    from yaml.nodes import Node
+
+
+def parse(text: str, path: Path) -> Config:
+    """Read `text` as a config. Raises AosError as `path:line: reason`."""
+    import yaml
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        root = yaml.compose(text, Loader=loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        line = mark.line + 1 if mark else 1
+        problem = getattr(error, "problem", None) or getattr(error, "reason", "not YAML")
+        raise AosError(f"{path}:{line}: {problem}") from error
+    return _Reader(path).config(root)
+
+
+def update(env: Mapping[str, str], change: Callable[[Config], Config]) -> Config:
+    """Change the config file under a lock, so that two commands at once both count."""
+    path = config.config_path(env)
+    with _locked(path.parent):
+        changed = change(config.load(env))
+        _write(changed)
+    return changed
+
+
+def to_mapping(settings: Config) -> dict[str, object]:
+    """Return the config as the file holds it."""
+    return {
+        "currentContext": settings.current,
+        "contexts": [
+            {"name": context.name}
+            | {key: value for key in SETTINGS if (value := getattr(context, key)) is not None}
+            for context in settings.contexts
+        ],
+    }
+
+
+class _Reader:
+    """Walks YAML nodes rather than values: they know their lines and can't be anything but text."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def error(self, node: Node, reason: str) -> AosError:
+        return AosError(f"{self.path}:{node.start_mark.line + 1}: {reason}")
+
+    def config(self, root: Node | None) -> Config:
+        if root is None or self.is_null(root):
+            return Config(self.path)
+        entries = self.entries(root, ("currentContext", "contexts"), "the config file")
+        current = self.text(entries.get("currentContext"), "currentContext")
+        contexts = tuple(self.contexts(entries.get("contexts")))
+        return Config(self.path, current or None, contexts)
+
+    def contexts(self, node: Node | None) -> Iterator[Context]:
+        import yaml
+
+        if node is None or self.is_null(node):
+            return
+        if not isinstance(node, yaml.SequenceNode):
+            raise self.error(node, "contexts must be a list")
+        seen: set[str] = set()
+        for item in node.value:
+            context = self.context(item)
+            if context.name in seen:
+                raise self.error(item, f'the context "{context.name}" is there twice')
+            seen.add(context.name)
+            yield context
+
+    def context(self, node: Node) -> Context:
+        entries = self.entries(node, ("name", *SETTINGS), "a context")
+        values = {key: self.text(value, key) or None for key, value in entries.items()}
+        name = values.pop("name", None)
+        if not name:
+            raise self.error(node, "a context needs a name")
+        if values.get("dsn") and values.get("service"):
+            raise self.error(node, f'context "{name}" has both dsn and service')
+        return Context(name, **values)
+
+    def entries(self, node: Node, known: tuple[str, ...], what: str) -> dict[str, Node]:
+        import yaml
+
+        if not isinstance(node, yaml.MappingNode):
+            raise self.error(node, f"{what} must be a mapping")
+        found: dict[str, Node] = {}
+        for key, value in node.value:
+            name = str(key.value)
+            if name not in known:
+                raise self.error(key, f'unknown field "{name}", expected {", ".join(known)}')
+            if name in found:
+                raise self.error(key, f'the field "{name}" is there twice')
+            found[name] = value
+        return found
+
+    def text(self, node: Node | None, field: str) -> str | None:
+        import yaml
+
+        if node is None or self.is_null(node):
+            return None
+        if not isinstance(node, yaml.ScalarNode):
+            raise self.error(node, f"{field} must be text")
+        return str(node.value)
+
+    @staticmethod
+    def is_null(node: Node) -> bool:
+        return str(node.tag) == "tag:yaml.org,2002:null"
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _write(settings: Config) -> None:
+    """Replace the file in one step, readable by its owner alone: it may hold a password."""
+    import yaml
+
+    # A link to a file kept elsewhere stays a link.
+    path = settings.path.resolve()
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            yaml.safe_dump(to_mapping(settings), file, sort_keys=False, allow_unicode=True)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
