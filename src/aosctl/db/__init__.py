@@ -1,0 +1,1 @@
+"""The way to PostgreSQL: the only place of the package that speaks to a server."""

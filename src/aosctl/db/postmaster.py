@@ -1,0 +1,134 @@
+"""What `postmaster.pid` tells about a running server, read without starting a process.
+
+Every command passes here on its way to the embedded server: keep the imports few.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+POLL_SECONDS = 0.005
+
+
+@dataclass(frozen=True)
+class Postmaster:
+    """The first process of a server, as its pid file describes it.
+
+    `state` is `starting`, `ready`, `stopping` or `standby`; `socket_dir` is empty while starting.
+    """
+
+    pid: int
+    data_dir: Path
+    port: int
+    socket_dir: str
+    state: str
+
+    @property
+    def socket_path(self) -> str:
+        return f"{self.socket_dir}/.s.PGSQL.{self.port}"
+
+
+def read_pid_file(data_dir: Path) -> Postmaster | None:
+    """Read the pid file of a data folder; None when there is none or it is half-written."""
+    try:
+        text = (data_dir / "postmaster.pid").read_text(encoding="utf-8", errors="surrogateescape")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    lines = [*text.split("\n"), *[""] * 8]
+    try:
+        pid, port = int(lines[0]), int(lines[3] or 0)
+    except ValueError:
+        return None
+    return Postmaster(pid, data_dir, port, lines[4].strip(), lines[7].strip() or "starting")
+
+
+def accepts_connections(server: Postmaster) -> bool:
+    """Tell whether the server listens on its socket, in a folder that is its owner's alone.
+
+    The owner is compared because a pid file outlives its server: after a reboot anybody could
+    have made a folder of that name in /tmp.
+    """
+    import socket
+
+    try:
+        folder = os.lstat(server.socket_dir)
+        if not stat.S_ISDIR(folder.st_mode) or folder.st_uid != server.data_dir.stat().st_uid:
+            return False
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.settimeout(5)
+            client.connect(server.socket_path)
+    except TimeoutError:
+        return True  # somebody listens, and is busy
+    except OSError:
+        return False
+    return True
+
+
+def _owner_and_command(pid: int) -> tuple[int, bytes]:
+    """Return the user id and the command line of a process; of none: (-1, b"")."""
+    if os.path.exists("/proc/self/cmdline"):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                return os.stat(f"/proc/{pid}").st_uid, file.read().replace(b"\0", b" ")
+        except OSError:
+            return -1, b""
+    import subprocess
+
+    command = ["/bin/ps", "-ww", "-o", "uid=,command=", "-p", str(pid)]
+    found = subprocess.run(command, capture_output=True, check=False).stdout.split(None, 1)  # noqa: S603 - fixed program
+    return (int(found[0]), found[1]) if len(found) > 1 else (-1, b"")
+
+
+def is_alive(pid: int, data_dir: Path) -> bool:
+    """Tell whether the process is a server of this data folder, run by the folder's owner.
+
+    A zombie and a stranger to whom the number has passed on since are not.
+    """
+    try:
+        owner, command = data_dir.stat().st_uid, os.fsencode(data_dir)
+    except OSError:
+        return False
+    process_owner, process_command = _owner_and_command(pid)
+    return process_owner == owner and command in process_command
+
+
+def wait_until_gone(server: Postmaster, seconds: float) -> bool:
+    """Wait for the server's first process to end; False when it outlives the time."""
+    deadline = time.monotonic() + seconds
+    while is_alive(server.pid, server.data_dir):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def shut_down(server: Postmaster, seconds: float, *, immediately: bool = False) -> bool:
+    """Stop the server: roll back what is open and write a checkpoint, or `immediately`, neither.
+
+    False when it still runs after `seconds`.
+    """
+    if is_alive(server.pid, server.data_dir):
+        try:
+            os.kill(server.pid, signal.SIGQUIT if immediately else signal.SIGINT)
+        except ProcessLookupError:
+            return True
+    return wait_until_gone(server, seconds)
+
+
+def end_leftovers(data_dir: Path) -> None:
+    """Ask processes that outlived a killed server to end, where /proc tells who they are.
+
+    A backend in the middle of a long query does not see that its server is gone.
+    """
+    owner = data_dir.stat().st_uid
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if entry.stat().st_uid == owner and (entry / "cwd").readlink() == data_dir:
+                os.kill(int(entry.name), signal.SIGTERM)
+        except OSError:
+            continue  # ended meanwhile, or not ours
