@@ -1,0 +1,1 @@
+"""What agents are and do: manifests, kinds, the loop; knows providers and tools by their base."""

@@ -1,0 +1,45 @@
+"""The kinds of manifests: one file each, and this table."""
+
+from __future__ import annotations
+
+from aosctl.domain.kinds.agent import Agent
+from aosctl.domain.kinds.base import Kind
+from aosctl.domain.kinds.collection import Collection
+from aosctl.domain.kinds.model import Model
+from aosctl.domain.kinds.persona import Persona
+from aosctl.domain.kinds.principal import Principal
+from aosctl.domain.kinds.skill import Skill
+from aosctl.domain.kinds.tenant import Tenant
+from aosctl.domain.names import did_you_mean, quoted
+from aosctl.errors import NotFound
+
+__all__ = ["BY_NAME", "KINDS", "Kind", "kind_named"]
+
+KINDS: tuple[Kind, ...] = (
+    Tenant(),
+    Principal(),
+    Model(),
+    Collection(),
+    Skill(),
+    Persona(),
+    Agent(),
+)
+"""Every kind, in the order in which they are applied; deleted in reverse."""
+
+BY_NAME: dict[str, Kind] = {kind.name: kind for kind in KINDS}
+
+
+def kind_named(word: str) -> Kind:
+    """Find the kind that a person typed: `persona`, `personas`, `per`, `Persona`, `persona.aos`.
+
+    Raises NotFound with kubectl's text.
+    """
+    typed = word.lower().removesuffix(".aos")
+    known = {
+        name: kind for kind in KINDS for name in (kind.singular, kind.plural, *kind.short_names)
+    }
+    if typed in known:
+        return known[typed]
+    plurals = ", ".join(kind.plural for kind in KINDS)
+    text = f"the server doesn't have a resource type {quoted(word)}"
+    raise NotFound(text + did_you_mean(typed, known), f"it has {plurals}")

@@ -1,0 +1,188 @@
+"""Kind Model: a language model and how to reach it."""
+
+from __future__ import annotations
+
+from aosctl.domain.fields import Anything, Choice, Flag, Number, Text
+from aosctl.domain.kinds.base import Column, Completion, Kind, Resource, Spec
+from aosctl.domain.structures import Field, ListOf, MapOf, Object
+
+PROVIDERS = ("openai", "anthropic", "gemini", "ollama", "offline", "script")
+_LONG = 1_000_000
+_PRICE = Number(minimum=0)
+
+
+def _web_address(text: str) -> str | None:
+    """Say why a text can't be a model's endpoint."""
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(text)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            return "is not an http or https URL"
+        if parts.username is not None or parts.password is not None:
+            return "holds a user name or password; keys come from the variable in apiKeyEnv"
+    except ValueError:
+        return "is not an http or https URL"
+    return None if text.isprintable() and " " not in text else "is not an http or https URL"
+
+
+_SCRIPT_STEP = Object(
+    fields=(
+        Field("text", Text(max_length=_LONG), "What the model answers."),
+        Field("think", Text(max_length=_LONG), "What it thinks first."),
+        Field(
+            "calls",
+            ListOf(
+                item=Object(
+                    fields=(
+                        Field("name", Text(min_length=1, max_length=64), "Skill.", required=True),
+                        Field("args", MapOf(value=Anything()), "Its arguments.", default={}),
+                    )
+                ),
+                max_items=100,
+            ),
+            "The tool calls it makes.",
+        ),
+    )
+)
+
+_PRICING = Object(
+    fields=(
+        Field("inputUsdPerMtok", _PRICE, "USD per million input tokens."),
+        Field("cachedInputUsdPerMtok", _PRICE, "USD per million input tokens read from a cache."),
+        Field("outputUsdPerMtok", _PRICE, "USD per million output tokens."),
+    )
+)
+
+
+def _price(row: Resource, name: str) -> float | None:
+    pricing = row.spec.get("pricing") or {}
+    price: float | None = pricing.get(name)
+    return price
+
+
+class Model(Kind):
+    name = "Model"
+    plural = "models"
+    short_names = ("mod",)
+    tenanted = False
+    db_schema = "aos_meta"
+    doc = (
+        "A language model: who serves it, what it can do, what it costs. The kernel brings the"
+        " current models of OpenAI, Anthropic, Gemini and Ollama, and `offline`, which is no"
+        " language model: it answers from collections and runs SQL that is typed to it."
+    )
+    fields = (
+        Field(
+            "provider",
+            Choice(values=PROVIDERS),
+            "Who serves it. `openai` with a `baseUrl` reaches every server that speaks its"
+            " protocol (vLLM, LM Studio, llama.cpp, OpenRouter). `offline` needs no service;"
+            " `script` plays the answers in `script`, for tests of one's own agents.",
+            required=True,
+        ),
+        Field(
+            "model",
+            Text(min_length=1, max_length=200),
+            "The provider's own name of the model.",
+            default_words="the manifest's name",
+        ),
+        Field(
+            "baseUrl",
+            Text(min_length=1, check=_web_address),
+            "The endpoint, where it is not the provider's own, such as `http://localhost:8000/v1`.",
+            default_words="the provider's own",
+        ),
+        Field(
+            "apiKeyEnv",
+            Text(
+                min_length=1,
+                max_length=128,
+                pattern="[A-Za-z_][A-Za-z0-9_]*",
+                rule="takes the name of an environment variable, such as OPENAI_API_KEY,"
+                " never the key itself",
+                secret=True,
+            ),
+            "The environment variable of the worker that holds the key. The key itself never"
+            " enters a manifest or the database.",
+            default_words="the provider's usual one",
+        ),
+        Field(
+            "contextWindow",
+            Number(whole=True, minimum=256, maximum=100_000_000),
+            "How many tokens fit into one request, answer included.",
+            default=128_000,
+        ),
+        Field(
+            "maxOutputTokens",
+            Number(whole=True, minimum=1, maximum=10_000_000),
+            "The longest answer to ask for, in tokens; at most the context window.",
+            default=4_096,
+        ),
+        Field(
+            "timeoutSeconds",
+            Number(minimum=1, maximum=3_600),
+            "How long one answer may take, in seconds.",
+            default=120,
+        ),
+        Field(
+            "capabilities",
+            MapOf(value=Flag(), max_items=50),
+            "What it can or can't do, such as `tools`, `vision`, `thinking` or `temperature`:"
+            " parameters of a capability that is false are not sent.",
+            default={},
+        ),
+        Field(
+            "params",
+            MapOf(value=Anything(), max_items=50),
+            "Parameters of each request, such as `temperature`, passed on as they are.",
+            default={},
+        ),
+        Field("pricing", _PRICING, "What it costs. Without prices its cost counts as 0."),
+        Field("active", Flag(), "Whether new runs may use it.", default=True),
+        Field(
+            "script",
+            ListOf(item=_SCRIPT_STEP, min_items=1),
+            "For the provider `script`, and only for it: the answers, one for each request.",
+        ),
+    )
+    example = """\
+apiVersion: aos/v1
+kind: Model
+metadata:
+  name: local-qwen
+spec:
+  provider: openai
+  model: qwen3-32b
+  baseUrl: http://localhost:8000/v1
+  apiKeyEnv: LOCAL_API_KEY
+  contextWindow: 32768
+  params:
+    temperature: 0.2
+"""
+    columns = (
+        Column("NAME", lambda row: row.name),
+        Column("PROVIDER", lambda row: row.spec.get("provider")),
+        Column("MODEL", lambda row: row.spec.get("model")),
+        Column("CONTEXT", lambda row: row.spec.get("contextWindow")),
+        Column("ACTIVE", lambda row: row.spec.get("active")),
+        Column("AGE", lambda row: row.created_at),
+        Column("MAX-OUTPUT", lambda row: row.spec.get("maxOutputTokens"), wide=True),
+        Column("INPUT-USD", lambda row: _price(row, "inputUsdPerMtok"), wide=True),
+        Column("OUTPUT-USD", lambda row: _price(row, "outputUsdPerMtok"), wide=True),
+        Column("KEY", lambda row: row.spec.get("apiKeyEnv"), wide=True),
+        Column("BASE-URL", lambda row: row.spec.get("baseUrl"), wide=True),
+    )
+
+    def complete(self, spec: Spec, at: Completion) -> Spec:
+        """Default the vendor's name; check the script and the sizes against the rest."""
+        if spec["provider"] == "script" and "script" not in spec:
+            at.wrong("spec.script", "is required with the provider script")
+        if spec["provider"] != "script" and "script" in spec:
+            at.wrong("spec.script", "goes with the provider script only")
+        for place, step in enumerate(spec.get("script", [])):
+            if not step:
+                at.wrong(f"spec.script[{place}]", "needs a text, a think or calls")
+        if spec["maxOutputTokens"] > spec["contextWindow"]:
+            at.wrong("spec.maxOutputTokens", "is larger than the context window")
+        return {**spec, "model": spec.get("model", at.name)}

@@ -1,0 +1,83 @@
+"""Kind Principal: who acts in a tenant, a person or a program."""
+
+from __future__ import annotations
+
+from aosctl.domain.fields import Choice, Text
+from aosctl.domain.kinds.base import Column, Completion, Kind, Spec
+from aosctl.domain.structures import Field, ListOf
+
+ROLES = ("admin", "developer", "auditor", "viewer")
+_LONGEST_IDENTIFIER_BYTES = 63
+
+
+def _login(text: str) -> str | None:
+    """Say why a text can't be a login role that a principal may stand for."""
+    if text.lower().startswith("pg_") or text.lower() in ("public", "none"):
+        return "is a name that PostgreSQL keeps for itself"
+    if len(text.encode()) > _LONGEST_IDENTIFIER_BYTES:
+        return f"is longer than the {_LONGEST_IDENTIFIER_BYTES} bytes of a PostgreSQL name"
+    return None if text.isprintable() else "holds characters that do not print"
+
+
+class Principal(Kind):
+    name = "Principal"
+    plural = "principals"
+    short_names = ("prin",)
+    db_schema = "aos_auth"
+    doc = (
+        "Someone who acts in a tenant: a person, or a service such as a web application. A"
+        " principal is bound to a PostgreSQL login by `dbRole`; that login then sees this tenant,"
+        " with the rights of its roles. One login may be a principal in several tenants."
+    )
+    fields = (
+        Field(
+            "type",
+            Choice(values=("user", "service")),
+            "A person, or a program that may also act on behalf of other principals.",
+            default="user",
+        ),
+        Field(
+            "displayName",
+            Text(max_length=200),
+            "The name people read in approvals and the audit trail.",
+            default_words="the principal's name",
+        ),
+        Field(
+            "dbRole",
+            Text(min_length=1, check=_login),
+            "The PostgreSQL login role that is this principal. The role has to exist; creating it"
+            " and its password stays with you. Without one the principal can't connect, and only"
+            " a service can act for it.",
+        ),
+        Field(
+            "roles",
+            ListOf(item=Choice(values=ROLES), unique=True),
+            "What it may do: `admin` everything in the tenant; `developer` change personas,"
+            " skills, agents and collections, and run agents; `auditor` read everything, the"
+            " audit trail included; `viewer` read agents and runs.",
+            default=[],
+        ),
+    )
+    example = """\
+apiVersion: aos/v1
+kind: Principal
+metadata:
+  name: jane
+  tenant: tech_corp
+spec:
+  displayName: Jane Doe
+  dbRole: jane
+  roles: [developer]
+"""
+    columns = (
+        Column("NAME", lambda row: row.name),
+        Column("TYPE", lambda row: row.spec.get("type")),
+        Column("ROLES", lambda row: row.spec.get("roles")),
+        Column("DB-ROLE", lambda row: row.spec.get("dbRole")),
+        Column("AGE", lambda row: row.created_at),
+        Column("DISPLAY-NAME", lambda row: row.spec.get("displayName"), wide=True),
+    )
+
+    def complete(self, spec: Spec, at: Completion) -> Spec:
+        """Name the principal after itself where no display name is given."""
+        return {**spec, "displayName": spec.get("displayName", at.name)}

@@ -1,0 +1,59 @@
+"""What reading one manifest gathers: problems, places and references."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from aosctl.domain.names import printable
+
+INVALID: Final = object()
+"""What reading returns where it reported a problem; containers leave such values out."""
+
+_MOST_PROBLEMS = 100
+_LONGEST_PATH = 200
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A name in a manifest that stands for another resource, and where it is written."""
+
+    kind: str
+    name: str
+    path: str
+    line: int
+    column: int
+    builtins: tuple[str, ...] = ()
+
+
+class TooManyProblems(Exception):
+    """Enough is wrong with this text; the rest is not looked at."""
+
+
+@dataclass
+class Reading:
+    """What reading one document gathers: its problems, the places of its values, its references."""
+
+    report: Callable[[int, int, str], None]
+    subject: str = ""
+    problems: int = 0
+    places: dict[str, tuple[int, int]] = field(default_factory=dict)
+    refs: list[Ref] = field(default_factory=list)
+
+    def wrong(self, line: int, column: int, path: str, text: str) -> object:
+        """Report a problem of this document's field `path`; return INVALID."""
+        shown = printable(path[:_LONGEST_PATH])
+        self.report(line, column, ": ".join(part for part in (self.subject, shown, text) if part))
+        self.problems += 1
+        if self.problems >= _MOST_PROBLEMS:
+            raise TooManyProblems
+        return INVALID
+
+    def wrong_at(self, path: str, text: str) -> None:
+        """Report a problem at the place of `path`, or of the nearest value around it."""
+        known = path
+        while known and known not in self.places:
+            known = known[: max(known.rfind("."), known.rfind("["), 0)]
+        line, column = self.places.get(known, self.places.get("", (0, 0)))
+        self.wrong(line, column, path, text)
