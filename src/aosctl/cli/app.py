@@ -121,14 +121,14 @@ class Root(CommandGroup):
 def load(name: str) -> Command:
     """Import the verb `name` and return it as a command with the global flags."""
     module = importlib.import_module(f"aosctl.cli.{VERBS[name].module}")
-    found = getattr(module, "app", None)
-    if found is None:
-        found = typer.Typer(add_completion=False, rich_markup_mode=None)
-        found.command(name)(module.command)
-    command = adopt(typer.main.get_command(found))
+    if hasattr(module, "app"):
+        command = adopt(typer.main.get_group(module.app))
+    else:
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(name)(module.command)
+        command = adopt(typer.main.get_command(single))
     command.name = name
-    if isinstance(command, CommandGroup) and not command.help:
-        command.help = VERBS[name].help + "."
+    command.help = command.help or VERBS[name].help + "."
     return command
 
 
