@@ -1,0 +1,114 @@
+"""What the loop knows of any model: one request in, one stream of events out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+from uuid import uuid4
+
+from aosctl.messages import JsonObject, Message
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A row of the model registry, as a provider needs it.
+
+    `name` is what people call the model, `model` what the provider calls it. `params` go to the
+    provider under its own names, save those that `capabilities` sets to false.
+    """
+
+    provider: str
+    model: str
+    name: str
+    base_url: str | None = None
+    api_key_env: str | None = None
+    params: JsonObject = field(default_factory=dict)
+    capabilities: Mapping[str, bool] = field(default_factory=dict)
+    context_window: int = 128_000
+    max_output_tokens: int = 4096
+    timeout_seconds: float = 120.0
+    script: tuple[JsonObject, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A skill as a model sees it; `builtin` names what carries it out, if not `name` itself."""
+
+    name: str
+    description: str
+    input_schema: JsonObject
+    builtin: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """Name the built-in behind the tool."""
+        return self.builtin or self.name
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """One model call: everything that is sent."""
+
+    model: ModelSpec
+    system: str
+    messages: tuple[Message, ...]
+    tools: tuple[ToolSpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """The next piece of the answer; all pieces together are the final message's `text`."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkDelta:
+    """The next piece of the model's reasoning."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallStarted:
+    """The model began to write a call of this tool; its arguments follow in the final message."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The last event: the whole message, sanitised, with stop reason, usage and origin."""
+
+    message: Message
+
+
+StreamEvent: TypeAlias = TextDelta | ThinkDelta | CallStarted | Finished
+EventStream: TypeAlias = Generator[StreamEvent, None, None]
+
+
+class Provider(Protocol):
+    """A way to reach models."""
+
+    name: str
+
+    def stream(self, request: ModelRequest) -> EventStream:
+        """Ask the model; nothing is sent before the first `next`.
+
+        Ends with exactly one Finished, or raises ProviderError. Closing the generator closes the
+        connection at once. A provider holds no state of a conversation and may be used from many
+        threads; one generator belongs to one thread.
+        """
+        ...
+
+
+def new_call_id() -> str:
+    """Make an id for a call that came without one."""
+    return f"call_{uuid4().hex[:24]}"
+
+
+def pieces(text: str) -> Iterator[str]:
+    """Cut text into words with the space behind them; joined again they are the text."""
+    yield from re.findall(r"\s*\S+\s*|\s+", text)

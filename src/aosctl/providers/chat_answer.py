@@ -1,0 +1,279 @@
+"""Put the pieces of a streamed chat completion together.
+
+Services cut tool calls in different ways: all calls at index 0, no index, the id or the name
+repeated in each piece, no id at all. A call's arguments count only if the answer ended in a way
+that permits them and the text parses as one object.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, cast
+
+from aosctl.messages import (
+    Block,
+    Call,
+    Json,
+    Message,
+    Opaque,
+    Origin,
+    Refusal,
+    Stop,
+    StopReason,
+    Text,
+    Think,
+    Usage,
+    parse_args,
+    sanitise,
+)
+from aosctl.providers.base import (
+    CallStarted,
+    ModelSpec,
+    StreamEvent,
+    TextDelta,
+    ThinkDelta,
+    new_call_id,
+)
+from aosctl.providers.chat_format import ToolNames
+from aosctl.providers.faults import fault_in_stream, name_fault, named
+
+FILTERED = "The provider's content filter stopped this answer."
+_STOPS: dict[str, StopReason] = {
+    "length": "length",
+    "max_tokens": "length",
+    "model_length": "length",
+    "content_filter": "refusal",
+    "safety": "refusal",
+    "recitation": "refusal",
+    "refusal": "refusal",
+}
+_CALLS_COUNT_AFTER = {"stop", "tool_calls", "function_call", "tool_use", "end_turn", "eos"}
+_Kind = Literal["text", "think", "refusal"]
+
+
+@dataclass(slots=True)
+class _Span:
+    """Consecutive text of one kind; half a character waits for its other half."""
+
+    kind: _Kind
+    wire: str
+    text: list[str] = field(default_factory=list)
+    half: str = ""
+
+    def add(self, text: str) -> str:
+        text = self.half + text
+        self.half = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
+        whole = sanitise(text[:-1] if self.half else text)
+        self.text.append(whole)
+        return whole
+
+    def end(self) -> str:
+        rest, self.half = sanitise(self.half), ""
+        self.text.append(rest)
+        return rest
+
+
+@dataclass(slots=True)
+class _Parts:
+    """A tool call as far as it has come."""
+
+    index: object
+    id: str = ""
+    name: str = ""
+    raw: list[str] = field(default_factory=list)
+    px: dict[str, Json] = field(default_factory=dict)
+
+
+class ChatAnswer:
+    """One answer, fed with the pieces of its stream."""
+
+    def __init__(self, spec: ModelSpec, names: ToolNames) -> None:
+        self.spec = spec
+        self.model = spec.model
+        self.response_id: str | None = None
+        self._names = names
+        self._spans: list[_Span] = []
+        self._calls: list[_Parts] = []
+        self._details: list[Json] = []
+        self._px: dict[str, Json] = {}
+        self._finish: str | None = None
+        self._usage: Usage | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Say whether the finish reason has come."""
+        return self._finish is not None
+
+    def add(self, piece: Mapping[str, object]) -> Iterator[StreamEvent]:
+        """Take one piece and yield what of it is news."""
+        if piece.get("error") or piece.get("object") == "error":
+            raise name_fault(self.spec, fault_in_stream(piece.get("error") or piece))
+        self.response_id = _string(piece.get("id")) or self.response_id
+        self.model = _string(piece.get("model")) or self.model
+        if isinstance(piece.get("usage"), Mapping):
+            self._usage = read_usage(_mapping(piece["usage"]))
+        for choice in map(_mapping, _list(piece.get("choices"))):
+            if choice.get("index") not in (None, 0):
+                continue
+            yield from self._delta(_mapping(choice.get("delta")))
+            self._finish = _string(choice.get("finish_reason")) or self._finish
+
+    def end(self) -> Iterator[StreamEvent]:
+        """Close the answer; raise ProviderError if the stream ended before it did."""
+        if self._finish is None:
+            raise named(self.spec, "truncated", "the stream ended without a finish reason")
+        if self._finish == "error":
+            raise named(self.spec, "server", "the service gave up in the middle of the answer")
+        filtered = _STOPS.get(self._finish) == "refusal"
+        if filtered and not any(span.kind == "refusal" for span in self._spans):
+            yield from self._say("refusal", "refusal", FILTERED)
+        yield from self._end_span()
+
+    def message(self, origin: Origin) -> Message:
+        """Return the whole message; call after `end`."""
+        blocks: list[Block] = []
+        for span in self._spans:
+            text = "".join(span.text)
+            if span.kind == "think":
+                blocks.append(Think(text, px={"field": span.wire}))
+            elif span.kind == "refusal":
+                blocks.append(Refusal(text))
+            else:
+                blocks.append(Text(text, self._px or None))
+        if self._details:
+            blocks.append(Opaque("reasoning_details", self._details))
+        blocks += self._finished_calls()
+        stop = Stop(self._stop(), self._finish)
+        return Message("assistant", tuple(blocks), stop, self._usage, origin).sanitised()
+
+    def _stop(self) -> StopReason:
+        if any(span.kind == "refusal" for span in self._spans):
+            return "refusal"
+        return _STOPS.get(self._finish or "") or ("tool" if self._calls else "end")
+
+    def _delta(self, delta: Mapping[str, object]) -> Iterator[StreamEvent]:
+        for name in ("reasoning_content", "reasoning"):
+            if isinstance(delta.get(name), str):
+                yield from self._say("think", name, str(delta[name]))
+                break
+        for kind, text in _content(delta.get("content")):
+            yield from self._say(kind, "content", text)
+        yield from self._say("refusal", "refusal", _string(delta.get("refusal")))
+        self._details += cast("list[Json]", _list(delta.get("reasoning_details")))
+        if isinstance(delta.get("extra_content"), Mapping):
+            self._px["extra_content"] = cast(Json, delta["extra_content"])
+        for piece in map(_mapping, _list(delta.get("tool_calls"))):
+            yield from self._call(piece)
+
+    def _say(self, kind: _Kind, wire: str, text: str) -> Iterator[StreamEvent]:
+        if not text:
+            return
+        if not self._spans or self._spans[-1].kind != kind:
+            yield from self._end_span()
+            self._spans.append(_Span(kind, wire))
+        yield from _news(kind, self._spans[-1].add(text))
+
+    def _end_span(self) -> Iterator[StreamEvent]:
+        if self._spans:
+            yield from _news(self._spans[-1].kind, self._spans[-1].end())
+
+    def _call(self, piece: Mapping[str, object]) -> Iterator[StreamEvent]:
+        function = _mapping(piece.get("function"))
+        name, arguments = _string(function.get("name")), function.get("arguments")
+        text = json.dumps(arguments) if isinstance(arguments, Mapping) else _string(arguments)
+        call = self._place(piece.get("index"), _string(piece.get("id")), name, text)
+        if text:
+            call.raw.append(text)
+        extra = {"extra_content": piece["extra_content"]} if piece.get("extra_content") else {}
+        call.px.update(cast("dict[str, Json]", extra))
+        if name and not call.name:
+            call.name = self._names.skill(name)
+            yield CallStarted(call.name)
+
+    def _place(self, index: object, call_id: str, name: str, text: str) -> _Parts:
+        """Find the call that a piece goes on with, or begin a new one."""
+        at_index = [c for c in self._calls if index is None or c.index == index]
+        if call_id:
+            for call in at_index:
+                if call.id == call_id:
+                    return call
+            if at_index and not at_index[-1].id and not at_index[-1].raw:
+                at_index[-1].id = call_id
+                return at_index[-1]
+        elif at_index and not (name and text and _is_complete(at_index[-1].raw)):
+            return at_index[-1]
+        self._calls.append(_Parts(index, call_id))
+        return self._calls[-1]
+
+    def _finished_calls(self) -> Iterator[Call]:
+        seen: set[str] = set()
+        for call in self._calls:
+            call_id = call.id if call.id and call.id not in seen else new_call_id()
+            seen.add(call_id)
+            permitted = self._finish in _CALLS_COUNT_AFTER
+            raw = "".join(call.raw)
+            args = parse_args(raw) if permitted else None
+            yield Call(call_id, call.name, raw, args, call.px or None)
+
+
+def read_usage(value: Mapping[str, object]) -> Usage:
+    """Normalise a chat completion's token counts.
+
+    `prompt_tokens` includes cached ones. Where `total_tokens` shows that reasoning was counted
+    apart from `completion_tokens` (xAI), it is added to the output.
+    """
+    prompt, output = _count(value.get("prompt_tokens")), _count(value.get("completion_tokens"))
+    details = _mapping(value.get("prompt_tokens_details"))
+    cached = _count(details.get("cached_tokens")) or _count(value.get("prompt_cache_hit_tokens"))
+    cached = min(cached, prompt)
+    thought = _count(_mapping(value.get("completion_tokens_details")).get("reasoning_tokens"))
+    if thought and _count(value.get("total_tokens")) == prompt + output + thought:
+        output += thought
+    return Usage(
+        input=prompt - cached,
+        cache_read=cached,
+        cache_write=min(_count(details.get("cache_write_tokens")), prompt - cached),
+        output=output,
+        reasoning=min(thought, output),
+    )
+
+
+def _content(value: object) -> Iterator[tuple[_Kind, str]]:
+    """Read a piece's content: text, or (Mistral) a list of text and thinking parts."""
+    if isinstance(value, str):
+        yield "text", value
+        return
+    for part in map(_mapping, _list(value)):
+        if part.get("type") == "thinking":
+            for thought in map(_mapping, _list(part.get("thinking"))):
+                yield "think", _string(thought.get("text"))
+        else:
+            yield "text", _string(part.get("text"))
+
+
+def _news(kind: _Kind, text: str) -> Iterator[StreamEvent]:
+    if text:
+        yield ThinkDelta(text) if kind == "think" else TextDelta(text)
+
+
+def _is_complete(raw: list[str]) -> bool:
+    ends = bool(raw) and raw[-1].rstrip().endswith("}")
+    return ends and parse_args("".join(raw)) is not None
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: object) -> Sequence[object]:
+    return value if isinstance(value, list) else []
+
+
+def _string(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _count(value: object) -> int:
+    return int(value) if isinstance(value, int | float) and value > 0 else 0

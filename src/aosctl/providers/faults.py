@@ -1,0 +1,207 @@
+"""One taxonomy of what can go wrong between here and a model service.
+
+Some faults reach us as the SDK's exceptions, some as bare exceptions of the HTTP library beneath
+(httpx or httpx2, by SDK), some as error objects inside a stream; all become a ProviderError whose
+`kind` says what to do.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+
+from aosctl.errors import ProviderError, redact_dsn
+from aosctl.providers.base import ModelSpec
+
+RETRYABLE = frozenset({"rate_limit", "overloaded", "timeout", "network", "truncated", "server"})
+
+_BY_STATUS = {
+    401: "auth",
+    403: "auth",
+    408: "timeout",
+    413: "context_too_long",
+    429: "rate_limit",
+    503: "overloaded",
+    504: "timeout",
+    529: "overloaded",
+}
+_BY_WORDS = (
+    (
+        "context_too_long",
+        re.compile(
+            r"context[_ ](length|window|size)|maximum context|prompt is too long"
+            r"|too many (input |prompt )?tokens|input is too long|string_above_max_length",
+            re.IGNORECASE,
+        ),
+    ),
+    ("auth", re.compile(r"invalid_api_key|authentication|permission_denied", re.IGNORECASE)),
+    ("rate_limit", re.compile(r"rate.?limit|insufficient_quota|too.many.requests", re.IGNORECASE)),
+    ("overloaded", re.compile(r"overloaded|unavailable|at capacity", re.IGNORECASE)),
+    ("timeout", re.compile(r"timed? ?out", re.IGNORECASE)),
+    ("bad_request", re.compile(r"invalid_request|not_found", re.IGNORECASE)),
+)
+_HTTP_LIBRARIES = frozenset({"httpx", "httpx2", "httpcore", "httpcore2", "h11", "h2", "ssl"})
+_WORDS_AT_MOST = 400
+_SECRET_AT_LEAST = 8  # a shorter one is no key, and would blank out common words
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A failure as the wire showed it, before it has a name."""
+
+    message: str = ""
+    status: int | None = None
+    code: str = ""
+    retry_after: float | None = None
+
+
+def name_fault(spec: ModelSpec, fault: Fault, secret: str | None = None) -> ProviderError:
+    """Make the ProviderError for a status code or an error object; `secret` never shows in it."""
+    kind = _kind(fault)
+    used_up = "insufficient_quota" in f"{fault.code} {fault.message}"
+    said = _one_line(fault.message, secret)
+    status = f" (HTTP {fault.status})" if fault.status else ""
+    return ProviderError(
+        f'model "{spec.name}": {_SAYS[kind]}{status}{": " + said if said else ""}',
+        hint=_hint(kind, spec, fault, used_up),
+        kind=kind,
+        retryable=kind in RETRYABLE and not used_up,
+        retry_after=fault.retry_after,
+        status=fault.status,
+    )
+
+
+def name_exception(spec: ModelSpec, err: Exception, secret: str | None) -> ProviderError | None:
+    """Make the ProviderError for an exception of an SDK or HTTP library; None if it is neither."""
+    names = {cls.__name__ for cls in type(err).__mro__}
+    library = type(err).__module__.partition(".")[0]
+    if names & {"APITimeoutError", "TimeoutException", "TimeoutError"}:
+        return named(
+            spec, "timeout", f"no sign of life for {spec.timeout_seconds:g} s", secret=secret
+        )
+    if _is_bad_address(err):
+        return named(spec, "bad_request", f"{spec.base_url} is no usable address", secret=secret)
+    if "APIConnectionError" in names or library in _HTTP_LIBRARIES or isinstance(err, OSError):
+        return named(spec, "network", str(err.__cause__ or err), secret=secret)
+    if "OpenAIError" in names:
+        return name_fault(spec, _fault_of(err), secret)
+    if isinstance(err, ValueError):
+        return named(spec, "truncated", f"a piece can't be read ({err})", secret=secret)
+    return None
+
+
+def named(
+    spec: ModelSpec, kind: str, said: str, hint: str | None = None, secret: str | None = None
+) -> ProviderError:
+    """Make a ProviderError of a known kind."""
+    return ProviderError(
+        f'model "{spec.name}": {_SAYS[kind]}: {_one_line(said, secret)}',
+        hint=hint or _hint(kind, spec, Fault(), used_up=False),
+        kind=kind,
+        retryable=kind in RETRYABLE,
+    )
+
+
+def fault_in_stream(error: object) -> Fault:
+    """Read an error object found inside an answer; services disagree on its shape."""
+    if not isinstance(error, Mapping):
+        return Fault(str(error))
+    code = error.get("code")
+    status = code if isinstance(code, int) else error.get("status")
+    return Fault(
+        str(error.get("message") or error.get("detail") or ""),
+        status if isinstance(status, int) and 400 <= status < 600 else None,
+        f"{code or ''} {error.get('type') or ''}",
+    )
+
+
+def _fault_of(err: Exception) -> Fault:
+    body = getattr(err, "body", None)
+    status = getattr(err, "status_code", None)
+    if isinstance(body, Mapping):
+        fault = fault_in_stream(body)
+    elif isinstance(body, str):
+        fault = Fault(body)
+    else:
+        fault = Fault("" if status else str(err))
+    headers = getattr(getattr(err, "response", None), "headers", {})
+    return Fault(fault.message, status or fault.status, fault.code, _retry_after(headers))
+
+
+def _kind(fault: Fault) -> str:
+    words = f"{fault.code} {fault.message}"
+    if fault.status in (None, 400, 413, 422, 500):
+        for kind, pattern in _BY_WORDS[:1] if fault.status else _BY_WORDS:
+            if pattern.search(words):
+                return kind
+    if fault.status is None:
+        return "server"
+    if fault.status in _BY_STATUS:
+        return _BY_STATUS[fault.status]
+    return "server" if fault.status >= 500 else "bad_request"
+
+
+_SAYS = {
+    "auth": "the service refused the key",
+    "rate_limit": "too many requests or tokens",
+    "overloaded": "the service is overloaded",
+    "timeout": "timed out",
+    "network": "the connection failed",
+    "context_too_long": "the conversation is longer than the model's context",
+    "bad_request": "the service refused the request",
+    "truncated": "the answer broke off",
+    "server": "the service failed",
+    "no_key": "there is no API key",
+}
+
+
+def _hint(kind: str, spec: ModelSpec, fault: Fault, used_up: bool) -> str | None:
+    where = spec.base_url or "the provider's own host"
+    if used_up:
+        return "the account's quota is used up; see the provider's billing page"
+    if fault.status == 404:
+        return f'check spec.model ("{spec.model}") and spec.baseUrl ({where}) of the Model'
+    if kind == "rate_limit" and fault.retry_after is not None:
+        return f"try again in {fault.retry_after:g} s"
+    return {
+        "auth": f"check the key in {spec.api_key_env or 'OPENAI_API_KEY'}",
+        "network": f"check that {where} can be reached",
+        "timeout": "spec.timeoutSeconds of the Model sets the time",
+        "context_too_long": "start a new chat, or use a model with a larger context",
+        "bad_request": "check spec.model, spec.baseUrl and spec.params of the Model",
+    }.get(kind)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    for name, divisor in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        value = headers.get(name)
+        if value is None:
+            continue
+        try:
+            return max(0.0, float(value) / divisor)
+        except ValueError:
+            pass
+        try:
+            return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+        except ValueError:
+            continue
+    return None
+
+
+def _is_bad_address(err: Exception) -> bool:
+    causes = {type(err).__name__, type(err.__cause__).__name__}
+    return bool(causes & {"InvalidURL", "UnsupportedProtocol", "LocalProtocolError"})
+
+
+def _one_line(text: str, secret: str | None) -> str:
+    """Cut a service's words to one line that a person can read and that gives nothing away."""
+    if secret and len(secret) >= _SECRET_AT_LEAST:
+        text = text.replace(secret, "***")
+    if re.search(r"<(!doctype|html|head|body)\b", text, re.IGNORECASE):
+        title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
+        text = f"a web page, {title[1].strip()!r}" if title else "a web page"
+    line = redact_dsn(" ".join(text.split()))
+    return line if len(line) <= _WORDS_AT_MOST else line[: _WORDS_AT_MOST - 1] + "…"

@@ -1,0 +1,48 @@
+"""Which provider answers for a model; each is imported when it is first asked for."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from aosctl.errors import ProviderError
+from aosctl.providers.base import ModelSpec, Provider
+
+PROVIDERS = ("offline", "script", "openai")
+LATER = {
+    "anthropic": "use provider openai with the baseUrl of a gateway that serves the model",
+    "gemini": "use provider openai with Gemini's OpenAI-compatible baseUrl",
+    "ollama": "use provider openai with baseUrl http://127.0.0.1:11434/v1",
+}
+"""Known to manifests and to the model registry, but not yet answered for."""
+
+
+def provider_for(spec: ModelSpec) -> Provider:
+    """Return the provider of a model; raise ProviderError when there is none."""
+    if spec.provider == "offline":
+        from aosctl.providers.offline import OfflineProvider
+
+        return OfflineProvider()
+    if spec.provider == "script":
+        from aosctl.providers.script import ScriptProvider
+
+        return ScriptProvider()
+    if spec.provider == "openai":
+        from aosctl.providers.openai import OpenAIProvider
+
+        return OpenAIProvider()
+    raise _unavailable(spec)
+
+
+def _unavailable(spec: ModelSpec) -> ProviderError:
+    if spec.provider in LATER:
+        return ProviderError(
+            f'model "{spec.name}": provider {spec.provider} is not in this version yet',
+            hint=LATER[spec.provider],
+            kind="bad_request",
+        )
+    near = get_close_matches(spec.provider, (*PROVIDERS, *LATER), 1)
+    return ProviderError(
+        f'model "{spec.name}": unknown provider "{spec.provider}"',
+        hint=f"did you mean {near[0]}?" if near else f"providers: {', '.join(PROVIDERS)}",
+        kind="bad_request",
+    )
