@@ -6,6 +6,10 @@ import sys
 
 from aosctl import __version__
 
+TYPE_CHECKING = False  # spares the import of typing
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 _CLIENT_ONLY = {
     ("--version",): f"aosctl {__version__}\n",
     ("version",): f"Client Version: {__version__}\n",
@@ -33,5 +37,26 @@ def main() -> int:
         return report_output_failure(error)
 
 
+def entry() -> NoReturn:
+    """Run the command line and end the process, without taking down module by module.
+
+    That costs 20 to 60 ms after psycopg and typer; exit functions run and output is flushed.
+    """
+    status = main()
+    threading = sys.modules.get("threading")
+    if threading is not None and threading.active_count() > 1:
+        sys.exit(status)
+    import atexit
+    import os
+
+    atexit._run_exitfuncs()
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            status = status or 1
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import ClassVar
 
 
@@ -121,15 +120,19 @@ SQLSTATES: dict[str, type[AosError]] = {
 }
 """The kernel's own SQLSTATEs; `schema/README.md` lists their meaning."""
 
-_URI_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@?#]*):[^\s@/]*@", re.IGNORECASE)
-_KEYWORD_SECRET = re.compile(
-    r"\b(password|passwd|sslpassword|api_?key)(\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&]+)", re.IGNORECASE
+_SECRETS = (
+    # scheme://user:password@host
+    (r"(\b[a-z][a-z0-9+.-]*://[^\s:/@?#]*):[^\s@/]*@", r"\1:***@"),
+    # password=... in a conninfo string or the query of a URI
+    (r"\b((?:ssl)?password|passwd|api_?key)(\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&]+)", r"\1\2***"),
+    (r"\b(sk-|AIza|xai-|gsk_)[A-Za-z0-9_-]{8,}", r"\1***"),
 )
-_VENDOR_KEY = re.compile(r"\b(sk-|AIza|xai-|gsk_)[A-Za-z0-9_-]{8,}")
 
 
 def redact_dsn(text: str) -> str:
     """Replace passwords of URIs and conninfo strings, and vendors' API keys, by `***`."""
-    text = _URI_PASSWORD.sub(r"\1:***@", text)
-    text = _KEYWORD_SECRET.sub(r"\1\2***", text)
-    return _VENDOR_KEY.sub(r"\1***", text)
+    import re
+
+    for pattern, replacement in _SECRETS:
+        text = re.sub(pattern, replacement, text, flags=re.IGNORECASE)
+    return text

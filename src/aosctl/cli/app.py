@@ -11,7 +11,6 @@ from typer._click.exceptions import ClickException
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from aosctl import __version__
-from aosctl.cli import usage
 from aosctl.cli.globals import Globals
 from aosctl.cli.options import global_options
 from aosctl.cli.verbs import VERBS
@@ -40,6 +39,8 @@ def invoke(argv: list[str]) -> int:
     except typer.Abort:
         raise KeyboardInterrupt from None
     except ClickException as error:
+        from aosctl.cli import usage
+
         raise UsageError(usage.explain(error)) from error
     return status if isinstance(status, int) else 0
 
@@ -69,6 +70,8 @@ class CommandGroup(TyperGroup):
     ) -> tuple[str | None, Command | None, list[str]]:
         command = self.get_command(ctx, args[0])
         if command is None:
+            from aosctl.cli import usage
+
             text = usage.unknown_command(args[0], ctx.command_path, self.list_commands(ctx))
             raise UsageError(text)
         return args[0], command, args[1:]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Literal, cast, get_args
 
 from aosctl.cli.table import NONE, write_table
-from aosctl.cli.terminal import UNSAFE, clean, escape_character
+from aosctl.cli.terminal import clean, is_safe, visible
 from aosctl.errors import UsageError
 
 Format = Literal["table", "wide", "json", "yaml", "name", "jsonpath", "custom-columns"]
@@ -100,8 +98,10 @@ def note(text: str, *, quiet: bool = False) -> None:
 
 def write_json(value: object) -> None:
     """Print `value` as indented JSON; what a terminal could act on stands as an escape."""
+    import json
+
     text = json.dumps(_plain(value), indent=4, sort_keys=True, ensure_ascii=False)
-    sys.stdout.write(UNSAFE.sub(lambda match: escape_character(match[0]), text) + "\n")
+    sys.stdout.write(visible(text) + "\n")
 
 
 def write_yaml(value: object) -> None:
@@ -113,14 +113,12 @@ def write_yaml(value: object) -> None:
     dumper.add_representer(str, _represent_text)
     text = yaml.dump(_plain(value), Dumper=dumper, sort_keys=True, allow_unicode=True, width=2**30)
     # Text with such characters is in double quotes by now, where YAML reads the escapes.
-    sys.stdout.write(UNSAFE.sub(lambda match: f"\\U{ord(match[0]):08x}", text))
+    sys.stdout.write(visible(text, lambda character: f"\\U{ord(character):08x}"))
 
 
 def _represent_text(dumper: Any, text: str) -> object:
     text = text.encode("utf-8", "replace").decode()
-    style = "|" if "\n" in text else None
-    if UNSAFE.search(text):
-        style = '"'
+    style = ("|" if "\n" in text else None) if is_safe(text) else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
@@ -128,6 +126,8 @@ def _plain(value: object) -> object:
     """Return `value` with JSON types only: times as RFC 3339 in UTC, others as text."""
     if value is None or isinstance(value, str | bool | int | float):
         return value
+    from datetime import UTC, datetime
+
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from aosctl.cli.terminal import clean, display_width
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 NONE = "<none>"
 _MIN_WIDTH = 6
@@ -50,6 +53,8 @@ def cell(value: object) -> str:
 
 def age(since: datetime | None, now: datetime | None = None) -> str:
     """Return the AGE column of something created at `since`."""
+    from datetime import UTC, datetime
+
     if since is None:
         return "<unknown>"
     return human_duration(((now or datetime.now(UTC)) - since).total_seconds())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TextIO
 
-_SEQUENCES = re.compile(
+# Compiled on first use, which most commands never reach.
+_SEQUENCES = (
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor, erase
     r"|(?:\x1b\]|\x9d)[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)"  # OSC: titles, links, clipboard
     r"|(?:\x1b[PX^_]|[\x90\x98\x9e\x9f])[^\x1b\x9c\n]*(?:\x1b\\|\x9c)"  # DCS, SOS, PM, APC
@@ -18,12 +19,11 @@ _HIDDEN = (
 )
 """Zero-width, bidirectional and tag characters: text that is there and can't be seen."""
 
-_STRIPPED = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_HIDDEN}]")
-_SURROGATES = re.compile("[\ud800-\udfff]")
+_STRIPPED = f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_HIDDEN}]"
+_SURROGATES = "[\ud800-\udfff]"
 # Joiners shape emoji and several scripts; beside ASCII they only hide.
-_JOINERS = re.compile("(?<![^\x00-\x7f])[\u200c\u200d]+|[\u200c\u200d]+(?![^\x00-\x7f])")
-UNSAFE = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200c\u200d{_HIDDEN}\ud800-\udfff]")
-"""Every character that `clean` may strip or replace."""
+_JOINERS = "(?<![^\x00-\x7f])[\u200c\u200d]+|[\u200c\u200d]+(?![^\x00-\x7f])"
+_UNSAFE = f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200c\u200d{_HIDDEN}\ud800-\udfff]"
 
 
 def clean(text: str) -> str:
@@ -33,16 +33,25 @@ def clean(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    text = _SEQUENCES.sub("", text.replace("\r\n", "\n"))
-    text = _SURROGATES.sub("\ufffd", _STRIPPED.sub("", text))
-    return _JOINERS.sub("", text)
+    text = re.sub(_SEQUENCES, "", text.replace("\r\n", "\n"))
+    text = re.sub(_SURROGATES, "\ufffd", re.sub(_STRIPPED, "", text))
+    return re.sub(_JOINERS, "", text)
 
 
-def visible(text: str) -> str:
-    r"""Show what `clean` would strip as `\u202e`: for text that a person must decide on."""
+def is_safe(text: str) -> bool:
+    """Tell whether `clean` could find nothing to strip."""
+    return (text.isascii() and text.isprintable()) or re.search(_UNSAFE, text) is None
+
+
+def visible(text: str, escape: Callable[[str], str] | None = None) -> str:
+    r"""Show what `clean` would strip as `\u202e`: for text that a person must decide on.
+
+    `escape` gives the form of one character; that of JSON unless told.
+    """
     if text.isascii() and text.isprintable():
         return text
-    return UNSAFE.sub(lambda match: escape_character(match[0]), text)
+    form = escape or escape_character
+    return re.sub(_UNSAFE, lambda match: form(match[0]), text)
 
 
 def escape_character(character: str) -> str:
