@@ -87,8 +87,8 @@ def _entry(spec: ModelSpec, position: int) -> JsonObject:
     if position < len(script):
         return script[position]
     raise ProviderError(
-        f'model "{spec.name}": the script has {len(script)} entries and is asked for '
-        f"number {position + 1}",
+        f'model "{spec.name}": the script has no entry number {position + 1}, it ends after '
+        f"{len(script)}",
         hint="add an entry to spec.script of the Model and apply it",
         kind="bad_request",
     )
