@@ -30,16 +30,19 @@ def best_part(text: str, wanted: frozenset[str], at_most: int = PASSAGE_AT_MOST)
     if len(text) <= at_most:
         return text
     spans = [match.span() for match in _UNIT.finditer(text)]
-    best, best_score = spans[0], -1
+    best, best_score = spans[0], (-1, False)
     for i, (start, first_end) in enumerate(spans):
         end = first_end
         for _, next_end in spans[i + 1 :]:
             if next_end - start > at_most:
                 break
             end = next_end
-        score = len(terms(text[start:end]) & wanted)
+        # Of two runs with the same words, the one that begins with one of them.
+        found = terms(text[start:end]) & wanted
+        score = (len(found), bool(terms(text[start:first_end]) & wanted))
         if score > best_score:
             best, best_score = (start, end), score
     start, end = best
     quoted = text[start : min(end, start + at_most)].strip()
-    return f"{'… ' if start > 0 else ''}{quoted}{' …' if start + len(quoted) < len(text) else ''}"
+    cut_after = text[:end].strip() != text or end - start > at_most
+    return f"{'… ' if start > 0 else ''}{quoted}{' …' if cut_after else ''}"
