@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -11,6 +12,8 @@ from aosctl.errors import AosError, redact_dsn
 INTERRUPTED = 130
 CLOSED_PIPE = 141
 """What a shell reports for a program that SIGPIPE ended; the verb may not have finished."""
+
+_WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
 def run(argv: list[str]) -> int:
@@ -57,16 +60,10 @@ def _prepare_streams() -> None:
 
 
 def _is_output_failure(error: OSError) -> bool:
-    # An error on a file we opened carries its name; one from writing stdout does not.
-    return isinstance(error, BrokenPipeError) or (error.filename is None and _stdout_is_broken())
-
-
-def _stdout_is_broken() -> bool:
-    try:
-        sys.stdout.flush()
-    except OSError:
-        return True
-    return False
+    # An error on a file that was opened by name carries the name.
+    return isinstance(error, BrokenPipeError) or (
+        error.filename is None and error.errno in _WRITE_ERRORS
+    )
 
 
 def _describe(error: OSError) -> str:

@@ -172,8 +172,9 @@ class _Parser:
             self.skip()
             match = _SLICE.match(self.text, self.position)
             if match is None or not match[0].strip():
-                rest = self.text[self.position :].partition("]")[0]
-                raise self.error(f"invalid array index {rest}" if rest else "unterminated array")
+                rest, closed, _ = self.text[self.position :].partition("]")
+                invalid = f"invalid array index {rest}".rstrip()
+                raise self.error(invalid if rest or closed else "unterminated array")
             self.position = match.end()
             parts = [int(part) if part else None for part in match.groups()]
             if ":" in match[0]:

