@@ -1,0 +1,84 @@
+-- The clock, ids and small building blocks that the tables below use as defaults and checks.
+
+-- The kernel's only clock. Tests replace this function in their own database to move time;
+-- nothing else can.
+create function aos_core.now() returns timestamptz
+language sql volatile parallel safe
+as 'select pg_catalog.clock_timestamp()';
+
+-- A time-ordered UUID, version 7 (RFC 9562): PostgreSQL's own from 18 on, else built from the
+-- wall clock in milliseconds and 74 random bits of gen_random_uuid().
+do $uuid$
+begin
+  if current_setting('server_version_num')::int >= 180000 then
+    execute $f$
+      create function aos_core.uuidv7() returns uuid
+      language sql volatile parallel safe
+      as 'select pg_catalog.uuidv7()'
+    $f$;
+  else
+    execute $f$
+      create function aos_core.uuidv7() returns uuid
+      language sql volatile parallel safe
+      as $b$
+        select encode(
+          set_bit(set_bit(
+            overlay(uuid_send(gen_random_uuid())
+                    placing substring(int8send(
+                      floor(extract(epoch from clock_timestamp()) * 1000)::bigint) from 3)
+                    from 1 for 6),
+            52, 1), 53, 1), 'hex')::uuid
+      $b$
+    $f$;
+  end if;
+end
+$uuid$;
+
+-- True for the names that people type: tenants, personas, agents, skills, runs.
+create function aos_core.is_name(p_name text) returns boolean
+language sql immutable parallel safe
+as $$ select p_name ~ '^[a-z0-9][a-z0-9_.-]{0,62}$' $$;
+
+-- A name made from free text: lower case, other characters become "_"; "x" when nothing is left.
+create function aos_core.slug(p_text text) returns text
+language sql immutable parallel safe
+as $$
+  select coalesce(nullif(left(trim(both '_.-' from
+    regexp_replace(lower(p_text), '[^a-z0-9]+', '_', 'g')), 48), ''), 'x')
+$$;
+
+-- The hash of one event: SHA-256 over the hash before it and every column of the row.
+-- The actor is length-prefixed, so that no two rows share one text.
+create function aos_core.event_hash(
+  p_prev bytea, p_tenant uuid, p_stream uuid, p_seq bigint, p_at timestamptz,
+  p_kind text, p_actor text, p_data jsonb) returns bytea
+language sql immutable parallel safe
+as $$
+  select sha256(coalesce(p_prev, ''::bytea) || convert_to(
+    p_tenant::text || '|' || p_stream::text || '|' || p_seq::text || '|'
+    || extract(epoch from p_at)::text || '|' || p_kind || '|'
+    || octet_length(p_actor)::text || ':' || p_actor || '|' || p_data::text, 'UTF8'))
+$$;
+
+-- The stored form of a lease token: only its hash is ever written.
+create function aos_core.lease_hash(p_lease uuid) returns bytea
+language sql immutable parallel safe strict
+as $$ select sha256(uuid_send(p_lease)) $$;
+
+-- A tool result as a neutral message (DESIGN of messages: see schema/README.md).
+create function aos_core.result_message(p_call_id text, p_name text, p_ok boolean, p_result jsonb)
+returns jsonb
+language sql immutable parallel safe
+as $$
+  select jsonb_build_object('v', 1, 'role', 'tool', 'blocks', jsonb_build_array(
+    jsonb_build_object('t', 'result', 'call_id', p_call_id, 'name', p_name, 'ok', p_ok,
+      'parts', jsonb_build_array(jsonb_build_object('t', 'text', 'text', p_result::text)))))
+$$;
+
+-- A text of one role as a neutral message.
+create function aos_core.text_message(p_role text, p_text text) returns jsonb
+language sql immutable parallel safe
+as $$
+  select jsonb_build_object('v', 1, 'role', p_role, 'blocks',
+    jsonb_build_array(jsonb_build_object('t', 'text', 'text', p_text)))
+$$;

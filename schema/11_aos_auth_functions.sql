@@ -1,0 +1,172 @@
+-- Who may do what, in which tenant. These functions are owned by aos_lookup: they read ids and
+-- roles across tenants, and nothing else (90_grants.sql gives it those columns only).
+
+-- True when the session's login is a superuser or a member of aos_admin. Any caller.
+create function aos_auth.is_admin() returns boolean
+language sql stable parallel safe
+as $$ select pg_catalog.pg_has_role(session_user, 'aos_admin', 'member') $$;
+
+-- The tenant that the session has selected with `set aos.tenant_id = '<uuid>'`, or null. The
+-- setting is no boundary: it only chooses among tenants that the login has anyway. Any caller.
+create function aos_auth.selected_tenant() returns uuid
+language sql stable parallel safe
+as $$
+  select case when current_setting('aos.tenant_id', true)
+                   ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+              then current_setting('aos.tenant_id', true)::uuid end
+$$;
+
+-- Which roles include which: admin > developer > viewer, admin > auditor > viewer.
+create function aos_auth.roles_that_include(p_role text) returns text[]
+language sql immutable parallel safe
+as $$
+  select case p_role
+    when 'viewer' then array['viewer', 'developer', 'auditor', 'admin']
+    when 'developer' then array['developer', 'admin']
+    when 'auditor' then array['auditor', 'admin']
+    else array[p_role] end
+$$;
+
+-- The tenants in which the login is a principal with a role that includes p_role (null: any
+-- principal at all); all tenants for an administrator. Ignores the selection.
+-- security definer: a person may not read the principals of other tenants.
+create function aos_auth.tenants_with_role(p_role text) returns uuid[]
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+  select case when aos_auth.is_admin()
+    then array(select t.tenant_id from aos_auth.tenant t)
+    else array(
+      select p.tenant_id from aos_auth.principal p
+      where p.db_role = session_user and p.principal_type <> 'agent'
+        and (p_role is null or exists (
+          select from aos_auth.role_grant g
+          where g.tenant_id = p.tenant_id and g.principal_id = p.principal_id
+            and g.role_name = any (aos_auth.roles_that_include(p_role))
+            and (g.expires_at is null or g.expires_at > aos_core.now()))))
+    end
+$$;
+
+-- The tenants whose rows the session may read now: the selected one if the login may, all for an
+-- administrator who selected none, else none. The policies of people and views call it.
+create function aos_auth.visible_tenants() returns uuid[]
+language sql stable
+as $$
+  select case
+    when aos_auth.selected_tenant() is not null then
+      case when aos_auth.selected_tenant() = any (aos_auth.tenants_with_role('viewer'))
+           then array[aos_auth.selected_tenant()] else '{}'::uuid[] end
+    when aos_auth.is_admin() then aos_auth.tenants_with_role(null)
+    else '{}'::uuid[] end
+$$;
+
+-- As visible_tenants, for those whose objects the login may change (role developer or admin).
+create function aos_auth.writable_tenants() returns uuid[]
+language sql stable
+as $$
+  select case
+    when aos_auth.selected_tenant() is null then aos_auth.tenants_with_role('developer')
+    when aos_auth.selected_tenant() = any (aos_auth.tenants_with_role('developer'))
+      then array[aos_auth.selected_tenant()]
+    else '{}'::uuid[] end
+$$;
+
+-- As writable_tenants, for principals and role grants (role admin).
+create function aos_auth.administered_tenants() returns uuid[]
+language sql stable
+as $$
+  select case
+    when aos_auth.selected_tenant() is null then aos_auth.tenants_with_role('admin')
+    when aos_auth.selected_tenant() = any (aos_auth.tenants_with_role('admin'))
+      then array[aos_auth.selected_tenant()]
+    else '{}'::uuid[] end
+$$;
+
+-- The tenant of a SQL identity's database role, or null. For the policies of business tables:
+--   using (tenant_id = (select aos_auth.tenant_of(current_user)))
+-- Any caller. security definer: reads the identities of all tenants.
+create function aos_auth.tenant_of(p_role name) returns uuid
+language sql stable security definer parallel safe set search_path = pg_catalog, pg_temp
+as $$ select i.tenant_id from aos_auth.sql_identity i where i.db_role = p_role $$;
+
+-- How the audit trail names the session in a tenant: 'user:alice', 'role:postgres', and
+-- 'service:web for user:alice' when a service principal acts for another.
+-- security definer: reads principals.
+create function aos_auth.actor(p_tenant uuid) returns text
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_actor text;
+  v_type text;
+  v_for text := nullif(current_setting('aos.on_behalf_of', true), '');
+begin
+  select p.principal_type || ':' || p.name, p.principal_type into v_actor, v_type
+  from aos_auth.principal p where p.tenant_id = p_tenant and p.db_role = session_user;
+  if v_actor is null then
+    return 'role:' || session_user;
+  end if;
+  if v_for is not null and v_type = 'service' then
+    select v_actor || ' for ' || p.principal_type || ':' || p.name into v_actor
+    from aos_auth.principal p
+    where p.tenant_id = p_tenant and p.name = v_for and p.principal_type <> 'agent';
+    if v_actor is null then
+      raise exception 'principal "%" does not exist in this tenant', v_for using
+        errcode = 'AO001', hint = 'reset aos.on_behalf_of, or name a user of the tenant';
+    end if;
+  end if;
+  return v_actor;
+end
+$$;
+
+-- Assert that the session may act in p_tenant with p_role, bind the kernel to that tenant for the
+-- transaction, and return the actor. Called first by every function that people call.
+-- AO001: no such tenant, or the login is nobody there (the same text: no oracle). AO004: the role
+-- is missing. security definer: reads principals and their roles.
+create function aos_auth.enter(p_tenant uuid, p_role text) returns text
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_tenant is null or not (p_tenant = any (aos_auth.tenants_with_role(p_role))) then
+    if p_tenant = any (aos_auth.tenants_with_role(null)) then
+      raise exception 'login "%" lacks the role "%" in this tenant', session_user, p_role using
+        errcode = 'AO004', hint = 'an admin of the tenant can grant it';
+    end if;
+    raise exception 'tenant "%" not found', p_tenant using
+      errcode = 'AO001', hint = 'the login needs a principal in that tenant';
+  end if;
+  perform set_config('aos.kernel_tenant', p_tenant::text, true);
+  return aos_auth.actor(p_tenant);
+end
+$$;
+
+-- The session's principals: one row a tenant in which the login is somebody. Any caller.
+-- security definer: reads principals, tenants and roles.
+create function aos_auth.whoami()
+returns table (tenant_id uuid, tenant text, principal text, principal_type text, roles text[])
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+  select p.tenant_id, t.name, p.name, p.principal_type, array(
+    select g.role_name from aos_auth.role_grant g
+    where g.tenant_id = p.tenant_id and g.principal_id = p.principal_id
+      and (g.expires_at is null or g.expires_at > aos_core.now())
+    order by 1)
+  from aos_auth.principal p join aos_auth.tenant t using (tenant_id)
+  where p.db_role = session_user
+  order by t.name
+$$;
+
+-- The id of the tenant that people call p_name, or null when the login may not see it. Any caller.
+-- security definer: reads tenants.
+create function aos_auth.tenant_id(p_name text) returns uuid
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+  select t.tenant_id from aos_auth.tenant t
+  where t.name = p_name and t.tenant_id = any (aos_auth.tenants_with_role(null))
+$$;
+
+-- Names of the tenants that the login may choose among. Any caller.
+create function aos_auth.my_tenants() returns table (tenant_id uuid, name text)
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+  select t.tenant_id, t.name from aos_auth.tenant t
+  where t.tenant_id = any (aos_auth.tenants_with_role(null)) order by t.name
+$$;

@@ -1,0 +1,226 @@
+-- SQL identities: the opaque NOLOGIN role under which a tenant's SQL skills run, and the sandbox
+-- function that this role owns. See README.md, "SQL skills", for why it needs all its parts.
+
+-- Strip leading white space and comments and trailing semicolons from one statement, by a small
+-- lexer that knows quotes, dollar quotes and nested comments. AO011 when a second statement
+-- follows, or a quote or comment does not end. Kernel and sandbox only.
+create function aos_core.single_statement(p_query text) returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_rest text := p_query;
+  v_token text;
+  v_out text := '';
+  v_ended boolean := false;
+  v_depth integer;
+  v_at integer;
+begin
+  while v_rest <> '' loop
+    v_token := substring(v_rest from '^(?:\s+|--[^\n]*\n?|/\*)');
+    if v_token = '/*' then
+      v_depth := 1; v_at := 3;
+      while v_depth > 0 loop
+        v_token := substring(substr(v_rest, v_at) from '^(?:[^*/]|\*(?!/)|/(?!\*))*(?:\*/|/\*)');
+        if v_token is null then
+          raise exception 'a comment does not end' using errcode = 'AO011',
+            hint = 'close every /* with */';
+        end if;
+        v_at := v_at + length(v_token);
+        v_depth := v_depth + case when right(v_token, 2) = '*/' then -1 else 1 end;
+      end loop;
+      v_token := left(v_rest, v_at - 1);
+    end if;
+    if v_token is not null then                        -- white space or a comment
+      if v_out <> '' and not v_ended then v_out := v_out || v_token; end if;
+    elsif left(v_rest, 1) = ';' then
+      v_token := ';';
+      v_ended := v_out <> '';
+    else
+      if v_ended then
+        raise exception 'only one statement at a time' using errcode = 'AO011',
+          hint = 'send each statement in a call of its own';
+      end if;
+      v_token := substring(v_rest from
+        '^(?:[eE]''(?:[^''\\]|\\.|'''')*''|''(?:[^'']|'''')*''|"(?:[^"]|"")*")');
+      if v_token is null then
+        v_token := substring(v_rest from '^\$(?:[A-Za-z_\u0080-\uffff][A-Za-z0-9_\u0080-\uffff]*)?\$');
+        if v_token is not null then
+          v_at := strpos(substr(v_rest, length(v_token) + 1), v_token);
+          if v_at = 0 then
+            raise exception 'a dollar quote does not end' using errcode = 'AO011',
+              hint = 'close it with ' || v_token;
+          end if;
+          v_token := left(v_rest, v_at + 2 * length(v_token) - 1);
+        end if;
+      end if;
+      if v_token is null and left(v_rest, 1) in ('''', '"') then
+        raise exception 'a quote does not end' using errcode = 'AO011',
+          hint = 'close every quote';
+      end if;
+      -- a word (it may hold "$"), or one other character
+      v_token := coalesce(v_token,
+        substring(v_rest from '^[A-Za-z0-9_\u0080-\uffff][A-Za-z0-9_$\u0080-\uffff]*'),
+        left(v_rest, 1));
+      if v_token in ('e', 'E') and substr(v_rest, 2, 1) = '''' then
+        raise exception 'a quote does not end' using errcode = 'AO011',
+          hint = 'close every quote';
+      end if;
+      v_out := v_out || v_token;
+    end if;
+    v_rest := substr(v_rest, length(v_token) + 1);
+  end loop;
+  return rtrim(v_out, E' \t\r\n');
+end
+$$;
+
+-- The body of every sandbox function. It runs as the SQL identity: it checks that, admits one
+-- row-returning statement, runs it through a cursor (which shuts out SET, DO, COPY, LOCK, PREPARE
+-- and several statements by itself), and caps what it returns. A DML statement without RETURNING
+-- gets one, so that its rows can be counted.
+create function aos_auth.sandbox_body(p_role name) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $f$
+  select format($body$
+declare
+  v_query text;
+  v_verb text;
+  v_row record;
+  v_columns json;
+  v_text text;
+  v_rows text := '';
+  v_count bigint := 0;
+  v_shown integer := 0;
+  v_truncated boolean := false;
+  v_counting boolean := false;
+begin
+  if current_user <> %L then
+    raise exception 'the sandbox function was tampered with' using errcode = 'AO004';
+  end if;
+  if octet_length(p_query) > 100000 then
+    raise exception 'the statement is longer than 100000 bytes' using errcode = 'AO011',
+      hint = 'shorten it';
+  end if;
+  v_query := aos_core.single_statement(p_query);
+  v_verb := lower(substring(v_query from '^[[:space:](]*([A-Za-z]+)'));
+  if v_verb is null or v_verb not in
+     ('select', 'with', 'values', 'table', 'insert', 'update', 'delete', 'merge') then
+    raise exception 'a statement must begin with select, with, values, table, insert, update, delete or merge, not with "%%"',
+      coalesce(upper(v_verb), left(v_query, 20)) using errcode = 'AO011',
+      hint = 'for a plan or a setting, ask a person; for the schema, select from information_schema';
+  end if;
+  if p_read_only then
+    if v_verb in ('insert', 'update', 'delete', 'merge') then
+      raise exception 'this skill only reads' using errcode = 'AO011',
+        hint = 'use sql_execute for statements that change rows';
+    end if;
+    perform pg_catalog.set_config('transaction_read_only', 'on', true);
+  end if;
+  perform pg_catalog.set_config('search_path', p_search_path, true);
+  begin
+    for v_row in execute v_query loop
+      v_count := v_count + 1;
+      if v_columns is null then
+        select json_agg(e.key) into v_columns from json_each(row_to_json(v_row)) e;
+      end if;
+      if v_truncated or v_shown >= p_max_rows then
+        v_truncated := true;
+        exit when p_read_only;
+      else
+        select coalesce(json_agg(e.value), '[]')::text into v_text
+          from json_each(row_to_json(v_row)) e;
+        if octet_length(v_rows) + octet_length(v_text) > p_max_bytes then
+          v_truncated := true;
+        else
+          v_rows := v_rows || case when v_shown > 0 then ',' else '' end || v_text;
+          v_shown := v_shown + 1;
+        end if;
+      end if;
+    end loop;
+  exception when invalid_cursor_definition then
+    if p_read_only or v_verb not in ('with', 'insert', 'update', 'delete', 'merge') then
+      raise;
+    end if;
+    v_counting := true;
+  end;
+  if v_counting then
+    v_count := 0;
+    for v_row in execute v_query || E'\nreturning 1' loop
+      v_count := v_count + 1;
+    end loop;
+  end if;
+  set constraints all immediate;
+  return pg_catalog.jsonb_build_object(
+    'columns', coalesce(v_columns, '[]'), 'rows', ('[' || v_rows || ']')::jsonb,
+    'row_count', v_count, 'truncated', v_truncated);
+end
+$body$, p_role)
+$f$;
+
+-- Create one SQL identity's role and sandbox function and return the digest of the function's body.
+-- AO006: not such a name. Kernel only. security definer: owned by aos_provisioner, which may create roles; the new role
+-- ends with no membership and no CREATE anywhere.
+create function aos_auth.provision_sql_role(p_role name) returns text
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_role !~ '^aos_sql_[0-9a-f]{16}$' then
+    raise exception '"%" is no name of a SQL identity', p_role using errcode = 'AO006';
+  end if;
+  if not exists (select from pg_roles where rolname = p_role) then
+    execute format('create role %I nologin noinherit', p_role);
+  end if;
+  execute format('grant usage on schema aos_auth, aos_core to %I', p_role);
+  execute format('grant execute on function aos_auth.tenant_of(name), '
+                 'aos_core.single_statement(text) to %I', p_role);
+  execute format('create or replace function aos_sandbox.%I(p_query text, p_read_only boolean, '
+                 'p_max_rows integer, p_max_bytes integer, p_search_path text) returns jsonb '
+                 'language plpgsql security definer set search_path = pg_catalog, pg_temp as %L',
+                 p_role, aos_auth.sandbox_body(p_role));
+  execute format('revoke all on function aos_sandbox.%I from public', p_role);
+  execute format('grant execute on function aos_sandbox.%I to aos_kernel', p_role);
+  -- Hand the function over: the new owner needs CREATE on the schema, and we need to be able to
+  -- SET ROLE to it, for this moment only.
+  execute format('grant create on schema aos_sandbox to %I', p_role);
+  execute format('grant %I to aos_provisioner', p_role);
+  execute format('alter function aos_sandbox.%I owner to %I', p_role, p_role);
+  execute format('revoke %I from aos_provisioner', p_role);
+  execute format('revoke create on schema aos_sandbox from %I', p_role);
+  return md5(aos_auth.sandbox_body(p_role));
+end
+$$;
+
+-- The role of a tenant's SQL identity, made when it has none yet. Kernel and triggers only.
+-- security definer: people may not write identities.
+create function aos_auth.ensure_sql_identity(p_tenant uuid) returns name
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_role name;
+begin
+  perform set_config('aos.kernel_tenant', p_tenant::text, true);
+  select i.db_role into v_role from aos_auth.sql_identity i
+  where i.tenant_id = p_tenant and i.scope_id = p_tenant;
+  if found then
+    return v_role;
+  end if;
+  v_role := 'aos_sql_' || left(replace(gen_random_uuid()::text, '-', ''), 16);
+  insert into aos_auth.sql_identity (tenant_id, scope_id, db_role, function_digest)
+  values (p_tenant, p_tenant, v_role, aos_auth.provision_sql_role(v_role));
+  return v_role;
+end
+$$;
+
+-- Drop a SQL identity's role, with its function and all that was granted to it in this database.
+-- Kernel only. security definer: owned by aos_provisioner, which made the role.
+create function aos_auth.drop_sql_role(p_role name) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_role !~ '^aos_sql_[0-9a-f]{16}$' then
+    raise exception '"%" is no name of a SQL identity', p_role using errcode = 'AO006';
+  end if;
+  execute format('grant %I to aos_provisioner', p_role);
+  execute format('drop owned by %I', p_role);
+  execute format('drop role %I', p_role);
+end
+$$;

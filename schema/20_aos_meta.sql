@@ -1,0 +1,36 @@
+-- The model registry and the kernel's own version. Both are global.
+
+create table aos_meta.kernel_version (
+  version text primary key,
+  installed_at timestamptz not null default aos_core.now(),
+  installed_by text not null default session_user
+);
+
+-- One row a model that personas can name. `model_name` is what people type, `vendor_model` what
+-- the provider's API is asked for. Prices are US dollars per million tokens; null = unknown (0).
+-- `api_key_ref` names where the worker finds the key ('env:OPENAI_API_KEY'), never a key itself.
+create table aos_meta.llm_model_registry (
+  model_id uuid primary key default aos_core.uuidv7(),
+  model_name text not null unique check (model_name ~ '^[a-z0-9][a-zA-Z0-9_.:/-]{0,127}$'),
+  provider text not null
+    check (provider in ('openai', 'anthropic', 'gemini', 'ollama', 'offline', 'script')),
+  vendor_model text not null default '',
+  context_window integer not null default 128000 check (context_window > 0),
+  max_output_tokens integer not null default 4096 check (max_output_tokens > 0),
+  timeout_seconds numeric not null default 120 check (timeout_seconds > 0),
+  capabilities jsonb not null default '{}',
+  default_params jsonb not null default '{}',
+  base_url text,
+  api_key_ref text,
+  input_usd_per_mtok numeric check (input_usd_per_mtok >= 0),
+  cached_input_usd_per_mtok numeric check (cached_input_usd_per_mtok >= 0),
+  output_usd_per_mtok numeric check (output_usd_per_mtok >= 0),
+  script jsonb,
+  is_active boolean not null default true,
+  is_builtin boolean not null default false,
+  labels jsonb not null default '{}',
+  annotations jsonb not null default '{}',
+  generation bigint not null default 1,
+  created_at timestamptz not null default aos_core.now(),
+  updated_at timestamptz not null default aos_core.now()
+);

@@ -1,0 +1,56 @@
+-- Skills: what an agent can do, who may use them, and with which arguments.
+
+-- Global: the skills that the kernel ships. `runner` tells who carries a call out: the kernel
+-- (execute_sql_call) or the worker (anything outside the database).
+create table aos_skills.builtin_skill (
+  name text primary key check (aos_core.is_name(name)),
+  description text not null,
+  runner text not null check (runner in ('kernel', 'worker')),
+  effect text not null check (effect in ('read', 'transactional', 'idempotent', 'unsafe')),
+  risk text not null check (risk in ('low', 'medium', 'high')),
+  input_schema jsonb not null,
+  timeout_seconds numeric not null default 30,
+  max_rows integer not null default 200,
+  max_bytes integer not null default 65536
+);
+
+-- A tenant's own setting of a skill. A null column takes the built-in's value.
+create table aos_skills.skill (
+  tenant_id uuid not null references aos_auth.tenant,
+  skill_id uuid not null default aos_core.uuidv7(),
+  name text not null check (aos_core.is_name(name)),
+  builtin text not null references aos_skills.builtin_skill,
+  description text,
+  risk text check (risk in ('low', 'medium', 'high')),
+  approval text not null default 'risk' check (approval in ('always', 'risk', 'never')),
+  timeout_seconds numeric check (timeout_seconds > 0),
+  max_rows integer check (max_rows > 0),
+  max_bytes integer check (max_bytes > 0),
+  search_path text[] not null default '{}',
+  grants jsonb not null default '[]',
+  config jsonb not null default '{}',
+  version integer not null default 1,
+  labels jsonb not null default '{}',
+  annotations jsonb not null default '{}',
+  generation bigint not null default 1,
+  created_at timestamptz not null default aos_core.now(),
+  updated_at timestamptz not null default aos_core.now(),
+  primary key (tenant_id, skill_id),
+  unique (tenant_id, name)
+);
+alter table aos_skills.skill enable row level security;
+alter table aos_skills.skill force row level security;
+
+-- Role × skill. `allowed_params` and `denied_params` map a parameter to the values it may, or may
+-- not, have: {"table": ["orders"]}. A parameter that is not named is free.
+create table aos_skills.role_skill (
+  tenant_id uuid not null,
+  role_name text not null,
+  skill_name text not null,
+  allowed_params jsonb not null default '{}',
+  denied_params jsonb not null default '{}',
+  primary key (tenant_id, role_name, skill_name),
+  foreign key (tenant_id, role_name) references aos_auth.role
+);
+alter table aos_skills.role_skill enable row level security;
+alter table aos_skills.role_skill force row level security;

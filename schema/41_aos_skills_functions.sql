@@ -1,0 +1,122 @@
+-- The gate: whether a call may run, must be approved, or is refused. Evaluated in SQL, at
+-- execution, from the registry; nothing that a prompt or a client says changes it.
+
+-- A skill as it is in force for a tenant: the tenant's setting over the built-in it names, or the
+-- built-in itself. No row: there is no such skill. Kernel only.
+create function aos_skills.effective_skill(p_tenant uuid, p_name text)
+returns table (name text, builtin text, description text, runner text, effect text, risk text,
+               approval text, input_schema jsonb, timeout_seconds numeric, max_rows integer,
+               max_bytes integer, search_path text[], config jsonb, tool_version text)
+language sql stable
+as $$
+  select p_name, b.name, coalesce(s.description, b.description), b.runner, b.effect,
+         coalesce(s.risk, b.risk), coalesce(s.approval, 'risk'), b.input_schema,
+         coalesce(s.timeout_seconds, b.timeout_seconds), coalesce(s.max_rows, b.max_rows),
+         coalesce(s.max_bytes, b.max_bytes), coalesce(s.search_path, '{}'),
+         coalesce(s.config, '{}'), b.name || ':' || coalesce(s.version, 0)
+  from aos_skills.builtin_skill b
+  left join aos_skills.skill s on s.tenant_id = p_tenant and s.name = p_name
+  where b.name = coalesce(s.builtin, p_name)
+    and (s.name is not null or b.name = p_name)
+$$;
+
+-- Check a call's arguments against a skill's JSON Schema: an object, required and unknown names,
+-- types and enums of the first level. Null when they fit, else what is wrong. Any caller.
+create function aos_skills.check_arguments(p_schema jsonb, p_args jsonb) returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_name text;
+  v_value jsonb;
+  v_rule jsonb;
+  v_type text;
+begin
+  if p_args is null or jsonb_typeof(p_args) <> 'object' then
+    return 'the arguments are not a JSON object';
+  end if;
+  for v_name in select jsonb_array_elements_text(coalesce(p_schema -> 'required', '[]')) loop
+    if not p_args ? v_name then
+      return format('parameter "%s" is missing', v_name);
+    end if;
+  end loop;
+  for v_name, v_value in select * from jsonb_each(p_args) loop
+    v_rule := p_schema -> 'properties' -> v_name;
+    if v_rule is null then
+      if p_schema -> 'additionalProperties' = 'false' then
+        return format('parameter "%s" is unknown; known are: %s', v_name, (
+          select string_agg(k, ', ' order by k) from jsonb_object_keys(p_schema -> 'properties') k));
+      end if;
+      continue;
+    end if;
+    v_type := jsonb_typeof(v_value);
+    if v_rule ->> 'type' is not null and v_type <> (v_rule ->> 'type')
+       and not (v_rule ->> 'type' = 'integer' and v_type = 'number'
+                and v_value::numeric = trunc(v_value::numeric)) then
+      return format('parameter "%s" must be of type %s, not %s', v_name, v_rule ->> 'type', v_type);
+    end if;
+    if v_rule ? 'enum' and not (v_rule -> 'enum') @> jsonb_build_array(v_value) then
+      return format('parameter "%s" must be one of %s', v_name, v_rule -> 'enum');
+    end if;
+  end loop;
+  return null;
+end
+$$;
+
+-- Decide one call of one agent. Kernel only.
+-- decision: allow | approve (a person must) | deny (not permitted) | invalid (arguments).
+create function aos_skills.gate(
+  p_tenant uuid, p_role text, p_agent_skills text[], p_skill text, p_args jsonb,
+  out decision text, out reason text, out runner text, out effect text, out tool_version text)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_skill record;
+  v_rule record;
+begin
+  runner := 'worker'; effect := 'read'; tool_version := p_skill || ':0';
+  select * into v_skill from aos_skills.effective_skill(p_tenant, p_skill);
+  if not found then
+    decision := 'deny'; reason := format('there is no skill "%s"', p_skill); return;
+  end if;
+  runner := v_skill.runner; effect := v_skill.effect; tool_version := v_skill.tool_version;
+  select rs.allowed_params, rs.denied_params into v_rule from aos_skills.role_skill rs
+  where rs.tenant_id = p_tenant and rs.role_name = p_role and rs.skill_name = p_skill;
+  if not found or not coalesce(p_skill = any (p_agent_skills), v_skill.risk = 'low') then
+    decision := 'deny'; reason := format('this agent may not use the skill "%s"', p_skill); return;
+  end if;
+  reason := aos_skills.check_arguments(v_skill.input_schema, p_args);
+  if reason is not null then
+    decision := 'invalid'; return;
+  end if;
+  select format('the role "%s" may not call "%s" with %s = %s', p_role, p_skill, a.key, a.value)
+    into reason
+  from jsonb_each(p_args) a
+  where (v_rule.allowed_params ? a.key
+         and not (v_rule.allowed_params -> a.key) @> jsonb_build_array(a.value))
+     or (v_rule.denied_params -> a.key) @> jsonb_build_array(a.value)
+  limit 1;
+  if reason is not null then
+    decision := 'deny'; return;
+  end if;
+  if v_skill.approval = 'always' or (v_skill.approval = 'risk' and v_skill.risk = 'high') then
+    decision := 'approve';
+    reason := case v_skill.approval when 'always' then 'the skill always needs approval'
+                                    else 'the skill''s risk is high' end;
+    return;
+  end if;
+  decision := 'allow';
+end
+$$;
+
+-- The tools of an agent as a list of {name, description, input_schema}. Kernel only.
+create function aos_skills.tools_of(p_tenant uuid, p_role text, p_agent_skills text[])
+returns jsonb
+language sql stable
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object('name', e.name, 'description', e.description,
+                                               'input_schema', e.input_schema) order by e.name), '[]')
+  from aos_skills.role_skill rs
+  cross join lateral aos_skills.effective_skill(p_tenant, rs.skill_name) e
+  where rs.tenant_id = p_tenant and rs.role_name = p_role
+    and coalesce(rs.skill_name = any (p_agent_skills), e.risk = 'low')
+$$;

@@ -1,0 +1,228 @@
+-- Runs, turns, steps, tool calls, approvals, events and memory.
+
+-- One row a tenant: the head of its administrative event chain, and a counter that grows with
+-- every change to what an agent may see (skills, roles, agents), so that a worker knows when the
+-- context it caches is stale.
+create table aos_core.tenant_state (
+  tenant_id uuid primary key references aos_auth.tenant,
+  last_seq bigint not null default 0,
+  last_hash bytea,
+  config_version bigint not null default 1
+);
+alter table aos_core.tenant_state enable row level security;
+alter table aos_core.tenant_state force row level security;
+
+-- A run: one conversation or task of one agent. Everything that a step has to check stands in
+-- this row (open turn, lease, fence, chain head, counters, budget), so that one guarded UPDATE
+-- locks, checks and advances it. No index holds a column that steps change: updates stay HOT.
+create table aos_core.run (
+  tenant_id uuid not null references aos_auth.tenant,
+  run_id uuid not null default aos_core.uuidv7(),
+  agent_id uuid not null,
+  persona_id uuid not null,
+  persona_version integer not null,
+  name text not null check (aos_core.is_name(name)),
+  kind text not null default 'conversation' check (kind in ('conversation', 'task')),
+  title text,
+  state text not null default 'active'
+    check (state in ('active', 'paused', 'completed', 'failed', 'cancelled')),
+  created_by text not null default session_user,
+  parent_run_id uuid,
+  forked_at_step bigint,
+  labels jsonb not null default '{}',
+  -- counters
+  last_step bigint not null default 0,
+  last_turn integer not null default 0,
+  turn_first_step bigint not null default 0,
+  inbox_count integer not null default 0,
+  last_seq bigint not null default 0,
+  last_hash bytea,
+  -- the open turn, who drives it and until when
+  open_turn_id uuid,
+  open_calls integer not null default 0,
+  waiting_calls integer not null default 0,
+  fence bigint not null default 0,
+  lease_hash bytea,
+  lease_worker text,
+  lease_seconds integer,
+  lease_expires_at timestamptz,
+  -- budget of the run; null = no limit
+  max_usd numeric check (max_usd >= 0),
+  max_tokens bigint check (max_tokens >= 0),
+  max_steps integer not null default 50 check (max_steps > 0),
+  spent_usd numeric not null default 0,
+  reserved_usd numeric not null default 0,
+  input_tokens bigint not null default 0,
+  output_tokens bigint not null default 0,
+  context_tokens integer not null default 0,
+  watched_until timestamptz,
+  created_at timestamptz not null default aos_core.now(),
+  updated_at timestamptz not null default aos_core.now(),
+  closed_at timestamptz,
+  primary key (tenant_id, run_id),
+  unique (tenant_id, name),
+  foreign key (tenant_id, persona_id, persona_version) references aos_persona.persona_version
+) with (fillfactor = 50);
+alter table aos_core.run enable row level security;
+alter table aos_core.run force row level security;
+create index run_agent on aos_core.run (tenant_id, agent_id);
+
+-- A turn: from a user's message to the final answer.
+create table aos_core.turn (
+  tenant_id uuid not null,
+  turn_id uuid not null default aos_core.uuidv7(),
+  run_id uuid not null,
+  number integer not null,
+  state text not null
+    check (state in ('queued', 'running', 'awaiting_approval', 'awaiting_resolution',
+                     'awaiting_input', 'limited', 'completed', 'failed', 'cancelled')),
+  attempts smallint not null default 0,
+  request_key text,
+  error text,
+  created_at timestamptz not null,
+  finished_at timestamptz,
+  primary key (tenant_id, turn_id),
+  foreign key (tenant_id, run_id) references aos_core.run
+) with (fillfactor = 80);
+alter table aos_core.turn enable row level security;
+alter table aos_core.turn force row level security;
+create unique index turn_number on aos_core.turn (tenant_id, run_id, number);
+create unique index turn_request on aos_core.turn (tenant_id, run_id, request_key)
+  where request_key is not null;
+
+-- The queue: one narrow row an open turn. `ready_at` is when it may next be claimed: now for a
+-- queued turn, the end of the lease at claim for a running one, infinity while it waits for a person.
+create table aos_core.turn_queue (
+  tenant_id uuid not null,
+  turn_id uuid not null,
+  run_id uuid not null,
+  ready_at timestamptz not null,
+  primary key (tenant_id, turn_id)
+) with (fillfactor = 70);
+alter table aos_core.turn_queue enable row level security;
+alter table aos_core.turn_queue force row level security;
+create index turn_queue_ready on aos_core.turn_queue (ready_at, tenant_id);
+
+-- Messages that wait for the next turn: sent while one was open, or before the first.
+-- kind 'approval' holds the late outcome of a call whose own turn has ended.
+create table aos_core.inbox (
+  tenant_id uuid not null,
+  run_id uuid not null,
+  item_id uuid not null default aos_core.uuidv7(),
+  kind text not null default 'message' check (kind in ('message', 'approval')),
+  request_key text,
+  call_id uuid,
+  message jsonb not null,
+  sent_by text not null,
+  created_at timestamptz not null,
+  primary key (tenant_id, run_id, item_id),
+  foreign key (tenant_id, run_id) references aos_core.run on delete cascade
+);
+alter table aos_core.inbox enable row level security;
+alter table aos_core.inbox force row level security;
+create unique index inbox_request on aos_core.inbox (tenant_id, run_id, request_key)
+  where request_key is not null;
+
+-- The transcript: each message once, in order. `raw` keeps the provider's own text where it
+-- differs from what the message can hold.
+create table aos_core.step (
+  tenant_id uuid not null,
+  run_id uuid not null,
+  seq bigint not null,
+  turn integer not null,
+  role text not null check (role in ('user', 'assistant', 'tool')),
+  message jsonb not null,
+  created_at timestamptz not null,
+  model_name text,
+  input_tokens integer,
+  output_tokens integer,
+  cost_usd numeric,
+  raw text,
+  primary key (tenant_id, run_id, seq)
+);
+alter table aos_core.step enable row level security;
+alter table aos_core.step force row level security;
+
+-- A tool call: a step with a life of its own. `vendor_call_id` is the id in the transcript.
+create table aos_core.tool_call (
+  tenant_id uuid not null,
+  call_id uuid not null default aos_core.uuidv7(),
+  turn_id uuid not null,
+  run_id uuid not null,
+  step_seq bigint not null,
+  result_seq bigint,
+  skill text not null,
+  state text not null
+    check (state in ('pending', 'awaiting_approval', 'approved', 'running', 'succeeded',
+                     'failed', 'outcome_unknown', 'denied', 'expired', 'cancelled')),
+  detached boolean not null default false,
+  runner text not null check (runner in ('kernel', 'worker')),
+  effect text not null,
+  tool_version text not null,
+  vendor_call_id text not null,
+  args jsonb,
+  reason text,
+  created_at timestamptz not null,
+  finished_at timestamptz,
+  primary key (tenant_id, call_id)
+) with (fillfactor = 70);
+alter table aos_core.tool_call enable row level security;
+alter table aos_core.tool_call force row level security;
+create index tool_call_turn on aos_core.tool_call (tenant_id, turn_id);
+
+-- A question to a person about one call, bound by its digest to exactly that call.
+create table aos_core.approval (
+  tenant_id uuid not null,
+  approval_id uuid not null default aos_core.uuidv7(),
+  call_id uuid not null,
+  run_id uuid not null,
+  skill text not null,
+  args jsonb not null,
+  digest bytea not null,
+  reason text not null,
+  state text not null default 'pending'
+    check (state in ('pending', 'approved', 'denied', 'expired', 'cancelled', 'consumed')),
+  requested_at timestamptz not null,
+  expires_at timestamptz not null,
+  decided_at timestamptz,
+  decided_by text,
+  decision_reason text,
+  primary key (tenant_id, approval_id)
+);
+alter table aos_core.approval enable row level security;
+alter table aos_core.approval force row level security;
+create unique index approval_call on aos_core.approval (tenant_id, call_id)
+  where state in ('pending', 'approved');
+create index approval_pending on aos_core.approval (tenant_id, expires_at) where state = 'pending';
+
+-- The audit trail. stream_id is the run, or the tenant for administrative events; within a stream
+-- seq has no gaps and each hash covers the one before it. Facts and digests only: the content
+-- stands in the steps. No foreign key to what may be erased.
+create table aos_core.event_log (
+  tenant_id uuid not null,
+  stream_id uuid not null,
+  seq bigint not null,
+  at timestamptz not null,
+  kind text not null,
+  actor text not null,
+  data jsonb not null,
+  hash bytea not null,
+  primary key (tenant_id, stream_id, seq, at)
+) partition by range (at);
+alter table aos_core.event_log enable row level security;
+alter table aos_core.event_log force row level security;
+create index event_log_at on aos_core.event_log using brin (at);
+
+-- What an agent keeps in mind: run_id = the run (session memory) or the agent's id (long-term).
+create table aos_core.session_memory (
+  tenant_id uuid not null references aos_auth.tenant,
+  owner_id uuid not null,
+  key text not null check (length(key) between 1 and 200),
+  value jsonb not null,
+  run_id uuid,
+  created_at timestamptz not null default aos_core.now(),
+  updated_at timestamptz not null default aos_core.now(),
+  primary key (tenant_id, owner_id, key)
+);
+alter table aos_core.session_memory enable row level security;
+alter table aos_core.session_memory force row level security;

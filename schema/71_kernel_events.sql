@@ -1,0 +1,400 @@
+-- Events, state machines, immutability, and what changes of configuration leave behind.
+
+-- Append one administrative event to the tenant's own chain. Kernel and triggers only.
+-- Locks the tenant_state row.
+create function aos_core.append_tenant_event(
+  p_tenant uuid, p_kind text, p_actor text, p_data jsonb) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := aos_core.now();
+  v_seq bigint;
+  v_hash bytea;
+begin
+  update aos_core.tenant_state s set
+    last_seq = s.last_seq + 1,
+    last_hash = aos_core.event_hash(s.last_hash, p_tenant, p_tenant, s.last_seq + 1, v_now,
+                                    p_kind, p_actor, p_data),
+    config_version = s.config_version + case when p_kind like 'run.%' then 0 else 1 end
+  where s.tenant_id = p_tenant
+  returning s.last_seq, s.last_hash into v_seq, v_hash;
+  insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
+  values (p_tenant, p_tenant, v_seq, v_now, p_kind, p_actor, p_data, v_hash);
+end
+$$;
+
+-- Append one event to a run's chain. The hot functions do the same inside their own UPDATE of
+-- the run. Kernel only. Locks the run.
+create function aos_core.append_run_event(
+  p_tenant uuid, p_run uuid, p_kind text, p_actor text, p_data jsonb) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := aos_core.now();
+  v_run record;
+begin
+  update aos_core.run r set
+    last_seq = r.last_seq + 1,
+    last_hash = aos_core.event_hash(r.last_hash, p_tenant, p_run, r.last_seq + 1, v_now,
+                                    p_kind, p_actor, p_data),
+    updated_at = v_now
+  where r.tenant_id = p_tenant and r.run_id = p_run
+  returning r.last_seq, r.last_hash, r.watched_until into v_run;
+  insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
+  values (p_tenant, p_run, v_run.last_seq, v_now, p_kind, p_actor, p_data, v_run.last_hash);
+  if v_run.watched_until > v_now then
+    perform pg_notify('aos_run', p_run::text);
+  end if;
+end
+$$;
+
+-- The three state machines and the approval's, as README.md draws them.
+create function aos_core.transition_allowed(p_machine text, p_from text, p_to text)
+returns boolean
+language sql immutable parallel safe
+as $$
+  select p_to = any (case p_machine || ' ' || p_from
+    when 'run active' then array['paused', 'completed', 'failed', 'cancelled']
+    when 'run paused' then array['active', 'completed', 'failed', 'cancelled']
+    when 'turn queued' then array['running', 'failed', 'cancelled']
+    when 'turn running' then array['queued', 'awaiting_approval', 'awaiting_resolution',
+                                   'awaiting_input', 'limited', 'completed', 'failed', 'cancelled']
+    when 'turn awaiting_approval' then array['queued', 'completed', 'failed', 'cancelled']
+    when 'turn awaiting_resolution' then array['queued', 'completed', 'failed', 'cancelled']
+    when 'turn awaiting_input' then array['queued', 'completed', 'failed', 'cancelled']
+    when 'turn limited' then array['queued', 'completed', 'failed', 'cancelled']
+    when 'tool_call pending' then array['awaiting_approval', 'running', 'succeeded', 'failed',
+                                        'cancelled']
+    when 'tool_call awaiting_approval' then array['approved', 'denied', 'expired', 'cancelled']
+    when 'tool_call approved' then array['running', 'succeeded', 'failed', 'awaiting_approval',
+                                         'cancelled']
+    when 'tool_call running' then array['succeeded', 'failed', 'outcome_unknown', 'cancelled']
+    when 'tool_call outcome_unknown' then array['pending', 'succeeded', 'failed', 'cancelled']
+    when 'approval pending' then array['approved', 'denied', 'expired', 'cancelled']
+    when 'approval approved' then array['consumed', 'cancelled', 'expired']
+    else '{}'::text[] end)
+$$;
+
+-- Trigger: refuse an illegal transition of `state` with AO002. Argument: the machine's name.
+create function aos_core.guard_transition() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if new.state <> old.state and not aos_core.transition_allowed(tg_argv[0], old.state, new.state)
+  then
+    raise exception '% cannot go from "%" to "%"', tg_argv[0], old.state, new.state using
+      errcode = 'AO002', hint = 'schema/README.md draws the state machines';
+  end if;
+  return new;
+end
+$$;
+
+create trigger guard_transition before update of state on aos_core.run
+  for each row execute function aos_core.guard_transition('run');
+create trigger guard_transition before update of state on aos_core.turn
+  for each row execute function aos_core.guard_transition('turn');
+create trigger guard_transition before update of state on aos_core.tool_call
+  for each row execute function aos_core.guard_transition('tool_call');
+create trigger guard_transition before update of state on aos_core.approval
+  for each row execute function aos_core.guard_transition('approval');
+
+-- Trigger: refuse UPDATE, DELETE and TRUNCATE with AO010.
+create function aos_core.refuse_change() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  raise exception '% is append-only: % refused', tg_table_schema || '.' || tg_table_name, tg_op
+    using errcode = 'AO010', hint = 'aos_core.drop_events_before() removes whole old partitions';
+end
+$$;
+
+create trigger append_only before update or delete on aos_core.event_log
+  for each row execute function aos_core.refuse_change();
+create trigger append_only_truncate before truncate on aos_core.event_log
+  for each statement execute function aos_core.refuse_change();
+create trigger immutable before update or delete on aos_persona.persona_version
+  for each row execute function aos_core.refuse_change();
+create trigger immutable_truncate before truncate on aos_persona.persona_version
+  for each statement execute function aos_core.refuse_change();
+
+-- Make the monthly partitions of the event log from this month to p_months ahead, each with the
+-- TRUNCATE guard. Returns how many it made. aos_admin and aos_worker.
+-- security definer: owned by aos_owner, which alone owns partitions.
+create function aos_core.ensure_partitions(p_months integer default 3) returns integer
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_from timestamptz;
+  v_name text;
+  v_made integer := 0;
+begin
+  for v_month in 0 .. least(p_months, 24) loop
+    v_from := ((date_trunc('month', aos_core.now() at time zone 'UTC')
+                + v_month * interval '1 month') at time zone 'UTC');
+    v_name := 'event_log_' || to_char(v_from at time zone 'UTC', 'YYYY_MM');
+    if to_regclass('aos_core.' || v_name) is null then
+      perform aos_core.create_partition(v_name, v_from,
+        (v_from at time zone 'UTC' + interval '1 month') at time zone 'UTC');
+      v_made := v_made + 1;
+    end if;
+  end loop;
+  return v_made;
+end
+$$;
+
+-- One partition with its guards, or the default partition when p_from is null.
+create function aos_core.create_partition(p_name text, p_from timestamptz, p_to timestamptz)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  execute format('create table aos_core.%I partition of aos_core.event_log %s', p_name,
+    case when p_from is null then 'default'
+         else format('for values from (%L) to (%L)', p_from, p_to) end);
+  execute format('alter table aos_core.%I enable row level security', p_name);
+  execute format('alter table aos_core.%I force row level security', p_name);
+  execute format('create trigger append_only_truncate before truncate on aos_core.%I '
+                 'for each statement execute function aos_core.refuse_change()', p_name);
+end
+$$;
+
+-- Recompute a stream's chain. Returns one row a fault: the first seq at which the hash or the
+-- numbering differs from what the rows before it demand, or where the head in the run's (or
+-- tenant's) row differs from the last event. No rows: the stream is whole. Roles viewer and up.
+-- security definer: people read the log through views only.
+create function aos_core.verify_stream(p_tenant uuid, p_stream uuid)
+returns table (seq bigint, fault text)
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_event record;
+  v_prev bytea;
+  v_seq bigint := 0;
+  v_head record;
+begin
+  perform aos_auth.enter(p_tenant, 'viewer');
+  for v_event in
+    select e.* from aos_core.event_log e
+    where e.tenant_id = p_tenant and e.stream_id = p_stream order by e.seq
+  loop
+    if v_event.seq <> v_seq + 1 then
+      seq := v_seq + 1; fault := 'event missing'; return next;
+    end if;
+    if v_event.hash <> aos_core.event_hash(v_prev, p_tenant, p_stream, v_event.seq, v_event.at,
+                                           v_event.kind, v_event.actor, v_event.data) then
+      seq := v_event.seq; fault := 'hash differs'; return next;
+    end if;
+    v_seq := v_event.seq; v_prev := v_event.hash;
+  end loop;
+  select h.last_seq, h.last_hash into v_head from (
+    select r.last_seq, r.last_hash from aos_core.run r
+    where r.tenant_id = p_tenant and r.run_id = p_stream
+    union all
+    select s.last_seq, s.last_hash from aos_core.tenant_state s
+    where s.tenant_id = p_tenant and p_stream = p_tenant) h;
+  if v_head.last_seq is distinct from nullif(v_seq, 0) and not (v_seq = 0 and v_head.last_seq = 0)
+     or v_head.last_hash is distinct from v_prev then
+    seq := v_seq + 1; fault := 'head differs'; return next;
+  end if;
+end
+$$;
+
+-- Trigger of every manifest table: count generations, keep updated_at.
+create function aos_core.touch() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  new.generation := old.generation + 1;
+  new.updated_at := aos_core.now();
+  return new;
+end
+$$;
+
+-- Trigger of every manifest table: one administrative event, with names and digests only.
+-- security definer: people may not write events. The row has passed their policies (AFTER).
+create function aos_core.record_change() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_row jsonb := to_jsonb(case when tg_op = 'DELETE' then old else new end);
+  v_tenant uuid := (v_row ->> 'tenant_id')::uuid;
+begin
+  perform set_config('aos.kernel_tenant', v_tenant::text, true);
+  perform aos_core.append_tenant_event(v_tenant,
+    tg_table_name || '.' || case tg_op when 'INSERT' then 'created' when 'UPDATE' then 'changed'
+                                       else 'deleted' end,
+    aos_auth.actor(v_tenant),
+    jsonb_strip_nulls(jsonb_build_object(
+      'name', coalesce(v_row ->> 'name', v_row ->> 'skill_name'), 'role', v_row ->> 'role_name',
+      'principal_id', case when tg_table_name = 'role_grant' then v_row ->> 'principal_id' end,
+      'version', v_row -> 'version', 'generation', v_row -> 'generation',
+      'sha256', encode(sha256(convert_to(v_row::text, 'UTF8')), 'hex'))));
+  return null;
+end
+$$;
+
+-- Trigger: what a new tenant gets: its event chain, the built-in roles, the permissions of the
+-- role agent on low-risk built-in skills, and a SQL identity. security definer: people may not
+-- write these themselves.
+create function aos_core.tenant_created() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform set_config('aos.kernel_tenant', new.tenant_id::text, true);
+  insert into aos_core.tenant_state (tenant_id) values (new.tenant_id);
+  insert into aos_auth.role (tenant_id, role_name, description) values
+    (new.tenant_id, 'admin', 'may do everything in the tenant'),
+    (new.tenant_id, 'developer', 'may apply manifests, run agents and decide approvals'),
+    (new.tenant_id, 'auditor', 'may read everything, events included'),
+    (new.tenant_id, 'viewer', 'may read'),
+    (new.tenant_id, 'agent', 'what agents have unless their manifest names another role');
+  insert into aos_skills.role_skill (tenant_id, role_name, skill_name)
+  select new.tenant_id, 'agent', b.name from aos_skills.builtin_skill b where b.risk = 'low';
+  perform aos_auth.ensure_sql_identity(new.tenant_id);
+  perform aos_core.append_tenant_event(new.tenant_id, 'tenant.created',
+    aos_auth.actor(new.tenant_id), jsonb_build_object('name', new.name));
+  return null;
+end
+$$;
+create trigger tenant_created after insert on aos_auth.tenant
+  for each row execute function aos_core.tenant_created();
+
+-- Trigger: a principal without a name takes one from its display name, made unique.
+-- security definer: sees the names of the tenant; a row that the policies refuse is still refused.
+create function aos_core.principal_defaults() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_base text;
+  v_n integer := 1;
+begin
+  if new.name is null then
+    perform set_config('aos.kernel_tenant', new.tenant_id::text, true);
+    v_base := aos_core.slug(coalesce(nullif(new.display_name, ''), new.principal_type));
+    new.name := v_base;
+    while exists (select from aos_auth.principal p
+                  where p.tenant_id = new.tenant_id and p.name = new.name) loop
+      v_n := v_n + 1;
+      new.name := v_base || '_' || v_n;
+    end loop;
+  end if;
+  return new;
+end
+$$;
+create trigger principal_defaults before insert on aos_auth.principal
+  for each row execute function aos_core.principal_defaults();
+
+-- Trigger: number the persona's versions. A change of prompt, model, parameters, rules or traits
+-- is a new version; a change of labels is not.
+create function aos_core.persona_next_version() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  new.version := old.version + case when
+    (new.system_prompt, new.model_id, new.params, new.rules, new.traits, new.name)
+    is distinct from (old.system_prompt, old.model_id, old.params, old.rules, old.traits, old.name)
+    then 1 else 0 end;
+  return new;
+end
+$$;
+create trigger next_version before update on aos_persona.persona
+  for each row execute function aos_core.persona_next_version();
+
+-- Trigger: keep the new version. security definer: people may not write versions.
+create function aos_core.keep_persona_version() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if tg_op = 'INSERT' or new.version <> old.version then
+    perform set_config('aos.kernel_tenant', new.tenant_id::text, true);
+    insert into aos_persona.persona_version (tenant_id, persona_id, version, name, system_prompt,
+      model_id, params, rules, traits, changed_by, created_at)
+    values (new.tenant_id, new.persona_id, new.version, new.name, new.system_prompt, new.model_id,
+      new.params, new.rules, new.traits, aos_auth.actor(new.tenant_id), aos_core.now());
+  end if;
+  return null;
+end
+$$;
+create trigger keep_version after insert or update on aos_persona.persona
+  for each row execute function aos_core.keep_persona_version();
+
+do $triggers$
+declare
+  v_table text;
+begin
+  foreach v_table in array array['aos_auth.principal', 'aos_persona.persona', 'aos_skills.skill',
+                                 'aos_agent.agent', 'aos_rag.collection'] loop
+    execute format('create trigger touch before update on %s for each row '
+                   'execute function aos_core.touch()', v_table);
+    execute format('create trigger record_change after insert or update or delete on %s '
+                   'for each row execute function aos_core.record_change()', v_table);
+  end loop;
+  execute 'create trigger touch before update on aos_auth.tenant for each row '
+          'execute function aos_core.touch()';
+  execute 'create trigger touch before update on aos_meta.llm_model_registry for each row '
+          'execute function aos_core.touch()';
+  foreach v_table in array array['aos_auth.role_grant', 'aos_skills.role_skill'] loop
+    execute format('create trigger record_change after insert or update or delete on %s '
+                   'for each row execute function aos_core.record_change()', v_table);
+  end loop;
+end
+$triggers$;
+
+-- Trigger: what a new run gets: a name that people can type, the persona's current version, the
+-- agent's limits. When the agent is not there the row stays incomplete and the policies or the
+-- constraints refuse it, with the same error for "not yours" and "not there".
+-- security definer: reads agent and persona whoever inserts.
+create function aos_core.run_defaults() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_agent record;
+begin
+  perform set_config('aos.kernel_tenant', new.tenant_id::text, true);
+  select a.name, a.persona_id, p.version, a.max_steps, a.max_tokens, a.max_usd into v_agent
+  from aos_agent.agent a
+  join aos_persona.persona p on p.tenant_id = a.tenant_id and p.persona_id = a.persona_id
+  where a.tenant_id = new.tenant_id and a.agent_id = new.agent_id;
+  new.persona_id := coalesce(new.persona_id, v_agent.persona_id);
+  new.persona_version := coalesce(new.persona_version, v_agent.version);
+  new.max_steps := coalesce(v_agent.max_steps, new.max_steps);
+  new.max_tokens := coalesce(new.max_tokens, v_agent.max_tokens);
+  new.max_usd := coalesce(new.max_usd, v_agent.max_usd);
+  while new.name is null loop
+    new.name := left(coalesce(v_agent.name, 'run'), 50) || '-'
+      || translate(left(encode(sha256(uuid_send(gen_random_uuid())), 'hex'), 6), '01', 'xz');
+    if exists (select from aos_core.run r
+               where r.tenant_id = new.tenant_id and r.name = new.name) then
+      new.name := null;
+    end if;
+  end loop;
+  return new;
+end
+$$;
+create trigger run_defaults before insert on aos_core.run
+  for each row execute function aos_core.run_defaults();
+
+-- Trigger: a run's first event, and the administrative one that makes a vanished run noticeable.
+-- security definer: people may not write events.
+create function aos_core.run_created() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform set_config('aos.kernel_tenant', new.tenant_id::text, true);
+  perform aos_core.append_run_event(new.tenant_id, new.run_id, 'run.created',
+    aos_auth.actor(new.tenant_id), jsonb_build_object('name', new.name, 'agent_id', new.agent_id,
+      'persona_version', new.persona_version));
+  perform aos_core.append_tenant_event(new.tenant_id, 'run.created',
+    aos_auth.actor(new.tenant_id), jsonb_build_object('run_id', new.run_id, 'name', new.name));
+  return null;
+end
+$$;
+create trigger run_created after insert on aos_core.run
+  for each row execute function aos_core.run_created();
+
+do $partitions$
+begin
+  perform aos_core.create_partition('event_log_default', null, null);
+  perform aos_core.ensure_partitions(3);
+end
+$partitions$;

@@ -1,0 +1,663 @@
+-- How a turn begins, moves and ends. Everything here is the kernel's own (no caller but the
+-- functions of 74_api_worker.sql to 76_api_guide.sql, which check who calls and bind
+-- the tenant). Lock order everywhere: the run's row first, then turn, queue, call, approval.
+
+-- How often a turn may be claimed without any progress before it is given up.
+create function aos_core.max_attempts() returns smallint
+language sql immutable parallel safe
+as $$ select 5::smallint $$;
+
+-- The lease of a session that drives a turn without a token (the seed's functions): bound to its
+-- login, so that the same login's next call renews it and another's fails.
+create function aos_core.session_lease_hash() returns bytea
+language sql stable
+as $$ select sha256(convert_to('session ' || session_user, 'UTF8')) $$;
+
+-- Raise why a guarded UPDATE of a run found no row. AO001, AO002 or AO003. Never returns.
+create function aos_core.raise_lost(p_tenant uuid, p_turn uuid, p_lease bytea) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v record;
+begin
+  select t.state, t.number, r.name, r.lease_hash, r.lease_worker, r.lease_expires_at,
+         r.open_turn_id
+    into v
+  from aos_core.turn t join aos_core.run r on r.tenant_id = t.tenant_id and r.run_id = t.run_id
+  where t.tenant_id = p_tenant and t.turn_id = p_turn;
+  if not found then
+    raise exception 'turn "%" not found', p_turn using errcode = 'AO001',
+      hint = 'check the tenant and the id';
+  elsif v.state in ('completed', 'failed', 'cancelled') then
+    raise exception 'turn % of run "%" is % and takes nothing more', v.number, v.name, v.state
+      using errcode = 'AO002', hint = 'send a new message to open the next turn';
+  elsif v.lease_hash is distinct from p_lease then
+    raise exception 'the lease of turn % of run "%" is lost: %', v.number, v.name,
+      case when v.lease_hash is null then 'it was released'
+           else format('"%s" holds it until %s', v.lease_worker, v.lease_expires_at) end
+      using errcode = 'AO003', hint = 'drop this work and claim again';
+  end if;
+  raise exception 'the lease of turn % of run "%" expired at %', v.number, v.name,
+    v.lease_expires_at using errcode = 'AO003', hint = 'drop this work and claim again';
+end
+$$;
+
+-- Tell those who follow a run; ids only.
+create function aos_core.notify_run(p_run uuid, p_watched_until timestamptz, p_now timestamptz)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_watched_until > p_now then
+    perform pg_notify('aos_run', p_run::text);
+  end if;
+end
+$$;
+
+-- What the next model call of a run is likely to cost, in US dollars: the last context plus 2,000
+-- tokens in, the model's longest answer out. 0 for models without prices.
+create function aos_core.reservation_usd(p_tenant uuid, p_persona uuid, p_version integer,
+                                         p_context_tokens integer) returns numeric
+language sql stable
+as $$
+  select coalesce(((p_context_tokens + 2000) * m.input_usd_per_mtok
+                   + m.max_output_tokens * m.output_usd_per_mtok) / 1000000, 0)
+  from aos_persona.persona_version v
+  join aos_meta.llm_model_registry m on m.model_id = v.model_id
+  where v.tenant_id = p_tenant and v.persona_id = p_persona and v.version = p_version
+$$;
+
+-- Open the next turn of a run with what waits in its inbox, then p_message (may be null), and
+-- give the lease to p_worker when p_lease is not null; else the turn is queued.
+-- Returns {"status": "opened" | "open", "turn_id", "turn", "step", "fence", "next"}; "open" when a turn
+-- is open already (nothing was written). AO001, AO002: no such run, or it takes no turns.
+create function aos_core.begin_turn(
+  p_tenant uuid, p_run uuid, p_message jsonb, p_key text, p_actor text,
+  p_worker text, p_lease bytea, p_lease_seconds integer) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := aos_core.now();
+  v_run aos_core.run;
+  v_turn uuid := aos_core.uuidv7();
+  v_item record;
+  v_seq bigint;
+  v_calls integer := 0;
+  v_key text := p_key;
+  v_data jsonb;
+begin
+  select * into v_run from aos_core.run r
+  where r.tenant_id = p_tenant and r.run_id = p_run for update;
+  if not found then
+    raise exception 'run "%" not found', p_run using errcode = 'AO001',
+      hint = 'check the tenant and the id';
+  elsif v_run.state <> 'active' then
+    raise exception 'run "%" is % and takes no turns', v_run.name, v_run.state
+      using errcode = 'AO002', hint = case v_run.state when 'paused' then 'resume it first'
+        else 'start a new run' end;
+  elsif v_run.open_turn_id is not null then
+    return jsonb_build_object('status', 'open', 'turn_id', v_run.open_turn_id,
+                              'turn', v_run.last_turn);
+  end if;
+  v_seq := v_run.last_step;
+  for v_item in
+    select * from aos_core.inbox i where i.tenant_id = p_tenant and i.run_id = p_run
+    order by i.item_id
+  loop
+    v_key := coalesce(v_key, v_item.request_key);
+    if v_item.kind = 'approval' and exists (
+         select from aos_core.tool_call c where c.tenant_id = p_tenant
+         and c.call_id = v_item.call_id and c.state = 'approved') then
+      update aos_core.tool_call c set turn_id = v_turn
+      where c.tenant_id = p_tenant and c.call_id = v_item.call_id;
+      v_calls := v_calls + 1;
+    else
+      v_seq := v_seq + 1;
+      insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
+      values (p_tenant, p_run, v_seq, v_run.last_turn + 1, 'user', v_item.message, v_now);
+    end if;
+  end loop;
+  delete from aos_core.inbox i where i.tenant_id = p_tenant and i.run_id = p_run;
+  if p_message is not null then
+    v_seq := v_seq + 1;
+    insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
+    values (p_tenant, p_run, v_seq, v_run.last_turn + 1, 'user', p_message, v_now);
+  end if;
+  if v_seq = v_run.last_step and v_calls = 0 and not exists (
+       select from aos_core.turn t where t.tenant_id = p_tenant and t.run_id = p_run
+       and t.number = v_run.last_turn and t.state in ('failed', 'cancelled')) then
+    raise exception 'run "%" has no new message to answer', v_run.name using errcode = 'AO002',
+      hint = 'add a message first: aos_agent.add_user_message(conversation_id, text)';
+  end if;
+  insert into aos_core.turn
+    (tenant_id, turn_id, run_id, number, state, attempts, request_key, created_at)
+  values (p_tenant, v_turn, p_run, v_run.last_turn + 1,
+          case when p_lease is null then 'queued' else 'running' end,
+          case when p_lease is null then 0 else 1 end, v_key, v_now);
+  insert into aos_core.turn_queue (tenant_id, turn_id, run_id, ready_at)
+  values (p_tenant, v_turn, p_run,
+          case when p_lease is null then v_now
+               else v_now + make_interval(secs => p_lease_seconds) end);
+  v_data := jsonb_build_object('turn', v_run.last_turn + 1, 'step', v_seq);
+  update aos_core.run r set
+    open_turn_id = v_turn, last_turn = r.last_turn + 1, last_step = v_seq,
+    turn_first_step = v_run.last_step + 1, inbox_count = 0, open_calls = v_calls, waiting_calls = 0,
+    fence = r.fence + 1, lease_hash = p_lease, lease_worker = p_worker,
+    lease_seconds = p_lease_seconds,
+    lease_expires_at = case when p_lease is not null
+                            then v_now + make_interval(secs => p_lease_seconds) end,
+    reserved_usd = aos_core.reservation_usd(p_tenant, r.persona_id, r.persona_version,
+                                            r.context_tokens),
+    title = coalesce(r.title, left(p_message -> 'blocks' -> 0 ->> 'text', 80)),
+    last_seq = r.last_seq + 1,
+    last_hash = aos_core.event_hash(r.last_hash, p_tenant, p_run, r.last_seq + 1, v_now,
+                                    'turn.opened', p_actor, v_data),
+    updated_at = v_now
+  where r.tenant_id = p_tenant and r.run_id = p_run
+  returning * into v_run;
+  insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
+  values (p_tenant, p_run, v_run.last_seq, v_now, 'turn.opened', p_actor, v_data,
+          v_run.last_hash);
+  perform aos_core.notify_run(p_run, v_run.watched_until, v_now);
+  if p_lease is null then
+    perform pg_notify('aos_work', p_tenant::text);
+  end if;
+  return jsonb_build_object('status', 'opened', 'turn_id', v_turn, 'turn', v_run.last_turn,
+    'step', v_seq, 'fence', v_run.fence,
+    'next', case when p_lease is not null then aos_core.next_move(p_tenant, v_run) end);
+end
+$$;
+
+-- The hot way to open a turn: one message, an empty inbox, no open turn. Null when the run is not
+-- in that state; begin_turn then tells what to do.
+create function aos_core.begin_turn_fast(
+  p_tenant uuid, p_run uuid, p_message jsonb, p_key text, p_actor text,
+  p_worker text, p_lease bytea, p_lease_seconds integer) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_now timestamptz := aos_core.now();
+  v_expires timestamptz := v_now + make_interval(secs => p_lease_seconds);
+  v_turn uuid := aos_core.uuidv7();
+  v_run aos_core.run;
+begin
+  update aos_core.run r set
+    open_turn_id = v_turn, last_turn = r.last_turn + 1, last_step = r.last_step + 1,
+    turn_first_step = r.last_step + 1, open_calls = 0, waiting_calls = 0,
+    fence = r.fence + 1, lease_hash = p_lease, lease_worker = p_worker,
+    lease_seconds = p_lease_seconds, lease_expires_at = v_expires,
+    reserved_usd = aos_core.reservation_usd(p_tenant, r.persona_id, r.persona_version,
+                                            r.context_tokens),
+    title = coalesce(r.title, left(p_message -> 'blocks' -> 0 ->> 'text', 80)),
+    last_seq = r.last_seq + 1,
+    last_hash = aos_core.event_hash(r.last_hash, p_tenant, p_run, r.last_seq + 1, v_now,
+      'turn.opened', p_actor, jsonb_build_object('turn', r.last_turn + 1, 'step', r.last_step + 1)),
+    updated_at = v_now
+  where r.tenant_id = p_tenant and r.run_id = p_run and r.state = 'active'
+    and r.open_turn_id is null and r.inbox_count = 0
+  returning * into v_run;
+  if not found then
+    return null;
+  end if;
+  insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
+  values (p_tenant, p_run, v_run.last_step, v_run.last_turn, 'user', p_message, v_now);
+  insert into aos_core.turn
+    (tenant_id, turn_id, run_id, number, state, attempts, request_key, created_at)
+  values (p_tenant, v_turn, p_run, v_run.last_turn, 'running', 1, p_key, v_now);
+  insert into aos_core.turn_queue (tenant_id, turn_id, run_id, ready_at)
+  values (p_tenant, v_turn, p_run, v_expires);
+  insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
+  values (p_tenant, p_run, v_run.last_seq, v_now, 'turn.opened', p_actor,
+    jsonb_build_object('turn', v_run.last_turn, 'step', v_run.last_step), v_run.last_hash);
+  if v_run.watched_until > v_now then
+    perform pg_notify('aos_run', p_run::text);
+  end if;
+  return jsonb_build_object('status', 'opened', 'turn_id', v_turn, 'turn', v_run.last_turn,
+    'step', v_run.last_step, 'fence', v_run.fence, 'next', aos_core.next_move(p_tenant, v_run));
+end
+$$;
+
+-- Put the open turn to rest: give up the lease and wait (awaiting_approval, awaiting_resolution,
+-- limited) or go back to the queue. The caller holds the run's lock.
+create function aos_core.park_turn(
+  p_tenant uuid, p_run uuid, p_turn uuid, p_state text, p_ready_at timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  update aos_core.run r set lease_hash = null, lease_worker = null, lease_expires_at = null,
+    reserved_usd = case when p_state = 'queued' then r.reserved_usd else 0 end
+  where r.tenant_id = p_tenant and r.run_id = p_run;
+  update aos_core.turn t set state = p_state, attempts = 0
+  where t.tenant_id = p_tenant and t.turn_id = p_turn;
+  update aos_core.turn_queue q set ready_at = p_ready_at
+  where q.tenant_id = p_tenant and q.turn_id = p_turn;
+  if p_ready_at <= aos_core.now() then
+    perform pg_notify('aos_work', p_tenant::text);
+  end if;
+end
+$$;
+
+-- End the open turn: completed, failed or cancelled. When messages wait, the next turn opens,
+-- queued. The caller holds the run's lock and has written the event.
+create function aos_core.end_turn(
+  p_tenant uuid, p_run uuid, p_turn uuid, p_state text, p_error text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_run record;
+begin
+  update aos_core.turn t set state = p_state, error = p_error, finished_at = aos_core.now()
+  where t.tenant_id = p_tenant and t.turn_id = p_turn;
+  delete from aos_core.turn_queue q where q.tenant_id = p_tenant and q.turn_id = p_turn;
+  update aos_core.run r set open_turn_id = null, open_calls = 0, waiting_calls = 0,
+    lease_hash = null, lease_worker = null, lease_expires_at = null, reserved_usd = 0
+  where r.tenant_id = p_tenant and r.run_id = p_run
+  returning r.inbox_count, r.state into v_run;
+  if v_run.inbox_count > 0 and v_run.state = 'active' then
+    perform aos_core.begin_turn(p_tenant, p_run, null, null, 'kernel', null, null, null);
+  end if;
+end
+$$;
+
+-- What the worker does next with an open turn, from the run's row after a write:
+-- calls (some can run), model, wait (a person decides), limited, paused; and parks the turn where
+-- nobody can go on. The caller holds the run's lock.
+create function aos_core.next_move(p_tenant uuid, p_run aos_core.run) returns text
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_run.open_calls > p_run.waiting_calls then
+    if p_run.state = 'paused' then
+      perform aos_core.park_turn(p_tenant, p_run.run_id, p_run.open_turn_id, 'queued', 'infinity');
+      return 'paused';
+    end if;
+    return 'calls';
+  elsif p_run.waiting_calls > 0 then
+    perform aos_core.park_turn(p_tenant, p_run.run_id, p_run.open_turn_id,
+      case when exists (select from aos_core.tool_call c
+                        where c.tenant_id = p_tenant and c.turn_id = p_run.open_turn_id
+                          and c.state = 'awaiting_approval')
+           then 'awaiting_approval' else 'awaiting_resolution' end, 'infinity');
+    return 'wait';
+  elsif p_run.state = 'paused' then
+    perform aos_core.park_turn(p_tenant, p_run.run_id, p_run.open_turn_id, 'queued', 'infinity');
+    return 'paused';
+  elsif aos_core.limit_reached(p_run) is not null then
+    update aos_core.turn t set error = aos_core.limit_reached(p_run)
+    where t.tenant_id = p_tenant and t.turn_id = p_run.open_turn_id;
+    perform aos_core.park_turn(p_tenant, p_run.run_id, p_run.open_turn_id, 'limited', 'infinity');
+    return 'limited';
+  end if;
+  return 'model';
+end
+$$;
+
+-- Which limit of a run the next model call would pass, in words; null when none.
+create function aos_core.limit_reached(p_run aos_core.run) returns text
+language sql immutable
+as $$
+  select case
+    when p_run.spent_usd + p_run.reserved_usd > p_run.max_usd then
+      format('budget: $%s spent and $%s reserved of $%s', round(p_run.spent_usd, 4),
+             round(p_run.reserved_usd, 4), p_run.max_usd)
+    when p_run.input_tokens + p_run.output_tokens >= p_run.max_tokens then
+      format('budget: %s tokens used of %s', p_run.input_tokens + p_run.output_tokens,
+             p_run.max_tokens)
+    when p_run.last_step - p_run.turn_first_step + 1 >= p_run.max_steps then
+      format('limit: %s steps in one turn', p_run.max_steps)
+  end
+$$;
+
+-- The digest that binds an approval to exactly one call: version of the tool, arguments, run,
+-- call and expiry.
+create function aos_core.approval_digest(
+  p_tool_version text, p_args jsonb, p_run uuid, p_call uuid, p_expires_at timestamptz)
+returns bytea
+language sql immutable
+as $$
+  select sha256(convert_to(p_tool_version || '|' || p_run::text || '|' || p_call::text || '|'
+    || extract(epoch from p_expires_at)::text || '|' || p_args::text, 'UTF8'))
+$$;
+
+-- Store one assistant message: its step, its tool calls with the gate's decisions, its cost and
+-- its event, in the caller's transaction; end the turn when it asks for no call.
+-- p_seq is the step the caller expects to write (last step it knows + 1; null = not checked): a
+-- repeated call finds its step there and returns the same outcome again.
+-- Returns {"turn_state", "next", "step", "calls": [{call_id, id, skill, status, runner, effect,
+-- args, reason}], "cost_usd", "spent_usd"}. AO001, AO002, AO003, AO006.
+create function aos_core.record_answer(
+  p_tenant uuid, p_turn uuid, p_lease bytea, p_seq bigint, p_message jsonb, p_usage jsonb,
+  p_raw text, p_approval_seconds integer default 86400) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_now timestamptz := aos_core.now();
+  v_ctx record;
+  v_block jsonb;
+  v_gate record;
+  v_run aos_core.run;
+  v_calls jsonb := '[]';
+  v_call jsonb;
+  v_open integer := 0;
+  v_waiting integer := 0;
+  v_refused integer := 0;
+  v_data jsonb;
+  v_in integer := coalesce((p_usage ->> 'in')::integer, 0);
+  v_cached integer := coalesce((p_usage ->> 'cache_read')::integer, 0);
+  v_out integer := coalesce((p_usage ->> 'out')::integer, 0);
+  v_cost numeric := 0;
+  v_kind text;
+  v_next text;
+  v_step bigint;
+begin
+  if p_message ->> 'role' is distinct from 'assistant'
+     or jsonb_typeof(p_message -> 'blocks') is distinct from 'array' then
+    raise exception 'a response must be a message of role "assistant" with a list of blocks'
+      using errcode = 'AO006', hint = 'schema/README.md shows the message';
+  end if;
+  select t.run_id, t.number, r.persona_id, r.persona_version, a.role_name, a.skills,
+         a.name as agent, m.model_name, m.input_usd_per_mtok, m.cached_input_usd_per_mtok,
+         m.output_usd_per_mtok
+    into v_ctx
+  from aos_core.turn t
+  join aos_core.run r on r.tenant_id = p_tenant and r.run_id = t.run_id
+  join aos_agent.agent a on a.tenant_id = p_tenant and a.agent_id = r.agent_id
+  join aos_persona.persona_version v on v.tenant_id = p_tenant and v.persona_id = r.persona_id
+    and v.version = r.persona_version
+  join aos_meta.llm_model_registry m on m.model_id = v.model_id
+  where t.tenant_id = p_tenant and t.turn_id = p_turn;
+  if not found then
+    perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
+  end if;
+  v_cost := coalesce(v_in * coalesce(v_ctx.input_usd_per_mtok, 0)
+    + v_cached * coalesce(v_ctx.cached_input_usd_per_mtok, v_ctx.input_usd_per_mtok, 0)
+    + v_out * coalesce(v_ctx.output_usd_per_mtok, 0), 0) / 1000000;
+
+  for v_block in
+    select b from jsonb_array_elements(p_message -> 'blocks') b where b ->> 't' = 'call'
+  loop
+    select * into v_gate from aos_skills.gate(p_tenant, v_ctx.role_name, v_ctx.skills,
+      coalesce(v_block ->> 'name', ''), nullif(v_block -> 'args', 'null'));
+    v_calls := v_calls || jsonb_build_array(jsonb_build_object(
+      'call_id', aos_core.uuidv7(), 'id', coalesce(v_block ->> 'id', ''),
+      'skill', coalesce(v_block ->> 'name', ''), 'args', v_block -> 'args',
+      'decision', v_gate.decision, 'reason', v_gate.reason, 'runner', v_gate.runner,
+      'effect', v_gate.effect, 'tool_version', v_gate.tool_version,
+      'status', case v_gate.decision
+        when 'approve' then 'awaiting_approval'
+        when 'allow' then case v_gate.runner when 'kernel' then 'pending' else 'running' end
+        when 'deny' then 'denied' else 'failed' end));
+    v_open := v_open + case when v_gate.decision in ('allow', 'approve') then 1 else 0 end;
+    v_waiting := v_waiting + case when v_gate.decision = 'approve' then 1 else 0 end;
+    v_refused := v_refused + case when v_gate.decision in ('deny', 'invalid') then 1 else 0 end;
+  end loop;
+
+  v_kind := case when v_calls = '[]' then 'turn.completed' else 'model.answered' end;
+  v_data := jsonb_strip_nulls(jsonb_build_object(
+    'turn', v_ctx.number, 'model', coalesce(p_message -> 'origin' ->> 'model', v_ctx.model_name),
+    'in', nullif(v_in + v_cached, 0), 'out', nullif(v_out, 0),
+    'cost_usd', nullif(v_cost, 0),
+    'sha256', encode(sha256(convert_to(p_message::text, 'UTF8')), 'hex'),
+    'calls', (select jsonb_agg(jsonb_build_object('call_id', c -> 'call_id', 'skill', c -> 'skill',
+                                                  'status', c -> 'status'))
+              from jsonb_array_elements(v_calls) c)));
+  update aos_core.run r set
+    last_step = r.last_step + 1 + v_refused,
+    open_calls = v_open, waiting_calls = v_waiting,
+    spent_usd = r.spent_usd + v_cost,
+    reserved_usd = case when v_calls = '[]' then 0 else r.reserved_usd end,
+    input_tokens = r.input_tokens + v_in + v_cached,
+    output_tokens = r.output_tokens + v_out,
+    context_tokens = v_in + v_cached + v_out,
+    lease_expires_at = case when v_calls = '[]' then null
+                            else v_now + make_interval(secs => r.lease_seconds) end,
+    lease_hash = case when v_calls = '[]' then null else r.lease_hash end,
+    open_turn_id = case when v_calls = '[]' then null else r.open_turn_id end,
+    last_seq = r.last_seq + 1,
+    last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
+                                    v_kind, 'agent:' || v_ctx.agent, v_data),
+    updated_at = v_now
+  where r.tenant_id = p_tenant and r.run_id = v_ctx.run_id and r.open_turn_id = p_turn
+    and r.lease_hash = p_lease and r.lease_expires_at > v_now and r.open_calls = 0
+    and r.last_step + 1 = coalesce(p_seq, r.last_step + 1)
+  returning * into v_run;
+  if not found then
+    return aos_core.recorded_answer(p_tenant, v_ctx.run_id, p_turn, p_lease, p_seq, p_message);
+  end if;
+  v_step := v_run.last_step - v_refused;
+  insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at, model_name,
+                             input_tokens, output_tokens, cost_usd, raw)
+  values (p_tenant, v_ctx.run_id, v_step, v_ctx.number, 'assistant', p_message, v_now,
+          coalesce(p_message -> 'origin' ->> 'model', v_ctx.model_name),
+          nullif(v_in + v_cached, 0), nullif(v_out, 0), nullif(v_cost, 0), p_raw);
+  insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
+  values (p_tenant, v_ctx.run_id, v_run.last_seq, v_now, v_kind, 'agent:' || v_ctx.agent, v_data,
+          v_run.last_hash);
+  if v_calls = '[]' then
+    update aos_core.turn t set state = 'completed', finished_at = v_now
+    where t.tenant_id = p_tenant and t.turn_id = p_turn;
+    delete from aos_core.turn_queue q where q.tenant_id = p_tenant and q.turn_id = p_turn;
+    if v_run.inbox_count > 0 and v_run.state = 'active' then
+      perform aos_core.begin_turn(p_tenant, v_ctx.run_id, null, null, 'kernel', null, null, null);
+    end if;
+    v_next := 'done';
+  else
+    perform aos_core.insert_calls(p_tenant, v_run, v_step, v_calls, v_now, p_approval_seconds);
+    v_next := aos_core.next_move(p_tenant, v_run);
+  end if;
+  if v_run.watched_until > v_now then
+    perform pg_notify('aos_run', v_ctx.run_id::text);
+  end if;
+  return jsonb_build_object('next', v_next, 'step', v_step, 'last_step', v_run.last_step,
+    'calls', aos_core.public_calls(v_calls), 'cost_usd', v_cost, 'spent_usd', v_run.spent_usd);
+end
+$$;
+
+-- The calls of an answer as a worker sees them.
+create function aos_core.public_calls(p_calls jsonb) returns jsonb
+language sql immutable
+as $$
+  select coalesce(jsonb_agg(c - 'decision' - 'tool_version'), '[]')
+  from jsonb_array_elements(p_calls) c
+$$;
+
+-- The rows of an answer's calls: calls, approvals, and the results of refused ones.
+create function aos_core.insert_calls(
+  p_tenant uuid, p_run aos_core.run, p_step bigint, p_calls jsonb, p_now timestamptz,
+  p_approval_seconds integer) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_call jsonb;
+  v_seq bigint := p_step;
+  v_refused boolean;
+  v_id uuid;
+  v_expires timestamptz := p_now + make_interval(secs => p_approval_seconds);
+begin
+  for v_call in select c from jsonb_array_elements(p_calls) c loop
+    v_id := (v_call ->> 'call_id')::uuid;
+    v_refused := v_call ->> 'decision' in ('deny', 'invalid');
+    if v_refused then
+      v_seq := v_seq + 1;
+      insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
+      values (p_tenant, p_run.run_id, v_seq, p_run.last_turn, 'tool', aos_core.result_message(
+        v_call ->> 'id', v_call ->> 'skill', false,
+        jsonb_build_object('error', v_call ->> 'reason')), p_now);
+    end if;
+    insert into aos_core.tool_call (tenant_id, call_id, turn_id, run_id, step_seq, result_seq, skill,
+      state, runner, effect, tool_version, vendor_call_id, args, reason, created_at, finished_at)
+    values (p_tenant, v_id, p_run.open_turn_id, p_run.run_id, p_step,
+      case when v_refused then v_seq end, v_call ->> 'skill', v_call ->> 'status',
+      v_call ->> 'runner', v_call ->> 'effect', v_call ->> 'tool_version', v_call ->> 'id',
+      nullif(v_call -> 'args', 'null'), v_call ->> 'reason', p_now,
+      case when v_refused then p_now end);
+    if v_call ->> 'decision' = 'approve' then
+      insert into aos_core.approval (tenant_id, call_id, run_id, skill, args, digest, reason,
+                                     requested_at, expires_at)
+      values (p_tenant, v_id, p_run.run_id, v_call ->> 'skill', v_call -> 'args',
+        aos_core.approval_digest(v_call ->> 'tool_version', v_call -> 'args', p_run.run_id, v_id,
+                                 v_expires), v_call ->> 'reason', p_now, v_expires);
+      perform pg_notify('aos_approval', p_tenant::text);
+    end if;
+  end loop;
+end
+$$;
+
+-- The outcome of an answer that was stored before, for a worker that lost the reply; else why
+-- the write was refused (AO001, AO002, AO003).
+create function aos_core.recorded_answer(
+  p_tenant uuid, p_run uuid, p_turn uuid, p_lease bytea, p_seq bigint, p_message jsonb)
+returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_run aos_core.run;
+  v_state text;
+begin
+  select * into v_run from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run;
+  select t.state into v_state from aos_core.turn t
+  where t.tenant_id = p_tenant and t.turn_id = p_turn;
+  if p_seq is not null and exists (
+       select from aos_core.step s where s.tenant_id = p_tenant and s.run_id = p_run
+       and s.seq = p_seq and s.role = 'assistant' and s.message = p_message) then
+    return jsonb_build_object('next', case when v_state = 'completed' then 'done'
+        when v_state in ('awaiting_approval', 'awaiting_resolution') then 'wait'
+        when v_state in ('failed', 'cancelled', 'limited') then v_state
+        when v_run.open_calls > v_run.waiting_calls then 'calls' else 'model' end,
+      'step', p_seq, 'last_step', v_run.last_step, 'repeated', true,
+      'calls', aos_core.open_calls(p_tenant, p_turn),
+      'cost_usd', 0, 'spent_usd', v_run.spent_usd);
+  end if;
+  if v_run.open_turn_id = p_turn and v_run.lease_hash = p_lease
+     and v_run.lease_expires_at > aos_core.now() then
+    if v_run.open_calls > 0 then
+      raise exception 'turn % of run "%" has % tool call(s) without a result', v_run.last_turn,
+        v_run.name, v_run.open_calls using errcode = 'AO002',
+        hint = 'record the result of each call first';
+    end if;
+    raise exception 'the next step of run "%" is %, not %', v_run.name, v_run.last_step + 1, p_seq
+      using errcode = 'AO002', hint = 'read the steps that are missing first';
+  end if;
+  perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
+end
+$$;
+
+-- The calls of a turn that have no result yet, as a worker needs them.
+create function aos_core.open_calls(p_tenant uuid, p_turn uuid) returns jsonb
+language sql stable
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object('call_id', c.call_id, 'id', c.vendor_call_id,
+    'skill', c.skill, 'args', c.args, 'status', c.state, 'runner', c.runner, 'effect', c.effect,
+    'reason', c.reason) order by c.call_id), '[]')
+  from aos_core.tool_call c
+  where c.tenant_id = p_tenant and c.turn_id = p_turn
+    and c.state in ('pending', 'awaiting_approval', 'approved', 'running', 'outcome_unknown')
+$$;
+
+-- Store the outcome of one call in the caller's transaction: the fenced UPDATE of the run, the
+-- step, the call, its event. p_state: succeeded | failed. Returns {"next", "step", "last_step",
+-- "ok", "result"}. AO003 when the lease is lost: the caller's effect is rolled back with it.
+create function aos_core.settle_call(
+  p_tenant uuid, p_lease bytea, p_call aos_core.tool_call, p_ok boolean, p_result jsonb,
+  p_actor text) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_now timestamptz := aos_core.now();
+  v_run aos_core.run;
+  v_data jsonb;
+  v_message jsonb;
+  v_next text;
+begin
+  v_message := case when p_call.detached
+    then aos_core.text_message('user', format('[approval] %s was approved and has run: %s',
+           p_call.skill, p_result))
+    else aos_core.result_message(p_call.vendor_call_id, p_call.skill, p_ok, p_result) end;
+  v_data := jsonb_build_object('call_id', p_call.call_id, 'skill', p_call.skill, 'ok', p_ok,
+    'sha256', encode(sha256(convert_to(v_message::text, 'UTF8')), 'hex'))
+    || case when p_result ? 'row_count' then jsonb_build_object('rows', p_result -> 'row_count')
+            else '{}' end;
+  update aos_core.run r set
+    last_step = r.last_step + 1,
+    open_calls = r.open_calls - 1,
+    lease_expires_at = v_now + make_interval(secs => r.lease_seconds),
+    last_seq = r.last_seq + 1,
+    last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
+                                    'tool.result', p_actor, v_data),
+    updated_at = v_now
+  where r.tenant_id = p_tenant and r.run_id = p_call.run_id and r.open_turn_id = p_call.turn_id
+    and r.lease_hash = p_lease and r.lease_expires_at > v_now
+  returning * into v_run;
+  if not found then
+    perform aos_core.raise_lost(p_tenant, p_call.turn_id, p_lease);
+  end if;
+  -- The call's own row decides which of two writers with one lease was first.
+  update aos_core.tool_call c set state = case when p_ok then 'succeeded' else 'failed' end,
+    result_seq = v_run.last_step, finished_at = v_now
+  where c.tenant_id = p_tenant and c.call_id = p_call.call_id and c.state = p_call.state;
+  if not found then
+    raise exception 'call "%" was changed meanwhile', p_call.call_id using errcode = 'AO005',
+      hint = 'read it again';
+  end if;
+  insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
+  values (p_tenant, p_call.run_id, v_run.last_step, v_run.last_turn,
+          case when p_call.detached then 'user' else 'tool' end, v_message, v_now);
+  insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
+  values (p_tenant, p_call.run_id, v_run.last_seq, v_now, 'tool.result', p_actor, v_data,
+          v_run.last_hash);
+  v_next := aos_core.next_move(p_tenant, v_run);
+  if v_run.watched_until > v_now then
+    perform pg_notify('aos_run', p_call.run_id::text);
+  end if;
+  return jsonb_build_object('next', v_next, 'step', v_run.last_step, 'last_step', v_run.last_step,
+                            'ok', p_ok, 'result', p_result);
+end
+$$;
+
+-- Close every call of an open turn that has no result, with a result that says why, so that the
+-- transcript stays one that vendors accept. An unsafe call that may have run becomes
+-- outcome_unknown. The caller holds the run's lock. Returns the last step.
+create function aos_core.close_calls(
+  p_tenant uuid, p_run uuid, p_turn uuid, p_turn_number integer, p_last_step bigint, p_why text,
+  p_keep_approvals boolean) returns bigint
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := aos_core.now();
+  v_call aos_core.tool_call;
+  v_seq bigint := p_last_step;
+  v_ids uuid[];
+  v_id uuid;
+begin
+  v_ids := array(select c.call_id from aos_core.tool_call c
+    where c.tenant_id = p_tenant and c.turn_id = p_turn
+      and c.state in ('pending', 'awaiting_approval', 'approved', 'running', 'outcome_unknown')
+    order by c.call_id for update);
+  foreach v_id in array v_ids loop
+    select * into v_call from aos_core.tool_call c
+    where c.tenant_id = p_tenant and c.call_id = v_id;
+    v_seq := v_seq + 1;
+    insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
+    values (p_tenant, p_run, v_seq, p_turn_number, case when v_call.detached then 'user' else 'tool' end,
+      case when v_call.detached then aos_core.text_message('user',
+        format('[approval] %s was not run: %s', v_call.skill, p_why))
+      else aos_core.result_message(v_call.vendor_call_id, v_call.skill, false,
+        jsonb_build_object('error', case
+          when v_call.state = 'awaiting_approval' and p_keep_approvals
+          then 'awaiting approval: a person has not decided yet; the outcome will follow'
+          else p_why end)) end, v_now);
+    if v_call.state in ('awaiting_approval', 'approved') and p_keep_approvals then
+      update aos_core.tool_call c set detached = true, result_seq = v_seq
+      where c.tenant_id = p_tenant and c.call_id = v_id;
+    else
+      update aos_core.tool_call c set result_seq = v_seq, finished_at = v_now,
+        state = case when c.state = 'running' and c.effect = 'unsafe' then 'outcome_unknown'
+                     when c.state = 'outcome_unknown' then c.state else 'cancelled' end
+      where c.tenant_id = p_tenant and c.call_id = v_id;
+      update aos_core.approval a set state = 'cancelled'
+      where a.tenant_id = p_tenant and a.call_id = v_id and a.state in ('pending', 'approved');
+    end if;
+  end loop;
+  return v_seq;
+end
+$$;

@@ -1,0 +1,149 @@
+-- What the kernel itself can carry out: SQL in the sandbox, search, memory.
+
+-- Run one SQL statement as the tenant's SQL identity, in a subtransaction of the caller's.
+-- Returns {"ok", "result"}: rows on success ({"columns", "rows", "row_count", "truncated"}), else
+-- {"error", "sqlstate", "hint"?} with no effect left behind. Kernel only; reachable through
+-- execute_sql_call alone. AO004: the sandbox function is not the one that was installed, or the
+-- session holds a named cursor.
+create function aos_core.run_in_sandbox(
+  p_tenant uuid, p_query text, p_read_only boolean, p_max_rows integer, p_max_bytes integer,
+  p_search_path text[]) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_identity record;
+  v_result jsonb;
+  v_message text;
+  v_state text;
+  v_hint text;
+  v_detail text;
+begin
+  select i.db_role, i.function_digest, p.prosecdef, p.proowner::regrole::text as owner,
+         md5(p.prosrc) as digest
+    into v_identity
+  from aos_auth.sql_identity i
+  left join pg_catalog.pg_proc p on p.proname = i.db_role
+    and p.pronamespace = 'aos_sandbox'::regnamespace
+  where i.tenant_id = p_tenant and i.scope_id = p_tenant;
+  if v_identity.prosecdef is distinct from true or v_identity.owner <> v_identity.db_role
+     or v_identity.digest <> v_identity.function_digest then
+    raise exception 'the SQL sandbox of this tenant is missing or was changed' using
+      errcode = 'AO004', hint = 'aosctl db upgrade makes it anew';
+  end if;
+  if exists (select from pg_catalog.pg_cursors c where c.name <> '' and c.is_holdable) then
+    raise exception 'the session holds an open cursor' using errcode = 'AO004',
+      hint = 'use a fresh connection for SQL skills';
+  end if;
+  begin
+    execute format('select aos_sandbox.%I($1, $2, $3, $4, $5)', v_identity.db_role)
+      into v_result
+      using p_query, p_read_only, p_max_rows, p_max_bytes, (
+        select string_agg(quote_ident(s), ', ') from unnest(p_search_path || array['pg_temp']) s);
+    return jsonb_build_object('ok', true, 'result', v_result);
+  exception
+    when query_canceled then
+      return jsonb_build_object('ok', false, 'result', jsonb_build_object(
+        'error', 'the statement took too long and was cancelled', 'sqlstate', '57014',
+        'hint', 'read fewer rows, or ask for less at once'));
+    when others then
+      get stacked diagnostics v_message = message_text, v_state = returned_sqlstate,
+        v_hint = pg_exception_hint, v_detail = pg_exception_detail;
+      return jsonb_build_object('ok', false, 'result', jsonb_strip_nulls(jsonb_build_object(
+        'error', v_message, 'sqlstate', v_state, 'hint', nullif(v_hint, ''),
+        'detail', nullif(v_detail, ''))));
+  end;
+end
+$$;
+
+-- The best passages of an agent's collections for a question in plain words: all words of the
+-- question count, more of them rank higher, titles weigh more. Kernel only.
+create function aos_rag.search(p_tenant uuid, p_collections text[], p_query text, p_limit integer)
+returns table (title text, source text, collection text, content text, rank real)
+language sql stable
+as $$
+  with question as (
+    select nullif(replace(plainto_tsquery('english', p_query)::text, '&', '|'), '')::tsquery as q
+  )
+  select d.title, d.source, c.name, d.content, ts_rank_cd(d.tsv, question.q, 1)
+  from question
+  join aos_rag.document d on d.tenant_id = p_tenant and d.tsv @@ question.q
+  join aos_rag.collection c on c.tenant_id = p_tenant and c.collection_id = d.collection_id
+  where c.name = any (p_collections)
+  order by 5 desc, c.name, d.position
+  limit least(greatest(p_limit, 1), 20)
+$$;
+
+-- rag_search {query, limit?} over the agent's collections.
+create function aos_core.run_rag_search(p_tenant uuid, p_collections text[], p_args jsonb)
+returns jsonb
+language sql stable
+as $$
+  select jsonb_build_object('ok', true, 'result', jsonb_build_object(
+    'hits', coalesce(jsonb_agg(jsonb_build_object('title', s.title, 'source', s.source,
+      'collection', s.collection, 'text', left(s.content, 4000), 'rank', s.rank)
+      order by s.rank desc, s.title), '[]')))
+  from aos_rag.search(p_tenant, p_collections, p_args ->> 'query',
+                      coalesce((p_args ->> 'limit')::integer, 5)) s
+$$;
+
+-- memory_store {key, value}: the agent's long-term memory; the same key is replaced.
+create function aos_core.run_memory_store(p_tenant uuid, p_agent uuid, p_run uuid, p_args jsonb)
+returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := aos_core.now();
+begin
+  if length(p_args ->> 'key') not between 1 and 200 then
+    return jsonb_build_object('ok', false, 'result', jsonb_build_object(
+      'error', 'the key must have 1 to 200 characters'));
+  end if;
+  insert into aos_core.session_memory (tenant_id, owner_id, key, value, run_id, created_at,
+                                       updated_at)
+  values (p_tenant, p_agent, p_args ->> 'key', p_args -> 'value', p_run, v_now, v_now)
+  on conflict (tenant_id, owner_id, key) do update
+    set value = excluded.value, run_id = excluded.run_id, updated_at = excluded.updated_at;
+  return jsonb_build_object('ok', true, 'result', jsonb_build_object('stored', p_args ->> 'key'));
+end
+$$;
+
+-- memory_recall {key?, query?}: at most 50 entries, the latest first.
+create function aos_core.run_memory_recall(p_tenant uuid, p_agent uuid, p_args jsonb)
+returns jsonb
+language sql stable
+as $$
+  select jsonb_build_object('ok', true, 'result', jsonb_build_object('entries',
+    coalesce(jsonb_agg(jsonb_build_object('key', m.key, 'value', m.value,
+                                          'updated_at', m.updated_at) order by m.updated_at desc),
+             '[]')))
+  from (
+    select * from aos_core.session_memory s
+    where s.tenant_id = p_tenant and s.owner_id = p_agent
+      and (p_args ->> 'key' is null or s.key = p_args ->> 'key')
+      and (p_args ->> 'query' is null
+           or strpos(lower(s.key || ' ' || s.value::text), lower(p_args ->> 'query')) > 0)
+    order by s.updated_at desc limit 50) m
+$$;
+
+-- Carry out one call of a kernel skill. Returns {"ok", "result"}. Kernel only.
+create function aos_core.run_kernel_skill(
+  p_tenant uuid, p_agent aos_agent.agent, p_run uuid, p_skill text, p_args jsonb) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_skill record;
+begin
+  select * into v_skill from aos_skills.effective_skill(p_tenant, p_skill);
+  return case v_skill.builtin
+    when 'sql_query' then aos_core.run_in_sandbox(p_tenant, p_args ->> 'query', true,
+      v_skill.max_rows, v_skill.max_bytes, v_skill.search_path)
+    when 'sql_execute' then aos_core.run_in_sandbox(p_tenant, p_args ->> 'statement', false,
+      v_skill.max_rows, v_skill.max_bytes, v_skill.search_path)
+    when 'rag_search' then aos_core.run_rag_search(p_tenant, p_agent.collections, p_args)
+    when 'memory_store' then
+      aos_core.run_memory_store(p_tenant, p_agent.agent_id, p_run, p_args)
+    when 'memory_recall' then aos_core.run_memory_recall(p_tenant, p_agent.agent_id, p_args)
+    else jsonb_build_object('ok', false, 'result', jsonb_build_object(
+      'error', format('the kernel cannot carry out "%s"', v_skill.builtin))) end;
+end
+$$;

@@ -1,0 +1,534 @@
+-- The worker's functions. Each takes the tenant first and, after the claim, the lease token; a
+-- worker's login has no rights on any table. Each is one transaction of its own.
+-- All are security definer (owner aos_kernel): the worker may touch no table itself.
+
+-- Which tenants have turns that can be claimed now, the longest waiting first. Takes no locks.
+-- security definer (owner aos_lookup): reads the queue across tenants, three columns of it.
+create function aos_agent.next_ready(p_limit integer default 16)
+returns table (tenant_id uuid, ready integer, oldest timestamptz)
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+  select q.tenant_id, count(*)::integer, min(q.ready_at)
+  from (select w.tenant_id, w.ready_at from aos_core.turn_queue w
+        where w.ready_at <= aos_core.now() order by w.ready_at limit 1000) q
+  group by q.tenant_id order by 3 limit p_limit
+$$;
+
+-- Take the lease of one turn of a tenant (of p_run only, when given) for p_lease_seconds.
+-- Null when there is none. Expired approvals are settled first. A turn that was claimed
+-- max_attempts() times without progress fails here with its reason, and the next one is tried.
+-- Returns {"turn_id", "turn", "run_id", "run", "lease", "fence", "attempts", "last_step", "next",
+-- "calls", "config_version"}.
+create function aos_agent.claim_turn(
+  p_tenant uuid, p_worker text, p_lease_seconds integer default 60, p_run uuid default null)
+returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := aos_core.now();
+  v_lease uuid := gen_random_uuid();
+  v_queue record;
+  v_run aos_core.run;
+  v_turn record;
+  v_data jsonb;
+begin
+  perform set_config('aos.kernel_tenant', p_tenant::text, true);
+  if p_lease_seconds not between 1 and 3600 then
+    raise exception 'a lease lasts 1 to 3600 seconds, not %', p_lease_seconds
+      using errcode = 'AO006', hint = '60 is a good value';
+  end if;
+  perform aos_core.expire_approvals(p_tenant, v_now);
+  loop
+    select q.turn_id, q.run_id into v_queue
+    from aos_core.turn_queue q
+    join aos_core.run r on r.tenant_id = p_tenant and r.run_id = q.run_id
+    where q.tenant_id = p_tenant and q.ready_at <= v_now and (p_run is null or q.run_id = p_run)
+      and (r.lease_expires_at is null or r.lease_expires_at <= v_now) and r.state = 'active'
+    order by q.ready_at limit 1 for update of q, r skip locked;
+    exit when not found;
+    select t.attempts, t.number, t.state into v_turn from aos_core.turn t
+    where t.tenant_id = p_tenant and t.turn_id = v_queue.turn_id;
+    if v_turn.attempts >= aos_core.max_attempts() then
+      perform aos_core.fail_open_turn(p_tenant, v_queue.run_id, v_queue.turn_id,
+        format('given up after %s attempts without progress', v_turn.attempts), 'kernel');
+      continue;
+    end if;
+    update aos_core.turn t set state = 'running', attempts = t.attempts + 1
+    where t.tenant_id = p_tenant and t.turn_id = v_queue.turn_id;
+    update aos_core.turn_queue q set ready_at = v_now + make_interval(secs => p_lease_seconds)
+    where q.tenant_id = p_tenant and q.turn_id = v_queue.turn_id;
+    perform aos_core.doubt_unsafe_calls(p_tenant, v_queue.run_id, v_queue.turn_id);
+    v_data := jsonb_build_object('turn', v_turn.number, 'attempt', v_turn.attempts + 1);
+    update aos_core.run r set fence = r.fence + 1, lease_hash = aos_core.lease_hash(v_lease),
+      lease_worker = p_worker, lease_seconds = p_lease_seconds,
+      lease_expires_at = v_now + make_interval(secs => p_lease_seconds),
+      reserved_usd = aos_core.reservation_usd(p_tenant, r.persona_id, r.persona_version,
+                                              r.context_tokens),
+      last_seq = r.last_seq + 1,
+      last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
+                                      'turn.claimed', 'worker:' || p_worker, v_data),
+      updated_at = v_now
+    where r.tenant_id = p_tenant and r.run_id = v_queue.run_id
+    returning * into v_run;
+    insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
+    values (p_tenant, v_run.run_id, v_run.last_seq, v_now, 'turn.claimed', 'worker:' || p_worker,
+            v_data, v_run.last_hash);
+    if v_run.watched_until > v_now then
+      perform pg_notify('aos_run', v_run.run_id::text);
+    end if;
+    return jsonb_build_object('turn_id', v_queue.turn_id, 'turn', v_turn.number,
+      'run_id', v_run.run_id, 'run', v_run.name, 'lease', v_lease, 'fence', v_run.fence,
+      'attempts', v_turn.attempts + 1, 'last_step', v_run.last_step,
+      'calls', aos_core.open_calls(p_tenant, v_queue.turn_id),
+      'next', aos_core.next_move(p_tenant, v_run),
+      'config_version', aos_core.config_version(p_tenant));
+  end loop;
+  return null;
+end
+$$;
+
+-- How often what a tenant's agents may see has changed; a worker's cached context is good while
+-- this stands. Kernel only.
+create function aos_core.config_version(p_tenant uuid) returns bigint
+language sql stable
+as $$ select s.config_version from aos_core.tenant_state s where s.tenant_id = p_tenant $$;
+
+-- A call that was running under a lease that is lost: one that must not be repeated becomes
+-- outcome_unknown and waits for a person; the others are run again. Kernel only.
+create function aos_core.doubt_unsafe_calls(p_tenant uuid, p_run uuid, p_turn uuid) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_count integer;
+begin
+  update aos_core.tool_call c set state = 'outcome_unknown'
+  where c.tenant_id = p_tenant and c.turn_id = p_turn and c.state = 'running'
+    and c.effect = 'unsafe';
+  get diagnostics v_count = row_count;
+  if v_count > 0 then
+    update aos_core.run r set waiting_calls = r.waiting_calls + v_count
+    where r.tenant_id = p_tenant and r.run_id = p_run;
+  end if;
+end
+$$;
+
+-- Prolong the lease. Returns {"expires_at", "run_state"}. AO003 when it is lost. To be sent from a
+-- connection of its own, about every third of the lease.
+create function aos_agent.heartbeat(
+  p_tenant uuid, p_turn uuid, p_lease uuid, p_lease_seconds integer default 60) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := aos_core.now();
+  v_run record;
+begin
+  perform set_config('aos.kernel_tenant', p_tenant::text, true);
+  update aos_core.run r set
+    lease_expires_at = v_now + make_interval(secs => least(greatest(p_lease_seconds, 1), 3600)),
+    lease_seconds = least(greatest(p_lease_seconds, 1), 3600)
+  from aos_core.turn t
+  where t.tenant_id = p_tenant and t.turn_id = p_turn
+    and r.tenant_id = p_tenant and r.run_id = t.run_id and r.open_turn_id = p_turn
+    and r.lease_hash = aos_core.lease_hash(p_lease) and r.lease_expires_at > v_now
+  returning r.lease_expires_at, r.state into v_run;
+  if not found then
+    perform aos_core.raise_lost(p_tenant, p_turn, aos_core.lease_hash(p_lease));
+  end if;
+  return jsonb_build_object('expires_at', v_run.lease_expires_at, 'run_state', v_run.state);
+end
+$$;
+
+-- What the model needs: {"config_version", "agent", "run", "system_prompt", "model", "tools",
+-- "messages": [{"seq", "message"}], "last_step"}. Messages after step p_since only; without it the
+-- last p_window steps, from the beginning of a turn on. AO003 when the lease is lost.
+create function aos_agent.turn_context(
+  p_tenant uuid, p_turn uuid, p_lease uuid, p_since bigint default null,
+  p_window integer default 400) returns jsonb
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_run aos_core.run;
+begin
+  perform set_config('aos.kernel_tenant', p_tenant::text, true);
+  select r.* into v_run from aos_core.turn t
+  join aos_core.run r on r.tenant_id = p_tenant and r.run_id = t.run_id
+  where t.tenant_id = p_tenant and t.turn_id = p_turn and r.open_turn_id = p_turn
+    and r.lease_hash = aos_core.lease_hash(p_lease) and r.lease_expires_at > aos_core.now();
+  if not found then
+    perform aos_core.raise_lost(p_tenant, p_turn, aos_core.lease_hash(p_lease));
+  end if;
+  return aos_core.context_of(p_tenant, v_run, p_since, p_window);
+end
+$$;
+
+-- The context of a run, as turn_context returns it. Kernel only.
+create function aos_core.context_of(
+  p_tenant uuid, p_run aos_core.run, p_since bigint, p_window integer) returns jsonb
+language sql stable
+as $$
+  select jsonb_build_object(
+    'config_version', aos_core.config_version(p_tenant),
+    'agent', a.name, 'run', p_run.name, 'run_id', p_run.run_id, 'turn', p_run.last_turn,
+    'system_prompt', aos_persona.render(v.system_prompt, v.rules, v.traits),
+    'model', aos_meta.model_spec(m, v.params),
+    'tools', aos_skills.tools_of(p_tenant, a.role_name, a.skills),
+    'last_step', p_run.last_step,
+    'messages', aos_core.messages_of(p_tenant, p_run.run_id, p_since, p_window))
+  from aos_agent.agent a
+  join aos_persona.persona_version v on v.tenant_id = p_tenant and v.persona_id = p_run.persona_id
+    and v.version = p_run.persona_version
+  join aos_meta.llm_model_registry m on m.model_id = v.model_id
+  where a.tenant_id = p_tenant and a.agent_id = p_run.agent_id
+$$;
+
+-- The transcript of a run after step p_since, or its last p_window steps from the start of a turn
+-- on: [{"seq", "message"}]. Kernel only.
+create function aos_core.messages_of(
+  p_tenant uuid, p_run uuid, p_since bigint, p_window integer) returns jsonb
+language sql stable
+as $$
+  with bounds as (
+    select coalesce(p_since, (
+      -- the first user step at or after the window's edge
+      select min(s.seq) - 1 from aos_core.step s
+      where s.tenant_id = p_tenant and s.run_id = p_run and s.role = 'user'
+        and s.seq > (select r.last_step - p_window from aos_core.run r
+                     where r.tenant_id = p_tenant and r.run_id = p_run)), 0) as since
+  )
+  select coalesce(jsonb_agg(jsonb_build_object('seq', s.seq, 'message', s.message)
+                            order by s.seq), '[]')
+  from bounds, aos_core.step s
+  where s.tenant_id = p_tenant and s.run_id = p_run and s.seq > bounds.since
+$$;
+
+-- A persona's prompt with its rules and traits. Kernel only.
+create function aos_persona.render(p_prompt text, p_rules jsonb, p_traits jsonb) returns text
+language sql immutable
+as $$
+  select p_prompt
+    || coalesce(E'\n\nRules:\n' || (
+         select string_agg('- ' || r, E'\n') from jsonb_array_elements_text(p_rules) r), '')
+    || coalesce(E'\n\nTraits:\n' || (
+         select string_agg('- ' || t.key || ': ' || (t.value #>> '{}'), E'\n' order by t.key)
+         from jsonb_each(p_traits) t), '')
+$$;
+
+-- A model as a worker needs it. Holds the name of the key's environment variable, never a key.
+create function aos_meta.model_spec(p_model aos_meta.llm_model_registry, p_params jsonb)
+returns jsonb
+language sql immutable
+as $$
+  select jsonb_build_object('name', p_model.model_name, 'provider', p_model.provider,
+    'model', coalesce(nullif(p_model.vendor_model, ''), p_model.model_name),
+    'base_url', p_model.base_url, 'api_key_ref', p_model.api_key_ref,
+    'params', p_model.default_params || coalesce(p_params, '{}'),
+    'capabilities', p_model.capabilities, 'context_window', p_model.context_window,
+    'max_output_tokens', p_model.max_output_tokens, 'timeout_seconds', p_model.timeout_seconds,
+    'script', p_model.script)
+$$;
+
+-- Store the model's answer before anything acts on it: one commit for message, tool calls, gate
+-- decisions, cost and event; ends the turn when it asks for no call. See record_answer for the
+-- result. AO001, AO002, AO003, AO006.
+create function aos_agent.record_response(
+  p_tenant uuid, p_turn uuid, p_lease uuid, p_message jsonb, p_usage jsonb default null,
+  p_seq bigint default null, p_raw text default null) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform set_config('aos.kernel_tenant', p_tenant::text, true);
+  return aos_core.record_answer(p_tenant, p_turn, aos_core.lease_hash(p_lease), p_seq, p_message,
+                                p_usage, p_raw);
+end
+$$;
+
+-- Carry out one call of a skill that the kernel runs (SQL, search, memory): effect, step,
+-- consumed approval and event in one commit. A failing statement is a result that the model
+-- reads, and leaves no effect. The same call again returns its result again.
+-- Returns {"next", "step", "last_step", "ok", "result"}. AO001; AO002 the call is not ready; AO003.
+-- When the approval does not hold any more (skill changed, expired) the call waits for a new one:
+-- {"status": "awaiting_approval", "next": "wait"}.
+-- The session must own nothing: a superuser, an owner and people may not call this.
+create function aos_agent.execute_sql_call(p_tenant uuid, p_call uuid, p_lease uuid) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_call aos_core.tool_call;
+  v_agent aos_agent.agent;
+  v_run record;
+  v_gate record;
+  v_outcome jsonb;
+begin
+  perform set_config('aos.kernel_tenant', p_tenant::text, true);
+  select c.* into v_call from aos_core.tool_call c
+  where c.tenant_id = p_tenant and c.call_id = p_call;
+  if not found then
+    raise exception 'call "%" not found', p_call using errcode = 'AO001',
+      hint = 'check the tenant and the id';
+  end if;
+  select r.lease_hash, r.lease_expires_at, r.open_turn_id, r.agent_id, r.last_step into v_run
+  from aos_core.run r where r.tenant_id = p_tenant and r.run_id = v_call.run_id;
+  if v_run.lease_hash is distinct from aos_core.lease_hash(p_lease)
+     or v_run.open_turn_id is distinct from v_call.turn_id
+     or v_run.lease_expires_at <= aos_core.now() then
+    perform aos_core.raise_lost(p_tenant, v_call.turn_id, aos_core.lease_hash(p_lease));
+  end if;
+  if v_call.state in ('succeeded', 'failed')
+     or v_call.result_seq is not null and not v_call.detached then
+    return aos_core.recorded_result(p_tenant, v_call);
+  elsif v_call.runner <> 'kernel' or v_call.state not in ('pending', 'approved') then
+    raise exception 'call "%" of "%" is %, not ready to run here', p_call, v_call.skill,
+      v_call.state using errcode = 'AO002', hint = case when v_call.runner = 'kernel'
+        then 'wait for its approval' else 'the worker runs this skill itself' end;
+  end if;
+  select a.* into v_agent from aos_agent.agent a
+  where a.tenant_id = p_tenant and a.agent_id = v_run.agent_id;
+  select * into v_gate from aos_skills.gate(p_tenant, v_agent.role_name, v_agent.skills,
+                                            v_call.skill, v_call.args);
+  if v_gate.decision in ('deny', 'invalid') then
+    v_outcome := jsonb_build_object('ok', false, 'result',
+                                    jsonb_build_object('error', v_gate.reason));
+  elsif (v_gate.decision = 'approve' or v_call.state = 'approved')
+        and not aos_core.consume_approval(p_tenant, v_call, v_gate.tool_version) then
+    return aos_core.ask_again(p_tenant, v_call, aos_core.lease_hash(p_lease), v_gate.tool_version,
+      'the skill changed, or the approval expired, before the call could run');
+  else
+    v_outcome := aos_core.run_kernel_skill(p_tenant, v_agent, v_call.run_id, v_call.skill,
+                                           v_call.args);
+  end if;
+  perform set_config('aos.kernel_tenant', p_tenant::text, true);  -- the statement may have set it
+  return aos_core.settle_call(p_tenant, aos_core.lease_hash(p_lease), v_call,
+    (v_outcome ->> 'ok')::boolean, v_outcome -> 'result', 'agent:' || v_agent.name);
+end
+$$;
+
+-- Use up the approval of a call that runs now. False when it is missing, expired or bound to
+-- something else than what would run. Kernel only.
+create function aos_core.consume_approval(
+  p_tenant uuid, p_call aos_core.tool_call, p_tool_version text) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  update aos_core.approval a set state = 'consumed'
+  where a.tenant_id = p_tenant and a.call_id = p_call.call_id and a.state = 'approved'
+    and a.expires_at > aos_core.now()
+    and a.digest = aos_core.approval_digest(p_tool_version, p_call.args, p_call.run_id,
+                                            p_call.call_id, a.expires_at);
+  return found;
+end
+$$;
+
+-- Ask for approval anew, for what would run now; the turn waits. Kernel only. AO003.
+create function aos_core.ask_again(
+  p_tenant uuid, p_call aos_core.tool_call, p_lease bytea, p_tool_version text, p_reason text)
+returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := aos_core.now();
+  v_expires timestamptz := v_now + interval '24 hours';
+  v_run aos_core.run;
+begin
+  v_run := aos_core.lock_leased_run(p_tenant, p_call.turn_id, p_lease);
+  update aos_core.approval a set state = case a.state when 'approved' then 'expired' else a.state end
+  where a.tenant_id = p_tenant and a.call_id = p_call.call_id and a.state = 'approved';
+  update aos_core.tool_call c set state = 'awaiting_approval', tool_version = p_tool_version
+  where c.tenant_id = p_tenant and c.call_id = p_call.call_id;
+  insert into aos_core.approval (tenant_id, call_id, run_id, skill, args, digest, reason,
+                                 requested_at, expires_at)
+  values (p_tenant, p_call.call_id, p_call.run_id, p_call.skill, p_call.args,
+    aos_core.approval_digest(p_tool_version, p_call.args, p_call.run_id, p_call.call_id, v_expires),
+    p_reason, v_now, v_expires);
+  update aos_core.run r set waiting_calls = r.waiting_calls + 1
+  where r.tenant_id = p_tenant and r.run_id = p_call.run_id returning * into v_run;
+  perform aos_core.append_run_event(p_tenant, p_call.run_id, 'approval.requested', 'kernel',
+    jsonb_build_object('call_id', p_call.call_id, 'skill', p_call.skill, 'reason', p_reason));
+  perform pg_notify('aos_approval', p_tenant::text);
+  return jsonb_build_object('next', aos_core.next_move(p_tenant, v_run),
+    'last_step', v_run.last_step, 'ok', false, 'status', 'awaiting_approval', 'result', null);
+end
+$$;
+
+-- The result of a call that was stored before, as settle_call returned it. Kernel only.
+create function aos_core.recorded_result(p_tenant uuid, p_call aos_core.tool_call) returns jsonb
+language sql stable
+as $$
+  select jsonb_build_object('next', case when r.open_calls > r.waiting_calls then 'calls'
+      when r.open_calls > 0 then 'wait' else 'model' end,
+    'step', p_call.result_seq, 'last_step', r.last_step, 'repeated', true,
+    'ok', p_call.state = 'succeeded',
+    'result', coalesce((s.message -> 'blocks' -> 0 -> 'parts' -> 0 ->> 'text')::jsonb, 'null'))
+  from aos_core.step s
+  join aos_core.run r on r.tenant_id = p_tenant and r.run_id = p_call.run_id
+  where s.tenant_id = p_tenant and s.run_id = p_call.run_id and s.seq = p_call.result_seq
+$$;
+
+-- Mark one call that the worker runs as started, before it acts: needed only for a call that was
+-- approved (others start with the answer that asked for them). Returns {"status": "running"}, or
+-- {"status": "awaiting_approval"} when the approval does not hold any more. AO001, AO002, AO003.
+create function aos_agent.start_call(p_tenant uuid, p_call uuid, p_lease uuid) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_call aos_core.tool_call;
+  v_run aos_core.run;
+  v_version text;
+begin
+  perform set_config('aos.kernel_tenant', p_tenant::text, true);
+  select r.* into v_run from aos_core.run r
+  join aos_core.tool_call c on c.tenant_id = p_tenant and c.call_id = p_call
+  where r.tenant_id = p_tenant and r.run_id = c.run_id for update of r;
+  select c.* into v_call from aos_core.tool_call c
+  where c.tenant_id = p_tenant and c.call_id = p_call;
+  if v_run.lease_hash is distinct from aos_core.lease_hash(p_lease)
+     or v_run.lease_expires_at <= aos_core.now() or v_run.open_turn_id <> v_call.turn_id then
+    perform aos_core.raise_lost(p_tenant, v_call.turn_id, aos_core.lease_hash(p_lease));
+  end if;
+  if v_call.state = 'approved' then
+    select e.tool_version into v_version from aos_skills.effective_skill(p_tenant, v_call.skill) e;
+    if not aos_core.consume_approval(p_tenant, v_call, coalesce(v_version, '')) then
+      return aos_core.ask_again(p_tenant, v_call, aos_core.lease_hash(p_lease),
+        coalesce(v_version, v_call.tool_version),
+        'the skill changed, or the approval expired, before the call could run');
+    end if;
+  elsif v_call.state not in ('pending', 'running') then
+    raise exception 'call "%" is %, not ready to run', p_call, v_call.state
+      using errcode = 'AO002', hint = 'wait for its approval';
+  end if;
+  update aos_core.tool_call c set state = 'running'
+  where c.tenant_id = p_tenant and c.call_id = p_call and c.state <> 'running';
+  return jsonb_build_object('status', 'running');
+end
+$$;
+
+-- Store the result of a call that the worker ran. p_ok false: the tool failed, the model reads
+-- p_result. The same call again returns its stored result. AO001, AO002, AO003.
+create function aos_agent.record_call_result(
+  p_tenant uuid, p_call uuid, p_lease uuid, p_result jsonb, p_ok boolean default true)
+returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform set_config('aos.kernel_tenant', p_tenant::text, true);
+  return aos_core.record_result(p_tenant, p_call, aos_core.lease_hash(p_lease), p_result, p_ok);
+end
+$$;
+
+-- As record_call_result, for a lease of either kind. Kernel only.
+create function aos_core.record_result(
+  p_tenant uuid, p_call uuid, p_lease bytea, p_result jsonb, p_ok boolean) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_call aos_core.tool_call;
+  v_agent text;
+begin
+  select c.* into v_call from aos_core.tool_call c
+  where c.tenant_id = p_tenant and c.call_id = p_call;
+  if not found then
+    raise exception 'call "%" not found', p_call using errcode = 'AO001',
+      hint = 'check the tenant and the id';
+  elsif v_call.state in ('succeeded', 'failed')
+     or v_call.result_seq is not null and not v_call.detached then
+    return aos_core.recorded_result(p_tenant, v_call);
+  elsif v_call.state <> 'running' then
+    raise exception 'call "%" of "%" is %, it takes no result', p_call, v_call.skill, v_call.state
+      using errcode = 'AO002', hint = case v_call.state
+        when 'awaiting_approval' then 'a person has to approve it first'
+        else 'only a running call has a result' end;
+  end if;
+  select a.name into v_agent from aos_core.run r
+  join aos_agent.agent a on a.tenant_id = p_tenant and a.agent_id = r.agent_id
+  where r.tenant_id = p_tenant and r.run_id = v_call.run_id;
+  return aos_core.settle_call(p_tenant, p_lease, v_call, p_ok, coalesce(p_result, 'null'),
+                              'agent:' || v_agent);
+end
+$$;
+
+-- Give the turn up: failed with p_error, or, with p_retry_in_seconds, back to the queue until then.
+-- Returns {"turn_state"}. AO001, AO002, AO003.
+create function aos_agent.fail_turn(
+  p_tenant uuid, p_turn uuid, p_lease uuid, p_error text, p_retry_in_seconds integer default null)
+returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_run aos_core.run;
+  v_actor text;
+begin
+  perform set_config('aos.kernel_tenant', p_tenant::text, true);
+  v_run := aos_core.lock_leased_run(p_tenant, p_turn, aos_core.lease_hash(p_lease));
+  v_actor := 'worker:' || v_run.lease_worker;
+  if p_retry_in_seconds is null then
+    perform aos_core.fail_open_turn(p_tenant, v_run.run_id, p_turn, p_error, v_actor);
+    return jsonb_build_object('turn_state', 'failed');
+  end if;
+  perform aos_core.append_run_event(p_tenant, v_run.run_id, 'turn.retrying', v_actor,
+    jsonb_build_object('turn', v_run.last_turn, 'error', left(p_error, 500),
+                       'in_seconds', p_retry_in_seconds));
+  update aos_core.run r set lease_hash = null, lease_worker = null, lease_expires_at = null
+  where r.tenant_id = p_tenant and r.run_id = v_run.run_id;
+  update aos_core.turn t set state = 'queued' where t.tenant_id = p_tenant and t.turn_id = p_turn;
+  update aos_core.turn_queue q set ready_at = aos_core.now()
+    + make_interval(secs => p_retry_in_seconds)
+  where q.tenant_id = p_tenant and q.turn_id = p_turn;
+  return jsonb_build_object('turn_state', 'queued');
+end
+$$;
+
+-- Hand the turn back unharmed, for another worker to take at once; the attempt does not count.
+-- Returns {"turn_state": "queued"}. AO001, AO002, AO003.
+create function aos_agent.release_turn(p_tenant uuid, p_turn uuid, p_lease uuid) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_run aos_core.run;
+begin
+  perform set_config('aos.kernel_tenant', p_tenant::text, true);
+  v_run := aos_core.lock_leased_run(p_tenant, p_turn, aos_core.lease_hash(p_lease));
+  perform aos_core.park_turn(p_tenant, v_run.run_id, p_turn, 'queued', aos_core.now());
+  return jsonb_build_object('turn_state', 'queued');
+end
+$$;
+
+-- Lock the run whose open turn p_lease holds. AO001, AO002, AO003. Kernel only.
+create function aos_core.lock_leased_run(p_tenant uuid, p_turn uuid, p_lease bytea)
+returns aos_core.run
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_run aos_core.run;
+begin
+  select r.* into v_run from aos_core.run r
+  where r.tenant_id = p_tenant and r.open_turn_id = p_turn
+    and r.run_id = (select t.run_id from aos_core.turn t
+                    where t.tenant_id = p_tenant and t.turn_id = p_turn)
+  for update;
+  if not found or v_run.lease_hash is distinct from p_lease
+     or v_run.lease_expires_at <= aos_core.now() then
+    perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
+  end if;
+  return v_run;
+end
+$$;
+
+-- End the open turn as failed, its open calls closed, with an event. Kernel only; the caller
+-- holds the run's lock.
+create function aos_core.fail_open_turn(
+  p_tenant uuid, p_run uuid, p_turn uuid, p_error text, p_actor text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_run aos_core.run;
+  v_step bigint;
+begin
+  select * into v_run from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run;
+  v_step := aos_core.close_calls(p_tenant, p_run, p_turn, v_run.last_turn, v_run.last_step,
+                                 'the turn failed before this call had a result', false);
+  update aos_core.run r set last_step = v_step
+  where r.tenant_id = p_tenant and r.run_id = p_run;
+  perform aos_core.append_run_event(p_tenant, p_run, 'turn.failed', p_actor,
+    jsonb_build_object('turn', v_run.last_turn, 'error', left(p_error, 500)));
+  perform aos_core.end_turn(p_tenant, p_run, p_turn, 'failed', left(p_error, 2000));
+end
+$$;

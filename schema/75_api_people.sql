@@ -1,0 +1,593 @@
+-- What people and applications call: messages, approvals, and the control of runs. Each asserts
+-- with aos_auth.enter() that the session's login may act in the tenant.
+-- All are security definer (owner aos_kernel): people may write no kernel table of these.
+
+-- Send a message and open a turn for it. With p_worker the caller's worker gets the lease at once
+-- (one commit for message, turn and claim); else the turn is queued. When a turn is open already
+-- the message waits in the inbox for the next one: {"status": "queued"}. A turn that only waits
+-- for an approval is ended by the message; its approval stays. p_key makes a repeated call return
+-- the first one's turn. Returns {"status": "opened" | "queued", "turn_id", "turn", "step", "fence",
+-- "lease", "next", "config_version"}. Role developer. AO001, AO002, AO004, AO006.
+create function aos_agent.open_turn(
+  p_tenant uuid, p_run uuid, p_message jsonb, p_key text default null, p_worker text default null,
+  p_lease_seconds integer default 60) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_actor text := aos_auth.enter(p_tenant, 'developer');
+  v_lease uuid := case when p_worker is not null then gen_random_uuid() end;
+  v_opened jsonb;
+begin
+  if p_message ->> 'role' is distinct from 'user'
+     or jsonb_typeof(p_message -> 'blocks') is distinct from 'array' then
+    raise exception 'a message must have the role "user" and a list of blocks'
+      using errcode = 'AO006', hint = 'schema/README.md shows the message';
+  end if;
+  if p_key is not null then
+    v_opened := aos_core.repeated_request(p_tenant, p_run, p_key, p_worker, v_lease,
+                                          p_lease_seconds);
+  end if;
+  if v_opened is null and p_worker is not null then
+    v_opened := aos_core.begin_turn_fast(p_tenant, p_run, p_message, p_key, v_actor, p_worker,
+                                         aos_core.lease_hash(v_lease), p_lease_seconds);
+  end if;
+  if v_opened is null then
+    perform aos_core.detach_waiting_turn(p_tenant, p_run, v_actor);
+    v_opened := aos_core.begin_turn(p_tenant, p_run, p_message, p_key, v_actor, p_worker,
+                                    aos_core.lease_hash(v_lease), p_lease_seconds);
+    if v_opened ->> 'status' = 'open' then
+      perform aos_core.put_in_inbox(p_tenant, p_run, p_message, p_key, v_actor);
+      return v_opened || jsonb_build_object('status', 'queued');
+    end if;
+  end if;
+  return v_opened || jsonb_build_object('lease', v_lease,
+    'config_version', aos_core.config_version(p_tenant));
+end
+$$;
+
+-- The turn that an earlier call with the same key opened, re-leased to the same worker when it is
+-- still open; null when the key is new. Kernel only.
+create function aos_core.repeated_request(
+  p_tenant uuid, p_run uuid, p_key text, p_worker text, p_lease uuid, p_lease_seconds integer)
+returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_turn record;
+  v_run aos_core.run;
+begin
+  select t.turn_id, t.number, t.state into v_turn from aos_core.turn t
+  where t.tenant_id = p_tenant and t.run_id = p_run and t.request_key = p_key;
+  if not found then
+    select 'queued' as state, r.open_turn_id as turn_id, r.last_turn as number into v_turn
+    from aos_core.inbox i join aos_core.run r on r.tenant_id = p_tenant and r.run_id = p_run
+    where i.tenant_id = p_tenant and i.run_id = p_run and i.request_key = p_key;
+    return case when found then jsonb_build_object('status', 'queued', 'repeated', true,
+      'turn_id', v_turn.turn_id, 'turn', v_turn.number) end;
+  end if;
+  update aos_core.run r set lease_hash = aos_core.lease_hash(p_lease), fence = r.fence + 1,
+    lease_seconds = p_lease_seconds,
+    lease_expires_at = aos_core.now() + make_interval(secs => p_lease_seconds)
+  where r.tenant_id = p_tenant and r.run_id = p_run and r.open_turn_id = v_turn.turn_id
+    and r.lease_worker = p_worker
+  returning * into v_run;
+  return jsonb_build_object('status', 'opened', 'repeated', true, 'turn_id', v_turn.turn_id,
+    'turn', v_turn.number, 'turn_state', v_turn.state, 'fence', v_run.fence,
+    'step', v_run.last_step,
+    'next', case when v_run.open_calls > 0 then 'calls' else 'model' end);
+end
+$$;
+
+-- Keep a message for the next turn. Kernel only; a repeated key is kept once.
+create function aos_core.put_in_inbox(
+  p_tenant uuid, p_run uuid, p_message jsonb, p_key text, p_actor text) returns uuid
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_item uuid := aos_core.uuidv7();
+begin
+  if p_key is not null and exists (
+       select from aos_core.inbox i where i.tenant_id = p_tenant and i.run_id = p_run
+       and i.request_key = p_key) then
+    return null;
+  end if;
+  insert into aos_core.inbox (tenant_id, run_id, item_id, request_key, message, sent_by, created_at)
+  values (p_tenant, p_run, v_item, p_key, p_message, p_actor, aos_core.now());
+  update aos_core.run r set inbox_count = r.inbox_count + 1
+  where r.tenant_id = p_tenant and r.run_id = p_run;
+  return v_item;
+end
+$$;
+
+-- End a turn that only waits for people: each pending call gets the result "awaiting approval",
+-- its approval stays, and its outcome opens a turn of its own later. Kernel only.
+create function aos_core.detach_waiting_turn(p_tenant uuid, p_run uuid, p_actor text)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_run aos_core.run;
+  v_step bigint;
+begin
+  select * into v_run from aos_core.run r
+  where r.tenant_id = p_tenant and r.run_id = p_run for update;
+  if v_run.open_turn_id is null or not exists (
+       select from aos_core.turn t where t.tenant_id = p_tenant
+       and t.turn_id = v_run.open_turn_id and t.state in ('awaiting_approval',
+                                                          'awaiting_resolution')) then
+    return;
+  end if;
+  v_step := aos_core.close_calls(p_tenant, p_run, v_run.open_turn_id, v_run.last_turn,
+    v_run.last_step, 'the outcome of this call is unknown; a person has to resolve it', true);
+  -- inbox_count is kept from end_turn, which would open the next turn: our caller does.
+  update aos_core.run r set last_step = v_step, inbox_count = 0
+  where r.tenant_id = p_tenant and r.run_id = p_run;
+  perform aos_core.append_run_event(p_tenant, p_run, 'turn.set_aside', p_actor,
+    jsonb_build_object('turn', v_run.last_turn, 'calls', v_run.waiting_calls));
+  perform aos_core.end_turn(p_tenant, p_run, v_run.open_turn_id, 'completed', null);
+  update aos_core.run r set inbox_count = v_run.inbox_count
+  where r.tenant_id = p_tenant and r.run_id = p_run;
+end
+$$;
+
+-- Approve or deny a pending approval. p_decision: 'approved' | 'denied'; p_reason goes to the
+-- model when denied. The turn that waits goes on by itself; when that turn has ended, a new one
+-- opens with the outcome. Returns {"approval_id", "state", "run_id", "call_id"}. Role developer;
+-- an agent's own principal never. AO001; AO004; AO006; AO008 already decided, or expired.
+-- Locks the run, then the approval: it races kill, expiry and other deciders, and one wins.
+create function aos_agent.decide_approval(
+  p_tenant uuid, p_approval uuid, p_decision text, p_reason text default null) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_actor text := aos_auth.enter(p_tenant, 'developer');
+  v_now timestamptz := aos_core.now();
+  v_approval aos_core.approval;
+begin
+  if p_decision not in ('approved', 'denied') then
+    raise exception 'an approval is "approved" or "denied", not "%"', p_decision
+      using errcode = 'AO006', hint = 'aosctl approve, aosctl deny';
+  end if;
+  perform 1 from aos_core.run r join aos_core.approval a
+    on a.tenant_id = p_tenant and a.run_id = r.run_id and a.approval_id = p_approval
+  where r.tenant_id = p_tenant for update of r;
+  select a.* into v_approval from aos_core.approval a
+  where a.tenant_id = p_tenant and a.approval_id = p_approval for update;
+  if not found then
+    raise exception 'approval "%" not found', p_approval using errcode = 'AO001',
+      hint = 'aosctl approve lists what is pending';
+  elsif v_approval.state <> 'pending' then
+    raise exception 'already % by %, % ago', v_approval.state,
+      coalesce(v_approval.decided_by, 'the kernel'),
+      coalesce(aos_core.short_age(v_now - v_approval.decided_at), 'some time')
+      using errcode = 'AO008', hint = 'nothing was changed';
+  elsif v_approval.expires_at <= v_now then
+    raise exception 'the approval expired at %', v_approval.expires_at using errcode = 'AO008',
+      hint = 'an expired approval counts as denied';
+  end if;
+  perform aos_core.settle_approval(p_tenant, v_approval, p_decision, v_actor, p_reason);
+  return jsonb_build_object('approval_id', p_approval, 'state', p_decision,
+    'run_id', v_approval.run_id, 'call_id', v_approval.call_id);
+end
+$$;
+
+-- 42s, 5m, 3h, 2d. Any caller.
+create function aos_core.short_age(p_age interval) returns text
+language sql immutable
+as $$
+  select case when s < 120 then s || 's' when s < 7200 then s / 60 || 'm'
+              when s < 172800 then s / 3600 || 'h' else s / 86400 || 'd' end
+  from (select greatest(extract(epoch from p_age), 0)::bigint as s) x
+$$;
+
+-- Write an approval's outcome: approved, denied or expired. Kernel only; the caller holds the
+-- run's and the approval's locks.
+create function aos_core.settle_approval(
+  p_tenant uuid, p_approval aos_core.approval, p_state text, p_actor text, p_reason text)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := aos_core.now();
+  v_call aos_core.tool_call;
+  v_run aos_core.run;
+  v_error text;
+begin
+  update aos_core.approval a set state = p_state, decided_at = v_now, decided_by = p_actor,
+    decision_reason = p_reason
+  where a.tenant_id = p_tenant and a.approval_id = p_approval.approval_id;
+  update aos_core.tool_call c set state = p_state,
+    finished_at = case when p_state <> 'approved' then v_now end
+  where c.tenant_id = p_tenant and c.call_id = p_approval.call_id
+  returning * into v_call;
+  perform aos_core.append_run_event(p_tenant, p_approval.run_id, 'approval.' || p_state, p_actor,
+    jsonb_strip_nulls(jsonb_build_object('call_id', v_call.call_id, 'skill', v_call.skill,
+      'digest', encode(p_approval.digest, 'hex'), 'reason', left(p_reason, 500))));
+  v_error := case p_state when 'expired' then 'the approval expired before anybody decided'
+    else 'denied by ' || p_actor || coalesce(': ' || p_reason, '') end;
+  if v_call.detached then
+    perform aos_core.announce_decision(p_tenant, v_call, p_state, v_error, p_actor);
+    return;
+  end if;
+  update aos_core.run r set
+    waiting_calls = r.waiting_calls - 1,
+    open_calls = r.open_calls - case when p_state = 'approved' then 0 else 1 end,
+    last_step = r.last_step + case when p_state = 'approved' then 0 else 1 end
+  where r.tenant_id = p_tenant and r.run_id = p_approval.run_id
+  returning * into v_run;
+  if p_state <> 'approved' then
+    insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
+    values (p_tenant, v_run.run_id, v_run.last_step, v_run.last_turn, 'tool',
+      aos_core.result_message(v_call.vendor_call_id, v_call.skill, false,
+                              jsonb_build_object('error', v_error)), v_now);
+    update aos_core.tool_call c set result_seq = v_run.last_step
+    where c.tenant_id = p_tenant and c.call_id = v_call.call_id;
+  end if;
+  if v_run.open_calls > v_run.waiting_calls or v_run.open_calls = 0 then
+    update aos_core.turn t set state = 'queued'
+    where t.tenant_id = p_tenant and t.turn_id = v_run.open_turn_id
+      and t.state = 'awaiting_approval';
+    if found then
+      update aos_core.turn_queue q
+        set ready_at = case when v_run.state = 'paused' then 'infinity'::timestamptz else v_now end
+      where q.tenant_id = p_tenant and q.turn_id = v_run.open_turn_id;
+      perform pg_notify('aos_work', p_tenant::text);
+    end if;
+  end if;
+end
+$$;
+
+-- A decision on a call whose turn has ended: it waits in the inbox, and opens a turn when none is
+-- open. Kernel only.
+create function aos_core.announce_decision(
+  p_tenant uuid, p_call aos_core.tool_call, p_state text, p_error text, p_actor text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_run aos_core.run;
+begin
+  insert into aos_core.inbox (tenant_id, run_id, kind, call_id, message, sent_by, created_at)
+  values (p_tenant, p_call.run_id, 'approval', p_call.call_id, aos_core.text_message('user',
+    format('[approval] %s was not run: %s', p_call.skill, p_error)), p_actor, aos_core.now());
+  update aos_core.run r set inbox_count = r.inbox_count + 1
+  where r.tenant_id = p_tenant and r.run_id = p_call.run_id returning * into v_run;
+  if v_run.open_turn_id is null and v_run.state = 'active' then
+    perform aos_core.begin_turn(p_tenant, v_run.run_id, null, null, 'kernel', null, null, null);
+  end if;
+end
+$$;
+
+-- Settle the approvals of a tenant whose time is over, as denied. Returns how many. Kernel only.
+create function aos_core.expire_approvals(p_tenant uuid, p_now timestamptz) returns integer
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_ids uuid[];
+  v_id uuid;
+  v_approval aos_core.approval;
+  v_count integer := 0;
+begin
+  v_ids := array(select a.approval_id from aos_core.approval a
+    where a.tenant_id = p_tenant and a.state = 'pending' and a.expires_at <= p_now limit 100);
+  foreach v_id in array v_ids loop
+    perform 1 from aos_core.run r join aos_core.approval a
+      on a.tenant_id = p_tenant and a.run_id = r.run_id and a.approval_id = v_id
+    where r.tenant_id = p_tenant for update of r skip locked;
+    continue when not found;
+    select a.* into v_approval from aos_core.approval a
+    where a.tenant_id = p_tenant and a.approval_id = v_id and a.state = 'pending' for update;
+    continue when not found;
+    perform aos_core.settle_approval(p_tenant, v_approval, 'expired', 'kernel', null);
+    v_count := v_count + 1;
+  end loop;
+  return v_count;
+end
+$$;
+
+-- Stop the open turn of a run and keep the run. Returns {"turn_state"}; null when no turn is open.
+-- Role developer. AO001, AO004. The worker's next write fails with AO002.
+create function aos_agent.cancel_turn(p_tenant uuid, p_run uuid, p_reason text default null)
+returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_actor text := aos_auth.enter(p_tenant, 'developer');
+  v_run aos_core.run := aos_core.lock_run(p_tenant, p_run);
+begin
+  if v_run.open_turn_id is null then
+    return null;
+  end if;
+  perform aos_core.cancel_open_turn(p_tenant, v_run, p_reason, v_actor);
+  return jsonb_build_object('turn_state', 'cancelled');
+end
+$$;
+
+-- Lock a run, or AO001. Kernel only.
+create function aos_core.lock_run(p_tenant uuid, p_run uuid) returns aos_core.run
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_run aos_core.run;
+begin
+  select * into v_run from aos_core.run r
+  where r.tenant_id = p_tenant and r.run_id = p_run for update;
+  if not found then
+    raise exception 'run "%" not found', p_run using errcode = 'AO001',
+      hint = 'aosctl ps -a lists the runs';
+  end if;
+  return v_run;
+end
+$$;
+
+-- End the open turn of a locked run as cancelled. Kernel only.
+create function aos_core.cancel_open_turn(
+  p_tenant uuid, p_run aos_core.run, p_reason text, p_actor text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_step bigint;
+begin
+  v_step := aos_core.close_calls(p_tenant, p_run.run_id, p_run.open_turn_id, p_run.last_turn,
+    p_run.last_step, 'cancelled by ' || p_actor || coalesce(': ' || p_reason, ''), false);
+  update aos_core.run r set last_step = v_step
+  where r.tenant_id = p_tenant and r.run_id = p_run.run_id;
+  perform aos_core.append_run_event(p_tenant, p_run.run_id, 'turn.cancelled', p_actor,
+    jsonb_strip_nulls(jsonb_build_object('turn', p_run.last_turn, 'reason', left(p_reason, 500))));
+  perform aos_core.end_turn(p_tenant, p_run.run_id, p_run.open_turn_id, 'cancelled', p_reason);
+end
+$$;
+
+-- End a run for good: state 'cancelled' (aosctl kill), 'completed' or 'failed' (close_run). Its open
+-- turn is cancelled, its approvals too; the head of its chain goes to the tenant's chain.
+-- Returns {"run", "state"}. Role developer. AO001, AO002 already ended, AO004.
+create function aos_agent.cancel_run(p_tenant uuid, p_run uuid, p_reason text default null)
+returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_actor text := aos_auth.enter(p_tenant, 'developer');
+begin
+  return aos_core.end_run(p_tenant, p_run, 'cancelled', p_reason, v_actor);
+end
+$$;
+
+-- As cancel_run, for a run that is done. p_state: 'completed' | 'failed'.
+create function aos_agent.close_run(
+  p_tenant uuid, p_run uuid, p_state text default 'completed', p_reason text default null)
+returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_actor text := aos_auth.enter(p_tenant, 'developer');
+begin
+  if p_state not in ('completed', 'failed') then
+    raise exception 'a run is closed as "completed" or "failed", not "%"', p_state
+      using errcode = 'AO006', hint = 'cancel_run cancels it';
+  end if;
+  return aos_core.end_run(p_tenant, p_run, p_state, p_reason, v_actor);
+end
+$$;
+
+-- End a run. Kernel only.
+create function aos_core.end_run(
+  p_tenant uuid, p_run uuid, p_state text, p_reason text, p_actor text) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := aos_core.now();
+  v_run aos_core.run := aos_core.lock_run(p_tenant, p_run);
+begin
+  if v_run.state in ('completed', 'failed', 'cancelled') then
+    raise exception 'run "%" is already %', v_run.name, v_run.state using errcode = 'AO002',
+      hint = 'nothing was changed';
+  end if;
+  update aos_core.run r set state = p_state, closed_at = v_now
+  where r.tenant_id = p_tenant and r.run_id = p_run;
+  if v_run.open_turn_id is not null then
+    perform aos_core.cancel_open_turn(p_tenant, v_run, coalesce(p_reason, 'the run ended'), p_actor);
+  end if;
+  update aos_core.approval a set state = 'cancelled', decided_at = v_now, decided_by = p_actor
+  where a.tenant_id = p_tenant and a.run_id = p_run and a.state in ('pending', 'approved');
+  update aos_core.tool_call c set state = 'cancelled', finished_at = v_now
+  where c.tenant_id = p_tenant and c.run_id = p_run and c.detached
+    and c.state in ('awaiting_approval', 'approved');
+  perform aos_core.append_run_event(p_tenant, p_run, 'run.' || p_state, p_actor,
+    jsonb_strip_nulls(jsonb_build_object('reason', left(p_reason, 500))));
+  select r.* into v_run from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run;
+  perform aos_core.append_tenant_event(p_tenant, 'run.' || p_state, p_actor, jsonb_build_object(
+    'run_id', p_run, 'name', v_run.name, 'last_seq', v_run.last_seq,
+    'last_hash', encode(v_run.last_hash, 'hex')));
+  return jsonb_build_object('run', v_run.name, 'state', p_state);
+end
+$$;
+
+-- Pause a run: what a worker does now is still recorded, then the turn rests in the queue.
+-- Returns {"run", "state"}. Role developer. AO001, AO002, AO004.
+create function aos_agent.pause_run(p_tenant uuid, p_run uuid, p_reason text default null)
+returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_actor text := aos_auth.enter(p_tenant, 'developer');
+  v_run aos_core.run := aos_core.lock_run(p_tenant, p_run);
+begin
+  update aos_core.run r set state = 'paused' where r.tenant_id = p_tenant and r.run_id = p_run;
+  if v_run.lease_hash is null then
+    update aos_core.turn_queue q set ready_at = 'infinity'
+    where q.tenant_id = p_tenant and q.turn_id = v_run.open_turn_id;
+  end if;
+  perform aos_core.append_run_event(p_tenant, p_run, 'run.paused', v_actor,
+    jsonb_strip_nulls(jsonb_build_object('reason', left(p_reason, 500))));
+  return jsonb_build_object('run', v_run.name, 'state', 'paused');
+end
+$$;
+
+-- Let a paused run, or a turn that reached a limit, go on. New limits replace the old ones where
+-- given. Returns {"run", "state"}. Role developer. AO001, AO002, AO004.
+create function aos_agent.resume_run(
+  p_tenant uuid, p_run uuid, p_max_usd numeric default null, p_max_tokens bigint default null,
+  p_max_steps integer default null) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_actor text := aos_auth.enter(p_tenant, 'developer');
+  v_run aos_core.run := aos_core.lock_run(p_tenant, p_run);
+begin
+  update aos_core.run r set state = 'active', max_usd = coalesce(p_max_usd, r.max_usd),
+    max_tokens = coalesce(p_max_tokens, r.max_tokens), max_steps = coalesce(p_max_steps, r.max_steps)
+  where r.tenant_id = p_tenant and r.run_id = p_run;
+  update aos_core.turn t set state = 'queued', error = null
+  where t.tenant_id = p_tenant and t.turn_id = v_run.open_turn_id and t.state = 'limited';
+  update aos_core.turn_queue q set ready_at = aos_core.now()
+  where q.tenant_id = p_tenant and q.turn_id = v_run.open_turn_id and exists (
+    select from aos_core.turn t where t.tenant_id = p_tenant and t.turn_id = q.turn_id
+    and t.state = 'queued');
+  perform aos_core.append_run_event(p_tenant, p_run, 'run.resumed', v_actor,
+    jsonb_strip_nulls(jsonb_build_object('max_usd', p_max_usd, 'max_tokens', p_max_tokens,
+                                         'max_steps', p_max_steps)));
+  if v_run.inbox_count > 0 and v_run.open_turn_id is null then
+    perform aos_core.begin_turn(p_tenant, p_run, null, null, v_actor, null, null, null);
+  end if;
+  perform pg_notify('aos_work', p_tenant::text);
+  return jsonb_build_object('run', v_run.name, 'state', 'active');
+end
+$$;
+
+-- A new run with the transcript of p_run up to p_step (the whole when null), cut back to the end
+-- of a turn. Returns {"run_id", "run", "steps"}. Role developer. AO001, AO004.
+create function aos_agent.fork_run(p_tenant uuid, p_run uuid, p_step bigint default null)
+returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_actor text := aos_auth.enter(p_tenant, 'developer');
+  v_from aos_core.run := aos_core.lock_run(p_tenant, p_run);
+  v_to record;
+  v_step bigint;
+  v_turn integer;
+begin
+  select coalesce(max(s.seq), 0), coalesce(max(s.turn), 0) into v_step, v_turn
+  from aos_core.step s
+  where s.tenant_id = p_tenant and s.run_id = p_run and s.seq <= coalesce(p_step, s.seq)
+    and s.role = 'assistant' and not (s.message -> 'blocks') @> '[{"t": "call"}]';
+  insert into aos_core.run (tenant_id, agent_id, persona_id, persona_version, kind, title,
+    parent_run_id, forked_at_step, max_usd, max_tokens, last_step, last_turn)
+  values (p_tenant, v_from.agent_id, v_from.persona_id, v_from.persona_version, v_from.kind,
+    v_from.title, p_run, v_step, v_from.max_usd, v_from.max_tokens, v_step, v_turn)
+  returning run_id, name into v_to;
+  insert into aos_core.turn (tenant_id, run_id, number, state, created_at, finished_at)
+  select p_tenant, v_to.run_id, n, 'completed', aos_core.now(), aos_core.now()
+  from generate_series(1, v_turn) n;
+  insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at, model_name)
+  select p_tenant, v_to.run_id, s.seq, s.turn, s.role, s.message, s.created_at, s.model_name
+  from aos_core.step s
+  where s.tenant_id = p_tenant and s.run_id = p_run and s.seq <= v_step;
+  perform aos_core.append_run_event(p_tenant, p_run, 'run.forked', v_actor,
+    jsonb_build_object('run_id', v_to.run_id, 'step', v_step));
+  return jsonb_build_object('run_id', v_to.run_id, 'run', v_to.name, 'steps', v_step);
+end
+$$;
+
+-- Say what became of a call whose outcome is unknown. p_action: 'retry' (run it again), 'result'
+-- (it worked, with p_result), 'fail'. Returns {"call_id", "state"}. Role developer.
+-- AO001, AO002, AO004, AO006.
+create function aos_agent.resolve_call(
+  p_tenant uuid, p_call uuid, p_action text, p_result jsonb default null) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_actor text := aos_auth.enter(p_tenant, 'developer');
+  v_call aos_core.tool_call;
+  v_run aos_core.run;
+  v_state text;
+begin
+  v_state := case p_action when 'retry' then 'pending' when 'result' then 'succeeded'
+                           when 'fail' then 'failed' end;
+  if v_state is null then
+    raise exception 'a call is resolved by "retry", "result" or "fail", not "%"', p_action
+      using errcode = 'AO006', hint = 'aosctl resolve CALL --retry|--result …|--fail';
+  end if;
+  select c.* into v_call from aos_core.tool_call c
+  where c.tenant_id = p_tenant and c.call_id = p_call;
+  if not found then
+    raise exception 'call "%" not found', p_call using errcode = 'AO001', hint = 'check the id';
+  end if;
+  v_run := aos_core.lock_run(p_tenant, v_call.run_id);
+  update aos_core.tool_call c set state = v_state,
+    finished_at = case when v_state <> 'pending' then aos_core.now() end
+  where c.tenant_id = p_tenant and c.call_id = p_call and c.state = 'outcome_unknown';
+  if not found then
+    raise exception 'call "%" of "%" is %, its outcome is known', p_call, v_call.skill,
+      v_call.state using errcode = 'AO002', hint = 'nothing was changed';
+  end if;
+  perform aos_core.append_run_event(p_tenant, v_call.run_id, 'call.resolved', v_actor,
+    jsonb_build_object('call_id', p_call, 'skill', v_call.skill, 'action', p_action));
+  if v_run.open_turn_id is distinct from v_call.turn_id then
+    return jsonb_build_object('call_id', p_call, 'state', v_state);
+  end if;
+  update aos_core.run r set waiting_calls = r.waiting_calls - 1,
+    open_calls = r.open_calls - case when v_state = 'pending' then 0 else 1 end,
+    last_step = r.last_step + case when v_state = 'pending' then 0 else 1 end
+  where r.tenant_id = p_tenant and r.run_id = v_call.run_id returning * into v_run;
+  if v_state <> 'pending' then
+    insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
+    values (p_tenant, v_run.run_id, v_run.last_step, v_run.last_turn, 'tool',
+      aos_core.result_message(v_call.vendor_call_id, v_call.skill, v_state = 'succeeded',
+        coalesce(p_result, jsonb_build_object('error', 'a person marked this call as failed'))),
+      aos_core.now());
+    update aos_core.tool_call c set result_seq = v_run.last_step
+    where c.tenant_id = p_tenant and c.call_id = p_call;
+  end if;
+  update aos_core.turn t set state = 'queued' where t.tenant_id = p_tenant
+    and t.turn_id = v_run.open_turn_id and t.state = 'awaiting_resolution'
+    and (v_run.open_calls > v_run.waiting_calls or v_run.open_calls = 0);
+  if found then
+    update aos_core.turn_queue q set ready_at = aos_core.now()
+    where q.tenant_id = p_tenant and q.turn_id = v_run.open_turn_id;
+    perform pg_notify('aos_work', p_tenant::text);
+  end if;
+  return jsonb_build_object('call_id', p_call, 'state', v_state);
+end
+$$;
+
+-- Ask to be notified (channel aos_run, payload the run's id) of what happens in a run for the next
+-- p_seconds. Role viewer. AO001, AO004.
+create function aos_agent.watch_run(p_tenant uuid, p_run uuid, p_seconds integer default 60)
+returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform aos_auth.enter(p_tenant, 'viewer');
+  update aos_core.run r
+    set watched_until = aos_core.now() + make_interval(secs => least(p_seconds, 3600))
+  where r.tenant_id = p_tenant and r.run_id = p_run;
+end
+$$;
+
+-- Start a run of an agent, by name. Returns {"run_id", "run", "agent"}. Role developer.
+-- AO001, AO004, AO005 when p_name is taken.
+create function aos_agent.start_run(
+  p_tenant uuid, p_agent text, p_kind text default 'conversation', p_name text default null)
+returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_actor text := aos_auth.enter(p_tenant, 'developer');
+  v_agent uuid;
+  v_run record;
+begin
+  select a.agent_id into v_agent from aos_agent.agent a
+  where a.tenant_id = p_tenant and a.name = p_agent;
+  if not found then
+    raise exception 'agent "%" not found', p_agent using errcode = 'AO001',
+      hint = coalesce('known agents: ' || (select string_agg(a.name, ', ' order by a.name)
+        from aos_agent.agent a where a.tenant_id = p_tenant), 'there are none; aosctl apply -f …');
+  end if;
+  insert into aos_core.run (tenant_id, agent_id, kind, name)
+  values (p_tenant, v_agent, p_kind, p_name) returning run_id, name into v_run;
+  return jsonb_build_object('run_id', v_run.run_id, 'run', v_run.name, 'agent', p_agent);
+exception when unique_violation then
+  raise exception 'run "%" already exists', p_name using errcode = 'AO005',
+    hint = 'choose another name';
+end
+$$;

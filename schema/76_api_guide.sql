@@ -1,0 +1,295 @@
+-- The API of the guide: a worker loop in any language needs nothing but these. A session that
+-- calls start_turn holds the turn's lease under its login; its later calls renew it. They share
+-- their implementation with the worker's functions.
+-- All are security definer (owner aos_kernel): people may write no kernel table of these.
+
+-- The tenant of a run or turn, among those where the login has the role developer, or AO001.
+-- security definer (owner aos_lookup): reads ids across tenants.
+create function aos_core.tenant_of_run(p_run uuid) returns uuid
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_tenant uuid;
+begin
+  select r.tenant_id into v_tenant from aos_core.run r
+  where r.tenant_id = any (aos_auth.tenants_with_role('developer')) and r.run_id = p_run;
+  if not found then
+    raise exception 'conversation "%" not found', p_run using errcode = 'AO001',
+      hint = 'the login needs the role developer in its tenant';
+  end if;
+  return v_tenant;
+end
+$$;
+
+create function aos_core.tenant_of_turn(p_turn uuid) returns uuid
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_tenant uuid;
+begin
+  select t.tenant_id into v_tenant from aos_core.turn t
+  where t.tenant_id = any (aos_auth.tenants_with_role('developer')) and t.turn_id = p_turn;
+  if not found then
+    raise exception 'turn "%" not found', p_turn using errcode = 'AO001',
+      hint = 'the login needs the role developer in its tenant';
+  end if;
+  return v_tenant;
+end
+$$;
+
+-- Send a user's message to a conversation. It waits for start_turn; while a turn is open it waits
+-- for the next one. Returns the message's id. Role developer. AO001, AO002 the run has ended.
+create function aos_agent.add_user_message(p_conversation uuid, p_text text) returns uuid
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_tenant uuid := aos_core.tenant_of_run(p_conversation);
+  v_actor text := aos_auth.enter(v_tenant, 'developer');
+  v_run aos_core.run := aos_core.lock_run(v_tenant, p_conversation);
+begin
+  if v_run.state in ('completed', 'failed', 'cancelled') then
+    raise exception 'run "%" is % and takes no messages', v_run.name, v_run.state
+      using errcode = 'AO002', hint = 'start a new conversation';
+  end if;
+  return aos_core.put_in_inbox(v_tenant, p_conversation,
+                               aos_core.text_message('user', p_text), null, v_actor);
+end
+$$;
+
+-- Open a turn for the messages that wait, and take its lease for this session's login. The turn
+-- that is open already is returned when it is free or this login's. Role developer.
+-- AO001; AO002 nothing to answer, or it waits for an approval; AO003 another worker has it.
+create function aos_agent.start_turn(p_conversation uuid) returns uuid
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_tenant uuid := aos_core.tenant_of_run(p_conversation);
+  v_actor text := aos_auth.enter(v_tenant, 'developer');
+  v_opened jsonb;
+begin
+  v_opened := aos_core.begin_turn(v_tenant, p_conversation, null, null, v_actor, session_user,
+                                  aos_core.session_lease_hash(), 300);
+  if v_opened ->> 'status' = 'open' then
+    perform aos_core.hold_turn(v_tenant, (v_opened ->> 'turn_id')::uuid);
+  end if;
+  return (v_opened ->> 'turn_id')::uuid;
+end
+$$;
+
+-- Take or renew the lease of an open turn for this session's login. AO001; AO002 the turn has
+-- ended or waits for a person; AO003 another worker has it. Kernel only. Locks the run.
+create function aos_core.hold_turn(p_tenant uuid, p_turn uuid) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := aos_core.now();
+  v_turn aos_core.turn;
+  v_run aos_core.run;
+begin
+  select t.* into v_turn from aos_core.turn t
+  where t.tenant_id = p_tenant and t.turn_id = p_turn;
+  v_run := aos_core.lock_run(p_tenant, v_turn.run_id);
+  select t.* into v_turn from aos_core.turn t
+  where t.tenant_id = p_tenant and t.turn_id = p_turn;
+  if v_turn.state in ('completed', 'failed', 'cancelled') then
+    perform aos_core.raise_lost(p_tenant, p_turn, null);
+  elsif v_turn.state not in ('queued', 'running') or v_run.state <> 'active' then
+    raise exception 'turn % of run "%" is %', v_turn.number, v_run.name,
+      case when v_run.state <> 'active' then v_run.state else v_turn.state end
+      using errcode = 'AO002', hint = 'a person has to decide first: aosctl approve, aosctl ps';
+  elsif v_run.lease_hash is not null and v_run.lease_expires_at > v_now
+        and v_run.lease_hash <> aos_core.session_lease_hash() then
+    perform aos_core.raise_lost(p_tenant, p_turn, aos_core.session_lease_hash());
+  end if;
+  if v_turn.state = 'queued' or v_run.lease_hash is distinct from aos_core.session_lease_hash() then
+    if v_turn.attempts >= aos_core.max_attempts() then
+      perform aos_core.fail_open_turn(p_tenant, v_run.run_id, p_turn,
+        format('given up after %s attempts without progress', v_turn.attempts), 'kernel');
+      return;
+    end if;
+    update aos_core.turn t set state = 'running', attempts = t.attempts + 1
+    where t.tenant_id = p_tenant and t.turn_id = p_turn;
+    perform aos_core.doubt_unsafe_calls(p_tenant, v_run.run_id, p_turn);
+    perform aos_core.append_run_event(p_tenant, v_run.run_id, 'turn.claimed',
+      'worker:' || session_user,
+      jsonb_build_object('turn', v_turn.number, 'attempt', v_turn.attempts + 1));
+  end if;
+  update aos_core.run r set lease_hash = aos_core.session_lease_hash(),
+    lease_worker = session_user, lease_seconds = 300,
+    lease_expires_at = v_now + interval '300 seconds',
+    fence = r.fence + case when r.lease_hash is null then 1 else 0 end
+  where r.tenant_id = p_tenant and r.run_id = v_run.run_id;
+  update aos_core.turn_queue q set ready_at = v_now + interval '300 seconds'
+  where q.tenant_id = p_tenant and q.turn_id = p_turn and q.ready_at < v_now + interval '200 seconds';
+end
+$$;
+
+-- What to send to the model: {"messages", "tools", "system_prompt", "model", "state",
+-- "pending_calls"}; messages and tools in the shape of OpenAI's chat completions, which most
+-- servers speak. Role developer. AO001, AO002, AO003.
+create function aos_agent.run_turn(p_turn uuid) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_tenant uuid := aos_core.tenant_of_turn(p_turn);
+  v_run aos_core.run;
+  v_state text;
+  v_context jsonb;
+begin
+  perform aos_auth.enter(v_tenant, 'developer');
+  select t.state into v_state from aos_core.turn t
+  where t.tenant_id = v_tenant and t.turn_id = p_turn;
+  if v_state in ('queued', 'running') then
+    perform aos_core.hold_turn(v_tenant, p_turn);
+    select t.state into v_state from aos_core.turn t
+    where t.tenant_id = v_tenant and t.turn_id = p_turn;
+  end if;
+  select r.* into v_run from aos_core.turn t
+  join aos_core.run r on r.tenant_id = v_tenant and r.run_id = t.run_id
+  where t.tenant_id = v_tenant and t.turn_id = p_turn;
+  v_context := aos_core.context_of(v_tenant, v_run, null, 400);
+  return jsonb_build_object(
+    'messages', aos_agent.chat_messages(v_context -> 'messages'),
+    'tools', (select coalesce(jsonb_agg(jsonb_build_object('type', 'function', 'function',
+                jsonb_build_object('name', t -> 'name', 'description', t -> 'description',
+                                   'parameters', t -> 'input_schema'))), '[]')
+              from jsonb_array_elements(v_context -> 'tools') t),
+    'system_prompt', v_context -> 'system_prompt', 'model', v_context -> 'model',
+    'state', v_state, 'pending_calls', aos_core.open_calls(v_tenant, p_turn));
+end
+$$;
+
+-- Steps as OpenAI chat messages: [{"role", "content", "tool_calls"?, "tool_call_id"?}].
+create function aos_agent.chat_messages(p_steps jsonb) returns jsonb
+language sql immutable
+as $$
+  select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
+    'role', m -> 'role',
+    'content', coalesce((
+      select string_agg(coalesce(b ->> 'text', b -> 'parts' -> 0 ->> 'text'), '' order by n)
+      from jsonb_array_elements(m -> 'blocks') with ordinality x(b, n)
+      where b ->> 't' in ('text', 'result', 'refusal')), ''),
+    'tool_calls', (
+      select jsonb_agg(jsonb_build_object('id', b -> 'id', 'type', 'function', 'function',
+        jsonb_build_object('name', b -> 'name',
+                           'arguments', coalesce(b ->> 'args_raw', (b -> 'args')::text, '{}')))
+        order by n)
+      from jsonb_array_elements(m -> 'blocks') with ordinality x(b, n) where b ->> 't' = 'call'),
+    'tool_call_id', (select b -> 'call_id' from jsonb_array_elements(m -> 'blocks') b
+                     where b ->> 't' = 'result' limit 1)))
+    order by (s ->> 'seq')::bigint), '[]')
+  from jsonb_array_elements(p_steps) s cross join lateral (select s -> 'message' as m) x
+$$;
+
+-- Record that the model asks for a tool, and learn whether to run it:
+-- {"status": "approved" | "awaiting_approval" | "denied", "call_id", "reason"?}. Asking again for a
+-- call that was not run yet returns that call; once a person has approved it, as approved.
+-- Role developer. AO001, AO002, AO003.
+create function aos_agent.process_tool_call(p_turn uuid, p_tool text, p_args jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_tenant uuid := aos_core.tenant_of_turn(p_turn);
+  v_call aos_core.tool_call;
+  v_answer jsonb;
+  v_id text := 'call_' || left(replace(gen_random_uuid()::text, '-', ''), 24);
+begin
+  perform aos_auth.enter(v_tenant, 'developer');
+  select c.* into v_call from aos_core.tool_call c
+  where c.tenant_id = v_tenant and c.turn_id = p_turn and c.skill = p_tool and c.args = p_args
+    and c.state in ('awaiting_approval', 'approved', 'pending') order by c.call_id limit 1;
+  if v_call.state = 'awaiting_approval' then
+    return jsonb_build_object('status', 'awaiting_approval', 'call_id', v_call.call_id,
+                              'reason', v_call.reason);
+  end if;
+  perform aos_core.hold_turn(v_tenant, p_turn);
+  if v_call.state = 'pending' or v_call.state = 'approved' then
+    return aos_core.release_approved_call(v_tenant, v_call);
+  end if;
+  v_answer := aos_core.record_answer(v_tenant, p_turn, aos_core.session_lease_hash(), null,
+    jsonb_build_object('v', 1, 'role', 'assistant', 'blocks', jsonb_build_array(
+      jsonb_build_object('t', 'call', 'id', v_id, 'name', p_tool, 'args_raw', p_args::text,
+                         'args', p_args))), null, null) -> 'calls' -> 0;
+  return jsonb_strip_nulls(jsonb_build_object(
+    'status', case v_answer ->> 'status' when 'pending' then 'approved' when 'running' then 'approved'
+      when 'failed' then 'denied' else v_answer ->> 'status' end,
+    'call_id', v_answer -> 'call_id', 'reason', v_answer -> 'reason'));
+end
+$$;
+
+-- An approved call goes to the worker that asks for it. Kernel only.
+create function aos_core.release_approved_call(p_tenant uuid, p_call aos_core.tool_call)
+returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_call.runner = 'worker' then
+    if p_call.state = 'approved'
+       and not aos_core.consume_approval(p_tenant, p_call, p_call.tool_version) then
+      return aos_core.ask_again(p_tenant, p_call, aos_core.session_lease_hash(),
+        p_call.tool_version, 'the approval expired before the call could run')
+        || jsonb_build_object('call_id', p_call.call_id);
+    end if;
+    update aos_core.tool_call c set state = 'running'
+    where c.tenant_id = p_tenant and c.call_id = p_call.call_id;
+  end if;
+  return jsonb_build_object('status', 'approved', 'call_id', p_call.call_id);
+end
+$$;
+
+-- Store what a tool returned. Without p_call_id the only open call of that tool is meant; the same
+-- call id again returns the stored result again. Returns {"call_id", "next", "step"}; next is
+-- "model" when the model can go on. Role developer.
+-- AO001; AO002 nothing is open, or the turn has ended; AO003; AO006 several calls are open.
+create function aos_agent.record_tool_result(
+  p_turn uuid, p_tool text, p_result jsonb, p_call_id uuid default null) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_tenant uuid := aos_core.tenant_of_turn(p_turn);
+  v_calls uuid[];
+begin
+  perform aos_auth.enter(v_tenant, 'developer');
+  v_calls := case when p_call_id is not null then array[p_call_id] else array(
+    select c.call_id from aos_core.tool_call c
+    where c.tenant_id = v_tenant and c.turn_id = p_turn and c.skill = p_tool
+      and c.state in ('running', 'pending')) end;
+  if cardinality(v_calls) > 1 then
+    raise exception 'turn "%" has % open calls of "%"', p_turn, cardinality(v_calls), p_tool
+      using errcode = 'AO006', hint = 'name one: record_tool_result(turn, tool, result, call_id)';
+  end if;
+  if p_call_id is null or not exists (
+       select from aos_core.tool_call c where c.tenant_id = v_tenant and c.call_id = p_call_id
+       and c.state in ('succeeded', 'failed')) then
+    perform aos_core.hold_turn(v_tenant, p_turn);
+  end if;
+  if cardinality(v_calls) = 0 then
+    raise exception 'turn "%" has no open call of "%"', p_turn, p_tool
+      using errcode = 'AO002', hint = 'process_tool_call opens one';
+  end if;
+  -- A kernel skill that an outside worker carried out by its own means is recorded like any other.
+  update aos_core.tool_call c set state = 'running'
+  where c.tenant_id = v_tenant and c.call_id = v_calls[1] and c.turn_id = p_turn
+    and c.state = 'pending';
+  return aos_core.record_result(v_tenant, v_calls[1], aos_core.session_lease_hash(), p_result,
+    not (jsonb_typeof(p_result) = 'object' and p_result ? 'error'))
+    || jsonb_build_object('call_id', v_calls[1]);
+end
+$$;
+
+-- End the turn with the final answer. Returns {"status": "completed", "step"}. Role developer.
+-- AO001; AO002 a call has no result, waits for a person, or the turn has ended; AO003.
+create function aos_agent.finish_turn(p_turn uuid, p_text text) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_tenant uuid := aos_core.tenant_of_turn(p_turn);
+  v_actor text := aos_auth.enter(v_tenant, 'developer');
+  v_answer jsonb;
+begin
+  perform aos_core.hold_turn(v_tenant, p_turn);
+  v_answer := aos_core.record_answer(v_tenant, p_turn, aos_core.session_lease_hash(), null,
+                                     aos_core.text_message('assistant', p_text), null, null);
+  return jsonb_build_object('status', 'completed', 'step', v_answer -> 'step');
+end
+$$;

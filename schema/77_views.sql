@@ -1,0 +1,170 @@
+-- What people read. Owned by aos_view, whose policies show the tenants that the session's login
+-- may see and has selected (aos_auth.visible_tenants).
+
+-- One row a run, as `ps` shows it.
+create view aos_core.run_status as
+select r.tenant_id, n.name as tenant, r.run_id, r.name, a.name as agent, r.kind, r.title,
+       r.state as run_state, r.last_turn as turn, t.turn_id, t.state as turn_state, t.error,
+       r.last_step, c.skill as tool, r.open_calls, r.waiting_calls, r.inbox_count,
+       r.input_tokens, r.output_tokens, r.context_tokens, r.spent_usd, r.reserved_usd,
+       r.max_usd, r.max_tokens, r.max_steps, r.lease_worker, r.lease_expires_at,
+       p.name as persona, r.persona_version, m.model_name as model,
+       case when t.state = 'awaiting_approval' then 'approval'
+            when t.state = 'awaiting_resolution' then 'resolution'
+            when t.state = 'limited' then 'budget'
+            when r.state = 'paused' then 'resume' end as waiting_on,
+       r.parent_run_id, r.created_by, r.labels, r.last_seq, r.created_at, r.updated_at, r.closed_at
+from aos_core.run r
+join aos_auth.tenant n on n.tenant_id = r.tenant_id
+join aos_agent.agent a on a.tenant_id = r.tenant_id and a.agent_id = r.agent_id
+join aos_persona.persona_version p on p.tenant_id = r.tenant_id and p.persona_id = r.persona_id
+  and p.version = r.persona_version
+join aos_meta.llm_model_registry m on m.model_id = p.model_id
+left join aos_core.turn t on t.tenant_id = r.tenant_id and t.run_id = r.run_id
+  and t.number = r.last_turn
+left join lateral (
+  select k.skill from aos_core.tool_call k
+  where k.tenant_id = r.tenant_id and k.turn_id = r.open_turn_id
+    and k.state in ('pending', 'awaiting_approval', 'approved', 'running', 'outcome_unknown')
+  order by k.call_id limit 1) c on true;
+
+-- One row an approval. `overdue`: its time is over, whoever looks next settles it as expired.
+create view aos_core.approval_status as
+select p.tenant_id, n.name as tenant, p.approval_id, p.call_id, p.run_id, r.name as run,
+       a.name as agent, p.skill, p.args, p.reason, p.state, encode(p.digest, 'hex') as digest,
+       p.requested_at, p.expires_at, p.state = 'pending' and p.expires_at <= aos_core.now() as overdue,
+       p.decided_at, p.decided_by, p.decision_reason
+from aos_core.approval p
+join aos_auth.tenant n on n.tenant_id = p.tenant_id
+join aos_core.run r on r.tenant_id = p.tenant_id and r.run_id = p.run_id
+join aos_agent.agent a on a.tenant_id = r.tenant_id and a.agent_id = r.agent_id;
+
+-- The audit trail. run is null for administrative events.
+create view aos_core.event as
+select e.tenant_id, n.name as tenant, e.stream_id, r.name as run, a.name as agent, e.seq, e.at,
+       e.kind, e.actor, e.data, encode(e.hash, 'hex') as hash
+from aos_core.event_log e
+join aos_auth.tenant n on n.tenant_id = e.tenant_id
+left join aos_core.run r on r.tenant_id = e.tenant_id and r.run_id = e.stream_id
+left join aos_agent.agent a on a.tenant_id = r.tenant_id and a.agent_id = r.agent_id;
+
+-- The messages of runs, in order.
+create view aos_core.transcript as
+select s.tenant_id, s.run_id, s.seq, s.turn, s.role, s.message, s.created_at, s.model_name,
+       s.input_tokens, s.output_tokens, s.cost_usd
+from aos_core.step s;
+
+-- One row a turn.
+create view aos_core.turn_status as
+select t.tenant_id, t.run_id, t.turn_id, t.number, t.state, t.attempts, t.error, t.created_at,
+       t.finished_at
+from aos_core.turn t;
+
+-- One row a tool call.
+create view aos_core.call_status as
+select c.tenant_id, c.run_id, c.turn_id, c.call_id, c.step_seq, c.result_seq, c.skill, c.state,
+       c.effect, c.args, c.reason, c.detached, c.created_at, c.finished_at
+from aos_core.tool_call c;
+
+-- Manifests as they stand: one view a kind, all with the same columns.
+create view aos_auth.tenant_resource as
+select t.tenant_id, null::text as tenant, t.name, t.tenant_id as uid, t.generation, t.labels,
+       t.annotations, jsonb_build_object('displayName', t.display_name) as spec,
+       jsonb_build_object(
+         'agents', (select count(*) from aos_agent.agent a where a.tenant_id = t.tenant_id),
+         'runs', (select count(*) from aos_core.run r where r.tenant_id = t.tenant_id),
+         'sqlRole', (select i.db_role from aos_auth.sql_identity i
+                     where i.tenant_id = t.tenant_id and i.scope_id = t.tenant_id)) as status,
+       t.created_at
+from aos_auth.tenant t;
+
+create view aos_auth.principal_resource as
+select p.tenant_id, n.name as tenant, p.name, p.principal_id as uid, p.generation, p.labels,
+       p.annotations, jsonb_strip_nulls(jsonb_build_object('type', p.principal_type,
+         'displayName', p.display_name, 'dbRole', p.db_role))
+       || jsonb_build_object('roles', (
+         select coalesce(jsonb_agg(g.role_name order by g.role_name), '[]')
+         from aos_auth.role_grant g
+         where g.tenant_id = p.tenant_id and g.principal_id = p.principal_id)) as spec,
+       '{}'::jsonb as status, p.created_at
+from aos_auth.principal p join aos_auth.tenant n on n.tenant_id = p.tenant_id;
+
+create view aos_meta.model_resource as
+select null::uuid as tenant_id, null::text as tenant, m.model_name as name, m.model_id as uid,
+       m.generation, m.labels, m.annotations, jsonb_strip_nulls(jsonb_build_object(
+         'provider', m.provider, 'model', coalesce(nullif(m.vendor_model, ''), m.model_name),
+         'baseUrl', m.base_url, 'apiKeyEnv', substr(m.api_key_ref, 5),
+         'contextWindow', m.context_window, 'maxOutputTokens', m.max_output_tokens,
+         'timeoutSeconds', m.timeout_seconds, 'active', m.is_active, 'script', m.script))
+       || jsonb_build_object('capabilities', m.capabilities, 'params', m.default_params,
+         'pricing', jsonb_strip_nulls(jsonb_build_object(
+           'inputUsdPerMtok', m.input_usd_per_mtok,
+           'cachedInputUsdPerMtok', m.cached_input_usd_per_mtok,
+           'outputUsdPerMtok', m.output_usd_per_mtok))) as spec,
+       jsonb_build_object('builtin', m.is_builtin) as status, m.created_at
+from aos_meta.llm_model_registry m;
+
+create view aos_persona.persona_resource as
+select p.tenant_id, n.name as tenant, p.name, p.persona_id as uid, p.generation, p.labels,
+       p.annotations, jsonb_build_object('systemPrompt', p.system_prompt,
+         'description', p.description, 'model', m.model_name, 'params', p.params,
+         'rules', p.rules, 'traits', p.traits) as spec,
+       jsonb_build_object('version', p.version) as status, p.created_at
+from aos_persona.persona p
+join aos_auth.tenant n on n.tenant_id = p.tenant_id
+join aos_meta.llm_model_registry m on m.model_id = p.model_id;
+
+create view aos_persona.persona_history as
+select v.tenant_id, v.persona_id, v.name, v.version, v.system_prompt, m.model_name as model,
+       v.params, v.rules, v.traits, v.changed_by, v.created_at
+from aos_persona.persona_version v
+join aos_meta.llm_model_registry m on m.model_id = v.model_id;
+
+create view aos_skills.skill_resource as
+select s.tenant_id, n.name as tenant, s.name, s.skill_id as uid, s.generation, s.labels,
+       s.annotations, jsonb_strip_nulls(jsonb_build_object('builtin', s.builtin,
+         'description', s.description, 'risk', s.risk, 'approval', s.approval,
+         'timeoutSeconds', s.timeout_seconds, 'maxRows', s.max_rows, 'maxBytes', s.max_bytes))
+       || jsonb_build_object('roles', (
+           select coalesce(jsonb_agg(r.role_name order by r.role_name), '[]')
+           from aos_skills.role_skill r
+           where r.tenant_id = s.tenant_id and r.skill_name = s.name), 'config', s.config)
+       || case when s.grants = '[]' and s.search_path = '{}' then '{}'
+          else jsonb_build_object('sql', jsonb_build_object(
+            'searchPath', to_jsonb(s.search_path), 'grants', s.grants)) end as spec,
+       jsonb_build_object('version', s.version, 'effect', b.effect, 'runner', b.runner,
+                          'risk', coalesce(s.risk, b.risk)) as status, s.created_at
+from aos_skills.skill s
+join aos_auth.tenant n on n.tenant_id = s.tenant_id
+join aos_skills.builtin_skill b on b.name = s.builtin;
+
+create view aos_agent.agent_resource as
+select a.tenant_id, n.name as tenant, a.name, a.agent_id as uid, a.generation, a.labels,
+       a.annotations, jsonb_build_object('persona', p.name, 'description', a.description,
+         'role', a.role_name, 'collections', to_jsonb(a.collections),
+         'limits', jsonb_strip_nulls(jsonb_build_object('maxSteps', a.max_steps,
+           'maxTokens', a.max_tokens, 'maxUsd', a.max_usd)))
+       || case when a.skills is null then '{}'
+          else jsonb_build_object('skills', to_jsonb(a.skills)) end as spec,
+       jsonb_build_object('personaVersion', p.version, 'model', m.model_name,
+         'runs', (select count(*) from aos_core.run r
+                  where r.tenant_id = a.tenant_id and r.agent_id = a.agent_id),
+         'openRuns', (select count(*) from aos_core.run r
+                      where r.tenant_id = a.tenant_id and r.agent_id = a.agent_id
+                        and r.open_turn_id is not null)) as status, a.created_at
+from aos_agent.agent a
+join aos_auth.tenant n on n.tenant_id = a.tenant_id
+join aos_persona.persona p on p.tenant_id = a.tenant_id and p.persona_id = a.persona_id
+join aos_meta.llm_model_registry m on m.model_id = p.model_id;
+
+create view aos_rag.collection_resource as
+select c.tenant_id, n.name as tenant, c.name, c.collection_id as uid, c.generation, c.labels,
+       c.annotations, jsonb_build_object('description', c.description, 'trust', c.trust,
+         'documents', (select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
+             'title', d.title, 'source', d.source, 'text', d.content)) order by d.position), '[]')
+           from aos_rag.document d
+           where d.tenant_id = c.tenant_id and d.collection_id = c.collection_id)) as spec,
+       jsonb_build_object('documents', (select count(*) from aos_rag.document d
+         where d.tenant_id = c.tenant_id and d.collection_id = c.collection_id),
+         'search', 'full-text') as status, c.created_at
+from aos_rag.collection c join aos_auth.tenant n on n.tenant_id = c.tenant_id;

@@ -1,0 +1,540 @@
+-- Manifests: one apply and one delete function a kind. They run with the caller's own rights, so
+-- that the policies decide; all documents of a file set share the caller's transaction.
+-- apply_* return 'created' | 'configured' | 'unchanged'. p_meta is {"labels": {}, "annotations": {}},
+-- p_spec a whole spec with its defaults filled in. AO001: what a reference names does not exist.
+-- delete_* raise AO001 when there is no such object, AO005 when something still uses it.
+-- Role developer, unless said otherwise.
+
+create function aos_core.applied(p_inserted boolean) returns text
+language sql immutable
+as $$
+  select case when p_inserted is null then 'unchanged' when p_inserted then 'created'
+              else 'configured' end
+$$;
+
+-- Role: aos_admin.
+create function aos_auth.apply_tenant(p_name text, p_meta jsonb, p_spec jsonb) returns text
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_inserted boolean;
+begin
+  insert into aos_auth.tenant as t (name, display_name, labels, annotations)
+  values (p_name, coalesce(p_spec ->> 'displayName', ''), p_meta -> 'labels',
+          p_meta -> 'annotations')
+  on conflict (name) do update set display_name = excluded.display_name, labels = excluded.labels,
+    annotations = excluded.annotations
+  where (t.display_name, t.labels, t.annotations)
+        is distinct from (excluded.display_name, excluded.labels, excluded.annotations)
+  returning t.xmax = 0 into v_inserted;
+  return aos_core.applied(v_inserted);
+end
+$$;
+
+-- Role: admin of the tenant.
+create function aos_auth.apply_principal(p_tenant uuid, p_name text, p_meta jsonb, p_spec jsonb)
+returns text
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_inserted boolean;
+  v_id uuid;
+  v_before text[];
+begin
+  insert into aos_auth.principal as p
+    (tenant_id, name, principal_type, display_name, db_role, labels, annotations)
+  values (p_tenant, p_name, p_spec ->> 'type', coalesce(p_spec ->> 'displayName', ''),
+          p_spec ->> 'dbRole', p_meta -> 'labels', p_meta -> 'annotations')
+  on conflict (tenant_id, name) do update set principal_type = excluded.principal_type,
+    display_name = excluded.display_name, db_role = excluded.db_role, labels = excluded.labels,
+    annotations = excluded.annotations
+  where (p.principal_type, p.display_name, p.db_role, p.labels, p.annotations) is distinct from
+    (excluded.principal_type, excluded.display_name, excluded.db_role, excluded.labels,
+     excluded.annotations)
+  returning p.xmax = 0 into v_inserted;
+  select p.principal_id into v_id from aos_auth.principal p
+  where p.tenant_id = p_tenant and p.name = p_name;
+  v_before := array(select g.role_name from aos_auth.role_grant g
+    where g.tenant_id = p_tenant and g.principal_id = v_id order by 1);
+  if v_before is distinct from
+     array(select r from jsonb_array_elements_text(p_spec -> 'roles') r order by 1) then
+    delete from aos_auth.role_grant g
+    where g.tenant_id = p_tenant and g.principal_id = v_id
+      and not p_spec -> 'roles' ? g.role_name;
+    insert into aos_auth.role_grant (tenant_id, principal_id, role_name)
+    select p_tenant, v_id, r from jsonb_array_elements_text(p_spec -> 'roles') r
+    where r <> all (v_before);
+    v_inserted := coalesce(v_inserted, false);
+  end if;
+  return aos_core.applied(v_inserted);
+end
+$$;
+
+-- Role: aos_admin.
+create function aos_meta.apply_model(p_name text, p_meta jsonb, p_spec jsonb) returns text
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_new aos_meta.llm_model_registry;
+  v_old aos_meta.llm_model_registry;
+begin
+  select * into v_old from aos_meta.llm_model_registry m where m.model_name = p_name for update;
+  v_new := v_old;
+  v_new.provider := p_spec ->> 'provider';
+  v_new.vendor_model := coalesce(p_spec ->> 'model', p_name);
+  v_new.base_url := p_spec ->> 'baseUrl';
+  v_new.api_key_ref := 'env:' || (p_spec ->> 'apiKeyEnv');
+  v_new.context_window := coalesce((p_spec ->> 'contextWindow')::integer, 128000);
+  v_new.max_output_tokens := coalesce((p_spec ->> 'maxOutputTokens')::integer, 4096);
+  v_new.timeout_seconds := coalesce((p_spec ->> 'timeoutSeconds')::numeric, 120);
+  v_new.capabilities := coalesce(p_spec -> 'capabilities', '{}');
+  v_new.default_params := coalesce(p_spec -> 'params', '{}');
+  v_new.input_usd_per_mtok := (p_spec -> 'pricing' ->> 'inputUsdPerMtok')::numeric;
+  v_new.cached_input_usd_per_mtok := (p_spec -> 'pricing' ->> 'cachedInputUsdPerMtok')::numeric;
+  v_new.output_usd_per_mtok := (p_spec -> 'pricing' ->> 'outputUsdPerMtok')::numeric;
+  v_new.script := p_spec -> 'script';
+  v_new.is_active := coalesce((p_spec ->> 'active')::boolean, true);
+  v_new.labels := p_meta -> 'labels';
+  v_new.annotations := p_meta -> 'annotations';
+  if v_old.model_id is null then
+    insert into aos_meta.llm_model_registry (model_name, provider, vendor_model, base_url,
+      api_key_ref, context_window, max_output_tokens, timeout_seconds, capabilities, default_params,
+      input_usd_per_mtok, cached_input_usd_per_mtok, output_usd_per_mtok, script, is_active, labels,
+      annotations)
+    values (p_name, v_new.provider, v_new.vendor_model, v_new.base_url, v_new.api_key_ref,
+      v_new.context_window, v_new.max_output_tokens, v_new.timeout_seconds, v_new.capabilities,
+      v_new.default_params, v_new.input_usd_per_mtok, v_new.cached_input_usd_per_mtok,
+      v_new.output_usd_per_mtok, v_new.script, v_new.is_active, v_new.labels, v_new.annotations);
+    return 'created';
+  elsif v_new is not distinct from v_old then
+    return 'unchanged';
+  end if;
+  update aos_meta.llm_model_registry m set provider = v_new.provider,
+    vendor_model = v_new.vendor_model, base_url = v_new.base_url, api_key_ref = v_new.api_key_ref,
+    context_window = v_new.context_window, max_output_tokens = v_new.max_output_tokens,
+    timeout_seconds = v_new.timeout_seconds, capabilities = v_new.capabilities,
+    default_params = v_new.default_params, input_usd_per_mtok = v_new.input_usd_per_mtok,
+    cached_input_usd_per_mtok = v_new.cached_input_usd_per_mtok,
+    output_usd_per_mtok = v_new.output_usd_per_mtok, script = v_new.script,
+    is_active = v_new.is_active, labels = v_new.labels, annotations = v_new.annotations,
+    is_builtin = false
+  where m.model_id = v_old.model_id;
+  return 'configured';
+end
+$$;
+
+create function aos_persona.apply_persona(p_tenant uuid, p_name text, p_meta jsonb, p_spec jsonb)
+returns text
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_inserted boolean;
+  v_model uuid;
+begin
+  select m.model_id into v_model from aos_meta.llm_model_registry m
+  where m.model_name = p_spec ->> 'model';
+  if not found then
+    raise exception 'persona "%": model "%" not found', p_name, p_spec ->> 'model'
+      using errcode = 'AO001', hint = 'aosctl get models';
+  end if;
+  insert into aos_persona.persona as p (tenant_id, name, description, system_prompt, model_id,
+    params, rules, traits, labels, annotations)
+  values (p_tenant, p_name, coalesce(p_spec ->> 'description', ''), p_spec ->> 'systemPrompt',
+    v_model, coalesce(p_spec -> 'params', '{}'), coalesce(p_spec -> 'rules', '[]'),
+    coalesce(p_spec -> 'traits', '{}'), p_meta -> 'labels', p_meta -> 'annotations')
+  on conflict (tenant_id, name) do update set description = excluded.description,
+    system_prompt = excluded.system_prompt, model_id = excluded.model_id, params = excluded.params,
+    rules = excluded.rules, traits = excluded.traits, labels = excluded.labels,
+    annotations = excluded.annotations
+  where (p.description, p.system_prompt, p.model_id, p.params, p.rules, p.traits, p.labels,
+         p.annotations) is distinct from
+        (excluded.description, excluded.system_prompt, excluded.model_id, excluded.params,
+         excluded.rules, excluded.traits, excluded.labels, excluded.annotations)
+  returning p.xmax = 0 into v_inserted;
+  return aos_core.applied(v_inserted);
+end
+$$;
+
+create function aos_skills.apply_skill(p_tenant uuid, p_name text, p_meta jsonb, p_spec jsonb)
+returns text
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_inserted boolean;
+  v_old jsonb;
+  v_grants jsonb := coalesce(p_spec -> 'sql' -> 'grants', '[]');
+  v_roles text[] := array(select r from jsonb_array_elements_text(
+    coalesce(p_spec -> 'roles', '["agent"]')) r order by 1);
+begin
+  if not exists (select from aos_skills.builtin_skill b where b.name = p_spec ->> 'builtin') then
+    raise exception 'skill "%": built-in skill "%" not found', p_name, p_spec ->> 'builtin'
+      using errcode = 'AO001', hint = 'known: ' || (
+        select string_agg(b.name, ', ' order by b.name) from aos_skills.builtin_skill b);
+  end if;
+  select s.grants into v_old from aos_skills.skill s
+  where s.tenant_id = p_tenant and s.name = p_name;
+  insert into aos_skills.skill as s (tenant_id, name, builtin, description, risk, approval,
+    timeout_seconds, max_rows, max_bytes, search_path, grants, config, labels, annotations)
+  values (p_tenant, p_name, p_spec ->> 'builtin', p_spec ->> 'description', p_spec ->> 'risk',
+    coalesce(p_spec ->> 'approval', 'risk'), (p_spec ->> 'timeoutSeconds')::numeric,
+    (p_spec ->> 'maxRows')::integer, (p_spec ->> 'maxBytes')::integer,
+    array(select x from jsonb_array_elements_text(
+      coalesce(p_spec -> 'sql' -> 'searchPath', '[]')) x),
+    v_grants, coalesce(p_spec -> 'config', '{}'), p_meta -> 'labels', p_meta -> 'annotations')
+  on conflict (tenant_id, name) do update set builtin = excluded.builtin,
+    description = excluded.description, risk = excluded.risk, approval = excluded.approval,
+    timeout_seconds = excluded.timeout_seconds, max_rows = excluded.max_rows,
+    max_bytes = excluded.max_bytes, search_path = excluded.search_path, grants = excluded.grants,
+    config = excluded.config, version = s.version + 1, labels = excluded.labels,
+    annotations = excluded.annotations
+  where (s.builtin, s.description, s.risk, s.approval, s.timeout_seconds, s.max_rows, s.max_bytes,
+         s.search_path, s.grants, s.config, s.labels, s.annotations) is distinct from
+        (excluded.builtin, excluded.description, excluded.risk, excluded.approval,
+         excluded.timeout_seconds, excluded.max_rows, excluded.max_bytes, excluded.search_path,
+         excluded.grants, excluded.config, excluded.labels, excluded.annotations)
+  returning s.xmax = 0 into v_inserted;
+  if v_roles is distinct from array(select r.role_name from aos_skills.role_skill r
+       where r.tenant_id = p_tenant and r.skill_name = p_name order by 1) then
+    insert into aos_auth.role (tenant_id, role_name)
+    select p_tenant, r from unnest(v_roles) r on conflict do nothing;
+    delete from aos_skills.role_skill r
+    where r.tenant_id = p_tenant and r.skill_name = p_name and r.role_name <> all (v_roles);
+    insert into aos_skills.role_skill (tenant_id, role_name, skill_name)
+    select p_tenant, r, p_name from unnest(v_roles) r on conflict do nothing;
+    v_inserted := coalesce(v_inserted, false);
+  end if;
+  perform aos_skills.change_grants(p_tenant, coalesce(v_old, '[]'), v_grants);
+  return aos_core.applied(v_inserted);
+end
+$$;
+
+-- The database role under which a tenant's SQL skills run. Role viewer. AO001.
+-- security definer: people may not read identities.
+create function aos_auth.sql_role(p_tenant uuid) returns name
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform aos_auth.enter(p_tenant, 'viewer');
+  return aos_auth.ensure_sql_identity(p_tenant);
+end
+$$;
+
+-- The tables and privileges that grants of a skill name: one row each. AO001 when a schema or table
+-- does not exist. Any caller.
+create function aos_skills.grant_targets(p_grants jsonb)
+returns table (schema_name text, table_name text, privilege text, columns text)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_grant jsonb;
+begin
+  for v_grant in select g from jsonb_array_elements(p_grants) g loop
+    schema_name := v_grant ->> 'schema';
+    if to_regnamespace(quote_ident(schema_name)) is null then
+      raise exception 'schema "%" does not exist', schema_name using errcode = 'AO001',
+        hint = 'create it first, or correct spec.sql.grants';
+    end if;
+    for table_name in
+      select t from jsonb_array_elements_text(v_grant -> 'tables') t where t <> '*'
+      union
+      select c.relname from pg_class c
+      where v_grant -> 'tables' ? '*' and c.relkind in ('r', 'p', 'v', 'm', 'f')
+        and c.relnamespace = quote_ident(schema_name)::regnamespace
+    loop
+      if to_regclass(format('%I.%I', schema_name, table_name)) is null then
+        raise exception 'table "%.%" does not exist', schema_name, table_name
+          using errcode = 'AO001', hint = 'create it first, or correct spec.sql.grants';
+      end if;
+      columns := (select string_agg(quote_ident(k), ', ')
+                  from jsonb_array_elements_text(coalesce(v_grant -> 'columns', '[]')) k);
+      for privilege in select lower(p) from jsonb_array_elements_text(v_grant -> 'privileges') p loop
+        if privilege not in ('select', 'insert', 'update', 'delete') then
+          raise exception 'privilege "%" cannot be granted to a SQL skill', privilege
+            using errcode = 'AO006', hint = 'select, insert, update or delete';
+        end if;
+        return next;
+      end loop;
+    end loop;
+  end loop;
+end
+$$;
+
+-- Give a tenant's SQL identity what p_new names and take back what only p_old named. Runs with the
+-- caller's rights on the business tables: who applies the manifest must be able to grant.
+create function aos_skills.change_grants(p_tenant uuid, p_old jsonb, p_new jsonb) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_role name;
+  v record;
+begin
+  if p_old = '[]' and p_new = '[]' then
+    return;
+  end if;
+  v_role := aos_auth.sql_role(p_tenant);
+  if p_old <> p_new then
+    for v in
+      select distinct o.* from (
+        select x ->> 'schema' as schema_name, t as table_name, p as privilege
+        from jsonb_array_elements(p_old) x, jsonb_array_elements_text(x -> 'tables') t,
+             jsonb_array_elements_text(x -> 'privileges') p) o
+    loop
+      if v.table_name = '*' and to_regnamespace(quote_ident(v.schema_name)) is not null then
+        execute format('revoke %s on all tables in schema %I from %I', v.privilege, v.schema_name,
+                       v_role);
+      elsif to_regclass(format('%I.%I', v.schema_name, v.table_name)) is not null then
+        execute format('revoke %s on %I.%I from %I', v.privilege, v.schema_name, v.table_name,
+                       v_role);
+      end if;
+    end loop;
+  end if;
+  for v in select * from aos_skills.grant_targets(p_new) loop
+    if not has_schema_privilege(v_role, quote_ident(v.schema_name), 'usage') then
+      execute format('grant usage on schema %I to %I', v.schema_name, v_role);
+    end if;
+    if v.columns is not null or not has_table_privilege(
+         v_role, format('%I.%I', v.schema_name, v.table_name), v.privilege) then
+      execute format('grant %s%s on %I.%I to %I', v.privilege,
+        case when v.privilege = 'delete' or v.columns is null then ''
+             else ' (' || v.columns || ')' end,
+        v.schema_name, v.table_name, v_role);
+    end if;
+  end loop;
+end
+$$;
+
+create function aos_agent.apply_agent(p_tenant uuid, p_name text, p_meta jsonb, p_spec jsonb)
+returns text
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_inserted boolean;
+  v_persona uuid;
+  v_missing text;
+begin
+  select p.persona_id into v_persona from aos_persona.persona p
+  where p.tenant_id = p_tenant and p.name = p_spec ->> 'persona';
+  if not found then
+    raise exception 'agent "%": persona "%" not found', p_name, p_spec ->> 'persona'
+      using errcode = 'AO001', hint = 'aosctl get personas';
+  end if;
+  select s into v_missing from jsonb_array_elements_text(coalesce(p_spec -> 'skills', '[]')) s
+  where not exists (select from aos_skills.skill k where k.tenant_id = p_tenant and k.name = s)
+    and not exists (select from aos_skills.builtin_skill b where b.name = s) limit 1;
+  if found then
+    raise exception 'agent "%": skill "%" not found', p_name, v_missing
+      using errcode = 'AO001', hint = 'aosctl get skills';
+  end if;
+  select c into v_missing from jsonb_array_elements_text(coalesce(p_spec -> 'collections', '[]')) c
+  where not exists (select from aos_rag.collection k where k.tenant_id = p_tenant and k.name = c)
+  limit 1;
+  if found then
+    raise exception 'agent "%": collection "%" not found', p_name, v_missing
+      using errcode = 'AO001', hint = 'aosctl get collections';
+  end if;
+  insert into aos_auth.role (tenant_id, role_name)
+  values (p_tenant, coalesce(p_spec ->> 'role', 'agent')) on conflict do nothing;
+  insert into aos_agent.agent as a (tenant_id, name, persona_id, description, role_name, skills,
+    collections, max_steps, max_tokens, max_usd, labels, annotations)
+  values (p_tenant, p_name, v_persona, coalesce(p_spec ->> 'description', ''),
+    coalesce(p_spec ->> 'role', 'agent'),
+    case when p_spec ? 'skills' then array(select jsonb_array_elements_text(p_spec -> 'skills')) end,
+    array(select jsonb_array_elements_text(coalesce(p_spec -> 'collections', '[]'))),
+    coalesce((p_spec -> 'limits' ->> 'maxSteps')::integer, 50),
+    (p_spec -> 'limits' ->> 'maxTokens')::bigint, (p_spec -> 'limits' ->> 'maxUsd')::numeric,
+    p_meta -> 'labels', p_meta -> 'annotations')
+  on conflict (tenant_id, name) do update set persona_id = excluded.persona_id,
+    description = excluded.description, role_name = excluded.role_name, skills = excluded.skills,
+    collections = excluded.collections, max_steps = excluded.max_steps,
+    max_tokens = excluded.max_tokens, max_usd = excluded.max_usd, labels = excluded.labels,
+    annotations = excluded.annotations
+  where (a.persona_id, a.description, a.role_name, a.skills, a.collections, a.max_steps,
+         a.max_tokens, a.max_usd, a.labels, a.annotations) is distinct from
+        (excluded.persona_id, excluded.description, excluded.role_name, excluded.skills,
+         excluded.collections, excluded.max_steps, excluded.max_tokens, excluded.max_usd,
+         excluded.labels, excluded.annotations)
+  returning a.xmax = 0 into v_inserted;
+  return aos_core.applied(v_inserted);
+end
+$$;
+
+create function aos_rag.apply_collection(p_tenant uuid, p_name text, p_meta jsonb, p_spec jsonb)
+returns text
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_inserted boolean;
+  v_id uuid;
+  v_docs jsonb := coalesce(p_spec -> 'documents', '[]');
+begin
+  insert into aos_rag.collection as c (tenant_id, name, description, trust, labels, annotations)
+  values (p_tenant, p_name, coalesce(p_spec ->> 'description', ''),
+          coalesce(p_spec ->> 'trust', 'trusted'), p_meta -> 'labels', p_meta -> 'annotations')
+  on conflict (tenant_id, name) do update set description = excluded.description,
+    trust = excluded.trust, labels = excluded.labels, annotations = excluded.annotations
+  where (c.description, c.trust, c.labels, c.annotations) is distinct from
+        (excluded.description, excluded.trust, excluded.labels, excluded.annotations)
+  returning c.xmax = 0 into v_inserted;
+  select c.collection_id into v_id from aos_rag.collection c
+  where c.tenant_id = p_tenant and c.name = p_name;
+  if (select coalesce(jsonb_agg(jsonb_build_array(d.title, d.source, d.content)
+                                order by d.position), '[]')
+      from aos_rag.document d where d.tenant_id = p_tenant and d.collection_id = v_id)
+     is distinct from
+     (select coalesce(jsonb_agg(jsonb_build_array(x.d ->> 'title', x.d ->> 'source',
+                                                  x.d ->> 'text') order by x.n), '[]')
+      from jsonb_array_elements(v_docs) with ordinality x(d, n)) then
+    delete from aos_rag.document d where d.tenant_id = p_tenant and d.collection_id = v_id;
+    insert into aos_rag.document (tenant_id, collection_id, position, title, source, content)
+    select p_tenant, v_id, x.n, x.d ->> 'title', x.d ->> 'source', x.d ->> 'text'
+    from jsonb_array_elements(v_docs) with ordinality x(d, n);
+    if v_inserted is null then
+      update aos_rag.collection c set description = c.description
+      where c.tenant_id = p_tenant and c.collection_id = v_id;
+      v_inserted := false;
+    end if;
+  end if;
+  return aos_core.applied(v_inserted);
+end
+$$;
+
+-- Raise AO001 when a delete found nothing. Any caller.
+create function aos_core.deleted(p_kind text, p_name text, p_found boolean) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not p_found then
+    raise exception '% "%" not found', p_kind, p_name using errcode = 'AO001',
+      hint = format('aosctl get %ss', p_kind);
+  end if;
+end
+$$;
+
+-- Only an empty tenant: no principals, agents or runs. Its events stay. Role: aos_admin.
+-- security definer: removes what the kernel made with the tenant.
+create function aos_auth.delete_tenant(p_name text) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_tenant uuid;
+  v_role name;
+  v_used text;
+begin
+  if not aos_auth.is_admin() then
+    raise exception 'only an administrator deletes tenants' using errcode = 'AO004',
+      hint = 'ask a member of aos_admin';
+  end if;
+  v_tenant := aos_auth.tenant_id(p_name);
+  perform aos_core.deleted('tenant', p_name, v_tenant is not null);
+  perform set_config('aos.kernel_tenant', v_tenant::text, true);
+  select string_agg(x.n || ' ' || x.what, ', ') into v_used from (
+    select count(*) as n, 'runs' as what from aos_core.run r where r.tenant_id = v_tenant
+    union all select count(*), 'agents' from aos_agent.agent a where a.tenant_id = v_tenant
+    union all select count(*), 'personas' from aos_persona.persona p where p.tenant_id = v_tenant
+    union all select count(*), 'skills' from aos_skills.skill s where s.tenant_id = v_tenant
+    union all select count(*), 'collections' from aos_rag.collection c where c.tenant_id = v_tenant
+    union all select count(*), 'principals' from aos_auth.principal p where p.tenant_id = v_tenant) x
+  where x.n > 0;
+  if v_used is not null then
+    raise exception 'tenant "%" is not empty: %', p_name, v_used using errcode = 'AO005',
+      hint = 'delete these first';
+  end if;
+  perform aos_core.append_tenant_event(v_tenant, 'tenant.deleted', aos_auth.actor(v_tenant),
+    jsonb_build_object('name', p_name));
+  select i.db_role into v_role from aos_auth.sql_identity i
+  where i.tenant_id = v_tenant and i.scope_id = v_tenant;
+  delete from aos_auth.sql_identity i where i.tenant_id = v_tenant;
+  delete from aos_skills.role_skill r where r.tenant_id = v_tenant;
+  delete from aos_auth.role r where r.tenant_id = v_tenant;
+  delete from aos_core.session_memory m where m.tenant_id = v_tenant;
+  delete from aos_core.tenant_state s where s.tenant_id = v_tenant;
+  delete from aos_auth.tenant t where t.tenant_id = v_tenant;
+  perform aos_auth.drop_sql_role(v_role);
+end
+$$;
+
+create function aos_auth.delete_principal(p_tenant uuid, p_name text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  delete from aos_auth.principal p where p.tenant_id = p_tenant and p.name = p_name;
+  perform aos_core.deleted('principal', p_name, found);
+end
+$$;
+
+create function aos_meta.delete_model(p_name text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  delete from aos_meta.llm_model_registry m where m.model_name = p_name;
+  perform aos_core.deleted('model', p_name, found);
+exception when foreign_key_violation then
+  raise exception 'model "%" is still used by personas, or by runs that began with it', p_name
+    using errcode = 'AO005', hint = 'set spec.active: false instead';
+end
+$$;
+
+create function aos_persona.delete_persona(p_tenant uuid, p_name text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  delete from aos_persona.persona p where p.tenant_id = p_tenant and p.name = p_name;
+  perform aos_core.deleted('persona', p_name, found);
+exception when foreign_key_violation then
+  raise exception 'persona "%" is still used by agents', p_name using errcode = 'AO005',
+    hint = 'delete those agents, or give them another persona';
+end
+$$;
+
+create function aos_skills.delete_skill(p_tenant uuid, p_name text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_grants jsonb;
+  v_agents text;
+begin
+  select string_agg(a.name, ', ' order by a.name) into v_agents from aos_agent.agent a
+  where a.tenant_id = p_tenant and p_name = any (a.skills)
+    and not exists (select from aos_skills.builtin_skill b where b.name = p_name);
+  if v_agents is not null then
+    raise exception 'skill "%" is still used by agents: %', p_name, v_agents
+      using errcode = 'AO005', hint = 'take it out of their spec.skills first';
+  end if;
+  delete from aos_skills.skill s where s.tenant_id = p_tenant and s.name = p_name
+  returning s.grants into v_grants;
+  perform aos_core.deleted('skill', p_name, found);
+  perform aos_skills.change_grants(p_tenant, v_grants, '[]');
+  delete from aos_skills.role_skill r
+  where r.tenant_id = p_tenant and r.skill_name = p_name and not exists (
+    select from aos_skills.builtin_skill b where b.name = p_name and b.risk = 'low');
+end
+$$;
+
+create function aos_agent.delete_agent(p_tenant uuid, p_name text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  delete from aos_agent.agent a where a.tenant_id = p_tenant and a.name = p_name;
+  perform aos_core.deleted('agent', p_name, found);
+exception when foreign_key_violation then
+  raise exception 'agent "%" has runs, and their history is kept', p_name using errcode = 'AO005',
+    hint = 'an agent without runs can be deleted';
+end
+$$;
+
+create function aos_rag.delete_collection(p_tenant uuid, p_name text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_agents text;
+begin
+  select string_agg(a.name, ', ' order by a.name) into v_agents from aos_agent.agent a
+  where a.tenant_id = p_tenant and p_name = any (a.collections);
+  if v_agents is not null then
+    raise exception 'collection "%" is still used by agents: %', p_name, v_agents
+      using errcode = 'AO005', hint = 'take it out of their spec.collections first';
+  end if;
+  delete from aos_rag.collection c where c.tenant_id = p_tenant and c.name = p_name;
+  perform aos_core.deleted('collection', p_name, found);
+end
+$$;

@@ -1,0 +1,200 @@
+-- Owners and grants. First nobody may do anything; then each role gets what it needs.
+
+-- Functions that are not aos_kernel's: those that look across tenants, those that make roles,
+-- those that make partitions.
+create function aos_meta.owner_of_function(p_schema name, p_name name) returns name
+language sql immutable
+as $$
+  select (case
+    when p_schema || '.' || p_name in (
+      'aos_auth.tenants_with_role', 'aos_auth.tenant_of', 'aos_auth.actor', 'aos_auth.enter',
+      'aos_auth.whoami', 'aos_auth.tenant_id', 'aos_auth.my_tenants', 'aos_core.tenant_of_run',
+      'aos_core.tenant_of_turn', 'aos_agent.next_ready') then 'aos_lookup'
+    when p_schema || '.' || p_name in ('aos_auth.provision_sql_role', 'aos_auth.drop_sql_role')
+      then 'aos_provisioner'
+    when p_schema || '.' || p_name in ('aos_core.ensure_partitions', 'aos_core.create_partition')
+      then 'aos_owner'
+    else 'aos_kernel' end)::name
+$$;
+
+do $owners$
+declare
+  v record;
+begin
+  for v in
+    select n.nspname from pg_catalog.pg_namespace n
+    where n.nspname in ('aos_auth', 'aos_meta', 'aos_persona', 'aos_skills', 'aos_core',
+                        'aos_agent', 'aos_rag', 'aos_sandbox')
+  loop
+    execute format('grant create on schema %I to aos_owner, aos_kernel, aos_lookup, aos_view, '
+                   'aos_provisioner', v.nspname);
+  end loop;
+  for v in
+    select p.oid::regprocedure as signature, n.nspname, p.proname
+    from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+    where n.nspname in ('aos_auth', 'aos_meta', 'aos_persona', 'aos_skills', 'aos_core',
+                        'aos_agent', 'aos_rag')
+  loop
+    execute format('revoke all on function %s from public', v.signature);
+    execute format('alter function %s owner to %I', v.signature,
+                   aos_meta.owner_of_function(v.nspname, v.proname));
+  end loop;
+  for v in
+    select c.oid::regclass as name, c.relkind, c.relispartition
+    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where n.nspname in ('aos_auth', 'aos_meta', 'aos_persona', 'aos_skills', 'aos_core',
+                        'aos_agent', 'aos_rag') and c.relkind in ('r', 'p', 'v')
+  loop
+    execute format('alter %s %s owner to %I', case v.relkind when 'v' then 'view' else 'table' end,
+                   v.name, case v.relkind when 'v' then 'aos_view' else 'aos_owner' end);
+  end loop;
+  for v in
+    select n.nspname from pg_catalog.pg_namespace n
+    where n.nspname in ('aos_auth', 'aos_meta', 'aos_persona', 'aos_skills', 'aos_core',
+                        'aos_agent', 'aos_rag', 'aos_sandbox')
+  loop
+    execute format('revoke create on schema %I from aos_kernel, aos_lookup, aos_view, '
+                   'aos_provisioner', v.nspname);
+    execute format('revoke all on schema %I from public', v.nspname);
+    execute format('grant usage on schema %I to aos_kernel', v.nspname);
+    if v.nspname <> 'aos_sandbox' then
+      execute format('grant usage on schema %I to aos_view, aos_lookup, aos_viewer, aos_worker, '
+                     'aos_provisioner', v.nspname);
+    end if;
+  end loop;
+end
+$owners$;
+
+-- Whatever these roles create later starts without rights for PUBLIC (the global form; the form
+-- "in schema" would leave PUBLIC's EXECUTE in place).
+alter default privileges for role aos_kernel revoke execute on functions from public;
+alter default privileges for role aos_owner revoke execute on functions from public;
+alter default privileges for role aos_provisioner revoke execute on functions from public;
+
+-- aos_provisioner makes SQL identities: it passes on the two functions that they call.
+grant usage on schema aos_auth, aos_core to aos_provisioner with grant option;
+grant usage, create on schema aos_sandbox to aos_provisioner with grant option;
+grant execute on function aos_auth.tenant_of(name), aos_core.single_statement(text)
+  to aos_provisioner with grant option;
+grant execute on function aos_auth.sandbox_body(name) to aos_provisioner;
+
+-- aos_lookup: ids, queue columns and roles across tenants; nothing of any content.
+grant select (tenant_id, name) on aos_auth.tenant to aos_lookup;
+grant select (tenant_id, principal_id, principal_type, name, db_role) on aos_auth.principal
+  to aos_lookup;
+grant select (tenant_id, principal_id, role_name, expires_at) on aos_auth.role_grant to aos_lookup;
+grant select (tenant_id, db_role) on aos_auth.sql_identity to aos_lookup;
+grant select (tenant_id, run_id) on aos_core.run to aos_lookup;
+grant select (tenant_id, turn_id) on aos_core.turn to aos_lookup;
+grant select (tenant_id, ready_at) on aos_core.turn_queue to aos_lookup;
+grant execute on function aos_auth.is_admin(), aos_auth.roles_that_include(text), aos_core.now()
+  to aos_lookup;
+
+-- aos_kernel: the tables, each with what its functions do and no more.
+grant select on aos_auth.tenant, aos_auth.principal, aos_auth.role, aos_auth.role_grant,
+  aos_auth.sql_identity, aos_meta.llm_model_registry, aos_meta.kernel_version,
+  aos_persona.persona, aos_persona.persona_version, aos_skills.builtin_skill, aos_skills.skill,
+  aos_skills.role_skill, aos_core.tenant_state, aos_core.run, aos_core.turn, aos_core.turn_queue,
+  aos_core.inbox, aos_core.step, aos_core.tool_call, aos_core.approval, aos_core.event_log,
+  aos_core.session_memory, aos_agent.agent, aos_rag.collection, aos_rag.document to aos_kernel;
+grant insert, delete on aos_auth.role, aos_auth.sql_identity, aos_skills.role_skill,
+  aos_core.tenant_state to aos_kernel;
+grant delete on aos_auth.tenant to aos_kernel;
+grant insert on aos_persona.persona_version, aos_core.run, aos_core.turn, aos_core.step,
+  aos_core.tool_call, aos_core.approval, aos_core.event_log to aos_kernel;
+grant update on aos_core.tenant_state, aos_core.run, aos_core.turn, aos_core.tool_call,
+  aos_core.approval to aos_kernel;
+grant insert, update, delete on aos_core.turn_queue, aos_core.inbox, aos_core.session_memory
+  to aos_kernel;
+grant execute on function aos_auth.tenants_with_role(text), aos_auth.tenant_of(name),
+  aos_auth.actor(uuid), aos_auth.enter(uuid, text), aos_auth.tenant_id(text),
+  aos_core.tenant_of_run(uuid), aos_core.tenant_of_turn(uuid),
+  aos_auth.provision_sql_role(name), aos_auth.drop_sql_role(name) to aos_kernel;
+
+-- aos_view: reads everything its policies show; inserts and titles conversations.
+grant select on aos_auth.tenant, aos_auth.principal, aos_auth.role_grant, aos_auth.sql_identity,
+  aos_meta.llm_model_registry, aos_persona.persona, aos_persona.persona_version,
+  aos_skills.builtin_skill, aos_skills.skill, aos_skills.role_skill, aos_core.run, aos_core.turn,
+  aos_core.step, aos_core.tool_call, aos_core.approval, aos_core.event_log, aos_agent.agent,
+  aos_rag.collection, aos_rag.document to aos_view;
+grant insert (tenant_id, run_id, agent_id, name, title, kind, labels), update (title, labels)
+  on aos_core.run to aos_view;
+grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
+  aos_auth.visible_tenants(), aos_auth.writable_tenants(), aos_auth.administered_tenants(),
+  aos_auth.tenants_with_role(text), aos_core.now(), aos_core.uuidv7(), aos_core.is_name(text)
+  to aos_view;
+
+-- People. aos_viewer reads; aos_developer changes manifests and drives runs; aos_admin makes
+-- tenants and models. Each includes the one before; in which tenants, the policies and
+-- aos_auth.enter() decide by the login's principals.
+grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
+  aos_auth.visible_tenants(), aos_auth.writable_tenants(), aos_auth.administered_tenants(),
+  aos_auth.tenants_with_role(text), aos_auth.whoami(), aos_auth.tenant_id(text),
+  aos_auth.my_tenants(), aos_auth.tenant_of(name), aos_auth.sql_role(uuid),
+  aos_core.now(), aos_core.uuidv7(), aos_core.is_name(text), aos_core.verify_stream(uuid, uuid),
+  aos_core.short_age(interval), aos_agent.watch_run(uuid, uuid, integer) to aos_viewer;
+grant select on aos_core.run_status, aos_core.approval_status, aos_core.event,
+  aos_core.transcript, aos_core.turn_status, aos_core.call_status, aos_auth.tenant_resource,
+  aos_auth.principal_resource, aos_meta.model_resource, aos_persona.persona_resource,
+  aos_persona.persona_history, aos_skills.skill_resource, aos_agent.agent_resource,
+  aos_rag.collection_resource, aos_agent.conversation to aos_viewer;
+grant select on aos_auth.tenant, aos_auth.principal, aos_auth.role, aos_auth.role_grant,
+  aos_meta.kernel_version, aos_meta.llm_model_registry, aos_persona.persona,
+  aos_skills.builtin_skill, aos_skills.skill, aos_skills.role_skill, aos_agent.agent,
+  aos_rag.collection, aos_rag.document to aos_viewer;
+
+grant insert, update, delete on aos_persona.persona, aos_skills.skill, aos_skills.role_skill,
+  aos_agent.agent, aos_rag.collection, aos_rag.document, aos_auth.principal,
+  aos_auth.role_grant to aos_developer;
+grant insert on aos_auth.role to aos_developer;
+grant insert, update on aos_agent.conversation to aos_developer;
+grant execute on function aos_core.applied(boolean), aos_core.deleted(text, text, boolean),
+  aos_auth.apply_principal(uuid, text, jsonb, jsonb),
+  aos_persona.apply_persona(uuid, text, jsonb, jsonb),
+  aos_skills.apply_skill(uuid, text, jsonb, jsonb), aos_skills.grant_targets(jsonb),
+  aos_skills.change_grants(uuid, jsonb, jsonb), aos_agent.apply_agent(uuid, text, jsonb, jsonb),
+  aos_rag.apply_collection(uuid, text, jsonb, jsonb), aos_auth.delete_principal(uuid, text),
+  aos_persona.delete_persona(uuid, text), aos_skills.delete_skill(uuid, text),
+  aos_agent.delete_agent(uuid, text), aos_rag.delete_collection(uuid, text),
+  aos_agent.open_turn(uuid, uuid, jsonb, text, text, integer),
+  aos_agent.decide_approval(uuid, uuid, text, text), aos_agent.cancel_turn(uuid, uuid, text),
+  aos_agent.cancel_run(uuid, uuid, text), aos_agent.close_run(uuid, uuid, text, text),
+  aos_agent.pause_run(uuid, uuid, text),
+  aos_agent.resume_run(uuid, uuid, numeric, bigint, integer),
+  aos_agent.fork_run(uuid, uuid, bigint), aos_agent.resolve_call(uuid, uuid, text, jsonb),
+  aos_agent.start_run(uuid, text, text, text), aos_agent.add_user_message(uuid, text),
+  aos_agent.start_turn(uuid), aos_agent.run_turn(uuid),
+  aos_agent.process_tool_call(uuid, text, jsonb),
+  aos_agent.record_tool_result(uuid, text, jsonb, uuid), aos_agent.finish_turn(uuid, text)
+  to aos_developer;
+
+grant insert, update on aos_auth.tenant to aos_admin;
+grant insert, update, delete on aos_meta.llm_model_registry to aos_admin;
+grant execute on function aos_auth.apply_tenant(text, jsonb, jsonb),
+  aos_auth.delete_tenant(text), aos_meta.apply_model(text, jsonb, jsonb),
+  aos_meta.delete_model(text), aos_core.ensure_partitions(integer) to aos_admin;
+
+-- The worker: no table, these functions only.
+grant execute on function aos_agent.next_ready(integer),
+  aos_agent.claim_turn(uuid, text, integer, uuid),
+  aos_agent.heartbeat(uuid, uuid, uuid, integer),
+  aos_agent.turn_context(uuid, uuid, uuid, bigint, integer),
+  aos_agent.record_response(uuid, uuid, uuid, jsonb, jsonb, bigint, text),
+  aos_agent.execute_sql_call(uuid, uuid, uuid), aos_agent.start_call(uuid, uuid, uuid),
+  aos_agent.record_call_result(uuid, uuid, uuid, jsonb, boolean),
+  aos_agent.fail_turn(uuid, uuid, uuid, text, integer),
+  aos_agent.release_turn(uuid, uuid, uuid), aos_core.ensure_partitions(integer) to aos_worker;
+
+do $schemas$
+declare
+  v record;
+begin
+  for v in
+    select n.nspname from pg_catalog.pg_namespace n
+    where n.nspname in ('aos_auth', 'aos_meta', 'aos_persona', 'aos_skills', 'aos_core',
+                        'aos_agent', 'aos_rag', 'aos_sandbox')
+  loop
+    execute format('alter schema %I owner to aos_owner', v.nspname);
+  end loop;
+end
+$schemas$;
