@@ -33,7 +33,7 @@ SOCKET_PATH_BYTES = 103  # macOS; Linux takes four more
 ROOT_FOLDER = Path("/var/lib/aosctl")
 
 # One statement a line: PostgreSQL's single-user mode takes it so.
-_BOOTSTRAP = f"""\
+BOOTSTRAP = f"""\
 create role {INSTALLER} login createrole;
 create database {DATABASE} owner {INSTALLER};
 """
@@ -191,7 +191,7 @@ def _start(home: EmbeddedHome, progress: Callable[[str], None]) -> Server:
     build = bundled(MAJOR)
     build = copy_build(build, home.base / f"server-{build.label}")
     files = ServerFiles(home.base, home.data_dir, home.socket_dir(), build, account)
-    return _server(start(files, _BOOTSTRAP, progress))
+    return _server(start(files, BOOTSTRAP, progress))
 
 
 def _stop(home: EmbeddedHome, *, immediately: bool) -> bool:

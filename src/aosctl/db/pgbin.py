@@ -114,7 +114,9 @@ def copy_build(build: Build, folder: Path) -> Build:
 
 
 def _leave_out(folder: str, names: list[str]) -> set[str]:
-    unneeded = {name for name in names if name in _NOT_NEEDED or name.endswith(".a")}
+    development = ("libecpg", "libpgtypes")
+    unneeded = {name for name in names if name.endswith(".a") or name.startswith(development)}
+    unneeded |= _NOT_NEEDED.intersection(names)
     if Path(folder).name == "bin":
         unneeded |= set(names) - _SERVER_PROGRAMS
     return unneeded

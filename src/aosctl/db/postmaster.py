@@ -34,7 +34,10 @@ class Postmaster:
 
 
 def read_pid_file(data_dir: Path) -> Postmaster | None:
-    """Read the pid file of a data folder; None when there is none or it is half-written."""
+    """Read the pid file of a data folder.
+
+    None when there is none, it is half-written, or it came with a copy of another folder.
+    """
     try:
         text = (data_dir / "postmaster.pid").read_text(encoding="utf-8", errors="surrogateescape")
     except (FileNotFoundError, NotADirectoryError):
@@ -42,8 +45,12 @@ def read_pid_file(data_dir: Path) -> Postmaster | None:
     lines = [*text.split("\n"), *[""] * 8]
     try:
         pid, port = int(lines[0]), int(lines[3] or 0)
+        if not os.path.samefile(lines[1], data_dir):
+            return None
     except ValueError:
         return None
+    except OSError:
+        pass  # the server sees the folder under another path, in a container for one
     return Postmaster(pid, data_dir, port, lines[4].strip(), lines[7].strip() or "starting")
 
 
@@ -69,32 +76,42 @@ def accepts_connections(server: Postmaster) -> bool:
     return True
 
 
-def _owner_and_command(pid: int) -> tuple[int, bytes]:
-    """Return the user id and the command line of a process; of none: (-1, b"")."""
-    if os.path.exists("/proc/self/cmdline"):
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                return os.stat(f"/proc/{pid}").st_uid, file.read().replace(b"\0", b" ")
-        except OSError:
-            return -1, b""
-    import subprocess
-
-    command = ["/bin/ps", "-ww", "-o", "uid=,command=", "-p", str(pid)]
-    found = subprocess.run(command, capture_output=True, check=False).stdout.split(None, 1)  # noqa: S603 - fixed program
-    return (int(found[0]), found[1]) if len(found) > 1 else (-1, b"")
-
-
 def is_alive(pid: int, data_dir: Path) -> bool:
     """Tell whether the process is a server of this data folder, run by the folder's owner.
 
     A zombie and a stranger to whom the number has passed on since are not.
     """
     try:
-        owner, command = data_dir.stat().st_uid, os.fsencode(data_dir)
+        owner = data_dir.stat().st_uid
     except OSError:
         return False
-    process_owner, process_command = _owner_and_command(pid)
-    return process_owner == owner and command in process_command
+    found_owner, state, command = _look_at(pid)
+    if found_owner != owner or state in ("Z", "X"):
+        return False
+    return os.fsencode(data_dir) in command or not command  # without one: it is exiting
+
+
+def _look_at(pid: int) -> tuple[int, str, bytes]:
+    """Return the user id, the state and the command line of a process; of none: -1, "", b""."""
+    try:
+        if not os.path.exists("/proc/self/stat"):
+            return _ask_ps(pid)
+        owner = os.stat(f"/proc/{pid}").st_uid
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            state = file.read().rpartition(b")")[2].split()[0].decode()
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return owner, state, file.read()
+    except OSError:
+        return -1, "", b""
+
+
+def _ask_ps(pid: int) -> tuple[int, str, bytes]:
+    import subprocess
+
+    command = ["/bin/ps", "-ww", "-o", "uid=,state=,command=", "-p", str(pid)]
+    answer = subprocess.run(command, capture_output=True, check=False).stdout  # noqa: S603 - fixed
+    owner, state, command_line = [*answer.split(None, 2), b"", b"", b""][:3]
+    return int(owner or -1), state[:1].decode(), command_line
 
 
 def wait_until_gone(server: Postmaster, seconds: float) -> bool:

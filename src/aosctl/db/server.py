@@ -82,6 +82,8 @@ def _initialise(files: ServerFiles, locale: str) -> Path:
     options = ["-D", str(folder), "-U", SUPERUSER, "-E", "UTF8", "-A", "peer", "--no-instructions"]
     if files.build.major >= 17:  # PostgreSQL's own C.UTF-8 sorts alike on every machine
         options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    if files.settings.get("fsync") == "off":
+        options.append("--no-sync")
     files.run([str(files.build.program("initdb")), *options, f"--locale={locale}"])
     return folder
 

@@ -1,0 +1,59 @@
+"""One real PostgreSQL server a session; databases of it for the asking."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+sys.path.insert(0, str(Path(__file__).parent))  # tests import postgres.py
+
+from aosctl.db.embedded import INSTALLER
+from postgres import MAJORS, Cluster
+
+MakeDatabase = Callable[..., str]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--pg",
+        type=int,
+        choices=MAJORS,
+        default=18,
+        help="the major version of PostgreSQL to test on (default 18)",
+    )
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """One running server of the version that --pg names."""
+    with Cluster(request.config.getoption("--pg")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def superuser_dsn(cluster: Cluster) -> str:
+    """The superuser, in the database postgres."""
+    return cluster.dsn()
+
+
+@pytest.fixture(scope="session")
+def make_database(cluster: Cluster) -> MakeDatabase:
+    """Create a database, empty or a copy of `template`; return its owner's DSN."""
+    numbers = itertools.count(1)
+
+    def make(template: str = "template1", *, owner: str = INSTALLER, name: str = "") -> str:
+        name = name or f"test_{next(numbers)}"
+        statement = sql.SQL("create database {} template {} owner {}").format(
+            sql.Identifier(name), sql.Identifier(template), sql.Identifier(owner)
+        )
+        with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
+            connection.execute(statement)
+        return cluster.dsn(owner, name)
+
+    return make
