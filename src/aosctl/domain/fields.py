@@ -84,7 +84,7 @@ class Text(Type):
 
 def name_text() -> Text:
     """Return the type of a resource's own name."""
-    return Text(min_length=1, pattern=NAME_PATTERN, rule=f"a name: {NAME_RULE}")
+    return Text(min_length=1, max_length=63, pattern=NAME_PATTERN, rule=f"a name: {NAME_RULE}")
 
 
 @dataclass(frozen=True, kw_only=True)

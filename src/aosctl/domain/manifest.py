@@ -6,7 +6,7 @@ reported with its file, line and column, and then nothing of the set is used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -15,12 +15,13 @@ from aosctl.domain import yaml_text
 from aosctl.domain.kinds import BY_NAME, KINDS, Kind
 from aosctl.domain.kinds.base import API_VERSION, Completion
 from aosctl.domain.names import did_you_mean, printable, quoted
-from aosctl.domain.reading import Reading, Ref, TooManyProblems
+from aosctl.domain.reading import Reading, Ref
 from aosctl.domain.sources import Source, read_sources
 from aosctl.domain.yaml_text import Node, Scalar, Unreadable
 from aosctl.errors import ManifestError
 
 MAX_DOCUMENTS = 10_000
+MAX_PROBLEMS = 100
 _MOST_SHOWN = 20
 _LIST_VERSIONS = (API_VERSION, "v1")
 _HINT = "every field of every kind: docs/manifests.md; worked examples: manifests/quickstart"
@@ -79,10 +80,7 @@ def load(
 
     Raises ManifestError, all problems in it, one a line.
     """
-    loading = _Loading()
-    for source in read_sources(paths, recursive=recursive, stdin=stdin):
-        loading.read(source)
-    return loading.result(verb)
+    return _load(read_sources(paths, recursive=recursive, stdin=stdin), verb)
 
 
 def loads(
@@ -90,9 +88,7 @@ def loads(
 ) -> tuple[Document, ...]:
     """Load the manifests of one text; see `load`."""
     data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
-    loading = _Loading()
-    loading.read(Source(label, data, folder))
-    return loading.result("apply")
+    return _load([Source(label, data, folder)], "apply")
 
 
 def resolve_tenants(
@@ -180,10 +176,25 @@ def _refuse(problems: Sequence[str], hint: str = _HINT) -> None:
         return
     if len(problems) == 1:
         raise ManifestError(problems[0], hint)
-    lines = [f"{len(problems)} problems, nothing was done:", *problems[:_MOST_SHOWN]]
+    count = f"{len(problems)} or more" if len(problems) >= MAX_PROBLEMS else str(len(problems))
+    lines = [f"{count} problems, nothing was done:", *problems[:_MOST_SHOWN]]
     if len(problems) > _MOST_SHOWN:
         lines.append(f"… and {len(problems) - _MOST_SHOWN} more")
     raise ManifestError("\n".join(lines), hint)
+
+
+class _EnoughProblems(Exception):
+    """So much is wrong with the set that the rest is not looked at."""
+
+
+def _load(sources: Iterable[Source], verb: str) -> tuple[Document, ...]:
+    loading = _Loading()
+    try:
+        for source in sources:
+            loading.read(source)
+    except _EnoughProblems:
+        _refuse(loading.problems)
+    return loading.result(verb)
 
 
 class _Loading:
@@ -200,14 +211,14 @@ class _Loading:
         def report(line: int, column: int, text: str) -> None:
             place = f":{line}:{column}" if line else ""
             self.problems.append(f"{source.label}{place}: {text}")
+            if len(self.problems) >= MAX_PROBLEMS:
+                raise _EnoughProblems
 
         try:
             for node in yaml_text.read_documents(source.data, report):
                 self._document(node, source, report)
         except Unreadable as error:
             report(error.line, error.column, error.reason)
-        except TooManyProblems:
-            report(0, 0, "has more problems; the rest of it was not read")
 
     def result(self, verb: str) -> tuple[Document, ...]:
         """Return the documents, or raise ManifestError for every problem found."""

@@ -11,7 +11,6 @@ from aosctl.domain.names import printable
 INVALID: Final = object()
 """What reading returns where it reported a problem; containers leave such values out."""
 
-_MOST_PROBLEMS = 100
 _LONGEST_PATH = 200
 
 
@@ -25,10 +24,6 @@ class Ref:
     line: int
     column: int
     builtins: tuple[str, ...] = ()
-
-
-class TooManyProblems(Exception):
-    """Enough is wrong with this text; the rest is not looked at."""
 
 
 @dataclass
@@ -46,8 +41,6 @@ class Reading:
         shown = printable(path[:_LONGEST_PATH])
         self.report(line, column, ": ".join(part for part in (self.subject, shown, text) if part))
         self.problems += 1
-        if self.problems >= _MOST_PROBLEMS:
-            raise TooManyProblems
         return INVALID
 
     def wrong_at(self, path: str, text: str) -> None:

@@ -150,7 +150,11 @@ def _fetch(url: str) -> bytes:
         def redirect_request(  # type: ignore[no-untyped-def]  # as urllib declares it
             self, req, fp, code, msg, headers, newurl
         ) -> urllib.request.Request | None:
-            _check_url(newurl, after=req.full_url)
+            try:
+                _check_url(newurl, after=req.full_url)
+            except ManifestError:
+                fp.close()
+                raise
             return super().redirect_request(req, fp, code, msg, headers, newurl)
 
     _check_url(url)
@@ -172,19 +176,27 @@ def _drain(response: BinaryIO, shown: str) -> bytes:
     while len(data) <= MAX_BYTES and (chunk := response.read1(_CHUNK)):  # type: ignore[attr-defined]
         data += chunk
         if time.monotonic() > deadline:
-            raise ManifestError(f"unable to read URL {shown}: took longer than {URL_SECONDS:.0f} s")
+            raise ManifestError(f"unable to read URL {shown}: took longer than {URL_SECONDS:g} s")
+    if len(data) <= MAX_BYTES and getattr(response, "length", None):
+        raise ManifestError(f"unable to read URL {shown}: it broke off after {len(data):,} bytes")
     return bytes(data[: MAX_BYTES + 1])
 
 
 def _check_url(url: str, after: str = "") -> None:
+    """Refuse other schemes, and a redirect (from `after`) that gives up encryption."""
     from urllib.parse import urlsplit
 
     scheme = urlsplit(url).scheme.lower()
-    if scheme not in ("http", "https") or (after.lower().startswith("https:") and scheme == "http"):
-        shown = quoted(redact_dsn(url), 200)
+    shown = quoted(redact_dsn(url), 200)
+    if scheme not in ("http", "https"):
         raise ManifestError(f"unable to read URL {shown}: only http and https are read")
+    if scheme == "http" and after.lower().startswith("https:"):
+        raise ManifestError(f"unable to read URL {shown}: the redirect would leave https")
 
 
-def _reason(error: BaseException) -> str:
-    text = getattr(error, "strerror", None) or getattr(error, "reason", None) or str(error)
-    return printable(str(text))
+def _reason(error: object) -> str:
+    """Return why a file or an address can't be read, without numbers and wrappings."""
+    inner = getattr(error, "reason", None)
+    if isinstance(inner, BaseException):
+        return _reason(inner)
+    return printable(str(getattr(error, "strerror", None) or inner or error))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from aosctl.domain import yaml_text
 from aosctl.domain.fields import Text, Type
-from aosctl.domain.names import did_you_mean, quoted
+from aosctl.domain.names import nearest, quoted
 from aosctl.domain.reading import INVALID, Reading
 from aosctl.domain.yaml_text import Node, Scalar, is_null
 
@@ -113,31 +112,25 @@ class Object(Type):
             return self.mismatch(node, path, reading)
         known = {field.name: field for field in self.fields}
         given: dict[str, Any] = {}
+        meant: set[str] = set()
         for entry in node.entries:
             at = f"{path}.{entry.key}" if path else entry.key
             declared = known.get(entry.key)
             if declared is None:
-                text = f"unknown field{did_you_mean(entry.key, known)}"
-                reading.wrong(entry.line, entry.column, at, text)
+                likely = nearest(entry.key, known)
+                meant.add(likely or "")
+                advice = f"; did you mean {quoted(likely)}?" if likely else ""
+                reading.wrong(entry.line, entry.column, at, f"unknown field{advice}")
             elif not is_null(entry.node):
                 reading.places[at] = (entry.node.line, entry.node.column)
                 given[entry.key] = declared.type.read(entry.node, at, reading)
-        return self._filled(given, node, path, reading)
-
-    def _filled(
-        self, given: Mapping[str, Any], node: Node, path: str, reading: Reading
-    ) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        for declared in self.fields:
-            at = f"{path}.{declared.name}" if path else declared.name
-            if declared.name in given:
-                if given[declared.name] is not INVALID:
-                    values[declared.name] = given[declared.name]
-            elif declared.required:
+        for absent in [known[name] for name in known if name not in given]:
+            if absent.required and absent.name not in meant:
+                at = f"{path}.{absent.name}" if path else absent.name
                 reading.wrong(node.line, node.column, at, "is required")
-            elif declared.default is not None:
-                values[declared.name] = default_of(declared)
-        return values
+            elif absent.default is not None:
+                given[absent.name] = default_of(absent)
+        return {name: given[name] for name in known if given.get(name, INVALID) is not INVALID}
 
     def words(self) -> str:
         return "mapping"

@@ -16,10 +16,11 @@ from aosctl.domain.names import CONTROL, quoted
 
 MAX_BYTES = 10_000_000
 MAX_DEPTH = 64
-MAX_VALUES = 250_000
+MAX_VALUES = 100_000
 
-_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_NUMBER_STARTS = frozenset("-0123456789")
+_WORDS: dict[str, bool | None] = {"": None, "~": None, "null": None, "true": True, "false": False}
 _LONGEST_NUMBER = 40
 _INT64 = range(-(2**63), 2**63)
 _RAW_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -248,13 +249,11 @@ class _Builder:
 
     def _value(self, event: Any, line: int, column: int) -> str | int | float | bool | None:
         text: str = event.value
-        if not event.implicit[0]:
-            self._check_characters(text, line, column)
-            return text
-        value = plain_value(text)
+        value = plain_value(text) if event.implicit[0] else text
         if isinstance(value, str):
-            self._check_characters(text, line, column)
-            if len(text) > _LONGEST_NUMBER and _NUMBER.fullmatch(text):
+            if not value.isprintable():
+                self._check_characters(value, line, column)
+            if event.implicit[0] and len(text) > _LONGEST_NUMBER and _NUMBER.fullmatch(text):
                 self.problem(line, column, f"a number of {len(text):,} characters is too long")
         elif isinstance(value, float) and value in (float("inf"), float("-inf")):
             self.problem(line, column, f"the number {text} is too large")
@@ -271,13 +270,12 @@ class _Builder:
 
 def plain_value(text: str) -> str | int | float | bool | None:
     """Give an unquoted word its value: only true, false, null and JSON's numbers are no strings."""
-    if text in ("", "~", "null"):
-        return None
-    if text in ("true", "false"):
-        return text == "true"
-    if len(text) > _LONGEST_NUMBER or not _NUMBER.fullmatch(text):
-        return text
-    return int(text) if _INTEGER.fullmatch(text) else float(text)
+    if text[:1] in _NUMBER_STARTS:
+        number = _NUMBER.fullmatch(text) if len(text) <= _LONGEST_NUMBER else None
+        if number is None:
+            return text
+        return int(text) if number.lastindex is None else float(text)
+    return _WORDS.get(text, text)
 
 
 _HANDLERS: dict[str, Callable[[_Builder, Any], None]] = {

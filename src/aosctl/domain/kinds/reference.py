@@ -52,7 +52,7 @@ before.
   `null` counts as absent.
 - Refused: unknown fields and keys that are given twice; anchors, aliases and merge keys (`&a`,
   `*a`, `<<`); tags (`!!str`, `!x`); control characters; files that are not UTF-8, larger than
-  10 MB, nested deeper than 64 levels or with more than 250,000 keys and values; sets of more than
+  10 MB, nested deeper than 64 levels or with more than 100,000 keys and values; sets of more than
   10,000 documents.
 
 ## Metadata
