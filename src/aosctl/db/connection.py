@@ -1,0 +1,228 @@
+"""Connections: the person's, for everything a person does, and the worker's, for the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+import psycopg
+from psycopg import conninfo
+
+from aosctl import __version__
+from aosctl.config import Target
+from aosctl.db.errors import from_psycopg, translated
+from aosctl.errors import (
+    AosError,
+    DatabaseUnavailable,
+    Denied,
+    KernelMismatch,
+    NotFound,
+    UsageError,
+)
+
+KERNEL_VERSION = "0.1.0"
+COMPATIBLE = frozenset({KERNEL_VERSION})
+"""Kernel versions that this client works with: its own and, later, the one before."""
+
+WORKER = "aos_worker"
+CONNECT_SECONDS = 10
+Connection = psycopg.Connection[tuple[object, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A person's connection in autocommit mode; `tenant_id` is selected when one was resolved."""
+
+    connection: Connection
+    target: Target
+    conninfo: str
+    kernel: str
+    tenant_id: UUID | None
+    tenant: str | None
+
+    def require_tenant(self) -> UUID:
+        """Return the tenant's id. Raises UsageError, listing the tenants to choose among."""
+        if self.tenant_id is None:
+            raise no_tenant(self.connection)
+        return self.tenant_id
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+def connect(
+    dsn: str, verb: str, *, autocommit: bool = True, tried: tuple[str, ...] = ()
+) -> Connection:
+    """Connect to a database. Raises DatabaseUnavailable in one line, with what was tried."""
+    params = conninfo.conninfo_to_dict(dsn) if dsn else {}
+    params.setdefault("connect_timeout", CONNECT_SECONDS)
+    params["application_name"] = f"aosctl/{__version__} {verb}"
+    try:
+        return psycopg.connect(
+            conninfo.make_conninfo("", **params), autocommit=autocommit, prepare_threshold=None
+        )
+    except psycopg.OperationalError as error:
+        raise unreachable(error, tried) from error
+    except psycopg.Error as error:
+        raise from_psycopg(error) from error
+
+
+def unreachable(error: psycopg.Error, tried: tuple[str, ...]) -> DatabaseUnavailable:
+    """Return the one line for a database that doesn't answer."""
+    from aosctl.errors import redact_dsn
+
+    lines = [line.strip() for line in redact_dsn(str(error)).splitlines() if line.strip()]
+    reason = lines[0] if lines else "no answer"
+    where = f" (settings tried: {', '.join(tried)})" if tried else ""
+    return DatabaseUnavailable(
+        f"can't connect to the database: {reason}{where}",
+        "aosctl db status, or choose another with --dsn or --context",
+    )
+
+
+def person_conninfo(target: Target, progress: Callable[[str], None] | None = None) -> str:
+    """Return the conninfo of the person's connection; starts the embedded server if need be."""
+    if target.kind != "embedded":
+        return target.dsn or ""
+    from aosctl.db.embedded import ensure_running
+
+    return ensure_running(progress=progress).dsn()
+
+
+def open_session(
+    target: Target,
+    verb: str,
+    *,
+    select_tenant: bool = True,
+    progress: Callable[[str], None] | None = None,
+) -> Session:
+    """Connect as the person, check the kernel's version and select the tenant.
+
+    An embedded database without a kernel gets one. Without `select_tenant`, or when the login has
+    several tenants and none was named, no tenant is selected. Raises DatabaseUnavailable,
+    KernelMismatch, NotFound for a tenant that the login has no part in.
+    """
+    info = person_conninfo(target, progress)
+    connection = connect(info, verb, tried=target.tried)
+    try:
+        version = _kernel_version(connection, target, progress)
+        tenant_id, tenant = (None, None)
+        if select_tenant:
+            tenant_id, tenant = _select_tenant(connection, target.tenant)
+    except AosError:
+        connection.close()
+        raise
+    return Session(connection, target, info, version, tenant_id, tenant)
+
+
+def _kernel_version(
+    connection: Connection, target: Target, progress: Callable[[str], None] | None
+) -> str:
+    version = read_kernel_version(connection)
+    if version is None and target.kind == "embedded":
+        from aosctl.db.install import install
+
+        if progress:
+            progress("installing the kernel")
+        install(connection)
+        version = KERNEL_VERSION
+    if version is None:
+        raise KernelMismatch(
+            f'the kernel is not installed in database "{connection.info.dbname}"',
+            "aosctl db install",
+        )
+    if version not in COMPATIBLE:
+        raise KernelMismatch(
+            f'database "{connection.info.dbname}" holds kernel {version}, '
+            f"aosctl {__version__} works with {KERNEL_VERSION}",
+            "aosctl db upgrade",
+        )
+    return version
+
+
+def read_kernel_version(connection: Connection) -> str | None:
+    """Return the version of the kernel in this database; None when there is none."""
+    try:
+        row = connection.execute(
+            "select version from aos_meta.kernel_version order by installed_at desc limit 1"
+        ).fetchone()
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+        return None
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise Denied(
+            f'login "{connection.info.user}" has no part in the kernel',
+            "an administrator grants it: grant aos_viewer to … (or aos_developer)",
+        ) from error
+    except psycopg.Error as error:
+        raise from_psycopg(error) from error
+    return str(row[0]) if row else None
+
+
+def _select_tenant(connection: Connection, name: str | None) -> tuple[UUID | None, str | None]:
+    with translated():
+        rows = connection.execute("select tenant_id, name from aos_auth.my_tenants()").fetchall()
+        if name is None:
+            if len(rows) != 1:
+                return None, None
+            chosen = rows[0]
+        else:
+            found = [row for row in rows if row[1] == name]
+            if not found:
+                known = ", ".join(str(row[1]) for row in rows) or "none"
+                raise NotFound(f'tenant "{name}" not found', f"your tenants: {known}")
+            chosen = found[0]
+        select_tenant(connection, chosen[0])
+    tenant_id = chosen[0]
+    assert isinstance(tenant_id, UUID)  # noqa: S101 - the function returns uuid
+    return tenant_id, str(chosen[1])
+
+
+def select_tenant(connection: Connection, tenant_id: object) -> None:
+    """Select the tenant whose rows the session's reads show; None shows what no selection does."""
+    connection.execute(
+        "select set_config('aos.tenant_id', %s, false)",
+        (str(tenant_id) if tenant_id is not None else "",),
+    )
+
+
+def no_tenant(connection: Connection) -> AosError:
+    """Return the error for a verb that needs one tenant while several, or none, are there."""
+    with translated():
+        rows = connection.execute("select name from aos_auth.my_tenants()").fetchall()
+    if not rows:
+        return NotFound("no tenant exists yet, or none that you may see", "aosctl quickstart")
+    names = ", ".join(str(row[0]) for row in rows)
+    return UsageError(f"which tenant? choose one with -n: {names}", "aosctl … -n TENANT")
+
+
+def worker_conninfo(session: Session) -> str:
+    """Return the conninfo of the worker: the context's own, else the person's as aos_worker."""
+    if session.target.kind == "embedded":
+        from aosctl.db.embedded import ensure_running
+
+        return ensure_running().dsn(WORKER)
+    if session.target.worker_dsn:
+        return session.target.worker_dsn
+    params = conninfo.conninfo_to_dict(session.conninfo)
+    params.pop("password", None)
+    return conninfo.make_conninfo("", **{**params, "user": WORKER})
+
+
+def connect_worker(dsn: str, verb: str) -> Connection:
+    """Connect as the worker. Raises Denied for a login that is superuser or owns anything."""
+    connection = connect(dsn, verb)
+    with translated():
+        row = connection.execute(
+            "select r.rolname, r.rolsuper, exists (select from pg_shdepend d"
+            " where d.refclassid = 'pg_authid'::regclass and d.refobjid = r.oid"
+            " and d.deptype = 'o') from pg_roles r where r.rolname = session_user"
+        ).fetchone()
+    if row and (row[1] or row[2]):
+        connection.close()
+        what = "is a superuser" if row[1] else "owns objects"
+        raise Denied(
+            f'the worker may not connect as "{row[0]}": that login {what}',
+            f"use {WORKER}, or a login of its own without rights: aosctl config set-context",
+        )
+    return connection

@@ -1,0 +1,70 @@
+"""The one place where PostgreSQL's errors become ours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from aosctl.errors import (
+    SQLSTATES,
+    AosError,
+    Conflict,
+    DatabaseUnavailable,
+    Denied,
+    InvalidInput,
+    KernelMismatch,
+    redact_dsn,
+)
+
+RETRYABLE = frozenset({"40001", "40P01", "23505"})
+"""A whole kernel call may be repeated on these: each carries an idempotency key."""
+
+_MISSING = frozenset({"42P01", "42883", "3F000"})
+_SHUTTING_DOWN = frozenset({"57P01", "57P02", "57P03"})
+
+
+def from_sqlstate(sqlstate: str | None, message: str, hint: str | None = None) -> AosError:
+    """Return the error for a SQLSTATE; None or class 08 means that the connection is gone."""
+    text = redact_dsn(message.strip())
+    if sqlstate in SQLSTATES:
+        return SQLSTATES[sqlstate](text, hint)
+    if sqlstate is None or sqlstate.startswith("08") or sqlstate in _SHUTTING_DOWN:
+        return DatabaseUnavailable(f"the connection to the database is lost: {text}", hint)
+    if sqlstate in _MISSING and ("aos_" in text):
+        return KernelMismatch(f"the kernel is not installed here: {text}", "aosctl db install")
+    if sqlstate == "42501":
+        return Denied(text, hint or "the login lacks a right; see schema/README.md")
+    if sqlstate.startswith("23"):
+        return Conflict(text, hint)
+    if sqlstate.startswith("22"):
+        return InvalidInput(text, hint)
+    return AosError(f"{text} (SQLSTATE {sqlstate})", hint)
+
+
+def from_psycopg(error: psycopg.Error) -> AosError:
+    """Translate an error of psycopg; the server's own message and hint are kept."""
+    diagnostics = error.diag
+    message = diagnostics.message_primary or str(error) or type(error).__name__
+    return from_sqlstate(error.sqlstate, message, diagnostics.message_hint)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn psycopg's errors in the block into ours."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise from_psycopg(error) from error
+
+
+def is_lost(error: AosError) -> bool:
+    """Tell whether a call may be repeated on a new connection."""
+    return isinstance(error, DatabaseUnavailable)
+
+
+def to_json(value: object) -> str:
+    """Write JSON for a jsonb parameter; refuses NaN, which jsonb has no word for."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
