@@ -29,6 +29,17 @@ SETS = sorted(
 )
 
 
+STATUS: dict[str, dict[str, Any]] = {
+    "Tenant": {"agents": 1, "runs": 2},
+    "Principal": {},
+    "Model": {"builtin": False},
+    "Collection": {"documents": 23, "search": "full-text"},
+    "Skill": {"version": 3, "effect": "read", "runner": "kernel", "risk": "low"},
+    "Persona": {"version": 3},
+    "Agent": {"personaVersion": 3, "model": "gpt-4o", "runs": 4, "openRuns": 2},
+}
+
+
 def as_resource(document: Document) -> Resource:
     return Resource(
         kind=document.kind,
@@ -39,7 +50,7 @@ def as_resource(document: Document) -> Resource:
         spec=document.spec,
         labels=document.labels,
         annotations=document.annotations,
-        status={"documents": 23},
+        status=STATUS[document.kind],
         created_at=datetime(2026, 11, 22, 14, 5, 9, 120000, tzinfo=UTC),
     )
 
@@ -162,9 +173,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "timeoutSeconds": 120,
         "capabilities": {},
         "params": {},
+        "pricing": {},
         "active": True,
     },
-    "Collection": {"trust": "trusted", "documents": []},
+    "Collection": {"description": "", "trust": "trusted", "documents": []},
     "Skill": {
         "builtin": "sql_execute",
         "risk": "high",
@@ -175,8 +187,21 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "maxBytes": 65536,
         "config": {},
     },
-    "Persona": {"systemPrompt": "p", "model": "m", "params": {}, "rules": [], "traits": {}},
-    "Agent": {"persona": "p", "role": "agent", "collections": [], "limits": {"maxSteps": 50}},
+    "Persona": {
+        "systemPrompt": "p",
+        "description": "",
+        "model": "m",
+        "params": {},
+        "rules": [],
+        "traits": {},
+    },
+    "Agent": {
+        "persona": "p",
+        "description": "",
+        "role": "agent",
+        "collections": [],
+        "limits": {"maxSteps": 50},
+    },
 }
 LEAST = {
     "Model": "{provider: offline}",
@@ -202,13 +227,13 @@ def test_absent_skills_differ_from_no_skills() -> None:
 
 
 CELLS = {
-    "Tenant": ["tech_corp", "Tech Corp Inc."],
+    "Tenant": ["tech_corp", "Tech Corp Inc.", 1, 2],
     "Principal": ["jane", "user", ["developer"], "jane"],
     "Model": ["local-qwen", "openai", "qwen3-32b", 32768, True],
     "Collection": ["handbook", 23, "trusted"],
-    "Skill": ["sql_query", "sql_query", "low", "risk"],
+    "Skill": ["sql_query", "sql_query", "read", "low", "risk"],
     "Persona": ["pg_expert", "gpt-4o", 3],
-    "Agent": ["my_pg_bot", "pg_expert", ["rag_search", "sql_query"]],
+    "Agent": ["my_pg_bot", "pg_expert", "gpt-4o", 2],
 }
 
 
@@ -281,7 +306,7 @@ def test_a_manifest_keeps_what_the_server_owns_apart(tmp_path: Path) -> None:
             "creationTimestamp": "2026-11-22T14:05:09.120000Z",
         },
         "spec": {"displayName": "Tech Corp Inc."},
-        "status": {"documents": 23},
+        "status": {"agents": 1, "runs": 2},
     }
 
 
@@ -320,7 +345,8 @@ NAMES = st.from_regex(r"[a-z0-9][a-z0-9_.-]{0,20}", fullmatch=True)
 def test_any_spec_survives_printing_and_loading(
     prompt: str, rules: list[str], traits: dict[str, Any], name: str, labels: dict[str, str]
 ) -> None:
-    spec = {"systemPrompt": prompt, "model": name, "params": {}, "rules": rules, "traits": traits}
+    spec: dict[str, Any] = {"systemPrompt": prompt, "description": "", "model": name}
+    spec |= {"params": {}, "rules": rules, "traits": traits}
     resource = Resource(
         kind="Persona", name=name, tenant=name, uid="u", generation=1, spec=spec, labels=labels
     )

@@ -172,7 +172,7 @@ class Number(Type):
         if self.maximum is not None and value > self.maximum:
             text = f"{value} is too large; at most {self.maximum:,.10g} is allowed"
             return reading.wrong(node.line, node.column, path, text)
-        return value
+        return whole(value)
 
     def words(self) -> str:
         least = "" if self.minimum is None else f", at least {self.minimum:g}"
@@ -197,6 +197,11 @@ class Anything(Type):
 
     def schema(self) -> dict[str, Any]:
         return {}
+
+
+def whole(value: Any) -> Any:
+    """Return a float without a fraction as the integer that it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def plain(node: Node) -> Any:

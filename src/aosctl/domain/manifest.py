@@ -17,6 +17,7 @@ from aosctl.domain.kinds.base import API_VERSION, Completion
 from aosctl.domain.names import did_you_mean, printable, quoted
 from aosctl.domain.reading import Reading, Ref
 from aosctl.domain.sources import Source, read_sources
+from aosctl.domain.structures import arrange
 from aosctl.domain.yaml_text import Node, Scalar, Unreadable
 from aosctl.errors import ManifestError
 
@@ -57,6 +58,22 @@ class Document:
         """Return a problem's line: `persona.yaml:12:5: Persona "pg_expert": spec.model: …`."""
         line, column = self.places.get(path, (self.line, self.column))
         return f"{self.source}:{line}:{column}: {self.subject}: {path}: {text}"
+
+    def manifest(self) -> dict[str, Any]:
+        """Return the document as the manifest that `get -o yaml` would print after its apply."""
+        kind = BY_NAME[self.kind]
+        metadata = {
+            "name": self.name,
+            "tenant": self.tenant,
+            "labels": dict(self.labels),
+            "annotations": dict(self.annotations),
+        }
+        return {
+            "apiVersion": API_VERSION,
+            "kind": self.kind,
+            "metadata": {key: value for key, value in metadata.items() if value},
+            "spec": arrange(kind.spec_type, self.spec),
+        }
 
 
 class Lookup(Protocol):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping as AnyMapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from aosctl.domain import yaml_text
-from aosctl.domain.fields import Text, Type
+from aosctl.domain.fields import Number, Text, Type, whole
 from aosctl.domain.names import nearest, quoted
 from aosctl.domain.reading import INVALID, Reading
 from aosctl.domain.yaml_text import Node, Scalar, is_null
@@ -143,6 +144,25 @@ class Object(Type):
         }
         required = [declared.name for declared in self.fields if declared.required]
         return {**schema, "required": required} if required else schema
+
+
+def arrange(field_type: Type | None, value: Any) -> Any:
+    """Put a stored value into the order of its declaration, free mappings by key.
+
+    The database keeps no order of keys and turns 5 into 5.0; printing and comparing need both.
+    """
+    if isinstance(value, AnyMapping):
+        known = {one.name: one.type for one in getattr(field_type, "fields", ())}
+        inner = field_type.value if isinstance(field_type, MapOf) else None
+        ordered = [name for name in known if name in value]
+        ordered += sorted(value.keys() - known.keys())
+        return {name: arrange(known.get(name, inner), value[name]) for name in ordered}
+    if isinstance(value, list):
+        item = field_type.item if isinstance(field_type, ListOf) else None
+        return [arrange(item, one) for one in value]
+    if isinstance(field_type, Number):
+        return whole(value)
+    return value
 
 
 def default_of(declared: Field) -> Any:

@@ -47,7 +47,7 @@ class Agent(Kind):
     )
     fields = (
         Field("persona", Reference(kind="Persona"), "Who the agent is.", required=True),
-        Field("description", Text(), "A line for people."),
+        Field("description", Text(), "A line for people.", default=""),
         Field(
             "role",
             name_text(),
@@ -86,8 +86,10 @@ spec:
     columns = (
         Column("NAME", lambda row: row.name),
         Column("PERSONA", lambda row: row.spec.get("persona")),
-        Column("SKILLS", lambda row: row.spec.get("skills", "<default>") or None),
+        Column("MODEL", lambda row: row.status.get("model")),
+        Column("OPEN-RUNS", lambda row: row.status.get("openRuns")),
         Column("AGE", lambda row: row.created_at),
+        Column("SKILLS", lambda row: row.spec.get("skills", "<default>") or None, wide=True),
         Column("ROLE", lambda row: row.spec.get("role"), wide=True),
         Column("COLLECTIONS", lambda row: row.spec.get("collections") or None, wide=True),
         Column("MAX-STEPS", _max_steps, wide=True),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
 from aosctl.domain.fields import Anything, Choice, Number, Text, Type, name_text
-from aosctl.domain.structures import Field, MapOf, Object
+from aosctl.domain.structures import Field, MapOf, Object, arrange
 
 API_VERSION = "aos/v1"
 
@@ -131,7 +131,7 @@ class Kind:
             ("UID", resource.uid),
             ("Generation", resource.generation),
             ("Created", _timestamp(resource.created_at)),
-            ("Spec", _entries(resource.spec)),
+            ("Spec", _entries(arrange(self.spec_type, resource.spec))),
             *([("Status", _entries(resource.status))] if resource.status else []),
         ]
 
@@ -150,9 +150,11 @@ class Kind:
             "apiVersion": API_VERSION,
             "kind": self.name,
             "metadata": {key: value for key, value in metadata.items() if value is not None},
-            "spec": dict(resource.spec),
+            "spec": arrange(self.spec_type, resource.spec),
         }
-        return {**manifest, "status": dict(resource.status)} if resource.status else manifest
+        return (
+            {**manifest, "status": arrange(None, resource.status)} if resource.status else manifest
+        )
 
 
 def _head(kind: str) -> tuple[Field, ...]:

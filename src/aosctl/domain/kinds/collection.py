@@ -52,7 +52,7 @@ class Collection(Kind):
         " collection replaces its documents by the ones in the manifest."
     )
     fields = (
-        Field("description", Text(), "What is in it, for people and for the model."),
+        Field("description", Text(), "What is in it, for people and for the model.", default=""),
         Field(
             "trust",
             Choice(values=("trusted", "untrusted")),

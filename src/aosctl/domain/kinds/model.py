@@ -138,7 +138,9 @@ class Model(Kind):
             "Parameters of each request, such as `temperature`, passed on as they are.",
             default={},
         ),
-        Field("pricing", _PRICING, "What it costs. Without prices its cost counts as 0."),
+        Field(
+            "pricing", _PRICING, "What it costs. Without prices its cost counts as 0.", default={}
+        ),
         Field("active", Flag(), "Whether new runs may use it.", default=True),
         Field(
             "script",
@@ -170,6 +172,7 @@ spec:
         Column("MAX-OUTPUT", lambda row: row.spec.get("maxOutputTokens"), wide=True),
         Column("INPUT-USD", lambda row: _price(row, "inputUsdPerMtok"), wide=True),
         Column("OUTPUT-USD", lambda row: _price(row, "outputUsdPerMtok"), wide=True),
+        Column("BUILT-IN", lambda row: row.status.get("builtin"), wide=True),
         Column("KEY", lambda row: row.spec.get("apiKeyEnv"), wide=True),
         Column("BASE-URL", lambda row: row.spec.get("baseUrl"), wide=True),
     )

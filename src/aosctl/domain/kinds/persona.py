@@ -26,7 +26,7 @@ class Persona(Kind):
             "What the model is told before everything else.",
             required=True,
         ),
-        Field("description", Text(), "A line for people; the model does not see it."),
+        Field("description", Text(), "A line for people; the model does not see it.", default=""),
         Field(
             "model",
             Reference(kind="Model"),
@@ -71,7 +71,7 @@ spec:
     columns = (
         Column("NAME", lambda row: row.name),
         Column("MODEL", lambda row: row.spec.get("model")),
-        Column("VERSION", lambda row: row.generation),
+        Column("VERSION", lambda row: row.status.get("version", row.generation)),
         Column("AGE", lambda row: row.created_at),
         Column("DESCRIPTION", lambda row: row.spec.get("description"), wide=True),
     )

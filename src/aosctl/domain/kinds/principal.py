@@ -80,4 +80,5 @@ spec:
 
     def complete(self, spec: Spec, at: Completion) -> Spec:
         """Name the principal after itself where no display name is given."""
-        return {**spec, "displayName": spec.get("displayName", at.name)}
+        name = spec.get("displayName", at.name)
+        return {**spec, "displayName": name, "roles": sorted(spec["roles"])}

@@ -188,7 +188,8 @@ spec:
     columns = (
         Column("NAME", lambda row: row.name),
         Column("BUILTIN", lambda row: row.spec.get("builtin")),
-        Column("RISK", lambda row: row.spec.get("risk")),
+        Column("EFFECT", lambda row: row.status.get("effect")),
+        Column("RISK", lambda row: row.spec.get("risk", row.status.get("risk"))),
         Column("APPROVAL", lambda row: row.spec.get("approval")),
         Column("AGE", lambda row: row.created_at),
         Column("ROLES", lambda row: row.spec.get("roles"), wide=True),
@@ -204,7 +205,12 @@ spec:
             at.wrong("spec.sql", f"goes with {' and '.join(_SQL_SKILLS)} only")
         for place, grant in enumerate(spec.get("sql", {}).get("grants", [])):
             _check_grant(grant, builtin, f"spec.sql.grants[{place}]", at)
-        return {**spec, "risk": spec.get("risk", BUILTINS[builtin])}
+        kept = {key: value for key, value in spec.items() if key != "sql" or any(value.values())}
+        return {
+            **kept,
+            "risk": spec.get("risk", BUILTINS[builtin]),
+            "roles": sorted(spec["roles"]),
+        }
 
 
 def _check_grant(grant: Mapping[str, Any], builtin: str, path: str, at: Completion) -> None:

@@ -36,6 +36,8 @@ spec:
     columns = (
         Column("NAME", lambda row: row.name),
         Column("DISPLAY-NAME", lambda row: row.spec.get("displayName")),
+        Column("AGENTS", lambda row: row.status.get("agents")),
+        Column("RUNS", lambda row: row.status.get("runs")),
         Column("AGE", lambda row: row.created_at),
         Column("UID", lambda row: row.uid, wide=True),
     )
