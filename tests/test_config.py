@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -256,17 +255,6 @@ def test_failed_change_leaves_the_file_as_it_was(env: dict[str, str]) -> None:
     with pytest.raises(AosError):
         config_file.update(env, fail)
     assert Path(env["AOSCTL_CONFIG"]).read_text() == FILE
-
-
-def _add(env: dict[str, str], name: str) -> None:
-    config_file.update(env, lambda c: c.put(Context(name)))
-
-
-def test_changes_at_once_all_count(no_file: dict[str, str]) -> None:
-    names = [f"c{number}" for number in range(8)]
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
-        pool.starmap(_add, [(no_file, name) for name in names])
-    assert sorted(context.name for context in config.load(no_file).contexts) == names
 
 
 @pytest.mark.parametrize("name", ["", "a\nb", "\x1b[31m"])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from command import Aosctl, Ended
+from command import AOSCTL, Aosctl, Ended
 
 
 @pytest.fixture
@@ -134,3 +135,11 @@ def test_file_that_may_not_be_written_is_an_error(aosctl: Aosctl) -> None:
     done = aosctl("config", "set-context", "a", AOSCTL_CONFIG="/proc/nowhere/config.yaml")
     assert (done.status, done.out) == (1, "")
     assert done.err.startswith("error: /proc/nowhere")
+
+
+def test_changes_at_once_all_count(aosctl: Aosctl, env: dict[str, str]) -> None:
+    names = [f"c{number}" for number in range(8)]
+    commands = [[AOSCTL, "config", "set-context", name] for name in names]
+    running = [subprocess.Popen(c, env=env, stdout=subprocess.DEVNULL) for c in commands]
+    assert [process.wait(timeout=60) for process in running] == [0] * len(names)
+    assert sorted(aosctl("config", "get-contexts", "-o", "name").out.split()) == names
