@@ -555,8 +555,8 @@ as $$
 $$;
 
 -- Store the outcome of one call in the caller's transaction: the fenced UPDATE of the run, the
--- step, the call, its event. p_state: succeeded | failed. Returns {"next", "step", "last_step",
--- "ok", "result"}. AO003 when the lease is lost: the caller's effect is rolled back with it.
+-- step, the call, its event. Returns {"next", "step", "last_step", "ok", "result", "calls"?}; calls
+-- when next is "calls". AO003 when the lease is lost: the caller's effect is rolled back with it.
 create function aos_core.settle_call(
   p_tenant uuid, p_lease bytea, p_call aos_core.tool_call, p_ok boolean, p_result jsonb,
   p_actor text) returns jsonb
@@ -610,7 +610,9 @@ begin
     perform pg_notify('aos_run', p_call.run_id::text);
   end if;
   return jsonb_build_object('next', v_next, 'step', v_run.last_step, 'last_step', v_run.last_step,
-                            'ok', p_ok, 'result', p_result);
+                            'ok', p_ok, 'result', p_result)
+    || case v_next when 'calls' then jsonb_build_object(
+         'calls', aos_core.open_calls(p_tenant, p_call.turn_id)) else '{}' end;
 end
 $$;
 

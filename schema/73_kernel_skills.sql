@@ -145,5 +145,8 @@ begin
     when 'memory_recall' then aos_core.run_memory_recall(p_tenant, p_agent.agent_id, p_args)
     else jsonb_build_object('ok', false, 'result', jsonb_build_object(
       'error', format('the kernel cannot carry out "%s"', v_skill.builtin))) end;
+exception when data_exception or program_limit_exceeded then
+  -- such as a text too long to search for: the model reads why
+  return jsonb_build_object('ok', false, 'result', jsonb_build_object('error', sqlerrm));
 end
 $$;

@@ -10,7 +10,7 @@
 -- "lease", "next", "config_version"}. Role developer. AO001, AO002, AO004, AO006.
 create function aos_agent.open_turn(
   p_tenant uuid, p_run uuid, p_message jsonb, p_key text default null, p_worker text default null,
-  p_lease_seconds integer default 60) returns jsonb
+  p_lease_seconds integer default 60, p_context boolean default false) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -41,7 +41,11 @@ begin
     end if;
   end if;
   return v_opened || jsonb_build_object('lease', v_lease,
-    'config_version', aos_core.config_version(p_tenant));
+    'config_version', aos_core.config_version(p_tenant))
+    || case when p_context then (
+         select jsonb_build_object('context', aos_core.context_of(p_tenant, r, null, 400))
+         from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run)
+       else '{}' end;
 end
 $$;
 
@@ -74,7 +78,9 @@ begin
   return jsonb_build_object('status', 'opened', 'repeated', true, 'turn_id', v_turn.turn_id,
     'turn', v_turn.number, 'turn_state', v_turn.state, 'fence', v_run.fence,
     'step', v_run.last_step,
-    'next', case when v_run.open_calls > 0 then 'calls' else 'model' end);
+    'calls', aos_core.open_calls(p_tenant, v_turn.turn_id),
+    'next', case when v_run.run_id is null then 'lost' when v_run.open_calls > 0 then 'calls'
+                 else 'model' end);
 end
 $$;
 

@@ -156,7 +156,7 @@ grant execute on function aos_core.applied(boolean), aos_core.deleted(text, text
   aos_rag.apply_collection(uuid, text, jsonb, jsonb), aos_auth.delete_principal(uuid, text),
   aos_persona.delete_persona(uuid, text), aos_skills.delete_skill(uuid, text),
   aos_agent.delete_agent(uuid, text), aos_rag.delete_collection(uuid, text),
-  aos_agent.open_turn(uuid, uuid, jsonb, text, text, integer),
+  aos_agent.open_turn(uuid, uuid, jsonb, text, text, integer, boolean),
   aos_agent.decide_approval(uuid, uuid, text, text), aos_agent.cancel_turn(uuid, uuid, text),
   aos_agent.cancel_run(uuid, uuid, text), aos_agent.close_run(uuid, uuid, text, text),
   aos_agent.pause_run(uuid, uuid, text),

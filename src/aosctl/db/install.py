@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import LiteralString, cast
 
 import psycopg
 from psycopg import sql
@@ -77,7 +76,7 @@ def _is_there(connection: Connection) -> bool:
 
 
 def _run_file(connection: Connection, path: Path) -> None:
-    script = cast(LiteralString, path.read_text(encoding="utf-8"))
+    script = path.read_text(encoding="utf-8")
     try:
         connection.execute(script)
     except psycopg.Error as error:

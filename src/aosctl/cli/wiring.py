@@ -1,0 +1,83 @@
+"""The composition root: the one place that picks concrete providers, tools and connections."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from aosctl.cli.globals import Globals
+from aosctl.config import Target, resolve_target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aosctl.db.connection import Session
+    from aosctl.db.worker import WorkerClient
+    from aosctl.domain.conversation import Conversation
+    from aosctl.domain.loop import Loop
+    from aosctl.domain.tools.base import Tool
+
+
+def target_of(given: Globals) -> Target:
+    """Return the database and tenant that flags, environment and config choose."""
+    return resolve_target(given, os.environ)
+
+
+def session_of(
+    given: Globals,
+    *,
+    select_tenant: bool = True,
+    progress: Callable[[str], None] | None = None,
+) -> Session:
+    """Connect as the person, for the verb that is running."""
+    from aosctl.db.connection import open_session
+
+    verb = given.verb.partition(" ")[0]
+    return open_session(target_of(given), verb, select_tenant=select_tenant, progress=progress)
+
+
+def tools() -> Mapping[str, Tool]:
+    """Return the skills that this worker carries out itself."""
+    from aosctl.domain.tools.web_search import WebSearch
+
+    return {tool.name: tool for tool in (WebSearch(),)}
+
+
+def worker_name() -> str:
+    """Return what the audit trail calls this process: host:pid."""
+    import socket
+
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def loop_of(client: WorkerClient) -> Loop:
+    """Return a loop for one run."""
+    from aosctl.domain.heart import Heart
+    from aosctl.domain.loop import Loop
+    from aosctl.providers.registry import provider_for
+
+    return Loop(client, provider_for, tools(), Heart(client.heart_link))
+
+
+def open_conversation(
+    session: Session,
+    *,
+    agent: str | None = None,
+    run_id: UUID | None = None,
+    kind: str = "conversation",
+    name: str | None = None,
+    verb: str = "chat",
+) -> Conversation:
+    """Start a run of `agent`, or go on with `run_id`. Raises NotFound, with the known agents."""
+    from aosctl.db.connection import worker_conninfo
+    from aosctl.db.person import PersonClient
+    from aosctl.db.worker import WorkerClient
+    from aosctl.domain.conversation import Conversation
+
+    person = PersonClient(session, session.require_tenant(), verb)
+    if run_id is None:
+        run_id, _ = person.start_run(agent or "", kind, name)
+    client = WorkerClient(worker_conninfo(session), worker_name(), verb)
+    return Conversation(person, client, loop_of(client), person.run_status(run_id))

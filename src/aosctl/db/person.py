@@ -1,0 +1,206 @@
+"""The person's side of a run: messages, decisions, and waiting for what others do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from aosctl.db.connection import Connection, Session, connect, select_tenant
+from aosctl.db.errors import to_json, translated
+from aosctl.db.hot import Link, statement
+from aosctl.db.worker import LEASE_SECONDS, Lease, pending_calls
+from aosctl.errors import NotFound
+
+OPEN = statement("aos_agent.open_turn", 7)
+START_RUN = statement("aos_agent.start_run", 4)
+DECIDE = statement("aos_agent.decide_approval", 4)
+CANCEL_TURN = statement("aos_agent.cancel_turn", 3)
+CLOSE_RUN = statement("aos_agent.close_run", 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What became of a message: `lease` and `context` when its turn opened, else it is queued."""
+
+    status: str
+    turn: int
+    lease: Lease | None
+    context: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A question to a person about one call; `args` are exactly what would run."""
+
+    approval_id: UUID
+    call_id: UUID
+    run_id: UUID
+    run: str
+    agent: str
+    skill: str
+    args: Mapping[str, Any]
+    reason: str
+    state: str
+    requested_at: Any
+    expires_at: Any
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """A run as `ps` shows it, for the chat's footer and for resuming."""
+
+    run_id: UUID
+    run: str
+    agent: str
+    model: str
+    run_state: str
+    turn: int
+    turn_state: str | None
+    error: str | None
+    last_step: int
+    input_tokens: int
+    output_tokens: int
+    context_tokens: int
+    spent_usd: float
+    max_usd: float | None
+    lease_worker: str | None
+    lease_expires_at: Any
+    lease_seconds_left: float
+
+
+_RUN_COLUMNS = (
+    "run_id, name, agent, model, run_state, turn, turn_state, error, last_step, input_tokens,"
+    " output_tokens, context_tokens, spent_usd::float8, max_usd::float8, lease_worker,"
+    " lease_expires_at,"
+    " coalesce(extract(epoch from lease_expires_at - aos_core.now()), 0)::float8"
+)
+_APPROVAL_COLUMNS = (
+    "approval_id, call_id, run_id, run, agent, skill, args, reason, state, requested_at, expires_at"
+)
+
+
+class PersonClient:
+    """What a person does in one tenant; reconnects by itself. For one thread."""
+
+    def __init__(self, session: Session, tenant: UUID, verb: str = "chat") -> None:
+        self.tenant = tenant
+        self._session = session
+        self._verb = verb
+        self._first: Connection | None = session.connection
+        self.link = Link(self._connect)
+
+    def _connect(self) -> Connection:
+        connection = self._first
+        self._first = None
+        if connection is None or connection.closed:
+            connection = connect(self._session.conninfo, self._verb)
+        with translated():
+            select_tenant(connection, self.tenant)
+        return connection
+
+    def start_run(self, agent: str, kind: str, name: str | None = None) -> tuple[UUID, str]:
+        """Start a run of an agent; return its id and name."""
+        row = self.link.call(START_RUN, str(self.tenant), agent, kind, name)
+        return UUID(row["run_id"]), str(row["run"])
+
+    def open_turn(
+        self, run_id: UUID, message: Mapping[str, Any], key: str, worker: str, context: bool
+    ) -> Opened:
+        """Send a message and take its turn's lease for `worker`, in one commit."""
+        row = self.link.call(
+            OPEN,
+            str(self.tenant),
+            str(run_id),
+            to_json(message),
+            key,
+            worker,
+            str(LEASE_SECONDS),
+            "true" if context else "false",
+        )
+        if row["status"] != "opened" or row.get("next") == "lost":
+            return Opened("queued", row["turn"], None, None)
+        lease = Lease(
+            self.tenant,
+            run_id,
+            UUID(row["turn_id"]),
+            row["turn"],
+            UUID(row["lease"]),
+            row["step"],
+            row["next"],
+            pending_calls(row.get("calls")),
+            row["config_version"],
+        )
+        return Opened("opened", row["turn"], lease, row.get("context"))
+
+    def cancel_turn(self, run_id: UUID, reason: str | None) -> None:
+        """Stop the open turn and keep the run."""
+        self.link.call(CANCEL_TURN, str(self.tenant), str(run_id), reason)
+
+    def close_run(self, run_id: UUID, state: str, reason: str | None = None) -> None:
+        """End a run as completed or failed."""
+        self.link.call(CLOSE_RUN, str(self.tenant), str(run_id), state, reason)
+
+    def decide(self, approval_id: UUID, decision: str, reason: str | None) -> None:
+        """Approve or deny. Raises ApprovalSettled when another was first."""
+        self.link.call(DECIDE, str(self.tenant), str(approval_id), decision, reason)
+
+    def approvals(self, run_id: UUID) -> list[Approval]:
+        """Return the pending approvals of a run, oldest first."""
+        rows = self._fetch(
+            f"select {_APPROVAL_COLUMNS} from aos_core.approval_status"  # noqa: S608 - constant
+            " where tenant_id = %s and run_id = %s and state = 'pending' order by requested_at",
+            (self.tenant, run_id),
+        )
+        return [Approval(*row) for row in rows]
+
+    def run_status(self, run_id: UUID) -> RunStatus:
+        """Return a run's row. Raises NotFound."""
+        rows = self._fetch(
+            f"select {_RUN_COLUMNS} from aos_core.run_status"  # noqa: S608 - constant
+            " where tenant_id = %s and run_id = %s",
+            (self.tenant, run_id),
+        )
+        if not rows:
+            raise NotFound(f'run "{run_id}" not found', "aosctl ps -a")
+        return RunStatus(*rows[0])
+
+    def last_answer(self, run_id: UUID) -> Mapping[str, Any] | None:
+        """Return the last assistant message of a run that asks for no call, as stored."""
+        rows = self._fetch(
+            "select message from aos_core.transcript where tenant_id = %s and run_id = %s"
+            " and role = 'assistant' order by seq desc limit 1",
+            (self.tenant, run_id),
+        )
+        return rows[0][0] if rows else None
+
+    def watch(self, run_id: UUID, seconds: float, stopped: Callable[[], bool]) -> bool:
+        """Wait for news of a run, at most `seconds`; True when there was some."""
+        connection = self.link.connection
+        deadline = time.monotonic() + seconds
+        try:
+            connection.execute("listen aos_run")
+            connection.execute("listen aos_work")
+            connection.execute("select aos_agent.watch_run(%s, %s, %s)", (self.tenant, run_id, 30))
+            while not stopped() and (left := deadline - time.monotonic()) > 0:
+                for _note in connection.notifies(timeout=min(left, 0.25), stop_after=1):
+                    return True
+        except psycopg.OperationalError:
+            self.link.close()
+        return False
+
+    def _fetch(self, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        try:
+            with translated():
+                return self.link.connection.execute(query, parameters).fetchall()
+        except Exception:
+            if self.link.connection.closed:
+                self.link.close()
+            raise
+
+    def close(self) -> None:
+        self.link.close()

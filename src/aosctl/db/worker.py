@@ -1,0 +1,221 @@
+"""The worker's side of the kernel: claim, record, execute; each call is one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from aosctl.db.connection import connect_worker
+from aosctl.db.errors import to_json
+from aosctl.db.hot import Link, SandboxLink, statement
+
+LEASE_SECONDS = 20
+STATEMENT_SECONDS = 30.0
+
+CLAIM = statement("aos_agent.claim_turn", 4)
+CONTEXT = statement("aos_agent.turn_context", 4)
+RESPONSE = statement("aos_agent.record_response", 7)
+EXECUTE = statement("aos_agent.execute_sql_call", 3)
+START = statement("aos_agent.start_call", 3)
+RESULT = statement("aos_agent.record_call_result", 5)
+FAIL = statement("aos_agent.fail_turn", 5)
+RELEASE = statement("aos_agent.release_turn", 3)
+HEARTBEAT = statement("aos_agent.heartbeat", 4)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingCall:
+    """A tool call without a result. `id` is the model's own id of it; `args` None when unusable.
+
+    status: pending | running | awaiting_approval | approved | outcome_unknown | denied | failed.
+    """
+
+    call_id: UUID
+    id: str
+    skill: str
+    args: Mapping[str, Any] | None
+    status: str
+    runner: str
+    effect: str
+    reason: str | None
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> PendingCall:
+        return cls(
+            UUID(row["call_id"]),
+            row["id"],
+            row["skill"],
+            row.get("args"),
+            row["status"],
+            row["runner"],
+            row["effect"],
+            row.get("reason"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What a write led to. next: model | calls | wait | done | limited | paused."""
+
+    next: str
+    step: int
+    last_step: int
+    calls: tuple[PendingCall, ...] = ()
+    ok: bool = True
+    result: Any = None
+    spent_usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to drive one open turn, until it expires or is renewed by a write."""
+
+    tenant: UUID
+    run_id: UUID
+    turn_id: UUID
+    turn: int
+    token: UUID
+    last_step: int
+    next: str
+    calls: tuple[PendingCall, ...]
+    config_version: int
+
+
+def pending_calls(rows: Any) -> tuple[PendingCall, ...]:
+    return tuple(PendingCall.from_row(row) for row in rows or ())
+
+
+def _moved(row: Mapping[str, Any]) -> Moved:
+    return Moved(
+        next=row["next"],
+        step=row.get("step") or row["last_step"],
+        last_step=row["last_step"],
+        calls=pending_calls(row.get("calls")),
+        ok=bool(row.get("ok", True)),
+        result=row.get("result"),
+        spent_usd=float(row.get("spent_usd") or 0),
+    )
+
+
+class WorkerClient:
+    """A worker of one login; for one thread. SQL skills have a connection of their own."""
+
+    def __init__(self, dsn: str, name: str, verb: str = "worker") -> None:
+        self.name = name
+        self._link = Link(lambda: connect_worker(dsn, verb))
+        self._sql = SandboxLink(lambda: connect_worker(dsn, f"{verb} sql"), STATEMENT_SECONDS)
+        self._dsn = dsn
+        self._verb = verb
+
+    @property
+    def round_trips(self) -> int:
+        """Return how many times this worker has waited for the server."""
+        return self._link.round_trips + self._sql.round_trips
+
+    def claim(self, tenant: UUID, run_id: UUID | None = None) -> Lease | None:
+        """Take the lease of one turn that is ready; None when there is none."""
+        row = self._link.call(
+            CLAIM, str(tenant), self.name, str(LEASE_SECONDS), str(run_id) if run_id else None
+        )
+        if row is None:
+            return None
+        return Lease(
+            tenant,
+            UUID(row["run_id"]),
+            UUID(row["turn_id"]),
+            row["turn"],
+            UUID(row["lease"]),
+            row["last_step"],
+            row["next"],
+            pending_calls(row["calls"]),
+            row["config_version"],
+        )
+
+    def context(self, lease: Lease, since: int | None) -> Mapping[str, Any]:
+        """Read what the model needs; messages after step `since` only."""
+        row: Mapping[str, Any] = self._link.call(
+            CONTEXT,
+            str(lease.tenant),
+            str(lease.turn_id),
+            str(lease.token),
+            str(since) if since is not None else None,
+        )
+        return row
+
+    def record_response(
+        self,
+        lease: Lease,
+        message: Mapping[str, Any],
+        usage: Mapping[str, Any] | None,
+        seq: int,
+        raw: str | None = None,
+    ) -> Moved:
+        """Store the model's answer as step `seq`, with the gate's decision on each call."""
+        return _moved(
+            self._link.call(
+                RESPONSE,
+                str(lease.tenant),
+                str(lease.turn_id),
+                str(lease.token),
+                to_json(message),
+                to_json(usage) if usage is not None else None,
+                str(seq),
+                raw,
+            )
+        )
+
+    def execute_call(self, lease: Lease, call: PendingCall) -> Moved:
+        """Let the kernel carry out a call of its own: effect and record in one commit."""
+        return _moved(
+            self._sql.call(EXECUTE, str(lease.tenant), str(call.call_id), str(lease.token))
+        )
+
+    def start_call(self, lease: Lease, call: PendingCall) -> str:
+        """Mark an approved call as running, before it acts. Returns running | awaiting_approval."""
+        row = self._link.call(START, str(lease.tenant), str(call.call_id), str(lease.token))
+        return str(row["status"])
+
+    def record_result(self, lease: Lease, call: PendingCall, result: Any, ok: bool) -> Moved:
+        """Store what a tool of the worker returned."""
+        return _moved(
+            self._link.call(
+                RESULT,
+                str(lease.tenant),
+                str(call.call_id),
+                str(lease.token),
+                to_json(result),
+                "true" if ok else "false",
+            )
+        )
+
+    def fail(self, lease: Lease, error: str, retry_in_seconds: int | None = None) -> None:
+        """Give the turn up, or put it off."""
+        self._link.call(
+            FAIL,
+            str(lease.tenant),
+            str(lease.turn_id),
+            str(lease.token),
+            error,
+            str(retry_in_seconds) if retry_in_seconds is not None else None,
+        )
+
+    def release(self, lease: Lease) -> None:
+        """Hand the turn back unharmed."""
+        self._link.call(RELEASE, str(lease.tenant), str(lease.turn_id), str(lease.token))
+
+    def heart_link(self) -> Link:
+        """Return a connection of its own for heartbeats."""
+        return Link(lambda: connect_worker(self._dsn, f"{self._verb} heartbeat"), 5.0)
+
+    def close(self) -> None:
+        self._link.close()
+        self._sql.close()
+
+
+def beat(link: Link, lease: Lease) -> None:
+    """Prolong a lease. Raises LeaseLost or IllegalTransition when it is gone."""
+    link.call(
+        HEARTBEAT, str(lease.tenant), str(lease.turn_id), str(lease.token), str(LEASE_SECONDS)
+    )

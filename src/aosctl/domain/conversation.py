@@ -1,0 +1,92 @@
+"""A conversation with an agent, driven from this process: send, resume, wait, decide."""
+
+from __future__ import annotations
+
+from threading import Event
+from uuid import UUID, uuid4
+
+from aosctl.db.person import Approval, PersonClient, RunStatus
+from aosctl.db.worker import Lease, WorkerClient
+from aosctl.domain.loop import Interrupted, Loop, Observer, Outcome
+from aosctl.messages import Message, user
+
+
+class Conversation:
+    """One run; the person's connection sends and decides, the worker's drives its turns."""
+
+    def __init__(
+        self, person: PersonClient, worker: WorkerClient, loop: Loop, status: RunStatus
+    ) -> None:
+        self._person = person
+        self._worker = worker
+        self._loop = loop
+        self.run_id: UUID = status.run_id
+        self.run = status.run
+        self.agent = status.agent
+        self.tenant = person.tenant
+
+    def send(self, text: str, observe: Observer, stop: Event) -> Outcome:
+        """Send a message and drive its turn.
+
+        While another turn of the run is open the message is queued for the next one. A message
+        that is sent twice after a lost connection opens one turn.
+        """
+        known = self._loop.transcript
+        message = user(text).sanitised()
+        opened = self._person.open_turn(
+            self.run_id, message.to_json(), str(uuid4()), self._worker.name, not known.messages
+        )
+        if opened.lease is None:
+            return Outcome("queued", opened.turn)
+        if opened.context is not None:
+            known.take(opened.context)
+        elif opened.lease.last_step == known.last_step + 1:
+            known.add(opened.lease.last_step, message)
+        return self._drive(opened.lease, observe, stop)
+
+    def resume(self, observe: Observer, stop: Event) -> Outcome | None:
+        """Drive an open turn that nobody drives; None when there is none to take now."""
+        lease = self._worker.claim(self.tenant, self.run_id)
+        return self._drive(lease, observe, stop) if lease else None
+
+    def _drive(self, lease: Lease, observe: Observer, stop: Event) -> Outcome:
+        try:
+            return self._loop.drive(lease, observe, stop)
+        except (Interrupted, KeyboardInterrupt):
+            self.cancel("interrupted")
+            return Outcome("cancelled", lease.turn, error="interrupted")
+
+    def wait(self, stop: Event, seconds: float = 1.0) -> bool:
+        """Wait for news of the run, at most `seconds`; True when there was some."""
+        return self._person.watch(self.run_id, seconds, stop.is_set)
+
+    def cancel(self, reason: str | None = None) -> None:
+        """Stop the open turn, if there is one, and keep the run."""
+        self._person.cancel_turn(self.run_id, reason)
+
+    def close_run(self, state: str, reason: str | None = None) -> None:
+        """End the run, as completed or failed."""
+        self._person.close_run(self.run_id, state, reason)
+
+    def pending_approvals(self) -> list[Approval]:
+        """Return what waits for a person, oldest first."""
+        return self._person.approvals(self.run_id)
+
+    def decide(self, approval_id: UUID, decision: str, reason: str | None = None) -> None:
+        """Approve or deny a pending approval. Raises ApprovalSettled."""
+        self._person.decide(approval_id, decision, reason)
+
+    def status(self) -> RunStatus:
+        """Return the run's row."""
+        return self._person.run_status(self.run_id)
+
+    def last_answer(self) -> str:
+        """Return the last thing the model said in this run."""
+        stored = self._person.last_answer(self.run_id)
+        return Message.from_json(stored).text if stored else ""
+
+    def close(self) -> None:
+        """Close the connections; an open turn stays as it is."""
+        self._loop.close()
+        self._worker.close()
+        self._person.close()

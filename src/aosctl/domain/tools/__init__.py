@@ -1,0 +1,1 @@
+"""Skills that the worker carries out itself; the kernel runs the others."""
