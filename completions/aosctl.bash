@@ -50,7 +50,7 @@ _aosctl_spec() {
       files='' ;;
     'version')
       commands=''
-      flags='--client -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      flags='--kernel --client -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-o --output --dsn --context -n --tenant --namespace'
       files='' ;;
     'completion')

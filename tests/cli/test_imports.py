@@ -17,6 +17,7 @@ FORBIDDEN: dict[str, set[str]] = {
     "--version": ALL | FRAME | {"yaml", "re", "typing"},
     "version": ALL | FRAME | {"yaml", "re", "typing"},
     "version -o json": ALL | {"yaml"},
+    "version --kernel": SDKS | SCREEN | {"yaml"},
     "--help": ALL | {"yaml"},
     "get --help": SDKS | SCREEN,
     "config current-context": ALL | {"yaml"},
