@@ -11,9 +11,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-sys.path.insert(0, str(Path(__file__).parent))  # tests import postgres.py
+sys.path.insert(0, str(Path(__file__).parent))  # tests import postgres.py, kernels.py
 
 from aosctl.db.embedded import INSTALLER
+from kernels import KernelDatabase, MakeKernel
 from postgres import MAJORS, Cluster
 
 MakeDatabase = Callable[..., str]
@@ -57,3 +58,40 @@ def make_database(cluster: Cluster) -> MakeDatabase:
         return cluster.dsn(owner, name)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def kernel_template(cluster: Cluster, make_database: MakeDatabase) -> str:
+    """A database with the kernel, installed as the installer, who is no superuser."""
+    from aosctl.db.install import install
+
+    with psycopg.connect(make_database(name="kernel_template"), autocommit=True) as connection:
+        install(connection)
+    return "kernel_template"
+
+
+@pytest.fixture(scope="session")
+def make_kernel(
+    cluster: Cluster, kernel_template: str, make_database: MakeDatabase
+) -> Iterator[MakeKernel]:
+    """Make databases with a kernel, each a copy of the template."""
+    numbers = itertools.count(1)
+    made: list[KernelDatabase] = []
+
+    def make() -> KernelDatabase:
+        name = f"kernel_{next(numbers)}"
+        make_database(kernel_template, name=name)
+        made.append(KernelDatabase(cluster, name))
+        return made[-1]
+
+    yield make
+    for database in made:
+        database.close()
+
+
+@pytest.fixture(scope="module")
+def kernel_database(make_kernel: MakeKernel) -> Iterator[KernelDatabase]:
+    """A database with a kernel and nothing in it, one a test file."""
+    database = make_kernel()
+    yield database
+    database.close()

@@ -7,8 +7,8 @@ import shutil
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -174,13 +174,11 @@ def server_account(data_dir: Path) -> Account:
 def _system_account() -> Account:
     """Find or create an unprivileged account: PostgreSQL refuses to run as root."""
     problem = None
-    deadline = time.monotonic() + 3
-    while (account := _named_account(SYSTEM_ACCOUNT)) is None:
-        problem = _create_account()
-        if problem is not None and time.monotonic() > deadline:
-            break
-        time.sleep(0.05 if problem else 0)  # another start may hold the lock of /etc/passwd
-    for name in OTHER_ACCOUNTS:
+    account = _named_account(SYSTEM_ACCOUNT)
+    if account is None:
+        with _one_at_a_time():
+            problem = None if _named_account(SYSTEM_ACCOUNT) else _create_account()
+    for name in (SYSTEM_ACCOUNT, *OTHER_ACCOUNTS):
         account = account or _named_account(name)
     if account is not None:
         return account
@@ -189,6 +187,19 @@ def _system_account() -> Account:
         f"create the system account {SYSTEM_ACCOUNT}, run aosctl as an ordinary user, "
         f"or {OWN_SERVER_HINT}",
     )
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Keep other first starts of root out: two useradd at once make two accounts of one name."""
+    import fcntl
+
+    descriptor = os.open("/etc", os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _named_account(name: str) -> Account | None:

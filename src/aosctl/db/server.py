@@ -21,7 +21,7 @@ from aosctl.db.postmaster import (
     shut_down,
     wait_until_gone,
 )
-from aosctl.db.serverfiles import ServerFiles, last_words
+from aosctl.db.serverfiles import ServerFiles, reason
 from aosctl.errors import DatabaseUnavailable
 
 SUPERUSER = "aos_superuser"
@@ -77,8 +77,7 @@ def _create(files: ServerFiles, bootstrap: str) -> None:
 
 def _initialise(files: ServerFiles, locale: str) -> Path:
     folder = Path(tempfile.mkdtemp(prefix=f"{files.data_dir.name}.new-", dir=files.base))
-    if files.account.is_other:
-        os.chown(folder, files.account.uid, files.account.gid)
+    files.give(folder)
     options = ["-D", str(folder), "-U", SUPERUSER, "-E", "UTF8", "-A", "peer", "--no-instructions"]
     if files.build.major >= 17:  # PostgreSQL's own C.UTF-8 sorts alike on every machine
         options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
@@ -213,11 +212,12 @@ def _still(server: Postmaster, doing: str) -> DatabaseUnavailable:
 
 
 def _why(files: ServerFiles) -> str:
-    """Return the server's last words: from its first output, else from its newest log file."""
+    """Return why the server ended: from its first output, else from its newest log file."""
     text = files.start_log.read_text(errors="replace")
     logs = sorted(files.data_dir.glob("log/*.log"), key=lambda path: path.stat().st_mtime)
     if "FATAL" not in text and logs:
         with logs[-1].open("rb") as file:
             file.seek(max(0, logs[-1].stat().st_size - 4096))
-            text = file.read().decode(errors="replace")
-    return last_words(text)
+            newest_first = file.read().decode(errors="replace").splitlines()[::-1]
+        text = "\n".join(newest_first)
+    return reason(text)

@@ -115,8 +115,7 @@ class ServerFiles:
         """
         try:
             folder.mkdir(mode=0o700)
-            if self.account.is_other:
-                os.chown(folder, self.account.uid, self.account.gid)
+            self.give(folder)
         except FileExistsError:
             pass
         found = folder.lstat()
@@ -129,6 +128,19 @@ class ServerFiles:
             raise DatabaseUnavailable(
                 f"{folder} is open to other accounts of this machine", f"chmod 700 {folder}"
             )
+
+    def give(self, folder: Path) -> None:
+        """Make a folder the property of the server's account, where that is not ours."""
+        if not self.account.is_other:
+            return
+        try:
+            os.chown(folder, self.account.uid, self.account.gid)
+        except OSError as error:
+            raise DatabaseUnavailable(
+                f"root may not give {folder} to the account {self.account.name}, which runs the "
+                f"server for it: {error.strerror}",
+                f"run aosctl as an ordinary user, or {OWN_SERVER_HINT}",
+            ) from error
 
     def spawn(
         self, command: Sequence[str], *, stdin: int, stdout: int, stderr: int | IO[str]
@@ -171,7 +183,7 @@ class ServerFiles:
                 raise
         if process.returncode != 0:
             raise DatabaseUnavailable(
-                f"{Path(command[0]).name} failed: {last_words(stderr)}", OWN_SERVER_HINT
+                f"{Path(command[0]).name} failed: {reason(stderr)}", OWN_SERVER_HINT
             )
 
 
@@ -179,8 +191,11 @@ def _quoted(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
-def last_words(output: str) -> str:
-    """Pick the line of a program's output that says why it ended."""
+def reason(output: str) -> str:
+    """Pick the first line of a program's output that says why it ended."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    telling = [line for line in lines if any(word in line for word in ("FATAL", "PANIC", "rror:"))]
-    return (telling or lines or ["it gave no reason"])[-1]
+    for line in lines:
+        _, mark, rest = line.partition("FATAL:  ")
+        if mark or "PANIC:" in line or "error:" in line:
+            return rest or line
+    return lines[-1] if lines else "it gave no reason"
