@@ -9,7 +9,7 @@ declare
 begin
   foreach v_role in array array[
     'aos_owner', 'aos_kernel', 'aos_lookup', 'aos_view', 'aos_provisioner',
-    'aos_admin', 'aos_developer', 'aos_auditor', 'aos_viewer', 'aos_worker']
+    'aos_backup', 'aos_admin', 'aos_developer', 'aos_auditor', 'aos_viewer', 'aos_worker']
   loop
     begin
       if not exists (select from pg_catalog.pg_roles where rolname = v_role) then
@@ -26,7 +26,9 @@ begin
   if not (select rolcreaterole from pg_catalog.pg_roles where rolname = 'aos_provisioner') then
     alter role aos_provisioner createrole;
   end if;
-  foreach v_role in array array['aos_admin', 'aos_developer', 'aos_auditor', 'aos_viewer'] loop
+  -- aos_provisioner is a member of a SQL identity only while it makes or drops that role.
+  foreach v_role in array array['aos_admin', 'aos_developer', 'aos_auditor', 'aos_viewer',
+                                'aos_provisioner'] loop
     if not (select rolinherit from pg_catalog.pg_roles where rolname = v_role) then
       execute format('alter role %I inherit', v_role);
     end if;

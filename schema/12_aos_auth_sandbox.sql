@@ -156,7 +156,8 @@ end
 $body$, p_role)
 $f$;
 
--- Create one SQL identity's role and sandbox function and return the digest of the function's body.
+-- Create one SQL identity's role and sandbox function, or make them anew, and return the digest of
+-- the function's body.
 -- AO006: not such a name. Kernel only. security definer: owned by aos_provisioner, which may create roles; the new role
 -- ends with no membership and no CREATE anywhere.
 create function aos_auth.provision_sql_role(p_role name) returns text
@@ -172,16 +173,16 @@ begin
   execute format('grant usage on schema aos_auth, aos_core to %I', p_role);
   execute format('grant execute on function aos_auth.tenant_of(name), '
                  'aos_core.single_statement(text) to %I', p_role);
+  -- To replace a function of this role, or hand it one, we must be a member of it meanwhile.
+  execute format('grant %I to aos_provisioner', p_role);
   execute format('create or replace function aos_sandbox.%I(p_query text, p_read_only boolean, '
                  'p_max_rows integer, p_max_bytes integer, p_search_path text) returns jsonb '
                  'language plpgsql security definer set search_path = pg_catalog, pg_temp as %L',
                  p_role, aos_auth.sandbox_body(p_role));
   execute format('revoke all on function aos_sandbox.%I from public', p_role);
   execute format('grant execute on function aos_sandbox.%I to aos_kernel', p_role);
-  -- Hand the function over: the new owner needs CREATE on the schema, and we need to be able to
-  -- SET ROLE to it, for this moment only.
+  -- Hand the function over: the new owner needs CREATE on the schema, for this moment only.
   execute format('grant create on schema aos_sandbox to %I', p_role);
-  execute format('grant %I to aos_provisioner', p_role);
   execute format('alter function aos_sandbox.%I owner to %I', p_role, p_role);
   execute format('revoke %I from aos_provisioner', p_role);
   execute format('revoke create on schema aos_sandbox from %I', p_role);

@@ -30,35 +30,38 @@ create table aos_core.run (
   parent_run_id uuid,
   forked_at_step bigint,
   labels jsonb not null default '{}',
-  -- counters
-  last_step bigint not null default 0,
-  last_turn integer not null default 0,
-  turn_first_step bigint not null default 0,
-  inbox_count integer not null default 0,
-  last_seq bigint not null default 0,
-  last_hash bytea,
-  -- the open turn, who drives it and until when
-  open_turn_id uuid,
-  open_calls integer not null default 0,
-  waiting_calls integer not null default 0,
-  fence bigint not null default 0,
-  lease_hash bytea,
-  lease_worker text,
-  lease_seconds integer,
-  lease_expires_at timestamptz,
   -- budget of the run; null = no limit
   max_usd numeric check (max_usd >= 0),
   max_tokens bigint check (max_tokens >= 0),
   max_steps integer not null default 50 check (max_steps > 0),
-  spent_usd numeric not null default 0,
-  reserved_usd numeric not null default 0,
+  created_at timestamptz not null default aos_core.now(),
+  closed_at timestamptz,
+  -- What steps change stands together and last: an update then logs little more than this.
+  -- the lease's holder
+  lease_worker text,
+  lease_seconds integer,
+  fence bigint not null default 0,
+  lease_hash bytea,
+  -- the open turn, and the last one
+  last_turn integer not null default 0,
+  last_turn_id uuid,
+  open_turn_id uuid,
+  turn_first_step bigint not null default 0,
+  inbox_count integer not null default 0,
+  watched_until timestamptz,
+  open_calls integer not null default 0,
+  waiting_calls integer not null default 0,
+  last_step bigint not null default 0,
+  lease_expires_at timestamptz,
+  updated_at timestamptz not null default aos_core.now(),
+  last_seq bigint not null default 0,
+  last_hash bytea,
+  -- spent
+  context_tokens integer not null default 0,
   input_tokens bigint not null default 0,
   output_tokens bigint not null default 0,
-  context_tokens integer not null default 0,
-  watched_until timestamptz,
-  created_at timestamptz not null default aos_core.now(),
-  updated_at timestamptz not null default aos_core.now(),
-  closed_at timestamptz,
+  spent_usd numeric not null default 0,
+  reserved_usd numeric not null default 0,
   primary key (tenant_id, run_id),
   unique (tenant_id, name),
   foreign key (tenant_id, persona_id, persona_version) references aos_persona.persona_version
@@ -67,7 +70,8 @@ alter table aos_core.run enable row level security;
 alter table aos_core.run force row level security;
 create index run_agent on aos_core.run (tenant_id, agent_id);
 
--- A turn: from a user's message to the final answer.
+-- A turn: from a user's message to the final answer. turn_id is the key of the request that opened
+-- it, where that had one: the same request again finds its turn.
 create table aos_core.turn (
   tenant_id uuid not null,
   turn_id uuid not null default aos_core.uuidv7(),
@@ -77,7 +81,6 @@ create table aos_core.turn (
     check (state in ('queued', 'running', 'awaiting_approval', 'awaiting_resolution',
                      'awaiting_input', 'limited', 'completed', 'failed', 'cancelled')),
   attempts smallint not null default 0,
-  request_key text,
   error text,
   created_at timestamptz not null,
   finished_at timestamptz,
@@ -86,11 +89,9 @@ create table aos_core.turn (
 ) with (fillfactor = 80);
 alter table aos_core.turn enable row level security;
 alter table aos_core.turn force row level security;
-create unique index turn_number on aos_core.turn (tenant_id, run_id, number);
-create unique index turn_request on aos_core.turn (tenant_id, run_id, request_key)
-  where request_key is not null;
 
--- The queue: one narrow row an open turn. `ready_at` is when it may next be claimed: now for a
+-- The queue: one narrow row an open turn, no more than there are open turns, so that it needs no
+-- index but its key. `ready_at` is when it may next be claimed: now for a
 -- queued turn, the end of the lease at claim for a running one, infinity while it waits for a person.
 create table aos_core.turn_queue (
   tenant_id uuid not null,
@@ -101,17 +102,17 @@ create table aos_core.turn_queue (
 ) with (fillfactor = 70);
 alter table aos_core.turn_queue enable row level security;
 alter table aos_core.turn_queue force row level security;
-create index turn_queue_ready on aos_core.turn_queue (ready_at, tenant_id);
 
 -- Messages that wait for the next turn: sent while one was open, or before the first.
--- kind 'approval' holds the late outcome of a call whose own turn has ended.
+-- kind 'approval' holds the late outcome of a call whose own turn has ended. item_id is the key of
+-- the request; a row that a turn has taken stays for a day, so that a late repetition finds it.
 create table aos_core.inbox (
   tenant_id uuid not null,
   run_id uuid not null,
   item_id uuid not null default aos_core.uuidv7(),
   kind text not null default 'message' check (kind in ('message', 'approval')),
-  request_key text,
   call_id uuid,
+  taken_in integer,
   message jsonb not null,
   sent_by text not null,
   created_at timestamptz not null,
@@ -120,8 +121,6 @@ create table aos_core.inbox (
 );
 alter table aos_core.inbox enable row level security;
 alter table aos_core.inbox force row level security;
-create unique index inbox_request on aos_core.inbox (tenant_id, run_id, request_key)
-  where request_key is not null;
 
 -- The transcript: each message once, in order. `raw` keeps the provider's own text where it
 -- differs from what the message can hold.

@@ -72,18 +72,17 @@ $$;
 -- Returns {"status": "opened" | "open", "turn_id", "turn", "step", "fence", "next"}; "open" when a turn
 -- is open already (nothing was written). AO001, AO002: no such run, or it takes no turns.
 create function aos_core.begin_turn(
-  p_tenant uuid, p_run uuid, p_message jsonb, p_key text, p_actor text,
+  p_tenant uuid, p_run uuid, p_message jsonb, p_key uuid, p_actor text,
   p_worker text, p_lease bytea, p_lease_seconds integer) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now timestamptz := aos_core.now();
   v_run aos_core.run;
-  v_turn uuid := aos_core.uuidv7();
+  v_turn uuid := p_key;
   v_item record;
   v_seq bigint;
   v_calls integer := 0;
-  v_key text := p_key;
   v_data jsonb;
 begin
   select * into v_run from aos_core.run r
@@ -100,11 +99,12 @@ begin
                               'turn', v_run.last_turn);
   end if;
   v_seq := v_run.last_step;
+  v_turn := coalesce(v_turn, aos_core.uuidv7());
   for v_item in
     select * from aos_core.inbox i where i.tenant_id = p_tenant and i.run_id = p_run
-    order by i.item_id
+      and i.taken_in is null
+    order by i.created_at, i.item_id
   loop
-    v_key := coalesce(v_key, v_item.request_key);
     if v_item.kind = 'approval' and exists (
          select from aos_core.tool_call c where c.tenant_id = p_tenant
          and c.call_id = v_item.call_id and c.state = 'approved') then
@@ -117,30 +117,33 @@ begin
       values (p_tenant, p_run, v_seq, v_run.last_turn + 1, 'user', v_item.message, v_now);
     end if;
   end loop;
-  delete from aos_core.inbox i where i.tenant_id = p_tenant and i.run_id = p_run;
+  delete from aos_core.inbox i where i.tenant_id = p_tenant and i.run_id = p_run
+    and i.taken_in is not null and i.created_at < v_now - interval '1 day';
+  update aos_core.inbox i set taken_in = v_run.last_turn + 1
+  where i.tenant_id = p_tenant and i.run_id = p_run and i.taken_in is null;
   if p_message is not null then
     v_seq := v_seq + 1;
     insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
     values (p_tenant, p_run, v_seq, v_run.last_turn + 1, 'user', p_message, v_now);
   end if;
   if v_seq = v_run.last_step and v_calls = 0 and not exists (
-       select from aos_core.turn t where t.tenant_id = p_tenant and t.run_id = p_run
-       and t.number = v_run.last_turn and t.state in ('failed', 'cancelled')) then
+       select from aos_core.turn t where t.tenant_id = p_tenant
+       and t.turn_id = v_run.last_turn_id and t.state in ('failed', 'cancelled')) then
     raise exception 'run "%" has no new message to answer', v_run.name using errcode = 'AO002',
       hint = 'add a message first: aos_agent.add_user_message(conversation_id, text)';
   end if;
   insert into aos_core.turn
-    (tenant_id, turn_id, run_id, number, state, attempts, request_key, created_at)
+    (tenant_id, turn_id, run_id, number, state, attempts, created_at)
   values (p_tenant, v_turn, p_run, v_run.last_turn + 1,
           case when p_lease is null then 'queued' else 'running' end,
-          case when p_lease is null then 0 else 1 end, v_key, v_now);
+          case when p_lease is null then 0 else 1 end, v_now);
   insert into aos_core.turn_queue (tenant_id, turn_id, run_id, ready_at)
   values (p_tenant, v_turn, p_run,
           case when p_lease is null then v_now
                else v_now + make_interval(secs => p_lease_seconds) end);
   v_data := jsonb_build_object('turn', v_run.last_turn + 1, 'step', v_seq);
   update aos_core.run r set
-    open_turn_id = v_turn, last_turn = r.last_turn + 1, last_step = v_seq,
+    open_turn_id = v_turn, last_turn_id = v_turn, last_turn = r.last_turn + 1, last_step = v_seq,
     turn_first_step = v_run.last_step + 1, inbox_count = 0, open_calls = v_calls, waiting_calls = 0,
     fence = r.fence + 1, lease_hash = p_lease, lease_worker = p_worker,
     lease_seconds = p_lease_seconds,
@@ -171,18 +174,19 @@ $$;
 -- The hot way to open a turn: one message, an empty inbox, no open turn. Null when the run is not
 -- in that state; begin_turn then tells what to do.
 create function aos_core.begin_turn_fast(
-  p_tenant uuid, p_run uuid, p_message jsonb, p_key text, p_actor text,
+  p_tenant uuid, p_run uuid, p_message jsonb, p_key uuid, p_actor text,
   p_worker text, p_lease bytea, p_lease_seconds integer) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 declare
   v_now timestamptz := aos_core.now();
   v_expires timestamptz := v_now + make_interval(secs => p_lease_seconds);
-  v_turn uuid := aos_core.uuidv7();
+  v_turn uuid := coalesce(p_key, aos_core.uuidv7());
   v_run aos_core.run;
 begin
   update aos_core.run r set
-    open_turn_id = v_turn, last_turn = r.last_turn + 1, last_step = r.last_step + 1,
+    open_turn_id = v_turn, last_turn_id = v_turn, last_turn = r.last_turn + 1,
+    last_step = r.last_step + 1,
     turn_first_step = r.last_step + 1, open_calls = 0, waiting_calls = 0,
     fence = r.fence + 1, lease_hash = p_lease, lease_worker = p_worker,
     lease_seconds = p_lease_seconds, lease_expires_at = v_expires,
@@ -202,8 +206,8 @@ begin
   insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
   values (p_tenant, p_run, v_run.last_step, v_run.last_turn, 'user', p_message, v_now);
   insert into aos_core.turn
-    (tenant_id, turn_id, run_id, number, state, attempts, request_key, created_at)
-  values (p_tenant, v_turn, p_run, v_run.last_turn, 'running', 1, p_key, v_now);
+    (tenant_id, turn_id, run_id, number, state, attempts, created_at)
+  values (p_tenant, v_turn, p_run, v_run.last_turn, 'running', 1, v_now);
   insert into aos_core.turn_queue (tenant_id, turn_id, run_id, ready_at)
   values (p_tenant, v_turn, p_run, v_expires);
   insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
@@ -397,7 +401,7 @@ begin
     'turn', v_ctx.number, 'model', coalesce(p_message -> 'origin' ->> 'model', v_ctx.model_name),
     'in', nullif(v_in + v_cached, 0), 'out', nullif(v_out, 0),
     'cost_usd', nullif(v_cost, 0),
-    'sha256', encode(sha256(convert_to(p_message::text, 'UTF8')), 'hex'),
+    'sha256', encode(sha256(convert_to(p_message::text, 'UTF8')), 'base64'),
     'calls', (select jsonb_agg(jsonb_build_object('call_id', c -> 'call_id', 'skill', c -> 'skill',
                                                   'status', c -> 'status'))
               from jsonb_array_elements(v_calls) c)));
@@ -574,7 +578,7 @@ begin
            p_call.skill, p_result))
     else aos_core.result_message(p_call.vendor_call_id, p_call.skill, p_ok, p_result) end;
   v_data := jsonb_build_object('call_id', p_call.call_id, 'skill', p_call.skill, 'ok', p_ok,
-    'sha256', encode(sha256(convert_to(v_message::text, 'UTF8')), 'hex'))
+    'sha256', encode(sha256(convert_to(v_message::text, 'UTF8')), 'base64'))
     || case when p_result ? 'row_count' then jsonb_build_object('rows', p_result -> 'row_count')
             else '{}' end;
   update aos_core.run r set

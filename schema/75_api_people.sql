@@ -9,7 +9,7 @@
 -- the first one's turn. Returns {"status": "opened" | "queued", "turn_id", "turn", "step", "fence",
 -- "lease", "next", "config_version"}. Role developer. AO001, AO002, AO004, AO006.
 create function aos_agent.open_turn(
-  p_tenant uuid, p_run uuid, p_message jsonb, p_key text default null, p_worker text default null,
+  p_tenant uuid, p_run uuid, p_message jsonb, p_key uuid default null, p_worker text default null,
   p_lease_seconds integer default 60, p_context boolean default false) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -52,7 +52,7 @@ $$;
 -- The turn that an earlier call with the same key opened, re-leased to the same worker when it is
 -- still open; null when the key is new. Kernel only.
 create function aos_core.repeated_request(
-  p_tenant uuid, p_run uuid, p_key text, p_worker text, p_lease uuid, p_lease_seconds integer)
+  p_tenant uuid, p_run uuid, p_key uuid, p_worker text, p_lease uuid, p_lease_seconds integer)
 returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -61,11 +61,11 @@ declare
   v_run aos_core.run;
 begin
   select t.turn_id, t.number, t.state into v_turn from aos_core.turn t
-  where t.tenant_id = p_tenant and t.run_id = p_run and t.request_key = p_key;
+  where t.tenant_id = p_tenant and t.turn_id = p_key;
   if not found then
-    select 'queued' as state, r.open_turn_id as turn_id, r.last_turn as number into v_turn
+    select i.item_id, r.open_turn_id as turn_id, r.last_turn as number into v_turn
     from aos_core.inbox i join aos_core.run r on r.tenant_id = p_tenant and r.run_id = p_run
-    where i.tenant_id = p_tenant and i.run_id = p_run and i.request_key = p_key;
+    where i.tenant_id = p_tenant and i.run_id = p_run and i.item_id = p_key;
     return case when found then jsonb_build_object('status', 'queued', 'repeated', true,
       'turn_id', v_turn.turn_id, 'turn', v_turn.number) end;
   end if;
@@ -84,21 +84,16 @@ begin
 end
 $$;
 
--- Keep a message for the next turn. Kernel only; a repeated key is kept once.
+-- Keep a message for the next turn, under p_key or a new id; returns that id. Kernel only.
 create function aos_core.put_in_inbox(
-  p_tenant uuid, p_run uuid, p_message jsonb, p_key text, p_actor text) returns uuid
+  p_tenant uuid, p_run uuid, p_message jsonb, p_key uuid, p_actor text) returns uuid
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_item uuid := aos_core.uuidv7();
+  v_item uuid := coalesce(p_key, aos_core.uuidv7());
 begin
-  if p_key is not null and exists (
-       select from aos_core.inbox i where i.tenant_id = p_tenant and i.run_id = p_run
-       and i.request_key = p_key) then
-    return null;
-  end if;
-  insert into aos_core.inbox (tenant_id, run_id, item_id, request_key, message, sent_by, created_at)
-  values (p_tenant, p_run, v_item, p_key, p_message, p_actor, aos_core.now());
+  insert into aos_core.inbox (tenant_id, run_id, item_id, message, sent_by, created_at)
+  values (p_tenant, p_run, v_item, p_message, p_actor, aos_core.now());
   update aos_core.run r set inbox_count = r.inbox_count + 1
   where r.tenant_id = p_tenant and r.run_id = p_run;
   return v_item;
@@ -471,18 +466,21 @@ declare
   v_to record;
   v_step bigint;
   v_turn integer;
+  v_last uuid := aos_core.uuidv7();
 begin
   select coalesce(max(s.seq), 0), coalesce(max(s.turn), 0) into v_step, v_turn
   from aos_core.step s
   where s.tenant_id = p_tenant and s.run_id = p_run and s.seq <= coalesce(p_step, s.seq)
     and s.role = 'assistant' and not (s.message -> 'blocks') @> '[{"t": "call"}]';
   insert into aos_core.run (tenant_id, agent_id, persona_id, persona_version, kind, title,
-    parent_run_id, forked_at_step, max_usd, max_tokens, last_step, last_turn)
+    parent_run_id, forked_at_step, max_usd, max_tokens, last_step, last_turn, last_turn_id)
   values (p_tenant, v_from.agent_id, v_from.persona_id, v_from.persona_version, v_from.kind,
-    v_from.title, p_run, v_step, v_from.max_usd, v_from.max_tokens, v_step, v_turn)
+    v_from.title, p_run, v_step, v_from.max_usd, v_from.max_tokens, v_step, v_turn,
+    case when v_turn > 0 then v_last end)
   returning run_id, name into v_to;
-  insert into aos_core.turn (tenant_id, run_id, number, state, created_at, finished_at)
-  select p_tenant, v_to.run_id, n, 'completed', aos_core.now(), aos_core.now()
+  insert into aos_core.turn (tenant_id, turn_id, run_id, number, state, created_at, finished_at)
+  select p_tenant, case when n = v_turn then v_last else aos_core.uuidv7() end, v_to.run_id, n,
+         'completed', aos_core.now(), aos_core.now()
   from generate_series(1, v_turn) n;
   insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at, model_name)
   select p_tenant, v_to.run_id, s.seq, s.turn, s.role, s.message, s.created_at, s.model_name

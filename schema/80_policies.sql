@@ -1,7 +1,8 @@
--- Every row-level policy. Four readers:
+-- Every row-level policy. Five readers:
 --   aos_kernel  owns the kernel's code: only rows of the tenant that the function has bound
 --   aos_lookup  id -> tenant across tenants: read only, few columns (90_grants.sql)
 --   aos_view    owns the views: what the session's login may see and has selected
+--   aos_backup  reads every row of every tenant, for `aosctl db backup`; nobody is its member
 --   people      aos_viewer reads manifests, aos_developer changes them where its login may
 -- An administrator (superuser or member of aos_admin) is among those who may, in every tenant.
 -- Functions in policies stand in sub-selects, so that they run once a statement, not once a row.
@@ -27,6 +28,7 @@ begin
       create policy readers on %1$s for select to aos_view
       using (tenant_id = any ((select aos_auth.visible_tenants())::uuid[]))
     $p$, v_table);
+    execute format('create policy backup on %s for select to aos_backup using (true)', v_table);
   end loop;
 
   -- Ids and roles across tenants, for aos_lookup.

@@ -59,7 +59,10 @@ begin
     execute format('grant usage on schema %I to aos_kernel', v.nspname);
     if v.nspname <> 'aos_sandbox' then
       execute format('grant usage on schema %I to aos_view, aos_lookup, aos_viewer, aos_worker, '
-                     'aos_provisioner', v.nspname);
+                     'aos_provisioner, aos_backup', v.nspname);
+      -- Reads only. The installer takes the role for the length of one backup, and no lock
+      -- stronger than a reader's.
+      execute format('grant select on all tables in schema %I to aos_backup', v.nspname);
     end if;
   end loop;
 end
@@ -156,7 +159,7 @@ grant execute on function aos_core.applied(boolean), aos_core.deleted(text, text
   aos_rag.apply_collection(uuid, text, jsonb, jsonb), aos_auth.delete_principal(uuid, text),
   aos_persona.delete_persona(uuid, text), aos_skills.delete_skill(uuid, text),
   aos_agent.delete_agent(uuid, text), aos_rag.delete_collection(uuid, text),
-  aos_agent.open_turn(uuid, uuid, jsonb, text, text, integer, boolean),
+  aos_agent.open_turn(uuid, uuid, jsonb, uuid, text, integer, boolean),
   aos_agent.decide_approval(uuid, uuid, text, text), aos_agent.cancel_turn(uuid, uuid, text),
   aos_agent.cancel_run(uuid, uuid, text), aos_agent.close_run(uuid, uuid, text, text),
   aos_agent.pause_run(uuid, uuid, text),
