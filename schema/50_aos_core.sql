@@ -71,7 +71,8 @@ alter table aos_core.run force row level security;
 create index run_agent on aos_core.run (tenant_id, agent_id);
 
 -- A turn: from a user's message to the final answer. turn_id is the key of the request that opened
--- it, where that had one: the same request again finds its turn.
+-- it, where that had one: the same request again finds its turn. `attempts` counts the claims that
+-- found no step after `claimed_step`.
 create table aos_core.turn (
   tenant_id uuid not null,
   turn_id uuid not null default aos_core.uuidv7(),
@@ -81,12 +82,13 @@ create table aos_core.turn (
     check (state in ('queued', 'running', 'awaiting_approval', 'awaiting_resolution',
                      'awaiting_input', 'limited', 'completed', 'failed', 'cancelled')),
   attempts smallint not null default 0,
+  claimed_step bigint not null default 0,
   error text,
   created_at timestamptz not null,
   finished_at timestamptz,
   primary key (tenant_id, turn_id),
   foreign key (tenant_id, run_id) references aos_core.run
-) with (fillfactor = 80);
+) with (fillfactor = 90);
 alter table aos_core.turn enable row level security;
 alter table aos_core.turn force row level security;
 
@@ -164,7 +166,7 @@ create table aos_core.tool_call (
   created_at timestamptz not null,
   finished_at timestamptz,
   primary key (tenant_id, call_id)
-) with (fillfactor = 70);
+) with (fillfactor = 90);
 alter table aos_core.tool_call enable row level security;
 alter table aos_core.tool_call force row level security;
 create index tool_call_turn on aos_core.tool_call (tenant_id, turn_id);
@@ -210,7 +212,6 @@ create table aos_core.event_log (
 ) partition by range (at);
 alter table aos_core.event_log enable row level security;
 alter table aos_core.event_log force row level security;
-create index event_log_at on aos_core.event_log using brin (at);
 
 -- What an agent keeps in mind: run_id = the run (session memory) or the agent's id (long-term).
 create table aos_core.session_memory (

@@ -76,27 +76,27 @@ as $$
 $$;
 
 -- Trigger: refuse an illegal transition of `state` with AO002. Argument: the machine's name.
+-- AFTER, with WHEN: a BEFORE trigger would lock, and log, every row on every update.
 create function aos_core.guard_transition() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if new.state <> old.state and not aos_core.transition_allowed(tg_argv[0], old.state, new.state)
-  then
+  if not aos_core.transition_allowed(tg_argv[0], old.state, new.state) then
     raise exception '% cannot go from "%" to "%"', tg_argv[0], old.state, new.state using
       errcode = 'AO002', hint = 'schema/README.md draws the state machines';
   end if;
-  return new;
+  return null;
 end
 $$;
 
-create trigger guard_transition before update of state on aos_core.run
-  for each row execute function aos_core.guard_transition('run');
-create trigger guard_transition before update of state on aos_core.turn
-  for each row execute function aos_core.guard_transition('turn');
-create trigger guard_transition before update of state on aos_core.tool_call
-  for each row execute function aos_core.guard_transition('tool_call');
-create trigger guard_transition before update of state on aos_core.approval
-  for each row execute function aos_core.guard_transition('approval');
+create trigger guard_transition after update of state on aos_core.run for each row
+  when (old.state <> new.state) execute function aos_core.guard_transition('run');
+create trigger guard_transition after update of state on aos_core.turn for each row
+  when (old.state <> new.state) execute function aos_core.guard_transition('turn');
+create trigger guard_transition after update of state on aos_core.tool_call for each row
+  when (old.state <> new.state) execute function aos_core.guard_transition('tool_call');
+create trigger guard_transition after update of state on aos_core.approval for each row
+  when (old.state <> new.state) execute function aos_core.guard_transition('approval');
 
 -- Trigger: refuse UPDATE, DELETE and TRUNCATE with AO010.
 create function aos_core.refuse_change() returns trigger
@@ -233,6 +233,10 @@ begin
 end
 $$;
 
+-- The triggers that react to a new row stay silent while row_security is off: so does pg_restore
+-- load the rows of an extension, which are there as they were. Only superusers and roles with
+-- BYPASSRLS can write to these tables in that state; for others every statement on them fails.
+
 -- Trigger: what a new tenant gets: its event chain, the built-in roles, the permissions of the
 -- role agent on low-risk built-in skills, and a SQL identity. security definer: people may not
 -- write these themselves.
@@ -257,7 +261,7 @@ begin
 end
 $$;
 create trigger tenant_created after insert on aos_auth.tenant
-  for each row execute function aos_core.tenant_created();
+  for each row when (current_setting('row_security') = 'on') execute function aos_core.tenant_created();
 
 -- Trigger: a principal without a name takes one from its display name, made unique.
 -- security definer: sees the names of the tenant; a row that the policies refuse is still refused.
@@ -282,7 +286,8 @@ begin
 end
 $$;
 create trigger principal_defaults before insert on aos_auth.principal
-  for each row execute function aos_core.principal_defaults();
+  for each row when (current_setting('row_security') = 'on')
+  execute function aos_core.principal_defaults();
 
 -- Trigger: number the persona's versions. A change of prompt, model, parameters, rules or traits
 -- is a new version; a change of labels is not.
@@ -316,18 +321,20 @@ begin
 end
 $$;
 create trigger keep_version after insert or update on aos_persona.persona
-  for each row execute function aos_core.keep_persona_version();
+  for each row when (current_setting('row_security') = 'on')
+  execute function aos_core.keep_persona_version();
 
 do $triggers$
 declare
   v_table text;
+  v_live text := 'when (current_setting(''row_security'') = ''on'')';
 begin
   foreach v_table in array array['aos_auth.principal', 'aos_persona.persona', 'aos_skills.skill',
                                  'aos_agent.agent', 'aos_rag.collection'] loop
     execute format('create trigger touch before update on %s for each row '
                    'execute function aos_core.touch()', v_table);
     execute format('create trigger record_change after insert or update or delete on %s '
-                   'for each row execute function aos_core.record_change()', v_table);
+                   'for each row %s execute function aos_core.record_change()', v_table, v_live);
   end loop;
   execute 'create trigger touch before update on aos_auth.tenant for each row '
           'execute function aos_core.touch()';
@@ -335,7 +342,7 @@ begin
           'execute function aos_core.touch()';
   foreach v_table in array array['aos_auth.role_grant', 'aos_skills.role_skill'] loop
     execute format('create trigger record_change after insert or update or delete on %s '
-                   'for each row execute function aos_core.record_change()', v_table);
+                   'for each row %s execute function aos_core.record_change()', v_table, v_live);
   end loop;
 end
 $triggers$;
@@ -372,7 +379,7 @@ begin
 end
 $$;
 create trigger run_defaults before insert on aos_core.run
-  for each row execute function aos_core.run_defaults();
+  for each row when (current_setting('row_security') = 'on') execute function aos_core.run_defaults();
 
 -- Trigger: a run's first event, and the administrative one that makes a vanished run noticeable.
 -- security definer: people may not write events.
@@ -390,7 +397,7 @@ begin
 end
 $$;
 create trigger run_created after insert on aos_core.run
-  for each row execute function aos_core.run_created();
+  for each row when (current_setting('row_security') = 'on') execute function aos_core.run_created();
 
 do $partitions$
 begin

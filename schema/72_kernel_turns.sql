@@ -7,11 +7,30 @@ create function aos_core.max_attempts() returns smallint
 language sql immutable parallel safe
 as $$ select 5::smallint $$;
 
+-- The attempt that a claim begins: the first again when a step was written since the claim before.
+create function aos_core.next_attempt(p_attempts smallint, p_claimed_step bigint, p_last_step bigint)
+returns integer
+language sql immutable parallel safe
+as $$ select case when p_last_step > p_claimed_step then 1 else p_attempts + 1 end $$;
+
+-- Raise AO006 for a lease that is too short or too long.
+create function aos_core.check_lease_seconds(p_seconds integer) returns void
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_seconds is null or p_seconds not between 1 and 3600 then
+    raise exception 'a lease lasts 1 to 3600 seconds, not %', p_seconds
+      using errcode = 'AO006', hint = '60 is a good value';
+  end if;
+end
+$$;
+
 -- The lease of a session that drives a turn without a token (the seed's functions): bound to its
--- login, so that the same login's next call renews it and another's fails.
+-- login, so that the same login's next call renews it and another's fails. The text that is hashed
+-- is longer than a token, so that no token has the same hash.
 create function aos_core.session_lease_hash() returns bytea
 language sql stable
-as $$ select sha256(convert_to('session ' || session_user, 'UTF8')) $$;
+as $$ select sha256(convert_to('lease of the session of ' || session_user, 'UTF8')) $$;
 
 -- Raise why a guarded UPDATE of a run found no row. AO001, AO002 or AO003. Never returns.
 create function aos_core.raise_lost(p_tenant uuid, p_turn uuid, p_lease bytea) returns void
@@ -133,10 +152,10 @@ begin
       hint = 'add a message first: aos_agent.add_user_message(conversation_id, text)';
   end if;
   insert into aos_core.turn
-    (tenant_id, turn_id, run_id, number, state, attempts, created_at)
+    (tenant_id, turn_id, run_id, number, state, attempts, claimed_step, created_at)
   values (p_tenant, v_turn, p_run, v_run.last_turn + 1,
           case when p_lease is null then 'queued' else 'running' end,
-          case when p_lease is null then 0 else 1 end, v_now);
+          case when p_lease is null then 0 else 1 end, v_seq, v_now);
   insert into aos_core.turn_queue (tenant_id, turn_id, run_id, ready_at)
   values (p_tenant, v_turn, p_run,
           case when p_lease is null then v_now
@@ -206,8 +225,8 @@ begin
   insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
   values (p_tenant, p_run, v_run.last_step, v_run.last_turn, 'user', p_message, v_now);
   insert into aos_core.turn
-    (tenant_id, turn_id, run_id, number, state, attempts, created_at)
-  values (p_tenant, v_turn, p_run, v_run.last_turn, 'running', 1, v_now);
+    (tenant_id, turn_id, run_id, number, state, attempts, claimed_step, created_at)
+  values (p_tenant, v_turn, p_run, v_run.last_turn, 'running', 1, v_run.last_step, v_now);
   insert into aos_core.turn_queue (tenant_id, turn_id, run_id, ready_at)
   values (p_tenant, v_turn, p_run, v_expires);
   insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
@@ -222,7 +241,7 @@ end
 $$;
 
 -- Put the open turn to rest: give up the lease and wait (awaiting_approval, awaiting_resolution,
--- limited) or go back to the queue. The caller holds the run's lock.
+-- limited) or go back to the queue, where the attempt does not count. The caller holds the run's lock.
 create function aos_core.park_turn(
   p_tenant uuid, p_run uuid, p_turn uuid, p_state text, p_ready_at timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -231,7 +250,8 @@ begin
   update aos_core.run r set lease_hash = null, lease_worker = null, lease_expires_at = null,
     reserved_usd = case when p_state = 'queued' then r.reserved_usd else 0 end
   where r.tenant_id = p_tenant and r.run_id = p_run;
-  update aos_core.turn t set state = p_state, attempts = 0
+  update aos_core.turn t set state = p_state,
+    attempts = case when p_state = 'queued' then greatest(t.attempts - 1, 0) else 0 end
   where t.tenant_id = p_tenant and t.turn_id = p_turn;
   update aos_core.turn_queue q set ready_at = p_ready_at
   where q.tenant_id = p_tenant and q.turn_id = p_turn;
@@ -398,7 +418,8 @@ begin
 
   v_kind := case when v_calls = '[]' then 'turn.completed' else 'model.answered' end;
   v_data := jsonb_strip_nulls(jsonb_build_object(
-    'turn', v_ctx.number, 'model', coalesce(p_message -> 'origin' ->> 'model', v_ctx.model_name),
+    'turn', v_ctx.number,
+    'model', nullif(p_message -> 'origin' ->> 'model', v_ctx.model_name),
     'in', nullif(v_in + v_cached, 0), 'out', nullif(v_out, 0),
     'cost_usd', nullif(v_cost, 0),
     'sha256', encode(sha256(convert_to(p_message::text, 'UTF8')), 'base64'),
@@ -507,6 +528,27 @@ begin
 end
 $$;
 
+-- What a worker that repeats a write does next, as next_move said the first time. AO003 when the
+-- turn is another's by now: it would act on the answer.
+create function aos_core.next_again(p_tenant uuid, p_turn uuid, p_lease bytea) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v record;
+begin
+  select t.state, r.state as run_state, r.lease_hash, r.open_calls, r.waiting_calls into v
+  from aos_core.turn t join aos_core.run r on r.tenant_id = p_tenant and r.run_id = t.run_id
+  where t.tenant_id = p_tenant and t.turn_id = p_turn;
+  if v.state = 'running' and v.lease_hash = p_lease then
+    return case when v.open_calls > v.waiting_calls then 'calls' else 'model' end;
+  elsif v.state = 'running' or v.state = 'queued' and v.run_state <> 'paused' then
+    perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
+  end if;
+  return case v.state when 'completed' then 'done' when 'queued' then 'paused'
+    when 'awaiting_approval' then 'wait' when 'awaiting_resolution' then 'wait' else v.state end;
+end
+$$;
+
 -- The outcome of an answer that was stored before, for a worker that lost the reply; else why
 -- the write was refused (AO001, AO002, AO003).
 create function aos_core.recorded_answer(
@@ -516,18 +558,12 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_run aos_core.run;
-  v_state text;
 begin
   select * into v_run from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run;
-  select t.state into v_state from aos_core.turn t
-  where t.tenant_id = p_tenant and t.turn_id = p_turn;
   if p_seq is not null and exists (
        select from aos_core.step s where s.tenant_id = p_tenant and s.run_id = p_run
        and s.seq = p_seq and s.role = 'assistant' and s.message = p_message) then
-    return jsonb_build_object('next', case when v_state = 'completed' then 'done'
-        when v_state in ('awaiting_approval', 'awaiting_resolution') then 'wait'
-        when v_state in ('failed', 'cancelled', 'limited') then v_state
-        when v_run.open_calls > v_run.waiting_calls then 'calls' else 'model' end,
+    return jsonb_build_object('next', aos_core.next_again(p_tenant, p_turn, p_lease),
       'step', p_seq, 'last_step', v_run.last_step, 'repeated', true,
       'calls', aos_core.open_calls(p_tenant, p_turn),
       'cost_usd', 0, 'spent_usd', v_run.spent_usd);

@@ -33,32 +33,32 @@ declare
   v_data jsonb;
 begin
   perform set_config('aos.kernel_tenant', p_tenant::text, true);
-  if p_lease_seconds not between 1 and 3600 then
-    raise exception 'a lease lasts 1 to 3600 seconds, not %', p_lease_seconds
-      using errcode = 'AO006', hint = '60 is a good value';
-  end if;
+  perform aos_core.check_lease_seconds(p_lease_seconds);
   perform aos_core.expire_approvals(p_tenant, v_now);
   loop
-    select q.turn_id, q.run_id into v_queue
+    select q.turn_id, q.run_id, r.last_step into v_queue
     from aos_core.turn_queue q
     join aos_core.run r on r.tenant_id = p_tenant and r.run_id = q.run_id
     where q.tenant_id = p_tenant and q.ready_at <= v_now and (p_run is null or q.run_id = p_run)
       and (r.lease_expires_at is null or r.lease_expires_at <= v_now) and r.state = 'active'
     order by q.ready_at limit 1 for update of q, r skip locked;
     exit when not found;
-    select t.attempts, t.number, t.state into v_turn from aos_core.turn t
+    select t.attempts, t.number, aos_core.next_attempt(t.attempts, t.claimed_step, v_queue.last_step)
+      as attempt into v_turn
+    from aos_core.turn t
     where t.tenant_id = p_tenant and t.turn_id = v_queue.turn_id;
-    if v_turn.attempts >= aos_core.max_attempts() then
+    if v_turn.attempt > aos_core.max_attempts() then
       perform aos_core.fail_open_turn(p_tenant, v_queue.run_id, v_queue.turn_id,
         format('given up after %s attempts without progress', v_turn.attempts), 'kernel');
       continue;
     end if;
-    update aos_core.turn t set state = 'running', attempts = t.attempts + 1
+    update aos_core.turn t set state = 'running', attempts = v_turn.attempt,
+      claimed_step = v_queue.last_step
     where t.tenant_id = p_tenant and t.turn_id = v_queue.turn_id;
     update aos_core.turn_queue q set ready_at = v_now + make_interval(secs => p_lease_seconds)
     where q.tenant_id = p_tenant and q.turn_id = v_queue.turn_id;
     perform aos_core.doubt_unsafe_calls(p_tenant, v_queue.run_id, v_queue.turn_id);
-    v_data := jsonb_build_object('turn', v_turn.number, 'attempt', v_turn.attempts + 1);
+    v_data := jsonb_build_object('turn', v_turn.number, 'attempt', v_turn.attempt);
     update aos_core.run r set fence = r.fence + 1, lease_hash = aos_core.lease_hash(v_lease),
       lease_worker = p_worker, lease_seconds = p_lease_seconds,
       lease_expires_at = v_now + make_interval(secs => p_lease_seconds),
@@ -78,7 +78,7 @@ begin
     end if;
     return jsonb_build_object('turn_id', v_queue.turn_id, 'turn', v_turn.number,
       'run_id', v_run.run_id, 'run', v_run.name, 'lease', v_lease, 'fence', v_run.fence,
-      'attempts', v_turn.attempts + 1, 'last_step', v_run.last_step,
+      'attempts', v_turn.attempt, 'last_step', v_run.last_step,
       'calls', aos_core.open_calls(p_tenant, v_queue.turn_id),
       'next', aos_core.next_move(p_tenant, v_run),
       'config_version', aos_core.config_version(p_tenant));
@@ -134,6 +134,9 @@ begin
   if not found then
     perform aos_core.raise_lost(p_tenant, p_turn, aos_core.lease_hash(p_lease));
   end if;
+  -- Keeps next_ready() from listing a turn that nobody can claim.
+  update aos_core.turn_queue q set ready_at = v_run.lease_expires_at
+  where q.tenant_id = p_tenant and q.turn_id = p_turn and q.ready_at < v_run.lease_expires_at;
   return jsonb_build_object('expires_at', v_run.lease_expires_at, 'run_state', v_run.state);
 end
 $$;
@@ -266,6 +269,9 @@ begin
     raise exception 'call "%" not found', p_call using errcode = 'AO001',
       hint = 'check the tenant and the id';
   end if;
+  if v_call.state in ('succeeded', 'failed') then
+    return aos_core.recorded_result(p_tenant, v_call, aos_core.lease_hash(p_lease));
+  end if;
   select r.lease_hash, r.lease_expires_at, r.open_turn_id, r.agent_id, r.last_step into v_run
   from aos_core.run r where r.tenant_id = p_tenant and r.run_id = v_call.run_id;
   if v_run.lease_hash is distinct from aos_core.lease_hash(p_lease)
@@ -273,10 +279,7 @@ begin
      or v_run.lease_expires_at <= aos_core.now() then
     perform aos_core.raise_lost(p_tenant, v_call.turn_id, aos_core.lease_hash(p_lease));
   end if;
-  if v_call.state in ('succeeded', 'failed')
-     or v_call.result_seq is not null and not v_call.detached then
-    return aos_core.recorded_result(p_tenant, v_call);
-  elsif v_call.runner <> 'kernel' or v_call.state not in ('pending', 'approved') then
+  if v_call.runner <> 'kernel' or v_call.state not in ('pending', 'approved') then
     raise exception 'call "%" of "%" is %, not ready to run here', p_call, v_call.skill,
       v_call.state using errcode = 'AO002', hint = case when v_call.runner = 'kernel'
         then 'wait for its approval' else 'the worker runs this skill itself' end;
@@ -350,11 +353,12 @@ end
 $$;
 
 -- The result of a call that was stored before, as settle_call returned it. Kernel only.
-create function aos_core.recorded_result(p_tenant uuid, p_call aos_core.tool_call) returns jsonb
+create function aos_core.recorded_result(p_tenant uuid, p_call aos_core.tool_call, p_lease bytea)
+returns jsonb
 language sql stable
 as $$
-  select jsonb_build_object('next', case when r.open_calls > r.waiting_calls then 'calls'
-      when r.open_calls > 0 then 'wait' else 'model' end,
+  select jsonb_build_object('next', aos_core.next_again(p_tenant, p_call.turn_id, p_lease),
+    'calls', aos_core.open_calls(p_tenant, p_call.turn_id),
     'step', p_call.result_seq, 'last_step', r.last_step, 'repeated', true,
     'ok', p_call.state = 'succeeded',
     'result', coalesce((s.message -> 'blocks' -> 0 -> 'parts' -> 0 ->> 'text')::jsonb, 'null'))
@@ -428,9 +432,8 @@ begin
   if not found then
     raise exception 'call "%" not found', p_call using errcode = 'AO001',
       hint = 'check the tenant and the id';
-  elsif v_call.state in ('succeeded', 'failed')
-     or v_call.result_seq is not null and not v_call.detached then
-    return aos_core.recorded_result(p_tenant, v_call);
+  elsif v_call.state in ('succeeded', 'failed') then
+    return aos_core.recorded_result(p_tenant, v_call, p_lease);
   elsif v_call.state <> 'running' then
     raise exception 'call "%" of "%" is %, it takes no result', p_call, v_call.skill, v_call.state
       using errcode = 'AO002', hint = case v_call.state

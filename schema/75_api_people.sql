@@ -23,6 +23,9 @@ begin
     raise exception 'a message must have the role "user" and a list of blocks'
       using errcode = 'AO006', hint = 'schema/README.md shows the message';
   end if;
+  if p_worker is not null then
+    perform aos_core.check_lease_seconds(p_lease_seconds);
+  end if;
   if p_key is not null then
     v_opened := aos_core.repeated_request(p_tenant, p_run, p_key, p_worker, v_lease,
                                           p_lease_seconds);

@@ -85,6 +85,7 @@ declare
   v_now timestamptz := aos_core.now();
   v_turn aos_core.turn;
   v_run aos_core.run;
+  v_attempt integer;
 begin
   select t.* into v_turn from aos_core.turn t
   where t.tenant_id = p_tenant and t.turn_id = p_turn;
@@ -102,22 +103,24 @@ begin
     perform aos_core.raise_lost(p_tenant, p_turn, aos_core.session_lease_hash());
   end if;
   if v_turn.state = 'queued' or v_run.lease_hash is distinct from aos_core.session_lease_hash() then
-    if v_turn.attempts >= aos_core.max_attempts() then
+    v_attempt := aos_core.next_attempt(v_turn.attempts, v_turn.claimed_step, v_run.last_step);
+    if v_attempt > aos_core.max_attempts() then
       perform aos_core.fail_open_turn(p_tenant, v_run.run_id, p_turn,
         format('given up after %s attempts without progress', v_turn.attempts), 'kernel');
       return;
     end if;
-    update aos_core.turn t set state = 'running', attempts = t.attempts + 1
+    update aos_core.turn t set state = 'running', attempts = v_attempt,
+      claimed_step = v_run.last_step
     where t.tenant_id = p_tenant and t.turn_id = p_turn;
     perform aos_core.doubt_unsafe_calls(p_tenant, v_run.run_id, p_turn);
     perform aos_core.append_run_event(p_tenant, v_run.run_id, 'turn.claimed',
       'worker:' || session_user,
-      jsonb_build_object('turn', v_turn.number, 'attempt', v_turn.attempts + 1));
+      jsonb_build_object('turn', v_turn.number, 'attempt', v_attempt));
   end if;
   update aos_core.run r set lease_hash = aos_core.session_lease_hash(),
     lease_worker = session_user, lease_seconds = 300,
     lease_expires_at = v_now + interval '300 seconds',
-    fence = r.fence + case when r.lease_hash is null then 1 else 0 end
+    fence = r.fence + case when r.lease_hash = aos_core.session_lease_hash() then 0 else 1 end
   where r.tenant_id = p_tenant and r.run_id = v_run.run_id;
   update aos_core.turn_queue q set ready_at = v_now + interval '300 seconds'
   where q.tenant_id = p_tenant and q.turn_id = p_turn and q.ready_at < v_now + interval '200 seconds';
