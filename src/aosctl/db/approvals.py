@@ -1,0 +1,133 @@
+"""Approvals: list them, find one by what a person typed, decide."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from psycopg.rows import class_row
+
+from aosctl.db.connection import Connection
+from aosctl.db.errors import translated
+from aosctl.db.runs import find_run
+from aosctl.errors import AosError, NotFound
+
+SHORT = 8
+"""How many of an id's last digits people read and type; its first ones are a clock."""
+
+_PREFIXES = ("approval.aos/", "approvals.aos/", "approvals/", "approval/")
+_PART_OF_ID = re.compile("[0-9a-f]{2,32}")
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRow:
+    """One row of aos_core.approval_status; `reason` says why a person is asked."""
+
+    tenant_id: UUID
+    tenant: str
+    approval_id: UUID
+    call_id: UUID
+    run_id: UUID
+    run: str
+    agent: str
+    skill: str
+    args: Mapping[str, Any]
+    reason: str
+    state: str
+    digest: str
+    requested_at: datetime
+    expires_at: datetime
+    overdue: bool
+    decided_at: datetime | None
+    decided_by: str | None
+    decision_reason: str | None
+
+    @property
+    def short(self) -> str:
+        """Return the end of the id, as people type it."""
+        return self.approval_id.hex[-SHORT:]
+
+    @property
+    def is_pending(self) -> bool:
+        """Tell whether somebody can still decide."""
+        return self.state == "pending" and not self.overdue
+
+
+def approvals(
+    connection: Connection,
+    tenant: UUID | None = None,
+    *,
+    pending_only: bool = False,
+    run: UUID | None = None,
+    id_part: str | None = None,
+) -> list[ApprovalRow]:
+    """List approvals, the oldest first; `id_part` is how their id begins or ends."""
+    with translated(), connection.cursor(row_factory=class_row(ApprovalRow)) as cursor:
+        return cursor.execute(
+            "select tenant_id, tenant, approval_id, call_id, run_id, run, agent, skill, args,"
+            " reason, state, digest, requested_at, expires_at, overdue, decided_at, decided_by,"
+            " decision_reason from aos_core.approval_status"
+            " where (%(tenant)s::uuid is null or tenant_id = %(tenant)s)"
+            " and (not %(pending)s or (state = 'pending' and not overdue))"
+            " and (%(run)s::uuid is null or run_id = %(run)s)"
+            " and (%(part)s::text is null"
+            "  or left(replace(approval_id::text, '-', ''), length(%(part)s)) = %(part)s"
+            "  or right(replace(approval_id::text, '-', ''), length(%(part)s)) = %(part)s)"
+            " order by tenant, requested_at, approval_id",
+            {"tenant": tenant, "pending": pending_only, "run": run, "part": id_part},
+        ).fetchall()
+
+
+def find_approval(connection: Connection, tenant: UUID | None, typed: str) -> ApprovalRow:
+    """Find the approval that a person named: by id, its beginning or end, or its run.
+
+    A run must have exactly one pending approval. Among approvals of one part of an id, a pending
+    one counts. Raises NotFound, and AosError that lists the candidates.
+    """
+    word = typed
+    for prefix in _PREFIXES:
+        word = word.removeprefix(prefix)
+    part = word.lower().replace("-", "")
+    found = []
+    if _PART_OF_ID.fullmatch(part):
+        found = approvals(connection, tenant, id_part=part)
+        found = [row for row in found if row.is_pending] or found
+    if not found:
+        found = _of_run(connection, tenant, word)
+    if len(found) > 1:
+        shown = ", ".join(f"{row.short} ({row.skill} of {row.run})" for row in found[:10])
+        raise AosError(f'approval "{word}" is ambiguous: {shown}', "name one by its id")
+    return found[0]
+
+
+def _of_run(connection: Connection, tenant: UUID | None, word: str) -> list[ApprovalRow]:
+    try:
+        run = find_run(connection, tenant, word)
+    except NotFound:
+        raise NotFound(
+            f'approvals.aos "{word}" not found', "aosctl approve lists what is pending"
+        ) from None
+    found = approvals(connection, run.tenant_id, pending_only=True, run=run.run_id)
+    if not found:
+        raise NotFound(
+            f'run "{run.name}" has no pending approval', "aosctl approve lists what is pending"
+        )
+    return found
+
+
+def decide(
+    connection: Connection,
+    tenant: UUID,
+    approval: UUID,
+    decision: Literal["approved", "denied"],
+    reason: str | None = None,
+) -> None:
+    """Approve or deny (aos_agent.decide_approval). Raises ApprovalSettled when that is over."""
+    with translated():
+        connection.execute(
+            "select aos_agent.decide_approval(%s, %s, %s, %s)", (tenant, approval, decision, reason)
+        )

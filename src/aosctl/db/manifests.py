@@ -1,0 +1,152 @@
+"""Resources as manifests: the kernel's apply and delete functions and its views, for every kind.
+
+Functions and views are named by (schema, name); a kind of `domain.kinds` knows its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, TypeVar, cast
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import class_row
+
+from aosctl.db.connection import Connection
+from aosctl.db.errors import from_psycopg, to_json, translated
+from aosctl.errors import AosError
+
+Outcome = Literal["created", "configured", "unchanged"]
+Name = tuple[str, str]
+T = TypeVar("T")
+
+ATTEMPTS = 3
+_RETRYABLE = frozenset({"40001", "40P01", "23505"})
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceRow:
+    """One row of a kind's view."""
+
+    tenant: str | None
+    name: str
+    uid: str
+    generation: int
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    spec: Mapping[str, Any]
+    status: Mapping[str, Any]
+    created_at: datetime
+
+
+def apply(
+    connection: Connection,
+    function: Name,
+    tenant: UUID | None,
+    name: str,
+    meta: Mapping[str, Any],
+    spec: Mapping[str, Any],
+) -> Outcome:
+    """Create or change one resource (`<schema>.apply_<kind>`); tenant None for tenantless kinds."""
+    call = sql.SQL("select {}({}%(name)s, %(meta)s::jsonb, %(spec)s::jsonb)").format(
+        sql.Identifier(*function), sql.SQL("%(tenant)s, " if tenant else "")
+    )
+    given = {"tenant": tenant, "name": name, "meta": to_json(meta), "spec": to_json(spec)}
+    with translated():
+        row = connection.execute(call, given).fetchone()
+    return cast(Outcome, row[0] if row else "unchanged")
+
+
+def delete(connection: Connection, function: Name, tenant: UUID | None, name: str) -> None:
+    """Delete one resource (`<schema>.delete_<kind>`). Raises NotFound, Conflict when it is used."""
+    call = sql.SQL("select {}({}%(name)s)").format(
+        sql.Identifier(*function), sql.SQL("%(tenant)s, " if tenant else "")
+    )
+    with translated():
+        connection.execute(call, {"tenant": tenant, "name": name})
+
+
+def resources(
+    connection: Connection,
+    view: Name,
+    tenant: UUID | None = None,
+    names: Sequence[str] | None = None,
+) -> list[ResourceRow]:
+    """Read resources that the session sees, by tenant and name; all where nothing narrows them."""
+    query = sql.SQL(
+        "select tenant, name, uid::text, generation, labels, annotations, spec, status, created_at"
+        " from {} where (%(tenant)s::uuid is null or tenant_id = %(tenant)s)"
+        " and (%(names)s::text[] is null or name = any (%(names)s)) order by tenant, name"
+    ).format(sql.Identifier(*view))
+    given = {"tenant": tenant, "names": list(names) if names is not None else None}
+    with translated(), connection.cursor(row_factory=class_row(ResourceRow)) as cursor:
+        return cursor.execute(query, given).fetchall()
+
+
+def names(connection: Connection, view: Name, tenant: UUID | None = None) -> list[str]:
+    """List the names of a kind's resources."""
+    query = sql.SQL(
+        "select name from {} where (%(tenant)s::uuid is null or tenant_id = %(tenant)s)"
+        " order by name"
+    ).format(sql.Identifier(*view))
+    with translated():
+        return [str(row[0]) for row in connection.execute(query, {"tenant": tenant})]
+
+
+def in_transaction(connection: Connection, work: Callable[[], T], *, keep: bool = True) -> T:
+    """Do all of `work` in one transaction, again when another one was in its way.
+
+    Without `keep` it is rolled back, its deferred constraints checked first.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            with connection.transaction(force_rollback=not keep):
+                result = work()
+                if not keep:
+                    with translated():
+                        connection.execute("set constraints all immediate")
+            return result
+        except psycopg.Error as error:  # of the commit
+            if error.sqlstate not in _RETRYABLE or attempt == ATTEMPTS:
+                raise from_psycopg(error) from error
+        except AosError as error:
+            if not _was_in_the_way(error) or attempt == ATTEMPTS:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _was_in_the_way(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, psycopg.Error):
+            return error.sqlstate in _RETRYABLE
+        error = error.__cause__
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An event of a resource: what was done to it, by whom."""
+
+    at: datetime
+    kind: str
+    actor: str
+
+
+def changes(connection: Connection, kind: str, name: str, tenant: UUID | None) -> list[Change]:
+    """Return the last ten changes of a resource within 30 days, oldest first.
+
+    `kind` is the word in its events: `persona` for `persona.changed`.
+    """
+    with translated(), connection.cursor(row_factory=class_row(Change)) as cursor:
+        rows = cursor.execute(
+            "select at, kind, actor from aos_core.event"
+            " where stream_id = tenant_id and (%(tenant)s::uuid is null or tenant_id = %(tenant)s)"
+            " and at > aos_core.now() - interval '30 days'"
+            " and kind in (%(kind)s || '.created', %(kind)s || '.changed', %(kind)s || '.deleted')"
+            " and data ->> 'name' = %(name)s order by at desc, seq desc limit 10",
+            {"tenant": tenant, "kind": kind, "name": name},
+        ).fetchall()
+    return rows[::-1]

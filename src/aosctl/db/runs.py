@@ -1,0 +1,232 @@
+"""Runs: list them, find one by what a person typed, start and steer it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+from uuid import UUID
+
+from psycopg.rows import class_row
+
+from aosctl.db.connection import Connection
+from aosctl.db.errors import translated
+from aosctl.errors import AosError, NotFound
+
+OPEN_TURN = (
+    "queued",
+    "running",
+    "awaiting_approval",
+    "awaiting_resolution",
+    "awaiting_input",
+    "limited",
+)
+"""States of a turn that is not over."""
+
+CLOSED = ("completed", "failed", "cancelled")
+"""States of a run that takes nothing more."""
+
+_PREFIXES = ("run.aos/", "runs.aos/", "runs/", "run/")
+_ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_MOST_CANDIDATES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One row of aos_core.run_status; `turn` and `step` are the last ones, costs in US dollars.
+
+    `abandoned`: the turn counts as running but its worker's lease is over.
+    """
+
+    tenant_id: UUID
+    tenant: str
+    run_id: UUID
+    name: str
+    agent: str
+    kind: str
+    title: str | None
+    run_state: str
+    turn: int
+    turn_state: str | None
+    error: str | None
+    last_step: int
+    tool: str | None
+    inbox_count: int
+    input_tokens: int
+    output_tokens: int
+    spent_usd: Decimal
+    max_usd: Decimal | None
+    max_tokens: int | None
+    max_steps: int
+    lease_worker: str | None
+    persona: str
+    persona_version: int
+    model: str
+    waiting_on: str | None
+    created_by: str
+    labels: Mapping[str, str]
+    last_seq: int
+    created_at: datetime
+    updated_at: datetime
+    closed_at: datetime | None
+    abandoned: bool
+
+    @property
+    def has_open_turn(self) -> bool:
+        """Tell whether a turn is under way or waits for somebody."""
+        return self.turn_state in OPEN_TURN
+
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether the run is over for good."""
+        return self.run_state in CLOSED
+
+    @property
+    def state(self) -> str:
+        """Return the state in one word: the run's, else its open turn's, else `idle`."""
+        if self.run_state != "active":
+            return self.run_state
+        if not self.has_open_turn or self.turn_state is None:
+            return "idle"
+        return "abandoned" if self.abandoned else self.turn_state
+
+
+def runs(
+    connection: Connection,
+    tenant: UUID | None = None,
+    *,
+    open_only: bool = False,
+    agent: str | None = None,
+    ids: Sequence[UUID] | None = None,
+) -> list[RunRow]:
+    """List the runs that the session sees, by tenant and age; None narrows nothing."""
+    with translated(), connection.cursor(row_factory=class_row(RunRow)) as cursor:
+        return cursor.execute(
+            "select tenant_id, tenant, run_id, name, agent, kind, title, run_state, turn,"
+            " turn_state, error, last_step, tool, inbox_count, input_tokens, output_tokens,"
+            " spent_usd, max_usd, max_tokens, max_steps, lease_worker, persona, persona_version,"
+            " model, waiting_on, created_by, labels, last_seq, created_at, updated_at, closed_at,"
+            " coalesce(turn_state = 'running' and lease_expires_at <= aos_core.now(), false)"
+            " as abandoned"
+            " from aos_core.run_status"
+            " where (%(tenant)s::uuid is null or tenant_id = %(tenant)s)"
+            " and (%(states)s::text[] is null or turn_state = any (%(states)s))"
+            " and (%(agent)s::text is null or agent = %(agent)s)"
+            " and (%(ids)s::uuid[] is null or run_id = any (%(ids)s))"
+            " order by tenant, created_at, name",
+            {
+                "tenant": tenant,
+                "states": list(OPEN_TURN) if open_only else None,
+                "agent": agent,
+                "ids": list(ids) if ids is not None else None,
+            },
+        ).fetchall()
+
+
+def find_run(connection: Connection, tenant: UUID | None, typed: str) -> RunRow:
+    """Find the run that a person named: by id, name, `run/NAME` or a unique end of a name.
+
+    Raises NotFound, and AosError that lists the candidates of an ambiguous end.
+    """
+    word = typed
+    for prefix in _PREFIXES:
+        word = word.removeprefix(prefix)
+    ids = [UUID(word)] if _ID.fullmatch(word) else _ids_by_name(connection, tenant, word)
+    found = runs(connection, tenant, ids=ids[: _MOST_CANDIDATES + 1]) if ids else []
+    if not found:
+        raise NotFound(f'runs.aos "{word}" not found', "aosctl ps -a lists the runs")
+    if len(found) > 1:
+        shown = [row.name for row in found[:_MOST_CANDIDATES]]
+        more = ", …" if len(found) > _MOST_CANDIDATES else ""
+        raise AosError(
+            f'run "{word}" is ambiguous: {", ".join(shown)}{more}', "type more of the name"
+        )
+    return found[0]
+
+
+def _ids_by_name(connection: Connection, tenant: UUID | None, word: str) -> list[UUID]:
+    """Return the run of exactly this name, else those whose name ends so."""
+    with translated():
+        rows = connection.execute(
+            "select conversation_id, name = %(word)s from aos_agent.conversation"
+            " where (%(tenant)s::uuid is null or tenant_id = %(tenant)s)"
+            " and right(name, length(%(word)s)) = %(word)s and %(word)s <> ''",
+            {"tenant": tenant, "word": word},
+        ).fetchall()
+    exact = [row for row in rows if row[1]]
+    return [UUID(str(row[0])) for row in exact or rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A new run: its id and the name that people type."""
+
+    run_id: UUID
+    name: str
+
+
+def start_run(
+    connection: Connection,
+    tenant: UUID,
+    agent: str,
+    kind: Literal["conversation", "task"] = "conversation",
+    name: str | None = None,
+) -> Started:
+    """Start a run of an agent (aos_agent.start_run). Raises NotFound, Conflict for a taken name."""
+    with translated():
+        row = connection.execute(
+            "select r ->> 'run_id', r ->> 'run' from aos_agent.start_run(%s, %s, %s, %s) r",
+            (tenant, agent, kind, name),
+        ).fetchone()
+    assert row is not None  # noqa: S101 - the function returns one value
+    return Started(UUID(str(row[0])), str(row[1]))
+
+
+def cancel_run(connection: Connection, tenant: UUID, run: UUID, reason: str | None = None) -> None:
+    """End a run for good (aos_agent.cancel_run). Raises IllegalTransition when it is over."""
+    with translated():
+        connection.execute("select aos_agent.cancel_run(%s, %s, %s)", (tenant, run, reason))
+
+
+def close_run(
+    connection: Connection,
+    tenant: UUID,
+    run: UUID,
+    state: Literal["completed", "failed"] = "completed",
+    reason: str | None = None,
+) -> None:
+    """End a run that is done (aos_agent.close_run). Raises IllegalTransition when it is over."""
+    with translated():
+        connection.execute(
+            "select aos_agent.close_run(%s, %s, %s, %s)", (tenant, run, state, reason)
+        )
+
+
+def cancel_turn(connection: Connection, tenant: UUID, run: UUID, reason: str | None = None) -> bool:
+    """Stop the open turn and keep the run (aos_agent.cancel_turn); tell whether there was one."""
+    with translated():
+        row = connection.execute(
+            "select aos_agent.cancel_turn(%s, %s, %s)", (tenant, run, reason)
+        ).fetchone()
+    return bool(row and row[0])
+
+
+def pause_run(connection: Connection, tenant: UUID, run: UUID, reason: str | None = None) -> None:
+    """Let a run rest after the step it is at (aos_agent.pause_run)."""
+    with translated():
+        connection.execute("select aos_agent.pause_run(%s, %s, %s)", (tenant, run, reason))
+
+
+def resume_run(connection: Connection, tenant: UUID, run: UUID) -> None:
+    """Let a paused run, or one out of a limit, go on (aos_agent.resume_run)."""
+    with translated():
+        connection.execute("select aos_agent.resume_run(%s, %s)", (tenant, run))
+
+
+def watch_run(connection: Connection, tenant: UUID, run: UUID, seconds: int = 60) -> None:
+    """Have the kernel notify aos_run of what happens in a run (aos_agent.watch_run)."""
+    with translated():
+        connection.execute("select aos_agent.watch_run(%s, %s, %s)", (tenant, run, seconds))

@@ -1,0 +1,62 @@
+"""Tenants: which of them a login may work in, and the choice of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from aosctl.db.connection import Connection, select_tenant
+from aosctl.db.errors import translated
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A tenant by its id and its name."""
+
+    id: UUID
+    name: str
+
+
+def my_tenants(connection: Connection) -> list[Tenant]:
+    """List the tenants that the login may choose among, by name (aos_auth.my_tenants)."""
+    with translated():
+        rows = connection.execute("select tenant_id, name from aos_auth.my_tenants()").fetchall()
+    return [Tenant(UUID(str(row[0])), str(row[1])) for row in rows]
+
+
+def tenant_id(connection: Connection, name: str) -> UUID | None:
+    """Return the id of a tenant, None where the login may not see it (aos_auth.tenant_id)."""
+    with translated():
+        row = connection.execute("select aos_auth.tenant_id(%s)", (name,)).fetchone()
+    return UUID(str(row[0])) if row and row[0] else None
+
+
+def is_admin(connection: Connection) -> bool:
+    """Tell whether the login is a member of aos_admin (aos_auth.is_admin)."""
+    with translated():
+        row = connection.execute("select aos_auth.is_admin()").fetchone()
+    return bool(row and row[0])
+
+
+def choose(connection: Connection, tenant: UUID | None) -> None:
+    """Select a tenant for the session; None for none: an administrator then sees all."""
+    with translated():
+        select_tenant(connection, tenant)
+
+
+def choose_local(connection: Connection, tenant: UUID | None) -> None:
+    """Select a tenant until the end of the transaction."""
+    with translated():
+        connection.execute(
+            "select set_config('aos.tenant_id', %s, true)", (str(tenant) if tenant else "",)
+        )
+
+
+def scopes(connection: Connection) -> list[UUID | None]:
+    """Return the selections that together show everything the login may see.
+
+    That is no selection for an administrator, and each tenant in turn for everybody else.
+    """
+    if is_admin(connection):
+        return [None]
+    return [tenant.id for tenant in my_tenants(connection)]
