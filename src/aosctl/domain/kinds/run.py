@@ -1,0 +1,82 @@
+"""Kind Run: read like a resource, though nobody declares one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aosctl.db.runs import RunRow
+from aosctl.domain.kinds.base import Column, Kind, Resource
+
+
+class Run(Kind):
+    name = "Run"
+    plural = "runs"
+    short_names = ()
+    db_schema = "aos_core"
+    doc = "A conversation or task of an agent. `aosctl chat` and `aosctl run` begin one."
+    fields = ()
+    example = ""
+    columns = (
+        Column("NAME", lambda row: row.name),
+        Column("AGENT", lambda row: row.spec.get("agent")),
+        Column("STATE", lambda row: row.status.get("state")),
+        Column("TURN", lambda row: row.status.get("turn")),
+        Column("AGE", lambda row: row.created_at),
+        Column("TITLE", lambda row: row.spec.get("title"), wide=True),
+        Column("KIND", lambda row: row.spec.get("kind"), wide=True),
+        Column("MODEL", lambda row: row.status.get("model"), wide=True),
+        Column("PERSONA", lambda row: row.status.get("persona"), wide=True),
+        Column("WORKER", lambda row: row.status.get("worker"), wide=True),
+    )
+
+
+RUN = Run()
+
+
+def run_resource(row: RunRow) -> Resource:
+    """Return a run in the shape of all resources; its generation counts its events."""
+    limits = {
+        "maxSteps": row.max_steps,
+        "maxTokens": row.max_tokens,
+        "maxUsd": float(row.max_usd) if row.max_usd is not None else None,
+    }
+    return Resource(
+        kind=RUN.name,
+        name=row.name,
+        tenant=row.tenant,
+        uid=str(row.run_id),
+        generation=row.last_seq,
+        spec=_known(
+            {"agent": row.agent, "kind": row.kind, "title": row.title, "limits": _known(limits)}
+        ),
+        labels=row.labels,
+        status=_known(_status(row)),
+        created_at=row.created_at,
+    )
+
+
+def _status(row: RunRow) -> dict[str, Any]:
+    return {
+        "state": row.state,
+        "turn": row.turn,
+        "turnState": row.turn_state,
+        "step": row.last_step,
+        "tool": row.tool,
+        "waitingOn": row.waiting_on,
+        "queuedMessages": row.inbox_count,
+        "inputTokens": row.input_tokens,
+        "outputTokens": row.output_tokens,
+        "costUsd": float(row.spent_usd),
+        "persona": row.persona,
+        "personaVersion": row.persona_version,
+        "model": row.model,
+        "worker": row.lease_worker,
+        "error": row.error,
+        "createdBy": row.created_by,
+        "updatedAt": row.updated_at,
+        "closedAt": row.closed_at,
+    }
+
+
+def _known(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
