@@ -423,8 +423,7 @@ begin
     'in', nullif(v_in + v_cached, 0), 'out', nullif(v_out, 0),
     'cost_usd', nullif(v_cost, 0),
     'sha256', encode(sha256(convert_to(p_message::text, 'UTF8')), 'base64'),
-    'calls', (select jsonb_agg(jsonb_build_object('call_id', c -> 'call_id', 'skill', c -> 'skill',
-                                                  'status', c -> 'status'))
+    'calls', (select jsonb_agg(jsonb_build_object('skill', c -> 'skill', 'status', c -> 'status'))
               from jsonb_array_elements(v_calls) c)));
   update aos_core.run r set
     last_step = r.last_step + 1 + v_refused,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from threading import Event
-from uuid import UUID, uuid4
+from uuid import UUID
 
+from aosctl.db.ids import uuid7
 from aosctl.db.person import Approval, PersonClient, RunStatus
 from aosctl.db.worker import Lease, WorkerClient
 from aosctl.domain.loop import Interrupted, Loop, Observer, Outcome
@@ -34,7 +35,7 @@ class Conversation:
         known = self._loop.transcript
         message = user(text).sanitised()
         opened = self._person.open_turn(
-            self.run_id, message.to_json(), str(uuid4()), self._worker.name, not known.messages
+            self.run_id, message.to_json(), str(uuid7()), self._worker.name, not known.messages
         )
         if opened.lease is None:
             return Outcome("queued", opened.turn)
