@@ -1,0 +1,323 @@
+"""Claims, leases and fences: one worker drives a turn, and a late one changes nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from kernels import KernelDatabase, Tenant, ask, call, make_tenant, refused, say
+
+Clock = Callable[[str], None]
+SEARCH = ("web_search", {"query": "joins"})
+STORE = ("memory_store", {"key": "k", "value": 1})
+
+
+def test_a_claimed_turn_is_driven_to_its_answer(tenant: Tenant) -> None:
+    run = tenant.start_run()
+    assert tenant.open(run)["status"] == "opened"
+    lease = tenant.claim(run=run)
+    assert lease["next"] == "model" and lease["attempts"] == 1
+    assert tenant.respond(lease, say("hello yourself"))["next"] == "done"
+    assert tenant.transcript(run) == [("user", "hello"), ("assistant", "hello yourself")]
+    assert tenant.run_row(run)["turn_state"] == "completed"
+    assert tenant.faults(run) == []
+
+
+def test_a_turn_that_is_leased_is_not_claimed_until_the_lease_expires(
+    tenant: Tenant, clock: Clock
+) -> None:
+    run = tenant.start_run()
+    tenant.open(run)
+    first = tenant.claim("w1", run=run)
+    assert tenant.claim("w2", run=run) is None
+    clock("61 seconds")
+    second = tenant.claim("w2", run=run)
+    assert second["turn_id"] == first["turn_id"]
+    assert second["fence"] > first["fence"] and second["lease"] != first["lease"]
+    assert second["attempts"] == 2
+
+
+def test_a_heartbeat_keeps_the_turn_and_tells_the_state_of_the_run(
+    fresh_tenant: Tenant, clock: Clock
+) -> None:
+    tenant = fresh_tenant
+    run = tenant.start_run()
+    tenant.open(run)
+    lease = tenant.claim("w1", run=run)
+    for moment in ("50 seconds", "100 seconds", "150 seconds"):
+        clock(moment)
+        assert beat(tenant, lease)["run_state"] == "active"
+        assert tenant.claim("w2", run=run) is None
+        assert ready(tenant) == []
+    clock("211 seconds")
+    with refused("AO003", "expired"):
+        beat(tenant, lease)
+    assert tenant.claim("w2", run=run) is not None
+
+
+def test_every_write_prolongs_the_lease(tenant: Tenant, clock: Clock) -> None:
+    run = tenant.start_run()
+    lease = tenant.open(run, p_worker="w1")
+    clock("50 seconds")
+    asked = tenant.respond(lease, ask(SEARCH))
+    clock("100 seconds")
+    tenant.result(asked["calls"][0]["call_id"], lease, {"results": []})
+    clock("150 seconds")
+    assert tenant.respond(lease, say("found nothing"))["next"] == "done"
+
+
+def beat(tenant: Tenant, lease: dict[str, Any]) -> Any:
+    return call(tenant.worker, "aos_agent.heartbeat", tenant.id, lease["turn_id"], lease["lease"])
+
+
+def ready(tenant: Tenant) -> list[Any]:
+    """Return what next_ready says of this tenant."""
+    found = tenant.worker.execute("select * from aos_agent.next_ready(1000)").fetchall()
+    return [row for row in found if row[0] == tenant.id]
+
+
+# What the first worker may still try after it has lost the turn; `c` is its running call, `k` its
+# call that the kernel runs.
+LATE: dict[str, Callable[[Tenant, dict[str, Any], UUID, UUID], Any]] = {
+    "heartbeat": lambda t, lease, c, k: beat(t, lease),
+    "turn_context": lambda t, lease, c, k: call(
+        t.worker, "aos_agent.turn_context", t.id, lease["turn_id"], lease["lease"]
+    ),
+    "record_response": lambda t, lease, c, k: t.respond(lease, say("late")),
+    "record_response with its step": lambda t, lease, c, k: t.respond(lease, say("late"), p_seq=2),
+    "record_call_result": lambda t, lease, c, k: t.result(c, lease, {"late": True}),
+    "execute_sql_call": lambda t, lease, c, k: t.execute(k, lease),
+    "start_call": lambda t, lease, c, k: call(
+        t.worker, "aos_agent.start_call", t.id, c, lease["lease"]
+    ),
+    "fail_turn": lambda t, lease, c, k: call(
+        t.worker, "aos_agent.fail_turn", t.id, lease["turn_id"], lease["lease"], "late"
+    ),
+    "fail_turn for later": lambda t, lease, c, k: call(
+        t.worker, "aos_agent.fail_turn", t.id, lease["turn_id"], lease["lease"], "late", 5
+    ),
+    "release_turn": lambda t, lease, c, k: call(
+        t.worker, "aos_agent.release_turn", t.id, lease["turn_id"], lease["lease"]
+    ),
+}
+
+
+@pytest.mark.parametrize("write", LATE)
+@pytest.mark.parametrize("taken", [True, False], ids=["taken over", "only expired"])
+def test_a_late_write_of_the_first_worker_fails_and_changes_nothing(
+    kernel_database: KernelDatabase, clock: Clock, write: str, taken: bool
+) -> None:
+    tenant = make_tenant(kernel_database)
+    run = tenant.start_run()
+    first = tenant.open(run, p_worker="w1")
+    search = store = uuid4()
+    if not write.startswith("record_response"):
+        calls = tenant.respond(first, ask(SEARCH, STORE))["calls"]
+        search, store = (UUID(each["call_id"]) for each in calls)
+    clock("61 seconds")
+    second = tenant.claim("w2", run=run) if taken else None
+    before = kernel_database.fingerprint()
+    with refused("AO003"):
+        LATE[write](tenant, first, search, store)
+    assert kernel_database.fingerprint() == before
+    second = second or tenant.claim("w2", run=run)
+    assert LATE[write](tenant, second, search, store)
+    assert tenant.faults(run) == []
+
+
+def test_a_late_worker_is_told_nothing_by_repeating_what_the_second_has_written(
+    tenant: Tenant, clock: Clock
+) -> None:
+    run = tenant.start_run()
+    first = tenant.open(run, p_worker="w1")
+    clock("61 seconds")
+    second = tenant.claim("w2", run=run)
+    answer = tenant.respond(second, ask(SEARCH), p_seq=2)
+    with refused("AO003"):  # else it would run the same tool a second time
+        tenant.respond(first, ask(SEARCH), p_seq=2)
+    found = answer["calls"][0]["call_id"]
+    tenant.result(found, second, {"results": []})
+    with refused("AO003"):
+        tenant.result(found, first, {"results": []})
+    assert tenant.result(found, second, {"results": []})["repeated"]
+
+
+def test_the_lease_of_a_login_cannot_be_forged_as_a_token(kernel_database: KernelDatabase) -> None:
+    tenant = make_tenant(kernel_database)
+    login = kernel_database.person("eightlet", "aos_developer")
+    kernel_database.superuser.execute(
+        "insert into aos_auth.principal (tenant_id, name, db_role) values (%s, 'eight', %s)",
+        (tenant.id, login),
+    )
+    kernel_database.superuser.execute(
+        "insert into aos_auth.role_grant (tenant_id, principal_id, role_name)"
+        " select tenant_id, principal_id, 'developer' from aos_auth.principal where db_role = %s",
+        (login,),
+    )
+    person = kernel_database.connect(login, tenant.id)
+    run = tenant.start_run()
+    call(person, "aos_agent.add_user_message", run, "hello")
+    turn = call(person, "aos_agent.start_turn", run)
+    forged = {"turn_id": turn, "lease": UUID(bytes=b"session " + login.encode())}
+    with refused("AO003"):
+        tenant.respond(forged, say("not me"))
+    assert call(person, "aos_agent.finish_turn", turn, "me")["status"] == "completed"
+
+
+def test_another_tenants_worker_cannot_use_a_lease(fresh_tenant: Tenant, tenant: Tenant) -> None:
+    run = tenant.start_run()
+    lease = tenant.open(run, p_worker="w1")
+    with refused("AO001"):
+        fresh_tenant.respond(lease, say("across"))
+    assert tenant.respond(lease, say("here"))["next"] == "done"
+
+
+def test_a_poison_turn_dies_after_five_attempts_and_the_others_go_on(
+    fresh_tenant: Tenant, clock: Clock
+) -> None:
+    tenant = fresh_tenant
+    poison, other = tenant.start_run(), tenant.start_run()
+    tenant.open(poison)
+    for attempt in range(1, 6):
+        clock(f"{attempt} hours")
+        assert tenant.claim("w1")["attempts"] == attempt
+    clock("6 hours")
+    tenant.open(other)
+    assert tenant.claim("w1")["run_id"] == str(other)
+    row = tenant.run_row(poison)
+    assert row["turn_state"] == "failed"
+    assert row["error"] == "given up after 5 attempts without progress"
+    assert tenant.events(poison)[-1] == "turn.failed"
+    assert tenant.open(poison, "again", p_worker="w1")["status"] == "opened"
+
+
+def test_a_turn_that_makes_progress_outlives_many_dead_workers(
+    fresh_tenant: Tenant, clock: Clock
+) -> None:
+    tenant = fresh_tenant
+    run = tenant.start_run()
+    tenant.open(run)
+    for hour in range(1, 9):
+        clock(f"{hour} hours")
+        lease = tenant.claim("w1")
+        assert lease["run_id"] == str(run) and lease["attempts"] == 1
+        found = tenant.respond(lease, ask(SEARCH))["calls"][0]["call_id"]
+        tenant.result(found, lease, {"results": []})
+    assert tenant.respond(lease, say("done"))["next"] == "done"
+
+
+def test_of_two_claimers_at_once_exactly_one_gets_the_turn(fresh_tenant: Tenant) -> None:
+    tenant = fresh_tenant
+    database = tenant.database
+    workers = [database.connect("aos_worker") for _ in range(2)]
+    barrier = threading.Barrier(2)
+
+    def claim(number: int) -> Any:
+        barrier.wait()
+        return call(workers[number], "aos_agent.claim_turn", tenant.id, f"w{number}")
+
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(20):
+            run = tenant.start_run()
+            tenant.open(run)
+            won = [lease for lease in pool.map(claim, range(2)) if lease]
+            assert [lease["run_id"] for lease in won] == [str(run)]
+            tenant.respond(won[0], say("done"))
+
+
+def test_the_tenant_that_waits_longest_is_ready_first(
+    kernel_database: KernelDatabase, clock: Clock
+) -> None:
+    crowd, quiet = make_tenant(kernel_database), make_tenant(kernel_database)
+    clock("-3 hours")
+    for _ in range(3):
+        crowd.open(crowd.start_run())
+    clock("-2 hours")
+    quiet.open(quiet.start_run())
+    clock("0 seconds")
+    listed = quiet.worker.execute("select tenant_id, ready from aos_agent.next_ready()").fetchall()
+    assert [row for row in listed if row[0] in (crowd.id, quiet.id)] == [
+        (crowd.id, 3),
+        (quiet.id, 1),
+    ]
+    assert len(quiet.worker.execute("select from aos_agent.next_ready(1)").fetchall()) == 1
+    assert quiet.claim() is not None
+    assert quiet.claim() is None and ready(quiet) == []
+
+
+def test_a_released_turn_is_taken_at_once_and_the_attempt_does_not_count(tenant: Tenant) -> None:
+    run = tenant.start_run()
+    tenant.open(run)
+    lease = tenant.claim("w1", run=run)
+    call(tenant.worker, "aos_agent.release_turn", tenant.id, lease["turn_id"], lease["lease"])
+    assert tenant.claim("w2", run=run)["attempts"] == 1
+
+
+def test_releasing_does_not_wipe_out_earlier_attempts(fresh_tenant: Tenant, clock: Clock) -> None:
+    tenant = fresh_tenant
+    run = tenant.start_run()
+    tenant.open(run)
+    for attempt in (1, 2, 3):
+        clock(f"{attempt} hours")
+        lease = tenant.claim("w1")
+    call(tenant.worker, "aos_agent.release_turn", tenant.id, lease["turn_id"], lease["lease"])
+    assert tenant.claim("w2")["attempts"] == 3
+
+
+def test_a_turn_put_off_is_ready_again_when_its_time_has_come(
+    fresh_tenant: Tenant, clock: Clock
+) -> None:
+    tenant = fresh_tenant
+    run = tenant.start_run()
+    tenant.open(run)
+    lease = tenant.claim("w1")
+    said = call(
+        tenant.worker, "aos_agent.fail_turn", tenant.id, lease["turn_id"], lease["lease"],
+        "the model is overloaded", 30,
+    )  # fmt: skip
+    assert said == {"turn_state": "queued"}
+    assert tenant.claim("w2") is None and ready(tenant) == []
+    clock("31 seconds")
+    assert ready(tenant) != []
+    assert tenant.claim("w2")["attempts"] == 2
+
+
+def test_a_failed_turn_closes_its_calls_and_keeps_its_reason(tenant: Tenant) -> None:
+    run = tenant.start_run()
+    lease = tenant.open(run, p_worker="w1")
+    found = tenant.respond(lease, ask(SEARCH))["calls"][0]["call_id"]
+    call(
+        tenant.worker, "aos_agent.fail_turn", tenant.id, lease["turn_id"], lease["lease"], "no key"
+    )
+    row = tenant.run_row(run)
+    assert (row["turn_state"], row["error"], row["open_turn_id"]) == ("failed", "no key", None)
+    assert tenant.call_state(UUID(found)) == "cancelled"
+    assert tenant.transcript(run)[-1][0] == "tool"
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 3601])
+def test_a_lease_lasts_between_a_second_and_an_hour(tenant: Tenant, seconds: int) -> None:
+    run = tenant.start_run()
+    with refused("AO006", "a lease lasts"):
+        tenant.open(run, p_worker="w1", p_lease_seconds=seconds)
+    with refused("AO006", "a lease lasts"):
+        tenant.claim("w1", seconds, run)
+    assert tenant.open(run, p_worker="w1", p_lease_seconds=3600)["status"] == "opened"
+
+
+def test_unknown_ids_are_not_found(tenant: Tenant) -> None:
+    nobody = {"turn_id": uuid4(), "lease": uuid4()}
+    with refused("AO001"):
+        tenant.respond(nobody, say("to nobody"))
+    with refused("AO001"):
+        beat(tenant, nobody)
+    for function in ("execute_sql_call", "start_call"):
+        with refused("AO001"):
+            call(tenant.worker, f"aos_agent.{function}", tenant.id, uuid4(), uuid4())
+    with refused("AO001"):
+        tenant.result(uuid4(), nobody, {})
