@@ -128,14 +128,22 @@ declare
   v_name text;
   v_made integer := 0;
 begin
+  if exists (select from pg_extension where extname = 'pgagentos') then
+    return 0;  -- an extension's partitions come with its versions (extension.sql)
+  end if;
   for v_month in 0 .. least(p_months, 24) loop
     v_from := ((date_trunc('month', aos_core.now() at time zone 'UTC')
                 + v_month * interval '1 month') at time zone 'UTC');
     v_name := 'event_log_' || to_char(v_from at time zone 'UTC', 'YYYY_MM');
     if to_regclass('aos_core.' || v_name) is null then
-      perform aos_core.create_partition(v_name, v_from,
-        (v_from at time zone 'UTC' + interval '1 month') at time zone 'UTC');
-      v_made := v_made + 1;
+      begin
+        perform aos_core.create_partition(v_name, v_from,
+          (v_from at time zone 'UTC' + interval '1 month') at time zone 'UTC');
+        v_made := v_made + 1;
+      exception
+        when check_violation then null;  -- events of that month are in the default partition
+        when duplicate_table then null;  -- another session was faster
+      end;
     end if;
   end loop;
   return v_made;
