@@ -6,7 +6,8 @@ from threading import Event
 from uuid import UUID
 
 from aosctl.db.ids import uuid7
-from aosctl.db.person import Approval, PersonClient, RunStatus
+from aosctl.db.person import Approval as Approval
+from aosctl.db.person import PersonClient, RunStatus
 from aosctl.db.worker import Lease, WorkerClient
 from aosctl.domain.loop import Interrupted, Loop, Observer, Outcome
 from aosctl.messages import Message, user

@@ -1,0 +1,178 @@
+"""`aosctl chat`: talk to an agent, at a prompt or with one message."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aosctl.cli import output, talk
+from aosctl.cli.globals import Globals, globals_of
+from aosctl.errors import IllegalTransition, NotFound, UsageError
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from aosctl.db.connection import Session
+
+_WARM_UP_SECONDS = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whom to talk to, and the run to go on with, if it is not a new one."""
+
+    agent: str
+    model: str
+    provider: str
+    run_id: UUID | None = None
+    is_task: bool = False
+
+
+def command(
+    ctx: typer.Context,
+    agent: Annotated[str | None, typer.Argument(metavar="[AGENT]", help="Agent to talk to")] = None,
+    message: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MESSAGE]",
+            help="Send this and print the answer; stdin is appended, - is stdin alone",
+        ),
+    ] = None,
+    last: Annotated[
+        bool,
+        typer.Option("-c", "--continue", help="Go on with the last conversation (with AGENT)"),
+    ] = False,
+    resume: Annotated[
+        str | None, typer.Option("--resume", metavar="RUN", help="Go on with this run")
+    ] = None,
+    output_format: Annotated[
+        str | None, typer.Option("-o", "--output", metavar="FORMAT", help="json, for one message")
+    ] = None,
+) -> int:
+    """Talk to an agent.
+
+    With a message, the answer alone goes to stdout. The exit status is 0, or 3 when an approval
+    is pending, 4 when the agent failed or was stopped, 5 at a limit, 130 after Ctrl-C.
+
+    Examples:
+      # Talk at a prompt
+      aosctl chat my_pg_bot
+
+      # One question, with a file
+      aosctl chat my_pg_bot "What is slow here?" < plan.txt
+
+      # Go on where the last conversation stopped, or was killed
+      aosctl chat -c my_pg_bot
+    """
+    given = globals_of(ctx)
+    chosen = output.parse_output(output_format, allowed=("json",))
+    if last and resume:
+        raise UsageError("-c and --resume exclude each other")
+    from aosctl.cli.wiring import session_of
+
+    session = session_of(given)
+    if resume is not None:
+        subject, words = _named_run(session, resume, [*filter(None, [agent]), *(message or [])])
+    else:
+        subject, words = _subject(session, agent, last), list(message or [])
+    if words or not sys.stdin.isatty():
+        return _one_shot(given, session, subject, words, chosen)
+    if not chosen.is_table:
+        raise UsageError("-o json belongs to a message: aosctl chat AGENT MESSAGE -o json")
+    talk.need_terminal()
+    return interactive(given, session, subject)
+
+
+def interactive(given: Globals, session: Session, subject: Subject) -> int:
+    """Talk at a prompt until the person leaves; return the exit status."""
+    from aosctl.repl.chat import Chat, Place
+    from aosctl.repl.prompt import Prompts
+
+    _warm_up(subject.provider)
+    opener = talk.opener_of(given, session, subject.agent)
+    conversation = opener(subject.run_id) if subject.run_id else None
+    place = Place(subject.agent, subject.model, session.tenant or "")
+    screen = talk.screen_of(given, sys.stdout, sys.stdout)
+    prompts = Prompts(sys.stdout, talk.history_file())
+    return Chat(place, opener, screen, prompts, conversation).run()
+
+
+def _one_shot(
+    given: Globals, session: Session, subject: Subject, words: list[str], chosen: output.Output
+) -> int:
+    """Send one message, or take up what is open in a run; print the answer."""
+    text = talk.message_of(words)
+    if not text and subject.run_id is None:
+        raise UsageError("no message: the command line has none, and stdin is empty")
+    opener = talk.opener_of(given, session, subject.agent)
+    return talk.one_shot(
+        given,
+        opener,
+        opener(subject.run_id),
+        text,
+        talk.decider_here(),
+        as_json=not chosen.is_table,
+        is_task=subject.is_task,
+    )
+
+
+def _subject(session: Session, agent: str | None, last: bool) -> Subject:
+    """Choose the agent, and with `last` its last conversation. Raises NotFound, UsageError."""
+    from aosctl.db import conversations
+
+    tenant = session.require_tenant()
+    if not last or agent:
+        row = conversations.find_agent(session.connection, tenant, agent or _only(session))
+        if not last:
+            return Subject(row.name, row.model, row.provider)
+    found = conversations.last_conversation(session.connection, tenant, agent)
+    if found is None:
+        whom = f' with "{agent}"' if agent else ""
+        raise NotFound(
+            f"no conversation{whom} to go on with", f"aosctl chat {agent or 'AGENT'} begins one"
+        )
+    return Subject(found.agent, found.model, "", found.run_id)
+
+
+def _only(session: Session) -> str:
+    """Return the only agent of the tenant."""
+    from aosctl.db import conversations
+
+    known = conversations.agents(session.connection, session.require_tenant())
+    if not known:
+        raise NotFound("there is no agent yet", "aosctl quickstart, or aosctl apply -f …")
+    if len(known) > 1:
+        names = ", ".join(agent.name for agent in known)
+        raise UsageError(f"which agent? {names}", "aosctl chat AGENT")
+    return known[0].name
+
+
+def _named_run(session: Session, typed: str, words: list[str]) -> tuple[Subject, list[str]]:
+    """Find the run of --resume; the words are its agent, if they begin so, and a message."""
+    from aosctl.db import runs
+
+    run = runs.find_run(session.connection, session.require_tenant(), typed)
+    if run.is_closed:
+        raise IllegalTransition(
+            f'run "{run.name}" is {run.run_state}', f"aosctl chat {run.agent} begins another"
+        )
+    if words[:1] == [run.agent]:
+        words = words[1:]
+    return Subject(run.agent, run.model, "", run.run_id, run.kind == "task"), words
+
+
+def _warm_up(provider: str) -> None:
+    """Import what the first answer needs while the person types the question."""
+    import importlib
+    import threading
+
+    def load() -> None:
+        for name in ("rich.markdown", *(["openai"] if provider == "openai" else [])):
+            importlib.import_module(name)
+
+    timer = threading.Timer(_WARM_UP_SECONDS, load)
+    timer.daemon = True
+    timer.start()

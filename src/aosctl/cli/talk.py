@@ -1,0 +1,142 @@
+"""What `chat`, `run` and `quickstart` share: streams, connections, and how a one-shot ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aosctl.cli import output
+from aosctl.cli.globals import Globals
+from aosctl.cli.terminal import clean, use_colour
+from aosctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from typing import TextIO
+    from uuid import UUID
+
+    from aosctl.db.connection import Session
+    from aosctl.domain.conversation import Conversation
+    from aosctl.repl.oneshot import Ended
+    from aosctl.repl.screen import Screen
+    from aosctl.repl.turns import Decider, Opener
+
+
+def message_of(words: list[str]) -> str:
+    """Return the message of the command line, with stdin appended where that is no terminal."""
+    text = "" if words == ["-"] else " ".join(words)
+    if words == ["-"] or not sys.stdin.isatty():
+        piped = sys.stdin.buffer.read().decode("utf-8", "replace").strip("\n")
+        text = f"{text}\n\n{piped}" if text and piped else text or piped
+    return text if text.strip() else ""
+
+
+def opener_of(
+    given: Globals,
+    session: Session,
+    agent: str,
+    *,
+    kind: str = "conversation",
+    name: str | None = None,
+) -> Opener:
+    """Return how to open a run: over `session` at first, later over connections of its own."""
+    from aosctl.cli.wiring import open_conversation
+    from aosctl.db.connection import open_session
+
+    unused = [session]
+    target = replace(session.target, tenant=session.tenant or session.target.tenant)
+    verb = given.verb.partition(" ")[0]
+
+    def open_run(run_id: UUID | None) -> Conversation:
+        mine = unused.pop() if unused else open_session(target, verb)
+        return open_conversation(mine, agent=agent, run_id=run_id, kind=kind, name=name, verb=verb)
+
+    return open_run
+
+
+def screen_of(given: Globals, answer: TextIO | None, side: TextIO) -> Screen:
+    """Return a screen on these streams, with Markdown and colour where both are terminals."""
+    from aosctl.repl.screen import Screen
+
+    terminals = [stream for stream in (answer, side) if stream is not None]
+    styled = all(
+        stream.isatty() and use_colour(stream, os.environ, no_color=given.no_color)
+        for stream in terminals
+    )
+    return Screen(answer, side, styled=styled, quiet=given.quiet)
+
+
+def decider_here() -> Decider | None:
+    """Return who decides approvals: the person at this terminal, else None."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    from aosctl.repl.deciding import AskHere
+    from aosctl.repl.prompt import Prompts
+
+    return AskHere(Prompts(sys.stderr))
+
+
+def decider_elsewhere() -> Decider:
+    """Return who waits until approvals are decided by others."""
+    from aosctl.repl.deciding import WaitElsewhere
+
+    return WaitElsewhere()
+
+
+def one_shot(
+    given: Globals,
+    opener: Opener,
+    conversation: Conversation,
+    text: str,
+    decider: Decider | None,
+    *,
+    as_json: bool = False,
+    is_task: bool = False,
+) -> int:
+    """Send `text`, or take up what is open; print the answer and return the exit status."""
+    from aosctl.repl.oneshot import close_task, run_once
+    from aosctl.repl.turns import Turns
+
+    streamed = sys.stdout.isatty() and not as_json
+    screen = screen_of(given, sys.stdout if streamed else None, sys.stderr)
+    turns = Turns(opener, conversation, screen, decider)
+    ended = run_once(turns, (lambda: turns.send(text)) if text else turns.take_up)
+    if is_task:
+        close_task(turns, ended)
+    if as_json:
+        _print_json(ended, conversation)
+    elif not streamed and ended.text:
+        output.write(clean(ended.text).rstrip("\n") + "\n")
+    return ended.status
+
+
+def _print_json(ended: Ended, conversation: Conversation) -> None:
+    output.write_json(
+        {
+            "run": conversation.run,
+            "agent": conversation.agent,
+            "state": ended.state,
+            "exit": ended.status,
+            "result": ended.text,
+            "error": ended.error,
+            "approvals": list(ended.approvals),
+        }
+    )
+
+
+def history_file() -> Path:
+    """Return the file of what was typed: `$XDG_STATE_HOME/aosctl/history`."""
+    base = os.environ.get("XDG_STATE_HOME", "")
+    # The XDG specification tells to ignore a relative path.
+    home = Path(base) if base.startswith("/") else Path("~/.local/state").expanduser()
+    return home / "aosctl" / "history"
+
+
+def need_terminal() -> None:
+    """Refuse to begin a chat where nobody can type. Raises UsageError."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError(
+            "a chat needs a terminal; give the message on the command line, or on stdin"
+        )

@@ -1,0 +1,251 @@
+"""The chat: prompt, message, turn, and again; append-only, the terminal's own scrollback kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aosctl.domain.conversation import Conversation
+from aosctl.domain.loop import Outcome
+from aosctl.errors import AosError, DatabaseUnavailable
+from aosctl.repl.deciding import AskHere, waiting
+from aosctl.repl.prompt import Moved, Prompts
+from aosctl.repl.screen import RED, Screen
+from aosctl.repl.turns import Opener, Turns
+from aosctl.repl.words import money, tokens
+
+TWICE_SECONDS = 2.0
+HELP = """\
+/new        start another conversation with this agent
+/approvals  ask again about what waits for a decision
+/cost       tokens and cost of this conversation
+/ps         the state of this conversation
+/quit       leave; so does Ctrl-D. The conversation stays: aosctl chat -c
+Enter sends, Alt-Enter or Ctrl-J begins a new line, Ctrl-R searches, Ctrl-G opens your editor.
+Ctrl-C interrupts the agent, leaves an approval pending, or clears what is typed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Whom the chat is with."""
+
+    agent: str
+    model: str
+    tenant: str
+
+
+class Chat:
+    """One screen; the conversation begins with the first message, or is one that exists."""
+
+    def __init__(
+        self,
+        place: Place,
+        opener: Opener,
+        screen: Screen,
+        prompts: Prompts,
+        conversation: Conversation | None = None,
+    ) -> None:
+        self._place = place
+        self._opener = opener
+        self._screen = screen
+        self._prompts = prompts
+        self._asker = AskHere(prompts)
+        self._turns = self._turns_of(conversation) if conversation else None
+        self._typed = ""
+        self._footer = ""
+        self._interrupted_at = float("-inf")
+
+    def run(self) -> int:
+        """Talk until the person leaves; return the exit status."""
+        place = self._place
+        where = f" · run {self._turns.conversation.run}" if self._turns else ""
+        self._say(f"{place.agent} · {place.model} · {place.tenant}{where}")
+        self._say("/help lists the commands, Ctrl-D leaves")
+        if self._turns is not None:
+            self._go_on()
+        while True:
+            try:
+                line = self._next_line()
+            except EOFError:
+                return self._leave()
+            except KeyboardInterrupt:
+                if time.monotonic() - self._interrupted_at < TWICE_SECONDS:
+                    return self._leave()
+                self._interrupted_at = time.monotonic()
+                self._say("Ctrl-C again, or Ctrl-D, leaves; the conversation is kept")
+                continue
+            if line is None:
+                self._go_on()
+            elif _is_command(line):
+                if not self._command(line.strip()):
+                    return self._leave()
+            else:
+                self._send(line)
+
+    def _next_line(self) -> str | None:
+        """Ask for a message; None when the run moved by itself meanwhile."""
+        typed, self._typed = self._typed, ""
+        footer = self._read_footer()
+        line = self._prompts.message(typed, lambda: footer, self._look())
+        if isinstance(line, Moved):
+            self._typed = line.typed
+            return None
+        return line
+
+    def _look(self) -> Callable[[], bool] | None:
+        """Return how to notice, at the prompt, that a decision elsewhere set the run going."""
+        if self._turns is None:
+            return None
+        conversation = self._turns.conversation
+        try:
+            if not waiting(conversation):
+                return None
+        except DatabaseUnavailable:
+            return None
+
+        def may_go_on() -> bool:
+            try:
+                return conversation.status().turn_state == "queued"
+            except DatabaseUnavailable:
+                return False  # the next message finds out, and says so
+
+        return may_go_on
+
+    def _send(self, text: str) -> None:
+        self._asker.ask_again()
+
+        def send() -> Outcome:
+            if self._turns is None:
+                self._turns = self._turns_of(self._opener(None))
+            return self._turns.send(text)
+
+        if self._shown(send) is None and self._turns is None:
+            self._typed = text
+
+    def _go_on(self) -> None:
+        turns = self._turns
+        if turns is not None:
+            self._shown(turns.take_up)
+
+    def _shown(self, act: Callable[[], Outcome | None]) -> Outcome | None:
+        """Do something that drives turns, and say how it ended; the chat goes on in any case."""
+        try:
+            outcome = act()
+        except KeyboardInterrupt:
+            self._stop()
+            outcome = None
+        except AosError as error:
+            self._fail(error.message, error.hint)
+            outcome = None
+        else:
+            if outcome is not None:
+                self._tell(outcome)
+        if self._turns is not None:
+            self._typed, self._turns.typed = self._typed + self._turns.typed, ""
+        return outcome
+
+    def _stop(self) -> None:
+        """Answer Ctrl-C: what ran is cancelled by now, or belongs to another process."""
+        if self._turns is None:
+            self._say("interrupted")
+            return
+        self._say(f"interrupted · run {self._turns.conversation.run} kept")
+
+    def _tell(self, outcome: Outcome) -> None:
+        match outcome.state:
+            case "failed":
+                self._fail(outcome.error or "the turn failed", outcome.hint)
+            case "limited":
+                limit = outcome.error or "a limit of this run is reached"
+                self._fail(limit, "raise spec.limits of the Agent, or /new")
+            case "cancelled":
+                self._say(f"cancelled: {outcome.error or 'somebody stopped this run'}")
+            case "paused":
+                self._fail("the run is paused", f"aosctl kill -s CONT {self._run_name()}")
+            case _:
+                pass
+
+    def _command(self, line: str) -> bool:
+        """Obey a command; False leaves the chat."""
+        match line:
+            case "/quit" | "/exit":
+                return False
+            case "/help":
+                self._say(HELP)
+            case "/new":
+                if self._turns is not None:
+                    self._turns.conversation.close()
+                self._turns = None
+                self._say(f"a new conversation with {self._place.agent} begins")
+            case "/approvals":
+                self._asker.ask_again()
+                self._approvals()
+            case "/cost" | "/ps":
+                self._state()
+            case _:
+                self._fail(f"unknown command {line.split()[0]}", "/help lists the commands")
+        return True
+
+    def _approvals(self) -> None:
+        turns = self._turns
+        if turns is None or not waiting(turns.conversation):
+            self._say("nothing waits for a decision here")
+            return
+
+        def ask() -> Outcome | None:
+            return turns.take_up() if self._asker.settle(turns) else None
+
+        self._shown(ask)
+
+    def _state(self) -> None:
+        if self._turns is None:
+            self._say("the conversation begins with your first message")
+            return
+        try:
+            status = self._turns.conversation.status()
+        except AosError as error:
+            self._fail(error.message, error.hint)
+            return
+        state = status.turn_state or "idle"
+        self._say(
+            f"run {status.run} · {status.run_state} · turn {status.turn} {state} · "
+            f"{status.model} · {tokens(status.input_tokens)} in · "
+            f"{tokens(status.output_tokens)} out · {money(status.spent_usd)}"
+        )
+
+    def _read_footer(self) -> str:
+        if self._turns is None:
+            return f"{self._place.agent} · {self._place.model}"
+        try:
+            status = self._turns.conversation.status()
+        except AosError:
+            return f"{self._run_name()} · no connection to the database"
+        total = tokens(status.input_tokens + status.output_tokens)
+        return f"{status.run} · {status.model} · {total} · {money(status.spent_usd)}"
+
+    def _leave(self) -> int:
+        if self._turns is not None:
+            name = self._run_name()
+            self._say(f"run {name} kept · aosctl chat --resume {name} goes on")
+        return 0
+
+    def _run_name(self) -> str:
+        return self._turns.conversation.run if self._turns else ""
+
+    def _turns_of(self, conversation: Conversation) -> Turns:
+        return Turns(self._opener, conversation, self._screen, self._asker)
+
+    def _say(self, text: str) -> None:
+        self._screen.note(text)
+
+    def _fail(self, message: str, hint: str | None) -> None:
+        self._screen.warn(f"error: {message}", RED)
+        if hint:
+            self._screen.note(f"hint: {hint}")
+
+
+def _is_command(line: str) -> bool:
+    """Tell a command from a message that happens to begin with a path."""
+    word = line.strip().split(maxsplit=1)[0] if line.strip() else ""
+    return word.startswith("/") and word[1:].isalpha()

@@ -1,0 +1,67 @@
+"""One message, one answer: the answer alone on stdout, an exit status that tells how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aosctl.domain.loop import Outcome
+from aosctl.repl.deciding import short_id, waiting
+from aosctl.repl.screen import RED
+from aosctl.repl.turns import Turns
+
+DONE, FAILED_TO_START, WAITING, FAILED, LIMITED, INTERRUPTED = 0, 1, 3, 4, 5, 130
+_STATUS = {"completed": DONE, "waiting": WAITING, "paused": WAITING, "limited": LIMITED}
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a one-shot ended: its exit status, the answer, and the approvals it waits for."""
+
+    status: int
+    state: str
+    text: str
+    error: str | None = None
+    approvals: tuple[str, ...] = ()
+
+
+def run_once(turns: Turns, act: Callable[[], Outcome | None]) -> Ended:
+    """Drive `act`, one of `turns`, to its end and say on stderr what the answer does not."""
+    try:
+        outcome = act()
+    except KeyboardInterrupt:
+        turns.screen.warn(f"interrupted · run {turns.conversation.run} kept")
+        return Ended(INTERRUPTED, "interrupted", "", "interrupted")
+    if outcome is None:
+        return Ended(DONE, "completed", turns.conversation.last_answer())
+    status = _STATUS.get(outcome.state, FAILED)
+    error = outcome.error
+    approvals: tuple[str, ...] = ()
+    if outcome.state == "waiting":
+        approvals = tuple(short_id(approval) for approval in waiting(turns.conversation))
+        _tell_waiting(turns, approvals)
+    elif status != DONE:
+        error = error or f"the run is {outcome.state}"
+        turns.screen.warn(f"error: {error}", RED)
+        if outcome.hint:
+            turns.screen.warn(f"hint: {outcome.hint}")
+    return Ended(status, outcome.state, outcome.text, error, approvals)
+
+
+def close_task(turns: Turns, ended: Ended) -> None:
+    """Close the run of a task that is over."""
+    if ended.status == DONE:
+        turns.conversation.close_run("completed")
+    elif ended.state == "failed":
+        turns.conversation.close_run("failed", ended.error)
+
+
+def _tell_waiting(turns: Turns, approvals: tuple[str, ...]) -> None:
+    run = turns.conversation.run
+    for approval in approvals:
+        turns.screen.warn(
+            f"run {run} waits for approval {approval}; try: aosctl approve {approval}"
+        )
+    if not approvals:
+        turns.screen.warn(f"run {run} waits for a person; try: aosctl ps")
+    turns.screen.warn(f"then: aosctl chat --resume {run}")

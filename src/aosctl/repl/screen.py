@@ -1,0 +1,221 @@
+"""The append-only screen: what is printed once stays, and one live line moves below it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from threading import RLock
+from typing import TextIO
+
+from aosctl.cli.terminal import clean
+from aosctl.domain.loop import (
+    ApprovalAsked,
+    CallBegun,
+    CallEnded,
+    CallRefused,
+    LoopEvent,
+    Retrying,
+    TextDelta,
+    ThinkDelta,
+)
+from aosctl.repl.blocks import Blocks
+from aosctl.repl.words import call_line, result_words, seconds, shorten
+
+SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+SPINNER_AFTER_SECONDS = 0.3
+ERASE_LINE = "\r\x1b[2K"
+DIM, BOLD, RED, GREEN, YELLOW = "2", "1", "31", "32", "33"
+
+
+class Screen:
+    """Prints a turn as it happens; safe to call from the turn's thread and the terminal's.
+
+    `answer` takes what the model says, or is None when the caller prints that itself; `side`
+    takes all else. With `styled` both are terminals that show Markdown and colour; without it
+    everything is plain text, nothing is ever erased, and text is printed as it comes.
+    """
+
+    def __init__(
+        self, answer: TextIO | None, side: TextIO, *, styled: bool, quiet: bool = False
+    ) -> None:
+        self.styled = styled
+        self._quiet = quiet
+        self._answer = answer
+        self._side = side
+        self._lock = RLock()
+        self._blocks = Blocks()
+        self._live = False
+        self._doing = ""
+        self._since = time.monotonic()
+        self._after = ""
+        self._open_line = False
+
+    @property
+    def width(self) -> int:
+        return shutil.get_terminal_size().columns
+
+    def begin(self, doing: str = "thinking") -> None:
+        """Start a turn: `doing` stands in the live line until something happens."""
+        with self._lock:
+            self._blocks = Blocks()
+            self._do(doing)
+
+    def end(self) -> None:
+        """End the turn: print what is unfinished, take the live line away."""
+        with self._lock:
+            self._finish_text()
+            self._erase()
+            self._doing = ""
+
+    def observe(self, event: LoopEvent) -> None:
+        """Show one event of the loop."""
+        with self._lock:
+            match event:
+                case TextDelta(text):
+                    self._text(text)
+                case ThinkDelta():
+                    self._do("thinking")
+                case CallBegun(call):
+                    self._finish_text()
+                    self._do(call_line(call.skill, call.args))
+                case CallEnded(call, ok, result, took):
+                    words = (seconds(took), result_words(ok, result))
+                    self._call(call_line(call.skill, call.args), words, GREEN if ok else RED)
+                case CallRefused(call):
+                    reason = shorten(call.reason or "not allowed", 200)
+                    self._call(call_line(call.skill, call.args), (f"refused: {reason}",), RED)
+                case ApprovalAsked(call):
+                    waits = ("waits for approval",)
+                    self._call(call_line(call.skill, call.args), waits, YELLOW)
+                case Retrying(reason, in_seconds):
+                    pause = seconds(in_seconds)
+                    self.note(f"{shorten(reason, 200)}; trying again in {pause}")
+
+    def tick(self) -> None:
+        """Redraw the live line; to be called about ten times a second."""
+        with self._lock:
+            if not self.styled or self._quiet or not self._doing:
+                return
+            passed = time.monotonic() - self._since
+            if passed < SPINNER_AFTER_SECONDS and not self._blocks.tail:
+                return
+            frame = SPINNER[int(passed * 10) % len(SPINNER)]
+            text = self._blocks.tail or f"{self._doing} · {seconds(passed)}"
+            line = shorten(text, self.width - 4)
+            self._side.write(f"{ERASE_LINE}{self.style(f'{frame} {line}', DIM)}")
+            self._side.flush()
+            self._live = True
+
+    def doing(self, text: str) -> None:
+        """Say what is waited for: in the live line, or once as a note."""
+        with self._lock:
+            if self.styled:
+                since = self._since
+                self._do(text)
+                self._since = min(since, time.monotonic() - SPINNER_AFTER_SECONDS)
+            elif self._doing != text:
+                self._doing = text
+                self.note(text)
+
+    def note(self, text: str) -> None:
+        """Print a line about the turn, not from the model; `-q` leaves it out."""
+        with self._lock:
+            self._finish_text()
+            if not self._quiet:
+                self._line(self.style(clean(text), DIM), "note")
+
+    def warn(self, text: str, colour: str = "") -> None:
+        """Print a line that the person has to see."""
+        with self._lock:
+            self._finish_text()
+            self._line(self.style(clean(text), colour), "note")
+
+    def box(self, title: str, lines: list[str], below: str) -> None:
+        """Print lines that a person decides on, in full; they are safe already."""
+        with self._lock:
+            self._finish_text()
+            self._erase()
+            self._separate(self._side, "box")
+            bell = "\a" if self.styled else ""
+            rows = [f"{self.style(title, BOLD)}{bell}"]
+            rows += [f"  {self.style('│', YELLOW)} {line}" for line in lines]
+            rows += [self.style(f"  {below}", DIM)]
+            self._side.write("\n".join(rows) + "\n")
+            self._side.flush()
+
+    def print_block(self, text: str) -> None:
+        """Print an answer that did not come as a stream."""
+        with self._lock:
+            for block in [*self._blocks.feed(text), *self._blocks.close()]:
+                self._block(block)
+
+    def style(self, text: str, code: str) -> str:
+        """Return `text` in a colour where the screen has colours."""
+        return f"\x1b[{code}m{text}\x1b[0m" if self.styled and text and code else text
+
+    def _do(self, what: str) -> None:
+        if what != self._doing:
+            self._doing = what
+            self._since = time.monotonic()
+
+    def _text(self, text: str) -> None:
+        if self._answer is None:
+            return
+        if not self.styled:
+            self._separate(self._answer, "text", again="text")
+            self._answer.write(clean(text))
+            self._answer.flush()
+            self._open_line = not text.endswith("\n")
+            return
+        for block in self._blocks.feed(text):
+            self._block(block)
+        self._do("writing")
+        self.tick()
+
+    def _finish_text(self) -> None:
+        for block in self._blocks.close():
+            self._block(block)
+        if self._open_line and self._answer is not None:
+            self._answer.write("\n")
+            self._answer.flush()
+            self._open_line = False
+
+    def _block(self, block: str) -> None:
+        out = self._answer or self._side
+        self._erase()
+        self._separate(out, "text")
+        if self.styled:
+            from aosctl.repl.markdown import render
+
+            out.write(render(clean(block), self.width) + "\n")
+        else:
+            out.write(clean(block) + "\n")
+        out.flush()
+
+    def _call(self, line: str, words: tuple[str, ...], colour: str) -> None:
+        self._finish_text()
+        if not self._quiet:
+            rest = "".join(f" · {word}" for word in words)
+            self._line(f"{self.style('⏺', colour)} {line}{self.style(rest, DIM)}", "call")
+        self._do("thinking")
+
+    def _line(self, text: str, kind: str) -> None:
+        self._erase()
+        if kind == "call":
+            self._separate(self._side, kind, again=kind)
+        else:
+            self._after = kind
+        self._side.write(text + "\n")
+        self._side.flush()
+
+    def _separate(self, out: TextIO, kind: str, again: str = "") -> None:
+        """Leave a blank line before `kind` where all goes to one stream; not within a list."""
+        if self._answer is self._side and self._after and self._after != again:
+            out.write("\n")
+        self._after = kind
+
+    def _erase(self) -> None:
+        if self._live:
+            self._side.write(ERASE_LINE)
+            self._side.flush()
+            self._live = False

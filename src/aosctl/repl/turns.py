@@ -1,0 +1,248 @@
+"""Drive the turns of one run: send, take up what is open, wait, and stop at Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
+from uuid import UUID
+
+from aosctl.domain.conversation import Conversation
+from aosctl.domain.loop import LoopEvent, Observer, Outcome
+from aosctl.errors import AosError, DatabaseUnavailable, IllegalTransition, LeaseLost
+from aosctl.repl.deciding import waiting
+from aosctl.repl.keyboard import Keyboard
+from aosctl.repl.screen import Screen
+
+T = TypeVar("T")
+GRACE_SECONDS = 0.5
+TICK_SECONDS = 0.1
+RECONNECT_SECONDS = 60.0
+PAUSE_SECONDS = 0.25
+
+Opener = Callable[[UUID | None], Conversation]
+"""Opens the run of this id, with connections of its own; None starts a new run."""
+
+
+class Abandoned(Exception):
+    """The turn did not stop in time; its thread is left to itself."""
+
+
+class Decider(Protocol):
+    """Whoever settles the approvals that a run waits for."""
+
+    def settle(self, turns: Turns) -> bool:
+        """Wait for decisions; False when somebody prefers to leave them pending."""
+
+
+class Turns:
+    """One run and how its turns are driven; `typed` is what was typed meanwhile."""
+
+    def __init__(
+        self,
+        opener: Opener,
+        conversation: Conversation,
+        screen: Screen,
+        decider: Decider | None = None,
+    ) -> None:
+        self.conversation = conversation
+        self.screen = screen
+        self.typed = ""
+        self._opener = opener
+        self._decider = decider
+        self._last_turn = conversation.status().turn
+
+    def send(self, text: str) -> Outcome:
+        """Send a message and drive the run until nothing more can be done.
+
+        Raises KeyboardInterrupt after Ctrl-C: the turn is cancelled, the run kept. Raises
+        DatabaseUnavailable when the message did not arrive.
+        """
+        try:
+            outcome = self._drive(lambda see, stop: self.conversation.send(text, see, stop))
+        except LeaseLost as error:
+            self.screen.note(error.message)
+            outcome = None
+        except DatabaseUnavailable as error:
+            before = self._last_turn
+            self._reconnect(error)
+            if self.conversation.status().turn == before:
+                raise
+            outcome = None
+        return self._follow(outcome) or Outcome("completed", self._last_turn)
+
+    def take_up(self) -> Outcome | None:
+        """Drive what is open in the run, None when nothing is. Raises as `send`."""
+        return self._follow(None)
+
+    def cancel(self) -> None:
+        """Stop the open turn and keep the run."""
+        self.conversation.cancel("interrupted")
+
+    def _follow(self, last: Outcome | None) -> Outcome | None:
+        """Go on while the run has an open turn that we, or a person, can move."""
+        while True:
+            try:
+                last, over = self._step(last)
+            except DatabaseUnavailable as error:
+                self._reconnect(error)
+            except (LeaseLost, IllegalTransition) as error:
+                self.screen.note(error.message)
+            else:
+                if over:
+                    return last
+
+    def _step(self, last: Outcome | None) -> tuple[Outcome | None, bool]:
+        status = self.conversation.status()
+        self._last_turn = status.turn
+        match status.turn_state:
+            case _ if status.run_state != "active":
+                return _stopped(last, status.run_state, status.turn), True
+            case "awaiting_approval" if waiting(self.conversation):
+                if self._decider is not None and self._decider.settle(self):
+                    return last, False
+                return Outcome("waiting", status.turn, last.text if last else ""), True
+            case "awaiting_resolution" | "awaiting_input":
+                return Outcome("waiting", status.turn, last.text if last else ""), True
+            case "limited":
+                return Outcome("limited", status.turn, error=status.error), True
+            case "running" if status.lease_seconds_left > 0:
+                self._await_lease(status.lease_worker or "", status.lease_seconds_left)
+                return Outcome("queued", status.turn), False
+            case "queued" | "running" | "awaiting_approval":  # an expired one counts as denied
+                found = self._drive(lambda see, stop: self.conversation.resume(see, stop))
+                if found is None:
+                    self._interruptibly(lambda: time.sleep(PAUSE_SECONDS))
+                return found or last, False
+        if last is not None and last.state in ("queued", "waiting"):
+            # Another process drove the turn to its end.
+            last = self._ended_elsewhere(status.turn_state or "completed", status.error)
+        return last, True
+
+    def _ended_elsewhere(self, state: str, error: str | None) -> Outcome:
+        text = self.conversation.last_answer() if state == "completed" else ""
+        if text:
+            self.screen.print_block(text)
+        return Outcome(state, self._last_turn, text, error=error)
+
+    def _await_lease(self, worker: str, seconds_left: float) -> None:
+        """Wait a moment for the lease that an earlier process left behind."""
+        whom = "the earlier process"
+        shown = f" ({seconds_left:.0f}s)" if self.screen.styled else ""
+        self.screen.doing(f"waiting for the lease of {whom}{shown}")
+        self._interruptibly(lambda: time.sleep(min(seconds_left + 0.05, 1.0)))
+
+    def _drive(self, act: Callable[[Observer, threading.Event], T]) -> T:
+        """Run `act` in a thread, so that the screen moves and Ctrl-C is heard at once."""
+        self.screen.begin()
+        try:
+            with Keyboard() as keyboard:
+                return self._in_thread(act)
+        except Abandoned:
+            # Its connections are in the other thread's hands: cancel over new ones.
+            self.conversation = self._opener(self.conversation.run_id)
+            self.cancel()
+            raise KeyboardInterrupt from None
+        finally:
+            self.typed += keyboard.typed
+            self.screen.end()
+
+    def _in_thread(self, act: Callable[[Observer, threading.Event], T]) -> T:
+        thread = TurnThread(act, self.screen.observe)
+        with Interrupts() as interrupts:
+            thread.start()
+            while not thread.done.wait(TICK_SECONDS) and not interrupts.count:
+                self.screen.tick()
+            if interrupts.count:
+                thread.abandon_unless_it_stops()
+        result = thread.result()
+        if interrupts.count:
+            raise KeyboardInterrupt
+        return result
+
+    def _interruptibly(self, wait: Callable[[], Any]) -> None:
+        with Keyboard() as keyboard:
+            wait()
+        self.typed += keyboard.typed
+
+    def _reconnect(self, error: AosError) -> None:
+        """Open the run again; an embedded server is started if it is gone. Raises `error`."""
+        self.screen.note(error.message)
+        self.screen.note("connecting again…")
+        deadline = time.monotonic() + RECONNECT_SECONDS
+        while True:
+            try:
+                self.conversation = self._opener(self.conversation.run_id)
+                self.conversation.status()
+                return
+            except DatabaseUnavailable:
+                if time.monotonic() > deadline:
+                    raise error from None
+                self._interruptibly(lambda: time.sleep(1.0))
+
+
+class TurnThread(Generic[T]):
+    """A thread that drives a turn and can be left to itself."""
+
+    def __init__(self, act: Callable[[Observer, threading.Event], T], observe: Observer) -> None:
+        self.done = threading.Event()
+        self._act = act
+        self._observe = observe
+        self._stop = threading.Event()
+        self._left = False
+        self._results: list[T] = []
+        self._failure: BaseException | None = None
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="turn", daemon=True).start()
+
+    def abandon_unless_it_stops(self) -> None:
+        """Ask it to stop, and show nothing more of it. Raises Abandoned when it does not."""
+        self._left = True
+        self._stop.set()
+        if not self.done.wait(GRACE_SECONDS):
+            self._stop.clear()  # it must not cancel a turn that comes after this one
+            raise Abandoned
+
+    def result(self) -> T:
+        """Return what it returned, or raise what it raised."""
+        if self._failure is not None:
+            raise self._failure
+        return self._results[0]
+
+    def _run(self) -> None:
+        try:
+            self._results.append(self._act(self._see, self._stop))
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self.done.set()
+
+    def _see(self, event: LoopEvent) -> None:
+        if not self._left:
+            self._observe(event)
+
+
+class Interrupts:
+    """Counts Ctrl-C in a `with` block instead of raising KeyboardInterrupt."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __enter__(self) -> Interrupts:
+        def heard(_number: int, _frame: object) -> None:
+            self.count += 1
+
+        self._before = signal.signal(signal.SIGINT, heard)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+
+def _stopped(last: Outcome | None, run_state: str, turn: int) -> Outcome:
+    if last is not None and last.state in ("completed", "failed", "limited"):
+        return last
+    return Outcome("paused" if run_state == "paused" else run_state, turn)

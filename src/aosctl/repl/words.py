@@ -1,0 +1,90 @@
+"""What the chat says about calls, results and approvals; text only, safe for a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from aosctl.cli.terminal import clean, display_width, visible
+
+CALL_WIDTH = 60
+REASON_WIDTH = 200
+
+
+def call_line(skill: str, args: Mapping[str, Any] | None, width: int = CALL_WIDTH) -> str:
+    """Return a call on one line: `sql_query(select …)`; the only argument goes without a name."""
+    values = dict(args or {})
+    if len(values) == 1:
+        inner = _value(next(iter(values.values())))
+    else:
+        inner = ", ".join(f"{name}: {_value(value)}" for name, value in values.items())
+    return f"{clean(skill)}({shorten(inner, max(width - len(skill) - 2, 10))})"
+
+
+def shorten(text: str, width: int) -> str:
+    """Return `text` on one safe line of at most `width` cells."""
+    line = " ".join(clean(text).split())
+    if display_width(line) <= width:
+        return line
+    while display_width(line) >= width:
+        line = line[: min(len(line) - 1, width)]
+    return line.rstrip() + "…"
+
+
+def result_words(ok: bool, result: Any) -> str:
+    """Sum up a tool's result: `12 rows`, `3 rows affected`, `3 passages`, or its error."""
+    data = result if isinstance(result, Mapping) else {}
+    if not ok or "error" in data:
+        return shorten(str(data.get("error") or "failed"), REASON_WIDTH)
+    if isinstance(hits := data.get("hits"), list):
+        return counted(len(hits), "passage")
+    if isinstance(affected := data.get("affected"), int):
+        return counted(affected, "row") + " affected"
+    if isinstance(rows := data.get("row_count"), int):
+        return counted(rows, "row") + (", cut" if data.get("truncated") else "")
+    if isinstance(found := data.get("memories"), list):
+        return counted(len(found), "memory", "memories")
+    return "done"
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def seconds(value: float) -> str:
+    """Return a short time as 0.4s, 12s, 3m07s."""
+    if value < 10:
+        return f"{value:.1f}s"
+    if value < 60:
+        return f"{value:.0f}s"
+    return f"{int(value) // 60}m{int(value) % 60:02}s"
+
+
+def exact_arguments(args: Mapping[str, Any]) -> list[str]:
+    r"""Return the stored arguments in full, line by line; hidden characters show as \uXXXX."""
+    lines: list[str] = []
+    for name, value in args.items():
+        if isinstance(value, str):
+            text = visible(value)
+        else:
+            text = visible(json.dumps(value, ensure_ascii=False, indent=2))
+        first, *rest = text.split("\n")
+        if rest:
+            lines += [f"{visible(name)}:", *(f"  {line}" for line in (first, *rest))]
+        else:
+            lines.append(f"{visible(name)}: {first}")
+    return lines or ["(no arguments)"]
+
+
+def money(usd: float) -> str:
+    """Return US dollars with as many digits as small sums need."""
+    return f"${usd:.2f}" if usd >= 1 or usd == 0 else f"${usd:.4f}"
+
+
+def tokens(count: int) -> str:
+    return counted(count, "token") if count < 10_000 else f"{count / 1000:.0f}k tokens"
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
