@@ -94,7 +94,8 @@ alter table aos_core.turn force row level security;
 
 -- The queue: one narrow row an open turn, no more than there are open turns, so that it needs no
 -- index but its key. `ready_at` is when it may next be claimed: now for a
--- queued turn, the end of the lease at claim for a running one, infinity while it waits for a person.
+-- queued turn, the end of the lease for a running one, the first approval's expiry or infinity while
+-- it waits for a person.
 create table aos_core.turn_queue (
   tenant_id uuid not null,
   turn_id uuid not null,

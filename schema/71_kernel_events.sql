@@ -104,7 +104,7 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
   raise exception '% is append-only: % refused', tg_table_schema || '.' || tg_table_name, tg_op
-    using errcode = 'AO010', hint = 'aos_core.drop_events_before() removes whole old partitions';
+    using errcode = 'AO010', hint = 'what was recorded stays; write something new';
 end
 $$;
 

@@ -283,6 +283,17 @@ begin
 end
 $$;
 
+-- Until when an open turn waits for people: until its first approval expires.
+create function aos_core.waits_until(p_tenant uuid, p_turn uuid) returns timestamptz
+language sql stable
+as $$
+  select coalesce(min(a.expires_at), 'infinity')
+  from aos_core.tool_call c
+  join aos_core.approval a on a.tenant_id = p_tenant and a.call_id = c.call_id
+    and a.state = 'pending'
+  where c.tenant_id = p_tenant and c.turn_id = p_turn and c.state = 'awaiting_approval'
+$$;
+
 -- What the worker does next with an open turn, from the run's row after a write:
 -- calls (some can run), model, wait (a person decides), limited, paused; and parks the turn where
 -- nobody can go on. The caller holds the run's lock.
@@ -301,7 +312,8 @@ begin
       case when exists (select from aos_core.tool_call c
                         where c.tenant_id = p_tenant and c.turn_id = p_run.open_turn_id
                           and c.state = 'awaiting_approval')
-           then 'awaiting_approval' else 'awaiting_resolution' end, 'infinity');
+           then 'awaiting_approval' else 'awaiting_resolution' end,
+      aos_core.waits_until(p_tenant, p_run.open_turn_id));
     return 'wait';
   elsif p_run.state = 'paused' then
     perform aos_core.park_turn(p_tenant, p_run.run_id, p_run.open_turn_id, 'queued', 'infinity');
@@ -327,7 +339,7 @@ as $$
     when p_run.input_tokens + p_run.output_tokens >= p_run.max_tokens then
       format('budget: %s tokens used of %s', p_run.input_tokens + p_run.output_tokens,
              p_run.max_tokens)
-    when p_run.last_step - p_run.turn_first_step + 1 >= p_run.max_steps then
+    when p_run.last_step - p_run.turn_first_step >= p_run.max_steps then  -- after the message
       format('limit: %s steps in one turn', p_run.max_steps)
   end
 $$;

@@ -34,12 +34,15 @@ declare
 begin
   perform set_config('aos.kernel_tenant', p_tenant::text, true);
   perform aos_core.check_lease_seconds(p_lease_seconds);
-  perform aos_core.expire_approvals(p_tenant, v_now);
+  if aos_core.expire_approvals(p_tenant, v_now) > 0 then
+    v_now := aos_core.now();  -- what these have queued is ready since this moment
+  end if;
   loop
     select q.turn_id, q.run_id, r.last_step into v_queue
     from aos_core.turn_queue q
     join aos_core.run r on r.tenant_id = p_tenant and r.run_id = q.run_id
-    where q.tenant_id = p_tenant and q.ready_at <= v_now and (p_run is null or q.run_id = p_run)
+    join aos_core.turn t on t.tenant_id = p_tenant and t.turn_id = q.turn_id
+    where q.tenant_id = p_tenant and q.ready_at <= v_now and t.state in ('queued', 'running') and (p_run is null or q.run_id = p_run)
       and (r.lease_expires_at is null or r.lease_expires_at <= v_now) and r.state = 'active'
     order by q.ready_at limit 1 for update of q, r skip locked;
     exit when not found;
@@ -289,6 +292,8 @@ begin
   select * into v_gate from aos_skills.gate(p_tenant, v_agent.role_name, v_agent.skills,
                                             v_call.skill, v_call.args);
   if v_gate.decision in ('deny', 'invalid') then
+    update aos_core.approval a set state = 'cancelled'
+    where a.tenant_id = p_tenant and a.call_id = p_call and a.state = 'approved';
     v_outcome := jsonb_build_object('ok', false, 'result',
                                     jsonb_build_object('error', v_gate.reason));
   elsif (v_gate.decision = 'approve' or v_call.state = 'approved')
@@ -305,8 +310,21 @@ begin
 end
 $$;
 
--- Use up the approval of a call that runs now. False when it is missing, expired or bound to
--- something else than what would run. Kernel only.
+-- True when a call is approved, the approval has not expired and it is bound to what would run now.
+-- Kernel only.
+create function aos_core.approval_holds(
+  p_tenant uuid, p_call aos_core.tool_call, p_tool_version text) returns boolean
+language sql stable
+as $$
+  select exists (
+    select from aos_core.approval a
+    where a.tenant_id = p_tenant and a.call_id = p_call.call_id and a.state = 'approved'
+      and a.expires_at > aos_core.now()
+      and a.digest = aos_core.approval_digest(p_tool_version, p_call.args, p_call.run_id,
+                                              p_call.call_id, a.expires_at))
+$$;
+
+-- Use up the approval of a call that runs now. False when it does not hold. Kernel only.
 create function aos_core.consume_approval(
   p_tenant uuid, p_call aos_core.tool_call, p_tool_version text) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -314,9 +332,7 @@ as $$
 begin
   update aos_core.approval a set state = 'consumed'
   where a.tenant_id = p_tenant and a.call_id = p_call.call_id and a.state = 'approved'
-    and a.expires_at > aos_core.now()
-    and a.digest = aos_core.approval_digest(p_tool_version, p_call.args, p_call.run_id,
-                                            p_call.call_id, a.expires_at);
+    and aos_core.approval_holds(p_tenant, p_call, p_tool_version);
   return found;
 end
 $$;

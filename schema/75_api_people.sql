@@ -63,7 +63,7 @@ declare
   v_turn record;
   v_run aos_core.run;
 begin
-  select t.turn_id, t.number, t.state into v_turn from aos_core.turn t
+  select t.turn_id, t.number, t.state, t.run_id into v_turn from aos_core.turn t
   where t.tenant_id = p_tenant and t.turn_id = p_key;
   if not found then
     select i.item_id, r.open_turn_id as turn_id, r.last_turn as number into v_turn
@@ -71,6 +71,9 @@ begin
     where i.tenant_id = p_tenant and i.run_id = p_run and i.item_id = p_key;
     return case when found then jsonb_build_object('status', 'queued', 'repeated', true,
       'turn_id', v_turn.turn_id, 'turn', v_turn.number) end;
+  elsif v_turn.run_id <> p_run then
+    raise exception 'the key "%" belongs to another run', p_key using errcode = 'AO005',
+      hint = 'each request needs a key of its own';
   end if;
   update aos_core.run r set lease_hash = aos_core.lease_hash(p_lease), fence = r.fence + 1,
     lease_seconds = p_lease_seconds,
@@ -209,7 +212,9 @@ begin
       'digest', encode(p_approval.digest, 'hex'), 'reason', left(p_reason, 500))));
   v_error := case p_state when 'expired' then 'the approval expired before anybody decided'
     else 'denied by ' || p_actor || coalesce(': ' || p_reason, '') end;
-  if v_call.detached then
+  if v_call.detached and not exists (
+       select from aos_core.run r where r.tenant_id = p_tenant and r.run_id = v_call.run_id
+       and r.open_turn_id = v_call.turn_id) then
     perform aos_core.announce_decision(p_tenant, v_call, p_state, v_error, p_actor);
     return;
   end if;
@@ -221,22 +226,38 @@ begin
   returning * into v_run;
   if p_state <> 'approved' then
     insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
-    values (p_tenant, v_run.run_id, v_run.last_step, v_run.last_turn, 'tool',
-      aos_core.result_message(v_call.vendor_call_id, v_call.skill, false,
-                              jsonb_build_object('error', v_error)), v_now);
+    values (p_tenant, v_run.run_id, v_run.last_step, v_run.last_turn,
+      case when v_call.detached then 'user' else 'tool' end,
+      case when v_call.detached then aos_core.text_message('user',
+        format('[approval] %s was not run: %s', v_call.skill, v_error))
+      else aos_core.result_message(v_call.vendor_call_id, v_call.skill, false,
+        jsonb_build_object('error', v_error)) end, v_now);
     update aos_core.tool_call c set result_seq = v_run.last_step
     where c.tenant_id = p_tenant and c.call_id = v_call.call_id;
   end if;
-  if v_run.open_calls > v_run.waiting_calls or v_run.open_calls = 0 then
+  perform aos_core.wake_turn(p_tenant, v_run);
+end
+$$;
+
+-- Queue a turn that waited for people when it can go on, else wait on. The caller holds the run's
+-- lock; p_run is the run's row after its write. Kernel only.
+create function aos_core.wake_turn(p_tenant uuid, p_run aos_core.run) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_wakes boolean := p_run.open_calls > p_run.waiting_calls or p_run.open_calls = 0;
+begin
+  if v_wakes then
     update aos_core.turn t set state = 'queued'
-    where t.tenant_id = p_tenant and t.turn_id = v_run.open_turn_id
-      and t.state = 'awaiting_approval';
-    if found then
-      update aos_core.turn_queue q
-        set ready_at = case when v_run.state = 'paused' then 'infinity'::timestamptz else v_now end
-      where q.tenant_id = p_tenant and q.turn_id = v_run.open_turn_id;
-      perform pg_notify('aos_work', p_tenant::text);
-    end if;
+    where t.tenant_id = p_tenant and t.turn_id = p_run.open_turn_id
+      and t.state in ('awaiting_approval', 'awaiting_resolution');
+  end if;
+  update aos_core.turn_queue q set ready_at = case
+    when not v_wakes then aos_core.waits_until(p_tenant, p_run.open_turn_id)
+    when p_run.state = 'paused' then 'infinity'::timestamptz else p_run.updated_at end
+  where q.tenant_id = p_tenant and q.turn_id = p_run.open_turn_id and p_run.lease_hash is null;
+  if v_wakes and p_run.state = 'active' then
+    perform pg_notify('aos_work', p_tenant::text);
   end if;
 end
 $$;
@@ -416,10 +437,11 @@ declare
   v_run aos_core.run := aos_core.lock_run(p_tenant, p_run);
 begin
   update aos_core.run r set state = 'paused' where r.tenant_id = p_tenant and r.run_id = p_run;
-  if v_run.lease_hash is null then
-    update aos_core.turn_queue q set ready_at = 'infinity'
-    where q.tenant_id = p_tenant and q.turn_id = v_run.open_turn_id;
-  end if;
+  -- Not to be listed as ready, even when the worker that has it dies.
+  update aos_core.turn_queue q set ready_at = 'infinity'
+  where q.tenant_id = p_tenant and q.turn_id = v_run.open_turn_id and exists (
+    select from aos_core.turn t where t.tenant_id = p_tenant and t.turn_id = q.turn_id
+    and t.state in ('queued', 'running'));
   perform aos_core.append_run_event(p_tenant, p_run, 'run.paused', v_actor,
     jsonb_strip_nulls(jsonb_build_object('reason', left(p_reason, 500))));
   return jsonb_build_object('run', v_run.name, 'state', 'paused');
@@ -434,6 +456,7 @@ create function aos_agent.resume_run(
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_now timestamptz := aos_core.now();
   v_actor text := aos_auth.enter(p_tenant, 'developer');
   v_run aos_core.run := aos_core.lock_run(p_tenant, p_run);
 begin
@@ -442,10 +465,10 @@ begin
   where r.tenant_id = p_tenant and r.run_id = p_run;
   update aos_core.turn t set state = 'queued', error = null
   where t.tenant_id = p_tenant and t.turn_id = v_run.open_turn_id and t.state = 'limited';
-  update aos_core.turn_queue q set ready_at = aos_core.now()
+  update aos_core.turn_queue q set ready_at = coalesce(v_run.lease_expires_at, v_now)
   where q.tenant_id = p_tenant and q.turn_id = v_run.open_turn_id and exists (
     select from aos_core.turn t where t.tenant_id = p_tenant and t.turn_id = q.turn_id
-    and t.state = 'queued');
+    and t.state in ('queued', 'running'));
   perform aos_core.append_run_event(p_tenant, p_run, 'run.resumed', v_actor,
     jsonb_strip_nulls(jsonb_build_object('max_usd', p_max_usd, 'max_tokens', p_max_tokens,
                                          'max_steps', p_max_steps)));
@@ -530,6 +553,10 @@ begin
   perform aos_core.append_run_event(p_tenant, v_call.run_id, 'call.resolved', v_actor,
     jsonb_build_object('call_id', p_call, 'skill', v_call.skill, 'action', p_action));
   if v_run.open_turn_id is distinct from v_call.turn_id then
+    if p_action = 'retry' then
+      raise exception 'the turn of call "%" has ended, it cannot run again', p_call
+        using errcode = 'AO002', hint = 'resolve it by "result" or "fail"';
+    end if;
     return jsonb_build_object('call_id', p_call, 'state', v_state);
   end if;
   update aos_core.run r set waiting_calls = r.waiting_calls - 1,
@@ -545,14 +572,7 @@ begin
     update aos_core.tool_call c set result_seq = v_run.last_step
     where c.tenant_id = p_tenant and c.call_id = p_call;
   end if;
-  update aos_core.turn t set state = 'queued' where t.tenant_id = p_tenant
-    and t.turn_id = v_run.open_turn_id and t.state = 'awaiting_resolution'
-    and (v_run.open_calls > v_run.waiting_calls or v_run.open_calls = 0);
-  if found then
-    update aos_core.turn_queue q set ready_at = aos_core.now()
-    where q.tenant_id = p_tenant and q.turn_id = v_run.open_turn_id;
-    perform pg_notify('aos_work', p_tenant::text);
-  end if;
+  perform aos_core.wake_turn(p_tenant, v_run);
   return jsonb_build_object('call_id', p_call, 'state', v_state);
 end
 $$;
@@ -568,6 +588,10 @@ begin
   update aos_core.run r
     set watched_until = aos_core.now() + make_interval(secs => least(p_seconds, 3600))
   where r.tenant_id = p_tenant and r.run_id = p_run;
+  if not found then
+    raise exception 'run "%" not found', p_run using errcode = 'AO001',
+      hint = 'aosctl ps -a lists the runs';
+  end if;
 end
 $$;
 

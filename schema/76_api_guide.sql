@@ -220,19 +220,25 @@ begin
 end
 $$;
 
--- An approved call goes to the worker that asks for it. Kernel only.
+-- An approved call goes to the worker that asks for it; the approval of a call that the worker runs
+-- is used up by that. Kernel only.
 create function aos_core.release_approved_call(p_tenant uuid, p_call aos_core.tool_call)
 returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_version text := (select e.tool_version
+                     from aos_skills.effective_skill(p_tenant, p_call.skill) e);
 begin
+  if p_call.state = 'approved'
+     and not aos_core.approval_holds(p_tenant, p_call, coalesce(v_version, '')) then
+    perform aos_core.ask_again(p_tenant, p_call, aos_core.session_lease_hash(),
+      coalesce(v_version, p_call.tool_version),
+      'the skill changed, or the approval expired, before the call could run');
+    return jsonb_build_object('status', 'awaiting_approval', 'call_id', p_call.call_id);
+  end if;
   if p_call.runner = 'worker' then
-    if p_call.state = 'approved'
-       and not aos_core.consume_approval(p_tenant, p_call, p_call.tool_version) then
-      return aos_core.ask_again(p_tenant, p_call, aos_core.session_lease_hash(),
-        p_call.tool_version, 'the approval expired before the call could run')
-        || jsonb_build_object('call_id', p_call.call_id);
-    end if;
+    perform aos_core.consume_approval(p_tenant, p_call, v_version);
     update aos_core.tool_call c set state = 'running'
     where c.tenant_id = p_tenant and c.call_id = p_call.call_id;
   end if;
@@ -251,12 +257,13 @@ as $$
 declare
   v_tenant uuid := aos_core.tenant_of_turn(p_turn);
   v_calls uuid[];
+  v_call aos_core.tool_call;
 begin
   perform aos_auth.enter(v_tenant, 'developer');
   v_calls := case when p_call_id is not null then array[p_call_id] else array(
     select c.call_id from aos_core.tool_call c
     where c.tenant_id = v_tenant and c.turn_id = p_turn and c.skill = p_tool
-      and c.state in ('running', 'pending')) end;
+      and c.state in ('running', 'pending', 'approved')) end;
   if cardinality(v_calls) > 1 then
     raise exception 'turn "%" has % open calls of "%"', p_turn, cardinality(v_calls), p_tool
       using errcode = 'AO006', hint = 'name one: record_tool_result(turn, tool, result, call_id)';
@@ -271,9 +278,16 @@ begin
       using errcode = 'AO002', hint = 'process_tool_call opens one';
   end if;
   -- A kernel skill that an outside worker carried out by its own means is recorded like any other.
+  select c.* into v_call from aos_core.tool_call c
+  where c.tenant_id = v_tenant and c.call_id = v_calls[1] and c.turn_id = p_turn;
+  if v_call.state = 'approved'
+     and not aos_core.consume_approval(v_tenant, v_call, v_call.tool_version) then
+    raise exception 'the approval of call "%" does not hold any more', v_call.call_id
+      using errcode = 'AO008', hint = 'process_tool_call asks again';
+  end if;
   update aos_core.tool_call c set state = 'running'
-  where c.tenant_id = v_tenant and c.call_id = v_calls[1] and c.turn_id = p_turn
-    and c.state = 'pending';
+  where c.tenant_id = v_tenant and c.call_id = v_call.call_id
+    and c.state in ('pending', 'approved');
   return aos_core.record_result(v_tenant, v_calls[1], aos_core.session_lease_hash(), p_result,
     not (jsonb_typeof(p_result) = 'object' and p_result ? 'error'))
     || jsonb_build_object('call_id', v_calls[1]);
