@@ -47,17 +47,18 @@ as $$
     regexp_replace(lower(p_text), '[^a-z0-9]+', '_', 'g')), 48), ''), 'x')
 $$;
 
--- The hash of one event: SHA-256 over the hash before it and every column of the row.
--- The actor is length-prefixed, so that no two rows share one text.
+-- The hash of one event: SHA-256 over the hash before it and every column of the row, the ids and
+-- numbers as PostgreSQL sends them in binary, the actor length-prefixed, so that no two rows share
+-- one input. Each part is immutable, so that the function is inlined.
 create function aos_core.event_hash(
   p_prev bytea, p_tenant uuid, p_stream uuid, p_seq bigint, p_at timestamptz,
   p_kind text, p_actor text, p_data jsonb) returns bytea
 language sql immutable parallel safe
 as $$
-  select sha256(coalesce(p_prev, ''::bytea) || convert_to(
-    p_tenant::text || '|' || p_stream::text || '|' || p_seq::text || '|'
-    || extract(epoch from p_at)::text || '|' || p_kind || '|'
-    || octet_length(p_actor)::text || ':' || p_actor || '|' || p_data::text, 'UTF8'))
+  select sha256(coalesce(p_prev, '') || uuid_send(p_tenant) || uuid_send(p_stream)
+    || int8send(p_seq) || timestamptz_send(p_at)
+    || replace(p_kind || '|' || octet_length(p_actor)::text || ':' || p_actor || '|'
+               || p_data::text, '\', '\\')::bytea)
 $$;
 
 -- The stored form of a lease token: only its hash is ever written.
@@ -68,7 +69,7 @@ as $$ select sha256(uuid_send(p_lease)) $$;
 -- A tool result as a neutral message (DESIGN of messages: see schema/README.md).
 create function aos_core.result_message(p_call_id text, p_name text, p_ok boolean, p_result jsonb)
 returns jsonb
-language sql immutable parallel safe
+language sql stable parallel safe
 as $$
   select jsonb_build_object('v', 1, 'role', 'tool', 'blocks', jsonb_build_array(
     jsonb_build_object('t', 'result', 'call_id', p_call_id, 'name', p_name, 'ok', p_ok,
@@ -77,7 +78,7 @@ $$;
 
 -- A text of one role as a neutral message.
 create function aos_core.text_message(p_role text, p_text text) returns jsonb
-language sql immutable parallel safe
+language sql stable parallel safe
 as $$
   select jsonb_build_object('v', 1, 'role', p_role, 'blocks',
     jsonb_build_array(jsonb_build_object('t', 'text', 'text', p_text)))

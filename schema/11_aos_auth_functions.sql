@@ -124,9 +124,20 @@ $$;
 create function aos_auth.enter(p_tenant uuid, p_role text) returns text
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_principal record;
 begin
-  if p_tenant is null or not (p_tenant = any (aos_auth.tenants_with_role(p_role))) then
-    if p_tenant = any (aos_auth.tenants_with_role(null)) then
+  select p.principal_type, p.name, exists (
+      select from aos_auth.role_grant g
+      where g.tenant_id = p_tenant and g.principal_id = p.principal_id
+        and g.role_name = any (aos_auth.roles_that_include(p_role))
+        and (g.expires_at is null or g.expires_at > aos_core.now())) as may
+    into v_principal
+  from aos_auth.principal p
+  where p.tenant_id = p_tenant and p.db_role = session_user and p.principal_type <> 'agent';
+  if not (found and v_principal.may) and not (aos_auth.is_admin() and exists (
+       select from aos_auth.tenant t where t.tenant_id = p_tenant)) then
+    if v_principal.name is not null then
       raise exception 'login "%" lacks the role "%" in this tenant', session_user, p_role using
         errcode = 'AO004', hint = 'an admin of the tenant can grant it';
     end if;
@@ -134,7 +145,12 @@ begin
       errcode = 'AO001', hint = 'the login needs a principal in that tenant';
   end if;
   perform set_config('aos.kernel_tenant', p_tenant::text, true);
-  return aos_auth.actor(p_tenant);
+  if v_principal.name is null then
+    return 'role:' || session_user;
+  elsif v_principal.principal_type = 'service' then
+    return aos_auth.actor(p_tenant);
+  end if;
+  return v_principal.principal_type || ':' || v_principal.name;
 end
 $$;
 

@@ -23,7 +23,7 @@ $$;
 -- Check a call's arguments against a skill's JSON Schema: an object, required and unknown names,
 -- types and enums of the first level. Null when they fit, else what is wrong. Any caller.
 create function aos_skills.check_arguments(p_schema jsonb, p_args jsonb) returns text
-language plpgsql immutable set search_path = pg_catalog, pg_temp
+language plpgsql immutable
 as $$
 declare
   v_name text;
@@ -67,7 +67,7 @@ $$;
 create function aos_skills.gate(
   p_tenant uuid, p_role text, p_agent_skills text[], p_skill text, p_args jsonb,
   out decision text, out reason text, out runner text, out effect text, out tool_version text)
-language plpgsql stable set search_path = pg_catalog, pg_temp
+language plpgsql stable
 as $$
 declare
   v_skill record;
@@ -88,15 +88,17 @@ begin
   if reason is not null then
     decision := 'invalid'; return;
   end if;
-  select format('the role "%s" may not call "%s" with %s = %s', p_role, p_skill, a.key, a.value)
-    into reason
-  from jsonb_each(p_args) a
-  where (v_rule.allowed_params ? a.key
-         and not (v_rule.allowed_params -> a.key) @> jsonb_build_array(a.value))
-     or (v_rule.denied_params -> a.key) @> jsonb_build_array(a.value)
-  limit 1;
-  if reason is not null then
-    decision := 'deny'; return;
+  if v_rule.allowed_params <> '{}' or v_rule.denied_params <> '{}' then
+    select format('the role "%s" may not call "%s" with %s = %s', p_role, p_skill, a.key, a.value)
+      into reason
+    from jsonb_each(p_args) a
+    where (v_rule.allowed_params ? a.key
+           and not (v_rule.allowed_params -> a.key) @> jsonb_build_array(a.value))
+       or (v_rule.denied_params -> a.key) @> jsonb_build_array(a.value)
+    limit 1;
+    if reason is not null then
+      decision := 'deny'; return;
+    end if;
   end if;
   if v_skill.approval = 'always' or (v_skill.approval = 'risk' and v_skill.risk = 'high') then
     decision := 'approve';

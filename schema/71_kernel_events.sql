@@ -76,7 +76,8 @@ as $$
 $$;
 
 -- Trigger: refuse an illegal transition of `state` with AO002. Argument: the machine's name.
--- AFTER, with WHEN: a BEFORE trigger would lock, and log, every row on every update.
+-- AFTER: a BEFORE trigger would lock, and log, every row on every update. The WHEN stays plain: it
+-- is planned anew in every statement.
 create function aos_core.guard_transition() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -375,6 +376,16 @@ begin
   new.max_steps := coalesce(v_agent.max_steps, new.max_steps);
   new.max_tokens := coalesce(new.max_tokens, v_agent.max_tokens);
   new.max_usd := coalesce(new.max_usd, v_agent.max_usd);
+  if not aos_core.is_name(coalesce(new.name, 'x')) then
+    raise exception '"%" is no name for a run', new.name using errcode = 'AO006',
+      hint = 'use a-z, 0-9, "_", "." and "-", at most 63 characters';
+  elsif new.kind not in ('conversation', 'task') then
+    raise exception 'a run is a conversation or a task, not "%"', new.kind using errcode = 'AO006',
+      hint = 'leave kind out for a conversation';
+  elsif new.state <> 'active' or new.max_usd < 0 or new.max_tokens < 0 or new.max_steps < 1 then
+    raise exception 'a run begins active, with limits that are not negative'
+      using errcode = 'AO006', hint = 'leave its state out';
+  end if;
   while new.name is null loop
     new.name := left(coalesce(v_agent.name, 'run'), 50) || '-'
       || translate(left(encode(sha256(uuid_send(gen_random_uuid())), 'hex'), 6), '01', 'xz');

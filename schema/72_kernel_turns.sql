@@ -1,6 +1,6 @@
 -- How a turn begins, moves and ends. Everything here is the kernel's own (no caller but the
 -- functions of 74_api_worker.sql to 76_api_guide.sql, which check who calls and bind
--- the tenant). Lock order everywhere: the run's row first, then turn, queue, call, approval.
+-- the tenant, and has pinned the search_path: these inherit it). Lock order everywhere: the run's row first, then turn, queue, call, approval.
 
 -- How often a turn may be claimed without any progress before it is given up.
 create function aos_core.max_attempts() returns smallint
@@ -15,7 +15,7 @@ as $$ select case when p_last_step > p_claimed_step then 1 else p_attempts + 1 e
 
 -- Raise AO006 for a lease that is too short or too long.
 create function aos_core.check_lease_seconds(p_seconds integer) returns void
-language plpgsql immutable set search_path = pg_catalog, pg_temp
+language plpgsql immutable
 as $$
 begin
   if p_seconds is null or p_seconds not between 1 and 3600 then
@@ -34,7 +34,7 @@ as $$ select sha256(convert_to('lease of the session of ' || session_user, 'UTF8
 
 -- Raise why a guarded UPDATE of a run found no row. AO001, AO002 or AO003. Never returns.
 create function aos_core.raise_lost(p_tenant uuid, p_turn uuid, p_lease bytea) returns void
-language plpgsql stable set search_path = pg_catalog, pg_temp
+language plpgsql stable
 as $$
 declare
   v record;
@@ -64,7 +64,7 @@ $$;
 -- Tell those who follow a run; ids only.
 create function aos_core.notify_run(p_run uuid, p_watched_until timestamptz, p_now timestamptz)
 returns void
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 begin
   if p_watched_until > p_now then
@@ -93,7 +93,7 @@ $$;
 create function aos_core.begin_turn(
   p_tenant uuid, p_run uuid, p_message jsonb, p_key uuid, p_actor text,
   p_worker text, p_lease bytea, p_lease_seconds integer) returns jsonb
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 declare
   v_now timestamptz := aos_core.now();
@@ -195,48 +195,63 @@ $$;
 create function aos_core.begin_turn_fast(
   p_tenant uuid, p_run uuid, p_message jsonb, p_key uuid, p_actor text,
   p_worker text, p_lease bytea, p_lease_seconds integer) returns jsonb
-language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+language plpgsql
 as $$
 declare
   v_now timestamptz := aos_core.now();
   v_expires timestamptz := v_now + make_interval(secs => p_lease_seconds);
   v_turn uuid := coalesce(p_key, aos_core.uuidv7());
+  v_moved record;
   v_run aos_core.run;
 begin
-  update aos_core.run r set
-    open_turn_id = v_turn, last_turn_id = v_turn, last_turn = r.last_turn + 1,
-    last_step = r.last_step + 1,
-    turn_first_step = r.last_step + 1, open_calls = 0, waiting_calls = 0,
-    fence = r.fence + 1, lease_hash = p_lease, lease_worker = p_worker,
-    lease_seconds = p_lease_seconds, lease_expires_at = v_expires,
-    reserved_usd = aos_core.reservation_usd(p_tenant, r.persona_id, r.persona_version,
-                                            r.context_tokens),
-    title = coalesce(r.title, left(p_message -> 'blocks' -> 0 ->> 'text', 80)),
-    last_seq = r.last_seq + 1,
-    last_hash = aos_core.event_hash(r.last_hash, p_tenant, p_run, r.last_seq + 1, v_now,
-      'turn.opened', p_actor, jsonb_build_object('turn', r.last_turn + 1, 'step', r.last_step + 1)),
-    updated_at = v_now
-  where r.tenant_id = p_tenant and r.run_id = p_run and r.state = 'active'
-    and r.open_turn_id is null and r.inbox_count = 0
-  returning * into v_run;
+  with moved as (
+    update aos_core.run r set
+      open_turn_id = v_turn, last_turn_id = v_turn, last_turn = r.last_turn + 1,
+      last_step = r.last_step + 1,
+      turn_first_step = r.last_step + 1, open_calls = 0, waiting_calls = 0,
+      fence = r.fence + 1, lease_hash = p_lease, lease_worker = p_worker,
+      lease_seconds = p_lease_seconds, lease_expires_at = v_expires,
+      reserved_usd = aos_core.reservation_usd(p_tenant, r.persona_id, r.persona_version,
+                                              r.context_tokens),
+      title = coalesce(r.title, left(p_message -> 'blocks' -> 0 ->> 'text', 80)),
+      last_seq = r.last_seq + 1,
+      last_hash = aos_core.event_hash(r.last_hash, p_tenant, p_run, r.last_seq + 1, v_now,
+        'turn.opened', p_actor,
+        jsonb_build_object('turn', r.last_turn + 1, 'step', r.last_step + 1)),
+      updated_at = v_now
+    where r.tenant_id = p_tenant and r.run_id = p_run and r.state = 'active'
+      and r.open_turn_id is null and r.inbox_count = 0
+    returning r as run
+  ), step as (
+    insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
+    select p_tenant, p_run, (m.run).last_step, (m.run).last_turn, 'user', p_message, v_now
+    from moved m
+  ), turn as (
+    insert into aos_core.turn
+      (tenant_id, turn_id, run_id, number, state, attempts, claimed_step, created_at)
+    select p_tenant, v_turn, p_run, (m.run).last_turn, 'running', 1, (m.run).last_step, v_now
+    from moved m
+  ), queue as (
+    insert into aos_core.turn_queue (tenant_id, turn_id, run_id, ready_at)
+    select p_tenant, v_turn, p_run, v_expires from moved m
+  ), event as (
+    insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
+    select p_tenant, p_run, (m.run).last_seq, v_now, 'turn.opened', p_actor,
+      jsonb_build_object('turn', (m.run).last_turn, 'step', (m.run).last_step), (m.run).last_hash
+    from moved m
+  )
+  select m.run into v_moved from moved m;
   if not found then
     return null;
   end if;
-  insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
-  values (p_tenant, p_run, v_run.last_step, v_run.last_turn, 'user', p_message, v_now);
-  insert into aos_core.turn
-    (tenant_id, turn_id, run_id, number, state, attempts, claimed_step, created_at)
-  values (p_tenant, v_turn, p_run, v_run.last_turn, 'running', 1, v_run.last_step, v_now);
-  insert into aos_core.turn_queue (tenant_id, turn_id, run_id, ready_at)
-  values (p_tenant, v_turn, p_run, v_expires);
-  insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
-  values (p_tenant, p_run, v_run.last_seq, v_now, 'turn.opened', p_actor,
-    jsonb_build_object('turn', v_run.last_turn, 'step', v_run.last_step), v_run.last_hash);
+  v_run := v_moved.run;
   if v_run.watched_until > v_now then
     perform pg_notify('aos_run', p_run::text);
   end if;
   return jsonb_build_object('status', 'opened', 'turn_id', v_turn, 'turn', v_run.last_turn,
-    'step', v_run.last_step, 'fence', v_run.fence, 'next', aos_core.next_move(p_tenant, v_run));
+    'step', v_run.last_step, 'fence', v_run.fence,
+    'next', case when aos_core.within_limits(v_run) then 'model'
+                 else aos_core.next_move(p_tenant, v_run) end);
 end
 $$;
 
@@ -244,7 +259,7 @@ $$;
 -- limited) or go back to the queue, where the attempt does not count. The caller holds the run's lock.
 create function aos_core.park_turn(
   p_tenant uuid, p_run uuid, p_turn uuid, p_state text, p_ready_at timestamptz) returns void
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 begin
   update aos_core.run r set lease_hash = null, lease_worker = null, lease_expires_at = null,
@@ -265,7 +280,7 @@ $$;
 -- queued. The caller holds the run's lock and has written the event.
 create function aos_core.end_turn(
   p_tenant uuid, p_run uuid, p_turn uuid, p_state text, p_error text) returns void
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 declare
   v_run record;
@@ -298,7 +313,7 @@ $$;
 -- calls (some can run), model, wait (a person decides), limited, paused; and parks the turn where
 -- nobody can go on. The caller holds the run's lock.
 create function aos_core.next_move(p_tenant uuid, p_run aos_core.run) returns text
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 begin
   if p_run.open_calls > p_run.waiting_calls then
@@ -318,7 +333,7 @@ begin
   elsif p_run.state = 'paused' then
     perform aos_core.park_turn(p_tenant, p_run.run_id, p_run.open_turn_id, 'queued', 'infinity');
     return 'paused';
-  elsif aos_core.limit_reached(p_run) is not null then
+  elsif not aos_core.within_limits(p_run) then
     update aos_core.turn t set error = aos_core.limit_reached(p_run)
     where t.tenant_id = p_tenant and t.turn_id = p_run.open_turn_id;
     perform aos_core.park_turn(p_tenant, p_run.run_id, p_run.open_turn_id, 'limited', 'infinity');
@@ -326,6 +341,15 @@ begin
   end if;
   return 'model';
 end
+$$;
+
+-- True while no limit of a run stands in the way of the next model call.
+create function aos_core.within_limits(p_run aos_core.run) returns boolean
+language sql immutable
+as $$
+  select coalesce(p_run.spent_usd + p_run.reserved_usd <= p_run.max_usd, true)
+    and coalesce(p_run.input_tokens + p_run.output_tokens < p_run.max_tokens, true)
+    and p_run.last_step - p_run.turn_first_step + 1 < p_run.max_steps
 $$;
 
 -- Which limit of a run the next model call would pass, in words; null when none.
@@ -364,7 +388,7 @@ $$;
 create function aos_core.record_answer(
   p_tenant uuid, p_turn uuid, p_lease bytea, p_seq bigint, p_message jsonb, p_usage jsonb,
   p_raw text, p_approval_seconds integer default 86400) returns jsonb
-language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+language plpgsql
 as $$
 declare
   v_now timestamptz := aos_core.now();
@@ -373,7 +397,9 @@ declare
   v_gate record;
   v_run aos_core.run;
   v_calls jsonb := '[]';
-  v_call jsonb;
+  v_brief jsonb;  -- of the calls, for the event
+  v_moved record;
+  v_final boolean;
   v_open integer := 0;
   v_waiting integer := 0;
   v_refused integer := 0;
@@ -409,69 +435,83 @@ begin
     + v_cached * coalesce(v_ctx.cached_input_usd_per_mtok, v_ctx.input_usd_per_mtok, 0)
     + v_out * coalesce(v_ctx.output_usd_per_mtok, 0), 0) / 1000000;
 
-  for v_block in
-    select b from jsonb_array_elements(p_message -> 'blocks') b where b ->> 't' = 'call'
-  loop
-    select * into v_gate from aos_skills.gate(p_tenant, v_ctx.role_name, v_ctx.skills,
-      coalesce(v_block ->> 'name', ''), nullif(v_block -> 'args', 'null'));
-    v_calls := v_calls || jsonb_build_array(jsonb_build_object(
-      'call_id', aos_core.uuidv7(), 'id', coalesce(v_block ->> 'id', ''),
-      'skill', coalesce(v_block ->> 'name', ''), 'args', v_block -> 'args',
-      'decision', v_gate.decision, 'reason', v_gate.reason, 'runner', v_gate.runner,
-      'effect', v_gate.effect, 'tool_version', v_gate.tool_version,
-      'status', case v_gate.decision
-        when 'approve' then 'awaiting_approval'
-        when 'allow' then case v_gate.runner when 'kernel' then 'pending' else 'running' end
-        when 'deny' then 'denied' else 'failed' end));
-    v_open := v_open + case when v_gate.decision in ('allow', 'approve') then 1 else 0 end;
-    v_waiting := v_waiting + case when v_gate.decision = 'approve' then 1 else 0 end;
-    v_refused := v_refused + case when v_gate.decision in ('deny', 'invalid') then 1 else 0 end;
-  end loop;
+  if p_message -> 'blocks' @> '[{"t": "call"}]' then
+    for v_index in 0 .. jsonb_array_length(p_message -> 'blocks') - 1 loop
+      v_block := p_message -> 'blocks' -> v_index;
+      continue when v_block ->> 't' is distinct from 'call';
+      v_gate := aos_skills.gate(p_tenant, v_ctx.role_name, v_ctx.skills,
+        coalesce(v_block ->> 'name', ''), nullif(v_block -> 'args', 'null'));
+      v_calls := v_calls || jsonb_build_array(jsonb_build_object(
+        'call_id', aos_core.uuidv7(), 'id', coalesce(v_block ->> 'id', ''),
+        'skill', coalesce(v_block ->> 'name', ''), 'args', v_block -> 'args',
+        'decision', v_gate.decision, 'reason', v_gate.reason, 'runner', v_gate.runner,
+        'effect', v_gate.effect, 'tool_version', v_gate.tool_version,
+        'status', case v_gate.decision
+          when 'approve' then 'awaiting_approval'
+          when 'allow' then case v_gate.runner when 'kernel' then 'pending' else 'running' end
+          when 'deny' then 'denied' else 'failed' end));
+      v_brief := coalesce(v_brief, '[]') || jsonb_build_object('skill', v_block -> 'name',
+        'status', v_calls -> -1 -> 'status');
+      v_open := v_open + case when v_gate.decision in ('allow', 'approve') then 1 else 0 end;
+      v_waiting := v_waiting + case when v_gate.decision = 'approve' then 1 else 0 end;
+      v_refused := v_refused + case when v_gate.decision in ('deny', 'invalid') then 1 else 0 end;
+    end loop;
+  end if;
 
-  v_kind := case when v_calls = '[]' then 'turn.completed' else 'model.answered' end;
+  v_final := v_calls = '[]';
+  v_kind := case when v_final then 'turn.completed' else 'model.answered' end;
   v_data := jsonb_strip_nulls(jsonb_build_object(
     'turn', v_ctx.number,
     'model', nullif(p_message -> 'origin' ->> 'model', v_ctx.model_name),
     'in', nullif(v_in + v_cached, 0), 'out', nullif(v_out, 0),
     'cost_usd', nullif(v_cost, 0),
     'sha256', encode(sha256(convert_to(p_message::text, 'UTF8')), 'base64'),
-    'calls', (select jsonb_agg(jsonb_build_object('skill', c -> 'skill', 'status', c -> 'status'))
-              from jsonb_array_elements(v_calls) c)));
-  update aos_core.run r set
-    last_step = r.last_step + 1 + v_refused,
-    open_calls = v_open, waiting_calls = v_waiting,
-    spent_usd = r.spent_usd + v_cost,
-    reserved_usd = case when v_calls = '[]' then 0 else r.reserved_usd end,
-    input_tokens = r.input_tokens + v_in + v_cached,
-    output_tokens = r.output_tokens + v_out,
-    context_tokens = v_in + v_cached + v_out,
-    lease_expires_at = case when v_calls = '[]' then null
-                            else v_now + make_interval(secs => r.lease_seconds) end,
-    lease_hash = case when v_calls = '[]' then null else r.lease_hash end,
-    open_turn_id = case when v_calls = '[]' then null else r.open_turn_id end,
-    last_seq = r.last_seq + 1,
-    last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
-                                    v_kind, 'agent:' || v_ctx.agent, v_data),
-    updated_at = v_now
-  where r.tenant_id = p_tenant and r.run_id = v_ctx.run_id and r.open_turn_id = p_turn
-    and r.lease_hash = p_lease and r.lease_expires_at > v_now and r.open_calls = 0
-    and r.last_step + 1 = coalesce(p_seq, r.last_step + 1)
-  returning * into v_run;
+    'calls', v_brief));
+  with moved as (
+    update aos_core.run r set
+      last_step = r.last_step + 1 + v_refused,
+      open_calls = v_open, waiting_calls = v_waiting,
+      spent_usd = r.spent_usd + v_cost,
+      reserved_usd = case when v_final then 0 else r.reserved_usd end,
+      input_tokens = r.input_tokens + v_in + v_cached,
+      output_tokens = r.output_tokens + v_out,
+      context_tokens = v_in + v_cached + v_out,
+      lease_expires_at = case when not v_final
+                              then v_now + make_interval(secs => r.lease_seconds) end,
+      lease_hash = case when not v_final then r.lease_hash end,
+      open_turn_id = case when not v_final then r.open_turn_id end,
+      last_seq = r.last_seq + 1,
+      last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
+                                      v_kind, 'agent:' || v_ctx.agent, v_data),
+      updated_at = v_now
+    where r.tenant_id = p_tenant and r.run_id = v_ctx.run_id and r.open_turn_id = p_turn
+      and r.lease_hash = p_lease and r.lease_expires_at > v_now and r.open_calls = 0
+      and r.last_step + 1 = coalesce(p_seq, r.last_step + 1)
+    returning r as run
+  ), step as (
+    insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at, model_name,
+                               input_tokens, output_tokens, cost_usd, raw)
+    select p_tenant, v_ctx.run_id, (m.run).last_step - v_refused, v_ctx.number, 'assistant',
+      p_message, v_now, coalesce(p_message -> 'origin' ->> 'model', v_ctx.model_name),
+      nullif(v_in + v_cached, 0), nullif(v_out, 0), nullif(v_cost, 0), p_raw
+    from moved m
+  ), event as (
+    insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
+    select p_tenant, v_ctx.run_id, (m.run).last_seq, v_now, v_kind, 'agent:' || v_ctx.agent,
+      v_data, (m.run).last_hash
+    from moved m
+  )
+  select m.run into v_moved from moved m;
   if not found then
     return aos_core.recorded_answer(p_tenant, v_ctx.run_id, p_turn, p_lease, p_seq, p_message);
   end if;
+  v_run := v_moved.run;
   v_step := v_run.last_step - v_refused;
-  insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at, model_name,
-                             input_tokens, output_tokens, cost_usd, raw)
-  values (p_tenant, v_ctx.run_id, v_step, v_ctx.number, 'assistant', p_message, v_now,
-          coalesce(p_message -> 'origin' ->> 'model', v_ctx.model_name),
-          nullif(v_in + v_cached, 0), nullif(v_out, 0), nullif(v_cost, 0), p_raw);
-  insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
-  values (p_tenant, v_ctx.run_id, v_run.last_seq, v_now, v_kind, 'agent:' || v_ctx.agent, v_data,
-          v_run.last_hash);
-  if v_calls = '[]' then
-    update aos_core.turn t set state = 'completed', finished_at = v_now
-    where t.tenant_id = p_tenant and t.turn_id = p_turn;
+  if v_final then
+    with ended as (
+      update aos_core.turn t set state = 'completed', finished_at = v_now
+      where t.tenant_id = p_tenant and t.turn_id = p_turn
+    )
     delete from aos_core.turn_queue q where q.tenant_id = p_tenant and q.turn_id = p_turn;
     if v_run.inbox_count > 0 and v_run.state = 'active' then
       perform aos_core.begin_turn(p_tenant, v_ctx.run_id, null, null, 'kernel', null, null, null);
@@ -485,7 +525,8 @@ begin
     perform pg_notify('aos_run', v_ctx.run_id::text);
   end if;
   return jsonb_build_object('next', v_next, 'step', v_step, 'last_step', v_run.last_step,
-    'calls', aos_core.public_calls(v_calls), 'cost_usd', v_cost, 'spent_usd', v_run.spent_usd);
+    'calls', case when v_final then v_calls else aos_core.public_calls(v_calls) end,
+    'cost_usd', v_cost, 'spent_usd', v_run.spent_usd);
 end
 $$;
 
@@ -501,7 +542,7 @@ $$;
 create function aos_core.insert_calls(
   p_tenant uuid, p_run aos_core.run, p_step bigint, p_calls jsonb, p_now timestamptz,
   p_approval_seconds integer) returns void
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 declare
   v_call jsonb;
@@ -510,7 +551,8 @@ declare
   v_id uuid;
   v_expires timestamptz := p_now + make_interval(secs => p_approval_seconds);
 begin
-  for v_call in select c from jsonb_array_elements(p_calls) c loop
+  for v_index in 0 .. jsonb_array_length(p_calls) - 1 loop
+    v_call := p_calls -> v_index;
     v_id := (v_call ->> 'call_id')::uuid;
     v_refused := v_call ->> 'decision' in ('deny', 'invalid');
     if v_refused then
@@ -542,10 +584,10 @@ $$;
 -- What a worker that repeats a write does next, as next_move said the first time. AO003 when the
 -- turn is another's by now: it would act on the answer.
 create function aos_core.next_again(p_tenant uuid, p_turn uuid, p_lease bytea) returns text
-language plpgsql stable set search_path = pg_catalog, pg_temp
+language plpgsql stable
 as $$
 declare
-  v record;
+  v_moved record;
 begin
   select t.state, r.state as run_state, r.lease_hash, r.open_calls, r.waiting_calls into v
   from aos_core.turn t join aos_core.run r on r.tenant_id = p_tenant and r.run_id = t.run_id
@@ -565,7 +607,7 @@ $$;
 create function aos_core.recorded_answer(
   p_tenant uuid, p_run uuid, p_turn uuid, p_lease bytea, p_seq bigint, p_message jsonb)
 returns jsonb
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 declare
   v_run aos_core.run;
@@ -611,7 +653,7 @@ $$;
 create function aos_core.settle_call(
   p_tenant uuid, p_lease bytea, p_call aos_core.tool_call, p_ok boolean, p_result jsonb,
   p_actor text) returns jsonb
-language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+language plpgsql
 as $$
 declare
   v_now timestamptz := aos_core.now();
@@ -619,6 +661,7 @@ declare
   v_data jsonb;
   v_message jsonb;
   v_next text;
+  v_moved record;
 begin
   v_message := case when p_call.detached
     then aos_core.text_message('user', format('[approval] %s was approved and has run: %s',
@@ -628,34 +671,44 @@ begin
     'sha256', encode(sha256(convert_to(v_message::text, 'UTF8')), 'base64'))
     || case when p_result ? 'row_count' then jsonb_build_object('rows', p_result -> 'row_count')
             else '{}' end;
-  update aos_core.run r set
-    last_step = r.last_step + 1,
-    open_calls = r.open_calls - 1,
-    lease_expires_at = v_now + make_interval(secs => r.lease_seconds),
-    last_seq = r.last_seq + 1,
-    last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
-                                    'tool.result', p_actor, v_data),
-    updated_at = v_now
-  where r.tenant_id = p_tenant and r.run_id = p_call.run_id and r.open_turn_id = p_call.turn_id
-    and r.lease_hash = p_lease and r.lease_expires_at > v_now
-  returning * into v_run;
+  with moved as (
+    update aos_core.run r set
+      last_step = r.last_step + 1,
+      open_calls = r.open_calls - 1,
+      lease_expires_at = v_now + make_interval(secs => r.lease_seconds),
+      last_seq = r.last_seq + 1,
+      last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
+                                      'tool.result', p_actor, v_data),
+      updated_at = v_now
+    where r.tenant_id = p_tenant and r.run_id = p_call.run_id and r.open_turn_id = p_call.turn_id
+      and r.lease_hash = p_lease and r.lease_expires_at > v_now
+    returning r as run
+  ), call as (
+    -- The call's own row decides which of two writers with one lease was first.
+    update aos_core.tool_call c set state = case when p_ok then 'succeeded' else 'failed' end,
+      result_seq = (m.run).last_step, finished_at = v_now
+    from moved m
+    where c.tenant_id = p_tenant and c.call_id = p_call.call_id and c.state = p_call.state
+    returning 1
+  ), step as (
+    insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
+    select p_tenant, p_call.run_id, (m.run).last_step, (m.run).last_turn,
+      case when p_call.detached then 'user' else 'tool' end, v_message, v_now
+    from moved m
+  ), event as (
+    insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
+    select p_tenant, p_call.run_id, (m.run).last_seq, v_now, 'tool.result', p_actor, v_data,
+      (m.run).last_hash
+    from moved m
+  )
+  select m.run, exists (select from call) as settled into v_moved from moved m;
   if not found then
     perform aos_core.raise_lost(p_tenant, p_call.turn_id, p_lease);
-  end if;
-  -- The call's own row decides which of two writers with one lease was first.
-  update aos_core.tool_call c set state = case when p_ok then 'succeeded' else 'failed' end,
-    result_seq = v_run.last_step, finished_at = v_now
-  where c.tenant_id = p_tenant and c.call_id = p_call.call_id and c.state = p_call.state;
-  if not found then
+  elsif not v_moved.settled then
     raise exception 'call "%" was changed meanwhile', p_call.call_id using errcode = 'AO005',
       hint = 'read it again';
   end if;
-  insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
-  values (p_tenant, p_call.run_id, v_run.last_step, v_run.last_turn,
-          case when p_call.detached then 'user' else 'tool' end, v_message, v_now);
-  insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
-  values (p_tenant, p_call.run_id, v_run.last_seq, v_now, 'tool.result', p_actor, v_data,
-          v_run.last_hash);
+  v_run := v_moved.run;
   v_next := aos_core.next_move(p_tenant, v_run);
   if v_run.watched_until > v_now then
     perform pg_notify('aos_run', p_call.run_id::text);
@@ -673,7 +726,7 @@ $$;
 create function aos_core.close_calls(
   p_tenant uuid, p_run uuid, p_turn uuid, p_turn_number integer, p_last_step bigint, p_why text,
   p_keep_approvals boolean) returns bigint
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 declare
   v_now timestamptz := aos_core.now();

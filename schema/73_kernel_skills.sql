@@ -8,7 +8,7 @@
 create function aos_core.run_in_sandbox(
   p_tenant uuid, p_query text, p_read_only boolean, p_max_rows integer, p_max_bytes integer,
   p_search_path text[]) returns jsonb
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 declare
   v_identity record;
@@ -89,7 +89,7 @@ $$;
 -- memory_store {key, value}: the agent's long-term memory; the same key is replaced.
 create function aos_core.run_memory_store(p_tenant uuid, p_agent uuid, p_run uuid, p_args jsonb)
 returns jsonb
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 declare
   v_now timestamptz := aos_core.now();
@@ -128,7 +128,7 @@ $$;
 -- Carry out one call of a kernel skill. Returns {"ok", "result"}. Kernel only.
 create function aos_core.run_kernel_skill(
   p_tenant uuid, p_agent aos_agent.agent, p_run uuid, p_skill text, p_args jsonb) returns jsonb
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 declare
   v_skill record;

@@ -99,7 +99,7 @@ as $$ select s.config_version from aos_core.tenant_state s where s.tenant_id = p
 -- A call that was running under a lease that is lost: one that must not be repeated becomes
 -- outcome_unknown and waits for a person; the others are run again. Kernel only.
 create function aos_core.doubt_unsafe_calls(p_tenant uuid, p_run uuid, p_turn uuid) returns void
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 declare
   v_count integer;
@@ -289,7 +289,7 @@ begin
   end if;
   select a.* into v_agent from aos_agent.agent a
   where a.tenant_id = p_tenant and a.agent_id = v_run.agent_id;
-  select * into v_gate from aos_skills.gate(p_tenant, v_agent.role_name, v_agent.skills,
+  v_gate := aos_skills.gate(p_tenant, v_agent.role_name, v_agent.skills,
                                             v_call.skill, v_call.args);
   if v_gate.decision in ('deny', 'invalid') then
     update aos_core.approval a set state = 'cancelled'
@@ -327,7 +327,7 @@ $$;
 -- Use up the approval of a call that runs now. False when it does not hold. Kernel only.
 create function aos_core.consume_approval(
   p_tenant uuid, p_call aos_core.tool_call, p_tool_version text) returns boolean
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 begin
   update aos_core.approval a set state = 'consumed'
@@ -341,7 +341,7 @@ $$;
 create function aos_core.ask_again(
   p_tenant uuid, p_call aos_core.tool_call, p_lease bytea, p_tool_version text, p_reason text)
 returns jsonb
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 declare
   v_now timestamptz := aos_core.now();
@@ -437,7 +437,7 @@ $$;
 -- As record_call_result, for a lease of either kind. Kernel only.
 create function aos_core.record_result(
   p_tenant uuid, p_call uuid, p_lease bytea, p_result jsonb, p_ok boolean) returns jsonb
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 declare
   v_call aos_core.tool_call;
@@ -513,7 +513,7 @@ $$;
 -- Lock the run whose open turn p_lease holds. AO001, AO002, AO003. Kernel only.
 create function aos_core.lock_leased_run(p_tenant uuid, p_turn uuid, p_lease bytea)
 returns aos_core.run
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 declare
   v_run aos_core.run;
@@ -535,7 +535,7 @@ $$;
 -- holds the run's lock.
 create function aos_core.fail_open_turn(
   p_tenant uuid, p_run uuid, p_turn uuid, p_error text, p_actor text) returns void
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 declare
   v_run aos_core.run;

@@ -57,7 +57,7 @@ $$;
 create function aos_core.repeated_request(
   p_tenant uuid, p_run uuid, p_key uuid, p_worker text, p_lease uuid, p_lease_seconds integer)
 returns jsonb
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 declare
   v_turn record;
@@ -93,7 +93,7 @@ $$;
 -- Keep a message for the next turn, under p_key or a new id; returns that id. Kernel only.
 create function aos_core.put_in_inbox(
   p_tenant uuid, p_run uuid, p_message jsonb, p_key uuid, p_actor text) returns uuid
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 declare
   v_item uuid := coalesce(p_key, aos_core.uuidv7());
@@ -110,7 +110,7 @@ $$;
 -- its approval stays, and its outcome opens a turn of its own later. Kernel only.
 create function aos_core.detach_waiting_turn(p_tenant uuid, p_run uuid, p_actor text)
 returns void
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 declare
   v_run aos_core.run;
@@ -192,7 +192,7 @@ $$;
 create function aos_core.settle_approval(
   p_tenant uuid, p_approval aos_core.approval, p_state text, p_actor text, p_reason text)
 returns void
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 declare
   v_now timestamptz := aos_core.now();
@@ -242,7 +242,7 @@ $$;
 -- Queue a turn that waited for people when it can go on, else wait on. The caller holds the run's
 -- lock; p_run is the run's row after its write. Kernel only.
 create function aos_core.wake_turn(p_tenant uuid, p_run aos_core.run) returns void
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 declare
   v_wakes boolean := p_run.open_calls > p_run.waiting_calls or p_run.open_calls = 0;
@@ -266,7 +266,7 @@ $$;
 -- open. Kernel only.
 create function aos_core.announce_decision(
   p_tenant uuid, p_call aos_core.tool_call, p_state text, p_error text, p_actor text) returns void
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 declare
   v_run aos_core.run;
@@ -284,7 +284,7 @@ $$;
 
 -- Settle the approvals of a tenant whose time is over, as denied. Returns how many. Kernel only.
 create function aos_core.expire_approvals(p_tenant uuid, p_now timestamptz) returns integer
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 declare
   v_ids uuid[];
@@ -329,7 +329,7 @@ $$;
 
 -- Lock a run, or AO001. Kernel only.
 create function aos_core.lock_run(p_tenant uuid, p_run uuid) returns aos_core.run
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 declare
   v_run aos_core.run;
@@ -347,7 +347,7 @@ $$;
 -- End the open turn of a locked run as cancelled. Kernel only.
 create function aos_core.cancel_open_turn(
   p_tenant uuid, p_run aos_core.run, p_reason text, p_actor text) returns void
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 declare
   v_step bigint;
@@ -396,7 +396,7 @@ $$;
 -- End a run. Kernel only.
 create function aos_core.end_run(
   p_tenant uuid, p_run uuid, p_state text, p_reason text, p_actor text) returns jsonb
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 declare
   v_now timestamptz := aos_core.now();

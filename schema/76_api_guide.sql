@@ -79,7 +79,7 @@ $$;
 -- Take or renew the lease of an open turn for this session's login. AO001; AO002 the turn has
 -- ended or waits for a person; AO003 another worker has it. Kernel only. Locks the run.
 create function aos_core.hold_turn(p_tenant uuid, p_turn uuid) returns void
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 declare
   v_now timestamptz := aos_core.now();
@@ -224,7 +224,7 @@ $$;
 -- is used up by that. Kernel only.
 create function aos_core.release_approved_call(p_tenant uuid, p_call aos_core.tool_call)
 returns jsonb
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 declare
   v_version text := (select e.tool_version
