@@ -82,27 +82,32 @@ def events(
     run: RunRow,
     *,
     after: int = 0,
-    since: timedelta | None = None,
+    until: int | None = None,
+    since: timedelta | datetime | None = None,
     last: int | None = None,
-    limit: int = BATCH,
 ) -> list[EventRow]:
-    """Read events of a run in order: those after number `after`, or the `last` ones.
+    """Read events of a run in order: the first BATCH after number `after`, or the `last` ones.
 
-    `since`: not older than this, by the database's clock.
+    `until` is the highest number wanted; `since` an age by the database's clock, or a moment.
     """
+    moments = [run.created_at - _SLACK]
+    if isinstance(since, datetime):
+        moments.append(since)
     query = (
         "select tenant_id, tenant, stream_id as run_id, run, agent, seq, at, kind, actor, data"
         " from aos_core.event where tenant_id = %(tenant)s and stream_id = %(run)s"
         " and seq > %(after)s and at >= %(from)s"
-        " and (%(since)s::interval is null or at >= aos_core.now() - %(since)s::interval)"
+        " and (%(until)s::bigint is null or seq <= %(until)s)"
+        " and (%(age)s::interval is null or at >= aos_core.now() - %(age)s::interval)"
     )
     given = {
         "tenant": run.tenant_id,
         "run": run.run_id,
         "after": after,
-        "from": run.created_at - _SLACK,
-        "since": since,
-        "limit": limit if last is None else last,
+        "until": until,
+        "from": max(moments),
+        "age": since if isinstance(since, timedelta) else None,
+        "limit": BATCH if last is None else last,
     }
     with translated(), connection.cursor(row_factory=class_row(EventRow)) as cursor:
         if last is None:

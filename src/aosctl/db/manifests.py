@@ -135,18 +135,18 @@ class Change:
     actor: str
 
 
-def changes(connection: Connection, kind: str, name: str, tenant: UUID | None) -> list[Change]:
-    """Return the last ten changes of a resource within 30 days, oldest first.
+def changes(connection: Connection, tenant: UUID, kind: str, name: str, last: int) -> list[Change]:
+    """Return the last changes of a resource within 30 days, oldest first.
 
     `kind` is the word in its events: `persona` for `persona.changed`.
     """
     with translated(), connection.cursor(row_factory=class_row(Change)) as cursor:
         rows = cursor.execute(
             "select at, kind, actor from aos_core.event"
-            " where stream_id = tenant_id and (%(tenant)s::uuid is null or tenant_id = %(tenant)s)"
+            " where tenant_id = %(tenant)s and stream_id = %(tenant)s"
             " and at > aos_core.now() - interval '30 days'"
             " and kind in (%(kind)s || '.created', %(kind)s || '.changed', %(kind)s || '.deleted')"
-            " and data ->> 'name' = %(name)s order by at desc, seq desc limit 10",
-            {"tenant": tenant, "kind": kind, "name": name},
+            " and data ->> 'name' = %(name)s order by at desc, seq desc limit %(last)s",
+            {"tenant": tenant, "kind": kind, "name": name, "last": last},
         ).fetchall()
     return rows[::-1]

@@ -1,4 +1,4 @@
-"""Runs: list them, find one by what a person typed, start and steer it."""
+"""Runs: list them, find one by what a person typed, stop it and let it go on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
 from uuid import UUID
 
 from psycopg.rows import class_row
@@ -160,58 +159,10 @@ def _ids_by_name(connection: Connection, tenant: UUID | None, word: str) -> list
     return [UUID(str(row[0])) for row in exact or rows]
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A new run: its id and the name that people type."""
-
-    run_id: UUID
-    name: str
-
-
-def start_run(
-    connection: Connection,
-    tenant: UUID,
-    agent: str,
-    kind: Literal["conversation", "task"] = "conversation",
-    name: str | None = None,
-) -> Started:
-    """Start a run of an agent (aos_agent.start_run). Raises NotFound, Conflict for a taken name."""
-    with translated():
-        row = connection.execute(
-            "select r ->> 'run_id', r ->> 'run' from aos_agent.start_run(%s, %s, %s, %s) r",
-            (tenant, agent, kind, name),
-        ).fetchone()
-    assert row is not None  # noqa: S101 - the function returns one value
-    return Started(UUID(str(row[0])), str(row[1]))
-
-
 def cancel_run(connection: Connection, tenant: UUID, run: UUID, reason: str | None = None) -> None:
     """End a run for good (aos_agent.cancel_run). Raises IllegalTransition when it is over."""
     with translated():
         connection.execute("select aos_agent.cancel_run(%s, %s, %s)", (tenant, run, reason))
-
-
-def close_run(
-    connection: Connection,
-    tenant: UUID,
-    run: UUID,
-    state: Literal["completed", "failed"] = "completed",
-    reason: str | None = None,
-) -> None:
-    """End a run that is done (aos_agent.close_run). Raises IllegalTransition when it is over."""
-    with translated():
-        connection.execute(
-            "select aos_agent.close_run(%s, %s, %s, %s)", (tenant, run, state, reason)
-        )
-
-
-def cancel_turn(connection: Connection, tenant: UUID, run: UUID, reason: str | None = None) -> bool:
-    """Stop the open turn and keep the run (aos_agent.cancel_turn); tell whether there was one."""
-    with translated():
-        row = connection.execute(
-            "select aos_agent.cancel_turn(%s, %s, %s)", (tenant, run, reason)
-        ).fetchone()
-    return bool(row and row[0])
 
 
 def pause_run(connection: Connection, tenant: UUID, run: UUID, reason: str | None = None) -> None:
@@ -224,9 +175,3 @@ def resume_run(connection: Connection, tenant: UUID, run: UUID) -> None:
     """Let a paused run, or one out of a limit, go on (aos_agent.resume_run)."""
     with translated():
         connection.execute("select aos_agent.resume_run(%s, %s)", (tenant, run))
-
-
-def watch_run(connection: Connection, tenant: UUID, run: UUID, seconds: int = 60) -> None:
-    """Have the kernel notify aos_run of what happens in a run (aos_agent.watch_run)."""
-    with translated():
-        connection.execute("select aos_agent.watch_run(%s, %s, %s)", (tenant, run, seconds))

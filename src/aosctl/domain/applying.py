@@ -106,13 +106,23 @@ def delete_set(
     *,
     ignore_missing: bool = False,
     keep: bool = True,
+    only_look: bool = False,
 ) -> list[Document]:
-    """Delete what the documents name in one transaction; return those that were there."""
+    """Delete what the documents name in one transaction; return those that were there.
+
+    Without `keep` it is tried and rolled back; with `only_look` not even tried.
+    """
 
     def work() -> list[Document]:
         cluster = _Cluster(connection)
         ready = in_delete_order(cluster.with_tenants(documents, tenancy))
-        return [document for document in ready if cluster.delete(document, ignore_missing)]
+        there = cluster.read(ready)
+        if not ignore_missing:
+            _refuse_missing(ready, there)
+        found = [document for document in ready if key(document) in there]
+        for document in found if not only_look else ():
+            cluster.delete(document)
+        return found
 
     return manifests.in_transaction(connection, work, keep=keep)
 
@@ -154,6 +164,18 @@ def _check_generations(documents: Sequence[Document], live: dict[Key, Resource])
                 document.problem("metadata.generation", text),
                 "get it again and repeat your change, or leave generation out to overwrite it",
             )
+
+
+def _refuse_missing(documents: Sequence[Document], there: dict[Key, Resource]) -> None:
+    missing = [document for document in documents if key(document) not in there]
+    if missing:
+        lines = [
+            document.problem(
+                "metadata.name", f'{BY_NAME[document.kind].plural}.aos "{document.name}" not found'
+            )
+            for document in missing
+        ]
+        raise NotFound("\n".join(lines), "nothing was deleted; --ignore-not-found deletes the rest")
 
 
 class _Cluster:
@@ -235,21 +257,15 @@ class _Cluster:
                     self._tenants[document.name] = found
         return outcome
 
-    def delete(self, document: Document, ignore_missing: bool) -> bool:
+    def delete(self, document: Document) -> None:
         kind = BY_NAME[document.kind]
-        if document.tenant is not None and document.tenant not in self._tenants:
-            if ignore_missing:
-                return False
-            text = f'the tenant "{document.tenant}" does not exist'
-            raise NotFound(document.problem("metadata.tenant", text), "aosctl get tenants")
-        tenant = self._choose(document.tenant)
-        if ignore_missing and not manifests.resources(
-            self._connection, kind.view, tenant, [document.name]
-        ):
-            return False
         with _placed(document):
-            manifests.delete(self._connection, kind.delete_function, tenant, document.name)
-        return True
+            manifests.delete(
+                self._connection,
+                kind.delete_function,
+                self._choose(document.tenant),
+                document.name,
+            )
 
     def _choose(self, name: str | None) -> UUID | None:
         """Select the tenant, none for what belongs to none; return its id."""

@@ -8,6 +8,8 @@ from uuid import UUID
 
 from aosctl.db import manifests, tenants
 from aosctl.db.connection import Connection
+from aosctl.db.events import events
+from aosctl.db.manifests import Change
 from aosctl.db.runs import find_run, runs
 from aosctl.domain.kinds import KINDS, Kind, kind_named
 from aosctl.domain.kinds.base import Resource
@@ -27,6 +29,19 @@ def readable_kind(word: str) -> Kind:
         raise NotFound(error.message, f"{error.hint}, {RUN.plural}") from None
 
 
+def named(
+    connection: Connection, kind: Kind, tenant: UUID | None, names: Sequence[str]
+) -> tuple[list[Resource], list[str]]:
+    """Read resources by name, in the order asked; return them and the names of none.
+
+    A run may also be named by its id or a unique end. Raises AosError where that is ambiguous.
+    """
+    if kind is RUN:
+        return _named_runs(connection, tenant, names)
+    rows = {row.name: row for row in resources(connection, kind, tenant, names)}
+    return [rows[name] for name in names if name in rows], [n for n in names if n not in rows]
+
+
 def resources(
     connection: Connection,
     kind: Kind,
@@ -39,21 +54,31 @@ def resources(
 
     Tenants themselves are always read everywhere. Leaves the selection as it was.
     """
-    if kind is RUN and names is not None:
-        return _named_runs(connection, tenant, names)
-    if not everywhere and kind.name != "Tenant":
-        return _read(connection, kind, tenant if kind.tenanted else None, names)
+    if not kind.tenanted and kind.name != "Tenant":
+        return _read(connection, kind, None, names)
+    if not everywhere and kind.tenanted:
+        return _read(connection, kind, tenant, names)
     found: list[Resource] = []
-    try:
-        for scope in tenants.scopes(connection):
-            tenants.choose(connection, scope)
-            found += _read(connection, kind, None, names)
-            if not kind.tenanted and kind.name != "Tenant":
-                break
-    finally:
-        if not connection.closed:
-            tenants.choose(connection, tenant)
+    for scope in tenants.scopes(connection):
+        tenants.choose(connection, scope)
+        found += _read(connection, kind, None, names)
+    tenants.choose(connection, tenant)
     return found
+
+
+def changes(
+    connection: Connection, kind: Kind, row: Resource, tenant: UUID | None, last: int
+) -> list[Change]:
+    """Return the last events about a resource, oldest first; models have none."""
+    owner = tenants.tenant_id(connection, row.tenant or row.name) if tenant is None else tenant
+    if owner is None or not (kind.tenanted or kind.name == "Tenant"):
+        return []
+    if tenant is None:
+        tenants.choose(connection, owner)
+    if kind is RUN:
+        run = find_run(connection, owner, row.uid)
+        return [Change(one.at, one.kind, one.actor) for one in events(connection, run, last=last)]
+    return manifests.changes(connection, owner, kind.singular, row.name, last)
 
 
 def _read(
@@ -67,11 +92,11 @@ def _read(
 
 def _named_runs(
     connection: Connection, tenant: UUID | None, names: Sequence[str]
-) -> list[Resource]:
-    found = []
+) -> tuple[list[Resource], list[str]]:
+    found, missing = [], []
     for name in names:
         try:
             found.append(run_resource(find_run(connection, tenant, name)))
         except NotFound:
-            continue
-    return found
+            missing.append(name)
+    return found, missing

@@ -1,0 +1,43 @@
+"""`aosctl approve`: allow tool calls that wait for a decision."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from aosctl.cli.deciding import decide_or_list
+from aosctl.cli.flags import AllTenants, NoHeaders, OutputText
+
+
+def command(
+    ctx: typer.Context,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID…]", show_default=False)] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="TEXT", help="Why, for the audit trail")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that are pending")] = False,
+    output_format: OutputText = None,
+    all_tenants: AllTenants = False,
+    no_headers: NoHeaders = False,
+) -> None:
+    """Allow tool calls that wait for a decision; without an ID list them.
+
+    An ID may be cut to a unique beginning or end. A run with one pending approval may stand for
+    it. The waiting run goes on by itself.
+
+    Examples:
+      aosctl approve
+      aosctl approve 3f2a91cc
+      aosctl approve my_pg_bot-x7k2p --reason "checked the rows"
+    """
+    decide_or_list(
+        ctx,
+        ids or [],
+        "approved",
+        reason=reason,
+        everything=everything,
+        all_tenants=all_tenants,
+        output_format=output_format,
+        no_headers=no_headers,
+    )

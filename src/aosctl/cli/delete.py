@@ -1,0 +1,180 @@
+"""`aosctl delete`: remove resources by name or as manifests name them."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aosctl.cli import output
+from aosctl.cli.flags import (
+    DryRun,
+    DryRunText,
+    Filenames,
+    IgnoreNotFound,
+    Recursive,
+    Selector,
+    load_documents,
+    parse_dry_run,
+    suffix,
+    tenancy_of,
+)
+from aosctl.cli.globals import globals_of
+from aosctl.errors import AosError, DatabaseUnavailable, NotFound, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from aosctl.cli.targets import Wanted
+    from aosctl.db.connection import Session
+    from aosctl.domain.kinds import Kind
+    from aosctl.domain.selectors import Labels
+
+
+def command(
+    ctx: typer.Context,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="KIND NAME… | KIND/NAME…", show_default=False)
+    ] = None,
+    filename: Filenames = None,
+    recursive: Recursive = False,
+    selector: Selector = None,
+    everything: Annotated[bool, typer.Option("--all", help="All of the kinds named")] = False,
+    ignore_not_found: IgnoreNotFound = False,
+    dry_run: DryRunText = "none",
+    output_format: Annotated[
+        str | None, typer.Option("-o", "--output", metavar="FORMAT", help="name")
+    ] = None,
+) -> None:
+    """Delete resources, by name or as manifests name them.
+
+    What -f names is deleted in one transaction, or nothing of it; names are deleted one by one.
+    What is still used is not deleted. Runs stay: aosctl kill ends them.
+
+    Examples:
+      aosctl delete agent my_pg_bot
+      aosctl delete persona/old skill/old
+      aosctl delete -f manifests/quickstart
+    """
+    chosen = output.parse_output(output_format, allowed=("name",))
+    trial = parse_dry_run(dry_run)
+    if filename and (words or selector is not None or everything):
+        raise UsageError("-f says what to delete; names, -l and --all can't be added to it")
+    if not filename:
+        wanted = _wanted(words or [], selective=selector is not None or everything)
+        _delete_named(ctx, wanted, selector or "", ignore_not_found, trial, chosen)
+        return
+    documents = load_documents(filename, recursive, "delete")
+
+    from aosctl.cli.wiring import session_of
+    from aosctl.domain.applying import delete_set
+    from aosctl.domain.kinds import BY_NAME
+
+    with closing(session_of(globals_of(ctx), select_tenant=False)) as session:
+        deleted = delete_set(
+            session.connection,
+            documents,
+            tenancy_of(ctx),
+            ignore_missing=ignore_not_found,
+            keep=trial == "none",
+            only_look=trial == "client",
+        )
+    for document in deleted:
+        _print(BY_NAME[document.kind], document.name, trial, chosen)
+
+
+def _delete_named(
+    ctx: typer.Context,
+    wanted: list[Wanted],
+    selector: str,
+    ignore_missing: bool,
+    trial: DryRun,
+    chosen: output.Output,
+) -> None:
+    from aosctl.cli.resource_table import note_none
+    from aosctl.cli.targets import raise_all
+    from aosctl.cli.wiring import session_of
+    from aosctl.domain.selectors import parse_selector
+
+    given = globals_of(ctx)
+    errors: list[AosError] = []
+    count = 0
+    with closing(session_of(given)) as session:
+        for one, name in _chosen(session, wanted, parse_selector(selector)):
+            try:
+                _delete(session, one, name, trial)
+            except NotFound:
+                errors += [] if ignore_missing else [one.missing(name)]
+            except DatabaseUnavailable:
+                raise
+            except AosError as error:
+                errors.append(error)
+            else:
+                count += 1
+                _print(one.kind, name, trial, chosen)
+    if not count and not errors and not wanted[0].names:
+        note_none(session.tenant, quiet=given.quiet)
+    raise_all(errors)
+
+
+def _wanted(words: list[str], *, selective: bool) -> list[Wanted]:
+    """Read what to delete; nothing is deleted for want of a name. Raises UsageError."""
+    from aosctl.cli.targets import parse_targets
+    from aosctl.domain.kinds.run import RUN
+
+    if not words:
+        raise UsageError("must specify what to delete: KIND NAME…, or -f FILE")
+    wanted = parse_targets(words, "delete")
+    if any(one.kind is RUN for one in wanted):
+        raise UsageError("runs are not deleted: their events are kept", "aosctl kill RUN")
+    named = any(one.names for one in wanted)
+    if named and selective:
+        raise UsageError("names exclude -l and --all")
+    if not named and not selective:
+        raise UsageError("resource(s) were provided, but no name was specified")
+    return wanted
+
+
+def _chosen(
+    session: Session, wanted: list[Wanted], matches: Callable[[Labels], bool]
+) -> Iterator[tuple[Wanted, str]]:
+    """Yield what to delete by name; kinds that refer to others first, where none is named."""
+    from aosctl.domain import inventory
+
+    order = {kind.name: place for place, kind in enumerate(inventory.READABLE)}
+    if not wanted[0].names:
+        wanted = sorted(wanted, key=lambda one: -order[one.kind.name])
+    for one in wanted:
+        if one.names:
+            yield from ((one, name) for name in one.names)
+            continue
+        tenant = session.require_tenant() if one.kind.tenanted else None
+        for row in inventory.resources(session.connection, one.kind, tenant):
+            if matches(row.labels):
+                yield one, row.name
+
+
+def _delete(session: Session, wanted: Wanted, name: str, trial: DryRun) -> None:
+    """Delete one resource in a transaction of its own. Raises NotFound, Conflict."""
+    from aosctl.db import manifests
+    from aosctl.domain import inventory
+
+    kind, connection = wanted.kind, session.connection
+    tenant = session.require_tenant() if kind.tenanted else None
+    if trial == "client":
+        if not inventory.resources(connection, kind, tenant, [name]):
+            raise wanted.missing(name)
+        return
+    manifests.in_transaction(
+        connection,
+        lambda: manifests.delete(connection, kind.delete_function, tenant, name),
+        keep=trial == "none",
+    )
+
+
+def _print(kind: Kind, name: str, trial: DryRun, chosen: output.Output) -> None:
+    if chosen.format == "name":
+        output.write(f"{kind.qualified(name)}\n")
+    else:
+        output.write(f'{kind.singular}.aos "{name}" deleted{suffix(trial)}\n')

@@ -1,0 +1,108 @@
+"""`aosctl describe`: one resource in detail, with its last changes."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aosctl.cli import output
+from aosctl.cli.flags import AllTenants, Selector
+from aosctl.cli.globals import globals_of
+from aosctl.errors import AosError, UsageError
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from aosctl.cli.targets import Wanted
+    from aosctl.db.connection import Connection
+    from aosctl.domain.kinds import Kind
+    from aosctl.domain.kinds.base import Resource
+
+_EVENTS = 10
+
+
+def command(
+    ctx: typer.Context,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="KIND [NAME…] | KIND/NAME…", show_default=False)
+    ] = None,
+    selector: Selector = None,
+    all_tenants: AllTenants = False,
+) -> None:
+    """Show resources in detail; a name may also be the beginning of several.
+
+    Examples:
+      aosctl describe agent my_pg_bot
+      aosctl describe persona/pg_expert skill/sql_query
+      aosctl describe run my_pg_bot-x7k2p
+    """
+    from aosctl.cli.resource_table import note_none
+    from aosctl.cli.targets import parse_targets, raise_all
+    from aosctl.cli.wiring import session_of
+    from aosctl.domain.selectors import parse_selector
+
+    wanted = parse_targets(words or (), "describe")
+    by_name = any(one.names for one in wanted)
+    if by_name and selector is not None:
+        raise UsageError("name cannot be provided when a selector is specified")
+    if by_name and all_tenants:
+        raise UsageError("a resource cannot be retrieved by name across all namespaces")
+    matches = parse_selector(selector or "")
+    given = globals_of(ctx)
+    everywhere = all_tenants or not any(one.kind.tenanted for one in wanted)
+    parts: list[str] = []
+    errors: list[AosError] = []
+    with closing(session_of(given, select_tenant=not everywhere)) as session:
+        tenant = None if everywhere else session.require_tenant()
+        for one in wanted:
+            rows, missing = _find(session.connection, one, tenant, everywhere)
+            errors += missing
+            parts += [
+                _describe(session.connection, one.kind, row, tenant)
+                for row in rows
+                if matches(row.labels)
+            ]
+    output.write("\n\n".join(parts))
+    if not parts and not errors:
+        note_none(session.tenant, quiet=given.quiet)
+    raise_all(errors)
+
+
+def _find(
+    connection: Connection, wanted: Wanted, tenant: UUID | None, everywhere: bool
+) -> tuple[list[Resource], list[AosError]]:
+    """Read what is wanted; a name of nothing may be the beginning of names."""
+    from aosctl.domain import inventory
+
+    kind = wanted.kind
+    if wanted.names is None:
+        return inventory.resources(connection, kind, tenant, everywhere=everywhere), []
+    found, missing = inventory.named(connection, kind, tenant, wanted.names)
+    errors: list[AosError] = []
+    everything = inventory.resources(connection, kind, tenant) if missing else []
+    for name in missing:
+        begun = [row for row in everything if row.name.startswith(name)]
+        found += begun
+        errors += [] if begun else [wanted.missing(name)]
+    return found, errors
+
+
+def _describe(connection: Connection, kind: Kind, row: Resource, tenant: UUID | None) -> str:
+    from aosctl.cli.description import format_entries
+
+    return format_entries(kind.describe(row)) + _events(connection, kind, row, tenant)
+
+
+def _events(connection: Connection, kind: Kind, row: Resource, tenant: UUID | None) -> str:
+    """Return the last events about a resource as a table, oldest first."""
+    from aosctl.cli.table import age, cell, format_table
+    from aosctl.domain import inventory
+
+    changes = inventory.changes(connection, kind, row, tenant, _EVENTS)
+    if not changes:
+        return "Events:  <none>\n"
+    lines = [["  AGE", "EVENT", "BY"], ["  ---", "-----", "--"]]
+    lines += [[f"  {age(one.at)}", cell(one.kind), cell(one.actor)] for one in changes]
+    return "Events:\n" + format_table(lines)

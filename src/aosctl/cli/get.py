@@ -1,0 +1,144 @@
+"""`aosctl get`: list resources."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aosctl.cli import output
+from aosctl.cli.flags import AllTenants, IgnoreNotFound, NoHeaders, OutputText, Selector
+from aosctl.cli.globals import globals_of
+from aosctl.errors import AosError, UsageError
+
+if TYPE_CHECKING:
+    from aosctl.cli.resource_table import Layout
+    from aosctl.cli.targets import Wanted
+    from aosctl.db.connection import Session
+    from aosctl.domain.kinds.base import Kind, Resource
+
+    Found = list[tuple[Kind, list[Resource]]]
+
+
+def command(
+    ctx: typer.Context,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="KIND [NAME…] | KIND/NAME…", show_default=False)
+    ] = None,
+    output_format: OutputText = None,
+    selector: Selector = None,
+    all_tenants: AllTenants = False,
+    no_headers: NoHeaders = False,
+    show_labels: Annotated[
+        bool, typer.Option("--show-labels", help="Add a column with all labels")
+    ] = False,
+    label_columns: Annotated[
+        list[str] | None,
+        typer.Option("-L", "--label-columns", metavar="LABEL", help="Add a column for a label"),
+    ] = None,
+    sort_by: Annotated[
+        str | None, typer.Option("--sort-by", metavar="JSONPATH", help="Sort by this field")
+    ] = None,
+    ignore_not_found: IgnoreNotFound = False,
+) -> None:
+    """List resources: tenants, principals, models, collections, skills, personas, agents, runs.
+
+    Examples:
+      aosctl get agents
+      aosctl get personas,skills -A -o wide
+      aosctl get persona pg_expert -o yaml
+      aosctl get agents -l team=data -o jsonpath='{.items[*].metadata.name}'
+    """
+    from aosctl.cli.resource_table import Layout, note_none
+    from aosctl.cli.targets import parse_targets, raise_all
+    from aosctl.domain.selectors import parse_selector
+
+    chosen = output.parse_output(output_format)
+    wanted = parse_targets(words or (), "get")
+    by_name = any(one.names for one in wanted)
+    if by_name and selector is not None:
+        raise UsageError("name cannot be provided when a selector is specified")
+    if by_name and all_tenants:
+        raise UsageError("a resource cannot be retrieved by name across all namespaces")
+    given = globals_of(ctx)
+
+    from aosctl.cli.wiring import session_of
+
+    everywhere = all_tenants or not any(one.kind.tenanted for one in wanted)
+    with closing(session_of(given, select_tenant=not everywhere)) as session:
+        found, missing = _read(session, wanted, everywhere)
+        tenant = session.tenant
+    errors = [] if ignore_not_found else missing
+    if selector is not None:
+        matches = parse_selector(selector)
+        found = [(kind, [row for row in rows if matches(row.labels)]) for kind, rows in found]
+    if sort_by:
+        found = [(kind, _sorted(kind, rows, sort_by)) for kind, rows in found]
+    if not chosen.is_table:
+        _write_objects(found, chosen, wanted, headers=not no_headers)
+    elif any(rows for _, rows in found):
+        labels = tuple(one for text in label_columns or () for one in text.split(","))
+        layout = Layout(
+            wide=chosen.format == "wide",
+            tenant=all_tenants,
+            show_kind=len(found) > 1,
+            show_labels=show_labels,
+            label_columns=labels,
+            headers=not no_headers,
+        )
+        _write_tables(found, layout)
+    elif not missing:
+        note_none(tenant, quiet=given.quiet)
+    raise_all(errors)
+
+
+def _read(session: Session, wanted: list[Wanted], everywhere: bool) -> tuple[Found, list[AosError]]:
+    """Read what is wanted; return it and an error for each name of nothing."""
+    from aosctl.domain import inventory
+
+    tenant = None if everywhere else session.require_tenant()
+    found: Found = []
+    errors: list[AosError] = []
+    for one in wanted:
+        missing: list[str] = []
+        if one.names is None:
+            rows = inventory.resources(session.connection, one.kind, tenant, everywhere=everywhere)
+        else:
+            rows, missing = inventory.named(session.connection, one.kind, tenant, one.names)
+        errors += [one.missing(name) for name in missing]
+        found.append((one.kind, rows))
+    return found, errors
+
+
+def _sorted(kind: Kind, rows: list[Resource], expression: str) -> list[Resource]:
+    """Sort by a field; what lacks it comes first, as with kubectl."""
+    from aosctl.cli import jsonpath, jsonpath_parser
+
+    path = jsonpath_parser.parse_path(expression)
+
+    def place(row: Resource) -> tuple[bool, bool, float, str]:
+        values = jsonpath.find(path, kind.to_manifest(row))
+        value = values[0] if values else None
+        number = float(value) if isinstance(value, int | float) else None
+        return value is not None, number is None, number or 0.0, str(value)
+
+    return sorted(rows, key=place)
+
+
+def _write_tables(found: Found, layout: Layout) -> None:
+    from aosctl.cli.resource_table import write_resources
+
+    for place, (kind, rows) in enumerate((kind, rows) for kind, rows in found if rows):
+        if place:
+            output.write("\n")
+        write_resources(kind, rows, layout)
+
+
+def _write_objects(
+    found: Found, chosen: output.Output, wanted: list[Wanted], *, headers: bool
+) -> None:
+    manifests = [kind.to_manifest(row) for kind, rows in found for row in rows]
+    asked = sum(len(one.names or ()) for one in wanted)
+    if manifests or not asked:  # for names, kubectl prints no empty list
+        output.write_objects(manifests, chosen, single=asked == 1, show_headers=headers)

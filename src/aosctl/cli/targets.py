@@ -1,0 +1,75 @@
+"""What a person names on the command line: `KIND NAME…`, `KIND/NAME …`, `KIND,KIND`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aosctl.errors import AosError, NotFound, UsageError
+
+if TYPE_CHECKING:
+    from aosctl.domain.kinds import Kind
+
+ALL = "all"
+_ALL_OF_A_TENANT = ("Agent", "Persona", "Skill", "Collection", "Principal")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One kind, and the names of it; None means every one there is."""
+
+    kind: Kind
+    names: tuple[str, ...] | None
+
+    def missing(self, name: str) -> NotFound:
+        """Return kubectl's error for a name that stands for nothing."""
+        return NotFound(f'{self.kind.plural}.aos "{name}" not found')
+
+
+def parse_targets(words: Sequence[str], verb: str) -> list[Wanted]:
+    """Read what was named. Raises UsageError and NotFound in kubectl's words."""
+    from aosctl.domain.inventory import readable_kind
+
+    if not words:
+        from aosctl.domain.inventory import READABLE
+
+        known = ", ".join(kind.plural for kind in READABLE)
+        raise UsageError(f"You must specify the type of resource to {verb}", f"one of {known}")
+    if any("/" in word for word in words):
+        return _pairs(words)
+    if words[0] == ALL and len(words) == 1:
+        return [Wanted(readable_kind(name), None) for name in _ALL_OF_A_TENANT]
+    names = tuple(dict.fromkeys(words[1:])) or None
+    kinds = dict.fromkeys(readable_kind(word) for word in words[0].split(","))
+    return [Wanted(kind, names) for kind in kinds]
+
+
+def _pairs(words: Sequence[str]) -> list[Wanted]:
+    from aosctl.domain.inventory import readable_kind
+
+    found: dict[Kind, list[str]] = {}
+    for word in words:
+        kind, slash, name = word.partition("/")
+        if not slash:
+            raise UsageError(
+                "there is no need to specify a resource type as a separate argument when passing"
+                " arguments in resource/name form (e.g. 'aosctl get resource/<resource_name>'"
+                " instead of 'aosctl get resource resource/<resource_name>')"
+            )
+        if not kind or not name or "/" in name:
+            raise UsageError("arguments in resource/name form must have a single resource and name")
+        names = found.setdefault(readable_kind(kind), [])
+        if name not in names:
+            names.append(name)
+    return [Wanted(kind, tuple(names)) for kind, names in found.items()]
+
+
+def raise_all(errors: Sequence[AosError]) -> None:
+    """Raise what went wrong, one line each; nothing where nothing did."""
+    if not errors:
+        return
+    first = errors[0]
+    rest = [f"{error.label}: {error.message}" for error in errors[1:]]
+    hint = first.hint if len(errors) == 1 else None
+    raise type(first)("\n".join([first.message, *rest]), hint)
