@@ -587,7 +587,7 @@ create function aos_core.next_again(p_tenant uuid, p_turn uuid, p_lease bytea) r
 language plpgsql stable
 as $$
 declare
-  v_moved record;
+  v record;
 begin
   select t.state, r.state as run_state, r.lease_hash, r.open_calls, r.waiting_calls into v
   from aos_core.turn t join aos_core.run r on r.tenant_id = p_tenant and r.run_id = t.run_id
