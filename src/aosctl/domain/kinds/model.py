@@ -26,6 +26,19 @@ def _web_address(text: str) -> str | None:
     return None if text.isprintable() and " " not in text else "is not an http or https URL"
 
 
+_FAULTS = (
+    "auth",
+    "rate_limit",
+    "overloaded",
+    "timeout",
+    "network",
+    "context_too_long",
+    "bad_request",
+    "truncated",
+    "server",
+    "no_key",
+)
+
 _SCRIPT_STEP = Object(
     fields=(
         Field("text", Text(max_length=_LONG), "What the model answers."),
@@ -42,6 +55,31 @@ _SCRIPT_STEP = Object(
                 max_items=100,
             ),
             "The tool calls it makes.",
+        ),
+        Field("delaySeconds", Number(minimum=0, maximum=3600), "How long it takes to answer."),
+        Field(
+            "usage",
+            Object(
+                fields=(
+                    Field("in", Number(minimum=0, whole=True), "Input tokens.", default=0),
+                    Field("out", Number(minimum=0, whole=True), "Output tokens.", default=0),
+                )
+            ),
+            "What the answer is charged for.",
+        ),
+        Field(
+            "error",
+            Object(
+                fields=(
+                    Field("kind", Choice(values=_FAULTS), "What goes wrong.", required=True),
+                    Field("message", Text(min_length=1), "What is said about it."),
+                    Field("status", Number(minimum=100, maximum=599, whole=True), "HTTP status."),
+                    Field(
+                        "retryAfterSeconds", Number(minimum=0), "How long the service asks to wait."
+                    ),
+                )
+            ),
+            "Fails instead of answering, each time it is asked.",
         ),
     )
 )
