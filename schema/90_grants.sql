@@ -93,6 +93,9 @@ grant select (tenant_id, ready_at) on aos_core.turn_queue to aos_lookup;
 grant execute on function aos_auth.is_admin(), aos_auth.roles_that_include(text), aos_core.now()
   to aos_lookup;
 
+-- aos_owner: makes the partitions of the event log, with their guards.
+grant execute on function aos_core.now(), aos_core.refuse_change() to aos_owner;
+
 -- aos_kernel: the tables, each with what its functions do and no more.
 grant select on aos_auth.tenant, aos_auth.principal, aos_auth.role, aos_auth.role_grant,
   aos_auth.sql_identity, aos_meta.llm_model_registry, aos_meta.kernel_version,
