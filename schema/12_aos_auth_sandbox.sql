@@ -94,7 +94,8 @@ declare
   v_counting boolean := false;
 begin
   if current_user <> %L then
-    raise exception 'the sandbox function was tampered with' using errcode = 'AO004';
+    raise exception 'the sandbox function was tampered with' using errcode = 'AO004',
+      hint = 'aosctl db upgrade makes it anew';
   end if;
   if octet_length(p_query) > 100000 then
     raise exception 'the statement is longer than 100000 bytes' using errcode = 'AO011',
@@ -165,7 +166,8 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   if p_role !~ '^aos_sql_[0-9a-f]{16}$' then
-    raise exception '"%" is no name of a SQL identity', p_role using errcode = 'AO006';
+    raise exception '"%" is no name of a SQL identity', p_role using errcode = 'AO006',
+      hint = 'aos_auth.ensure_sql_identity() names them';
   end if;
   if not exists (select from pg_roles where rolname = p_role) then
     execute format('create role %I nologin noinherit', p_role);
@@ -218,7 +220,8 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   if p_role !~ '^aos_sql_[0-9a-f]{16}$' then
-    raise exception '"%" is no name of a SQL identity', p_role using errcode = 'AO006';
+    raise exception '"%" is no name of a SQL identity', p_role using errcode = 'AO006',
+      hint = 'aos_auth.ensure_sql_identity() names them';
   end if;
   execute format('grant %I to aos_provisioner', p_role);
   execute format('drop owned by %I', p_role);

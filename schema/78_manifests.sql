@@ -5,6 +5,7 @@
 -- delete_* raise AO001 when there is no such object, AO005 when something still uses it.
 -- Role developer, unless said otherwise.
 
+-- What an upsert did, in kubectl's words: whether it inserted the row, null when nothing. Any caller.
 create function aos_core.applied(p_inserted boolean) returns text
 language sql immutable
 as $$
