@@ -32,7 +32,7 @@ begin
 end
 $$;
 
--- Role: admin of the tenant.
+-- Role: admin of the tenant. AO005: the login is another principal already.
 create function aos_auth.apply_principal(p_tenant uuid, p_name text, p_meta jsonb, p_spec jsonb)
 returns text
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -68,6 +68,9 @@ begin
     v_inserted := coalesce(v_inserted, false);
   end if;
   return aos_core.applied(v_inserted);
+exception when unique_violation then
+  raise exception 'another principal of the tenant stands for the login "%"', p_spec ->> 'dbRole'
+    using errcode = 'AO005', hint = 'a login is one principal in a tenant';
 end
 $$;
 
