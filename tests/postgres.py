@@ -128,6 +128,7 @@ class Cluster:
         self._source = source
         self._settings = {**(DURABLE if durable else FORGETFUL), **(settings or {})}
         self._running: Postmaster | None = None
+        self._files: ServerFiles | None = None
         self.base: Path | None = None
 
     def start(self) -> Self:
@@ -143,8 +144,21 @@ class Cluster:
             build = copy_build(build, base / f"server-{build.label}")
         hba = PEER_ONLY if self.major >= 16 else "local all all trust"
         files = ServerFiles(base, data_dir, base / "run", build, account, hba, self._settings)
+        self._files = files
         self._running = start(files, BOOTSTRAP, lambda _: None)
         return self
+
+    def halt(self) -> None:
+        """Stop the server as an administrator does, its data kept."""
+        if self._running is not None:
+            shut_down(self._running, 60)
+            self._running = None
+
+    def resume(self) -> None:
+        """Start the server again after `halt`."""
+        if self._files is None:
+            raise RuntimeError("the cluster was never started")
+        self._running = start(self._files, BOOTSTRAP, lambda _: None)
 
     def stop(self) -> None:
         if self._running is not None:

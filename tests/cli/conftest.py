@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from aosctl.db.embedded import INSTALLER
 from command import AOSCTL, Aosctl, Ended
+from kernels import KernelDatabase, Tenant, make_tenant
 
 _SETTINGS = ("AOSCTL_", "PG", "XDG_", "DATABASE_URL", "NO_COLOR", "FORCE_COLOR")
 
@@ -37,3 +40,28 @@ def aosctl(env: dict[str, str]) -> Aosctl:
         return Ended(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def admin_dsn(kernel_database: KernelDatabase) -> str:
+    """The administrator of the file's own kernel, who sees all tenants."""
+    return kernel_database.cluster.dsn(INSTALLER, kernel_database.name)
+
+
+@pytest.fixture(scope="module")
+def tenant(kernel_database: KernelDatabase) -> Tenant:
+    """A tenant `acme` with the agents `bot` and `clerk`."""
+    return make_tenant(kernel_database, "acme")
+
+
+@pytest.fixture
+def admin(aosctl: Aosctl, admin_dsn: str) -> Aosctl:
+    """Run `aosctl` as the administrator of the file's own kernel."""
+    return partial(aosctl, AOSCTL_DSN=admin_dsn)
+
+
+@pytest.fixture
+def developer(aosctl: Aosctl, tenant: Tenant) -> Aosctl:
+    """Run `aosctl` as the developer of the tenant `acme`."""
+    database = tenant.database
+    return partial(aosctl, AOSCTL_DSN=database.cluster.dsn("test_developer", database.name))

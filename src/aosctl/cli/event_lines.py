@@ -13,11 +13,11 @@ from aosctl.cli.terminal import clean, visible
 from aosctl.repl.words import call_line, result_words
 
 if TYPE_CHECKING:
-    from aosctl.db.events import CallRow, Content, EventRow, StepRow
+    from aosctl.db.approvals import ApprovalRow
+    from aosctl.db.events import Content, EventRow, StepRow
 
 _LABEL = 6
 _CALL_WIDTH = 100
-_REFUSED = ("denied", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,67 +59,65 @@ def json_line(event: EventRow, content: Content) -> Line:
     return Line(event.at, event.run, text)
 
 
-def steps_of(event: EventRow, content: Content) -> list[StepRow]:
-    """Return the messages that an event is about, in order."""
-    turn, steps = event.data.get("turn"), content.steps.values()
-    if event.kind == "turn.opened":
-        last = event.data["step"]
-        return [s for s in steps if s.turn == turn and s.role == "user" and s.seq <= last]
-    if event.kind == "turn.completed":
-        return [s for s in steps if s.turn == turn and s.role == "assistant"][-1:]
-    if event.kind == "model.answered":
-        asked = {call.step_seq for call in _asked(event, content)}
-        return [s for s in steps if s.seq in asked]
-    call = _call(event, content)
-    if event.kind == "tool.result" and call is not None:
-        return [s for s in steps if s.seq == call.result_seq]
-    return []
+def steps_of(event: EventRow, content: Content, *roles: str) -> list[StepRow]:
+    """Return the messages that an event is about, in order; those of the roles, or all."""
+    return [s for s in content.steps.get(event.at, ()) if not roles or s.role in roles]
 
 
 def _opened(event: EventRow, content: Content) -> list[str]:
-    said = [line for step in steps_of(event, content) for line in _spoken("user", _text(step))]
+    said = [
+        line for step in steps_of(event, content, "user") for line in _spoken("user", _text(step))
+    ]
     return said or _labelled("turn", f"{event.data['turn']} opened by {event.actor}")
 
 
 def _answered(event: EventRow, content: Content) -> list[str]:
     """Show what the model said; its calls appear with their results, or here when they wait."""
-    lines = [
-        line
-        for step in steps_of(event, content)
-        if _text(step)
-        for line in _spoken("agent", _text(step))
-    ]
-    by_id = {call.call_id: call for call in _asked(event, content)}
-    for asked in event.data.get("calls") or ():
-        call = by_id.get(UUID(asked["call_id"]))
-        if call is not None and asked["status"] == "awaiting_approval":
-            lines += _requested(event, content, call)
-        elif call is not None and asked["status"] in _REFUSED:
-            lines.append(f"⏺ {_shown(call)} · refused: {_one_line(call.reason or '')}")
+    lines: list[str] = []
+    calls: dict[str, str] = {}
+    for step in steps_of(event, content, "assistant"):
+        lines += _spoken("agent", _text(step)) if _text(step) else []
+        calls |= {
+            str(block.get("id")): _shown(str(block.get("name")), block.get("args"))
+            for block in step.message.get("blocks", ())
+            if block.get("t") == "call"
+        }
+    for step in steps_of(event, content, "tool"):
+        for block in _results(step):
+            call = calls.get(str(block.get("call_id")), clean(str(block.get("name"))))
+            lines.append(f"⏺ {call} · refused: {result_words(False, _value(block))}")
+    for asked in content.asked.get(event.at, ()):
+        lines.append(_request(asked))
     return lines
 
 
 def _completed(event: EventRow, content: Content) -> list[str]:
-    said = [line for s in steps_of(event, content) for line in _spoken("agent", _text(s))]
+    said = [
+        line
+        for step in steps_of(event, content, "assistant")
+        for line in _spoken("agent", _text(step))
+    ]
     return said or _labelled("turn", f"{event.data['turn']} completed")
 
 
 def _result(event: EventRow, content: Content) -> list[str]:
-    call = _call(event, content)
-    skill = _shown(call) if call else clean(str(event.data["skill"]))
     ok = bool(event.data["ok"])
-    outcome = _outcome(ok, steps_of(event, content), event.data)
-    return [f"⏺ {skill} · {outcome if ok else f'failed: {outcome}'}"]
-
-
-def _outcome(ok: bool, steps: list[StepRow], data: Mapping[str, Any]) -> str:
-    for step in steps:
-        for block in step.message.get("blocks", ()):
-            if block.get("t") == "result":
-                parts = block.get("parts") or [{}]
-                return result_words(ok, _parsed(str(parts[0].get("text", ""))))
     # A result that came after its turn stands in the transcript as a user's message.
-    return result_words(ok, {"row_count": data["rows"]} if "rows" in data else None)
+    value: Any = {"row_count": event.data["rows"]} if "rows" in event.data else None
+    for step in steps_of(event, content, "tool"):
+        value = next(map(_value, _results(step)), value)
+    outcome = result_words(ok, value)
+    return [f"⏺ {_call(event, content)} · {outcome if ok else f'failed: {outcome}'}"]
+
+
+def _results(step: StepRow) -> list[Mapping[str, Any]]:
+    return [block for block in step.message.get("blocks", ()) if block.get("t") == "result"]
+
+
+def _value(block: Mapping[str, Any]) -> Any:
+    """Return what a tool answered; it stands as JSON in the block's only text."""
+    parts = block.get("parts") or [{}]
+    return _parsed(str(parts[0].get("text", "")))
 
 
 def _parsed(text: str) -> Any:
@@ -130,25 +128,24 @@ def _parsed(text: str) -> Any:
 
 
 def _asked_again(event: EventRow, content: Content) -> list[str]:
-    call = _call(event, content)
-    return _requested(event, content, call) if call else _other(event, content)
-
-
-def _requested(event: EventRow, content: Content, call: CallRow) -> list[str]:
-    known = [one for one in content.approvals.get(call.call_id, ()) if one.requested_at <= event.at]
-    short = f" · {known[-1].approval_id.hex[-8:]}" if known else ""
-    why = event.data.get("reason") or call.reason
-    return [
-        f"approval requested: {_shown(call)}{short}{f' · {_one_line(str(why))}' if why else ''}"
+    asked = [
+        one
+        for moment, rows in content.asked.items()
+        for one in rows
+        if moment <= event.at and str(one.call_id) == event.data["call_id"]
     ]
+    return [_request(asked[-1])] if asked else _other(event, content)
+
+
+def _request(asked: ApprovalRow) -> str:
+    why = f" · {_one_line(asked.reason)}" if asked.reason else ""
+    return f"approval requested: {_shown(asked.skill, asked.args)} · {asked.short}{why}"
 
 
 def _decided(event: EventRow, content: Content) -> list[str]:
-    call = _call(event, content)
-    shown = _shown(call) if call else clean(str(event.data["skill"]))
     word = event.kind.partition(".")[2]
     by = "" if word == "expired" else f" by {clean(event.actor)}"
-    return [f"approval {word}{by}: {shown}{_because(event)}"]
+    return [f"approval {word}{by}: {_call(event, content)}{_because(event)}"]
 
 
 def _turn(event: EventRow, content: Content) -> list[str]:
@@ -173,9 +170,8 @@ def _run(event: EventRow, content: Content) -> list[str]:
 
 
 def _resolved(event: EventRow, content: Content) -> list[str]:
-    call = _call(event, content)
-    shown = _shown(call) if call else clean(str(event.data["skill"]))
-    return [f"⏺ {shown} · resolved by {clean(event.actor)}: {clean(str(event.data['action']))}"]
+    how = f"resolved by {clean(event.actor)}: {clean(str(event.data['action']))}"
+    return [f"⏺ {_call(event, content)} · {how}"]
 
 
 def _other(event: EventRow, content: Content) -> list[str]:
@@ -210,7 +206,7 @@ _WRITERS: dict[str, Callable[[EventRow, Content], list[str]]] = {
 def _spoken(label: str, text: str) -> list[str]:
     """Return what somebody said, its lines below each other after the speaker."""
     first, *rest = clean(text).strip("\n").split("\n")
-    return [f"{label:<{_LABEL}}{first}", *(" " * _LABEL + line for line in rest)]
+    return [f"{label:<{_LABEL}}{first}", *((" " * _LABEL + line).rstrip() for line in rest)]
 
 
 def _labelled(label: str, text: str) -> list[str]:
@@ -229,18 +225,13 @@ def _texts(blocks: Iterable[Mapping[str, Any]]) -> Iterable[str]:
             yield f"[{block.get('mime', 'media')}]"
 
 
-def _asked(event: EventRow, content: Content) -> list[CallRow]:
-    ids = [UUID(call["call_id"]) for call in event.data.get("calls") or ()]
-    return [content.calls[one] for one in ids if one in content.calls]
+def _call(event: EventRow, content: Content) -> str:
+    call = content.calls.get(UUID(event.data["call_id"]))
+    return _shown(call.skill, call.args) if call else clean(str(event.data["skill"]))
 
 
-def _call(event: EventRow, content: Content) -> CallRow | None:
-    found = event.data.get("call_id")
-    return content.calls.get(UUID(found)) if found else None
-
-
-def _shown(call: CallRow) -> str:
-    return call_line(call.skill, call.args, _CALL_WIDTH)
+def _shown(skill: str, args: Mapping[str, Any] | None) -> str:
+    return call_line(skill, args, _CALL_WIDTH)
 
 
 def _because(event: EventRow) -> str:

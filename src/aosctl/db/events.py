@@ -10,11 +10,13 @@ from uuid import UUID
 
 from psycopg.rows import class_row
 
+from aosctl.db.approvals import ApprovalRow, approvals
 from aosctl.db.connection import Connection
 from aosctl.db.errors import translated
 from aosctl.db.runs import RunRow
 
 BATCH = 500
+_WITH_STEPS = frozenset({"turn.opened", "model.answered", "turn.completed", "tool.result"})
 _SLACK = timedelta(days=1)
 """A run's events may be dated before the run, where a clock was set back."""
 
@@ -40,41 +42,31 @@ class StepRow:
     """One message of a transcript."""
 
     seq: int
-    turn: int
     role: str
     message: Mapping[str, Any]
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class CallRow:
-    """One tool call: where it was asked for and answered, and its latest approval."""
+    """One tool call and its arguments."""
 
     call_id: UUID
-    step_seq: int
-    result_seq: int | None
     skill: str
-    state: str
     args: Mapping[str, Any] | None
-    reason: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class AskedRow:
-    """One approval of a call."""
-
-    approval_id: UUID
-    call_id: UUID
-    requested_at: datetime
-    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What the events of one batch are about: its steps by number, calls and approvals by call."""
+    """What the events of one batch of a run are about.
 
-    steps: Mapping[int, StepRow]
+    An event, its steps and its approvals are written at one moment of the kernel's clock, which
+    relates them; calls are named by the events.
+    """
+
+    steps: Mapping[datetime, Sequence[StepRow]]
     calls: Mapping[UUID, CallRow]
-    approvals: Mapping[UUID, Sequence[AskedRow]]
+    asked: Mapping[datetime, Sequence[ApprovalRow]]
 
 
 def events(
@@ -117,56 +109,55 @@ def events(
 
 def content(connection: Connection, run: RunRow, batch: Sequence[EventRow]) -> Content:
     """Read the messages, calls and approvals that the events of one run are about."""
-    asked = {UUID(call["call_id"]) for event in batch for call in event.data.get("calls") or ()}
-    named = {UUID(event.data["call_id"]) for event in batch if "call_id" in event.data}
-    calls = _calls(connection, run, asked | named)
-    turns = {event.data["turn"] for event in batch if "turn" in event.data}
-    numbers = {call.result_seq for call in calls.values() if call.result_seq is not None}
     return Content(
-        steps=_steps(connection, run, turns, numbers),
-        calls=calls,
-        approvals=_approvals(connection, run, set(calls)),
+        steps=_steps(connection, run, [event.at for event in batch if event.kind in _WITH_STEPS]),
+        calls=_calls(connection, run, {UUID(e.data["call_id"]) for e in batch if _has_call(e)}),
+        asked=_asked(connection, run) if any(map(_asks, batch)) else {},
     )
+
+
+def _has_call(event: EventRow) -> bool:
+    return "call_id" in event.data
+
+
+def _asks(event: EventRow) -> bool:
+    calls = event.data.get("calls")
+    return event.kind == "approval.requested" or (
+        isinstance(calls, list) and any(c.get("status") == "awaiting_approval" for c in calls)
+    )
+
+
+def _steps(
+    connection: Connection, run: RunRow, moments: list[datetime]
+) -> dict[datetime, list[StepRow]]:
+    found: dict[datetime, list[StepRow]] = {}
+    if not moments:
+        return found
+    with translated(), connection.cursor(row_factory=class_row(StepRow)) as cursor:
+        cursor.execute(
+            "select seq, role, message, created_at from aos_core.transcript"
+            " where tenant_id = %s and run_id = %s and created_at = any (%s) order by seq",
+            (run.tenant_id, run.run_id, moments),
+        )
+        for row in cursor:
+            found.setdefault(row.created_at, []).append(row)
+    return found
 
 
 def _calls(connection: Connection, run: RunRow, ids: set[UUID]) -> dict[UUID, CallRow]:
     if not ids:
         return {}
     with translated(), connection.cursor(row_factory=class_row(CallRow)) as cursor:
-        rows = cursor.execute(
-            "select call_id, step_seq, result_seq, skill, state, args, reason"
-            " from aos_core.call_status where tenant_id = %s and call_id = any (%s)",
+        cursor.execute(
+            "select call_id, skill, args from aos_core.call_status"
+            " where tenant_id = %s and call_id = any (%s)",
             (run.tenant_id, list(ids)),
-        ).fetchall()
-    return {row.call_id: row for row in rows}
+        )
+        return {row.call_id: row for row in cursor}
 
 
-def _steps(
-    connection: Connection, run: RunRow, turns: set[int], numbers: set[int]
-) -> dict[int, StepRow]:
-    if not turns and not numbers:
-        return {}
-    with translated(), connection.cursor(row_factory=class_row(StepRow)) as cursor:
-        rows = cursor.execute(
-            "select seq, turn, role, message from aos_core.transcript where tenant_id = %s"
-            " and run_id = %s and (turn = any (%s) or seq = any (%s)) order by seq",
-            (run.tenant_id, run.run_id, list(turns), list(numbers)),
-        ).fetchall()
-    return {row.seq: row for row in rows}
-
-
-def _approvals(
-    connection: Connection, run: RunRow, ids: set[UUID]
-) -> dict[UUID, Sequence[AskedRow]]:
-    if not ids:
-        return {}
-    with translated(), connection.cursor(row_factory=class_row(AskedRow)) as cursor:
-        rows = cursor.execute(
-            "select approval_id, call_id, requested_at, expires_at from aos_core.approval_status"
-            " where tenant_id = %s and run_id = %s and call_id = any (%s) order by requested_at",
-            (run.tenant_id, run.run_id, list(ids)),
-        ).fetchall()
-    found: dict[UUID, list[AskedRow]] = {}
-    for row in rows:
-        found.setdefault(row.call_id, []).append(row)
-    return dict(found)
+def _asked(connection: Connection, run: RunRow) -> dict[datetime, list[ApprovalRow]]:
+    found: dict[datetime, list[ApprovalRow]] = {}
+    for row in approvals(connection, run.tenant_id, run=run.run_id):
+        found.setdefault(row.requested_at, []).append(row)
+    return found

@@ -21,9 +21,18 @@ from aosctl.domain.manifest import (
     in_delete_order,
     resolve_tenants,
 )
-from aosctl.errors import AosError, Conflict, DatabaseUnavailable, NotFound, UsageError
+from aosctl.errors import AosError, Conflict, DatabaseUnavailable, Denied, NotFound, UsageError
 
 Key = tuple[str, str | None, str]
+_DENIED = re.compile("^permission denied for function|row-level security policy")
+"""What PostgreSQL says to a login without the right to a kernel function or a row."""
+
+_MAY = {
+    "Tenant": "an administrator can: a member of aos_admin",
+    "Model": "an administrator can: a member of aos_admin",
+    "Principal": "it needs the role admin in the tenant",
+    "": "it needs the role developer in the tenant",
+}
 SERVER_OWNED = ("uid", "generation", "creationTimestamp")
 
 
@@ -284,6 +293,11 @@ def _placed(document: Document) -> Iterator[None]:
     except DatabaseUnavailable:
         raise
     except AosError as error:
+        if isinstance(error, Denied) and _DENIED.search(error.message):
+            kind = BY_NAME[document.kind]
+            text = f"the login may not change {kind.plural}{' here' if kind.tenanted else ''}"
+            hint = _MAY[kind.name if kind.name in _MAY else ""]
+            raise Denied(document.problem("metadata.name", text), hint) from error
         path = _path_of(document, error.message) or "metadata.name"
         raise type(error)(document.problem(path, error.message), error.hint) from error
 
