@@ -117,6 +117,18 @@ begin
 end
 $$;
 
+-- True for an administrator, when there is such a tenant. Kernel only.
+create function aos_auth.is_admin_of(p_tenant uuid) returns boolean
+language plpgsql stable
+as $$
+begin
+  if not pg_catalog.pg_has_role(session_user, 'aos_admin', 'member') then
+    return false;
+  end if;
+  return exists (select from aos_auth.tenant t where t.tenant_id = p_tenant);
+end
+$$;
+
 -- Assert that the session may act in p_tenant with p_role, bind the kernel to that tenant for the
 -- transaction, and return the actor. Called first by every function that people call.
 -- AO001: no such tenant, or the login is nobody there (the same text: no oracle). AO004: the role
@@ -125,6 +137,7 @@ create function aos_auth.enter(p_tenant uuid, p_role text) returns text
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_bound text;
   v_principal record;
 begin
   select p.principal_type, p.name, exists (
@@ -135,8 +148,7 @@ begin
     into v_principal
   from aos_auth.principal p
   where p.tenant_id = p_tenant and p.db_role = session_user and p.principal_type <> 'agent';
-  if not (found and v_principal.may) and not (aos_auth.is_admin() and exists (
-       select from aos_auth.tenant t where t.tenant_id = p_tenant)) then
+  if v_principal.may is distinct from true and not aos_auth.is_admin_of(p_tenant) then
     if v_principal.name is not null then
       raise exception 'login "%" lacks the role "%" in this tenant', session_user, p_role using
         errcode = 'AO004', hint = 'an admin of the tenant can grant it';
@@ -144,7 +156,7 @@ begin
     raise exception 'tenant "%" not found', p_tenant using
       errcode = 'AO001', hint = 'the login needs a principal in that tenant';
   end if;
-  perform set_config('aos.kernel_tenant', p_tenant::text, true);
+  v_bound := set_config('aos.kernel_tenant', p_tenant::text, true);
   if v_principal.name is null then
     return 'role:' || session_user;
   elsif v_principal.principal_type = 'service' then

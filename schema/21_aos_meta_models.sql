@@ -1,37 +1,83 @@
--- The models that ship with the kernel. Prices in US dollars per million tokens, as the vendors'
--- price pages had them when this version was made; `aosctl apply` of a Model of the same name
--- replaces a row. Nothing here was called: a name that a vendor has withdrawn answers 404.
+-- The models that ship with the kernel; `aosctl apply` of a Model of the same name replaces a row.
+-- Looked up in November 2026, in the vendors' model and price pages and in two public price tables;
+-- nothing here was called. A model that its vendor has withdrawn answers 404: gpt-4o is announced
+-- to end on 2027-01-14.
+-- Prices are US dollars per million tokens of the standard tier with a short prompt. Vendors charge
+-- more for a long one: OpenAI from 272,000 tokens on, gemini-3.1-pro-preview from 200,000,
+-- claude-haiku-5-5 from 100,000. Where a promotion has an announced end, the row has the price after
+-- it, so that no budget is passed unawares: gemini-4-argon costs half until 2026-11-30,
+-- gemini-3.8-flash until 2026-12-31.
+-- Capabilities: a parameter that is false here is not sent (temperature, top_p: refused, or ignored
+-- by Gemini); `responses`: takes tools through OpenAI's Responses API only, and not through chat
+-- completions. The models with reasoning_effort none take tools through chat completions with that
+-- effort and no other; a persona's params override it.
 insert into aos_meta.llm_model_registry
   (model_name, provider, vendor_model, context_window, max_output_tokens, api_key_ref, base_url,
-   input_usd_per_mtok, cached_input_usd_per_mtok, output_usd_per_mtok, capabilities, is_builtin)
-values
-  ('gpt-4o', 'openai', 'gpt-4o', 128000, 16384, 'env:OPENAI_API_KEY', null, 2.50, 1.25, 10.00,
-   '{"tools": true, "vision": true}', true),
-  ('gpt-4o-mini', 'openai', 'gpt-4o-mini', 128000, 16384, 'env:OPENAI_API_KEY', null, 0.15, 0.075, 0.60,
-   '{"tools": true, "vision": true}', true),
-  ('gpt-4.1', 'openai', 'gpt-4.1', 1047576, 32768, 'env:OPENAI_API_KEY', null, 2.00, 0.50, 8.00,
-   '{"tools": true, "vision": true}', true),
-  ('gpt-4.1-mini', 'openai', 'gpt-4.1-mini', 1047576, 32768, 'env:OPENAI_API_KEY', null, 0.40, 0.10, 1.60,
-   '{"tools": true, "vision": true}', true),
-  ('gpt-5', 'openai', 'gpt-5', 400000, 128000, 'env:OPENAI_API_KEY', null, 1.25, 0.125, 10.00,
-   '{"tools": true, "vision": true, "reasoning": true, "temperature": false, "max_completion_tokens": true}', true),
-  ('gpt-5-mini', 'openai', 'gpt-5-mini', 400000, 128000, 'env:OPENAI_API_KEY', null, 0.25, 0.025, 2.00,
-   '{"tools": true, "vision": true, "reasoning": true, "temperature": false, "max_completion_tokens": true}', true),
-  ('gpt-5-nano', 'openai', 'gpt-5-nano', 400000, 128000, 'env:OPENAI_API_KEY', null, 0.05, 0.005, 0.40,
-   '{"tools": true, "vision": true, "reasoning": true, "temperature": false, "max_completion_tokens": true}', true),
-  ('claude-opus-4-1', 'anthropic', 'claude-opus-4-1', 200000, 32000, 'env:ANTHROPIC_API_KEY', null, 15.00, 1.50, 75.00,
-   '{"tools": true, "vision": true, "thinking": true}', true),
-  ('claude-sonnet-4-5', 'anthropic', 'claude-sonnet-4-5', 200000, 64000, 'env:ANTHROPIC_API_KEY', null, 3.00, 0.30, 15.00,
-   '{"tools": true, "vision": true, "thinking": true}', true),
-  ('claude-haiku-4-5', 'anthropic', 'claude-haiku-4-5', 200000, 64000, 'env:ANTHROPIC_API_KEY', null, 1.00, 0.10, 5.00,
-   '{"tools": true, "vision": true, "thinking": true}', true),
-  ('gemini-2.5-pro', 'gemini', 'gemini-2.5-pro', 1048576, 65536, 'env:GEMINI_API_KEY',
-   'https://generativelanguage.googleapis.com/v1beta/openai/', 1.25, 0.125, 10.00,
-   '{"tools": true, "vision": true, "thinking": true}', true),
-  ('gemini-2.5-flash', 'gemini', 'gemini-2.5-flash', 1048576, 65536, 'env:GEMINI_API_KEY',
-   'https://generativelanguage.googleapis.com/v1beta/openai/', 0.30, 0.03, 2.50,
-   '{"tools": true, "vision": true, "thinking": true}', true),
-  ('llama3.2', 'ollama', 'llama3.2', 131072, 8192, null, null, 0, 0, 0, '{"tools": true}', true),
-  ('qwen3', 'ollama', 'qwen3', 40960, 8192, null, null, 0, 0, 0, '{"tools": true, "thinking": true}', true),
-  ('gpt-oss', 'ollama', 'gpt-oss', 131072, 8192, null, null, 0, 0, 0, '{"tools": true, "thinking": true}', true),
-  ('offline', 'offline', 'offline', 128000, 4096, null, null, 0, 0, 0, '{"tools": true}', true);
+   input_usd_per_mtok, cached_input_usd_per_mtok, output_usd_per_mtok, default_params, capabilities,
+   is_builtin)
+select m.name, m.provider, m.name, m.context_window, m.max_output, v.key, v.url,
+       m.input, m.cached, m.output, m.params, m.can, true
+from (values
+  -- the most capable, the everyday one, the fast one, the cheap one
+  ('gpt-6.2-astra', 'openai', 1050000, 128000, 8.00, 0.40, 40.00, '{}'::jsonb,
+   '{"tools": true, "vision": true, "reasoning": true, "responses": true,
+     "temperature": false, "top_p": false, "max_completion_tokens": true}'::jsonb),
+  ('gpt-6.2-sol', 'openai', 1050000, 128000, 2.00, 0.10, 10.00, '{}',
+   '{"tools": true, "vision": true, "reasoning": true, "responses": true,
+     "temperature": false, "top_p": false, "max_completion_tokens": true}'),
+  ('gpt-6.1-terra', 'openai', 1050000, 128000, 1.00, 0.05, 5.00, '{}',
+   '{"tools": true, "vision": true, "reasoning": true, "responses": true,
+     "temperature": false, "top_p": false, "max_completion_tokens": true}'),
+  ('gpt-6-luna', 'openai', 1050000, 128000, 0.10, 0.01, 0.50, '{"reasoning_effort": "none"}',
+   '{"tools": true, "vision": true, "reasoning": true,
+     "temperature": false, "top_p": false, "max_completion_tokens": true}'),
+  -- earlier ones in wide use
+  ('gpt-6-sol', 'openai', 1050000, 128000, 2.00, 0.20, 10.00, '{"reasoning_effort": "none"}',
+   '{"tools": true, "vision": true, "reasoning": true,
+     "temperature": false, "top_p": false, "max_completion_tokens": true}'),
+  ('gpt-5.6-terra', 'openai', 1050000, 128000, 2.00, 0.20, 12.00, '{"reasoning_effort": "none"}',
+   '{"tools": true, "vision": true, "reasoning": true,
+     "temperature": false, "top_p": false, "max_completion_tokens": true}'),
+  ('gpt-4o', 'openai', 128000, 16384, 2.50, 1.25, 10.00, '{}',
+   '{"tools": true, "vision": true}'),
+
+  ('claude-fable-5-2', 'anthropic', 1000000, 128000, 8.00, 0.20, 40.00, '{}',
+   '{"tools": true, "vision": true, "thinking": true, "temperature": false, "top_p": false}'),
+  ('claude-opus-5-5', 'anthropic', 1000000, 128000, 4.00, 0.20, 20.00, '{}',
+   '{"tools": true, "vision": true, "thinking": true, "temperature": false, "top_p": false}'),
+  ('claude-sonnet-5-5', 'anthropic', 1000000, 128000, 2.00, 0.10, 10.00, '{}',
+   '{"tools": true, "vision": true, "thinking": true, "temperature": false, "top_p": false}'),
+  ('claude-haiku-5-5', 'anthropic', 1000000, 128000, 0.10, 0.01, 0.50, '{}',
+   '{"tools": true, "vision": true, "thinking": true, "temperature": false, "top_p": false}'),
+  ('claude-sonnet-5', 'anthropic', 1000000, 128000, 2.00, 0.20, 10.00, '{}',
+   '{"tools": true, "vision": true, "thinking": true, "temperature": false, "top_p": false}'),
+  ('claude-haiku-4-5', 'anthropic', 200000, 64000, 1.00, 0.10, 5.00, '{}',
+   '{"tools": true, "vision": true, "thinking": true}'),
+
+  ('gemini-4-argon', 'gemini', 1048576, 65536, 4.00, 0.20, 20.00, '{}',
+   '{"tools": true, "vision": true, "thinking": true, "temperature": false, "top_p": false}'),
+  ('gemini-3.8-flash', 'gemini', 1048576, 65536, 1.50, 0.15, 7.50, '{}',
+   '{"tools": true, "vision": true, "thinking": true, "temperature": false, "top_p": false}'),
+  ('gemini-3.5-flash-lite', 'gemini', 1048576, 65536, 0.30, 0.03, 2.50, '{}',
+   '{"tools": true, "vision": true, "thinking": true, "temperature": false, "top_p": false}'),
+  ('gemini-3.5-flash', 'gemini', 1048576, 65536, 1.50, 0.15, 9.00, '{}',
+   '{"tools": true, "vision": true, "thinking": true}'),
+  ('gemini-3.1-pro-preview', 'gemini', 1048576, 65536, 2.00, 0.20, 12.00, '{}',
+   '{"tools": true, "vision": true, "thinking": true}'),
+
+  -- what the models can take; an Ollama server may give them less (num_ctx)
+  ('qwen3.6', 'ollama', 262144, 8192, 0, 0, 0, '{}',
+   '{"tools": true, "vision": true, "thinking": true}'),
+  ('gemma4', 'ollama', 131072, 8192, 0, 0, 0, '{}',
+   '{"tools": true, "vision": true, "thinking": true}'),
+  ('gpt-oss', 'ollama', 131072, 8192, 0, 0, 0, '{}', '{"tools": true, "thinking": true}'),
+  ('qwen3', 'ollama', 40960, 8192, 0, 0, 0, '{}', '{"tools": true, "thinking": true}'),
+  ('llama3.2', 'ollama', 131072, 8192, 0, 0, 0, '{}', '{"tools": true}'),
+
+  ('offline', 'offline', 128000, 4096, 0, 0, 0, '{}', '{"tools": true}')
+) m (name, provider, context_window, max_output, input, cached, output, params, can)
+left join (values
+  ('openai', 'env:OPENAI_API_KEY', null),
+  ('anthropic', 'env:ANTHROPIC_API_KEY', null),
+  ('gemini', 'env:GEMINI_API_KEY', 'https://generativelanguage.googleapis.com/v1beta/openai/')
+) v (provider, key, url) using (provider);

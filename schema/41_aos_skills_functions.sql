@@ -34,7 +34,8 @@ begin
   if p_args is null or jsonb_typeof(p_args) <> 'object' then
     return 'the arguments are not a JSON object';
   end if;
-  for v_name in select jsonb_array_elements_text(coalesce(p_schema -> 'required', '[]')) loop
+  for v_index in 0 .. coalesce(jsonb_array_length(p_schema -> 'required'), 0) - 1 loop
+    v_name := p_schema -> 'required' ->> v_index;
     if not p_args ? v_name then
       return format('parameter "%s" is missing', v_name);
     end if;

@@ -190,8 +190,8 @@ begin
 end
 $$;
 
--- The hot way to open a turn: one message, an empty inbox, no open turn. Null when the run is not
--- in that state; begin_turn then tells what to do.
+-- The hot way to open a turn: one message, a new key, an empty inbox, no open turn. Null when the
+-- run is not in that state; repeated_request and begin_turn then tell what to do.
 create function aos_core.begin_turn_fast(
   p_tenant uuid, p_run uuid, p_message jsonb, p_key uuid, p_actor text,
   p_worker text, p_lease bytea, p_lease_seconds integer) returns jsonb
@@ -221,6 +221,10 @@ begin
       updated_at = v_now
     where r.tenant_id = p_tenant and r.run_id = p_run and r.state = 'active'
       and r.open_turn_id is null and r.inbox_count = 0
+      and not exists (select from aos_core.turn t
+                      where t.tenant_id = p_tenant and t.turn_id = p_key)
+      and not exists (select from aos_core.inbox i
+                      where i.tenant_id = p_tenant and i.run_id = p_run and i.item_id = p_key)
     returning r as run
   ), step as (
     insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
@@ -240,7 +244,9 @@ begin
       jsonb_build_object('turn', (m.run).last_turn, 'step', (m.run).last_step), (m.run).last_hash
     from moved m
   )
-  select m.run into v_moved from moved m;
+  select m.run, (select s.config_version from aos_core.tenant_state s
+                 where s.tenant_id = p_tenant) as config_version
+    into v_moved from moved m;
   if not found then
     return null;
   end if;
@@ -249,7 +255,7 @@ begin
     perform pg_notify('aos_run', p_run::text);
   end if;
   return jsonb_build_object('status', 'opened', 'turn_id', v_turn, 'turn', v_run.last_turn,
-    'step', v_run.last_step, 'fence', v_run.fence,
+    'step', v_run.last_step, 'fence', v_run.fence, 'config_version', v_moved.config_version,
     'next', case when aos_core.within_limits(v_run) then 'model'
                  else aos_core.next_move(p_tenant, v_run) end);
 end

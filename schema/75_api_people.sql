@@ -5,9 +5,11 @@
 -- Send a message and open a turn for it. With p_worker the caller's worker gets the lease at once
 -- (one commit for message, turn and claim); else the turn is queued. When a turn is open already
 -- the message waits in the inbox for the next one: {"status": "queued"}. A turn that only waits
--- for an approval is ended by the message; its approval stays. p_key makes a repeated call return
--- the first one's turn. Returns {"status": "opened" | "queued", "turn_id", "turn", "step", "fence",
--- "lease", "next", "config_version"}. Role developer. AO001, AO002, AO004, AO006.
+-- for an approval is ended by the message; its approval stays. p_key, a new uuid of the caller's,
+-- becomes the turn's id, and a repeated call returns the first one's turn. p_context adds what
+-- turn_context would return, without a round trip of its own. Returns {"status": "opened" | "queued",
+-- "turn_id", "turn", "step", "fence", "lease", "next", "config_version", "context"?}.
+-- Role developer. AO001, AO002, AO004, AO006.
 create function aos_agent.open_turn(
   p_tenant uuid, p_run uuid, p_message jsonb, p_key uuid default null, p_worker text default null,
   p_lease_seconds integer default 60, p_context boolean default false) returns jsonb
@@ -26,13 +28,13 @@ begin
   if p_worker is not null then
     perform aos_core.check_lease_seconds(p_lease_seconds);
   end if;
-  if p_key is not null then
-    v_opened := aos_core.repeated_request(p_tenant, p_run, p_key, p_worker, v_lease,
-                                          p_lease_seconds);
-  end if;
-  if v_opened is null and p_worker is not null then
+  if p_worker is not null then
     v_opened := aos_core.begin_turn_fast(p_tenant, p_run, p_message, p_key, v_actor, p_worker,
                                          aos_core.lease_hash(v_lease), p_lease_seconds);
+  end if;
+  if v_opened is null and p_key is not null then
+    v_opened := aos_core.repeated_request(p_tenant, p_run, p_key, p_worker, v_lease,
+                                          p_lease_seconds);
   end if;
   if v_opened is null then
     perform aos_core.detach_waiting_turn(p_tenant, p_run, v_actor);
@@ -43,12 +45,16 @@ begin
       return v_opened || jsonb_build_object('status', 'queued');
     end if;
   end if;
-  return v_opened || jsonb_build_object('lease', v_lease,
-    'config_version', aos_core.config_version(p_tenant))
-    || case when p_context then (
-         select jsonb_build_object('context', aos_core.context_of(p_tenant, r, null, 400))
-         from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run)
-       else '{}' end;
+  v_opened := v_opened || jsonb_build_object('lease', v_lease);
+  if not v_opened ? 'config_version' then
+    v_opened := v_opened || jsonb_build_object('config_version', aos_core.config_version(p_tenant));
+  end if;
+  if p_context then
+    v_opened := v_opened || (
+      select jsonb_build_object('context', aos_core.context_of(p_tenant, r, null, 400))
+      from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run);
+  end if;
+  return v_opened;
 end
 $$;
 

@@ -81,6 +81,9 @@ grant execute on function aos_auth.tenant_of(name), aos_core.single_statement(te
   to aos_provisioner with grant option;
 grant execute on function aos_auth.sandbox_body(name) to aos_provisioner;
 
+-- aos_owner makes partitions: their guard's trigger, and the clock.
+grant execute on function aos_core.now(), aos_core.refuse_change() to aos_owner;
+
 -- aos_lookup: ids, queue columns and roles across tenants; nothing of any content.
 grant select (tenant_id, name) on aos_auth.tenant to aos_lookup;
 grant select (tenant_id, principal_id, principal_type, name, db_role) on aos_auth.principal
@@ -90,8 +93,8 @@ grant select (tenant_id, db_role) on aos_auth.sql_identity to aos_lookup;
 grant select (tenant_id, run_id) on aos_core.run to aos_lookup;
 grant select (tenant_id, turn_id) on aos_core.turn to aos_lookup;
 grant select (tenant_id, ready_at) on aos_core.turn_queue to aos_lookup;
-grant execute on function aos_auth.is_admin(), aos_auth.roles_that_include(text), aos_core.now()
-  to aos_lookup;
+grant execute on function aos_auth.is_admin(), aos_auth.is_admin_of(uuid),
+  aos_auth.roles_that_include(text), aos_core.now() to aos_lookup;
 
 -- aos_owner: makes the partitions of the event log, with their guards.
 grant execute on function aos_core.now(), aos_core.refuse_change() to aos_owner;
