@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 OFFLINE = "offline"
 OPENAI_KEY = "OPENAI_API_KEY"
-OPENAI_FIRST = ("gpt-4o", "gpt-4.1", "gpt-5")
+OPENAI_FIRST = ("gpt-6-sol", "gpt-6-luna", "gpt-4o")
+"""The best first, of those that take tools through chat completions."""
 OLLAMA_PORT = 11434
 OLLAMA_PREFIX = "ollama."
 PATIENCE_SECONDS = 0.3

@@ -51,6 +51,7 @@ class Quickstart:
             and not row.spec.get("baseUrl")
             and row.spec.get("active", True)
             and row.spec.get("capabilities", {}).get("tools")
+            and not row.spec["capabilities"].get("responses")  # which we don't speak
         ]
         return choose_model(env, with_tools)
 
