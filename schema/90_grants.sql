@@ -12,7 +12,8 @@ as $$
       'aos_core.tenant_of_turn', 'aos_agent.next_ready') then 'aos_lookup'
     when p_schema || '.' || p_name in ('aos_auth.provision_sql_role', 'aos_auth.drop_sql_role')
       then 'aos_provisioner'
-    when p_schema || '.' || p_name in ('aos_core.ensure_partitions', 'aos_core.create_partition')
+    when p_schema || '.' || p_name in ('aos_core.ensure_partitions', 'aos_core.create_partition',
+                                         'aos_core.drop_events_before')
       then 'aos_owner'
     else 'aos_kernel' end)::name
 $$;
@@ -105,7 +106,8 @@ grant select on aos_auth.tenant, aos_auth.principal, aos_auth.role, aos_auth.rol
   aos_persona.persona, aos_persona.persona_version, aos_skills.builtin_skill, aos_skills.skill,
   aos_skills.role_skill, aos_core.tenant_state, aos_core.run, aos_core.turn, aos_core.turn_queue,
   aos_core.inbox, aos_core.step, aos_core.tool_call, aos_core.approval, aos_core.event_log,
-  aos_core.session_memory, aos_agent.agent, aos_rag.collection, aos_rag.document to aos_kernel;
+  aos_core.event_checkpoint, aos_core.session_memory, aos_agent.agent, aos_rag.collection,
+  aos_rag.document to aos_kernel;
 grant insert, delete on aos_auth.role, aos_auth.sql_identity, aos_skills.role_skill,
   aos_core.tenant_state to aos_kernel;
 grant delete on aos_auth.tenant to aos_kernel;
@@ -181,7 +183,8 @@ grant insert, update on aos_auth.tenant to aos_admin;
 grant insert, update, delete on aos_meta.llm_model_registry to aos_admin;
 grant execute on function aos_auth.apply_tenant(text, jsonb, jsonb),
   aos_auth.delete_tenant(text), aos_meta.apply_model(text, jsonb, jsonb),
-  aos_meta.delete_model(text), aos_core.ensure_partitions(integer) to aos_admin;
+  aos_meta.delete_model(text), aos_core.ensure_partitions(integer),
+  aos_core.drop_events_before(timestamptz) to aos_admin;
 
 -- The worker: no table, these functions only.
 grant execute on function aos_agent.next_ready(integer),

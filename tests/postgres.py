@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -112,7 +112,7 @@ class Cluster:
     """A PostgreSQL server to throw away: start it, use it, stop it.
 
     Unless `durable`, it forgets its data in a crash and is faster for it. It has the roles and the
-    database of a new embedded server. Before 16, pg_ident.conf can't say "as any role", so that
+    database of a new embedded server. `extend` may add files to a copy of the build. Before 16, pg_ident.conf can't say "as any role", so that
     server trusts whoever may enter its closed socket folder: the tests' own account.
     """
 
@@ -123,8 +123,10 @@ class Cluster:
         durable: bool = False,
         source: str | None = None,
         settings: Mapping[str, str] | None = None,
+        extend: Callable[[Build], None] | None = None,
     ) -> None:
         self.major = major
+        self._extend = extend
         self._source = source
         self._settings = {**(DURABLE if durable else FORGETFUL), **(settings or {})}
         self._running: Postmaster | None = None
@@ -140,8 +142,10 @@ class Cluster:
         data_dir = base / f"pg{self.major}"
         account = server_account(data_dir)
         build = find_build(self.major, self._source)
-        if account.is_other:
+        if account.is_other or self._extend:
             build = copy_build(build, base / f"server-{build.label}")
+        if self._extend:
+            self._extend(build)
         hba = PEER_ONLY if self.major >= 16 else "local all all trust"
         files = ServerFiles(base, data_dir, base / "run", build, account, hba, self._settings)
         self._files = files

@@ -150,13 +150,18 @@ def read_kernel_version(connection: Connection) -> str | None:
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
         return None
     except psycopg.errors.InsufficientPrivilege as error:
-        raise Denied(
-            f'login "{connection.info.user}" has no part in the kernel',
-            "an administrator grants it: grant aos_viewer to … (or aos_developer)",
-        ) from error
+        raise no_part(connection) from error
     except psycopg.Error as error:
         raise from_psycopg(error) from error
     return str(row[0]) if row else None
+
+
+def no_part(connection: Connection) -> Denied:
+    """Return the error for a login that may not even see that there is a kernel."""
+    return Denied(
+        f'login "{connection.info.user}" has no part in the kernel',
+        "an administrator grants it: grant aos_viewer to … (or aos_developer)",
+    )
 
 
 def _select_tenant(connection: Connection, name: str | None) -> tuple[UUID | None, str | None]:
@@ -198,13 +203,18 @@ def no_tenant(connection: Connection) -> AosError:
 
 def worker_conninfo(session: Session) -> str:
     """Return the conninfo of the worker: the context's own, else the person's as aos_worker."""
-    if session.target.kind == "embedded":
+    return worker_dsn(session.target, session.conninfo)
+
+
+def worker_dsn(target: Target, person: str) -> str:
+    """Return the conninfo of a target's worker; `person` is that of its person."""
+    if target.kind == "embedded":
         from aosctl.db.embedded import ensure_running
 
         return ensure_running().dsn(WORKER)
-    if session.target.worker_dsn:
-        return session.target.worker_dsn
-    params = conninfo.conninfo_to_dict(session.conninfo)
+    if target.worker_dsn:
+        return target.worker_dsn
+    params = conninfo.conninfo_to_dict(person)
     params.pop("password", None)
     return conninfo.make_conninfo("", **{**params, "user": WORKER})
 

@@ -1,4 +1,4 @@
-"""Install, upgrade and remove the kernel: the files of schema/, in one transaction."""
+"""Install the kernel: the files of schema/, in one transaction, by any login with CREATEROLE."""
 
 from __future__ import annotations
 
@@ -9,19 +9,12 @@ import psycopg
 from psycopg import sql
 
 from aosctl.db.errors import from_psycopg, translated
-from aosctl.errors import AosError, Conflict, KernelMismatch
+from aosctl.errors import AosError, Denied, KernelMismatch
 from aosctl.resources import resource_dir
 
-SCHEMAS = (
-    "aos_auth",
-    "aos_meta",
-    "aos_persona",
-    "aos_skills",
-    "aos_core",
-    "aos_agent",
-    "aos_rag",
-    "aos_sandbox",
-)
+LOCK = 7106155
+"""The advisory lock of whoever installs, upgrades or restores; it ends with the transaction."""
+
 Connection = psycopg.Connection[tuple[object, ...]]
 
 
@@ -48,141 +41,128 @@ def install_script() -> str:
 def install(connection: Connection) -> Installed:
     """Install the kernel in one transaction; a kernel that is there already is left alone.
 
-    Raises KernelMismatch for another version, Denied when the login lacks CREATEROLE or CREATE.
+    Raises KernelMismatch for another version, AosError when the login lacks a right.
     """
-    from aosctl.db.connection import KERNEL_VERSION, read_kernel_version
+    from aosctl.db.connection import KERNEL_VERSION
 
-    found = read_kernel_version(connection)
-    if found == KERNEL_VERSION:
-        return Installed(found, changed=False, remarks=remarks(connection))
-    if found is not None:
-        raise KernelMismatch(
-            f"kernel {found} is installed, this is {KERNEL_VERSION}", "aosctl db upgrade"
-        )
+    if is_there(connection):
+        return _found(connection)
     require_rights(connection)
-    with connection.transaction():
-        # One installer at a time: the lock goes with the transaction.
-        connection.execute("select pg_advisory_xact_lock(7106155)")
-        if _is_there(connection):
-            return Installed(KERNEL_VERSION, changed=False)
+    with translated(), connection.transaction():
+        connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
+        if is_there(connection):
+            return _found(connection)
         for path in schema_files():
-            _run_file(connection, path)
-    return Installed(KERNEL_VERSION, changed=True, remarks=remarks(connection))
+            run_file(connection, path)
+        return Installed(KERNEL_VERSION, changed=True, remarks=remarks(connection))
 
 
-def _is_there(connection: Connection) -> bool:
-    row = connection.execute("select to_regclass('aos_meta.kernel_version')").fetchone()
+def _found(connection: Connection) -> Installed:
+    return Installed(require_kernel(connection), changed=False, remarks=remarks(connection))
+
+
+def is_there(connection: Connection) -> bool:
+    """Tell whether this database has a kernel, of any version. Raises Denied if it may not know."""
+    from aosctl.db.connection import no_part
+
+    try:
+        with translated():
+            row = connection.execute("select to_regclass('aos_meta.kernel_version')").fetchone()
+    except Denied as error:
+        raise no_part(connection) from error
     return bool(row and row[0])
 
 
-def _run_file(connection: Connection, path: Path) -> None:
-    script = path.read_text(encoding="utf-8")
+def require_kernel(connection: Connection) -> str:
+    """Return the version of the kernel. Raises KernelMismatch when there is none, or another."""
+    from aosctl.db.connection import KERNEL_VERSION, read_kernel_version
+
+    found = read_kernel_version(connection) if is_there(connection) else None
+    if found is None:
+        raise not_installed(connection)
+    if found != KERNEL_VERSION:
+        raise KernelMismatch(
+            f'database "{connection.info.dbname}" holds kernel {found}, this is {KERNEL_VERSION}',
+            "aosctl db upgrade",
+        )
+    return found
+
+
+def not_installed(connection: Connection) -> KernelMismatch:
+    """Return the error for a database without a kernel."""
+    return KernelMismatch(
+        f'the kernel is not installed in database "{connection.info.dbname}"', "aosctl db install"
+    )
+
+
+def run_file(connection: Connection, path: Path) -> None:
+    """Run a file of SQL in the caller's transaction. Raises AosError that names the file."""
     try:
-        connection.execute(script)
+        connection.execute(path.read_bytes())
     except psycopg.Error as error:
-        raise AosError(f"{path.name}: {from_psycopg(error).message}") from error
+        found = from_psycopg(error)
+        raise type(found)(f"{path.name}: {found.message}", found.hint) from error
 
 
 def require_rights(connection: Connection) -> None:
     """Raise AosError, naming the right, when the login can't install a kernel here."""
     with translated():
         row = connection.execute(
-            "select rolsuper or rolcreaterole,"
-            " has_database_privilege(current_database(), 'create'), rolname"
-            " from pg_roles where rolname = current_user"
+            "select rolsuper, rolcreaterole,"
+            " has_database_privilege(current_database(), 'create'), rolname::text,"
+            " array(select k.rolname::text from pg_catalog.pg_roles k where k.rolname in"
+            " ('aos_owner', 'aos_kernel', 'aos_lookup', 'aos_view', 'aos_provisioner')"
+            " and current_setting('server_version_num')::int >= 160000"
+            " and not pg_has_role(current_user, k.oid, 'member with admin option') order by 1)"
+            " from pg_catalog.pg_roles where rolname = current_user"
         ).fetchone()
-    if row and not row[0]:
+    if row is None or row[0]:
+        return
+    if not row[1]:
         raise AosError(
-            f'login "{row[2]}" may not create roles', f"a superuser: alter role {row[2]} createrole"
+            f'login "{row[3]}" may not create roles', f"a superuser: alter role {row[3]} createrole"
         )
-    if row and not row[1]:
+    if not row[2]:
+        database = connection.info.dbname
         raise AosError(
-            f'login "{row[2]}" may not create schemas in database "{connection.info.dbname}"',
-            f"its owner: grant create on database {connection.info.dbname} to {row[2]}",
+            f'login "{row[3]}" may not create schemas in database "{database}"',
+            f"its owner: grant create on database {database} to {row[3]}",
+        )
+    if row[4] and isinstance(row[4], list):
+        raise AosError(
+            f'the kernel\'s roles were made by another login; "{row[3]}" may not grant them',
+            f"a superuser: grant {', '.join(row[4])} to {row[3]} with admin option",
         )
 
 
 def remarks(connection: Connection) -> tuple[str, ...]:
     """Return what the install could not see to itself, each with what to do."""
-    lines: list[str] = []
     with translated():
         row = connection.execute(
-            "select exists (select from pg_extension where extname = 'vector'),"
-            " has_database_privilege('public', current_database(), 'temp')"
+            "select exists (select from pg_catalog.pg_extension where extname = 'vector'),"
+            " has_database_privilege('public', current_database(), 'temp'),"
+            " coalesce(has_schema_privilege('public', to_regnamespace('public'), 'create'), false)"
         ).fetchone()
-    if row and not row[0]:
-        lines.append("extension vector is not installed: retrieval is full-text only")
-    if row and row[1]:
-        lines.append(
-            "PUBLIC may create temporary tables; to take that away:"
-            f" revoke temp on database {connection.info.dbname} from public"
-        )
-    return tuple(lines)
+    if row is None:
+        return ()
+    database, advice = connection.info.dbname, "aosctl db install --revoke-public takes it away"
+    lines = {
+        "extension vector is not installed: retrieval is full-text only": not row[0],
+        f'PUBLIC may create temporary tables in database "{database}"; {advice}': row[1],
+        f"PUBLIC may create objects in schema public; {advice}": row[2],
+    }
+    return tuple(line for line, holds in lines.items() if holds)
 
 
-def uninstall(connection: Connection) -> bool:
-    """Remove the kernel with all its data, and its roles where no other database uses them.
+def revoke_public(connection: Connection) -> None:
+    """Take from PUBLIC, and so from SQL skills, the right to leave objects behind.
 
-    Returns False when there was none. Raises Conflict when objects of others depend on it.
+    Raises Denied for a login that owns neither the database nor the schema public.
     """
-    if not _is_there(connection):
-        return False
-    with connection.transaction():
-        roles = [
-            str(row[0])
-            for row in connection.execute(
-                "select r.rolname from pg_roles r join pg_proc p on p.proname = r.rolname"
-                " and p.pronamespace = 'aos_sandbox'::regnamespace"
-            ).fetchall()
-        ]
-        _become_member(connection, roles)
-        try:
-            for schema in SCHEMAS:
-                connection.execute(
-                    sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(schema))
-                )
-        except psycopg.errors.DependentObjectsStillExist as error:
-            raise Conflict(
-                from_psycopg(error).message, "drop what depends on the kernel"
-            ) from error
-    _drop_roles(connection, roles)
-    return True
-
-
-def _become_member(connection: Connection, roles: list[str]) -> None:
-    """Take the membership that dropping the owners' objects needs; a superuser needs none."""
-    row = connection.execute(
-        "select rolsuper from pg_roles where rolname = current_user"
-    ).fetchone()
-    if row and row[0]:
-        return
-    for role in ("aos_owner", "aos_kernel", "aos_lookup", "aos_view", "aos_provisioner"):
-        connection.execute(sql.SQL("grant {} to current_user").format(sql.Identifier(role)))
-    for role in roles:
-        connection.execute(sql.SQL("grant {} to current_user").format(sql.Identifier(role)))
-
-
-KERNEL_ROLES = (
-    "aos_worker",
-    "aos_admin",
-    "aos_developer",
-    "aos_auditor",
-    "aos_viewer",
-    "aos_view",
-    "aos_lookup",
-    "aos_provisioner",
-    "aos_kernel",
-    "aos_owner",
-)
-
-
-def _drop_roles(connection: Connection, roles: list[str]) -> None:
-    """Drop each role that nothing refers to any more; one that another database uses stays."""
-    for role in (*roles, *KERNEL_ROLES):
-        name = sql.Identifier(role)
-        try:
-            with connection.transaction():
-                connection.execute(sql.SQL("drop owned by {}").format(name))
-                connection.execute(sql.SQL("drop role if exists {}").format(name))
-        except psycopg.errors.Error:
-            continue
+    database = sql.Identifier(connection.info.dbname)
+    with translated(), connection.transaction():
+        connection.execute(sql.SQL("revoke temp on database {} from public").format(database))
+        connection.execute(
+            "do $$ begin if to_regnamespace('public') is not null then"
+            " revoke create on schema public from public; end if; end $$"
+        )

@@ -1,0 +1,241 @@
+"""The verbs of `aosctl db` that act on the kernel: install, upgrade, uninstall, backup, restore."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated
+
+import typer
+
+from aosctl.cli import output
+from aosctl.cli.db_target import connect_owner, progress_of, target_of, worker_of
+from aosctl.cli.globals import globals_of
+from aosctl.errors import AosError, UsageError
+
+if TYPE_CHECKING:
+    from aosctl.db.archive import Manifest
+
+Yes = Annotated[bool, typer.Option("--yes", help="Don't ask")]
+File = Annotated[str, typer.Argument(metavar="FILE", help="The archive; - for a pipe")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs of this file to `aosctl db`."""
+    for name, verb in _VERBS.items():
+        app.command(name)(verb)
+
+
+def install(
+    ctx: typer.Context,
+    dump_sql: Annotated[
+        bool, typer.Option("--dump-sql", help="Print the SQL instead, for psql -f")
+    ] = False,
+    revoke_public: Annotated[
+        bool,
+        typer.Option(
+            "--revoke-public",
+            help="Take TEMP on the database and CREATE on schema public from PUBLIC",
+        ),
+    ] = False,
+) -> None:
+    """Install the kernel in a database.
+
+    A kernel that is there is left alone. The login needs CREATEROLE and CREATE on the
+    database, and no superuser. All of it is one transaction.
+
+    Examples:
+      aosctl db install --dsn 'host=db.example.com dbname=app user=app_owner'
+      aosctl db install --dump-sql | psql -v ON_ERROR_STOP=1
+    """
+    from aosctl.db import install as kernel
+
+    if dump_sql:
+        output.write(kernel.install_script())
+        return
+    with closing(connect_owner(ctx)) as connection:
+        if revoke_public:
+            kernel.revoke_public(connection)
+        done = kernel.install(connection)
+        state = "installed in" if done.changed else "is already installed in"
+        output.write(f'kernel {done.version} {state} database "{connection.info.dbname}"\n')
+    _tell(ctx, done.remarks)
+    _tell(ctx, _worker_remarks(ctx))
+
+
+def upgrade(ctx: typer.Context) -> None:
+    """Bring the kernel to this client's version.
+
+    All of it is one transaction. Take a backup before. Sandbox functions of SQL skills that are missing or changed
+    are made anew, also when the kernel is of this version already.
+    """
+    from aosctl.db.upgrade import upgrade as bring_up
+
+    with closing(connect_owner(ctx)) as connection:
+        done = bring_up(connection, progress_of(ctx))
+        name = connection.info.dbname
+    if done.steps:
+        output.write(f'kernel upgraded from {done.source} to {done.target} in database "{name}"\n')
+    else:
+        output.write(f'kernel {done.target} in database "{name}" is up to date\n')
+    if done.renewed:
+        output.write(f"sandbox functions made anew: {len(done.renewed)}\n")
+    _tell(ctx, done.remarks)
+
+
+def uninstall(
+    ctx: typer.Context,
+    yes: Yes = False,
+    cascade: Annotated[
+        bool,
+        typer.Option(
+            "--cascade", help="Also drop what depends on it: policies, foreign keys, views"
+        ),
+    ] = False,
+) -> None:
+    """Remove the kernel with all its data.
+
+    Its roles go too, where no other database of the cluster uses them.
+    """
+    from aosctl.cli.confirm import confirm
+    from aosctl.db.install import is_there, not_installed
+    from aosctl.db.uninstall import uninstall as remove
+
+    with closing(connect_owner(ctx)) as connection:
+        name = connection.info.dbname
+        if not is_there(connection):
+            raise not_installed(connection)
+        what = f'This removes the kernel and all its data from database "{name}"'
+        confirm(what, name, yes=yes)
+        left = remove(connection, cascade=cascade)
+    output.write(f'kernel removed from database "{name}"\n')
+    if left:
+        _tell(ctx, (f"roles that something else in the cluster uses stay: {', '.join(left)}",))
+
+
+def backup(ctx: typer.Context, file: File) -> None:
+    """Write all rows of every tenant to an archive.
+
+    One snapshot, no superuser, and nobody has to wait for it. It holds tenants, manifests,
+    runs, events, memory, and the grants of SQL skills; not your own tables. Keep it as
+    secret as the database.
+
+    Examples:
+      aosctl db backup kernel.aosbackup
+      aosctl db backup - | gpg --encrypt -r ops > kernel.aosbackup.gpg
+    """
+    from aosctl.db.backup import backup as write
+
+    begun = time.monotonic()
+    with closing(connect_owner(ctx)) as connection:
+        if file == "-":
+            if sys.stdout.isatty():
+                raise UsageError("an archive is no text for a terminal: name a file")
+            manifest = write(connection, sys.stdout.buffer, lambda _: None)
+            sys.stdout.buffer.flush()
+        else:
+            with _Replacing(Path(file)) as stream:
+                manifest = write(connection, stream, lambda _: None)
+    _tell(ctx, (f"backed up {_counts(manifest)} in {time.monotonic() - begun:.1f} s",))
+
+
+def restore(ctx: typer.Context, file: File) -> None:
+    """Fill an empty kernel from an archive, and verify it.
+
+    The kernel is installed first where it is missing. One transaction: rows, digests and
+    hash chains are checked before it commits. Restore your own tables before it, so that
+    the grants of SQL skills find them.
+
+    Example:
+      aosctl db restore kernel.aosbackup --dsn 'host=new.example.com dbname=app'
+    """
+    from aosctl.db.restore import restore as fill
+
+    begun = time.monotonic()
+    with _readable(file) as stream, closing(connect_owner(ctx)) as connection:
+        done = fill(connection, stream, file, lambda _: None)
+        name = connection.info.dbname
+    output.write(f'restored {_counts(done.manifest)} into database "{name}"\n')
+    seconds = time.monotonic() - begun
+    _tell(ctx, (f"verified {done.streams} hash chains; {seconds:.1f} s in all", *done.remarks))
+
+
+_VERBS: dict[str, Callable[..., None]] = {
+    "install": install,
+    "upgrade": upgrade,
+    "uninstall": uninstall,
+    "backup": backup,
+    "restore": restore,
+}
+
+
+def _tell(ctx: typer.Context, lines: Iterable[str]) -> None:
+    quiet = globals_of(ctx).quiet
+    for line in lines:
+        output.note(line, quiet=quiet)
+
+
+def _counts(manifest: Manifest) -> str:
+    counts = {
+        "tenants": manifest.rows("aos_auth.tenant"),
+        "agents": manifest.rows("aos_agent.agent"),
+        "runs": manifest.rows("aos_core.run"),
+        "events": manifest.rows("aos_core.event_log"),
+    }
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+def _worker_remarks(ctx: typer.Context) -> tuple[str, ...]:
+    """Try the worker's connection; return what is left to do for it."""
+    from aosctl.db.connection import connect_worker
+
+    try:
+        connect_worker(worker_of(ctx), globals_of(ctx).verb).close()
+    except AosError as error:
+        name = target_of(ctx).context or "NAME"
+        return (
+            f"the worker can't connect yet: {error.message}",
+            "give aos_worker a password (\\password aos_worker in psql) or a line in pg_hba.conf,"
+            f" and name its connection: aosctl config set-context {name} --worker DSN",
+        )
+    return ()
+
+
+class _Replacing:
+    """A file that appears, or replaces the old one, when it is written as a whole."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
+
+    def __enter__(self) -> IO[bytes]:
+        # Nobody else may read what the tenants said.
+        self._file = os.fdopen(os.open(self._part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600), "wb")
+        return self._file
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is None:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                self._part.replace(self._path)
+        finally:
+            self._file.close()
+            self._part.unlink(missing_ok=True)
+
+
+def _readable(file: str) -> IO[bytes]:
+    """Open an archive; what comes through a pipe is kept in a temporary file, to be read twice."""
+    if file != "-":
+        return Path(file).open("rb")
+    import shutil
+    import tempfile
+
+    spool: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    shutil.copyfileobj(sys.stdin.buffer, spool)
+    spool.seek(0)
+    return spool

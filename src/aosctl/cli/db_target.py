@@ -1,0 +1,57 @@
+"""The database that a `db` verb acts on, and how it is reached as its owner and as the worker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import typer
+
+from aosctl.cli import output
+from aosctl.cli.globals import globals_of
+from aosctl.config import Target, resolve_target
+from aosctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from aosctl.db.connection import Connection
+
+
+def target_of(ctx: typer.Context) -> Target:
+    """Return the database that flags, environment and config choose."""
+    return resolve_target(globals_of(ctx), os.environ)
+
+
+def embedded_only(ctx: typer.Context) -> None:
+    """Refuse --dsn and --context on a verb that acts on the embedded database."""
+    given = globals_of(ctx)
+    if given.dsn or given.context:
+        flag = "--dsn" if given.dsn else "--context"
+        raise UsageError(f"{given.verb} acts on the embedded database; it takes no {flag}")
+
+
+def progress_of(ctx: typer.Context) -> Callable[[str], None]:
+    """Return what prints a slow step to stderr."""
+    quiet = globals_of(ctx).quiet
+    return lambda line: output.note(line, quiet=quiet)
+
+
+def owner_conninfo(ctx: typer.Context) -> str:
+    """Return the conninfo of the person's connection; starts the embedded database if need be."""
+    from aosctl.db.connection import person_conninfo
+
+    return person_conninfo(target_of(ctx), progress_of(ctx))
+
+
+def worker_of(ctx: typer.Context) -> str:
+    """Return the conninfo of the worker's connection."""
+    from aosctl.db.connection import worker_dsn
+
+    return worker_dsn(target_of(ctx), owner_conninfo(ctx))
+
+
+def connect_owner(ctx: typer.Context) -> Connection:
+    """Connect as the person. Raises DatabaseUnavailable in one line."""
+    from aosctl.db.connection import connect
+
+    return connect(owner_conninfo(ctx), globals_of(ctx).verb, tried=target_of(ctx).tried)

@@ -1,0 +1,209 @@
+"""Upgrade the kernel: the chain of scripts of schema/upgrades, in one transaction.
+
+`schema/upgrades/README.md` describes the scripts. Where the kernel is an extension, PostgreSQL runs
+the same ones (`alter extension pgagentos update`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from aosctl.db.catalog import EXTENSION, extension_version, unprotected
+from aosctl.db.errors import from_psycopg, to_json, translated
+from aosctl.db.identities import Identity, outdated, provision
+from aosctl.db.install import LOCK, is_there, not_installed, run_file
+from aosctl.db.membership import OWNERS, READER, is_superuser, member_of
+from aosctl.errors import AosError, Conflict, Denied, KernelMismatch
+from aosctl.resources import resource_dir
+
+Connection = psycopg.Connection[tuple[object, ...]]
+Progress = Callable[[str], None]
+
+_SCRIPT = re.compile(r"(\d+\.\d+\.\d+)--(\d+\.\d+\.\d+)\.sql")
+_LOCK_WAIT = "10s"
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One upgrade script: from one version to the next."""
+
+    path: Path
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Upgraded:
+    """What an upgrade did: from which version to which, by which steps."""
+
+    source: str
+    target: str
+    steps: tuple[str, ...]
+    renewed: tuple[str, ...]
+    """SQL identities whose sandbox function was made anew."""
+    remarks: tuple[str, ...] = ()
+
+
+def upgrade(
+    connection: Connection,
+    progress: Progress,
+    *,
+    scripts: Path | None = None,
+    target: str | None = None,
+) -> Upgraded:
+    """Bring the kernel to `target`, by default this client's own version; all or nothing.
+
+    On that version already, only sandbox functions that are not the kernel's are made anew.
+    Raises KernelMismatch when there is no way, Denied for a login that did not install the
+    kernel, Conflict when others hold its tables for too long.
+    """
+    from aosctl.db.connection import KERNEL_VERSION, read_kernel_version
+
+    target = target or KERNEL_VERSION
+    if not is_there(connection):
+        raise not_installed(connection)
+    try:
+        with translated(), connection.transaction():
+            connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
+            source = read_kernel_version(connection) or ""
+            chain = find_chain(scripts or resource_dir("schema") / "upgrades", source, target)
+            with member_of(connection, *OWNERS, READER):
+                if chain:
+                    connection.execute(
+                        sql.SQL("set local lock_timeout = {}").format(sql.Literal(_LOCK_WAIT))
+                    )
+                    _run(connection, chain, progress)
+                    _check(connection, target)
+                renewed, remarks = renew_sandboxes(connection, progress)
+    except AosError as error:
+        if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+            raise Conflict(
+                f"other sessions have used the kernel's tables for {_LOCK_WAIT}",
+                "stop the workers and try again; nothing was changed",
+            ) from error
+        raise
+    return Upgraded(source, target, tuple(s.path.name for s in chain), renewed, remarks)
+
+
+def find_chain(folder: Path, source: str, target: str) -> list[Script]:
+    """Return the shortest chain of scripts from one version to another; empty when they are equal.
+
+    Raises KernelMismatch when there is none.
+    """
+    known = [
+        Script(path, found[1], found[2])
+        for path in sorted(folder.glob("*--*.sql"))
+        if (found := _SCRIPT.fullmatch(path.name))
+    ]
+    chains: list[list[Script]] = [[script] for script in known if script.source == source]
+    while chains and source != target:
+        done = [chain for chain in chains if chain[-1].target == target]
+        if done:
+            return done[0]
+        chains = [
+            [*chain, script]
+            for chain in chains
+            for script in known
+            if script.source == chain[-1].target and script not in chain
+        ]
+    if source == target:
+        return []
+    if _order(source) > _order(target):
+        raise KernelMismatch(
+            f"the kernel is {source}, newer than this aosctl's {target}",
+            "pip install --upgrade aosctl",
+        )
+    raise KernelMismatch(
+        f"there is no way from kernel {source} to {target}",
+        "aosctl db backup with the version of aosctl that installed it",
+    )
+
+
+def renew_sandboxes(
+    connection: Connection, progress: Progress
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Make the sandbox functions anew that are missing or not this kernel's.
+
+    Returns their roles, and the rights that a role which was missing could not be given again. The
+    caller may act as the kernel's owners and as aos_backup.
+    """
+    renewed = outdated(connection)
+    remarks: list[str] = []
+    for identity in renewed:
+        progress(f"making the sandbox of {identity.role} anew")
+        known = connection.execute("select to_regrole(%s)", (identity.role,)).fetchone()
+        provision(connection, identity, identity.role)
+        if known and known[0] is None:
+            remarks += _grant_anew(connection, identity)
+    return tuple(identity.role for identity in renewed), tuple(remarks)
+
+
+def _grant_anew(connection: Connection, identity: Identity) -> list[str]:
+    """Give a role that was missing what its tenant's skills declare (aos_skills.change_grants)."""
+    remarks = []
+    rows = connection.execute(
+        "select name, spec -> 'sql' -> 'grants' from aos_skills.skill_resource"
+        " where tenant_id = %s and spec -> 'sql' -> 'grants' is not null",
+        (identity.tenant_id,),
+    ).fetchall()
+    for name, grants in rows:
+        try:
+            with connection.transaction():
+                connection.execute(
+                    "select aos_skills.change_grants(%s, '[]', %s)",
+                    (identity.tenant_id, to_json(grants)),
+                )
+        except psycopg.Error as error:
+            remarks.append(
+                f"the grants of skill {name} were not given to {identity.role}:"
+                f" {from_psycopg(error).message}"
+            )
+    return remarks
+
+
+def _run(connection: Connection, chain: list[Script], progress: Progress) -> None:
+    if extension_version(connection) is None:
+        for script in chain:
+            progress(f"upgrading from {script.source} to {script.target}")
+            run_file(connection, script.path)
+        return
+    target = chain[-1].target
+    if not is_superuser(connection):
+        raise Denied(
+            "the kernel is the extension pgagentos, which a superuser upgrades",
+            f"as a superuser: alter extension {EXTENSION} update to '{target}'",
+        )
+    progress(f"upgrading the extension from {chain[0].source} to {target}")
+    try:
+        connection.execute(
+            sql.SQL("alter extension {} update to {}").format(
+                sql.Identifier(EXTENSION), sql.Literal(target)
+            )
+        )
+    except (psycopg.errors.InvalidParameterValue, psycopg.errors.UndefinedFile) as error:
+        raise KernelMismatch(
+            f"the server does not have the files of {EXTENSION} {target}",
+            "on the server: make -C schema install, from this version's sources",
+        ) from error
+
+
+def _check(connection: Connection, target: str) -> None:
+    """Raise AosError when the scripts left the kernel in another state than they promise."""
+    from aosctl.db.connection import read_kernel_version
+
+    found = read_kernel_version(connection)
+    problems = unprotected(connection)
+    if found != target:
+        problems.append(f"the kernel is {found}, not {target}")
+    if problems:
+        raise AosError(f"after the upgrade {problems[0]}", "nothing was changed")
+
+
+def _order(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version))
