@@ -212,6 +212,18 @@ create table aos_core.event_log (
 alter table aos_core.event_log enable row level security;
 alter table aos_core.event_log force row level security;
 
+-- Where a stream was cut by dropping an old partition: its chain goes on from here.
+create table aos_core.event_checkpoint (
+  tenant_id uuid not null,
+  stream_id uuid not null,
+  seq bigint not null,
+  hash bytea not null,
+  cut_at timestamptz not null,
+  primary key (tenant_id, stream_id, seq)
+);
+alter table aos_core.event_checkpoint enable row level security;
+alter table aos_core.event_checkpoint force row level security;
+
 -- What an agent keeps in mind: run_id = the run (session memory) or the agent's id (long-term).
 create table aos_core.session_memory (
   tenant_id uuid not null references aos_auth.tenant,

@@ -167,6 +167,42 @@ begin
 end
 $$;
 
+-- Drop the monthly partitions that end at or before p_before, after writing down each cut stream's
+-- last sequence number and hash, so that what is left still verifies. Returns the names of the
+-- partitions. aos_admin. AO006 for a time in the last 24 hours.
+-- security definer: owned by aos_owner, which alone owns partitions. Locks the event log for writers
+-- while a partition is detached.
+create function aos_core.drop_events_before(p_before timestamptz) returns text[]
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_part record;
+  v_dropped text[] := '{}';
+begin
+  if p_before is null or p_before > aos_core.now() - interval '24 hours' then
+    raise exception 'events of the last 24 hours are kept' using errcode = 'AO006',
+      hint = 'name an earlier time';
+  end if;
+  for v_part in
+    select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    where i.inhparent = 'aos_core.event_log'::regclass
+      and (regexp_match(pg_get_expr(c.relpartbound, c.oid),
+                        'TO \(''([^'']+)''\)'))[1]::timestamptz <= p_before
+    order by c.relname
+  loop
+    execute format('alter table aos_core.%I no force row level security', v_part.relname);
+    execute format('insert into aos_core.event_checkpoint (tenant_id, stream_id, seq, hash, cut_at) '
+      'select distinct on (tenant_id, stream_id) tenant_id, stream_id, seq, hash, $1 '
+      'from aos_core.%I order by tenant_id, stream_id, seq desc', v_part.relname)
+      using aos_core.now();
+    execute format('alter table aos_core.event_log detach partition aos_core.%I', v_part.relname);
+    execute format('drop table aos_core.%I', v_part.relname);
+    v_dropped := v_dropped || v_part.relname::text;
+  end loop;
+  return v_dropped;
+end
+$$;
+
 -- Recompute a stream's chain. Returns one row a fault: the first seq at which the hash or the
 -- numbering differs from what the rows before it demand, or where the head in the run's (or
 -- tenant's) row differs from the last event. No rows: the stream is whole. Roles viewer and up.
@@ -182,6 +218,9 @@ declare
   v_head record;
 begin
   perform aos_auth.enter(p_tenant, 'viewer');
+  select c.seq, c.hash into v_seq, v_prev from aos_core.event_checkpoint c
+  where c.tenant_id = p_tenant and c.stream_id = p_stream order by c.seq desc limit 1;
+  v_seq := coalesce(v_seq, 0);
   for v_event in
     select e.* from aos_core.event_log e
     where e.tenant_id = p_tenant and e.stream_id = p_stream order by e.seq

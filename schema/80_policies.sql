@@ -16,7 +16,8 @@ begin
     'aos_auth.sql_identity', 'aos_persona.persona', 'aos_persona.persona_version',
     'aos_skills.skill', 'aos_skills.role_skill', 'aos_core.tenant_state', 'aos_core.run',
     'aos_core.turn', 'aos_core.turn_queue', 'aos_core.inbox', 'aos_core.step',
-    'aos_core.tool_call', 'aos_core.approval', 'aos_core.event_log', 'aos_core.session_memory',
+    'aos_core.tool_call', 'aos_core.approval', 'aos_core.event_log', 'aos_core.event_checkpoint',
+    'aos_core.session_memory',
     'aos_agent.agent', 'aos_rag.collection', 'aos_rag.document']
   loop
     execute format($p$
@@ -91,6 +92,9 @@ create policy admin_insert on aos_auth.tenant for insert to aos_admin with check
 create policy admin_update on aos_auth.tenant for update to aos_admin
   using ((select aos_auth.selected_tenant()) is null
          or tenant_id = (select aos_auth.selected_tenant())) with check (true);
+
+-- drop_events_before writes down where it cut.
+create policy cuts on aos_core.event_checkpoint for insert to aos_owner with check (true);
 
 -- A conversation begins with an INSERT into its view.
 create policy conversations on aos_core.run for insert to aos_view
