@@ -141,7 +141,9 @@ def fill(connection: psycopg.Connection[tuple[object, ...]]) -> None:
     run("select aos_agent.apply_agent(%s, 'bot', %s, %s)", (tenant, META, agent))
 
 
-def timed(turn: Callable[[], None], count: int, before: Callable[[], None] | None = None) -> list[float]:
+def timed(
+    turn: Callable[[], None], count: int, before: Callable[[], None] | None = None
+) -> list[float]:
     """Return the milliseconds of each of `count` turns; `before` is not counted."""
     times = []
     for _ in range(count):
@@ -245,11 +247,15 @@ def main() -> None:
             for name in ("client tool", "SQL tool"):
                 ours = medians[name, shape]
                 ratios = [a / b for a, b in zip(ours, base, strict=True)]
-                print(f"  {name}: {statistics.median(ours):.2f} ms, {statistics.median(ratios):.2f} x"
-                      f" (rounds {min(ratios):.2f}-{max(ratios):.2f})")
+                print(
+                    f"  {name}: {statistics.median(ours):.2f} ms, {statistics.median(ratios):.2f} x"
+                    f" (rounds {min(ratios):.2f}-{max(ratios):.2f})"
+                )
         rates = {name: throughput(make, 8, 4.0) for name, make in makers.items()}
         for name, rate in rates.items():
-            print(f"8 at once, {name}: {rate:.0f} turns/s, {rate / rates['floor']:.2f} of the floor")
+            print(
+                f"8 at once, {name}: {rate:.0f} turns/s, {rate / rates['floor']:.2f} of the floor"
+            )
         long = Kernel(kernel_dsn, worker_dsn, sql=False)
         times = timed(long.turn, 1010)
         tenth, thousandth = statistics.median(times[5:15]), statistics.median(times[990:1010])
