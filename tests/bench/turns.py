@@ -1,6 +1,6 @@
 """What a turn costs, beside a hand-written floor of plain INSERTs with three commits.
 
-    python -m tests.bench.turns [--rounds N] [--turns N]
+    python tests/bench/turns.py [--rounds N] [--turns N] [--pg 14..18]
 
 Runs the floor and the kernel in turns on one server, so that a machine's moods hit both; quote the
 ratios, and only from an idle machine. Commits, round trips and WAL are counted, not timed.
@@ -22,7 +22,6 @@ from uuid import uuid4
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "src")]
 
 import psycopg
-from postgres import Cluster
 
 from aosctl.config import Target
 from aosctl.db.connection import open_session
@@ -30,6 +29,7 @@ from aosctl.db.ids import uuid7
 from aosctl.db.install import install
 from aosctl.db.person import PersonClient
 from aosctl.db.worker import WorkerClient
+from postgres import Cluster
 
 QUESTION = "How many orders of this week are still open, and which customer waits the longest?"
 RESULT = {"result": "x" * 220}

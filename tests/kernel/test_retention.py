@@ -1,4 +1,4 @@
-"""Old events go by whole partitions; what is left still verifies, and what was cut is written down."""
+"""Old events go by whole partitions; what is left still verifies from where it was cut."""
 
 from __future__ import annotations
 
