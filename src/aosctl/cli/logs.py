@@ -104,8 +104,9 @@ def command(
             which,
             lambda text: output.note(text, quiet=given.quiet),
         )
-        follower.seen = _show(session, which, view)
-        follower.follow(lambda connection, run: _news(connection, run, view, follower.seen))
+        with closing(follower):
+            follower.seen = _show(session, which, view)
+            follower.follow(lambda connection, run: _news(connection, run, view, follower.seen))
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,10 @@ class Follower:
             except DatabaseUnavailable as error:
                 self._reconnect(error)
 
+    def close(self) -> None:
+        """Close the connection, the last of however many."""
+        self._connection.close()
+
     def _news(self) -> Iterator[RunRow]:
         while True:
             found = self._which.read(self._connection)

@@ -1,0 +1,357 @@
+"""`aosctl logs`: what happened, once or as it goes on, whatever happens to the connection."""
+
+from __future__ import annotations
+
+import json
+import queue
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from typing import Self
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from aosctl.db.embedded import INSTALLER
+from aosctl.db.install import install
+from command import AOSCTL, Aosctl
+from kernels import KernelDatabase, Tenant, ask, call, make_tenant, say
+from postgres import Cluster
+
+SECONDS = 30
+STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
+
+
+class Following:
+    """A running `aosctl logs -f`, its lines as they come."""
+
+    def __init__(self, env: dict[str, str], *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [AOSCTL, "logs", "-f", *arguments],
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.lines: list[str] = []
+        self._queue: queue.Queue[str | None] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._queue.put(line)
+        self._queue.put(None)
+
+    def until(self, part: str) -> str:
+        """Wait for a line with this in it."""
+        while True:
+            line = self._queue.get(timeout=SECONDS)
+            assert line is not None, f"ended before {part!r} came, after {self.lines}"
+            self.lines.append(line)
+            if part in line:
+                return line
+
+    def end(self) -> tuple[int, str, str]:
+        """Wait until it ends by itself; return status, all it printed, and its stderr."""
+        while (line := self._queue.get(timeout=SECONDS)) is not None:
+            self.lines.append(line)
+        status = self.process.wait(SECONDS)
+        assert self.process.stderr is not None
+        return status, "".join(self.lines), self.process.stderr.read()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdout, self.process.stderr):
+            assert stream is not None
+            self._reader.join()
+            stream.close()
+
+
+Follow = Callable[..., Following]
+
+
+@pytest.fixture
+def follow(env: dict[str, str], tenant: Tenant) -> Follow:
+    """Follow as the developer of the tenant."""
+    database = tenant.database
+    dsn = database.cluster.dsn("test_developer", database.name)
+    return lambda *arguments: Following({**env, "AOSCTL_DSN": dsn}, *arguments)
+
+
+def started(tenant: Tenant, agent: str = "bot", kind: str = "conversation") -> tuple[UUID, str]:
+    row = call(tenant.person, "aos_agent.start_run", tenant.id, agent, kind)
+    return UUID(row["run_id"]), row["run"]
+
+
+def turn(tenant: Tenant, run: UUID, question: str, answer: str) -> None:
+    """Let an agent answer at once."""
+    tenant.respond(tenant.open(run, question, p_worker="w1"), say(answer))
+
+
+def close(tenant: Tenant, run: UUID) -> None:
+    call(tenant.person, "aos_agent.close_run", tenant.id, run)
+
+
+def test_a_turn_reads_as_a_conversation(developer: Aosctl, tenant: Tenant) -> None:
+    run, name = started(tenant)
+    lease = tenant.open(run, "what is\nin there?", p_worker="w1")
+    first = tenant.respond(
+        lease,
+        {
+            **ask(
+                ("sql_query", {"query": "select 1\n  as n"}), ("no_such_tool", {"a": 1, "b": "x"})
+            ),
+            "blocks": [
+                {"t": "text", "text": "I look."},
+                *ask(
+                    ("sql_query", {"query": "select 1\n  as n"}),
+                    ("no_such_tool", {"a": 1, "b": "x"}),
+                )["blocks"],
+            ],
+        },
+    )
+    tenant.execute(UUID(first["calls"][0]["call_id"]), lease)
+    second = tenant.respond(lease, ask(("sql_query", {"query": "select * from nowhere"})))
+    tenant.execute(UUID(second["calls"][0]["call_id"]), lease)
+    tenant.respond(lease, say("One.\n\nThat is all.\x1b[31m"))
+    done = developer("logs", name)
+    assert (done.status, done.err) == (0, "")
+    lines = done.out.splitlines()
+    refused = next(line for line in lines if "no_such_tool" in line)
+    assert refused.startswith("⏺ no_such_tool(a: 1, b: x) · refused: ")
+    lines.remove(refused)
+    assert lines == [
+        "run   created by user:dev",
+        "user  what is",
+        "      in there?",
+        "agent I look.",
+        "⏺ sql_query(select 1 as n) · 1 row",
+        '⏺ sql_query(select * from nowhere) · failed: relation "nowhere" does not exist',
+        "agent One.",
+        "",
+        "      That is all.",
+    ]
+
+
+def test_approvals_limits_and_ends_have_their_lines(developer: Aosctl, tenant: Tenant) -> None:
+    asked = tenant.asked("sql_execute", {"statement": "delete from t"}, "clerk")
+    short = tenant.approval(asked.call)[0].hex[-8:]
+    name = str(tenant.run_row(asked.run)["name"])
+    tenant.decide(asked.call, "denied", "too much")
+    tenant.respond(tenant.claim(run=asked.run), say("Then not."))
+    developer("kill", "-s", "STOP", name, "--reason", "lunch")
+    developer("kill", "-s", "CONT", name)
+    developer("kill", name, "--reason", "over")
+    done = developer("logs", name)
+    call_shown = "sql_execute(delete from t)"
+    assert done.out.splitlines() == [
+        "run   created by user:dev",
+        "user  hello",
+        f"approval requested: {call_shown} · {short} · the skill's risk is high",
+        f"approval denied by user:dev: {call_shown} · too much",
+        "turn  1 claimed by worker:w1, attempt 1",
+        "agent Then not.",
+        "run   paused by user:dev · lunch",
+        "run   resumed by user:dev",
+        "run   cancelled by user:dev · over",
+    ]
+
+
+def test_timestamps_prefix_and_json(developer: Aosctl, tenant: Tenant) -> None:
+    run, name = started(tenant)
+    turn(tenant, run, "hello", "hi")
+    done = developer("logs", name, "--timestamps", "--prefix", "--tail", "1")
+    assert re.fullmatch(rf"\[run/{name}\] {STAMP} agent hi\n", done.out)
+    lines = [json.loads(line) for line in developer("logs", name, "-o", "json").out.splitlines()]
+    assert [(line["seq"], line["kind"]) for line in lines] == [
+        (1, "run.created"),
+        (2, "turn.opened"),
+        (3, "turn.completed"),
+    ]
+    assert [line["messages"] for line in lines[1:]] == [
+        [{"v": 1, "role": "user", "blocks": [{"t": "text", "text": "hello"}]}],
+        [{"v": 1, "role": "assistant", "blocks": [{"t": "text", "text": "hi"}]}],
+    ]
+
+
+def test_tail_counts_lines_and_since_looks_back(developer: Aosctl, tenant: Tenant) -> None:
+    tenant.database.move_clock("-1 hour")
+    try:
+        run, name = started(tenant)
+        turn(tenant, run, "early", "long ago")
+    finally:
+        tenant.database.move_clock()
+    for number in range(12):
+        turn(tenant, run, f"q{number}", f"a\n{number}")
+    out = developer("logs", name, "--tail", "3").out
+    assert out == "      10\nuser  q11\nagent a\n      11\n"[len("      10\n") :]
+    assert developer("logs", name, "--tail", "0").out == ""
+    assert developer("logs", name, "--tail", "37").out.count("\n") == 37
+    everything = developer("logs", name).out
+    assert developer("logs", name, "--tail", "-1").out == everything
+    recent = developer("logs", name, "--since", "5m").out
+    assert everything == "run   created by user:dev\nuser  early\nagent long ago\n" + recent
+
+
+def test_an_agent_and_labels_stand_for_several_runs(developer: Aosctl, tenant: Tenant) -> None:
+    text = "apiVersion: aos/v1\nkind: Agent\nmetadata: {name: twice}\nspec: {persona: expert}\n"
+    developer("apply", "-f", "-", stdin=text)
+    (one, first), (two, second) = started(tenant, "twice"), started(tenant, "twice")
+    turn(tenant, one, "1", "a")
+    turn(tenant, two, "2", "b")
+    turn(tenant, one, "3", "c")
+    done = developer("logs", "agent/twice")
+    assert done.out.splitlines() == [
+        f"[run/{first}] run   created by user:dev",
+        f"[run/{second}] run   created by user:dev",
+        f"[run/{first}] user  1",
+        f"[run/{first}] agent a",
+        f"[run/{second}] user  2",
+        f"[run/{second}] agent b",
+        f"[run/{first}] user  3",
+        f"[run/{first}] agent c",
+    ]
+    assert developer("logs", "agent/twice", "--no-prefix", "--tail", "1").out == (
+        "agent b\nagent c\n"
+    )
+    assert developer("logs", "-l", "no=such").out == ""
+
+
+def test_what_logs_refuses(developer: Aosctl) -> None:
+    for words, status, text in (
+        (["nope"], 1, 'Error from server (NotFound): runs.aos "nope" not found'),
+        (["agent/nope"], 1, 'Error from server (NotFound): agents.aos "nope" not found'),
+        ([], 2, "error: expected RUN, agent/NAME or -l LABELS, and one of them"),
+        (["x", "-l", "a=b"], 2, "error: expected RUN, agent/NAME or -l LABELS, and one of them"),
+        (["x", "--since", "soon"], 2, 'error: invalid duration "soon"'),
+        (
+            ["x", "--since", "1m", "--since-time", "2026-01-01"],
+            2,
+            "error: only one of --since-time / --since may be used",
+        ),
+        (["x", "--tail", "-5"], 2, "error: --tail must be greater than or equal to -1"),
+    ):
+        done = developer("logs", *words)
+        assert (done.status, done.out) == (status, "")
+        assert done.err.splitlines()[0] == text
+
+
+def test_follow_prints_as_things_happen_and_ends_with_the_run(
+    follow: Follow, tenant: Tenant, developer: Aosctl
+) -> None:
+    run, name = started(tenant, kind="task")
+    turn(tenant, run, "before", "0")
+    with follow(name) as log:
+        log.until("agent 0")
+        for number in range(1, 4):
+            turn(tenant, run, f"q{number}", f"a{number}")
+            log.until(f"agent a{number}")
+        close(tenant, run)
+        status, out, err = log.end()
+    assert (status, err) == (0, "")
+    assert out.endswith("run   completed by user:dev\n")
+    assert out == developer("logs", name).out
+
+
+def test_follow_starts_at_the_tail_and_sees_every_new_run_of_an_agent(
+    follow: Follow, tenant: Tenant
+) -> None:
+    run, first = started(tenant, "clerk")
+    turn(tenant, run, "old", "past")
+    with follow("agent/clerk", "--tail", "1") as log:
+        log.until("agent past")
+        turn(tenant, run, "new", "present")
+        assert log.until("user") == f"[run/{first}] user  new\n"
+        log.until("agent present")
+        later, second = started(tenant, "clerk")
+        turn(tenant, later, "later", "future")
+        log.until(f"[run/{second}] agent future")
+        log.process.send_signal(signal.SIGINT)
+        status, out, err = log.end()
+    assert (status, err) == (130, "")
+    assert "old" not in out
+
+
+def test_a_lost_connection_loses_and_repeats_nothing(
+    follow: Follow, tenant: Tenant, developer: Aosctl
+) -> None:
+    run, name = started(tenant)
+    with follow(name) as log:
+        for number in range(1, 31):
+            turn(tenant, run, f"q{number}", f"a{number}")
+            if number % 5 == 0:
+                log.until(f"q{number}\n")
+                cut = tenant.database.rows(
+                    "select pg_terminate_backend(pid) from pg_stat_activity"
+                    " where application_name like 'aosctl/%% logs' and datname = %s",
+                    tenant.database.name,
+                )
+                assert cut == [(True,)]
+        log.until("agent a30")
+        close(tenant, run)
+        status, out, err = log.end()
+    assert status == 0
+    assert out == developer("logs", name).out
+    assert set(err.splitlines()) == {
+        "the connection to the database is lost, trying again",
+        "connected again",
+    }
+
+
+@pytest.fixture
+def own_kernel() -> Iterator[KernelDatabase]:
+    """A kernel on a server that the test may stop."""
+    with Cluster(durable=True) as cluster:
+        with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
+            connection.execute(f"create database kernel owner {INSTALLER}".encode())
+        with psycopg.connect(cluster.dsn(INSTALLER, "kernel"), autocommit=True) as connection:
+            install(connection)
+        database = KernelDatabase(cluster, "kernel")
+        yield database
+        database.close()
+
+
+def test_a_restart_of_the_server_loses_and_repeats_nothing(
+    own_kernel: KernelDatabase, env: dict[str, str]
+) -> None:
+    before = make_tenant(own_kernel, "acme")
+    run, name = started(before)
+    dsn = own_kernel.cluster.dsn("test_developer", "kernel")
+    with Following({**env, "AOSCTL_DSN": dsn}, name) as log:
+        turn(before, run, "before", "b")
+        log.until("agent b")
+        own_kernel.close()
+        own_kernel.cluster.halt()
+        own_kernel.cluster.resume()
+        after = Tenant(
+            own_kernel,
+            before.id,
+            before.name,
+            own_kernel.connect("test_developer", before.id),
+            own_kernel.connect("aos_worker"),
+        )
+        turn(after, run, "after", "a")
+        log.until("agent a")
+        turn(after, run, "later", "l")
+        close(after, run)
+        status, out, _ = log.end()
+    assert status == 0
+    assert out.splitlines() == [
+        "run   created by user:dev",
+        "user  before",
+        "agent b",
+        "user  after",
+        "agent a",
+        "user  later",
+        "agent l",
+        "run   completed by user:dev",
+    ]
