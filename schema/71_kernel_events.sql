@@ -205,7 +205,8 @@ $$;
 
 -- Recompute a stream's chain. Returns one row a fault: the first seq at which the hash or the
 -- numbering differs from what the rows before it demand, or where the head in the run's (or
--- tenant's) row differs from the last event. No rows: the stream is whole. Roles viewer and up.
+-- tenant's) row differs from the last event. No rows: the stream is whole. Role viewer.
+-- AO001, AO004.
 -- security definer: people read the log through views only.
 create function aos_core.verify_stream(p_tenant uuid, p_stream uuid)
 returns table (seq bigint, fault text)

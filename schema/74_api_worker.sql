@@ -19,7 +19,7 @@ $$;
 -- Null when there is none. Expired approvals are settled first. A turn that was claimed
 -- max_attempts() times without progress fails here with its reason, and the next one is tried.
 -- Returns {"turn_id", "turn", "run_id", "run", "lease", "fence", "attempts", "last_step", "next",
--- "calls", "config_version"}.
+-- "calls", "config_version"}. AO006: a lease of less than a second or more than an hour.
 create function aos_agent.claim_turn(
   p_tenant uuid, p_worker text, p_lease_seconds integer default 60, p_run uuid default null)
 returns jsonb
@@ -116,8 +116,8 @@ begin
 end
 $$;
 
--- Prolong the lease. Returns {"expires_at", "run_state"}. AO003 when it is lost. To be sent from a
--- connection of its own, about every third of the lease.
+-- Prolong the lease. Returns {"expires_at", "run_state"}. AO001, AO002, AO003 when it is lost. To be
+-- sent from a connection of its own, about every third of the lease.
 create function aos_agent.heartbeat(
   p_tenant uuid, p_turn uuid, p_lease uuid, p_lease_seconds integer default 60) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -147,7 +147,7 @@ $$;
 
 -- What the model needs: {"config_version", "agent", "run", "system_prompt", "model", "tools",
 -- "messages": [{"seq", "message"}], "last_step"}. Messages after step p_since only; without it the
--- last p_window steps, from the beginning of a turn on. AO003 when the lease is lost.
+-- last p_window steps, from the beginning of a turn on. AO001, AO002, AO003 when the lease is lost.
 create function aos_agent.turn_context(
   p_tenant uuid, p_turn uuid, p_lease uuid, p_since bigint default null,
   p_window integer default 400) returns jsonb
@@ -253,7 +253,8 @@ $$;
 -- Carry out one call of a skill that the kernel runs (SQL, search, memory): effect, step,
 -- consumed approval and event in one commit. A failing statement is a result that the model
 -- reads, and leaves no effect. The same call again returns its result again.
--- Returns {"next", "step", "last_step", "ok", "result"}. AO001; AO002 the call is not ready; AO003.
+-- Returns {"next", "step", "last_step", "ok", "result"}. AO001; AO002 the call is not ready; AO003;
+-- AO004 the sandbox was changed, or the session holds a cursor; AO005 somebody else was first.
 -- When the approval does not hold any more (skill changed, expired) the call waits for a new one:
 -- {"status": "awaiting_approval", "next": "wait"}.
 -- The session must own nothing: a superuser, an owner and people may not call this.
@@ -424,7 +425,7 @@ end
 $$;
 
 -- Store the result of a call that the worker ran. p_ok false: the tool failed, the model reads
--- p_result. The same call again returns its stored result. AO001, AO002, AO003.
+-- p_result. The same call again returns its stored result. AO001, AO002, AO003, AO005.
 create function aos_agent.record_call_result(
   p_tenant uuid, p_call uuid, p_lease uuid, p_result jsonb, p_ok boolean default true)
 returns jsonb

@@ -9,7 +9,7 @@
 -- becomes the turn's id, and a repeated call returns the first one's turn. p_context adds what
 -- turn_context would return, without a round trip of its own. Returns {"status": "opened" | "queued",
 -- "turn_id", "turn", "step", "fence", "lease", "next", "config_version", "context"?}.
--- Role developer. AO001, AO002, AO004, AO006.
+-- Role developer. AO001, AO002, AO004, AO006; AO005: the key is another run's.
 create function aos_agent.open_turn(
   p_tenant uuid, p_run uuid, p_message jsonb, p_key uuid default null, p_worker text default null,
   p_lease_seconds integer default 60, p_context boolean default false) returns jsonb
@@ -383,6 +383,7 @@ end
 $$;
 
 -- As cancel_run, for a run that is done. p_state: 'completed' | 'failed'.
+-- AO001, AO002, AO004, AO006.
 create function aos_agent.close_run(
   p_tenant uuid, p_run uuid, p_state text default 'completed', p_reason text default null)
 returns jsonb

@@ -249,7 +249,8 @@ $$;
 -- Store what a tool returned. Without p_call_id the only open call of that tool is meant; the same
 -- call id again returns the stored result again. Returns {"call_id", "next", "step"}; next is
 -- "model" when the model can go on. Role developer.
--- AO001; AO002 nothing is open, or the turn has ended; AO003; AO006 several calls are open.
+-- AO001; AO002 nothing is open, or the turn has ended; AO003; AO005 somebody else was first; AO006
+-- several calls are open; AO008 its approval does not hold any more.
 create function aos_agent.record_tool_result(
   p_turn uuid, p_tool text, p_result jsonb, p_call_id uuid default null) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp

@@ -13,7 +13,7 @@ as $$
               else 'configured' end
 $$;
 
--- Role: aos_admin.
+-- Create or change a tenant. Role: aos_admin.
 create function aos_auth.apply_tenant(p_name text, p_meta jsonb, p_spec jsonb) returns text
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -32,7 +32,8 @@ begin
 end
 $$;
 
--- Role: admin of the tenant. AO005: the login is another principal already.
+-- Create or change a principal and the roles it has. Role: admin of the tenant. AO005: the login
+-- is another principal already.
 create function aos_auth.apply_principal(p_tenant uuid, p_name text, p_meta jsonb, p_spec jsonb)
 returns text
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -74,7 +75,7 @@ exception when unique_violation then
 end
 $$;
 
--- Role: aos_admin.
+-- Create or change a model of the registry. Role: aos_admin.
 create function aos_meta.apply_model(p_name text, p_meta jsonb, p_spec jsonb) returns text
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -127,6 +128,8 @@ begin
 end
 $$;
 
+-- Create or change a persona; what the model reads of it makes a new version. AO001: there is no
+-- such model.
 create function aos_persona.apply_persona(p_tenant uuid, p_name text, p_meta jsonb, p_spec jsonb)
 returns text
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -159,6 +162,8 @@ begin
 end
 $$;
 
+-- Create or change a skill: who may use it, and what its SQL may touch. AO001: there is no such
+-- built-in skill, schema or table. AO006: no such privilege.
 create function aos_skills.apply_skill(p_tenant uuid, p_name text, p_meta jsonb, p_spec jsonb)
 returns text
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -212,7 +217,7 @@ begin
 end
 $$;
 
--- The database role under which a tenant's SQL skills run. Role viewer. AO001.
+-- The database role under which a tenant's SQL skills run. Role viewer. AO001, AO004.
 -- security definer: people may not read identities.
 create function aos_auth.sql_role(p_tenant uuid) returns name
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -224,7 +229,7 @@ end
 $$;
 
 -- The tables and privileges that grants of a skill name: one row each. AO001 when a schema or table
--- does not exist. Any caller.
+-- does not exist, AO006 for another privilege. Any caller.
 create function aos_skills.grant_targets(p_grants jsonb)
 returns table (schema_name text, table_name text, privilege text, columns text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -265,6 +270,7 @@ $$;
 
 -- Give a tenant's SQL identity what p_new names and take back what only p_old named. Runs with the
 -- caller's rights on the business tables: who applies the manifest must be able to grant.
+-- AO001, AO006.
 create function aos_skills.change_grants(p_tenant uuid, p_old jsonb, p_new jsonb) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -307,6 +313,7 @@ begin
 end
 $$;
 
+-- Create or change an agent. AO001: there is no such persona, skill or collection.
 create function aos_agent.apply_agent(p_tenant uuid, p_name text, p_meta jsonb, p_spec jsonb)
 returns text
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -362,6 +369,7 @@ begin
 end
 $$;
 
+-- Create or change a collection, with its documents.
 create function aos_rag.apply_collection(p_tenant uuid, p_name text, p_meta jsonb, p_spec jsonb)
 returns text
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -414,7 +422,8 @@ begin
 end
 $$;
 
--- Only an empty tenant: no principals, agents or runs. Its events stay. Role: aos_admin.
+-- Delete an empty tenant: one without principals, agents and runs. Its events stay. Role: aos_admin.
+-- AO001; AO004; AO005: it is not empty.
 -- security definer: removes what the kernel made with the tenant.
 create function aos_auth.delete_tenant(p_name text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -457,6 +466,7 @@ begin
 end
 $$;
 
+-- Delete a principal and its role grants. Role: admin of the tenant. AO001.
 create function aos_auth.delete_principal(p_tenant uuid, p_name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -466,6 +476,8 @@ begin
 end
 $$;
 
+-- Delete a model from the registry. Role: aos_admin. AO001; AO005: a persona, or a run that began
+-- with one, names it.
 create function aos_meta.delete_model(p_name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -478,6 +490,7 @@ exception when foreign_key_violation then
 end
 $$;
 
+-- Delete a persona; its versions stay. AO001; AO005: an agent has it.
 create function aos_persona.delete_persona(p_tenant uuid, p_name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -490,6 +503,7 @@ exception when foreign_key_violation then
 end
 $$;
 
+-- Delete a skill and take back what was granted for its SQL. AO001; AO005: an agent names it.
 create function aos_skills.delete_skill(p_tenant uuid, p_name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -514,6 +528,7 @@ begin
 end
 $$;
 
+-- Delete an agent that never ran. AO001; AO005: it has runs, whose history is kept.
 create function aos_agent.delete_agent(p_tenant uuid, p_name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -526,6 +541,7 @@ exception when foreign_key_violation then
 end
 $$;
 
+-- Delete a collection and its documents. AO001; AO005: an agent names it.
 create function aos_rag.delete_collection(p_tenant uuid, p_name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
