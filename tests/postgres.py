@@ -112,8 +112,9 @@ class Cluster:
     """A PostgreSQL server to throw away: start it, use it, stop it.
 
     Unless `durable`, it forgets its data in a crash and is faster for it. It has the roles and the
-    database of a new embedded server. `extend` may add files to a copy of the build. Before 16, pg_ident.conf can't say "as any role", so that
-    server trusts whoever may enter its closed socket folder: the tests' own account.
+    database of a new embedded server. `extend` may add files to a copy of the build. Before 16,
+    pg_ident.conf can't say "as any role", so that server trusts whoever may enter its closed
+    socket folder: the tests' own account.
     """
 
     def __init__(

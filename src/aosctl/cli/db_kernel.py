@@ -70,8 +70,8 @@ def install(
 def upgrade(ctx: typer.Context) -> None:
     """Bring the kernel to this client's version.
 
-    All of it is one transaction. Take a backup before. Sandbox functions of SQL skills that are missing or changed
-    are made anew, also when the kernel is of this version already.
+    All of it is one transaction. Take a backup before. Sandbox functions of SQL skills
+    that are missing or changed are made anew, also when the kernel is up to date.
     """
     from aosctl.db.upgrade import upgrade as bring_up
 

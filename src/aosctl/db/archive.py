@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import IO, Any, TypeAlias
@@ -18,6 +19,10 @@ from aosctl.errors import AosError
 FORMAT = 1
 Row: TypeAlias = bytes | bytearray | memoryview
 _CHUNK_BYTES = 1 << 18
+_UNREADABLE = (
+    zipfile.BadZipFile, zlib.error, KeyError, EOFError, OSError, RuntimeError, UnicodeDecodeError,
+)  # fmt: skip
+"""What zipfile raises for damaged bytes, wherever they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +128,7 @@ class ArchiveReader:
         try:
             self._zip = zipfile.ZipFile(file)
             self.manifest = _parse(json.loads(self._zip.read("manifest.json")))
-        except (zipfile.BadZipFile, KeyError, ValueError, TypeError, EOFError, OSError) as error:
+        except (*_UNREADABLE, ValueError, TypeError) as error:
             raise self._damaged("not a whole archive of aosctl db backup") from error
 
     def verify(self) -> None:
@@ -141,7 +146,7 @@ class ArchiveReader:
             with self._zip.open(entry.member) as member:
                 while chunk := member.read(_CHUNK_BYTES):
                     yield chunk
-        except (zipfile.BadZipFile, KeyError, EOFError, OSError) as error:
+        except _UNREADABLE as error:
             raise self._damaged(f"the rows of {entry.name} can't be read") from error
 
     def _damaged(self, what: str) -> AosError:
