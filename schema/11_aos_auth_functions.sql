@@ -83,9 +83,10 @@ $$;
 
 -- The tenant of a SQL identity's database role, or null. For the policies of business tables:
 --   using (tenant_id = (select aos_auth.tenant_of(current_user)))
--- Any caller. security definer: reads the identities of all tenants.
+-- Any caller. Runs with the caller's rights, and a role may read its own identity only, so that
+-- the tenants of others can't be asked for.
 create function aos_auth.tenant_of(p_role name) returns uuid
-language sql stable security definer parallel safe set search_path = pg_catalog, pg_temp
+language sql stable parallel safe set search_path = pg_catalog, pg_temp
 as $$ select i.tenant_id from aos_auth.sql_identity i where i.db_role = p_role $$;
 
 -- How the audit trail names the session in a tenant: 'user:alice', 'role:postgres', and

@@ -173,6 +173,7 @@ begin
     execute format('create role %I nologin noinherit', p_role);
   end if;
   execute format('grant usage on schema aos_auth, aos_core to %I', p_role);
+  execute format('grant select (tenant_id, db_role) on aos_auth.sql_identity to %I', p_role);
   execute format('grant execute on function aos_auth.tenant_of(name), '
                  'aos_core.single_statement(text) to %I', p_role);
   -- To replace a function of this role, or hand it one, we must be a member of it meanwhile.

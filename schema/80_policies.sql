@@ -34,13 +34,14 @@ begin
 
   -- Ids and roles across tenants, for aos_lookup.
   foreach v_table in array array[
-    'aos_auth.tenant', 'aos_auth.principal', 'aos_auth.role_grant', 'aos_auth.sql_identity',
-    'aos_core.run', 'aos_core.turn', 'aos_core.turn_queue']
+    'aos_auth.tenant', 'aos_auth.principal', 'aos_auth.role_grant', 'aos_core.run',
+    'aos_core.turn', 'aos_core.turn_queue']
   loop
     execute format('create policy lookup on %s for select to aos_lookup using (true)', v_table);
   end loop;
 
-  -- Manifests: people read them, and developers of the tenant change them.
+  -- Manifests: people read them, and developers of the tenant change them. What is not selected is
+  -- not seen, and not changed unseen either.
   foreach v_table in array array[
     'aos_persona.persona', 'aos_skills.skill', 'aos_skills.role_skill', 'aos_agent.agent',
     'aos_rag.collection', 'aos_rag.document', 'aos_auth.role']
@@ -57,12 +58,14 @@ begin
     $p$, v_table);
     execute format($p$
       create policy people_update on %1$s for update to aos_developer
-      using (tenant_id = any ((select aos_auth.writable_tenants())::uuid[]))
+      using (tenant_id = any ((select aos_auth.writable_tenants())::uuid[])
+             and tenant_id = any ((select aos_auth.visible_tenants())::uuid[]))
       with check (tenant_id = any ((select aos_auth.writable_tenants())::uuid[]))
     $p$, v_table);
     execute format($p$
       create policy people_delete on %1$s for delete to aos_developer
-      using (tenant_id = any ((select aos_auth.writable_tenants())::uuid[]))
+      using (tenant_id = any ((select aos_auth.writable_tenants())::uuid[])
+             and tenant_id = any ((select aos_auth.visible_tenants())::uuid[]))
     $p$, v_table);
   end loop;
 
@@ -82,6 +85,10 @@ begin
 end
 $policies$;
 
+-- A SQL identity finds its own tenant, for the policies of business tables (aos_auth.tenant_of).
+create policy own on aos_auth.sql_identity for select to public
+  using (db_role = current_user);
+
 -- Tenants: people see theirs, administrators make and change them.
 create policy people_read on aos_auth.tenant for select to aos_viewer
   using (tenant_id = any ((select aos_auth.visible_tenants())::uuid[]));
@@ -100,5 +107,6 @@ create policy cuts on aos_core.event_checkpoint for insert to aos_owner with che
 create policy conversations on aos_core.run for insert to aos_view
   with check (tenant_id = any ((select aos_auth.writable_tenants())::uuid[]));
 create policy conversation_titles on aos_core.run for update to aos_view
-  using (tenant_id = any ((select aos_auth.writable_tenants())::uuid[]))
+  using (tenant_id = any ((select aos_auth.writable_tenants())::uuid[])
+         and tenant_id = any ((select aos_auth.visible_tenants())::uuid[]))
   with check (tenant_id = any ((select aos_auth.writable_tenants())::uuid[]));

@@ -7,7 +7,7 @@ language sql immutable
 as $$
   select (case
     when p_schema || '.' || p_name in (
-      'aos_auth.tenants_with_role', 'aos_auth.tenant_of', 'aos_auth.actor', 'aos_auth.enter',
+      'aos_auth.tenants_with_role', 'aos_auth.actor', 'aos_auth.enter',
       'aos_auth.whoami', 'aos_auth.tenant_id', 'aos_auth.my_tenants', 'aos_core.tenant_of_run',
       'aos_core.tenant_of_turn', 'aos_agent.next_ready') then 'aos_lookup'
     when p_schema || '.' || p_name in ('aos_auth.provision_sql_role', 'aos_auth.drop_sql_role')
@@ -80,6 +80,7 @@ grant usage on schema aos_auth, aos_core to aos_provisioner with grant option;
 grant usage, create on schema aos_sandbox to aos_provisioner with grant option;
 grant execute on function aos_auth.tenant_of(name), aos_core.single_statement(text)
   to aos_provisioner with grant option;
+grant select (tenant_id, db_role) on aos_auth.sql_identity to aos_provisioner with grant option;
 grant execute on function aos_auth.sandbox_body(name) to aos_provisioner;
 
 -- aos_owner makes partitions: their guard's trigger, and the clock.
@@ -90,7 +91,6 @@ grant select (tenant_id, name) on aos_auth.tenant to aos_lookup;
 grant select (tenant_id, principal_id, principal_type, name, db_role) on aos_auth.principal
   to aos_lookup;
 grant select (tenant_id, principal_id, role_name, expires_at) on aos_auth.role_grant to aos_lookup;
-grant select (tenant_id, db_role) on aos_auth.sql_identity to aos_lookup;
 grant select (tenant_id, run_id) on aos_core.run to aos_lookup;
 grant select (tenant_id, turn_id) on aos_core.turn to aos_lookup;
 grant select (tenant_id, ready_at) on aos_core.turn_queue to aos_lookup;
@@ -149,6 +149,7 @@ grant select on aos_core.run_status, aos_core.approval_status, aos_core.event,
   aos_auth.principal_resource, aos_meta.model_resource, aos_persona.persona_resource,
   aos_persona.persona_history, aos_skills.skill_resource, aos_agent.agent_resource,
   aos_rag.collection_resource, aos_agent.conversation to aos_viewer;
+grant select (tenant_id, db_role) on aos_auth.sql_identity to aos_viewer;
 grant select on aos_auth.tenant, aos_auth.principal, aos_auth.role, aos_auth.role_grant,
   aos_meta.kernel_version, aos_meta.llm_model_registry, aos_persona.persona,
   aos_skills.builtin_skill, aos_skills.skill, aos_skills.role_skill, aos_agent.agent,

@@ -1,0 +1,99 @@
+"""Two tenants with rows in every table, and the people of one of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from kernels import Connection, KernelDatabase, Tenant, apply, ask, make_tenant, say
+
+# caller: its group in the database, and its role as a principal of tenant A
+PEOPLE: dict[str, tuple[str | None, str | None]] = {
+    "iso_nobody": (None, None),
+    "iso_stranger": ("aos_developer", None),
+    "iso_viewer": ("aos_viewer", "viewer"),
+    "iso_developer": ("aos_developer", "developer"),
+    "iso_admin": ("aos_developer", "admin"),
+    "iso_auditor": ("aos_auditor", "auditor"),
+    "iso_both": ("aos_developer", "developer"),
+    "iso_expired": ("aos_developer", "developer"),
+}
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A tenant with rows everywhere, and the ids of some of them."""
+
+    tenant: Tenant
+    run: UUID
+    turn: UUID
+    call: UUID
+    approval: UUID
+    agent: UUID
+    persona: UUID
+    principal: UUID
+    collection: UUID
+
+    @property
+    def id(self) -> UUID:
+        return self.tenant.id
+
+
+def fill(database: KernelDatabase, name: str) -> Filled:
+    """Make a tenant that has a row in every table of tenants."""
+    tenant = make_tenant(database, name)
+    admin = database.superuser
+    apply(admin, "aos_rag.apply_collection", tenant.id, "notes", {
+        "documents": [{"title": f"Of {name}", "text": "secret"}],
+    })  # fmt: skip
+    remembered = tenant.start_run()
+    lease = tenant.open(remembered, p_worker="w1")
+    answer = tenant.respond(lease, ask(("memory_store", {"key": "k", "value": name})))
+    tenant.execute(answer["calls"][0]["call_id"], lease)
+    tenant.open(remembered, "waits in the inbox")
+    asked = tenant.asked("send_mail", {"query": name}, "clerk")
+    finished = tenant.start_run()
+    tenant.respond(tenant.open(finished, p_worker="w1"), say(name))
+
+    def one(query: str) -> UUID:
+        return UUID(str(database.value(query, tenant.id)))
+
+    return Filled(
+        tenant,
+        asked.run,
+        UUID(asked.lease["turn_id"]),
+        asked.call,
+        tenant.approval(asked.call)[0],
+        one("select agent_id from aos_agent.agent where tenant_id = %s and name = 'bot'"),
+        one("select persona_id from aos_persona.persona where tenant_id = %s"),
+        one("select principal_id from aos_auth.principal where tenant_id = %s"),
+        one("select collection_id from aos_rag.collection where tenant_id = %s"),
+    )
+
+
+def admit(database: KernelDatabase, tenant: Tenant, other: Tenant) -> None:
+    """Make every caller a login, and a principal of the tenant where it is to be one."""
+    for login, (group, role) in PEOPLE.items():
+        if group is None:
+            if not database.value("select true from pg_roles where rolname = %s", login):
+                database.superuser.execute(f"create role {login} login".encode())
+        else:
+            database.person(login, group)
+        for place in (tenant, other) if login == "iso_both" else (tenant,):
+            if role is not None:
+                apply(database.superuser, "aos_auth.apply_principal", place.id, login, {
+                    "type": "user", "dbRole": login, "roles": [role],
+                })  # fmt: skip
+    database.superuser.execute(
+        "update aos_auth.role_grant g set expires_at = aos_core.now() - interval '1 second'"
+        " from aos_auth.principal p where p.principal_id = g.principal_id and p.name = %s",
+        ("iso_expired",),
+    )
+
+
+def select(connection: Connection, tenant: UUID | None, kernel_tenant: UUID | None = None) -> None:
+    """Set what a session can set; `kernel_tenant` is the kernel's own, set by an attacker."""
+    connection.execute(
+        "select set_config('aos.tenant_id', %s, false), set_config('aos.kernel_tenant', %s, false)",
+        (str(tenant or ""), str(kernel_tenant or "")),
+    )
