@@ -214,7 +214,8 @@ begin
 end
 $$;
 
--- Drop a SQL identity's role, with its function and all that was granted to it in this database.
+-- Drop a SQL identity's role and function. Where somebody granted it rights on other tables, only
+-- they can take these back: such a role stays, and nobody can act as it. AO006: not such a name.
 -- Kernel only. security definer: owned by aos_provisioner, which made the role.
 create function aos_auth.drop_sql_role(p_role name) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -225,7 +226,15 @@ begin
       hint = 'aos_auth.ensure_sql_identity() names them';
   end if;
   execute format('grant %I to aos_provisioner', p_role);
-  execute format('drop owned by %I', p_role);
-  execute format('drop role %I', p_role);
+  execute format('drop function aos_sandbox.%I', p_role);
+  execute format('revoke usage on schema aos_auth, aos_core from %I', p_role);
+  execute format('revoke select (tenant_id, db_role) on aos_auth.sql_identity from %I', p_role);
+  execute format('revoke execute on function aos_auth.tenant_of(name), '
+                 'aos_core.single_statement(text) from %I', p_role);
+  begin
+    execute format('drop role %I', p_role);
+  exception when dependent_objects_still_exist then
+    execute format('revoke %I from aos_provisioner', p_role);
+  end;
 end
 $$;

@@ -177,6 +177,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_part record;
+  v_streams bigint;
   v_dropped text[] := '{}';
 begin
   if p_before is null or p_before > aos_core.now() - interval '24 hours' then
@@ -195,8 +196,17 @@ begin
       'select distinct on (tenant_id, stream_id) tenant_id, stream_id, seq, hash, $1 '
       'from aos_core.%I order by tenant_id, stream_id, seq desc', v_part.relname)
       using aos_core.now();
-    execute format('alter table aos_core.event_log detach partition aos_core.%I', v_part.relname);
-    execute format('drop table aos_core.%I', v_part.relname);
+    get diagnostics v_streams = row_count;
+    if not exists (select from pg_extension where extname = 'pgagentos') then
+      execute format('alter table aos_core.event_log detach partition aos_core.%I', v_part.relname);
+      execute format('drop table aos_core.%I', v_part.relname);
+    else  -- an extension's partition can only be emptied
+      execute format('alter table aos_core.%I force row level security, '
+                     'disable trigger append_only_truncate', v_part.relname);
+      execute format('truncate aos_core.%I', v_part.relname);
+      execute format('alter table aos_core.%I enable trigger append_only_truncate', v_part.relname);
+      continue when v_streams = 0;
+    end if;
     v_dropped := v_dropped || v_part.relname::text;
   end loop;
   return v_dropped;
