@@ -71,33 +71,30 @@ def command(
     chosen = output.parse_output(output_format, allowed=("json",))
     if last and resume:
         raise UsageError("-c and --resume exclude each other")
-    from aosctl.cli.wiring import session_of
+    from aosctl.repl.keyboard import Keyboard
 
-    session = session_of(given)
-    if resume is not None:
-        subject, words = _named_run(session, resume, [*filter(None, [agent]), *(message or [])])
-    else:
-        subject, words = _subject(session, agent, last), list(message or [])
+    with Keyboard() as keyboard:
+        session, subject, words = _connect(given, agent, list(message or []), last, resume)
     if words or not sys.stdin.isatty():
         return _one_shot(given, session, subject, words, chosen)
     if not chosen.is_table:
         raise UsageError("-o json belongs to a message: aosctl chat AGENT MESSAGE -o json")
     talk.need_terminal()
-    return interactive(given, session, subject)
+    return interactive(given, session, subject, keyboard.typed)
 
 
-def interactive(given: Globals, session: Session, subject: Subject) -> int:
-    """Talk at a prompt until the person leaves; return the exit status."""
+def interactive(given: Globals, session: Session, subject: Subject, typed: str = "") -> int:
+    """Talk at a prompt until the person leaves, `typed` first; return the exit status."""
     from aosctl.repl.chat import Chat, Place
     from aosctl.repl.prompt import Prompts
 
     _warm_up(subject.provider)
-    opener = talk.opener_of(given, session, subject.agent)
-    conversation = opener(subject.run_id) if subject.run_id else None
+    access = talk.Access(given, session, subject.agent)
+    conversation = access.open(subject.run_id) if subject.run_id else None
     place = Place(subject.agent, subject.model, session.tenant or "")
     screen = talk.screen_of(given, sys.stdout, sys.stdout)
     prompts = Prompts(sys.stdout, talk.history_file())
-    return Chat(place, opener, screen, prompts, conversation).run()
+    return Chat(place, access, screen, prompts, conversation, typed).run()
 
 
 def _one_shot(
@@ -107,16 +104,29 @@ def _one_shot(
     text = talk.message_of(words)
     if not text and subject.run_id is None:
         raise UsageError("no message: the command line has none, and stdin is empty")
-    opener = talk.opener_of(given, session, subject.agent)
+    access = talk.Access(given, session, subject.agent)
     return talk.one_shot(
         given,
-        opener,
-        opener(subject.run_id),
+        access,
+        access.open(subject.run_id),
         text,
         talk.decider_here(),
         as_json=not chosen.is_table,
         is_task=subject.is_task,
     )
+
+
+def _connect(
+    given: Globals, agent: str | None, message: list[str], last: bool, resume: str | None
+) -> tuple[Session, Subject, list[str]]:
+    """Connect, and find whom the words of the command line mean; return what is left of them."""
+    from aosctl.cli.wiring import session_of
+
+    session = session_of(given)
+    if resume is None:
+        return session, _subject(session, agent, last), message
+    subject, words = _named_run(session, resume, [*filter(None, [agent]), *message])
+    return session, subject, words
 
 
 def _subject(session: Session, agent: str | None, last: bool) -> Subject:

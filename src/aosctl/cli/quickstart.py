@@ -37,7 +37,10 @@ def command(ctx: typer.Context) -> int:
     target = _target(given)
     steps = Steps(given)
     steps.say(f"database: {_describe(target)}")
-    session, choice = _set_up(target, given, steps)
+    from aosctl.repl.keyboard import Keyboard
+
+    with Keyboard() as keyboard:
+        session, choice = _set_up(target, given, steps)
     for line in _about_model(choice):
         steps.say(line)
     _warn_of_other_target(target, steps)
@@ -47,7 +50,7 @@ def command(ctx: typer.Context) -> int:
         steps.say("")
         from aosctl.cli.chat import Subject, interactive
 
-        return interactive(given, session, Subject(AGENT, choice.name, ""))
+        return interactive(given, session, Subject(AGENT, choice.name, ""), keyboard.typed)
     return _ask_one_question(given, session, AGENT)
 
 
@@ -130,10 +133,13 @@ def _about_model(choice: ModelChoice) -> list[str]:
     """Say which model it is, why, and how to change it."""
     from aosctl.domain.quickstart import PERSONA
 
-    change = f"spec.model of the Persona {PERSONA}, aosctl apply"
+    lines = [f"model: {choice.name} ({choice.why})"]
     if choice.name == "offline":
-        change = f"export OPENAI_API_KEY=… and run quickstart again, or {change}"
-    return [f"model: {choice.name}, because {choice.why}", f"       to change it: {change}"]
+        lines.append("  for another: export OPENAI_API_KEY=… and run quickstart again,")
+        lines.append(f"  or set spec.model of the Persona {PERSONA} and aosctl apply it")
+    else:
+        lines.append(f"  for another, set spec.model of the Persona {PERSONA} and aosctl apply it")
+    return lines
 
 
 def _warn_of_other_target(target: Target, steps: Steps) -> None:
@@ -150,7 +156,7 @@ def _ask_one_question(given: Globals, session: Session, agent: str) -> int:
     from aosctl.repl.turns import Turns
 
     screen = talk.screen_of(given, sys.stdout, sys.stdout)
-    opener = talk.opener_of(given, session, agent)
-    turns = Turns(opener, opener(None), screen)
+    access = talk.Access(given, session, agent)
+    turns = Turns(access, access.open(None), screen)
     sys.stdout.write(f"> {QUESTION}\n\n")
     return run_once(turns, lambda: turns.send(QUESTION)).status

@@ -50,11 +50,11 @@ def command(
 
     session = session_of(given)
     found = find_agent(session.connection, session.require_tenant(), agent)
-    opener = talk.opener_of(given, session, found.name, kind="task", name=name)
+    access = talk.Access(given, session, found.name, kind="task", name=name)
     return talk.one_shot(
         given,
-        opener,
-        opener(None),
+        access,
+        access.open(None),
         text,
         talk.decider_here() or (talk.decider_elsewhere() if wait else None),
         as_json=not chosen.is_table,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aosctl.domain.conversation import Conversation
     from aosctl.repl.oneshot import Ended
     from aosctl.repl.screen import Screen
-    from aosctl.repl.turns import Decider, Opener
+    from aosctl.repl.turns import Decider
 
 
 def message_of(words: list[str]) -> str:
@@ -33,27 +33,44 @@ def message_of(words: list[str]) -> str:
     return text if text.strip() else ""
 
 
-def opener_of(
-    given: Globals,
-    session: Session,
-    agent: str,
-    *,
-    kind: str = "conversation",
-    name: str | None = None,
-) -> Opener:
-    """Return how to open a run: over `session` at first, later over connections of its own."""
-    from aosctl.cli.wiring import open_conversation
-    from aosctl.db.connection import open_session
+class Access:
+    """Opens runs of one agent: over `session` at first, later over connections of their own."""
 
-    unused = [session]
-    target = replace(session.target, tenant=session.tenant or session.target.tenant)
-    verb = given.verb.partition(" ")[0]
+    def __init__(
+        self,
+        given: Globals,
+        session: Session,
+        agent: str,
+        *,
+        kind: str = "conversation",
+        name: str | None = None,
+    ) -> None:
+        self._target = replace(session.target, tenant=session.tenant or session.target.tenant)
+        self._verb = given.verb.partition(" ")[0]
+        self._unused = [session]
+        self._agent, self._kind, self._name = agent, kind, name
 
-    def open_run(run_id: UUID | None) -> Conversation:
-        mine = unused.pop() if unused else open_session(target, verb)
-        return open_conversation(mine, agent=agent, run_id=run_id, kind=kind, name=name, verb=verb)
+    def open(self, run_id: UUID | None) -> Conversation:
+        """Open the run of this id; None starts one."""
+        from aosctl.cli.wiring import open_conversation
+        from aosctl.db.connection import open_session
 
-    return open_run
+        mine = self._unused.pop() if self._unused else open_session(self._target, self._verb)
+        return open_conversation(
+            mine,
+            agent=self._agent,
+            run_id=run_id,
+            kind=self._kind,
+            name=self._name,
+            verb=self._verb,
+        )
+
+    def revive(self) -> None:
+        """Start the embedded server if it is gone."""
+        if self._target.kind == "embedded":
+            from aosctl.db.embedded import ensure_running
+
+            ensure_running()
 
 
 def screen_of(given: Globals, answer: TextIO | None, side: TextIO) -> Screen:
@@ -87,7 +104,7 @@ def decider_elsewhere() -> Decider:
 
 def one_shot(
     given: Globals,
-    opener: Opener,
+    access: Access,
     conversation: Conversation,
     text: str,
     decider: Decider | None,
@@ -101,7 +118,7 @@ def one_shot(
 
     streamed = sys.stdout.isatty() and not as_json
     screen = screen_of(given, sys.stdout if streamed else None, sys.stderr)
-    turns = Turns(opener, conversation, screen, decider)
+    turns = Turns(access, conversation, screen, decider)
     ended = run_once(turns, (lambda: turns.send(text)) if text else turns.take_up)
     if is_task:
         close_task(turns, ended)

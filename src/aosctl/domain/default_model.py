@@ -40,7 +40,7 @@ def choose_model(env: Mapping[str, str], openai_models: Sequence[str]) -> ModelC
     model = ollama_model(endpoint)
     if model is None:
         where = endpoint.partition("://")[2]
-        why = f"{OPENAI_KEY} is not set, and no Ollama with a model for tools answers at {where}"
+        why = f"no {OPENAI_KEY}, and no Ollama with tools at {where}"
         return ModelChoice(OFFLINE, why)
     spec = {
         "provider": "openai",

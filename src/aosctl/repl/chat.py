@@ -12,7 +12,7 @@ from aosctl.errors import AosError, DatabaseUnavailable
 from aosctl.repl.deciding import AskHere, waiting
 from aosctl.repl.prompt import Moved, Prompts
 from aosctl.repl.screen import RED, Screen
-from aosctl.repl.turns import Opener, Turns
+from aosctl.repl.turns import Access, Turns
 from aosctl.repl.words import money, tokens
 
 TWICE_SECONDS = 2.0
@@ -41,19 +41,20 @@ class Chat:
     def __init__(
         self,
         place: Place,
-        opener: Opener,
+        access: Access,
         screen: Screen,
         prompts: Prompts,
         conversation: Conversation | None = None,
+        typed: str = "",
     ) -> None:
         self._place = place
-        self._opener = opener
+        self._access = access
         self._screen = screen
         self._prompts = prompts
         self._asker = AskHere(prompts)
         self._turns = self._turns_of(conversation) if conversation else None
-        self._typed = ""
-        self._footer = ""
+        self._draft = self._queued = ""
+        self._take(typed, queue=True)
         self._interrupted_at = float("-inf")
 
     def run(self) -> int:
@@ -84,14 +85,32 @@ class Chat:
                 self._send(line)
 
     def _next_line(self) -> str | None:
-        """Ask for a message; None when the run moved by itself meanwhile."""
-        typed, self._typed = self._typed, ""
+        """Ask for a message; None when the run moved by itself meanwhile.
+
+        What was typed, and ended with Enter, while the agent was busy is the next message.
+        """
+        self._screen.gap()
+        queued, self._queued = self._queued, ""
+        if queued:
+            self._screen.echo(f"> {queued}")
+            return queued
+        draft, self._draft = self._draft, ""
         footer = self._read_footer()
-        line = self._prompts.message(typed, lambda: footer, self._look())
+        line = self._prompts.message(draft, lambda: footer, self._look())
         if isinstance(line, Moved):
-            self._typed = line.typed
+            self._draft = line.typed
             return None
         return line
+
+    def _take(self, typed: str, *, queue: bool) -> None:
+        """Keep what was typed meanwhile: as the next message if it ended with Enter, or a draft.
+
+        After a failure nothing is sent by itself.
+        """
+        message, _, rest = typed.rpartition("\n")
+        if queue and message.strip():
+            self._queued, typed = message.strip(), rest
+        self._draft += typed.rstrip("\n")
 
     def _look(self) -> Callable[[], bool] | None:
         """Return how to notice, at the prompt, that a decision elsewhere set the run going."""
@@ -117,11 +136,11 @@ class Chat:
 
         def send() -> Outcome:
             if self._turns is None:
-                self._turns = self._turns_of(self._opener(None))
+                self._turns = self._turns_of(self._access.open(None))
             return self._turns.send(text)
 
         if self._shown(send) is None and self._turns is None:
-            self._typed = text
+            self._draft = text
 
     def _go_on(self) -> None:
         turns = self._turns
@@ -130,19 +149,19 @@ class Chat:
 
     def _shown(self, act: Callable[[], Outcome | None]) -> Outcome | None:
         """Do something that drives turns, and say how it ended; the chat goes on in any case."""
+        outcome = None
         try:
             outcome = act()
         except KeyboardInterrupt:
             self._stop()
-            outcome = None
         except AosError as error:
             self._fail(error.message, error.hint)
-            outcome = None
         else:
             if outcome is not None:
                 self._tell(outcome)
         if self._turns is not None:
-            self._typed, self._turns.typed = self._typed + self._turns.typed, ""
+            typed, self._turns.typed = self._turns.typed, ""
+            self._take(typed, queue=outcome is not None and outcome.state == "completed")
         return outcome
 
     def _stop(self) -> None:
@@ -218,6 +237,7 @@ class Chat:
         if self._turns is None:
             return f"{self._place.agent} · {self._place.model}"
         try:
+            self._access.revive()
             status = self._turns.conversation.status()
         except AosError:
             return f"{self._run_name()} · no connection to the database"
@@ -234,7 +254,7 @@ class Chat:
         return self._turns.conversation.run if self._turns else ""
 
     def _turns_of(self, conversation: Conversation) -> Turns:
-        return Turns(self._opener, conversation, self._screen, self._asker)
+        return Turns(self._access, conversation, self._screen, self._asker)
 
     def _say(self, text: str) -> None:
         self._screen.note(text)

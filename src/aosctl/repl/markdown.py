@@ -21,6 +21,7 @@ def render(block: str, width: int) -> str:
         width=max(min(width, WIDEST), 20),
         highlight=False,
         soft_wrap=False,
+        theme=_theme(),
     )
     console.print(_document()(block, code_theme="ansi_dark", hyperlinks=False), end="")
     lines = [_without_padding(line) for line in written.getvalue().split("\n")]
@@ -29,6 +30,23 @@ def render(block: str, width: int) -> str:
     while lines and not _text(lines[-1]):
         lines.pop()
     return "\n".join(lines)
+
+
+def _theme() -> Any:
+    """Return styles without backgrounds, so that light and dark terminals both can show them."""
+    from rich.theme import Theme
+
+    return Theme(
+        {
+            "markdown.code": "cyan",
+            "markdown.block_quote": "default",
+            "markdown.table.header": "bold",
+            "markdown.table.border": "dim",
+            "markdown.item.number": "default",
+            "markdown.item.bullet": "default",
+            "markdown.link_url": "underline",
+        }
+    )
 
 
 def _document() -> Any:

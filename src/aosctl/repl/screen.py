@@ -46,6 +46,7 @@ class Screen:
         self._blocks = Blocks()
         self._live = False
         self._doing = ""
+        self._timed = True
         self._since = time.monotonic()
         self._after = ""
         self._open_line = False
@@ -100,7 +101,8 @@ class Screen:
             if passed < SPINNER_AFTER_SECONDS and not self._blocks.tail:
                 return
             frame = SPINNER[int(passed * 10) % len(SPINNER)]
-            text = self._blocks.tail or f"{self._doing} · {seconds(passed)}"
+            doing = f"{self._doing} · {seconds(passed)}" if self._timed else self._doing
+            text = self._blocks.tail or doing
             line = shorten(text, self.width - 4)
             self._side.write(f"{ERASE_LINE}{self.style(f'{frame} {line}', DIM)}")
             self._side.flush()
@@ -111,11 +113,24 @@ class Screen:
         with self._lock:
             if self.styled:
                 since = self._since
-                self._do(text)
+                self._do(text, timed=False)
                 self._since = min(since, time.monotonic() - SPINNER_AFTER_SECONDS)
             elif self._doing != text:
                 self._doing = text
                 self.note(text)
+
+    def gap(self) -> None:
+        """Leave a blank line after an answer, before the person's turn."""
+        with self._lock:
+            if self._after in ("text", "call"):
+                self._side.write("\n")
+                self._side.flush()
+            self._after = ""
+
+    def echo(self, text: str) -> None:
+        """Print what the person said, where no prompt shows it."""
+        with self._lock:
+            self._line(clean(text), "note")
 
     def note(self, text: str) -> None:
         """Print a line about the turn, not from the model; `-q` leaves it out."""
@@ -153,7 +168,8 @@ class Screen:
         """Return `text` in a colour where the screen has colours."""
         return f"\x1b[{code}m{text}\x1b[0m" if self.styled and text and code else text
 
-    def _do(self, what: str) -> None:
+    def _do(self, what: str, *, timed: bool = True) -> None:
+        self._timed = timed
         if what != self._doing:
             self._doing = what
             self._since = time.monotonic()

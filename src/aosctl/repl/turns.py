@@ -6,11 +6,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Generic, Protocol, TypeVar
+from contextlib import suppress
+from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
 from aosctl.domain.conversation import Conversation
-from aosctl.domain.loop import LoopEvent, Observer, Outcome
+from aosctl.domain.loop import ApprovalAsked, LoopEvent, Observer, Outcome
 from aosctl.errors import AosError, DatabaseUnavailable, IllegalTransition, LeaseLost
 from aosctl.repl.deciding import waiting
 from aosctl.repl.keyboard import Keyboard
@@ -22,8 +23,17 @@ TICK_SECONDS = 0.1
 RECONNECT_SECONDS = 60.0
 PAUSE_SECONDS = 0.25
 
-Opener = Callable[[UUID | None], Conversation]
-"""Opens the run of this id, with connections of its own; None starts a new run."""
+REVIVE_SECONDS = 2.0
+
+
+class Access(Protocol):
+    """The way to the database."""
+
+    def open(self, run_id: UUID | None) -> Conversation:
+        """Open the run of this id, with connections of its own; None starts a new run."""
+
+    def revive(self) -> None:
+        """Start the embedded server if it is gone; others are their administrators' concern."""
 
 
 class Abandoned(Exception):
@@ -42,7 +52,7 @@ class Turns:
 
     def __init__(
         self,
-        opener: Opener,
+        access: Access,
         conversation: Conversation,
         screen: Screen,
         decider: Decider | None = None,
@@ -50,8 +60,9 @@ class Turns:
         self.conversation = conversation
         self.screen = screen
         self.typed = ""
-        self._opener = opener
+        self._access = access
         self._decider = decider
+        self._looked_at = time.monotonic()
         self._last_turn = conversation.status().turn
 
     def send(self, text: str) -> Outcome:
@@ -114,7 +125,7 @@ class Turns:
             case "queued" | "running" | "awaiting_approval":  # an expired one counts as denied
                 found = self._drive(lambda see, stop: self.conversation.resume(see, stop))
                 if found is None:
-                    self._interruptibly(lambda: time.sleep(PAUSE_SECONDS))
+                    self._pause(PAUSE_SECONDS)
                 return found or last, False
         if last is not None and last.state in ("queued", "waiting"):
             # Another process drove the turn to its end.
@@ -132,7 +143,7 @@ class Turns:
         whom = "the earlier process"
         shown = f" ({seconds_left:.0f}s)" if self.screen.styled else ""
         self.screen.doing(f"waiting for the lease of {whom}{shown}")
-        self._interruptibly(lambda: time.sleep(min(seconds_left + 0.05, 1.0)))
+        self._pause(min(seconds_left + 0.05, 1.0))
 
     def _drive(self, act: Callable[[Observer, threading.Event], T]) -> T:
         """Run `act` in a thread, so that the screen moves and Ctrl-C is heard at once."""
@@ -142,7 +153,7 @@ class Turns:
                 return self._in_thread(act)
         except Abandoned:
             # Its connections are in the other thread's hands: cancel over new ones.
-            self.conversation = self._opener(self.conversation.run_id)
+            self.conversation = self._access.open(self.conversation.run_id)
             self.cancel()
             raise KeyboardInterrupt from None
         finally:
@@ -150,11 +161,11 @@ class Turns:
             self.screen.end()
 
     def _in_thread(self, act: Callable[[Observer, threading.Event], T]) -> T:
-        thread = TurnThread(act, self.screen.observe)
+        thread = TurnThread(act, self._see)
         with Interrupts() as interrupts:
             thread.start()
             while not thread.done.wait(TICK_SECONDS) and not interrupts.count:
-                self.screen.tick()
+                self._tick()
             if interrupts.count:
                 thread.abandon_unless_it_stops()
         result = thread.result()
@@ -162,25 +173,45 @@ class Turns:
             raise KeyboardInterrupt
         return result
 
-    def _interruptibly(self, wait: Callable[[], Any]) -> None:
+    def _see(self, event: LoopEvent) -> None:
+        if self._decider is None or not isinstance(event, ApprovalAsked):
+            self.screen.observe(event)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait a moment with the screen moving; Ctrl-C interrupts."""
         with Keyboard() as keyboard:
-            wait()
+            try:
+                until = time.monotonic() + seconds
+                while (left := until - time.monotonic()) > 0:
+                    self.screen.tick()
+                    time.sleep(min(left, TICK_SECONDS))
+            except KeyboardInterrupt:
+                self.screen.end()
+                raise
         self.typed += keyboard.typed
 
     def _reconnect(self, error: AosError) -> None:
-        """Open the run again; an embedded server is started if it is gone. Raises `error`."""
-        self.screen.note(error.message)
-        self.screen.note("connecting again…")
+        """Wait until the database answers again. Raises `error` when it does not."""
+        self.screen.warn(error.message)
+        self.screen.doing("connecting again")
         deadline = time.monotonic() + RECONNECT_SECONDS
         while True:
             try:
-                self.conversation = self._opener(self.conversation.run_id)
+                self._access.revive()
                 self.conversation.status()
                 return
             except DatabaseUnavailable:
                 if time.monotonic() > deadline:
                     raise error from None
-                self._interruptibly(lambda: time.sleep(1.0))
+                self._pause(1.0)
+
+    def _tick(self) -> None:
+        """Move the screen; look after the server, whose end the turn would only wait out."""
+        self.screen.tick()
+        if time.monotonic() - self._looked_at > REVIVE_SECONDS:
+            self._looked_at = time.monotonic()
+            with suppress(DatabaseUnavailable):
+                self._access.revive()
 
 
 class TurnThread(Generic[T]):
