@@ -4,8 +4,133 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='config version completion'
+      commands='quickstart apply diff get describe delete chat run ps logs approve deny kill db config version completion'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help --version'
+      values='--dsn --context -n --tenant --namespace'
+      files='' ;;
+    'quickstart')
+      commands=''
+      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files='' ;;
+    'apply')
+      commands=''
+      flags='-f --filename -R --recursive --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dry-run -o --output --dsn --context -n --tenant --namespace'
+      files='-f --filename' ;;
+    'diff')
+      commands=''
+      flags='-f --filename -R --recursive --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files='-f --filename' ;;
+    'get')
+      commands=''
+      flags='-o --output -l --selector -A --all-tenants --all-namespaces --no-headers --show-labels -L --label-columns --sort-by --ignore-not-found --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-o --output -l --selector -L --label-columns --dsn --context -n --tenant --namespace'
+      files='--sort-by' ;;
+    'describe')
+      commands=''
+      flags='-l --selector -A --all-tenants --all-namespaces --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-l --selector --dsn --context -n --tenant --namespace'
+      files='' ;;
+    'delete')
+      commands=''
+      flags='-f --filename -R --recursive -l --selector --all --ignore-not-found --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-l --selector --dry-run -o --output --dsn --context -n --tenant --namespace'
+      files='-f --filename' ;;
+    'chat')
+      commands=''
+      flags='-c --continue --resume -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--resume -o --output --dsn --context -n --tenant --namespace'
+      files='' ;;
+    'run')
+      commands=''
+      flags='--name --wait -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--name -o --output --dsn --context -n --tenant --namespace'
+      files='' ;;
+    'ps')
+      commands=''
+      flags='-a --all -q --quiet -w --watch -o --output -l --selector -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --no-color --debug -h --help'
+      values='-o --output -l --selector --dsn --context -n --tenant --namespace'
+      files='' ;;
+    'logs')
+      commands=''
+      flags='-f --follow --tail --since --since-time --timestamps --prefix --no-prefix -l --selector -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--tail --since --since-time -l --selector -o --output --dsn --context -n --tenant --namespace'
+      files='' ;;
+    'approve')
+      commands=''
+      flags='--reason --all -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--reason -o --output --dsn --context -n --tenant --namespace'
+      files='' ;;
+    'deny')
+      commands=''
+      flags='--reason --all -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--reason -o --output --dsn --context -n --tenant --namespace'
+      files='' ;;
+    'kill')
+      commands=''
+      flags='-s --signal --reason --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-s --signal --reason --dsn --context -n --tenant --namespace'
+      files='' ;;
+    'db')
+      commands='start stop reset url psql status install upgrade uninstall backup restore'
+      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files='' ;;
+    'db start')
+      commands=''
+      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files='' ;;
+    'db stop')
+      commands=''
+      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files='' ;;
+    'db reset')
+      commands=''
+      flags='--yes --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files='' ;;
+    'db url')
+      commands=''
+      flags='--worker --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files='' ;;
+    'db psql')
+      commands=''
+      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files='' ;;
+    'db status')
+      commands=''
+      flags='-o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-o --output --dsn --context -n --tenant --namespace'
+      files='' ;;
+    'db install')
+      commands=''
+      flags='--dump-sql --revoke-public --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files='' ;;
+    'db upgrade')
+      commands=''
+      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files='' ;;
+    'db uninstall')
+      commands=''
+      flags='--yes --cascade --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files='' ;;
+    'db backup')
+      commands=''
+      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files='' ;;
+    'db restore')
+      commands=''
+      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
       files='' ;;
     'config')

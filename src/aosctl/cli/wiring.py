@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -31,9 +32,11 @@ def session_of(
     select_tenant: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> Session:
-    """Connect as the person, for the verb that is running."""
+    """Connect as the person, for the verb that is running; say on stderr what takes time."""
+    from aosctl.cli.output import note
     from aosctl.db.connection import open_session
 
+    progress = progress or partial(note, quiet=given.quiet)
     verb = given.verb.partition(" ")[0]
     return open_session(target_of(given), verb, select_tenant=select_tenant, progress=progress)
 

@@ -31,7 +31,6 @@ _MAY = {
     "Tenant": "an administrator can: a member of aos_admin",
     "Model": "an administrator can: a member of aos_admin",
     "Principal": "it needs the role admin in the tenant",
-    "": "it needs the role developer in the tenant",
 }
 SERVER_OWNED = ("uid", "generation", "creationTimestamp")
 
@@ -134,6 +133,20 @@ def delete_set(
         return found
 
     return manifests.in_transaction(connection, work, keep=keep)
+
+
+def delete_named(
+    connection: Connection, kind: Kind, tenant: UUID | None, name: str, *, keep: bool = True
+) -> None:
+    """Delete one resource in a transaction of its own. Raises NotFound, Conflict, Denied."""
+    try:
+        manifests.in_transaction(
+            connection,
+            lambda: manifests.delete(connection, kind.delete_function, tenant, name),
+            keep=keep,
+        )
+    except Denied as error:
+        raise _in_words(error, kind) from error
 
 
 def key(document: Document) -> Key:
@@ -293,13 +306,18 @@ def _placed(document: Document) -> Iterator[None]:
     except DatabaseUnavailable:
         raise
     except AosError as error:
-        if isinstance(error, Denied) and _DENIED.search(error.message):
-            kind = BY_NAME[document.kind]
-            text = f"the login may not change {kind.plural}{' here' if kind.tenanted else ''}"
-            hint = _MAY[kind.name if kind.name in _MAY else ""]
-            raise Denied(document.problem("metadata.name", text), hint) from error
+        error = _in_words(error, BY_NAME[document.kind])
         path = _path_of(document, error.message) or "metadata.name"
-        raise type(error)(document.problem(path, error.message), error.hint) from error
+        placed = type(error)(document.problem(path, error.message), error.hint)
+        raise placed from (error.__cause__ or error)
+
+
+def _in_words(error: AosError, kind: Kind) -> AosError:
+    """Say what PostgreSQL means by a refused function or row."""
+    if not (isinstance(error, Denied) and _DENIED.search(error.message)):
+        return error
+    text = f"the login may not change {kind.plural}{' here' if kind.tenanted else ''}"
+    return Denied(text, _MAY.get(kind.name, "it needs the role developer in the tenant"))
 
 
 def _path_of(document: Document, message: str) -> str | None:
