@@ -226,7 +226,7 @@ begin
       hint = 'aos_auth.ensure_sql_identity() names them';
   end if;
   execute format('grant %I to aos_provisioner', p_role);
-  execute format('drop function aos_sandbox.%I', p_role);
+  execute format('drop function if exists aos_sandbox.%I', p_role);
   execute format('revoke usage on schema aos_auth, aos_core from %I', p_role);
   execute format('revoke select (tenant_id, db_role) on aos_auth.sql_identity from %I', p_role);
   execute format('revoke execute on function aos_auth.tenant_of(name), '
