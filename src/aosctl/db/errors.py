@@ -19,11 +19,11 @@ from aosctl.errors import (
     redact_dsn,
 )
 
-RETRYABLE = frozenset({"40001", "40P01", "23505"})
+RETRYABLE = frozenset({"40001", "40P01", "23505", "55P03"})
 """A whole kernel call may be repeated on these: each carries an idempotency key."""
 
 _MISSING = frozenset({"42P01", "42883", "3F000"})
-_SHUTTING_DOWN = frozenset({"57P01", "57P02", "57P03"})
+_SHUTTING_DOWN = frozenset({"57P01", "57P02", "57P03", "57P05"})
 
 
 def from_sqlstate(sqlstate: str | None, message: str, hint: str | None = None) -> AosError:
@@ -48,6 +48,10 @@ def from_psycopg(error: psycopg.Error) -> AosError:
     """Translate an error of psycopg; the server's own message and hint are kept."""
     diagnostics = error.diag
     message = diagnostics.message_primary or str(error) or type(error).__name__
+    if error.sqlstate is None and not isinstance(
+        error, psycopg.OperationalError | psycopg.InterfaceError
+    ):
+        return InvalidInput(redact_dsn(message))  # psycopg itself refused a value
     return from_sqlstate(error.sqlstate, message, diagnostics.message_hint)
 
 
@@ -58,11 +62,6 @@ def translated() -> Iterator[None]:
         yield
     except psycopg.Error as error:
         raise from_psycopg(error) from error
-
-
-def is_lost(error: AosError) -> bool:
-    """Tell whether a call may be repeated on a new connection."""
-    return isinstance(error, DatabaseUnavailable)
 
 
 def to_json(value: object) -> str:

@@ -6,21 +6,30 @@ whose connection broke is sent again, on a new one.
 
 from __future__ import annotations
 
-import json
+import selectors
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
+import psycopg
 from psycopg import pq
 
 from aosctl.db.connection import Connection
-from aosctl.db.errors import RETRYABLE, from_sqlstate, is_lost
+from aosctl.db.errors import RETRYABLE, from_psycopg, from_sqlstate, translated
+from aosctl.db.json_text import load
 from aosctl.errors import AosError, DatabaseUnavailable
+from aosctl.messages import sanitise
 
 ATTEMPTS = 5
 PATIENCE_SECONDS = 30.0
 FIRST_PAUSE_SECONDS = 0.1
+LOOK_SECONDS = 0.1
+
+T = TypeVar("T")
+Result = pq.abc.PGresult
+Stopped = Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,35 +87,69 @@ class Link:
 
         Repeats the call after a lost connection, a deadlock or a serialisation failure.
         """
-        return self._persist(lambda: self._prepared_call(what, parameters))
+        text = self.call_text(what, *parameters)
+        return None if text is None else load(text)
 
-    def _persist(self, attempt: Callable[[], Any]) -> Any:
+    def call_text(self, what: Statement, *parameters: str | None) -> str | None:
+        """Run one kernel call, as `call`, and return its jsonb result as PostgreSQL wrote it."""
+        return self._persist(lambda: self._prepared_call(what, encode(parameters)))
+
+    def fetch(self, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        """Read rows; when the connection is lost, once more over a new one."""
+
+        def read() -> list[tuple[Any, ...]]:
+            self.round_trips += 1
+            with translated():
+                return self.connection.execute(query.encode(), parameters).fetchall()
+
+        try:
+            return self._attempt(read)
+        except DatabaseUnavailable:
+            return self._attempt(read)
+
+    def _persist(self, attempt: Callable[[], T]) -> T:
         deadline = time.monotonic() + self._patience
         pause, tries = FIRST_PAUSE_SECONDS, 0
         while True:
             try:
-                return attempt()
+                return self._attempt(attempt)
             except _Retryable as repeat:
                 tries += 1
                 if tries >= ATTEMPTS:
                     raise repeat.error from None
-            except DatabaseUnavailable as error:
-                self.close()
-                if not is_lost(error) or time.monotonic() + pause > deadline:
+            except DatabaseUnavailable:
+                if time.monotonic() + pause > deadline:
                     raise
                 time.sleep(pause)
                 pause = min(pause * 2, 2.0)
 
-    def _prepared_call(self, what: Statement, parameters: tuple[str | None, ...]) -> Any:
+    def _attempt(self, attempt: Callable[[], T]) -> T:
+        """Try once; a connection that may be in the middle of something is not used again."""
+        try:
+            return attempt()
+        except (_Retryable, AosError) as error:
+            if isinstance(error, DatabaseUnavailable):
+                self.close()
+            raise
+        except psycopg.Error as error:
+            self.close()
+            raise from_psycopg(error) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepared_call(self, what: Statement, parameters: list[bytes | None]) -> str | None:
         pgconn = self.connection.pgconn
-        if what.name not in self._prepared:
-            self.round_trips += 1
-            decode(pgconn.prepare(what.name, what.query), pgconn)
-            self._prepared.add(what.name)
         self.round_trips += 1
-        values = encode(parameters)
-        # libpq takes None for NULL here; psycopg's annotation leaves that out.
-        return decode(pgconn.exec_prepared(what.name, values), pgconn)  # type: ignore[arg-type]
+        if what.name in self._prepared:
+            # libpq takes None for NULL; psycopg's annotation leaves that out.
+            return value_of(pgconn.exec_prepared(what.name, parameters), pgconn)  # type: ignore[arg-type]
+        prepare = partial(pgconn.send_prepare, what.name, what.query)
+        execute = partial(pgconn.send_query_prepared, what.name, parameters)
+        results = pipelined(pgconn, (prepare, execute))
+        if len(results) == 2:
+            self._prepared.add(what.name)
+        return value_of(results[-1], pgconn)
 
 
 class SandboxLink(Link):
@@ -135,34 +178,63 @@ class SandboxLink(Link):
         super().__init__(connect, patience_seconds)
         self._timeout = f"set statement_timeout = {int(statement_seconds * 1000)}".encode()
 
-    def call(self, what: Statement, *parameters: str | None) -> Any:
-        return self._persist(lambda: self._clean_call(what, parameters))
+    def call_text(
+        self, what: Statement, *parameters: str | None, stopped: Stopped = lambda: False
+    ) -> str | None:
+        """Run one kernel call; once `stopped` turns true, its statement is cancelled."""
+        return self._persist(lambda: self._clean_call(what, encode(parameters), stopped))
 
-    def _clean_call(self, what: Statement, parameters: tuple[str | None, ...]) -> Any:
+    def _clean_call(
+        self, what: Statement, parameters: list[bytes | None], stopped: Stopped
+    ) -> str | None:
         pgconn = self.connection.pgconn
         before = (*self.CLEANUP, self._timeout)
         self.round_trips += 1
-        pgconn.enter_pipeline_mode()
-        try:
-            for query in before:
-                pgconn.send_query_params(query, None)
-                pgconn.pipeline_sync()
-            pgconn.send_query_params(what.query, encode(parameters))
-            pgconn.pipeline_sync()
-            answer: pq.abc.PGresult | None = None
-            for _ in range(len(before) + 1):
-                answer = _one_result(pgconn)
-                if answer is None or answer.status == pq.ExecStatus.FATAL_ERROR:
-                    break
-        finally:
-            if answer is not None and answer.status == pq.ExecStatus.FATAL_ERROR:
-                _drain(pgconn)
-            if pgconn.status == pq.ConnStatus.OK:
-                pgconn.exit_pipeline_mode()
-        return decode(answer, pgconn)
+        sends = [partial(pgconn.send_query_params, query, None) for query in before]
+        sends.append(partial(pgconn.send_query_params, what.query, parameters))
+        return value_of(pipelined(pgconn, sends, lambda: self._watch(stopped))[-1], pgconn)
+
+    def _watch(self, stopped: Stopped) -> None:
+        """Wait until the server has answered; cancel what it does, once, when we are stopped."""
+        pgconn = self.connection.pgconn
+        cancelled = False
+        with selectors.DefaultSelector() as selector:
+            selector.register(pgconn.socket, selectors.EVENT_READ)
+            while pgconn.is_busy():
+                if selector.select(LOOK_SECONDS):
+                    pgconn.consume_input()
+                elif stopped() and not cancelled:
+                    cancelled = True
+                    self.connection.cancel_safe(timeout=5.0)
 
 
-def _one_result(pgconn: pq.abc.PGconn) -> pq.abc.PGresult | None:
+def pipelined(
+    pgconn: pq.abc.PGconn,
+    sends: Sequence[Callable[[], None]],
+    before_last: Callable[[], None] = lambda: None,
+) -> list[Result | None]:
+    """Send queries in one go, each a transaction; return their results up to the first failure.
+
+    The last is None when the connection is lost. `before_last` may wait for the last answer.
+    """
+    pgconn.enter_pipeline_mode()
+    for send in sends:
+        send()
+        pgconn.pipeline_sync()
+    results: list[Result | None] = []
+    while len(results) < len(sends):
+        if len(results) == len(sends) - 1:
+            before_last()
+        results.append(result := _one_result(pgconn))
+        if result is None or result.status == pq.ExecStatus.FATAL_ERROR:
+            break
+    if pgconn.status == pq.ConnStatus.OK:
+        _drain(pgconn)
+        pgconn.exit_pipeline_mode()
+    return results
+
+
+def _one_result(pgconn: pq.abc.PGconn) -> Result | None:
     """Read one query's result with the None and the sync that follow it."""
     result = pgconn.get_result()
     if result is None:
@@ -175,7 +247,7 @@ def _one_result(pgconn: pq.abc.PGconn) -> pq.abc.PGresult | None:
 
 
 def _drain(pgconn: pq.abc.PGconn) -> None:
-    """Read what is left of a pipeline after an error, so that the connection can go on."""
+    """Read what is left of a pipeline, which is something only after an error."""
     empty = 0
     while pgconn.status == pq.ConnStatus.OK and empty < 2:
         empty = empty + 1 if pgconn.get_result() is None else 0
@@ -183,30 +255,28 @@ def _drain(pgconn: pq.abc.PGconn) -> None:
 
 def encode(parameters: tuple[str | None, ...]) -> list[bytes | None]:
     """Return parameters as libpq takes them, in text form."""
-    return [None if value is None else value.encode() for value in parameters]
+    return [None if value is None else sanitise(value).encode() for value in parameters]
 
 
-def decode(result: pq.abc.PGresult | None, pgconn: pq.abc.PGconn) -> Any:
-    """Return the first value of a result, decoded from JSON; raises what the server raised."""
+def value_of(result: Result | None, pgconn: pq.abc.PGconn) -> str | None:
+    """Return the first value of a result as text; raises what the server raised."""
     if result is None:
         raise from_sqlstate(None, pgconn.error_message.decode(errors="replace"))
     if result.status in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
         value = result.get_value(0, 0) if result.ntuples else None
-        return None if value is None else json.loads(value)
-    fields = {
-        name: value.decode(errors="replace")
+        return None if value is None else value.decode()
+    sqlstate, message, hint = (
+        None if (field := result.error_field(name)) is None else field.decode(errors="replace")
         for name in (
             pq.DiagnosticField.SQLSTATE,
             pq.DiagnosticField.MESSAGE_PRIMARY,
             pq.DiagnosticField.MESSAGE_HINT,
         )
-        if (value := result.error_field(name)) is not None
-    }
-    sqlstate = fields.get(pq.DiagnosticField.SQLSTATE)
-    message = fields.get(pq.DiagnosticField.MESSAGE_PRIMARY) or result.error_message.decode(
-        errors="replace"
     )
-    error = from_sqlstate(sqlstate, message, fields.get(pq.DiagnosticField.MESSAGE_HINT))
+    message = message or result.error_message.decode(errors="replace")
+    if pgconn.status != pq.ConnStatus.OK:  # whatever it said: it said it while going away
+        raise from_sqlstate(None, message)
+    error = from_sqlstate(sqlstate, message, hint)
     if sqlstate in RETRYABLE:
         raise _Retryable(error)
     raise error

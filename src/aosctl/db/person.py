@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import psycopg
-
 from aosctl.db.connection import Connection, Session, connect, select_tenant
 from aosctl.db.errors import to_json, translated
 from aosctl.db.hot import Link, statement
 from aosctl.db.worker import LEASE_SECONDS, Lease, pending_calls
-from aosctl.errors import NotFound
+from aosctl.errors import DatabaseUnavailable, NotFound
 
 OPEN = statement("aos_agent.open_turn", 7)
 START_RUN = statement("aos_agent.start_run", 4)
@@ -109,7 +107,13 @@ class PersonClient:
         return UUID(row["run_id"]), str(row["run"])
 
     def open_turn(
-        self, run_id: UUID, message: Mapping[str, Any], key: str, worker: str, context: bool
+        self,
+        run_id: UUID,
+        message: Mapping[str, Any],
+        key: str,
+        worker: str,
+        context: bool,
+        lease_seconds: int = LEASE_SECONDS,
     ) -> Opened:
         """Send a message and take its turn's lease for `worker`, in one commit."""
         row = self.link.call(
@@ -119,7 +123,7 @@ class PersonClient:
             to_json(message),
             key,
             worker,
-            str(LEASE_SECONDS),
+            str(lease_seconds),
             "true" if context else "false",
         )
         if row["status"] != "opened" or row.get("next") == "lost":
@@ -134,6 +138,7 @@ class PersonClient:
             row["next"],
             pending_calls(row.get("calls")),
             row["config_version"],
+            lease_seconds,
         )
         return Opened("opened", row["turn"], lease, row.get("context"))
 
@@ -151,7 +156,7 @@ class PersonClient:
 
     def approvals(self, run_id: UUID) -> list[Approval]:
         """Return the pending approvals of a run, oldest first."""
-        rows = self._fetch(
+        rows = self.link.fetch(
             f"select {_APPROVAL_COLUMNS} from aos_core.approval_status"  # noqa: S608 - constant
             " where tenant_id = %s and run_id = %s and state = 'pending' order by requested_at",
             (self.tenant, run_id),
@@ -160,7 +165,7 @@ class PersonClient:
 
     def run_status(self, run_id: UUID) -> RunStatus:
         """Return a run's row. Raises NotFound."""
-        rows = self._fetch(
+        rows = self.link.fetch(
             f"select {_RUN_COLUMNS} from aos_core.run_status"  # noqa: S608 - constant
             " where tenant_id = %s and run_id = %s",
             (self.tenant, run_id),
@@ -171,7 +176,7 @@ class PersonClient:
 
     def last_answer(self, run_id: UUID) -> Mapping[str, Any] | None:
         """Return the last assistant message of a run that asks for no call, as stored."""
-        rows = self._fetch(
+        rows = self.link.fetch(
             "select message from aos_core.transcript where tenant_id = %s and run_id = %s"
             " and role = 'assistant' order by seq desc limit 1",
             (self.tenant, run_id),
@@ -180,27 +185,21 @@ class PersonClient:
 
     def watch(self, run_id: UUID, seconds: float, stopped: Callable[[], bool]) -> bool:
         """Wait for news of a run, at most `seconds`; True when there was some."""
-        connection = self.link.connection
         deadline = time.monotonic() + seconds
         try:
-            connection.execute("listen aos_run")
-            connection.execute("listen aos_work")
-            connection.execute("select aos_agent.watch_run(%s, %s, %s)", (self.tenant, run_id, 30))
-            while not stopped() and (left := deadline - time.monotonic()) > 0:
-                for _note in connection.notifies(timeout=min(left, 0.25), stop_after=1):
-                    return True
-        except psycopg.OperationalError:
-            self.link.close()
-        return False
-
-    def _fetch(self, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        try:
             with translated():
-                return self.link.connection.execute(query, parameters).fetchall()
-        except Exception:
-            if self.link.connection.closed:
-                self.link.close()
-            raise
+                connection = self.link.connection
+                connection.execute("listen aos_run")
+                connection.execute("listen aos_work")
+                connection.execute(
+                    "select aos_agent.watch_run(%s, %s, %s)", (self.tenant, run_id, 30)
+                )
+                while not stopped() and (left := deadline - time.monotonic()) > 0:
+                    for _note in connection.notifies(timeout=min(left, 0.25), stop_after=1):
+                        return True
+        except DatabaseUnavailable:
+            self.link.close()  # whoever reads next connects again
+        return False
 
     def close(self) -> None:
         self.link.close()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
 from aosctl.db.connection import connect_worker
 from aosctl.db.errors import to_json
 from aosctl.db.hot import Link, SandboxLink, statement
+from aosctl.db.json_text import load, load_or_keep, members
 
 LEASE_SECONDS = 20
 STATEMENT_SECONDS = 30.0
@@ -57,7 +58,11 @@ class PendingCall:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What a write led to. next: model | calls | wait | done | limited | paused."""
+    """What a write led to. next: model | calls | wait | done | limited | paused.
+
+    `result` is what a call gave, `result_text` the very JSON that the transcript holds of it;
+    `asks_again` when the approval did not hold any more, and a person has to decide anew.
+    """
 
     next: str
     step: int
@@ -65,6 +70,8 @@ class Moved:
     calls: tuple[PendingCall, ...] = ()
     ok: bool = True
     result: Any = None
+    result_text: str = ""
+    asks_again: bool = False
     spent_usd: float = 0.0
 
 
@@ -81,6 +88,7 @@ class Lease:
     next: str
     calls: tuple[PendingCall, ...]
     config_version: int
+    seconds: int = LEASE_SECONDS
 
 
 def pending_calls(rows: Any) -> tuple[PendingCall, ...]:
@@ -93,19 +101,40 @@ def _moved(row: Mapping[str, Any]) -> Moved:
         step=row.get("step") or row["last_step"],
         last_step=row["last_step"],
         calls=pending_calls(row.get("calls")),
-        ok=bool(row.get("ok", True)),
-        result=row.get("result"),
         spent_usd=float(row.get("spent_usd") or 0),
+    )
+
+
+def _settled(text: str | None) -> Moved:
+    """Read what became of a call: its result apart, in the kernel's own words."""
+    parts = members(text or "{}")
+    result = parts.pop("result", "null")
+    row = {name: load(value) for name, value in parts.items()}
+    return replace(
+        _moved(row),
+        ok=bool(row.get("ok", True)),
+        result=load_or_keep(result),
+        result_text=result,
+        asks_again=row.get("status") == "awaiting_approval",
     )
 
 
 class WorkerClient:
     """A worker of one login; for one thread. SQL skills have a connection of their own."""
 
-    def __init__(self, dsn: str, name: str, verb: str = "worker") -> None:
+    def __init__(
+        self,
+        dsn: str,
+        name: str,
+        verb: str = "worker",
+        *,
+        lease_seconds: int = LEASE_SECONDS,
+        statement_seconds: float = STATEMENT_SECONDS,
+    ) -> None:
         self.name = name
+        self.lease_seconds = lease_seconds
         self._link = Link(lambda: connect_worker(dsn, verb))
-        self._sql = SandboxLink(lambda: connect_worker(dsn, f"{verb} sql"), STATEMENT_SECONDS)
+        self._sql = SandboxLink(lambda: connect_worker(dsn, f"{verb} sql"), statement_seconds)
         self._dsn = dsn
         self._verb = verb
 
@@ -117,7 +146,7 @@ class WorkerClient:
     def claim(self, tenant: UUID, run_id: UUID | None = None) -> Lease | None:
         """Take the lease of one turn that is ready; None when there is none."""
         row = self._link.call(
-            CLAIM, str(tenant), self.name, str(LEASE_SECONDS), str(run_id) if run_id else None
+            CLAIM, str(tenant), self.name, str(self.lease_seconds), str(run_id) if run_id else None
         )
         if row is None:
             return None
@@ -131,6 +160,7 @@ class WorkerClient:
             row["next"],
             pending_calls(row["calls"]),
             row["config_version"],
+            self.lease_seconds,
         )
 
     def context(self, lease: Lease, since: int | None) -> Mapping[str, Any]:
@@ -166,10 +196,17 @@ class WorkerClient:
             )
         )
 
-    def execute_call(self, lease: Lease, call: PendingCall) -> Moved:
-        """Let the kernel carry out a call of its own: effect and record in one commit."""
-        return _moved(
-            self._sql.call(EXECUTE, str(lease.tenant), str(call.call_id), str(lease.token))
+    def execute_call(
+        self, lease: Lease, call: PendingCall, stopped: Callable[[], bool] = lambda: False
+    ) -> Moved:
+        """Let the kernel carry out a call of its own: effect and record in one commit.
+
+        A statement that still runs when `stopped` turns true is cancelled.
+        """
+        return _settled(
+            self._sql.call_text(
+                EXECUTE, str(lease.tenant), str(call.call_id), str(lease.token), stopped=stopped
+            )
         )
 
     def start_call(self, lease: Lease, call: PendingCall) -> str:
@@ -179,8 +216,8 @@ class WorkerClient:
 
     def record_result(self, lease: Lease, call: PendingCall, result: Any, ok: bool) -> Moved:
         """Store what a tool of the worker returned."""
-        return _moved(
-            self._link.call(
+        return _settled(
+            self._link.call_text(
                 RESULT,
                 str(lease.tenant),
                 str(call.call_id),
@@ -217,5 +254,5 @@ class WorkerClient:
 def beat(link: Link, lease: Lease) -> None:
     """Prolong a lease. Raises LeaseLost or IllegalTransition when it is gone."""
     link.call(
-        HEARTBEAT, str(lease.tenant), str(lease.turn_id), str(lease.token), str(LEASE_SECONDS)
+        HEARTBEAT, str(lease.tenant), str(lease.turn_id), str(lease.token), str(lease.seconds)
     )

@@ -36,7 +36,12 @@ class Conversation:
         known = self._loop.transcript
         message = user(text).sanitised()
         opened = self._person.open_turn(
-            self.run_id, message.to_json(), str(uuid7()), self._worker.name, not known.messages
+            self.run_id,
+            message.to_json(),
+            str(uuid7()),
+            self._worker.name,
+            not known.messages,
+            self._worker.lease_seconds,
         )
         if opened.lease is None:
             return Outcome("queued", opened.turn)

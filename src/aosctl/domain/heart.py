@@ -22,7 +22,7 @@ class Heart:
         self._open_link = open_link
         self._seconds = beat_seconds
         self._due: dict[UUID, tuple[float, Lease]] = {}
-        self._lost: set[UUID] = set()
+        self._lost: dict[UUID, AosError] = {}
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -42,11 +42,11 @@ class Heart:
         finally:
             with self._wake:
                 self._due.pop(lease.token, None)
-                self._lost.discard(lease.token)
+                self._lost.pop(lease.token, None)
 
-    def lost(self, lease: Lease) -> bool:
-        """Tell whether a beat found the lease gone."""
-        return lease.token in self._lost
+    def lost(self, lease: Lease) -> AosError | None:
+        """Return why a beat found the lease gone; None while it is ours."""
+        return self._lost.get(lease.token)
 
     def close(self) -> None:
         with self._wake:
@@ -64,10 +64,10 @@ class Heart:
                 beat(link, lease)
             except DatabaseUnavailable:
                 continue  # the next write finds out; the lease may still be ours
-            except AosError:
+            except AosError as error:
                 with self._wake:
-                    self._lost.add(lease.token)
-                    self._due.pop(lease.token, None)
+                    if self._due.pop(lease.token, None) is not None:  # it is still driven
+                        self._lost[lease.token] = error
         if link is not None:
             link.close()
 

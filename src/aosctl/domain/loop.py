@@ -7,31 +7,31 @@ changes nothing.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from threading import Event
 from typing import Any, TypeAlias
+from uuid import UUID
 
 from aosctl.db.worker import Lease, Moved, PendingCall, WorkerClient
+from aosctl.domain.asking import Check, Pause, listen, pause, pause_before_retry
 from aosctl.domain.heart import Heart
-from aosctl.domain.tools.base import Tool, ToolResult
-from aosctl.errors import AosError, IllegalTransition, LeaseLost, ProviderError
-from aosctl.messages import Message, Result, Text, usage_to_json
-from aosctl.providers.base import (
-    Finished,
-    ModelRequest,
-    ModelSpec,
-    Provider,
-    ToolSpec,
+from aosctl.domain.tools.base import Tool, ToolResult, act
+from aosctl.domain.transcript import Transcript
+from aosctl.errors import (
+    AosError,
+    DatabaseUnavailable,
+    IllegalTransition,
+    LeaseLost,
+    ProviderError,
 )
+from aosctl.messages import Message, Result, Text, usage_to_json
+from aosctl.providers.base import Finished, ModelRequest, ModelSpec, Provider
 from aosctl.providers.base import TextDelta as TextDelta
 from aosctl.providers.base import ThinkDelta as ThinkDelta
-
-MODEL_ATTEMPTS = 3
-LONGEST_PAUSE_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,63 +95,17 @@ class Outcome:
     calls: tuple[PendingCall, ...] = ()
 
 
-@dataclass(slots=True)
-class Transcript:
-    """What a worker knows of a run, so that a turn reads only what is new to it."""
-
-    config_version: int = -1
-    system: str = ""
-    model: ModelSpec | None = None
-    tools: tuple[ToolSpec, ...] = ()
-    messages: list[Message] = field(default_factory=list)
-    last_step: int = 0
-
-    def take(self, context: Mapping[str, Any]) -> None:
-        """Take over what the kernel returned: the context, and the messages after `last_step`."""
-        self.config_version = context["config_version"]
-        self.system = context["system_prompt"]
-        self.model = model_spec(context["model"])
-        self.tools = tuple(
-            ToolSpec(row["name"], row["description"], row["input_schema"], row.get("builtin"))
-            for row in context["tools"]
-        )
-        for row in context["messages"]:
-            self.add(row["seq"], Message.from_json(row["message"]))
-
-    def add(self, step: int, message: Message) -> None:
-        """Append one message; a step that is known already is left alone."""
-        if step > self.last_step:
-            self.messages.append(message)
-            self.last_step = step
-
-    def request(self) -> ModelRequest:
-        """Return the next question to the model."""
-        if self.model is None:
-            raise AosError("the context of the run has not been read")
-        return ModelRequest(self.model, self.system, tuple(self.messages), self.tools)
-
-
-def model_spec(row: Mapping[str, Any]) -> ModelSpec:
-    """Return a row of the model registry as providers take it."""
-    reference = row.get("api_key_ref") or ""
-    script = row.get("script")
-    return ModelSpec(
-        provider=row["provider"],
-        model=row["model"],
-        name=row["name"],
-        base_url=row.get("base_url"),
-        api_key_env=reference.removeprefix("env:") or None,
-        params=row["params"],
-        capabilities=row["capabilities"],
-        context_window=row["context_window"],
-        max_output_tokens=row["max_output_tokens"],
-        timeout_seconds=float(row["timeout_seconds"]),
-        script=tuple(script) if script is not None else None,
-    )
-
-
 class Interrupted(Exception):
     """The person asked to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Unstored:
+    """An answer that was paid for and could not be stored: for the next who drives this turn."""
+
+    turn_id: UUID
+    step: int
+    message: Message
 
 
 class Loop:
@@ -163,11 +117,14 @@ class Loop:
         provider_for: Callable[[ModelSpec], Provider],
         tools: Mapping[str, Tool],
         heart: Heart,
+        pause: Pause = pause,
     ) -> None:
         self._client = client
         self._provider_for = provider_for
         self._tools = tools
         self._heart = heart
+        self._pause = pause
+        self._unstored: _Unstored | None = None
         self.transcript = Transcript()
 
     def close(self) -> None:
@@ -179,16 +136,30 @@ class Loop:
 
         Sets nothing right that the lease does not cover: on Interrupted the caller cancels the
         turn. Raises LeaseLost when another worker has taken the turn, DatabaseUnavailable.
+        Whatever else goes wrong fails the turn, so that nobody tries the same again.
         """
         with self._heart.beating(lease):
             try:
                 return self._drive(lease, observe, stop)
-            except ProviderError as error:
-                self._client.fail(lease, error.message)
-                return Outcome("failed", lease.turn, error=error.message, hint=error.hint)
             except IllegalTransition as error:
                 # Somebody cancelled the turn, or the run, while we worked.
                 return Outcome("cancelled", lease.turn, error=error.message)
+            except (Interrupted, LeaseLost, DatabaseUnavailable):
+                raise
+            except AosError as error:
+                if stop.is_set():
+                    raise Interrupted from error
+                return self._fail(lease, error.message, error.hint)
+            except Exception as error:
+                self._fail(lease, f"the worker failed: {type(error).__name__}: {error}", None)
+                raise
+
+    def _fail(self, lease: Lease, message: str, hint: str | None) -> Outcome:
+        try:
+            self._client.fail(lease, message)
+        except IllegalTransition as error:
+            return Outcome("cancelled", lease.turn, error=error.message)
+        return Outcome("failed", lease.turn, error=message, hint=hint)
 
     def _drive(self, lease: Lease, observe: Observer, stop: Event) -> Outcome:
         known = self.transcript
@@ -222,48 +193,42 @@ class Loop:
 
     def _ask(self, lease: Lease, observe: Observer, stop: Event) -> Message:
         """Ask the model; faults that may pass are tried again while the lease is held."""
+        before = self._unstored
+        if before and (before.turn_id, before.step) == (lease.turn_id, self._next_step):
+            return before.message
         request = self.transcript.request()
         provider = self._provider_for(request.model)
-        attempt = 0
+        check = partial(self._check, lease, stop)
+        attempts = 0
         while True:
-            attempt += 1
+            attempts += 1
             try:
-                return self._stream(provider, request, lease, observe, stop)
+                return _answer(provider, request, observe, check)
             except ProviderError as error:
-                if not error.retryable or attempt >= MODEL_ATTEMPTS:
+                seconds = pause_before_retry(error, attempts)
+                if seconds is None:
                     raise
-                pause = min(error.retry_after or 2.0 ** (attempt - 1), LONGEST_PAUSE_SECONDS)
-                observe(Retrying(error.message, pause))
-                if stop.wait(pause):
-                    raise Interrupted from None
+                observe(Retrying(error.message, seconds))
+                self._pause(seconds, check)
 
-    def _stream(
-        self,
-        provider: Provider,
-        request: ModelRequest,
-        lease: Lease,
-        observe: Observer,
-        stop: Event,
-    ) -> Message:
-        with closing(provider.stream(request)) as events:
-            for event in events:
-                if stop.is_set():
-                    raise Interrupted
-                if self._heart.lost(lease):
-                    raise LeaseLost("another worker has taken this turn", "aosctl chat -c")
-                if isinstance(event, Finished):
-                    return event.message
-                if isinstance(event, TextDelta | ThinkDelta):
-                    observe(event)
-        raise ProviderError(
-            f"{provider.name}: the stream ended without an answer", kind="truncated", retryable=True
-        )
+    def _check(self, lease: Lease, stop: Event) -> None:
+        """Raise when nobody wants what we wait for any more."""
+        if stop.is_set():
+            raise Interrupted
+        lost = self._heart.lost(lease)
+        if lost is not None:
+            raise lost
+
+    @property
+    def _next_step(self) -> int:
+        return self.transcript.last_step + 1
 
     def _store(self, lease: Lease, message: Message, observe: Observer) -> Moved:
         usage = usage_to_json(message.usage) if message.usage else None
-        known = self.transcript
-        moved = self._client.record_response(lease, message.to_json(), usage, known.last_step + 1)
-        known.add(moved.step, message)
+        self._unstored = _Unstored(lease.turn_id, self._next_step, message)
+        moved = self._client.record_response(lease, message.to_json(), usage, self._next_step)
+        self._unstored = None
+        self.transcript.add(moved.step, message)
         for call in moved.calls:
             if call.status == "awaiting_approval":
                 observe(ApprovalAsked(call))
@@ -283,29 +248,45 @@ class Loop:
                 return Moved("wait", self.transcript.last_step, self.transcript.last_step)
             observe(CallBegun(call))
             began = time.monotonic()
-            if call.runner == "kernel":
-                moved = self._client.execute_call(lease, call)
+            moved = self._run(lease, call, stop)
+            if moved.asks_again:
+                observe(ApprovalAsked(call))
             else:
-                answer = self._act(call, stop)
-                moved = self._client.record_result(lease, call, answer.value, answer.ok)
-            observe(CallEnded(call, moved.ok, moved.result, time.monotonic() - began))
-            self._know_result(call, moved)
-            if moved.next == "calls" and not moved.calls:
-                rest = tuple(other for other in calls if other.call_id != call.call_id)
-                return Moved("calls", moved.step, moved.last_step, rest)
+                observe(CallEnded(call, moved.ok, moved.result, time.monotonic() - began))
+                self._know_result(call, moved)
             return moved
         raise IllegalTransition("the turn has calls, but none of them can run", "aosctl ps")
+
+    def _run(self, lease: Lease, call: PendingCall, stop: Event) -> Moved:
+        if call.runner == "kernel":
+            lost = self._heart.lost
+            return self._client.execute_call(
+                lease, call, lambda: stop.is_set() or lost(lease) is not None
+            )
+        answer = self._act(call, stop)
+        return self._client.record_result(lease, call, answer.value, answer.ok)
 
     def _know_result(self, call: PendingCall, moved: Moved) -> None:
         """Add the result to what we know, in the very text that the kernel has stored."""
         known = self.transcript
-        if moved.step == known.last_step + 1 and call.id and call.status != "approved":
-            text = json.dumps(moved.result, ensure_ascii=False)
-            result = Result(call.id, call.skill, moved.ok, (Text(text),))
+        if moved.step == self._next_step and call.id and call.status != "approved":
+            result = Result(call.id, call.skill, moved.ok, (Text(moved.result_text),))
             known.add(moved.step, Message("tool", (result,)))
 
     def _act(self, call: PendingCall, stop: Event) -> ToolResult:
         tool = self._tools.get(call.skill)
         if tool is None:
             return ToolResult(False, {"error": f'this worker has no tool "{call.skill}"'})
-        return tool.run(call.args or {}, stop)
+        return act(tool, call.args or {}, stop)
+
+
+def _answer(provider: Provider, request: ModelRequest, observe: Observer, check: Check) -> Message:
+    with closing(listen(provider, request, check)) as events:
+        for event in events:
+            if isinstance(event, Finished):
+                return event.message
+            if isinstance(event, TextDelta | ThinkDelta):
+                observe(event)
+    raise ProviderError(
+        f"{provider.name}: the stream ended without an answer", kind="truncated", retryable=True
+    )

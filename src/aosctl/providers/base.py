@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Protocol, TypeAlias
 from uuid import uuid4
 
@@ -89,16 +90,40 @@ StreamEvent: TypeAlias = TextDelta | ThinkDelta | CallStarted | Finished
 EventStream: TypeAlias = Generator[StreamEvent, None, None]
 
 
+class Line:
+    """One model call's connection, which another thread may break off."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._cut: Callable[[], object] | None = None
+        self._lock = Lock()
+
+    def opened(self, cut: Callable[[], object]) -> None:
+        """Tell how to break what was just opened; that is done now if nobody waits any more."""
+        with self._lock:
+            self._cut = cut
+            if self.closed:
+                cut()
+
+    def hang_up(self) -> None:
+        """Break the connection: whoever reads from it gets an error at once."""
+        with self._lock:
+            self.closed = True
+            if self._cut is not None:
+                self._cut()
+
+
 class Provider(Protocol):
     """A way to reach models."""
 
     name: str
 
-    def stream(self, request: ModelRequest) -> EventStream:
+    def stream(self, request: ModelRequest, line: Line | None = None) -> EventStream:
         """Ask the model; nothing is sent before the first `next`.
 
         Ends with exactly one Finished, or raises ProviderError. Closing the generator closes the
-        connection at once. A provider holds no state of a conversation and may be used from many
+        connection at once; hanging up `line` does that from another thread, while the answer is
+        waited for. A provider holds no state of a conversation and may be used from many
         threads; one generator belongs to one thread.
         """
         ...

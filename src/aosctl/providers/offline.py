@@ -16,6 +16,7 @@ from aosctl.providers.base import (
     CallStarted,
     EventStream,
     Finished,
+    Line,
     ModelRequest,
     TextDelta,
     ToolSpec,
@@ -52,7 +53,7 @@ class OfflineProvider:
 
     name = "offline"
 
-    def stream(self, request: ModelRequest) -> EventStream:
+    def stream(self, request: ModelRequest, line: Line | None = None) -> EventStream:
         """Call a tool for the user's message, or put its result into words."""
         act = _Reply(request).act()
         origin = Origin("offline", "offline", request.model.model)

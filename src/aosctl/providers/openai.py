@@ -12,15 +12,16 @@ from __future__ import annotations
 import json
 import os
 import random
+import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import lru_cache
+from contextlib import contextmanager, suppress
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, cast
 
 from aosctl.errors import AosError, ProviderError
 from aosctl.messages import Json, Origin
-from aosctl.providers.base import EventStream, Finished, ModelRequest, ModelSpec
+from aosctl.providers.base import EventStream, Finished, Line, ModelRequest, ModelSpec
 from aosctl.providers.chat_answer import ChatAnswer
 from aosctl.providers.chat_format import ToolNames, chat_params
 from aosctl.providers.faults import fault_in_stream, name_exception, name_fault, named
@@ -28,6 +29,8 @@ from aosctl.providers.faults import fault_in_stream, name_exception, name_fault,
 if TYPE_CHECKING:
     import ssl
 
+    import httpcore2
+    import httpx2
     from openai import OpenAI, Stream
     from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 
@@ -44,12 +47,12 @@ class OpenAIProvider:
     def __init__(self, max_retries: int = 2) -> None:
         self.max_retries = max_retries
 
-    def stream(self, request: ModelRequest) -> EventStream:
+    def stream(self, request: ModelRequest, line: Line | None = None) -> EventStream:
         """Ask the model and stream its answer."""
         spec = request.model
         key = _key(spec)
         names = ToolNames(request.tools)
-        with _faults_named(spec, key), _client(spec, key) as client:
+        with _faults_named(spec, key), _client(spec, key, line) as client:
             endpoint = str(client.base_url).rstrip("/")
             answer = ChatAnswer(spec, names)
             params = chat_params(request, endpoint, names)
@@ -102,13 +105,14 @@ def _wait_seconds(error: ProviderError | None, attempt: int) -> float | None:
 
 
 @contextmanager
-def _client(spec: ModelSpec, key: str) -> Iterator[OpenAI]:
+def _client(spec: ModelSpec, key: str, line: Line | None) -> Iterator[OpenAI]:
     """Open a client of its own for one answer: when it closes, so does its connection."""
     import openai
 
     silence = spec.timeout_seconds
     timeout = openai.Timeout(silence, connect=min(silence, _CONNECT_SECONDS))
-    http = openai.DefaultHttpx2Client(verify=_tls(), timeout=timeout)
+    hooks = {"request": [partial(_report_socket, line)]} if line else {}
+    http = openai.DefaultHttpx2Client(verify=_tls(), timeout=timeout, event_hooks=hooks)
     with (
         http,
         openai.OpenAI(
@@ -118,6 +122,22 @@ def _client(spec: ModelSpec, key: str) -> Iterator[OpenAI]:
         if spec.base_url:  # the account that the environment names is OpenAI's alone
             client.organization = client.project = None
         yield client
+
+
+def _report_socket(line: Line, request: httpx2.Request) -> None:
+    """Let `line` shut the request's socket, as soon as there is one, from another thread."""
+
+    def trace(event: str, info: dict[str, object]) -> None:
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            stream = cast("httpcore2.NetworkStream", info["return_value"])
+            line.opened(partial(_shut, stream.get_extra_info("socket")))
+
+    request.extensions["trace"] = trace
+
+
+def _shut(connected: socket.socket) -> None:
+    with suppress(OSError):  # it is closed already
+        connected.shutdown(socket.SHUT_RDWR)
 
 
 @lru_cache(maxsize=1)

@@ -29,7 +29,7 @@ def provider_for(spec: ModelSpec) -> Provider:
     if spec.provider == "openai":
         from aosctl.providers.openai import OpenAIProvider
 
-        return OpenAIProvider()
+        return OpenAIProvider(max_retries=0)  # the loop asks again, seen and stoppable
     raise _unavailable(spec)
 
 

@@ -39,6 +39,7 @@ from aosctl.providers.base import (
     CallStarted,
     EventStream,
     Finished,
+    Line,
     ModelRequest,
     ModelSpec,
     TextDelta,
@@ -55,7 +56,7 @@ class ScriptProvider:
 
     name = "script"
 
-    def stream(self, request: ModelRequest) -> EventStream:
+    def stream(self, request: ModelRequest, line: Line | None = None) -> EventStream:
         """Stream the entry that is due."""
         position = _position(request.messages)
         entry = _entry(request.model, position)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Event
 from typing import Any, Protocol
+
+from aosctl.messages import sanitise_json
+
+LONGEST_RESULT = 1_000_000
+"""Characters of JSON; of a longer result the model is shown the beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +30,26 @@ class Tool(Protocol):
     def run(self, args: Mapping[str, Any], stop: Event) -> ToolResult:
         """Act once; a failure is a result, not an exception."""
         ...
+
+
+def act(tool: Tool, args: Mapping[str, Any], stop: Event) -> ToolResult:
+    """Run a tool; whatever it does becomes a result that can be stored."""
+    try:
+        result = tool.run(args, stop)
+    except Exception as error:
+        return ToolResult(
+            False, {"error": _words(tool, f"failed: {type(error).__name__}: {error}")}
+        )
+    try:
+        value = sanitise_json(result.value)
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        return ToolResult(False, {"error": _words(tool, f"gave a result that is no JSON: {error}")})
+    if len(text) > LONGEST_RESULT:
+        beginning = text[:LONGEST_RESULT]
+        value = {"truncated": True, "characters": len(text), "beginning": beginning}
+    return ToolResult(result.ok, value)
+
+
+def _words(tool: Tool, what: str) -> str:
+    return str(sanitise_json(f"{tool.name} {what}"[:2000]))

@@ -1,0 +1,57 @@
+"""Read the JSON that PostgreSQL writes, whatever numbers and depths it holds."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+_LONGEST_INT = 4000  # digits; Python refuses a little more
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},]')
+
+
+def load(text: str) -> Any:
+    """Decode JSON; a number that Python can't hold becomes its text."""
+    return _DECODER.decode(text)
+
+
+def load_or_keep(text: str) -> Any:
+    """Decode JSON; what is nested too deep stays text."""
+    try:
+        return load(text)
+    except RecursionError:
+        return text
+
+
+def members(text: str) -> dict[str, str]:
+    """Cut an object, as jsonb prints it, into the texts of its members."""
+    return dict(_members(text))
+
+
+def _members(text: str) -> Iterator[tuple[str, str]]:
+    depth, start = 0, 1
+    for token in _TOKEN.finditer(text):
+        mark = token[0]
+        if mark in ("{", "["):
+            depth += 1
+        elif mark in ("}", "]"):
+            depth -= 1
+        if (mark == "," and depth == 1) or depth == 0:
+            name, _, value = text[start : token.start()].partition(": ")
+            if name:
+                yield json.loads(name), value
+            start = token.end() + 1
+
+
+def _whole(text: str) -> int | str:
+    return int(text) if len(text) <= _LONGEST_INT else text
+
+
+def _finite(text: str) -> float | str:
+    value = float(text)
+    return value if math.isfinite(value) else text
+
+
+_DECODER = json.JSONDecoder(parse_int=_whole, parse_float=_finite)

@@ -1,0 +1,81 @@
+"""Ask a model so that whoever waits for the answer can leave at any moment.
+
+A provider blocks while the service is silent. It therefore works in a thread of its own; the
+asking thread looks up several times a second, and when it leaves, the connection is cut.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import TypeAlias
+
+from aosctl.errors import ProviderError
+from aosctl.providers.base import Line, ModelRequest, Provider, StreamEvent
+
+ATTEMPTS = 3
+TIMEOUT_ATTEMPTS = 2  # each is waited for, and often paid for
+LONGEST_PAUSE_SECONDS = 20.0
+LOOK_SECONDS = 0.1
+
+Check: TypeAlias = Callable[[], None]
+"""Raises when there is no use in waiting any longer."""
+Pause: TypeAlias = Callable[[float, Check], None]
+_Heard: TypeAlias = "SimpleQueue[StreamEvent | BaseException | None]"
+
+
+def listen(
+    provider: Provider, request: ModelRequest, check: Check
+) -> Generator[StreamEvent, None, None]:
+    """Yield the events of an answer; leave, with what `check` raises, even while none comes."""
+    line = Line()
+    heard: _Heard = SimpleQueue()
+    Thread(target=_hear, args=(provider, request, line, heard), name="model", daemon=True).start()
+    try:
+        while True:
+            check()
+            try:
+                event = heard.get(timeout=LOOK_SECONDS)
+            except Empty:
+                continue
+            if event is None:
+                return
+            if isinstance(event, BaseException):
+                raise event
+            yield event
+    finally:
+        line.hang_up()
+
+
+def _hear(provider: Provider, request: ModelRequest, line: Line, heard: _Heard) -> None:
+    try:
+        with closing(provider.stream(request, line)) as events:
+            for event in events:
+                if line.closed:
+                    return
+                heard.put(event)
+    except BaseException as error:  # it is raised where the answer is waited for
+        heard.put(error)
+    else:
+        heard.put(None)
+
+
+def pause_before_retry(error: ProviderError, attempts: int) -> float | None:
+    """Say how many seconds to wait before asking again; None when that is no use."""
+    most = TIMEOUT_ATTEMPTS if error.kind == "timeout" else ATTEMPTS
+    if not error.retryable or attempts >= most:
+        return None
+    if error.retry_after is not None:
+        return error.retry_after if error.retry_after <= LONGEST_PAUSE_SECONDS else None
+    return 2.0 ** (attempts - 1)
+
+
+def pause(seconds: float, check: Check) -> None:
+    """Wait; leave early with what `check` raises."""
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        check()
+        time.sleep(min(left, LOOK_SECONDS))

@@ -1,0 +1,66 @@
+"""What a worker knows of a run: the context and the messages, read once and kept up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aosctl.errors import AosError
+from aosctl.messages import Message
+from aosctl.providers.base import ModelRequest, ModelSpec, ToolSpec
+
+
+@dataclass(slots=True)
+class Transcript:
+    """What a worker knows of a run, so that a turn reads only what is new to it."""
+
+    config_version: int = -1
+    system: str = ""
+    model: ModelSpec | None = None
+    tools: tuple[ToolSpec, ...] = ()
+    messages: list[Message] = field(default_factory=list)
+    last_step: int = 0
+
+    def take(self, context: Mapping[str, Any]) -> None:
+        """Take over what the kernel returned: the context, and the messages after `last_step`."""
+        self.config_version = context["config_version"]
+        self.system = context["system_prompt"]
+        self.model = model_spec(context["model"])
+        self.tools = tuple(
+            ToolSpec(row["name"], row["description"], row["input_schema"], row.get("builtin"))
+            for row in context["tools"]
+        )
+        for row in context["messages"]:
+            self.add(row["seq"], Message.from_json(row["message"]))
+
+    def add(self, step: int, message: Message) -> None:
+        """Append one message; a step that is known already is left alone."""
+        if step > self.last_step:
+            self.messages.append(message)
+            self.last_step = step
+
+    def request(self) -> ModelRequest:
+        """Return the next question to the model."""
+        if self.model is None:
+            raise AosError("the context of the run has not been read")
+        return ModelRequest(self.model, self.system, tuple(self.messages), self.tools)
+
+
+def model_spec(row: Mapping[str, Any]) -> ModelSpec:
+    """Return a row of the model registry as providers take it."""
+    reference = row.get("api_key_ref") or ""
+    script = row.get("script")
+    return ModelSpec(
+        provider=row["provider"],
+        model=row["model"],
+        name=row["name"],
+        base_url=row.get("base_url"),
+        api_key_env=reference.removeprefix("env:") or None,
+        params=row["params"],
+        capabilities=row["capabilities"],
+        context_window=row["context_window"],
+        max_output_tokens=row["max_output_tokens"],
+        timeout_seconds=float(row["timeout_seconds"]),
+        script=tuple(script) if script is not None else None,
+    )

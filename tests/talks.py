@@ -1,0 +1,255 @@
+"""Conversations for the tests: a tenant whose agent asks a model on a real socket."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from aosctl.config import Target
+from aosctl.db.connection import open_session
+from aosctl.db.person import PersonClient
+from aosctl.db.worker import LEASE_SECONDS, WorkerClient
+from aosctl.domain.conversation import Conversation
+from aosctl.domain.heart import Heart
+from aosctl.domain.loop import CallEnded, Loop, LoopEvent, Outcome, Retrying, TextDelta
+from aosctl.domain.tools.base import Tool
+from aosctl.domain.tools.web_search import WebSearch
+from aosctl.providers.registry import provider_for
+from kernels import META, KernelDatabase, Tenant, apply, call, make_tenant
+from providers.wire_openai import Entry, OpenAIWire
+
+PATIENCE_SECONDS = 20.0
+SHOP = """
+create schema shop;
+create table shop.item (id int primary key, name text not null);
+insert into shop.item values (1, 'lamp'), (2, 'table'), (3, 'chair');
+create function shop.slowly(seconds float8, made int) returns int language sql as
+  $$ insert into shop.item select made, 'slow' from (select pg_sleep(seconds)) s returning 1 $$;
+"""
+GRANT_SHOP = {
+    "searchPath": ["shop"],
+    "grants": [
+        {
+            "schema": "shop",
+            "tables": ["item"],
+            "privileges": ["select", "insert", "update", "delete"],
+        }
+    ],
+}
+SKILLS = ["sql_query", "sql_execute", "sql_write", "web_search", "memory_store", "memory_recall"]
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Talk:
+    """A conversation and what its observer saw."""
+
+    conversation: Conversation
+    worker: WorkerClient
+    person: PersonClient
+    pauses: list[float]
+    stop: threading.Event = field(default_factory=threading.Event)
+    events: list[LoopEvent] = field(default_factory=list)
+
+    def send(self, text: str) -> Outcome:
+        return self.conversation.send(text, self.events.append, self.stop)
+
+    def resume(self) -> Outcome | None:
+        return self.conversation.resume(self.events.append, self.stop)
+
+    @property
+    def said(self) -> str:
+        return "".join(e.text for e in self.events if isinstance(e, TextDelta))
+
+    @property
+    def results(self) -> list[tuple[bool, Any]]:
+        return [(e.ok, e.result) for e in self.events if isinstance(e, CallEnded)]
+
+    @property
+    def retries(self) -> list[str]:
+        return [e.reason for e in self.events if isinstance(e, Retrying)]
+
+    @property
+    def round_trips(self) -> int:
+        return self.person.link.round_trips + self.worker.round_trips
+
+
+@dataclass
+class Stage:
+    """A tenant whose agent "asker" speaks to `wire`, over the openai provider."""
+
+    database: KernelDatabase
+    tenant: Tenant
+    wire: OpenAIWire
+    _open: ExitStack
+
+    def talk(
+        self,
+        *,
+        agent: str = "asker",
+        run: UUID | None = None,
+        worker: str = "test:1",
+        lease_seconds: int = LEASE_SECONDS,
+        beat_seconds: float | None = None,
+        statement_seconds: float = 30.0,
+        tools: Mapping[str, Tool] | None = None,
+        login: str = "test_developer",
+    ) -> Talk:
+        """Open a conversation, as `cli.wiring` does, with this test's times and tools."""
+        dsn = self.database.cluster.dsn(login, self.database.name)
+        worker_dsn = self.database.cluster.dsn("aos_worker", self.database.name)
+        target = Target("dsn", dsn, worker_dsn, self.tenant.name, ("test",))
+        session = open_session(target, "test")
+        person = PersonClient(session, session.require_tenant(), "test")
+        client = WorkerClient(
+            worker_dsn,
+            worker,
+            "test",
+            lease_seconds=lease_seconds,
+            statement_seconds=statement_seconds,
+        )
+        pauses: list[float] = []
+        heart = Heart(client.heart_link, beat_seconds or lease_seconds / 3)
+        loop = Loop(
+            client,
+            provider_for,
+            tools or {"web_search": WebSearch()},
+            heart,
+            lambda seconds, _check: pauses.append(seconds),
+        )
+        if run is None:
+            run, _ = person.start_run(agent, "conversation")
+        conversation = Conversation(person, client, loop, person.run_status(run))
+        self._open.callback(conversation.close)
+        return Talk(conversation, client, person, pauses)
+
+    def answer(self, *replies: Entry) -> None:
+        """Put answers of the model in the queue."""
+        self.wire.queue.extend(replies)
+
+    def transcript(self, talk: Talk) -> list[tuple[str, str]]:
+        return self.tenant.transcript(talk.conversation.run_id)
+
+    def messages(self, talk: Talk) -> list[dict[str, Any]]:
+        """Return the stored messages, in order."""
+        return [
+            row[0]
+            for row in self.database.rows(
+                "select message from aos_core.step where run_id = %s order by seq",
+                talk.conversation.run_id,
+            )
+        ]
+
+    def results(self, talk: Talk) -> list[tuple[str, bool, str]]:
+        """Return the stored tool results: skill, ok, text."""
+        return [
+            (block["name"], block["ok"], block["parts"][0]["text"])
+            for message in self.messages(talk)
+            for block in message["blocks"]
+            if block["t"] == "result"
+        ]
+
+    def state(self, talk: Talk) -> tuple[str, str | None, str | None]:
+        """Return the run's state, its last turn's and that turn's error."""
+        row = self.tenant.run_row(talk.conversation.run_id)
+        return row["run_state"], row["turn_state"], row["error"]
+
+    def assert_at_rest(self, talk: Talk, turn_state: str) -> None:
+        """Nothing is open, nothing leased, nothing reserved, no call without a result."""
+        run = talk.conversation.run_id
+        row = self.tenant.run_row(run)
+        assert (row["run_state"], row["turn_state"]) == ("active", turn_state)
+        assert row["open_turn_id"] is None and row["lease_hash"] is None
+        assert (row["open_calls"], row["waiting_calls"], row["reserved_usd"]) == (0, 0, 0)
+        assert row["last_step"] == self.database.value(
+            "select count(*) from aos_core.step where run_id = %s", run
+        )
+        assert not self.database.rows("select 1 from aos_core.turn_queue where run_id = %s", run)
+        assert not self.database.rows(
+            "select skill, state from aos_core.tool_call where run_id = %s and result_seq is null",
+            run,
+        )
+        assert self.tenant.faults(run) == []
+
+
+@contextmanager
+def stage(database: KernelDatabase, *, timeout_seconds: float = 30.0) -> Iterator[Stage]:
+    """Make a tenant with an agent whose model is a wire of its own."""
+    with ExitStack() as stack:
+        wire = stack.enter_context(OpenAIWire())
+        tenant = make_tenant(database)
+        make_asker(database, tenant, wire, timeout_seconds)
+        yield Stage(database, tenant, wire, stack)
+
+
+def make_asker(
+    database: KernelDatabase, tenant: Tenant, wire: OpenAIWire, timeout_seconds: float
+) -> None:
+    admin = database.superuser
+    if not database.value("select true from pg_namespace where nspname = 'shop'"):
+        admin.execute(SHOP)
+    model = f"wire_{next(_numbers)}"
+    call(admin, "aos_meta.apply_model", model, META, {
+        "provider": "openai", "model": "wire-1", "baseUrl": wire.base_url,
+        "timeoutSeconds": timeout_seconds, "contextWindow": 8000,
+        "pricing": {"inputUsdPerMtok": 1, "outputUsdPerMtok": 2},
+    })  # fmt: skip
+    apply(admin, "aos_persona.apply_persona", tenant.id, "asker", {
+        "systemPrompt": "You answer.", "model": model,
+    })  # fmt: skip
+    for skill, builtin, approval in (
+        ("sql_query", "sql_query", "never"),
+        ("sql_execute", "sql_execute", "always"),
+        ("sql_write", "sql_execute", "never"),
+    ):
+        apply(admin, "aos_skills.apply_skill", tenant.id, skill, {
+            "builtin": builtin, "approval": approval, "roles": ["agent"], "sql": GRANT_SHOP,
+        })  # fmt: skip
+    admin.execute(
+        f"grant execute on function shop.slowly(float8, int) to {sql_role(database, tenant)}"
+    )
+    apply(admin, "aos_agent.apply_agent", tenant.id, "asker", {
+        "persona": "asker", "skills": SKILLS,
+    })  # fmt: skip
+
+
+def sql_role(database: KernelDatabase, tenant: Tenant) -> str:
+    """Return the role under which the tenant's SQL runs."""
+    return str(
+        database.value("select db_role from aos_auth.sql_identity where tenant_id = %s", tenant.id)
+    )
+
+
+def until(ready: Callable[[], Any], what: str = "it") -> Any:
+    """Wait until `ready` returns something true, and return that."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (found := ready()):
+        assert time.monotonic() < deadline, f"{what} did not happen in {PATIENCE_SECONDS} s"
+        time.sleep(0.01)
+    return found
+
+
+@contextmanager
+def beside(act: Callable[[], Any]) -> Iterator[list[Any]]:
+    """Run `act` in a thread beside the block; its result, or what it raised, is in the list."""
+    outcome: list[Any] = []
+
+    def run() -> None:
+        try:
+            outcome.append(act())
+        except Exception as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield outcome
+    finally:
+        thread.join(PATIENCE_SECONDS)
+        assert not thread.is_alive(), "the thread beside did not end"
