@@ -1,0 +1,57 @@
+"""The models that ship with the kernel: complete rows, and what the quickstart chooses from."""
+
+from __future__ import annotations
+
+from aosctl.domain.default_model import OFFLINE, OPENAI_FIRST, choose_model
+from kernels import KernelDatabase
+
+KEYS = {
+    "openai": "env:OPENAI_API_KEY",
+    "anthropic": "env:ANTHROPIC_API_KEY",
+    "gemini": "env:GEMINI_API_KEY",
+}
+TAKE_TOOLS = """
+    select model_name from aos_meta.llm_model_registry
+    where provider = 'openai' and capabilities @> '{"tools": true}'
+      and not capabilities ? 'responses'
+"""
+
+
+def test_every_provider_has_models_and_each_has_its_key_and_prices(
+    kernel_database: KernelDatabase,
+) -> None:
+    found = kernel_database.rows(
+        "select provider, api_key_ref, num_nulls(input_usd_per_mtok, cached_input_usd_per_mtok,"
+        " output_usd_per_mtok), cached_input_usd_per_mtok <= input_usd_per_mtok,"
+        " input_usd_per_mtok <= output_usd_per_mtok, max_output_tokens < context_window, is_builtin"
+        " from aos_meta.llm_model_registry"
+    )
+    assert {row[0] for row in found} == {*KEYS, "ollama", OFFLINE}
+    for provider, key, *facts in found:
+        assert key == KEYS.get(provider)
+        assert facts == [0, True, True, True, True]
+
+
+def test_the_guides_model_is_there_and_active(kernel_database: KernelDatabase) -> None:
+    assert kernel_database.value(
+        "select is_active from aos_meta.llm_model_registry where model_name = 'gpt-4o'"
+    )
+
+
+def test_with_a_key_the_newcomers_model_takes_tools_through_chat_completions(
+    kernel_database: KernelDatabase,
+) -> None:
+    names = [row[0] for row in kernel_database.rows(TAKE_TOOLS)]
+    assert set(OPENAI_FIRST) <= set(names)
+    assert choose_model({"OPENAI_API_KEY": "k"}, names).name == OPENAI_FIRST[0]
+
+
+def test_a_model_that_reasons_sends_no_effort_with_its_tools_unless_it_may(
+    kernel_database: KernelDatabase,
+) -> None:
+    for name, reasons, needs_responses, params in kernel_database.rows(
+        "select model_name, capabilities ? 'reasoning', capabilities ? 'responses', default_params"
+        " from aos_meta.llm_model_registry where provider = 'openai'"
+    ):
+        effort = "none" if reasons and not needs_responses else None
+        assert params.get("reasoning_effort") == effort, name
