@@ -62,7 +62,7 @@ def resources(connection: Connection) -> Iterator[Resource]:
 def owner_dsn(make_database: Callable[[], str]) -> str:
     dsn = make_database()
     with psycopg.connect(dsn) as connection:
-        for path in sorted(resource_dir("schema").glob("*.sql")):
+        for path in sorted(resource_dir("schema").glob("[0-9][0-9]_*.sql")):
             connection.execute(path.read_text(encoding="utf-8"))
     return dsn
 
