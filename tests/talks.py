@@ -88,6 +88,18 @@ class Stage:
     tenant: Tenant
     wire: OpenAIWire
     _open: ExitStack
+    model: str = field(default_factory=lambda: f"wire_{next(_numbers)}")
+
+    def set_model(self, **changes: Any) -> None:
+        """Apply the agent's model: the wire's, with these changes."""
+        spec = {
+            "provider": "openai",
+            "model": "wire-1",
+            "baseUrl": self.wire.base_url,
+            "timeoutSeconds": 30,
+            "pricing": {"inputUsdPerMtok": 1, "outputUsdPerMtok": 2},
+        }
+        call(self.database.superuser, "aos_meta.apply_model", self.model, META, spec | changes)
 
     def talk(
         self,
@@ -179,27 +191,21 @@ class Stage:
 
 
 @contextmanager
-def stage(database: KernelDatabase, *, timeout_seconds: float = 30.0) -> Iterator[Stage]:
+def stage(database: KernelDatabase) -> Iterator[Stage]:
     """Make a tenant with an agent whose model is a wire of its own."""
     with ExitStack() as stack:
         wire = stack.enter_context(OpenAIWire())
-        tenant = make_tenant(database)
-        make_asker(database, tenant, wire, timeout_seconds)
-        yield Stage(database, tenant, wire, stack)
+        made = Stage(database, make_tenant(database), wire, stack)
+        made.set_model()
+        make_asker(database, made.tenant, made.model)
+        yield made
 
 
-def make_asker(
-    database: KernelDatabase, tenant: Tenant, wire: OpenAIWire, timeout_seconds: float
-) -> None:
+def make_asker(database: KernelDatabase, tenant: Tenant, model: str) -> None:
+    """Make the agent "asker", who reads and writes the tables of the schema shop."""
     admin = database.superuser
     if not database.value("select true from pg_namespace where nspname = 'shop'"):
         admin.execute(SHOP)
-    model = f"wire_{next(_numbers)}"
-    call(admin, "aos_meta.apply_model", model, META, {
-        "provider": "openai", "model": "wire-1", "baseUrl": wire.base_url,
-        "timeoutSeconds": timeout_seconds, "contextWindow": 8000,
-        "pricing": {"inputUsdPerMtok": 1, "outputUsdPerMtok": 2},
-    })  # fmt: skip
     apply(admin, "aos_persona.apply_persona", tenant.id, "asker", {
         "systemPrompt": "You answer.", "model": model,
     })  # fmt: skip
@@ -211,9 +217,8 @@ def make_asker(
         apply(admin, "aos_skills.apply_skill", tenant.id, skill, {
             "builtin": builtin, "approval": approval, "roles": ["agent"], "sql": GRANT_SHOP,
         })  # fmt: skip
-    admin.execute(
-        f"grant execute on function shop.slowly(float8, int) to {sql_role(database, tenant)}"
-    )
+    role = sql_role(database, tenant)
+    admin.execute(f"grant execute on function shop.slowly(float8, int) to {role}".encode())
     apply(admin, "aos_agent.apply_agent", tenant.id, "asker", {
         "persona": "asker", "skills": SKILLS,
     })  # fmt: skip

@@ -159,6 +159,7 @@ class Loop:
             self._client.fail(lease, message)
         except IllegalTransition as error:
             return Outcome("cancelled", lease.turn, error=error.message)
+        self.transcript.forget_context()  # what failed may be set right before the next turn
         return Outcome("failed", lease.turn, error=message, hint=hint)
 
     def _drive(self, lease: Lease, observe: Observer, stop: Event) -> Outcome:

@@ -34,6 +34,10 @@ class Transcript:
         for row in context["messages"]:
             self.add(row["seq"], Message.from_json(row["message"]))
 
+    def forget_context(self) -> None:
+        """Have prompt, model and tools read again for the next turn; the messages stay."""
+        self.config_version = -1
+
     def add(self, step: int, message: Message) -> None:
         """Append one message; a step that is known already is left alone."""
         if step > self.last_step:

@@ -50,6 +50,7 @@ _STOPS: dict[str, StopReason] = {
     "refusal": "refusal",
 }
 _CALLS_COUNT_AFTER = {"stop", "tool_calls", "function_call", "tool_use", "end_turn", "eos"}
+_COUNT_AT_MOST = 10**8  # more tokens than any model takes; the kernel's counts hold all five
 _Kind = Literal["text", "think", "refusal"]
 
 
@@ -276,4 +277,4 @@ def _string(value: object) -> str:
 
 
 def _count(value: object) -> int:
-    return int(value) if isinstance(value, int | float) and value > 0 else 0
+    return int(min(value, _COUNT_AT_MOST)) if isinstance(value, int | float) and value > 0 else 0
