@@ -32,6 +32,13 @@ create table aos_core.run (
   parent_run_id uuid,
   forked_at_step bigint,
   labels jsonb not null default '{}',
+  -- what every step needs of agent and model; a run keeps the prices it began with
+  agent_name text not null,
+  model_name text not null,
+  max_output_tokens integer not null,
+  input_usd_per_mtok numeric,
+  cached_input_usd_per_mtok numeric,
+  output_usd_per_mtok numeric,
   -- budget of the run; null = no limit
   max_usd numeric,
   max_tokens bigint,
@@ -65,12 +72,14 @@ create table aos_core.run (
   spent_usd numeric not null default 0,
   reserved_usd numeric not null default 0,
   primary key (tenant_id, run_id),
-  unique (tenant_id, name),
   foreign key (tenant_id, persona_id, persona_version) references aos_persona.persona_version
 ) with (fillfactor = 50);
 alter table aos_core.run enable row level security;
 alter table aos_core.run force row level security;
-create index run_agent on aos_core.run (tenant_id, agent_id);
+-- On a table without statistics the planner takes any index that begins with tenant_id for as good
+-- as the key, and a cached plan then reads all of a tenant. So the others are shaped to not fit.
+create unique index run_name on aos_core.run (tenant_id, name) where name is not null;
+create index run_agent on aos_core.run (agent_id, tenant_id);
 
 -- A turn: from a user's message to the final answer. turn_id is the key of the request that opened
 -- it, where that had one: the same request again finds its turn. `attempts` counts the claims that
@@ -168,7 +177,7 @@ create table aos_core.tool_call (
 ) with (fillfactor = 90);
 alter table aos_core.tool_call enable row level security;
 alter table aos_core.tool_call force row level security;
-create index tool_call_turn on aos_core.tool_call (tenant_id, turn_id);
+create index tool_call_turn on aos_core.tool_call (turn_id, tenant_id);
 
 -- A question to a person about one call, bound by its digest to exactly that call.
 create table aos_core.approval (

@@ -426,6 +426,15 @@ begin
   new.max_steps := coalesce(v_agent.max_steps, new.max_steps);
   new.max_tokens := coalesce(new.max_tokens, v_agent.max_tokens);
   new.max_usd := coalesce(new.max_usd, v_agent.max_usd);
+  new.agent_name := v_agent.name;
+  select m.model_name, m.max_output_tokens, m.input_usd_per_mtok, m.cached_input_usd_per_mtok,
+         m.output_usd_per_mtok
+    into new.model_name, new.max_output_tokens, new.input_usd_per_mtok,
+         new.cached_input_usd_per_mtok, new.output_usd_per_mtok
+  from aos_persona.persona_version v
+  join aos_meta.llm_model_registry m on m.model_id = v.model_id
+  where v.tenant_id = new.tenant_id and v.persona_id = new.persona_id
+    and v.version = new.persona_version;
   if not aos_core.is_name(coalesce(new.name, 'x')) then
     raise exception '"%" is no name for a run', new.name using errcode = 'AO006',
       hint = 'use a-z, 0-9, "_", "." and "-", at most 63 characters';

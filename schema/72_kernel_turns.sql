@@ -75,15 +75,11 @@ $$;
 
 -- What the next model call of a run is likely to cost, in US dollars: the last context plus 2,000
 -- tokens in, the model's longest answer out. 0 for models without prices.
-create function aos_core.reservation_usd(p_tenant uuid, p_persona uuid, p_version integer,
-                                         p_context_tokens integer) returns numeric
-language sql stable
+create function aos_core.reservation_usd(p_run aos_core.run) returns numeric
+language sql immutable parallel safe
 as $$
-  select coalesce(((p_context_tokens + 2000) * m.input_usd_per_mtok
-                   + m.max_output_tokens * m.output_usd_per_mtok) / 1000000, 0)
-  from aos_persona.persona_version v
-  join aos_meta.llm_model_registry m on m.model_id = v.model_id
-  where v.tenant_id = p_tenant and v.persona_id = p_persona and v.version = p_version
+  select coalesce(((p_run.context_tokens + 2000) * p_run.input_usd_per_mtok
+                   + p_run.max_output_tokens * p_run.output_usd_per_mtok) / 1000000, 0)
 $$;
 
 -- Open the next turn of a run with what waits in its inbox, then p_message (may be null), and
@@ -168,8 +164,7 @@ begin
     lease_seconds = p_lease_seconds,
     lease_expires_at = case when p_lease is not null
                             then v_now + make_interval(secs => p_lease_seconds) end,
-    reserved_usd = aos_core.reservation_usd(p_tenant, r.persona_id, r.persona_version,
-                                            r.context_tokens),
+    reserved_usd = aos_core.reservation_usd(r),
     title = coalesce(r.title, left(p_message -> 'blocks' -> 0 ->> 'text', 80)),
     last_seq = r.last_seq + 1,
     last_hash = aos_core.event_hash(r.last_hash, p_tenant, p_run, r.last_seq + 1, v_now,
@@ -211,8 +206,7 @@ begin
       turn_first_step = r.last_step + 1, open_calls = 0, waiting_calls = 0,
       fence = r.fence + 1, lease_hash = p_lease, lease_worker = p_worker,
       lease_seconds = p_lease_seconds, lease_expires_at = v_expires,
-      reserved_usd = aos_core.reservation_usd(p_tenant, r.persona_id, r.persona_version,
-                                              r.context_tokens),
+      reserved_usd = aos_core.reservation_usd(r),
       title = coalesce(r.title, left(p_message -> 'blocks' -> 0 ->> 'text', 80)),
       last_seq = r.last_seq + 1,
       last_hash = aos_core.event_hash(r.last_hash, p_tenant, p_run, r.last_seq + 1, v_now,
@@ -399,6 +393,7 @@ as $$
 declare
   v_now timestamptz := aos_core.now();
   v_ctx record;
+  v_agent record;
   v_block jsonb;
   v_gate record;
   v_run aos_core.run;
@@ -414,7 +409,6 @@ declare
   v_cached integer := coalesce((p_usage ->> 'cache_read')::integer, 0);
   v_out integer := coalesce((p_usage ->> 'out')::integer, 0);
   v_cost numeric := 0;
-  v_kind text;
   v_next text;
   v_step bigint;
 begin
@@ -423,16 +417,11 @@ begin
     raise exception 'a response must be a message of role "assistant" with a list of blocks'
       using errcode = 'AO006', hint = 'schema/README.md shows the message';
   end if;
-  select t.run_id, t.number, r.persona_id, r.persona_version, a.role_name, a.skills,
-         a.name as agent, m.model_name, m.input_usd_per_mtok, m.cached_input_usd_per_mtok,
-         m.output_usd_per_mtok
+  select t.run_id, t.number, r.agent_id, r.agent_name as agent, r.model_name,
+         r.input_usd_per_mtok, r.cached_input_usd_per_mtok, r.output_usd_per_mtok
     into v_ctx
   from aos_core.turn t
   join aos_core.run r on r.tenant_id = p_tenant and r.run_id = t.run_id
-  join aos_agent.agent a on a.tenant_id = p_tenant and a.agent_id = r.agent_id
-  join aos_persona.persona_version v on v.tenant_id = p_tenant and v.persona_id = r.persona_id
-    and v.version = r.persona_version
-  join aos_meta.llm_model_registry m on m.model_id = v.model_id
   where t.tenant_id = p_tenant and t.turn_id = p_turn;
   if not found then
     perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
@@ -442,10 +431,12 @@ begin
     + v_out * coalesce(v_ctx.output_usd_per_mtok, 0), 0) / 1000000;
 
   if p_message -> 'blocks' @> '[{"t": "call"}]' then
+    select a.role_name, a.skills into v_agent from aos_agent.agent a
+    where a.tenant_id = p_tenant and a.agent_id = v_ctx.agent_id;
     for v_index in 0 .. jsonb_array_length(p_message -> 'blocks') - 1 loop
       v_block := p_message -> 'blocks' -> v_index;
       continue when v_block ->> 't' is distinct from 'call';
-      v_gate := aos_skills.gate(p_tenant, v_ctx.role_name, v_ctx.skills,
+      v_gate := aos_skills.gate(p_tenant, v_agent.role_name, v_agent.skills,
         coalesce(v_block ->> 'name', ''), nullif(v_block -> 'args', 'null'));
       v_calls := v_calls || jsonb_build_array(jsonb_build_object(
         'call_id', aos_core.uuidv7(), 'id', coalesce(v_block ->> 'id', ''),
@@ -465,7 +456,6 @@ begin
   end if;
 
   v_final := v_calls = '[]';
-  v_kind := case when v_final then 'turn.completed' else 'model.answered' end;
   v_data := jsonb_strip_nulls(jsonb_build_object(
     'turn', v_ctx.number,
     'model', nullif(p_message -> 'origin' ->> 'model', v_ctx.model_name),
@@ -473,52 +463,83 @@ begin
     'cost_usd', nullif(v_cost, 0),
     'sha256', encode(sha256(convert_to(p_message::text, 'UTF8')), 'base64'),
     'calls', v_brief));
-  with moved as (
-    update aos_core.run r set
-      last_step = r.last_step + 1 + v_refused,
-      open_calls = v_open, waiting_calls = v_waiting,
-      spent_usd = r.spent_usd + v_cost,
-      reserved_usd = case when v_final then 0 else r.reserved_usd end,
-      input_tokens = r.input_tokens + v_in + v_cached,
-      output_tokens = r.output_tokens + v_out,
-      context_tokens = v_in + v_cached + v_out,
-      lease_expires_at = case when not v_final
-                              then v_now + make_interval(secs => r.lease_seconds) end,
-      lease_hash = case when not v_final then r.lease_hash end,
-      open_turn_id = case when not v_final then r.open_turn_id end,
-      last_seq = r.last_seq + 1,
-      last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
-                                      v_kind, 'agent:' || v_ctx.agent, v_data),
-      updated_at = v_now
-    where r.tenant_id = p_tenant and r.run_id = v_ctx.run_id and r.open_turn_id = p_turn
-      and r.lease_hash = p_lease and r.lease_expires_at > v_now and r.open_calls = 0
-      and r.last_step + 1 = coalesce(p_seq, r.last_step + 1)
-    returning r as run
-  ), step as (
-    insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at, model_name,
-                               input_tokens, output_tokens, cost_usd, raw)
-    select p_tenant, v_ctx.run_id, (m.run).last_step - v_refused, v_ctx.number, 'assistant',
-      p_message, v_now, coalesce(p_message -> 'origin' ->> 'model', v_ctx.model_name),
-      nullif(v_in + v_cached, 0), nullif(v_out, 0), nullif(v_cost, 0), p_raw
-    from moved m
-  ), event as (
-    insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
-    select p_tenant, v_ctx.run_id, (m.run).last_seq, v_now, v_kind, 'agent:' || v_ctx.agent,
-      v_data, (m.run).last_hash
-    from moved m
-  )
-  select m.run into v_moved from moved m;
+  if v_final then
+    with moved as (
+      update aos_core.run r set
+        last_step = r.last_step + 1,
+        spent_usd = r.spent_usd + v_cost,
+        reserved_usd = 0,
+        input_tokens = r.input_tokens + v_in + v_cached,
+        output_tokens = r.output_tokens + v_out,
+        context_tokens = v_in + v_cached + v_out,
+        lease_expires_at = null, lease_hash = null, open_turn_id = null,
+        last_seq = r.last_seq + 1,
+        last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
+                                        'turn.completed', 'agent:' || v_ctx.agent, v_data),
+        updated_at = v_now
+      where r.tenant_id = p_tenant and r.run_id = v_ctx.run_id and r.open_turn_id = p_turn
+        and r.lease_hash = p_lease and r.lease_expires_at > v_now and r.open_calls = 0
+        and r.last_step + 1 = coalesce(p_seq, r.last_step + 1)
+      returning r as run
+    ), step as (
+      insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at, model_name,
+                                 input_tokens, output_tokens, cost_usd, raw)
+      select p_tenant, v_ctx.run_id, (m.run).last_step, v_ctx.number, 'assistant',
+        p_message, v_now, coalesce(p_message -> 'origin' ->> 'model', v_ctx.model_name),
+        nullif(v_in + v_cached, 0), nullif(v_out, 0), nullif(v_cost, 0), p_raw
+      from moved m
+    ), event as (
+      insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
+      select p_tenant, v_ctx.run_id, (m.run).last_seq, v_now, 'turn.completed', 'agent:' || v_ctx.agent,
+        v_data, (m.run).last_hash
+      from moved m
+    ), ended as (
+      update aos_core.turn t set state = 'completed', finished_at = v_now
+      from moved m where t.tenant_id = p_tenant and t.turn_id = p_turn
+    ), unqueued as (
+      delete from aos_core.turn_queue q using moved m
+      where q.tenant_id = p_tenant and q.turn_id = p_turn
+    )
+    select m.run into v_moved from moved m;
+  else
+    with moved as (
+      update aos_core.run r set
+        last_step = r.last_step + 1 + v_refused,
+        open_calls = v_open, waiting_calls = v_waiting,
+        spent_usd = r.spent_usd + v_cost,
+        input_tokens = r.input_tokens + v_in + v_cached,
+        output_tokens = r.output_tokens + v_out,
+        context_tokens = v_in + v_cached + v_out,
+        lease_expires_at = v_now + make_interval(secs => r.lease_seconds),
+        last_seq = r.last_seq + 1,
+        last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
+                                        'model.answered', 'agent:' || v_ctx.agent, v_data),
+        updated_at = v_now
+      where r.tenant_id = p_tenant and r.run_id = v_ctx.run_id and r.open_turn_id = p_turn
+        and r.lease_hash = p_lease and r.lease_expires_at > v_now and r.open_calls = 0
+        and r.last_step + 1 = coalesce(p_seq, r.last_step + 1)
+      returning r as run
+    ), step as (
+      insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at, model_name,
+                                 input_tokens, output_tokens, cost_usd, raw)
+      select p_tenant, v_ctx.run_id, (m.run).last_step - v_refused, v_ctx.number, 'assistant',
+        p_message, v_now, coalesce(p_message -> 'origin' ->> 'model', v_ctx.model_name),
+        nullif(v_in + v_cached, 0), nullif(v_out, 0), nullif(v_cost, 0), p_raw
+      from moved m
+    ), event as (
+      insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
+      select p_tenant, v_ctx.run_id, (m.run).last_seq, v_now, 'model.answered', 'agent:' || v_ctx.agent,
+        v_data, (m.run).last_hash
+      from moved m
+    )
+    select m.run into v_moved from moved m;
+  end if;
   if not found then
     return aos_core.recorded_answer(p_tenant, v_ctx.run_id, p_turn, p_lease, p_seq, p_message);
   end if;
   v_run := v_moved.run;
   v_step := v_run.last_step - v_refused;
   if v_final then
-    with ended as (
-      update aos_core.turn t set state = 'completed', finished_at = v_now
-      where t.tenant_id = p_tenant and t.turn_id = p_turn
-    )
-    delete from aos_core.turn_queue q where q.tenant_id = p_tenant and q.turn_id = p_turn;
     if v_run.inbox_count > 0 and v_run.state = 'active' then
       perform aos_core.begin_turn(p_tenant, v_ctx.run_id, null, null, 'kernel', null, null, null);
     end if;

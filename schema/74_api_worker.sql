@@ -66,8 +66,7 @@ begin
     update aos_core.run r set fence = r.fence + 1, lease_hash = aos_core.lease_hash(v_lease),
       lease_worker = p_worker, lease_seconds = p_lease_seconds,
       lease_expires_at = v_now + make_interval(secs => p_lease_seconds),
-      reserved_usd = aos_core.reservation_usd(p_tenant, r.persona_id, r.persona_version,
-                                              r.context_tokens),
+      reserved_usd = aos_core.reservation_usd(r),
       last_seq = r.last_seq + 1,
       last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
                                       'turn.claimed', 'worker:' || p_worker, v_data),
@@ -265,21 +264,24 @@ declare
   v_bound text := set_config('aos.kernel_tenant', p_tenant::text, true);
   v_call aos_core.tool_call;
   v_agent aos_agent.agent;
-  v_run record;
+  v_found record;
+  v_run aos_core.run;
   v_gate record;
   v_outcome jsonb;
 begin
-  select c.* into v_call from aos_core.tool_call c
+  select c as call, r as run, a as agent into v_found
+  from aos_core.tool_call c
+  join aos_core.run r on r.tenant_id = p_tenant and r.run_id = c.run_id
+  join aos_agent.agent a on a.tenant_id = p_tenant and a.agent_id = r.agent_id
   where c.tenant_id = p_tenant and c.call_id = p_call;
   if not found then
     raise exception 'call "%" not found', p_call using errcode = 'AO001',
       hint = 'check the tenant and the id';
   end if;
+  v_call := v_found.call; v_run := v_found.run; v_agent := v_found.agent;
   if v_call.state in ('succeeded', 'failed') then
     return aos_core.recorded_result(p_tenant, v_call, aos_core.lease_hash(p_lease));
   end if;
-  select r.lease_hash, r.lease_expires_at, r.open_turn_id, r.agent_id, r.last_step into v_run
-  from aos_core.run r where r.tenant_id = p_tenant and r.run_id = v_call.run_id;
   if v_run.lease_hash is distinct from aos_core.lease_hash(p_lease)
      or v_run.open_turn_id is distinct from v_call.turn_id
      or v_run.lease_expires_at <= aos_core.now() then
@@ -290,8 +292,6 @@ begin
       v_call.state using errcode = 'AO002', hint = case when v_call.runner = 'kernel'
         then 'wait for its approval' else 'the worker runs this skill itself' end;
   end if;
-  select a.* into v_agent from aos_agent.agent a
-  where a.tenant_id = p_tenant and a.agent_id = v_run.agent_id;
   v_gate := aos_skills.gate(p_tenant, v_agent.role_name, v_agent.skills,
                                             v_call.skill, v_call.args);
   if v_gate.decision in ('deny', 'invalid') then
@@ -447,10 +447,9 @@ declare
   v_found record;
   v_call aos_core.tool_call;
 begin
-  select c as call, a.name as agent into v_found
+  select c as call, r.agent_name as agent into v_found
   from aos_core.tool_call c
   join aos_core.run r on r.tenant_id = p_tenant and r.run_id = c.run_id
-  join aos_agent.agent a on a.tenant_id = p_tenant and a.agent_id = r.agent_id
   where c.tenant_id = p_tenant and c.call_id = p_call;
   if not found then
     raise exception 'call "%" not found', p_call using errcode = 'AO001',

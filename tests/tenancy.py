@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from kernels import Connection, KernelDatabase, Tenant, apply, ask, make_tenant, say
 
@@ -54,6 +54,10 @@ def fill(database: KernelDatabase, name: str) -> Filled:
     asked = tenant.asked("send_mail", {"query": name}, "clerk")
     finished = tenant.start_run()
     tenant.respond(tenant.open(finished, p_worker="w1"), say(name))
+    database.superuser.execute(
+        "insert into aos_core.event_checkpoint values (%s, %s, 1, 'x', now())",
+        (tenant.id, uuid4()),
+    )
 
     def one(query: str) -> UUID:
         return UUID(str(database.value(query, tenant.id)))

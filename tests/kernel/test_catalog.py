@@ -382,6 +382,8 @@ def test_every_policy_of_a_tenant_table_speaks_of_the_tenant(
     for table, name, command, roles in open_policies:
         if roles == ["aos_admin"]:
             assert (table, name) == ("aos_auth.tenant", "admin_insert")
+        elif roles == ["aos_owner"]:  # writes down where it cut old events, for every tenant
+            assert (table, name, command) == ("aos_core.event_checkpoint", "cuts", "a")
         elif roles == ["-"]:  # everybody: a SQL identity finds its own row
             assert (table, name, command) == ("aos_auth.sql_identity", "own", "r")
         else:
