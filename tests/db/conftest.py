@@ -24,11 +24,12 @@ def quiet(_: str) -> None:
     """Take no notice of progress."""
 
 
-def new_database(cluster: Cluster) -> KernelDatabase:
-    """Create an empty database that the installer owns."""
+def new_database(cluster: Cluster, template: str = "template1") -> KernelDatabase:
+    """Create a database that the installer owns: an empty one, or a copy of another."""
     database = KernelDatabase(cluster, next(_names))
+    statement = f"create database {database.name} template {template} owner {INSTALLER}"
     with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
-        connection.execute(f"create database {database.name} owner {INSTALLER}".encode())
+        connection.execute(statement.encode())
     return database
 
 
