@@ -50,6 +50,7 @@ class OpenAIProvider:
     def stream(self, request: ModelRequest, line: Line | None = None) -> EventStream:
         """Ask the model and stream its answer."""
         spec = request.model
+        _check_it_speaks(request)
         key = _key(spec)
         names = ToolNames(request.tools)
         with _faults_named(spec, key), _client(spec, key, line) as client:
@@ -84,6 +85,18 @@ class OpenAIProvider:
                     raise
                 time.sleep(wait)
         raise AssertionError("the last attempt returns or raises")
+
+
+def _check_it_speaks(request: ModelRequest) -> None:
+    """Refuse a model that takes tools through the Responses API only; it would answer 400."""
+    spec = request.model
+    if request.tools and spec.capabilities.get("responses") and spec.base_url is None:
+        raise ProviderError(
+            f'model "{spec.name}" takes tools only through the Responses API,'
+            " which this version does not speak",
+            hint="set spec.model of the persona to another one, such as gpt-6-sol",
+            kind="bad_request",
+        )
 
 
 def _send(client: OpenAI, params: dict[str, Json]) -> Stream[ChatCompletionChunk]:
