@@ -15,6 +15,7 @@ from aosctl.config import Target
 from aosctl.db.connection import open_session
 from aosctl.db.person import PersonClient
 from aosctl.db.worker import LEASE_SECONDS, WorkerClient
+from aosctl.domain.asking import pause
 from aosctl.domain.conversation import Conversation
 from aosctl.domain.heart import Heart
 from aosctl.domain.loop import CallEnded, Loop, LoopEvent, Outcome, Retrying, TextDelta
@@ -111,10 +112,13 @@ class Stage:
         beat_seconds: float | None = None,
         statement_seconds: float = 30.0,
         tools: Mapping[str, Tool] | None = None,
-        login: str = "test_developer",
+        patient: bool = False,
     ) -> Talk:
-        """Open a conversation, as `cli.wiring` does, with this test's times and tools."""
-        dsn = self.database.cluster.dsn(login, self.database.name)
+        """Open a conversation, as `cli.wiring` does, with this test's times and tools.
+
+        Unless `patient`, the pauses between two attempts are noted and not waited for.
+        """
+        dsn = self.database.cluster.dsn("test_developer", self.database.name)
         worker_dsn = self.database.cluster.dsn("aos_worker", self.database.name)
         target = Target("dsn", dsn, worker_dsn, self.tenant.name, ("test",))
         session = open_session(target, "test")
@@ -133,7 +137,7 @@ class Stage:
             provider_for,
             tools or {"web_search": WebSearch()},
             heart,
-            lambda seconds, _check: pauses.append(seconds),
+            pause if patient else lambda seconds, _check: pauses.append(seconds),
         )
         if run is None:
             run, _ = person.start_run(agent, "conversation")

@@ -174,6 +174,15 @@ class PersonClient:
             raise NotFound(f'run "{run_id}" not found', "aosctl ps -a")
         return RunStatus(*rows[0])
 
+    def turn_state(self, run_id: UUID, turn: int) -> tuple[str | None, str | None]:
+        """Return a turn's state and error, by its number in the run."""
+        rows = self.link.fetch(
+            "select state, error from aos_core.turn_status"
+            " where tenant_id = %s and run_id = %s and number = %s",
+            (self.tenant, run_id, turn),
+        )
+        return rows[0][:2] if rows else (None, None)
+
     def last_answer(self, run_id: UUID) -> Mapping[str, Any] | None:
         """Return the last assistant message of a run that asks for no call, as stored."""
         rows = self.link.fetch(

@@ -10,6 +10,7 @@ from aosctl.db.person import Approval as Approval
 from aosctl.db.person import PersonClient, RunStatus
 from aosctl.db.worker import Lease, WorkerClient
 from aosctl.domain.loop import Interrupted, Loop, Observer, Outcome
+from aosctl.errors import IllegalTransition
 from aosctl.messages import Message, user
 
 
@@ -62,6 +63,17 @@ class Conversation:
         except (Interrupted, KeyboardInterrupt):
             self.cancel("interrupted")
             return Outcome("cancelled", lease.turn, error="interrupted")
+        except IllegalTransition as error:
+            return self._ended_meanwhile(lease.turn, error)
+
+    def _ended_meanwhile(self, turn: int, error: IllegalTransition) -> Outcome:
+        """Say how others ended the turn that we drove. Raises `error` when they did not."""
+        state, reason = self._person.turn_state(self.run_id, turn)
+        if state in ("cancelled", "failed"):
+            return Outcome(state, turn, error=reason or error.message)
+        if state == "completed":
+            return Outcome("queued", turn)
+        raise error
 
     def wait(self, stop: Event, seconds: float = 1.0) -> bool:
         """Wait for news of the run, at most `seconds`; True when there was some."""

@@ -83,8 +83,8 @@ Observer: TypeAlias = Callable[[LoopEvent], None]
 class Outcome:
     """How driving ended.
 
-    state: completed | waiting (for a person) | limited | paused | failed | cancelled | queued (the
-    message waits for the turn that is open). `text` is the last thing the model said.
+    state: completed | waiting (for a person) | limited | paused | failed | cancelled | queued
+    (another process has, or had, the turn that is open). `text` is the last thing the model said.
     """
 
     state: str
@@ -135,16 +135,14 @@ class Loop:
         """Drive the turn whose lease is held until it ends or waits for somebody.
 
         Sets nothing right that the lease does not cover: on Interrupted the caller cancels the
-        turn. Raises LeaseLost when another worker has taken the turn, DatabaseUnavailable.
-        Whatever else goes wrong fails the turn, so that nobody tries the same again.
+        turn. Raises LeaseLost when another worker has taken the turn, IllegalTransition when it
+        was ended meanwhile, DatabaseUnavailable. Whatever else goes wrong fails the turn, so
+        that nobody tries the same again.
         """
         with self._heart.beating(lease):
             try:
                 return self._drive(lease, observe, stop)
-            except IllegalTransition as error:
-                # Somebody cancelled the turn, or the run, while we worked.
-                return Outcome("cancelled", lease.turn, error=error.message)
-            except (Interrupted, LeaseLost, DatabaseUnavailable):
+            except (Interrupted, LeaseLost, IllegalTransition, DatabaseUnavailable):
                 raise
             except AosError as error:
                 if stop.is_set():
@@ -155,10 +153,7 @@ class Loop:
                 raise
 
     def _fail(self, lease: Lease, message: str, hint: str | None) -> Outcome:
-        try:
-            self._client.fail(lease, message)
-        except IllegalTransition as error:
-            return Outcome("cancelled", lease.turn, error=error.message)
+        self._client.fail(lease, message)
         self.transcript.forget_context()  # what failed may be set right before the next turn
         return Outcome("failed", lease.turn, error=message, hint=hint)
 

@@ -1,0 +1,236 @@
+"""A lease is kept while the model thinks; who lost it, or was cancelled, writes nothing more."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from aosctl.domain.loop import Retrying
+from aosctl.domain.tools.base import ToolResult
+from aosctl.errors import LeaseLost
+from kernels import KernelDatabase, call
+from providers.wire_openai import Reply, Request, calls, error, text
+from talks import Stage, Talk, beside, until
+
+SLOW = ("sql_write", {"statement": "select slowly(30, 93)"})
+SLEEPERS = (
+    "select count(*) from pg_stat_activity where datname = current_database()"
+    " and wait_event = 'PgSleep'"
+)
+
+
+@pytest.fixture
+def clock(kernel_database: KernelDatabase) -> Iterator[Callable[[str], None]]:
+    """Set the kernel's clock off by an interval; afterwards it is right again."""
+    yield kernel_database.move_clock
+    kernel_database.move_clock()
+
+
+def cancel(play: Stage, talk: Talk, what: str) -> None:
+    """Cancel the run or its open turn, as another person does."""
+    run = talk.conversation.run_id
+    call(play.tenant.person, f"aos_agent.{what}", play.tenant.id, run, "changed my mind")
+
+
+class Held:
+    """web_search that waits to be let go."""
+
+    name = "web_search"
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.go = threading.Event()
+        self.stop: threading.Event | None = None
+
+    def run(self, args: Mapping[str, Any], stop: threading.Event) -> ToolResult:
+        self.stop = stop
+        self.begun.set()
+        assert self.go.wait(20)
+        return ToolResult(True, {"found": "late"})
+
+
+def test_heartbeats_keep_a_lease_through_a_model_call_longer_than_it(play: Stage) -> None:
+    talk = play.talk(lease_seconds=1)
+    other = play.talk(run=talk.conversation.run_id, worker="test:2", lease_seconds=1)
+    go = threading.Event()
+
+    def late(_request: Request) -> Reply:
+        assert go.wait(20)
+        return text("At last.")
+
+    play.answer(late)
+    with beside(lambda: talk.send("Hello?")) as outcomes:
+        until(lambda: play.wire.requests, "the request")
+        began = time.monotonic()
+        while time.monotonic() < began + 1.5:
+            assert other.resume() is None
+            time.sleep(0.1)
+        go.set()
+    assert outcomes[0].state == "completed", outcomes
+    assert play.tenant.run_row(talk.conversation.run_id)["attempts"] == 1
+
+
+def test_a_lost_lease_ends_the_loop_and_writes_nothing(
+    play: Stage, clock: Callable[[str], None]
+) -> None:
+    talk = play.talk(beat_seconds=0.05)
+    run = talk.conversation.run_id
+    play.answer(calls(SLOW).stall(2), text("Here."))
+    with beside(lambda: talk.send("Hello?")) as outcomes:
+        until(lambda: play.wire.requests, "the request")
+        clock("1 hour")
+        assert play.wire.client_left.wait(20)
+    assert isinstance(outcomes[0], LeaseLost), outcomes
+    assert play.transcript(talk) == [("user", "Hello?")]
+    other = play.talk(run=run, worker="test:2")
+    outcome = other.resume()
+    assert outcome is not None and outcome.text == "Here."
+    assert play.transcript(talk) == [("user", "Hello?"), ("assistant", "Here.")]
+
+
+def test_a_late_worker_cannot_store_its_answer(play: Stage, clock: Callable[[str], None]) -> None:
+    talk = play.talk()
+    other = play.talk(run=talk.conversation.run_id, worker="test:2")
+
+    def overtaken(_request: Request) -> Reply:
+        clock("1 hour")
+        play.answer(text("First."))
+        assert other.resume() is not None
+        return text("Late.")
+
+    play.answer(overtaken)
+    assert talk.send("Hello?").state == "queued"  # it was another's by then
+    assert play.transcript(talk) == [("user", "Hello?"), ("assistant", "First.")]
+    assert talk.resume() is None
+    play.answer(text("Second."))
+    assert talk.send("And now?").text == "Second."
+    assert [m["content"] for m in play.wire.requests[-1].messages[1:]] == [
+        "Hello?", "First.", "And now?",
+    ]  # fmt: skip
+    play.assert_at_rest(talk, "completed")
+
+
+def test_an_answer_whose_lease_ran_out_is_not_paid_for_twice(
+    play: Stage, clock: Callable[[str], None]
+) -> None:
+    talk = play.talk()
+
+    def expired(_request: Request) -> Reply:
+        clock("1 hour")  # a laptop that slept
+        return text("Paid for.")
+
+    play.answer(expired)
+    with pytest.raises(LeaseLost):
+        talk.send("Hello?")
+    outcome = talk.resume()
+    assert outcome is not None and (outcome.state, outcome.text) == ("completed", "Paid for.")
+    assert len(play.wire.requests) == 1
+    play.assert_at_rest(talk, "completed")
+
+
+@pytest.mark.parametrize("what", ["cancel_turn", "cancel_run"])
+@pytest.mark.parametrize("heard", [0, 2])
+def test_a_turn_cancelled_elsewhere_while_the_model_thinks_hangs_up(
+    play: Stage, what: str, heard: int
+) -> None:
+    talk = play.talk(beat_seconds=0.05)
+    play.answer(text("Once ", "upon").stall(heard))
+    with beside(lambda: talk.send("Hello?")) as outcomes:
+        until(lambda: play.wire.requests and (talk.said or not heard), "the stall")
+        cancel(play, talk, what)
+        assert play.wire.client_left.wait(20)
+    assert outcomes[0].state == "cancelled", outcomes
+    assert play.transcript(talk) == [("user", "Hello?")]
+    run_state, turn_state, _ = play.state(talk)
+    assert turn_state == "cancelled"
+    assert run_state == ("active" if what == "cancel_turn" else "cancelled")
+    if what == "cancel_turn":
+        play.answer(text("Yes."))
+        assert talk.send("And now?").text == "Yes."
+
+
+def test_a_turn_cancelled_while_a_tool_acts_takes_no_result(play: Stage) -> None:
+    held = Held()
+    talk = play.talk(tools={"web_search": held})
+    play.answer(calls(("web_search", {"query": "x"})))
+    with beside(lambda: talk.send("Search.")) as outcomes:
+        assert held.begun.wait(20)
+        cancel(play, talk, "cancel_turn")
+        held.go.set()
+    assert outcomes[0].state == "cancelled", outcomes
+    assert "late" not in str(play.results(talk)) and "changed my mind" in str(play.results(talk))
+    play.assert_at_rest(talk, "cancelled")
+    play.answer(text("Yes."))
+    assert talk.send("And now?").text == "Yes."
+    assert play.wire.requests[-1].messages[-2]["role"] == "tool"
+
+
+def test_a_turn_cancelled_while_a_statement_runs_stops_it_and_leaves_no_effect(
+    play: Stage,
+) -> None:
+    talk = play.talk(beat_seconds=0.05)
+    play.answer(calls(SLOW))
+    with beside(lambda: talk.send("Sleep.")) as outcomes:
+        until(lambda: play.database.value(SLEEPERS), "the statement")
+        cancel(play, talk, "cancel_turn")
+        until(lambda: not play.database.value(SLEEPERS), "the statement's end")
+    assert outcomes[0].state == "cancelled", outcomes
+    assert not play.database.rows("select 1 from shop.item where id = 93")
+    play.assert_at_rest(talk, "cancelled")
+
+
+@pytest.mark.parametrize("heard", [0, 2])
+def test_a_person_who_stops_while_the_model_speaks_keeps_the_run(play: Stage, heard: int) -> None:
+    talk = play.talk()
+    play.answer(text("Once ", "upon").stall(heard))
+    with beside(lambda: talk.send("Hello?")) as outcomes:
+        until(lambda: play.wire.requests and (talk.said or not heard), "the stall")
+        talk.stop.set()
+        assert play.wire.client_left.wait(20)
+    assert (outcomes[0].state, outcomes[0].error) == ("cancelled", "interrupted"), outcomes
+    play.assert_at_rest(talk, "cancelled")
+    talk.stop.clear()
+    play.answer(text("Yes."))
+    assert talk.send("And now?").text == "Yes."
+    play.assert_at_rest(talk, "completed")
+
+
+def test_a_person_who_stops_a_statement_need_not_wait_for_it(play: Stage) -> None:
+    talk = play.talk()
+    play.answer(calls(SLOW))
+    with beside(lambda: talk.send("Sleep.")) as outcomes:
+        until(lambda: play.database.value(SLEEPERS), "the statement")
+        talk.stop.set()
+        until(lambda: not play.database.value(SLEEPERS), "the statement's end")
+    assert outcomes[0].state == "cancelled", outcomes
+    assert not play.database.rows("select 1 from shop.item where id = 93")
+    play.assert_at_rest(talk, "cancelled")
+
+
+def test_a_person_who_stops_between_two_attempts_is_heard(play: Stage) -> None:
+    talk = play.talk(patient=True)
+    play.answer(error(429, "slow down", headers={"Retry-After": "19"}))
+    with beside(lambda: talk.send("Hello?")) as outcomes:
+        until(lambda: [e for e in talk.events if isinstance(e, Retrying)], "the pause")
+        talk.stop.set()
+    assert outcomes[0].state == "cancelled", outcomes
+    assert len(play.wire.requests) == 1
+    play.assert_at_rest(talk, "cancelled")
+
+
+def test_a_tool_is_told_that_the_person_stops(play: Stage) -> None:
+    held = Held()
+    talk = play.talk(tools={"web_search": held})
+    play.answer(calls(("web_search", {"query": "x"})))
+    with beside(lambda: talk.send("Search.")) as outcomes:
+        assert held.begun.wait(20)
+        assert held.stop is talk.stop
+        talk.stop.set()
+        held.go.set()
+    assert outcomes[0].state == "cancelled", outcomes
+    assert '"late"' in play.results(talk)[0][2]  # what it has done is kept
+    play.assert_at_rest(talk, "cancelled")
