@@ -181,7 +181,7 @@ begin
   end if;
   return jsonb_build_object('status', 'opened', 'turn_id', v_turn, 'turn', v_run.last_turn,
     'step', v_seq, 'fence', v_run.fence,
-    'next', case when p_lease is not null then aos_core.next_move(p_tenant, v_run) end);
+    'next', case when p_lease is not null then aos_core.next_move(p_tenant, v_run.run_id) end);
 end
 $$;
 
@@ -197,7 +197,6 @@ declare
   v_expires timestamptz := v_now + make_interval(secs => p_lease_seconds);
   v_turn uuid := coalesce(p_key, aos_core.uuidv7());
   v_moved record;
-  v_run aos_core.run;
 begin
   with moved as (
     update aos_core.run r set
@@ -219,39 +218,38 @@ begin
                       where t.tenant_id = p_tenant and t.turn_id = p_key)
       and not exists (select from aos_core.inbox i
                       where i.tenant_id = p_tenant and i.run_id = p_run and i.item_id = p_key)
-    returning r as run
+    returning r.last_turn, r.last_step, r.last_seq, r.last_hash, r.fence, r.watched_until,
+              aos_core.usual_move(r) as next
   ), step as (
     insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
-    select p_tenant, p_run, (m.run).last_step, (m.run).last_turn, 'user', p_message, v_now
+    select p_tenant, p_run, m.last_step, m.last_turn, 'user', p_message, v_now
     from moved m
   ), turn as (
     insert into aos_core.turn
       (tenant_id, turn_id, run_id, number, state, attempts, claimed_step, created_at)
-    select p_tenant, v_turn, p_run, (m.run).last_turn, 'running', 1, (m.run).last_step, v_now
+    select p_tenant, v_turn, p_run, m.last_turn, 'running', 1, m.last_step, v_now
     from moved m
   ), queue as (
     insert into aos_core.turn_queue (tenant_id, turn_id, run_id, ready_at)
     select p_tenant, v_turn, p_run, v_expires from moved m
   ), event as (
     insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
-    select p_tenant, p_run, (m.run).last_seq, v_now, 'turn.opened', p_actor,
-      jsonb_build_object('turn', (m.run).last_turn, 'step', (m.run).last_step), (m.run).last_hash
+    select p_tenant, p_run, m.last_seq, v_now, 'turn.opened', p_actor,
+      jsonb_build_object('turn', m.last_turn, 'step', m.last_step), m.last_hash
     from moved m
   )
-  select m.run, (select s.config_version from aos_core.tenant_state s
+  select m.*, (select s.config_version from aos_core.tenant_state s
                  where s.tenant_id = p_tenant) as config_version
     into v_moved from moved m;
   if not found then
     return null;
   end if;
-  v_run := v_moved.run;
-  if v_run.watched_until > v_now then
+  if v_moved.watched_until > v_now then
     perform pg_notify('aos_run', p_run::text);
   end if;
-  return jsonb_build_object('status', 'opened', 'turn_id', v_turn, 'turn', v_run.last_turn,
-    'step', v_run.last_step, 'fence', v_run.fence, 'config_version', v_moved.config_version,
-    'next', case when aos_core.within_limits(v_run) then 'model'
-                 else aos_core.next_move(p_tenant, v_run) end);
+  return jsonb_build_object('status', 'opened', 'turn_id', v_turn, 'turn', v_moved.last_turn,
+    'step', v_moved.last_step, 'fence', v_moved.fence, 'config_version', v_moved.config_version,
+    'next', coalesce(v_moved.next, aos_core.next_move(p_tenant, p_run)));
 end
 $$;
 
@@ -312,31 +310,34 @@ $$;
 -- What the worker does next with an open turn, from the run's row after a write:
 -- calls (some can run), model, wait (a person decides), limited, paused; and parks the turn where
 -- nobody can go on. The caller holds the run's lock.
-create function aos_core.next_move(p_tenant uuid, p_run aos_core.run) returns text
+create function aos_core.next_move(p_tenant uuid, p_run_id uuid) returns text
 language plpgsql
 as $$
+declare
+  v_run aos_core.run;
 begin
-  if p_run.open_calls > p_run.waiting_calls then
-    if p_run.state = 'paused' then
-      perform aos_core.park_turn(p_tenant, p_run.run_id, p_run.open_turn_id, 'queued', 'infinity');
+  select * into v_run from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run_id;
+  if v_run.open_calls > v_run.waiting_calls then
+    if v_run.state = 'paused' then
+      perform aos_core.park_turn(p_tenant, v_run.run_id, v_run.open_turn_id, 'queued', 'infinity');
       return 'paused';
     end if;
     return 'calls';
-  elsif p_run.waiting_calls > 0 then
-    perform aos_core.park_turn(p_tenant, p_run.run_id, p_run.open_turn_id,
+  elsif v_run.waiting_calls > 0 then
+    perform aos_core.park_turn(p_tenant, v_run.run_id, v_run.open_turn_id,
       case when exists (select from aos_core.tool_call c
-                        where c.tenant_id = p_tenant and c.turn_id = p_run.open_turn_id
+                        where c.tenant_id = p_tenant and c.turn_id = v_run.open_turn_id
                           and c.state = 'awaiting_approval')
            then 'awaiting_approval' else 'awaiting_resolution' end,
-      aos_core.waits_until(p_tenant, p_run.open_turn_id));
+      aos_core.waits_until(p_tenant, v_run.open_turn_id));
     return 'wait';
-  elsif p_run.state = 'paused' then
-    perform aos_core.park_turn(p_tenant, p_run.run_id, p_run.open_turn_id, 'queued', 'infinity');
+  elsif v_run.state = 'paused' then
+    perform aos_core.park_turn(p_tenant, v_run.run_id, v_run.open_turn_id, 'queued', 'infinity');
     return 'paused';
-  elsif not aos_core.within_limits(p_run) then
-    update aos_core.turn t set error = aos_core.limit_reached(p_run)
-    where t.tenant_id = p_tenant and t.turn_id = p_run.open_turn_id;
-    perform aos_core.park_turn(p_tenant, p_run.run_id, p_run.open_turn_id, 'limited', 'infinity');
+  elsif not aos_core.within_limits(v_run) then
+    update aos_core.turn t set error = aos_core.limit_reached(v_run)
+    where t.tenant_id = p_tenant and t.turn_id = v_run.open_turn_id;
+    perform aos_core.park_turn(p_tenant, v_run.run_id, v_run.open_turn_id, 'limited', 'infinity');
     return 'limited';
   end if;
   return 'model';
@@ -350,6 +351,21 @@ as $$
   select coalesce(p_run.spent_usd + p_run.reserved_usd <= p_run.max_usd, true)
     and coalesce(p_run.input_tokens + p_run.output_tokens < p_run.max_tokens, true)
     and p_run.last_step - p_run.turn_first_step + 1 < p_run.max_steps
+$$;
+
+-- What comes next in the two usual cases, from the row alone: calls or model; null in the others,
+-- for which next_move has to act.
+create function aos_core.usual_move(p_run aos_core.run) returns text
+language sql immutable
+as $$
+  select case
+    when p_run.state <> 'active' then null
+    when p_run.open_calls > p_run.waiting_calls then 'calls'
+    when p_run.open_calls = 0
+      and coalesce(p_run.spent_usd + p_run.reserved_usd <= p_run.max_usd, true)
+      and coalesce(p_run.input_tokens + p_run.output_tokens < p_run.max_tokens, true)
+      and p_run.last_step - p_run.turn_first_step + 1 < p_run.max_steps then 'model'
+  end
 $$;
 
 -- Which limit of a run the next model call would pass, in words; null when none.
@@ -396,7 +412,6 @@ declare
   v_agent record;
   v_block jsonb;
   v_gate record;
-  v_run aos_core.run;
   v_calls jsonb := '[]';
   v_brief jsonb;  -- of the calls, for the event
   v_moved record;
@@ -480,18 +495,19 @@ begin
       where r.tenant_id = p_tenant and r.run_id = v_ctx.run_id and r.open_turn_id = p_turn
         and r.lease_hash = p_lease and r.lease_expires_at > v_now and r.open_calls = 0
         and r.last_step + 1 = coalesce(p_seq, r.last_step + 1)
-      returning r as run
+      returning r.last_step, r.last_seq, r.last_hash, r.last_turn, r.open_turn_id, r.spent_usd,
+                r.inbox_count, r.state, r.watched_until, aos_core.usual_move(r) as next
     ), step as (
       insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at, model_name,
                                  input_tokens, output_tokens, cost_usd, raw)
-      select p_tenant, v_ctx.run_id, (m.run).last_step, v_ctx.number, 'assistant',
+      select p_tenant, v_ctx.run_id, m.last_step, v_ctx.number, 'assistant',
         p_message, v_now, coalesce(p_message -> 'origin' ->> 'model', v_ctx.model_name),
         nullif(v_in + v_cached, 0), nullif(v_out, 0), nullif(v_cost, 0), p_raw
       from moved m
     ), event as (
       insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
-      select p_tenant, v_ctx.run_id, (m.run).last_seq, v_now, 'turn.completed', 'agent:' || v_ctx.agent,
-        v_data, (m.run).last_hash
+      select p_tenant, v_ctx.run_id, m.last_seq, v_now, 'turn.completed', 'agent:' || v_ctx.agent,
+        v_data, m.last_hash
       from moved m
     ), ended as (
       update aos_core.turn t set state = 'completed', finished_at = v_now
@@ -500,7 +516,7 @@ begin
       delete from aos_core.turn_queue q using moved m
       where q.tenant_id = p_tenant and q.turn_id = p_turn
     )
-    select m.run into v_moved from moved m;
+    select m.* into v_moved from moved m;
   else
     with moved as (
       update aos_core.run r set
@@ -518,42 +534,42 @@ begin
       where r.tenant_id = p_tenant and r.run_id = v_ctx.run_id and r.open_turn_id = p_turn
         and r.lease_hash = p_lease and r.lease_expires_at > v_now and r.open_calls = 0
         and r.last_step + 1 = coalesce(p_seq, r.last_step + 1)
-      returning r as run
+      returning r.last_step, r.last_seq, r.last_hash, r.last_turn, r.open_turn_id, r.spent_usd,
+                r.inbox_count, r.state, r.watched_until, aos_core.usual_move(r) as next
     ), step as (
       insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at, model_name,
                                  input_tokens, output_tokens, cost_usd, raw)
-      select p_tenant, v_ctx.run_id, (m.run).last_step - v_refused, v_ctx.number, 'assistant',
+      select p_tenant, v_ctx.run_id, m.last_step - v_refused, v_ctx.number, 'assistant',
         p_message, v_now, coalesce(p_message -> 'origin' ->> 'model', v_ctx.model_name),
         nullif(v_in + v_cached, 0), nullif(v_out, 0), nullif(v_cost, 0), p_raw
       from moved m
     ), event as (
       insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
-      select p_tenant, v_ctx.run_id, (m.run).last_seq, v_now, 'model.answered', 'agent:' || v_ctx.agent,
-        v_data, (m.run).last_hash
+      select p_tenant, v_ctx.run_id, m.last_seq, v_now, 'model.answered', 'agent:' || v_ctx.agent,
+        v_data, m.last_hash
       from moved m
     )
-    select m.run into v_moved from moved m;
+    select m.* into v_moved from moved m;
   end if;
   if not found then
     return aos_core.recorded_answer(p_tenant, v_ctx.run_id, p_turn, p_lease, p_seq, p_message);
   end if;
-  v_run := v_moved.run;
-  v_step := v_run.last_step - v_refused;
+  v_step := v_moved.last_step - v_refused;
   if v_final then
-    if v_run.inbox_count > 0 and v_run.state = 'active' then
+    if v_moved.inbox_count > 0 and v_moved.state = 'active' then
       perform aos_core.begin_turn(p_tenant, v_ctx.run_id, null, null, 'kernel', null, null, null);
     end if;
     v_next := 'done';
   else
-    perform aos_core.insert_calls(p_tenant, v_run, v_step, v_calls, v_now, p_approval_seconds);
-    v_next := aos_core.next_move(p_tenant, v_run);
+    perform aos_core.insert_calls(p_tenant, v_ctx.run_id, p_turn, v_ctx.number, v_step, v_calls, v_now, p_approval_seconds);
+    v_next := coalesce(v_moved.next, aos_core.next_move(p_tenant, v_ctx.run_id));
   end if;
-  if v_run.watched_until > v_now then
+  if v_moved.watched_until > v_now then
     perform pg_notify('aos_run', v_ctx.run_id::text);
   end if;
-  return jsonb_build_object('next', v_next, 'step', v_step, 'last_step', v_run.last_step,
+  return jsonb_build_object('next', v_next, 'step', v_step, 'last_step', v_moved.last_step,
     'calls', case when v_final then v_calls else aos_core.public_calls(v_calls) end,
-    'cost_usd', v_cost, 'spent_usd', v_run.spent_usd);
+    'cost_usd', v_cost, 'spent_usd', v_moved.spent_usd);
 end
 $$;
 
@@ -567,8 +583,8 @@ $$;
 
 -- The rows of an answer's calls: calls, approvals, and the results of refused ones.
 create function aos_core.insert_calls(
-  p_tenant uuid, p_run aos_core.run, p_step bigint, p_calls jsonb, p_now timestamptz,
-  p_approval_seconds integer) returns void
+  p_tenant uuid, p_run uuid, p_turn uuid, p_turn_number integer, p_step bigint, p_calls jsonb,
+  p_now timestamptz, p_approval_seconds integer) returns void
 language plpgsql
 as $$
 declare
@@ -585,13 +601,13 @@ begin
     if v_refused then
       v_seq := v_seq + 1;
       insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
-      values (p_tenant, p_run.run_id, v_seq, p_run.last_turn, 'tool', aos_core.result_message(
+      values (p_tenant, p_run, v_seq, p_turn_number, 'tool', aos_core.result_message(
         v_call ->> 'id', v_call ->> 'skill', false,
         jsonb_build_object('error', v_call ->> 'reason')), p_now);
     end if;
     insert into aos_core.tool_call (tenant_id, call_id, turn_id, run_id, step_seq, result_seq, skill,
       state, runner, effect, tool_version, vendor_call_id, args, reason, created_at, finished_at)
-    values (p_tenant, v_id, p_run.open_turn_id, p_run.run_id, p_step,
+    values (p_tenant, v_id, p_turn, p_run, p_step,
       case when v_refused then v_seq end, v_call ->> 'skill', v_call ->> 'status',
       v_call ->> 'runner', v_call ->> 'effect', v_call ->> 'tool_version', v_call ->> 'id',
       nullif(v_call -> 'args', 'null'), v_call ->> 'reason', p_now,
@@ -599,8 +615,8 @@ begin
     if v_call ->> 'decision' = 'approve' then
       insert into aos_core.approval (tenant_id, call_id, run_id, skill, args, digest, reason,
                                      requested_at, expires_at)
-      values (p_tenant, v_id, p_run.run_id, v_call ->> 'skill', v_call -> 'args',
-        aos_core.approval_digest(v_call ->> 'tool_version', v_call -> 'args', p_run.run_id, v_id,
+      values (p_tenant, v_id, p_run, v_call ->> 'skill', v_call -> 'args',
+        aos_core.approval_digest(v_call ->> 'tool_version', v_call -> 'args', p_run, v_id,
                                  v_expires), v_call ->> 'reason', p_now, v_expires);
       perform pg_notify('aos_approval', p_tenant::text);
     end if;
@@ -684,7 +700,6 @@ language plpgsql
 as $$
 declare
   v_now timestamptz := aos_core.now();
-  v_run aos_core.run;
   v_data jsonb;
   v_message jsonb;
   v_next text;
@@ -709,38 +724,38 @@ begin
       updated_at = v_now
     where r.tenant_id = p_tenant and r.run_id = p_call.run_id and r.open_turn_id = p_call.turn_id
       and r.lease_hash = p_lease and r.lease_expires_at > v_now
-    returning r as run
+    returning r.last_step, r.last_turn, r.last_seq, r.last_hash, r.watched_until,
+              aos_core.usual_move(r) as next
   ), call as (
     -- The call's own row decides which of two writers with one lease was first.
     update aos_core.tool_call c set state = case when p_ok then 'succeeded' else 'failed' end,
-      result_seq = (m.run).last_step, finished_at = v_now
+      result_seq = m.last_step, finished_at = v_now
     from moved m
     where c.tenant_id = p_tenant and c.call_id = p_call.call_id and c.state = p_call.state
     returning 1
   ), step as (
     insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
-    select p_tenant, p_call.run_id, (m.run).last_step, (m.run).last_turn,
+    select p_tenant, p_call.run_id, m.last_step, m.last_turn,
       case when p_call.detached then 'user' else 'tool' end, v_message, v_now
     from moved m
   ), event as (
     insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
-    select p_tenant, p_call.run_id, (m.run).last_seq, v_now, 'tool.result', p_actor, v_data,
-      (m.run).last_hash
+    select p_tenant, p_call.run_id, m.last_seq, v_now, 'tool.result', p_actor, v_data,
+      m.last_hash
     from moved m
   )
-  select m.run, exists (select from call) as settled into v_moved from moved m;
+  select m.*, exists (select from call) as settled into v_moved from moved m;
   if not found then
     perform aos_core.raise_lost(p_tenant, p_call.turn_id, p_lease);
   elsif not v_moved.settled then
     raise exception 'call "%" was changed meanwhile', p_call.call_id using errcode = 'AO005',
       hint = 'read it again';
   end if;
-  v_run := v_moved.run;
-  v_next := aos_core.next_move(p_tenant, v_run);
-  if v_run.watched_until > v_now then
+  v_next := coalesce(v_moved.next, aos_core.next_move(p_tenant, p_call.run_id));
+  if v_moved.watched_until > v_now then
     perform pg_notify('aos_run', p_call.run_id::text);
   end if;
-  return jsonb_build_object('next', v_next, 'step', v_run.last_step, 'last_step', v_run.last_step,
+  return jsonb_build_object('next', v_next, 'step', v_moved.last_step, 'last_step', v_moved.last_step,
                             'ok', p_ok, 'result', p_result)
     || case v_next when 'calls' then jsonb_build_object(
          'calls', aos_core.open_calls(p_tenant, p_call.turn_id)) else '{}' end;

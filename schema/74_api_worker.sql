@@ -83,7 +83,7 @@ begin
       'run_id', v_run.run_id, 'run', v_run.name, 'lease', v_lease, 'fence', v_run.fence,
       'attempts', v_turn.attempt, 'last_step', v_run.last_step,
       'calls', aos_core.open_calls(p_tenant, v_queue.turn_id),
-      'next', aos_core.next_move(p_tenant, v_run),
+      'next', aos_core.next_move(p_tenant, v_run.run_id),
       'config_version', aos_core.config_version(p_tenant));
   end loop;
   return null;
@@ -366,7 +366,7 @@ begin
   perform aos_core.append_run_event(p_tenant, p_call.run_id, 'approval.requested', 'kernel',
     jsonb_build_object('call_id', p_call.call_id, 'skill', p_call.skill, 'reason', p_reason));
   perform pg_notify('aos_approval', p_tenant::text);
-  return jsonb_build_object('next', aos_core.next_move(p_tenant, v_run),
+  return jsonb_build_object('next', aos_core.next_move(p_tenant, v_run.run_id),
     'last_step', v_run.last_step, 'ok', false, 'status', 'awaiting_approval', 'result', null);
 end
 $$;
