@@ -9,6 +9,7 @@ import psycopg
 from psycopg import sql
 
 from aosctl.db.errors import from_psycopg, translated
+from aosctl.db.membership import OWNERS, READER
 from aosctl.errors import AosError, Denied, KernelMismatch
 from aosctl.resources import resource_dir
 
@@ -110,11 +111,11 @@ def require_rights(connection: Connection) -> None:
         row = connection.execute(
             "select rolsuper, rolcreaterole,"
             " has_database_privilege(current_database(), 'create'), rolname::text,"
-            " array(select k.rolname::text from pg_catalog.pg_roles k where k.rolname in"
-            " ('aos_owner', 'aos_kernel', 'aos_lookup', 'aos_view', 'aos_provisioner')"
+            " array(select k.rolname::text from pg_catalog.pg_roles k where k.rolname = any (%s)"
             " and current_setting('server_version_num')::int >= 160000"
             " and not pg_has_role(current_user, k.oid, 'member with admin option') order by 1)"
-            " from pg_catalog.pg_roles where rolname = current_user"
+            " from pg_catalog.pg_roles where rolname = current_user",
+            ([*OWNERS, READER, "aos_admin"],),
         ).fetchone()
     if row is None or row[0]:
         return
