@@ -1,75 +1,105 @@
 -- SQL identities: the opaque NOLOGIN role under which a tenant's SQL skills run, and the sandbox
 -- function that this role owns. See README.md, "SQL skills", for why it needs all its parts.
 
--- Strip leading white space and comments and trailing semicolons from one statement, by a small
--- lexer that knows quotes, dollar quotes and nested comments. AO011 when a second statement
--- follows, or a quote or comment does not end. Kernel and sandbox only.
+-- One statement without leading white space and comments and without trailing semicolons. Most need
+-- no reading: no semicolon and no comment, nothing to strip. AO011: see read_statement.
+-- Kernel and sandbox only.
 create function aos_core.single_statement(p_query text) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_rest text := p_query;
-  v_token text;
-  v_out text := '';
-  v_ended boolean := false;
-  v_depth integer;
-  v_at integer;
+  v_query text := rtrim(ltrim(p_query, E' \t\r\n\f'), E' \t\r\n\f;');
 begin
-  while v_rest <> '' loop
-    v_token := substring(v_rest from '^(?:\s+|--[^\n]*\n?|/\*)');
-    if v_token = '/*' then
-      v_depth := 1; v_at := 3;
-      while v_depth > 0 loop
-        v_token := substring(substr(v_rest, v_at) from '^(?:[^*/]|\*(?!/)|/(?!\*))*(?:\*/|/\*)');
-        if v_token is null then
-          raise exception 'a comment does not end' using errcode = 'AO011',
-            hint = 'close every /* with */';
+  if v_query !~ ';|--|/\*' then
+    return v_query;
+  end if;
+  return aos_core.read_statement(p_query);
+end
+$$;
+
+-- As single_statement, by a lexer that knows quotes, dollar quotes and nested comments, one
+-- character at a time. AO011 when a second statement follows, or a quote or comment does not end.
+create function aos_core.read_statement(p_query text) returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_chars text[] := string_to_array(p_query, null);
+  v_length integer := cardinality(string_to_array(p_query, null));
+  v_at integer := 1;
+  v_char text;
+  v_next text;
+  v_inside text;       -- ' " E (a string with escapes) $ (a dollar quote) - and * (comments)
+  v_depth integer := 0;
+  v_tag text;          -- of the dollar quote
+  v_ahead integer;
+  v_word boolean := false;  -- the character before belongs to a word
+  v_first integer;
+  v_end integer;
+begin
+  while v_at <= v_length loop
+    v_char := v_chars[v_at];
+    v_next := v_chars[v_at + 1];
+    if v_inside is null then
+      if v_char = '-' and v_next = '-' then
+        v_inside := '-';
+      elsif v_char = '/' and v_next = '*' then
+        v_inside := '*'; v_depth := 1; v_at := v_at + 1;
+      elsif v_char = ';' then
+        v_end := case when v_first is not null then coalesce(v_end, v_at) end;
+      elsif strpos(E' \t\r\n\f', v_char) = 0 then
+        if v_end is not null then
+          raise exception 'only one statement at a time' using errcode = 'AO011',
+            hint = 'send each statement in a call of its own';
         end if;
-        v_at := v_at + length(v_token);
-        v_depth := v_depth + case when right(v_token, 2) = '*/' then -1 else 1 end;
-      end loop;
-      v_token := left(v_rest, v_at - 1);
-    end if;
-    if v_token is not null then                        -- white space or a comment
-      if v_out <> '' and not v_ended then v_out := v_out || v_token; end if;
-    elsif left(v_rest, 1) = ';' then
-      v_token := ';';
-      v_ended := v_out <> '';
-    else
-      if v_ended then
-        raise exception 'only one statement at a time' using errcode = 'AO011',
-          hint = 'send each statement in a call of its own';
-      end if;
-      v_token := substring(v_rest from
-        '^(?:[eE]''(?:[^''\\]|\\.|'''')*''|''(?:[^'']|'''')*''|"(?:[^"]|"")*")');
-      if v_token is null then
-        v_token := substring(v_rest from '^\$(?:[A-Za-z_\u0080-\uffff][A-Za-z0-9_\u0080-\uffff]*)?\$');
-        if v_token is not null then
-          v_at := strpos(substr(v_rest, length(v_token) + 1), v_token);
-          if v_at = 0 then
-            raise exception 'a dollar quote does not end' using errcode = 'AO011',
-              hint = 'close it with ' || v_token;
+        v_first := coalesce(v_first, v_at);
+        if v_char in ('''', '"') then
+          v_inside := v_char;
+        elsif v_char in ('e', 'E') and v_next = '''' and not v_word then
+          v_inside := 'E'; v_at := v_at + 1;
+        elsif v_char = '$' and not v_word then
+          v_tag := '$'; v_ahead := v_at + 1;
+          while v_ahead < v_at + 64 and (v_chars[v_ahead] ~ '[A-Za-z_]'
+                or ascii(v_chars[v_ahead]) > 127
+                or v_ahead > v_at + 1 and v_chars[v_ahead] ~ '[0-9]') loop
+            v_tag := v_tag || v_chars[v_ahead]; v_ahead := v_ahead + 1;
+          end loop;
+          if v_chars[v_ahead] = '$' then
+            v_inside := '$'; v_tag := v_tag || '$'; v_at := v_ahead;
           end if;
-          v_token := left(v_rest, v_at + 2 * length(v_token) - 1);
         end if;
       end if;
-      if v_token is null and left(v_rest, 1) in ('''', '"') then
-        raise exception 'a quote does not end' using errcode = 'AO011',
-          hint = 'close every quote';
+      v_word := v_inside is null and (v_char ~ '[A-Za-z0-9_$]' or ascii(v_char) > 127);
+    elsif v_inside = '-' then
+      v_inside := nullif(v_inside, case v_char when E'\n' then '-' when E'\r' then '-' end);
+    elsif v_inside = '*' then
+      if v_char = '*' and v_next = '/' or v_char = '/' and v_next = '*' then
+        v_depth := v_depth + case v_char when '/' then 1 else -1 end;
+        v_at := v_at + 1;
+        v_inside := case when v_depth > 0 then '*' end;
       end if;
-      -- a word (it may hold "$"), or one other character
-      v_token := coalesce(v_token,
-        substring(v_rest from '^[A-Za-z0-9_\u0080-\uffff][A-Za-z0-9_$\u0080-\uffff]*'),
-        left(v_rest, 1));
-      if v_token in ('e', 'E') and substr(v_rest, 2, 1) = '''' then
-        raise exception 'a quote does not end' using errcode = 'AO011',
-          hint = 'close every quote';
+    elsif v_inside = '$' then
+      v_ahead := 0;
+      while v_chars[v_at + v_ahead] = substr(v_tag, v_ahead + 1, 1) loop
+        v_ahead := v_ahead + 1;
+      end loop;
+      if v_ahead = length(v_tag) then
+        v_inside := null; v_at := v_at + v_ahead - 1;
       end if;
-      v_out := v_out || v_token;
+    elsif v_inside = 'E' and v_char = '\' then
+      v_at := v_at + 1;
+    elsif v_char = (case v_inside when 'E' then '''' else v_inside end) then
+      v_inside := null;  -- a doubled quote opens the next one at once
     end if;
-    v_rest := substr(v_rest, length(v_token) + 1);
+    v_at := v_at + 1;
   end loop;
-  return rtrim(v_out, E' \t\r\n');
+  if v_inside <> '-' then
+    raise exception 'a % does not end', case v_inside when '*' then 'comment'
+        when '$' then 'dollar quote' else 'quote' end
+      using errcode = 'AO011', hint = 'close it with ' || case v_inside when '*' then '*/'
+        when '$' then v_tag when 'E' then '''' else v_inside end;
+  end if;
+  return coalesce(rtrim(substr(p_query, v_first, coalesce(v_end, v_length + 1) - v_first),
+                        E' \t\r\n\f'), '');
 end
 $$;
 
@@ -152,7 +182,7 @@ begin
   set constraints all immediate;
   return pg_catalog.jsonb_build_object(
     'columns', coalesce(v_columns, '[]'), 'rows', ('[' || v_rows || ']')::jsonb,
-    'row_count', v_count, 'truncated', v_truncated);
+    'row_count', case when p_read_only then v_shown else v_count end, 'truncated', v_truncated);
 end
 $body$, p_role)
 $f$;
@@ -175,7 +205,7 @@ begin
   execute format('grant usage on schema aos_auth, aos_core to %I', p_role);
   execute format('grant select (tenant_id, db_role) on aos_auth.sql_identity to %I', p_role);
   execute format('grant execute on function aos_auth.tenant_of(name), '
-                 'aos_core.single_statement(text) to %I', p_role);
+                 'aos_core.single_statement(text), aos_core.read_statement(text) to %I', p_role);
   -- To replace a function of this role, or hand it one, we must be a member of it meanwhile.
   execute format('grant %I to aos_provisioner', p_role);
   execute format('create or replace function aos_sandbox.%I(p_query text, p_read_only boolean, '

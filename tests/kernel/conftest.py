@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from kernels import KernelDatabase, Tenant, make_tenant
+from shop import SHOP, open_shop
 
 
 @pytest.fixture(scope="module")
@@ -26,3 +27,32 @@ def clock(kernel_database: KernelDatabase) -> Iterator[Callable[[str], None]]:
     """Set the kernel's clock off by an interval; afterwards it is right again."""
     yield kernel_database.move_clock
     kernel_database.move_clock()
+
+
+@pytest.fixture(scope="module")
+def shop(kernel_database: KernelDatabase) -> None:
+    """The tables of a shop, as yet nobody's."""
+    kernel_database.superuser.execute(SHOP.encode())
+
+
+@pytest.fixture(scope="module")
+def other(kernel_database: KernelDatabase, shop: None) -> Tenant:
+    """Another tenant that keeps its orders in the same shop."""
+    return open_shop(make_tenant(kernel_database))
+
+
+@pytest.fixture(scope="module")
+def owner(kernel_database: KernelDatabase, tenant: Tenant, shop: None) -> Tenant:
+    """The tenant whose SQL skills are tried."""
+    return open_shop(tenant)
+
+
+@pytest.fixture
+def orders(kernel_database: KernelDatabase, owner: Tenant, other: Tenant) -> Iterator[None]:
+    """Three orders of the tenant and one of another."""
+    kernel_database.superuser.cursor().executemany(
+        "insert into shop.orders (tenant_id, id, item) values (%s, %s, %s)",
+        [(owner.id, 1, "pen"), (owner.id, 2, "ink"), (owner.id, 3, "pad"), (other.id, 4, "theirs")],
+    )
+    yield
+    kernel_database.superuser.execute("truncate shop.orders, shop.lines")
