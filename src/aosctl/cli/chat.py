@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ import typer
 
 from aosctl.cli import output, talk
 from aosctl.cli.globals import Globals, globals_of
-from aosctl.errors import IllegalTransition, NotFound, UsageError
+from aosctl.errors import AosError, IllegalTransition, NotFound, UsageError
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -94,7 +95,11 @@ def interactive(given: Globals, session: Session, subject: Subject, typed: str =
     place = Place(subject.agent, subject.model, session.tenant or "")
     screen = talk.screen_of(given, sys.stdout, sys.stdout)
     prompts = Prompts(sys.stdout, talk.history_file())
-    return Chat(place, access, screen, prompts, conversation, typed).run()
+    with (
+        closing(access),
+        closing(Chat(place, access, screen, prompts, conversation, typed)) as chat,
+    ):
+        return chat.run()
 
 
 def _one_shot(
@@ -103,6 +108,7 @@ def _one_shot(
     """Send one message, or take up what is open in a run; print the answer."""
     text = talk.message_of(words)
     if not text and subject.run_id is None:
+        session.close()
         raise UsageError("no message: the command line has none, and stdin is empty")
     access = talk.Access(given, session, subject.agent)
     return talk.one_shot(
@@ -123,10 +129,13 @@ def _connect(
     from aosctl.cli.wiring import session_of
 
     session = session_of(given)
-    if resume is None:
-        return session, _subject(session, agent, last), message
-    subject, words = _named_run(session, resume, [*filter(None, [agent]), *message])
-    return session, subject, words
+    try:
+        if resume is None:
+            return session, _subject(session, agent, last), message
+        return session, *_named_run(session, resume, [*filter(None, [agent]), *message])
+    except AosError:
+        session.close()
+        raise
 
 
 def _subject(session: Session, agent: str | None, last: bool) -> Subject:

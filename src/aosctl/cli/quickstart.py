@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -159,4 +159,5 @@ def _ask_one_question(given: Globals, session: Session, agent: str) -> int:
     access = talk.Access(given, session, agent)
     turns = Turns(access, access.open(None), screen)
     sys.stdout.write(f"> {QUESTION}\n\n")
-    return run_once(turns, lambda: turns.send(QUESTION)).status
+    with closing(turns):
+        return run_once(turns, lambda: turns.send(QUESTION)).status

@@ -8,7 +8,7 @@ import typer
 
 from aosctl.cli import output, talk
 from aosctl.cli.globals import globals_of
-from aosctl.errors import UsageError
+from aosctl.errors import AosError, UsageError
 
 
 def command(
@@ -49,7 +49,11 @@ def command(
     from aosctl.db.conversations import find_agent
 
     session = session_of(given)
-    found = find_agent(session.connection, session.require_tenant(), agent)
+    try:
+        found = find_agent(session.connection, session.require_tenant(), agent)
+    except AosError:
+        session.close()
+        raise
     access = talk.Access(given, session, found.name, kind="task", name=name)
     return talk.one_shot(
         given,

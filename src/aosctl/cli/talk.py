@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,6 +66,11 @@ class Access:
             verb=self._verb,
         )
 
+    def close(self) -> None:
+        """Close what was never used."""
+        for session in self._unused:
+            session.close()
+
     def revive(self) -> None:
         """Start the embedded server if it is gone."""
         if self._target.kind == "embedded":
@@ -119,9 +125,10 @@ def one_shot(
     streamed = sys.stdout.isatty() and not as_json
     screen = screen_of(given, sys.stdout if streamed else None, sys.stderr)
     turns = Turns(access, conversation, screen, decider)
-    ended = run_once(turns, (lambda: turns.send(text)) if text else turns.take_up)
-    if is_task:
-        close_task(turns, ended)
+    with closing(turns):
+        ended = run_once(turns, (lambda: turns.send(text)) if text else turns.take_up)
+        if is_task:
+            close_task(turns, ended)
     if as_json:
         _print_json(ended, conversation)
     elif not streamed and ended.text:

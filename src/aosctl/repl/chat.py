@@ -84,6 +84,11 @@ class Chat:
             else:
                 self._send(line)
 
+    def close(self) -> None:
+        """Close the connections; the conversation stays."""
+        if self._turns is not None:
+            self._turns.close()
+
     def _next_line(self) -> str | None:
         """Ask for a message; None when the run moved by itself meanwhile.
 
@@ -194,7 +199,7 @@ class Chat:
                 self._say(HELP)
             case "/new":
                 if self._turns is not None:
-                    self._turns.conversation.close()
+                    self._turns.close()
                 self._turns = None
                 self._say(f"a new conversation with {self._place.agent} begins")
             case "/approvals":

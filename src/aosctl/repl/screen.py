@@ -186,7 +186,6 @@ class Screen:
         for block in self._blocks.feed(text):
             self._block(block)
         self._do("writing")
-        self.tick()
 
     def _finish_text(self) -> None:
         for block in self._blocks.close():

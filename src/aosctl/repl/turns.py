@@ -65,6 +65,10 @@ class Turns:
         self._looked_at = time.monotonic()
         self._last_turn = conversation.status().turn
 
+    def close(self) -> None:
+        """Close the connections; an open turn stays as it is."""
+        self.conversation.close()
+
     def send(self, text: str) -> Outcome:
         """Send a message and drive the run until nothing more can be done.
 

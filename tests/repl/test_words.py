@@ -1,0 +1,62 @@
+"""What the chat says about calls and approvals."""
+
+from __future__ import annotations
+
+import pytest
+
+from aosctl.repl.keyboard import as_text
+from aosctl.repl.words import call_line, exact_arguments, money, result_words, seconds
+
+
+def test_call_shows_its_only_argument_without_a_name_and_shortened() -> None:
+    assert call_line("sql_query", {"query": "select\n  1"}) == "sql_query(select 1)"
+    long = call_line("sql_query", {"query": "select " + "x" * 100})
+    assert long.endswith("…)")
+    assert len(long) <= 60
+
+
+def test_call_names_several_arguments() -> None:
+    line = call_line("memory_store", {"key": "a", "value": [1]})
+    assert line == "memory_store(key: a, value: [1])"
+    assert call_line("memory_recall", {}) == call_line("memory_recall", None) == "memory_recall()"
+
+
+def test_call_of_wide_characters_fits_its_cells() -> None:
+    assert call_line("sql_query", {"query": "漢" * 80}).endswith("…)")
+
+
+@pytest.mark.parametrize(
+    ("ok", "result", "words"),
+    [
+        (True, {"columns": ["a"], "rows": [[1]], "row_count": 1, "truncated": False}, "1 row"),
+        (True, {"columns": ["a"], "rows": [], "row_count": 12, "truncated": True}, "12 rows, cut"),
+        (True, {"affected": 3, "rows": []}, "3 rows affected"),
+        (True, {"hits": [{}, {}]}, "2 passages"),
+        (True, {"anything": 1}, "done"),
+        (False, {"error": "no such\ntable"}, "no such table"),
+        (False, None, "failed"),
+    ],
+)
+def test_result_is_summed_up(ok: bool, result: object, words: str) -> None:
+    assert result_words(ok, result) == words
+
+
+def test_arguments_to_decide_on_are_shown_whole_and_nothing_hides_in_them() -> None:
+    lines = exact_arguments({"statement": "delete from a\nwhere b = '\u202e\x1b[2K'", "n": 1})
+    assert lines == [
+        "statement:",
+        "  delete from a",
+        "  where b = '\\u202e\\u001b[2K'",
+        "n: 1",
+    ]
+    assert exact_arguments({}) == ["(no arguments)"]
+
+
+def test_short_words_for_times_and_sums() -> None:
+    assert [seconds(0.04), seconds(12.4), seconds(187)] == ["0.0s", "12s", "3m07s"]
+    assert [money(0), money(0.00321), money(12.5)] == ["$0.00", "$0.0032", "$12.50"]
+
+
+def test_what_was_typed_blindly_is_text_and_no_keys() -> None:
+    assert as_text(b"helo\x7flo\x1b[A world\r") == "hello world\n"
+    assert as_text("über\x03".encode()) == "über"
