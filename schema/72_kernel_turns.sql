@@ -337,6 +337,8 @@ begin
   elsif not aos_core.within_limits(v_run) then
     update aos_core.turn t set error = aos_core.limit_reached(v_run)
     where t.tenant_id = p_tenant and t.turn_id = v_run.open_turn_id;
+    perform aos_core.append_run_event(p_tenant, v_run.run_id, 'turn.limited', 'kernel',
+      jsonb_build_object('turn', v_run.last_turn, 'error', aos_core.limit_reached(v_run)));
     perform aos_core.park_turn(p_tenant, v_run.run_id, v_run.open_turn_id, 'limited', 'infinity');
     return 'limited';
   end if;

@@ -156,6 +156,8 @@ def _turn(event: EventRow, content: Content) -> list[str]:
             what = f"claimed by {event.actor}, attempt {data.get('attempt', 1)}"
         case "turn.failed":
             what = f"failed: {data.get('error')}"
+        case "turn.limited":
+            what = f"stopped at a limit: {data.get('error')}"
         case "turn.retrying":
             what = f"tried again in {data.get('in_seconds')}s: {data.get('error')}"
         case "turn.cancelled":
@@ -189,6 +191,7 @@ _WRITERS: dict[str, Callable[[EventRow, Content], list[str]]] = {
     "approval.expired": _decided,
     "turn.claimed": _turn,
     "turn.failed": _turn,
+    "turn.limited": _turn,
     "turn.retrying": _turn,
     "turn.cancelled": _turn,
     "turn.set_aside": _turn,
