@@ -51,7 +51,7 @@ class Chat:
         self._access = access
         self._screen = screen
         self._prompts = prompts
-        self._asker = AskHere(prompts)
+        self._asker = AskHere(prompts, in_chat=True)
         self._turns = self._turns_of(conversation) if conversation else None
         self._draft = self._queued = ""
         self._take(typed, queue=True)

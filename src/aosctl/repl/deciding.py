@@ -37,8 +37,9 @@ def waiting(conversation: Conversation) -> list[Approval]:
 class AskHere:
     """Asks on the terminal, and goes on by itself when somebody decides elsewhere."""
 
-    def __init__(self, prompts: Prompts) -> None:
+    def __init__(self, prompts: Prompts, *, in_chat: bool = False) -> None:
         self._prompts = prompts
+        self._in_chat = in_chat
         self._later: set[UUID] = set()
 
     def ask_again(self) -> None:
@@ -59,9 +60,11 @@ class AskHere:
             except (KeyboardInterrupt, EOFError):
                 pass
             self._later.add(approval.approval_id)
-            turns.screen.note(
-                f"left pending · /approvals asks again, aosctl approve {short_id(approval)} too"
-            )
+            if self._in_chat:
+                short = short_id(approval)
+                turns.screen.note(
+                    f"left pending · /approvals asks again, aosctl approve {short} too"
+                )
         return decided
 
     def _ask(self, turns: Turns, approval: Approval) -> bool:

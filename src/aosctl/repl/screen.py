@@ -225,7 +225,8 @@ class Screen:
 
     def _separate(self, out: TextIO, kind: str, again: str = "") -> None:
         """Leave a blank line before `kind` where all goes to one stream; not within a list."""
-        if self._answer is self._side and self._after and self._after != again:
+        one_place = self.styled or self._answer is self._side
+        if one_place and self._after and self._after != again:
             out.write("\n")
         self._after = kind
 

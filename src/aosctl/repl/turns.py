@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
@@ -63,6 +64,7 @@ class Turns:
         self._access = access
         self._decider = decider
         self._looked_at = time.monotonic()
+        self._lease_ends: datetime | None = None
         self._last_turn = conversation.status().turn
 
     def close(self) -> None:
@@ -124,7 +126,9 @@ class Turns:
             case "limited":
                 return Outcome("limited", status.turn, error=status.error), True
             case "running" if status.lease_seconds_left > 0:
-                self._await_lease(status.lease_worker or "", status.lease_seconds_left)
+                self._await_lease(
+                    status.lease_worker or "", status.lease_expires_at, status.lease_seconds_left
+                )
                 return Outcome("queued", status.turn), False
             case "queued" | "running" | "awaiting_approval":  # an expired one counts as denied
                 found = self._drive(lambda see, stop: self.conversation.resume(see, stop))
@@ -142,12 +146,16 @@ class Turns:
             self.screen.print_block(text)
         return Outcome(state, self._last_turn, text, error=error)
 
-    def _await_lease(self, worker: str, seconds_left: float) -> None:
-        """Wait a moment for the lease that an earlier process left behind."""
-        whom = "the earlier process"
-        shown = f" ({seconds_left:.0f}s)" if self.screen.styled else ""
-        self.screen.doing(f"waiting for the lease of {whom}{shown}")
-        self._pause(min(seconds_left + 0.05, 1.0))
+    def _await_lease(self, worker: str, ends: datetime, left: float) -> None:
+        """Wait a moment for a lease that another process holds, or has left behind."""
+        before, self._lease_ends = self._lease_ends, ends
+        if before is not None and before < ends:
+            what = f"{worker} is at work on this run; waiting for it"
+        else:
+            shown = f" ({left:.0f}s)" if self.screen.styled else ""
+            what = f"waiting for the lease of the earlier process{shown}"
+        self.screen.doing(what)
+        self._pause(min(left + 0.05, 1.0))
 
     def _drive(self, act: Callable[[Observer, threading.Event], T]) -> T:
         """Run `act` in a thread, so that the screen moves and Ctrl-C is heard at once."""
