@@ -352,7 +352,7 @@ language sql immutable
 as $$
   select coalesce(p_run.spent_usd + p_run.reserved_usd <= p_run.max_usd, true)
     and coalesce(p_run.input_tokens + p_run.output_tokens < p_run.max_tokens, true)
-    and p_run.last_step - p_run.turn_first_step + 1 < p_run.max_steps
+    and p_run.last_step - p_run.turn_first_step < p_run.max_steps
 $$;
 
 -- What comes next in the two usual cases, from the row alone: calls or model; null in the others,
@@ -366,7 +366,7 @@ as $$
     when p_run.open_calls = 0
       and coalesce(p_run.spent_usd + p_run.reserved_usd <= p_run.max_usd, true)
       and coalesce(p_run.input_tokens + p_run.output_tokens < p_run.max_tokens, true)
-      and p_run.last_step - p_run.turn_first_step + 1 < p_run.max_steps then 'model'
+      and p_run.last_step - p_run.turn_first_step < p_run.max_steps then 'model'
   end
 $$;
 
