@@ -250,6 +250,8 @@ $$;
 create function aos_auth.drop_sql_role(p_role name) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_function regprocedure;
 begin
   if p_role !~ '^aos_sql_[0-9a-f]{16}$' then
     raise exception '"%" is no name of a SQL identity', p_role using errcode = 'AO006',
@@ -259,8 +261,12 @@ begin
   execute format('drop function if exists aos_sandbox.%I', p_role);
   execute format('revoke usage on schema aos_auth, aos_core from %I', p_role);
   execute format('revoke select (tenant_id, db_role) on aos_auth.sql_identity from %I', p_role);
-  execute format('revoke execute on function aos_auth.tenant_of(name), '
-                 'aos_core.single_statement(text) from %I', p_role);
+  for v_function in
+    select distinct p.oid::regprocedure from pg_proc p, aclexplode(p.proacl) a
+    where a.grantee = p_role::text::regrole and a.grantor = 'aos_provisioner'::regrole
+  loop
+    execute format('revoke execute on function %s from %I', v_function, p_role);
+  end loop;
   begin
     execute format('drop role %I', p_role);
   exception when dependent_objects_still_exist then

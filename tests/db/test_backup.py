@@ -117,6 +117,16 @@ def test_a_person_may_not_back_up(filled: Full) -> None:
         backup(person, io.BytesIO(), quiet)
 
 
+def test_a_login_that_was_granted_aos_backup_may(filled: Full) -> None:
+    database, _ = filled
+    database.superuser.execute("create role backup_operator login")
+    database.superuser.execute("grant aos_backup to backup_operator")
+    before = memberships(database)
+    manifest = backup(database.connect("backup_operator"), io.BytesIO(), quiet)
+    assert manifest.rows("aos_auth.tenant") == 2
+    assert memberships(database) == before
+
+
 def test_a_database_without_a_kernel_has_nothing_to_back_up(empty: KernelDatabase) -> None:
     with (
         installer(empty) as connection,

@@ -254,6 +254,27 @@ def test_another_database_keeps_its_roles(lone: KernelDatabase) -> None:
     other.close()
 
 
+def test_a_deleted_tenant_leaves_no_role_unless_somebody_granted_it_something(
+    make_kernel: MakeKernel,
+) -> None:
+    database = make_kernel()
+    before = set(roles(database))
+    database.superuser.execute("create schema shop")
+    for name in ("acme", "globex"):
+        call(database.superuser, "aos_auth.apply_tenant", name, META, {})
+        role = database.value(
+            "select db_role from aos_auth.sql_identity join aos_auth.tenant using (tenant_id)"
+            " where name = %s", name,
+        )  # fmt: skip
+        if name == "globex":
+            database.superuser.execute(f"grant usage on schema shop to {role}")
+        call(database.superuser, "aos_auth.delete_tenant", name)
+    assert set(roles(database)) - before == {role}
+    assert database.value("select to_regproc(%s) is null", f"aos_sandbox.{role}")
+    assert not database.value("select has_schema_privilege(%s, 'aos_core', 'usage')", role)
+    database.superuser.execute(f"drop owned by {role}; drop role {role}")
+
+
 def test_what_depends_on_the_kernel_is_named_and_kept(make_kernel: MakeKernel) -> None:
     database = make_kernel()
     database.superuser.execute(
