@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -55,7 +56,7 @@ def connect(
     dsn: str, verb: str, *, autocommit: bool = True, tried: tuple[str, ...] = ()
 ) -> Connection:
     """Connect to a database. Raises DatabaseUnavailable in one line, with what was tried."""
-    params = conninfo.conninfo_to_dict(dsn) if dsn else {}
+    params = parse(dsn)
     params.setdefault("connect_timeout", CONNECT_SECONDS)
     params["application_name"] = f"aosctl/{__version__} {verb}"
     try:
@@ -66,6 +67,19 @@ def connect(
         raise unreachable(error, tried) from error
     except psycopg.Error as error:
         raise from_psycopg(error) from error
+
+
+def parse(dsn: str) -> dict[str, Any]:
+    """Return the settings in a libpq URI or conninfo string. Raises UsageError."""
+    try:
+        return conninfo.conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError as error:
+        # libpq quotes the string, and a password in it, after the first quotation mark.
+        reason = str(error).partition('"')[0].strip().rstrip(":")
+        raise UsageError(
+            f"the address of the database can't be read: {reason}",
+            "write postgresql://user@host:port/database; special characters as %XX",
+        ) from None
 
 
 def unreachable(error: psycopg.Error, tried: tuple[str, ...]) -> DatabaseUnavailable:
@@ -219,20 +233,39 @@ def worker_dsn(target: Target, person: str) -> str:
     return conninfo.make_conninfo("", **{**params, "user": WORKER})
 
 
+_UNFIT_FOR_WORK = """
+select o.rolname, o.rolsuper, r.oid = o.oid
+from pg_roles r
+join pg_roles o on pg_has_role(r.oid, o.oid, 'MEMBER')
+where r.rolname = session_user and (o.rolsuper or exists (
+  select from pg_shdepend d where d.refclassid = 'pg_authid'::regclass and d.refobjid = o.oid
+    and d.deptype = 'o'))
+order by 3 desc, 2 desc, 1
+limit 1
+"""
+
+
 def connect_worker(dsn: str, verb: str) -> Connection:
-    """Connect as the worker. Raises Denied for a login that is superuser or owns anything."""
+    """Connect as the worker.
+
+    Raises Denied for a login that is superuser or owns anything, or belongs to a role that does.
+    """
     connection = connect(dsn, verb)
-    with translated():
-        row = connection.execute(
-            "select r.rolname, r.rolsuper, exists (select from pg_shdepend d"
-            " where d.refclassid = 'pg_authid'::regclass and d.refobjid = r.oid"
-            " and d.deptype = 'o') from pg_roles r where r.rolname = session_user"
-        ).fetchone()
-    if row and (row[1] or row[2]):
+    try:
+        with translated():
+            row = connection.execute(_UNFIT_FOR_WORK).fetchone()
+        if row is not None:
+            raise _unfit(connection.info.user, *row)
+    except BaseException:
         connection.close()
-        what = "is a superuser" if row[1] else "owns objects"
-        raise Denied(
-            f'the worker may not connect as "{row[0]}": that login {what}',
-            f"use {WORKER}, or a login of its own without rights: aosctl config set-context",
-        )
+        raise
     return connection
+
+
+def _unfit(login: str, role: object, is_superuser: object, is_login: object) -> Denied:
+    what = "is a superuser" if is_superuser else "owns objects"
+    who = "that login" if is_login else f'it belongs to "{role}", which'
+    return Denied(
+        f'the worker may not connect as "{login}": {who} {what}',
+        f"use {WORKER}, or a login of its own without rights: aosctl config set-context",
+    )

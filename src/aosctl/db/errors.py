@@ -28,7 +28,7 @@ _SHUTTING_DOWN = frozenset({"57P01", "57P02", "57P03", "57P05"})
 
 def from_sqlstate(sqlstate: str | None, message: str, hint: str | None = None) -> AosError:
     """Return the error for a SQLSTATE; None or class 08 means that the connection is gone."""
-    text = redact_dsn(message.strip())
+    text = redact_dsn(message.strip()) or "the server gave no reason"
     if sqlstate in SQLSTATES:
         return SQLSTATES[sqlstate](text, hint)
     if sqlstate is None or sqlstate.startswith("08") or sqlstate in _SHUTTING_DOWN:

@@ -30,6 +30,7 @@ LOOK_SECONDS = 0.1
 T = TypeVar("T")
 Result = pq.abc.PGresult
 Stopped = Callable[[], bool]
+Idle = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +163,7 @@ class SandboxLink(Link):
     CLEANUP = (
         b"close all",
         b"unlisten *",
+        b"set session authorization default",
         b"reset all",
         b"deallocate all",
         b"discard temp",
@@ -192,65 +194,68 @@ class SandboxLink(Link):
         self.round_trips += 1
         sends = [partial(pgconn.send_query_params, query, None) for query in before]
         sends.append(partial(pgconn.send_query_params, what.query, parameters))
-        return value_of(pipelined(pgconn, sends, lambda: self._watch(stopped))[-1], pgconn)
+        return value_of(pipelined(pgconn, sends, _cancels(self.connection, stopped))[-1], pgconn)
 
-    def _watch(self, stopped: Stopped) -> None:
-        """Wait until the server has answered; cancel what it does, once, when we are stopped."""
-        pgconn = self.connection.pgconn
-        cancelled = False
-        with selectors.DefaultSelector() as selector:
-            selector.register(pgconn.socket, selectors.EVENT_READ)
-            while pgconn.is_busy():
-                if selector.select(LOOK_SECONDS):
-                    pgconn.consume_input()
-                elif stopped() and not cancelled:
-                    cancelled = True
-                    self.connection.cancel_safe(timeout=5.0)
+
+def _cancels(connection: Connection, stopped: Stopped) -> Idle:
+    """Return what cancels the running statement, once, when `stopped` turns true."""
+    cancelled = False
+
+    def look() -> None:
+        nonlocal cancelled
+        if not cancelled and stopped():
+            cancelled = True
+            connection.cancel_safe(timeout=5.0)
+
+    return look
 
 
 def pipelined(
-    pgconn: pq.abc.PGconn,
-    sends: Sequence[Callable[[], None]],
-    before_last: Callable[[], None] = lambda: None,
+    pgconn: pq.abc.PGconn, sends: Sequence[Callable[[], None]], idle: Idle = lambda: None
 ) -> list[Result | None]:
     """Send queries in one go, each a transaction; return their results up to the first failure.
 
-    The last is None when the connection is lost. `before_last` may wait for the last answer.
+    The last is None when the connection is lost. `idle` is called every moment of the wait.
     """
     pgconn.enter_pipeline_mode()
     for send in sends:
         send()
         pgconn.pipeline_sync()
     results: list[Result | None] = []
-    while len(results) < len(sends):
-        if len(results) == len(sends) - 1:
-            before_last()
-        results.append(result := _one_result(pgconn))
-        if result is None or result.status == pq.ExecStatus.FATAL_ERROR:
-            break
+    failed = False
+    while len(results) < len(sends) and not failed:
+        result = _next(pgconn, idle)
+        results.append(result)
+        failed = result is None or result.status == pq.ExecStatus.FATAL_ERROR
+        if not failed:
+            _next(pgconn, idle)  # the None after a query's result
+            _next(pgconn, idle)  # its sync
     if pgconn.status == pq.ConnStatus.OK:
         _drain(pgconn)
         pgconn.exit_pipeline_mode()
     return results
 
 
-def _one_result(pgconn: pq.abc.PGconn) -> Result | None:
-    """Read one query's result with the None and the sync that follow it."""
-    result = pgconn.get_result()
-    if result is None:
-        return None
-    while pgconn.get_result() is not None:
-        pass
-    if result.status != pq.ExecStatus.FATAL_ERROR:
-        pgconn.get_result()  # the sync
-    return result
+def _next(pgconn: pq.abc.PGconn, idle: Idle = lambda: None) -> Result | None:
+    """Return the next result. psycopg's get_result holds all threads up: wait before it."""
+    if pgconn.is_busy():
+        with selectors.DefaultSelector() as selector:
+            selector.register(pgconn.socket, selectors.EVENT_READ)
+            while pgconn.is_busy():
+                unsent = selectors.EVENT_WRITE if pgconn.flush() else 0
+                selector.modify(pgconn.socket, selectors.EVENT_READ | unsent)
+                if selector.select(LOOK_SECONDS):
+                    pgconn.consume_input()
+                else:
+                    idle()
+    return pgconn.get_result()
 
 
 def _drain(pgconn: pq.abc.PGconn) -> None:
     """Read what is left of a pipeline, which is something only after an error."""
     empty = 0
     while pgconn.status == pq.ConnStatus.OK and empty < 2:
-        empty = empty + 1 if pgconn.get_result() is None else 0
+        empty = empty + 1 if _next(pgconn) is None else 0
 
 
 def encode(parameters: tuple[str | None, ...]) -> list[bytes | None]:
