@@ -621,3 +621,16 @@ def test_history_is_kept_for_its_owner_alone(opened: Open, tmp_path: Path) -> No
     again.prompt()
     again.type("\x1b[A")
     again.expect_text("select 123 as remembered")
+
+
+def test_unknown_agent_ends_the_chat_that_was_opened_for_it(opened: Open) -> None:
+    chat = opened("chat", "my_pg_bto")
+    chat.expect_text('Error from server (NotFound): agent "my_pg_bto" not found')
+    assert chat.status() == 1
+
+
+def test_message_typed_before_the_connection_stands_is_sent(opened: Open) -> None:
+    chat = opened("chat", "my_pg_bot")
+    chat.say("select 'early' as bird;")
+    chat.expect_text("sql_query(select 'early' as bird;)")
+    chat.prompt()

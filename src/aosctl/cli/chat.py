@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,11 +14,13 @@ import typer
 from aosctl.cli import output, talk
 from aosctl.cli.globals import Globals, globals_of
 from aosctl.errors import AosError, IllegalTransition, NotFound, UsageError
+from aosctl.repl.keyboard import Keyboard
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from aosctl.db.connection import Session
+    from aosctl.repl.chat import Place
 
 _WARM_UP_SECONDS = 0.3
 
@@ -72,32 +76,79 @@ def command(
     chosen = output.parse_output(output_format, allowed=("json",))
     if last and resume:
         raise UsageError("-c and --resume exclude each other")
-    from aosctl.repl.keyboard import Keyboard
-
+    one_shot = bool(message) or not sys.stdin.isatty()
+    if agent and not (one_shot or last or resume or output_format):
+        return interactive(given, agent, Arrival(given, partial(_connect, given, agent)))
     with Keyboard() as keyboard:
         session, subject, words = _connect(given, agent, list(message or []), last, resume)
-    if words or not sys.stdin.isatty():
+    if words or one_shot:
         return _one_shot(given, session, subject, words, chosen)
     if not chosen.is_table:
+        session.close()
         raise UsageError("-o json belongs to a message: aosctl chat AGENT MESSAGE -o json")
-    talk.need_terminal()
-    return interactive(given, session, subject, keyboard.typed)
+    arrival = Arrival.at(given, session, subject)
+    return interactive(given, subject.agent, arrival, subject.run_id, keyboard.typed)
 
 
-def interactive(given: Globals, session: Session, subject: Subject, typed: str = "") -> int:
+class Arrival:
+    """Connects when first asked, and knows then whom the chat is with."""
+
+    def __init__(
+        self, given: Globals, connect: Callable[[], tuple[Session, Subject, list[str]]]
+    ) -> None:
+        self._given = given
+        self._connect = connect
+        self._found: tuple[Place, talk.Access] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self._found is not None
+
+    def place(self) -> Place:
+        return self._arrive()[0]
+
+    def access(self) -> talk.Access:
+        return self._arrive()[1]
+
+    def close(self) -> None:
+        if self._found is not None:
+            self._found[1].close()
+
+    @classmethod
+    def at(cls, given: Globals, session: Session, subject: Subject) -> Arrival:
+        """Return an arrival that is over."""
+        arrival = cls(given, lambda: (session, subject, []))
+        arrival.place()
+        return arrival
+
+    def _arrive(self) -> tuple[Place, talk.Access]:
+        if self._found is None:
+            from aosctl.repl.chat import Place
+
+            session, subject, _ = self._connect()
+            place = Place(subject.agent, subject.model, session.tenant or "")
+            self._found = place, talk.Access(self._given, session, subject.agent)
+            _warm_up(subject.provider)
+        return self._found
+
+
+def interactive(
+    given: Globals, agent: str, arrival: Arrival, run_id: UUID | None = None, typed: str = ""
+) -> int:
     """Talk at a prompt until the person leaves, `typed` first; return the exit status."""
-    from aosctl.repl.chat import Chat, Place
-    from aosctl.repl.prompt import Prompts
+    talk.need_terminal()
+    with Keyboard() as keyboard:
+        from aosctl.repl.chat import Chat
+        from aosctl.repl.prompt import Prompts
 
-    _warm_up(subject.provider)
-    access = talk.Access(given, session, subject.agent)
-    conversation = access.open(subject.run_id) if subject.run_id else None
-    place = Place(subject.agent, subject.model, session.tenant or "")
-    screen = talk.screen_of(given, sys.stdout, sys.stdout)
-    prompts = Prompts(sys.stdout, talk.history_file())
+        conversation = arrival.access().open(run_id) if run_id else None
+        screen = talk.screen_of(given, sys.stdout, sys.stdout)
+        prompts = Prompts(sys.stdout, talk.history_file())
+        prompts.prepare()
+    typed += keyboard.typed
     with (
-        closing(access),
-        closing(Chat(place, access, screen, prompts, conversation, typed)) as chat,
+        closing(arrival),
+        closing(Chat(agent, arrival, screen, prompts, conversation, typed)) as chat,
     ):
         return chat.run()
 
@@ -123,7 +174,11 @@ def _one_shot(
 
 
 def _connect(
-    given: Globals, agent: str | None, message: list[str], last: bool, resume: str | None
+    given: Globals,
+    agent: str | None,
+    message: Sequence[str] = (),
+    last: bool = False,
+    resume: str | None = None,
 ) -> tuple[Session, Subject, list[str]]:
     """Connect, and find whom the words of the command line mean; return what is left of them."""
     from aosctl.cli.wiring import session_of
@@ -131,7 +186,7 @@ def _connect(
     session = session_of(given)
     try:
         if resume is None:
-            return session, _subject(session, agent, last), message
+            return session, _subject(session, agent, last), list(message)
         return session, *_named_run(session, resume, [*filter(None, [agent]), *message])
     except AosError:
         session.close()

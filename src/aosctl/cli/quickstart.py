@@ -48,9 +48,10 @@ def command(ctx: typer.Context) -> int:
 
     if sys.stdin.isatty() and sys.stdout.isatty():
         steps.say("")
-        from aosctl.cli.chat import Subject, interactive
+        from aosctl.cli.chat import Arrival, Subject, interactive
 
-        return interactive(given, session, Subject(AGENT, choice.name, ""), keyboard.typed)
+        arrival = Arrival.at(given, session, Subject(AGENT, choice.name, ""))
+        return interactive(given, AGENT, arrival, typed=keyboard.typed)
     return _ask_one_question(given, session, AGENT)
 
 

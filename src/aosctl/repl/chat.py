@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
-from aosctl.domain.conversation import Conversation
-from aosctl.domain.loop import Outcome
 from aosctl.errors import AosError, DatabaseUnavailable
 from aosctl.repl.deciding import AskHere, waiting
 from aosctl.repl.prompt import Moved, Prompts
 from aosctl.repl.screen import RED, Screen
-from aosctl.repl.turns import Access, Turns
 from aosctl.repl.words import money, tokens
+
+if TYPE_CHECKING:
+    from aosctl.domain.conversation import Conversation
+    from aosctl.domain.loop import Outcome
+    from aosctl.repl.turns import Access, Turns
 
 TWICE_SECONDS = 2.0
 HELP = """\
@@ -35,20 +38,39 @@ class Place:
     tenant: str
 
 
+class Arrival(Protocol):
+    """The connection, which takes longer than to draw the prompt."""
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether there is a connection already."""
+
+    def place(self) -> Place:
+        """Connect, unless that is done, and return whom the chat is with. Raises AosError."""
+
+    def access(self) -> Access:
+        """Return the way to the database; connects first if need be."""
+
+
 class Chat:
-    """One screen; the conversation begins with the first message, or is one that exists."""
+    """One screen; the conversation begins with the first message, or is one that exists.
+
+    The prompt of a new conversation stands before there is a connection.
+    """
 
     def __init__(
         self,
-        place: Place,
-        access: Access,
+        agent: str,
+        arrival: Arrival,
         screen: Screen,
         prompts: Prompts,
         conversation: Conversation | None = None,
         typed: str = "",
     ) -> None:
-        self._place = place
-        self._access = access
+        self._agent = agent
+        self._arrival = arrival
+        self._footer = agent
+        self._arrived = False
         self._screen = screen
         self._prompts = prompts
         self._asker = AskHere(prompts, in_chat=True)
@@ -59,9 +81,10 @@ class Chat:
 
     def run(self) -> int:
         """Talk until the person leaves; return the exit status."""
-        place = self._place
-        where = f" · run {self._turns.conversation.run}" if self._turns else ""
-        self._say(f"{place.agent} · {place.model} · {place.tenant}{where}")
+        if self._arrival.is_over:
+            self._arrive()
+        where = f" · run {self._run_name()}" if self._turns else ""
+        self._say(f"{self._footer}{where}")
         self._say("/help lists the commands, Ctrl-D leaves")
         if self._turns is not None:
             self._go_on()
@@ -100,8 +123,9 @@ class Chat:
             self._screen.echo(f"> {queued}")
             return queued
         draft, self._draft = self._draft, ""
-        footer = self._read_footer()
-        line = self._prompts.message(draft, lambda: footer, self._look())
+        self._read_footer()
+        look = self._look() if self._arrived else self._arrive
+        line = self._prompts.message(draft, lambda: self._footer, look, at_once=not self._arrived)
         if isinstance(line, Moved):
             self._draft = line.typed
             return None
@@ -116,6 +140,13 @@ class Chat:
         if queue and message.strip():
             self._queued, typed = message.strip(), rest
         self._draft += typed.rstrip("\n")
+
+    def _arrive(self) -> bool:
+        """Connect while the person types; what goes wrong ends the prompt. Never True."""
+        place = self._arrival.place()
+        self._arrived = True
+        self._footer = f"{place.agent} · {place.model} · {place.tenant}"
+        return False
 
     def _look(self) -> Callable[[], bool] | None:
         """Return how to notice, at the prompt, that a decision elsewhere set the run going."""
@@ -141,7 +172,7 @@ class Chat:
 
         def send() -> Outcome:
             if self._turns is None:
-                self._turns = self._turns_of(self._access.open(None))
+                self._turns = self._turns_of(self._arrival.access().open(None))
             return self._turns.send(text)
 
         if self._shown(send) is None and self._turns is None:
@@ -201,7 +232,8 @@ class Chat:
                 if self._turns is not None:
                     self._turns.close()
                 self._turns = None
-                self._say(f"a new conversation with {self._place.agent} begins")
+                self._arrived = False
+                self._say(f"a new conversation with {self._agent} begins")
             case "/approvals":
                 self._asker.ask_again()
                 self._approvals()
@@ -238,16 +270,17 @@ class Chat:
             f"{tokens(status.output_tokens)} out · {money(status.spent_usd)}"
         )
 
-    def _read_footer(self) -> str:
+    def _read_footer(self) -> None:
         if self._turns is None:
-            return f"{self._place.agent} · {self._place.model}"
+            return
         try:
-            self._access.revive()
+            self._arrival.access().revive()
             status = self._turns.conversation.status()
         except AosError:
-            return f"{self._run_name()} · no connection to the database"
+            self._footer = f"{self._run_name()} · no connection to the database"
+            return
         total = tokens(status.input_tokens + status.output_tokens)
-        return f"{status.run} · {status.model} · {total} · {money(status.spent_usd)}"
+        self._footer = f"{status.run} · {status.model} · {total} · {money(status.spent_usd)}"
 
     def _leave(self) -> int:
         if self._turns is not None:
@@ -259,7 +292,9 @@ class Chat:
         return self._turns.conversation.run if self._turns else ""
 
     def _turns_of(self, conversation: Conversation) -> Turns:
-        return Turns(self._access, conversation, self._screen, self._asker)
+        from aosctl.repl.turns import Turns
+
+        return Turns(self._arrival.access(), conversation, self._screen, self._asker)
 
     def _say(self, text: str) -> None:
         self._screen.note(text)

@@ -33,17 +33,27 @@ class Prompts:
         self._history = history
         self._session: PromptSession[Any] | None = None
 
+    def prepare(self) -> None:
+        """Load what the first prompt needs."""
+        if self._session is None:
+            self._session = self._message_session()
+
     def message(
-        self, typed: str, footer: Callable[[], str], look: Look | None = None
+        self,
+        typed: str,
+        footer: Callable[[], str],
+        look: Look | None = None,
+        *,
+        at_once: bool = False,
     ) -> str | Moved:
-        """Ask for a message, beginning with `typed`.
+        """Ask for a message, beginning with `typed`; `at_once` looks as soon as it is drawn.
 
         Raises EOFError for Ctrl-D, KeyboardInterrupt for Ctrl-C where nothing is typed.
         """
-        if self._session is None:
-            self._session = self._message_session()
+        self.prepare()
+        assert self._session is not None  # noqa: S101 - prepare() made it
         self._session.bottom_toolbar = lambda: [("class:bottom-toolbar.text", footer())]
-        return self._prompt(self._session, "> ", look, default=typed)
+        return self._prompt(self._session, "> ", look, default=typed, at_once=at_once)
 
     def choose(self, question: str, keys: Mapping[str, str], look: Look) -> str | Moved:
         """Ask for one key; return what `keys` says for it. Raises as `message`."""
@@ -99,17 +109,26 @@ class Prompts:
         )
 
     def _prompt(
-        self, session: PromptSession[Any], question: str, look: Look | None, default: str = ""
+        self,
+        session: PromptSession[Any],
+        question: str,
+        look: Look | None,
+        *,
+        default: str = "",
+        at_once: bool = False,
     ) -> str | Moved:
         """Show a prompt; while it is open ask `look`, in a thread, whether to leave it."""
         import asyncio
 
         async def keep_looking() -> None:
             loop = asyncio.get_running_loop()
+            pause = 0.0 if at_once else LOOK_SECONDS
             while look is not None:
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(pause)
+                pause = LOOK_SECONDS
                 try:
                     if not await loop.run_in_executor(None, look):
+                        session.app.invalidate()
                         continue
                     leave: dict[str, Any] = {"result": Moved(session.app.current_buffer.text)}
                 except Exception as error:

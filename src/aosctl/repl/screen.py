@@ -5,21 +5,14 @@ from __future__ import annotations
 import shutil
 import time
 from threading import RLock
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from aosctl.cli.terminal import clean
-from aosctl.domain.loop import (
-    ApprovalAsked,
-    CallBegun,
-    CallEnded,
-    CallRefused,
-    LoopEvent,
-    Retrying,
-    TextDelta,
-    ThinkDelta,
-)
 from aosctl.repl.blocks import Blocks
 from aosctl.repl.words import call_line, result_words, seconds, shorten
+
+if TYPE_CHECKING:
+    from aosctl.domain.loop import LoopEvent
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 SPINNER_AFTER_SECONDS = 0.3
@@ -70,25 +63,27 @@ class Screen:
 
     def observe(self, event: LoopEvent) -> None:
         """Show one event of the loop."""
+        from aosctl.domain import loop
+
         with self._lock:
             match event:
-                case TextDelta(text):
+                case loop.TextDelta(text):
                     self._text(text)
-                case ThinkDelta():
+                case loop.ThinkDelta():
                     self._do("thinking")
-                case CallBegun(call):
+                case loop.CallBegun(call):
                     self._finish_text()
                     self._do(call_line(call.skill, call.args))
-                case CallEnded(call, ok, result, took):
+                case loop.CallEnded(call, ok, result, took):
                     words = (seconds(took), result_words(ok, result))
                     self._call(call_line(call.skill, call.args), words, GREEN if ok else RED)
-                case CallRefused(call):
+                case loop.CallRefused(call):
                     reason = shorten(call.reason or "not allowed", 200)
                     self._call(call_line(call.skill, call.args), (f"refused: {reason}",), RED)
-                case ApprovalAsked(call):
+                case loop.ApprovalAsked(call):
                     waits = ("waits for approval",)
                     self._call(call_line(call.skill, call.args), waits, YELLOW)
-                case Retrying(reason, in_seconds):
+                case loop.Retrying(reason, in_seconds):
                     pause = seconds(in_seconds)
                     self.note(f"{shorten(reason, 200)}; trying again in {pause}")
 
