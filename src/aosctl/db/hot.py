@@ -147,10 +147,10 @@ class Link:
             return value_of(pgconn.exec_prepared(what.name, parameters), pgconn)  # type: ignore[arg-type]
         prepare = partial(pgconn.send_prepare, what.name, what.query)
         execute = partial(pgconn.send_query_prepared, what.name, parameters)
-        results = pipelined(pgconn, (prepare, execute))
-        if len(results) == 2:
+        result, is_last = pipelined(pgconn, (prepare,), execute)
+        if is_last:
             self._prepared.add(what.name)
-        return value_of(results[-1], pgconn)
+        return value_of(result, pgconn)
 
 
 class SandboxLink(Link):
@@ -193,8 +193,9 @@ class SandboxLink(Link):
         before = (*self.CLEANUP, self._timeout)
         self.round_trips += 1
         sends = [partial(pgconn.send_query_params, query, None) for query in before]
-        sends.append(partial(pgconn.send_query_params, what.query, parameters))
-        return value_of(pipelined(pgconn, sends, _cancels(self.connection, stopped))[-1], pgconn)
+        last = partial(pgconn.send_query_params, what.query, parameters)
+        result, _ = pipelined(pgconn, sends, last, _cancels(self.connection, stopped))
+        return value_of(result, pgconn)
 
 
 def _cancels(connection: Connection, stopped: Stopped) -> Idle:
@@ -211,51 +212,60 @@ def _cancels(connection: Connection, stopped: Stopped) -> Idle:
 
 
 def pipelined(
-    pgconn: pq.abc.PGconn, sends: Sequence[Callable[[], None]], idle: Idle = lambda: None
-) -> list[Result | None]:
-    """Send queries in one go, each a transaction; return their results up to the first failure.
+    pgconn: pq.abc.PGconn,
+    before: Sequence[Callable[[], None]],
+    last: Callable[[], None],
+    idle: Idle = lambda: None,
+) -> tuple[Result | None, bool]:
+    """Send two transactions in one go: the queries `before`, then `last`.
 
-    The last is None when the connection is lost. `idle` is called every moment of the wait.
+    Return the last result and True, or the first failure and False; None when the connection is
+    lost. `idle` is called every moment of the wait.
     """
     pgconn.enter_pipeline_mode()
-    for send in sends:
+    for send in before:
         send()
-        pgconn.pipeline_sync()
-    results: list[Result | None] = []
-    failed = False
-    while len(results) < len(sends) and not failed:
-        result = _next(pgconn, idle)
-        results.append(result)
-        failed = result is None or result.status == pq.ExecStatus.FATAL_ERROR
-        if not failed:
-            _next(pgconn, idle)  # the None after a query's result
-            _next(pgconn, idle)  # its sync
-    if pgconn.status == pq.ConnStatus.OK:
-        _drain(pgconn)
-        pgconn.exit_pipeline_mode()
-    return results
+    pgconn.pipeline_sync()
+    last()
+    pgconn.pipeline_sync()
+    is_last = False
+    result: Result | None = None
+    with selectors.DefaultSelector() as selector:
+        selector.register(pgconn.socket, selectors.EVENT_READ)
+        for number in range(len(before) + 1):
+            is_last = number == len(before)
+            if is_last:
+                _next(pgconn, selector, idle)  # the sync between the two
+            result = _next(pgconn, selector, idle)
+            if result is None or result.status == pq.ExecStatus.FATAL_ERROR:
+                break
+            _next(pgconn, selector, idle)  # the None after each query's result
+        if pgconn.status == pq.ConnStatus.OK:
+            _drain(pgconn, selector)
+            pgconn.exit_pipeline_mode()
+    return result, is_last
 
 
-def _next(pgconn: pq.abc.PGconn, idle: Idle = lambda: None) -> Result | None:
+def _next(
+    pgconn: pq.abc.PGconn, selector: selectors.BaseSelector, idle: Idle = lambda: None
+) -> Result | None:
     """Return the next result. psycopg's get_result holds all threads up: wait before it."""
-    if pgconn.is_busy():
-        with selectors.DefaultSelector() as selector:
-            selector.register(pgconn.socket, selectors.EVENT_READ)
-            while pgconn.is_busy():
-                unsent = selectors.EVENT_WRITE if pgconn.flush() else 0
-                selector.modify(pgconn.socket, selectors.EVENT_READ | unsent)
-                if selector.select(LOOK_SECONDS):
-                    pgconn.consume_input()
-                else:
-                    idle()
+    while pgconn.is_busy():
+        unsent = selectors.EVENT_WRITE if pgconn.flush() else 0
+        if unsent or selector.get_key(pgconn.socket).events != selectors.EVENT_READ:
+            selector.modify(pgconn.socket, selectors.EVENT_READ | unsent)
+        if selector.select(LOOK_SECONDS):
+            pgconn.consume_input()
+        else:
+            idle()
     return pgconn.get_result()
 
 
-def _drain(pgconn: pq.abc.PGconn) -> None:
-    """Read what is left of a pipeline, which is something only after an error."""
+def _drain(pgconn: pq.abc.PGconn, selector: selectors.BaseSelector) -> None:
+    """Read what is left: the last sync, and more after an error."""
     empty = 0
     while pgconn.status == pq.ConnStatus.OK and empty < 2:
-        empty = empty + 1 if _next(pgconn) is None else 0
+        empty = empty + 1 if _next(pgconn, selector) is None else 0
 
 
 def encode(parameters: tuple[str | None, ...]) -> list[bytes | None]:
