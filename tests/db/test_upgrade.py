@@ -239,6 +239,17 @@ def test_the_current_version_stays_as_it_is(older: KernelDatabase) -> None:
     assert older.fingerprint() == before
 
 
+def test_the_months_to_come_get_their_partitions(older: KernelDatabase) -> None:
+    set_version(older, KERNEL_VERSION)
+    months = "select count(*) from pg_inherits where inhparent = 'aos_core.event_log'::regclass"
+    before = older.value(months)
+    older.move_clock("62 days")
+    with installer(older) as connection:
+        upgrade(connection, quiet)
+    assert older.value(months) in (before + 2, before + 3)
+    assert unprotected(older.superuser) == []
+
+
 # --- sandbox functions
 
 

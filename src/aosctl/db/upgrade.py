@@ -59,7 +59,8 @@ def upgrade(
 ) -> Upgraded:
     """Bring the kernel to `target`, by default this client's own version; all or nothing.
 
-    On that version already, only sandbox functions that are not the kernel's are made anew.
+    On that version already, only sandbox functions that are not the kernel's are made anew, and
+    the event log gets the partitions of the months to come.
     Raises KernelMismatch when there is no way, Denied for a login that did not install the
     kernel, Conflict when others hold its tables for too long.
     """
@@ -81,6 +82,7 @@ def upgrade(
                     _run(connection, chain, progress)
                     _check(connection, target)
                 renewed, remarks = renew_sandboxes(connection, progress)
+            connection.execute("select aos_core.ensure_partitions(3)")
     except AosError as error:
         if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
             raise Conflict(
