@@ -229,7 +229,7 @@ end
 $$;
 
 -- The tables and privileges that grants of a skill name: one row each. AO001 when a schema or table
--- does not exist, AO006 for another privilege. Any caller.
+-- does not exist, AO006 for another privilege or a schema of the kernel. Any caller.
 create function aos_skills.grant_targets(p_grants jsonb)
 returns table (schema_name text, table_name text, privilege text, columns text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -239,6 +239,10 @@ declare
 begin
   for v_grant in select g from jsonb_array_elements(p_grants) g loop
     schema_name := v_grant ->> 'schema';
+    if schema_name ~ '^(aos_(auth|meta|persona|skills|core|agent|rag|sandbox)|pg_.*)$' then
+      raise exception 'schema "%" cannot be granted to a SQL skill', schema_name
+        using errcode = 'AO006', hint = 'grant tables of your own';
+    end if;
     if to_regnamespace(quote_ident(schema_name)) is null then
       raise exception 'schema "%" does not exist', schema_name using errcode = 'AO001',
         hint = 'create it first, or correct spec.sql.grants';
@@ -268,9 +272,19 @@ begin
 end
 $$;
 
+-- A grant of a skill without the tables that are gone since it was applied, in a list. Any caller.
+create function aos_skills.existing_tables(p_grant jsonb) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select case when to_regnamespace(quote_ident(p_grant ->> 'schema')) is null then '[]'
+    else jsonb_build_array(p_grant || jsonb_build_object('tables', (
+      select coalesce(jsonb_agg(t), '[]') from jsonb_array_elements_text(p_grant -> 'tables') t
+      where t = '*' or to_regclass(format('%I.%I', p_grant ->> 'schema', t)) is not null))) end
+$$;
+
 -- Give a tenant's SQL identity what p_new names and take back what only p_old named. Runs with the
--- caller's rights on the business tables: who applies the manifest must be able to grant.
--- AO001, AO006.
+-- caller's rights on the business tables: who applies the manifest must be able to grant. The
+-- tenant's other skills keep what they name too. AO001, AO006.
 create function aos_skills.change_grants(p_tenant uuid, p_old jsonb, p_new jsonb) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -298,7 +312,13 @@ begin
       end if;
     end loop;
   end if;
-  for v in select * from aos_skills.grant_targets(p_new) loop
+  for v in
+    select * from aos_skills.grant_targets(p_new)
+    union all
+    select g.* from aos_skills.skill s, jsonb_array_elements(s.grants) x,
+      lateral aos_skills.grant_targets(aos_skills.existing_tables(x)) g
+    where s.tenant_id = p_tenant and p_old <> p_new
+  loop
     if not has_schema_privilege(v_role, quote_ident(v.schema_name), 'usage') then
       execute format('grant usage on schema %I to %I', v.schema_name, v_role);
     end if;
@@ -309,6 +329,14 @@ begin
              else ' (' || v.columns || ')' end,
         v.schema_name, v.table_name, v_role);
     end if;
+  end loop;
+  for v in
+    select distinct x ->> 'schema' as schema_name from jsonb_array_elements(p_old) x
+    where to_regnamespace(quote_ident(x ->> 'schema')) is not null and not exists (
+      select from aos_skills.skill s, jsonb_array_elements(s.grants || p_new) g
+      where s.tenant_id = p_tenant and g ->> 'schema' = x ->> 'schema')
+  loop
+    execute format('revoke usage on schema %I from %I', v.schema_name, v_role);
   end loop;
 end
 $$;

@@ -164,6 +164,7 @@ grant execute on function aos_core.applied(boolean), aos_core.deleted(text, text
   aos_auth.apply_principal(uuid, text, jsonb, jsonb),
   aos_persona.apply_persona(uuid, text, jsonb, jsonb),
   aos_skills.apply_skill(uuid, text, jsonb, jsonb), aos_skills.grant_targets(jsonb),
+  aos_skills.existing_tables(jsonb),
   aos_skills.change_grants(uuid, jsonb, jsonb), aos_agent.apply_agent(uuid, text, jsonb, jsonb),
   aos_rag.apply_collection(uuid, text, jsonb, jsonb), aos_auth.delete_principal(uuid, text),
   aos_persona.delete_persona(uuid, text), aos_skills.delete_skill(uuid, text),

@@ -282,6 +282,7 @@ def test_a_sql_identity_may_create_nothing_and_is_a_member_of_nothing(
         assert set(functions) == {
             "aos_auth.tenant_of",
             "aos_core.single_statement",
+            "aos_core.read_statement",
             f"aos_sandbox.{role}",
         }
 

@@ -298,6 +298,7 @@ HARMLESS = {
     "aos_auth.whoami", "aos_auth.tenant_id", "aos_auth.my_tenants", "aos_auth.tenant_of",
     "aos_core.now", "aos_core.uuidv7", "aos_core.is_name", "aos_core.short_age",
     "aos_core.applied", "aos_core.deleted", "aos_skills.grant_targets",
+    "aos_skills.existing_tables",
 }  # fmt: skip
 
 
