@@ -72,30 +72,32 @@ language plpgsql stable
 as $$
 declare
   v_skill record;
-  v_rule record;
 begin
   runner := 'worker'; effect := 'read'; tool_version := p_skill || ':0';
-  select * into v_skill from aos_skills.effective_skill(p_tenant, p_skill);
+  select e.runner, e.effect, e.tool_version, e.risk, e.approval, e.input_schema,
+         rs.role_name is not null as granted, rs.allowed_params, rs.denied_params
+    into v_skill
+  from aos_skills.effective_skill(p_tenant, p_skill) e
+  left join aos_skills.role_skill rs on rs.tenant_id = p_tenant and rs.role_name = p_role
+    and rs.skill_name = p_skill;
   if not found then
     decision := 'deny'; reason := format('there is no skill "%s"', p_skill); return;
   end if;
   runner := v_skill.runner; effect := v_skill.effect; tool_version := v_skill.tool_version;
-  select rs.allowed_params, rs.denied_params into v_rule from aos_skills.role_skill rs
-  where rs.tenant_id = p_tenant and rs.role_name = p_role and rs.skill_name = p_skill;
-  if not found or not coalesce(p_skill = any (p_agent_skills), v_skill.risk = 'low') then
+  if not v_skill.granted or not coalesce(p_skill = any (p_agent_skills), v_skill.risk = 'low') then
     decision := 'deny'; reason := format('this agent may not use the skill "%s"', p_skill); return;
   end if;
   reason := aos_skills.check_arguments(v_skill.input_schema, p_args);
   if reason is not null then
     decision := 'invalid'; return;
   end if;
-  if v_rule.allowed_params <> '{}' or v_rule.denied_params <> '{}' then
+  if v_skill.allowed_params <> '{}' or v_skill.denied_params <> '{}' then
     select format('the role "%s" may not call "%s" with %s = %s', p_role, p_skill, a.key, a.value)
       into reason
     from jsonb_each(p_args) a
-    where (v_rule.allowed_params ? a.key
-           and not (v_rule.allowed_params -> a.key) @> jsonb_build_array(a.value))
-       or (v_rule.denied_params -> a.key) @> jsonb_build_array(a.value)
+    where (v_skill.allowed_params ? a.key
+           and not (v_skill.allowed_params -> a.key) @> jsonb_build_array(a.value))
+       or (v_skill.denied_params -> a.key) @> jsonb_build_array(a.value)
     limit 1;
     if reason is not null then
       decision := 'deny'; return;

@@ -417,7 +417,6 @@ declare
   v_calls jsonb := '[]';
   v_brief jsonb;  -- of the calls, for the event
   v_moved record;
-  v_final boolean;
   v_open integer := 0;
   v_waiting integer := 0;
   v_refused integer := 0;
@@ -434,6 +433,10 @@ begin
     raise exception 'a response must be a message of role "assistant" with a list of blocks'
       using errcode = 'AO006', hint = 'schema/README.md shows the message';
   end if;
+  if not p_message -> 'blocks' @> '[{"t": "call"}]' then
+    return aos_core.record_final_answer(p_tenant, p_turn, p_lease, p_seq, p_message, v_in, v_cached,
+                                        v_out, p_raw);
+  end if;
   select t.run_id, t.number, r.agent_id, r.agent_name as agent, r.model_name,
          r.input_usd_per_mtok, r.cached_input_usd_per_mtok, r.output_usd_per_mtok
     into v_ctx
@@ -443,135 +446,180 @@ begin
   if not found then
     perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
   end if;
-  v_cost := coalesce(v_in * coalesce(v_ctx.input_usd_per_mtok, 0)
-    + v_cached * coalesce(v_ctx.cached_input_usd_per_mtok, v_ctx.input_usd_per_mtok, 0)
-    + v_out * coalesce(v_ctx.output_usd_per_mtok, 0), 0) / 1000000;
+  v_cost := aos_core.cost_usd(v_in, v_cached, v_out, v_ctx.input_usd_per_mtok,
+    v_ctx.cached_input_usd_per_mtok, v_ctx.output_usd_per_mtok);
 
-  if p_message -> 'blocks' @> '[{"t": "call"}]' then
-    select a.role_name, a.skills into v_agent from aos_agent.agent a
-    where a.tenant_id = p_tenant and a.agent_id = v_ctx.agent_id;
-    for v_index in 0 .. jsonb_array_length(p_message -> 'blocks') - 1 loop
-      v_block := p_message -> 'blocks' -> v_index;
-      continue when v_block ->> 't' is distinct from 'call';
-      v_gate := aos_skills.gate(p_tenant, v_agent.role_name, v_agent.skills,
-        coalesce(v_block ->> 'name', ''), nullif(v_block -> 'args', 'null'));
-      v_calls := v_calls || jsonb_build_array(jsonb_build_object(
-        'call_id', aos_core.uuidv7(), 'id', coalesce(v_block ->> 'id', ''),
-        'skill', coalesce(v_block ->> 'name', ''), 'args', v_block -> 'args',
-        'decision', v_gate.decision, 'reason', v_gate.reason, 'runner', v_gate.runner,
-        'effect', v_gate.effect, 'tool_version', v_gate.tool_version,
-        'status', case v_gate.decision
-          when 'approve' then 'awaiting_approval'
-          when 'allow' then case v_gate.runner when 'kernel' then 'pending' else 'running' end
-          when 'deny' then 'denied' else 'failed' end));
-      v_brief := coalesce(v_brief, '[]') || jsonb_build_object('skill', v_block -> 'name',
-        'status', v_calls -> -1 -> 'status');
-      v_open := v_open + case when v_gate.decision in ('allow', 'approve') then 1 else 0 end;
-      v_waiting := v_waiting + case when v_gate.decision = 'approve' then 1 else 0 end;
-      v_refused := v_refused + case when v_gate.decision in ('deny', 'invalid') then 1 else 0 end;
-    end loop;
-  end if;
+  select a.role_name, a.skills into v_agent from aos_agent.agent a
+  where a.tenant_id = p_tenant and a.agent_id = v_ctx.agent_id;
+  for v_index in 0 .. jsonb_array_length(p_message -> 'blocks') - 1 loop
+    v_block := p_message -> 'blocks' -> v_index;
+    continue when v_block ->> 't' is distinct from 'call';
+    v_gate := aos_skills.gate(p_tenant, v_agent.role_name, v_agent.skills,
+      coalesce(v_block ->> 'name', ''), nullif(v_block -> 'args', 'null'));
+    v_calls := v_calls || jsonb_build_array(jsonb_build_object(
+      'call_id', aos_core.uuidv7(), 'id', coalesce(v_block ->> 'id', ''),
+      'skill', coalesce(v_block ->> 'name', ''), 'args', v_block -> 'args',
+      'decision', v_gate.decision, 'reason', v_gate.reason, 'runner', v_gate.runner,
+      'effect', v_gate.effect, 'tool_version', v_gate.tool_version,
+      'status', case v_gate.decision
+        when 'approve' then 'awaiting_approval'
+        when 'allow' then case v_gate.runner when 'kernel' then 'pending' else 'running' end
+        when 'deny' then 'denied' else 'failed' end));
+    v_brief := coalesce(v_brief, '[]') || jsonb_build_object('skill', v_block -> 'name',
+      'status', v_calls -> -1 -> 'status');
+    v_open := v_open + case when v_gate.decision in ('allow', 'approve') then 1 else 0 end;
+    v_waiting := v_waiting + case when v_gate.decision = 'approve' then 1 else 0 end;
+    v_refused := v_refused + case when v_gate.decision in ('deny', 'invalid') then 1 else 0 end;
+  end loop;
 
-  v_final := v_calls = '[]';
-  v_data := jsonb_strip_nulls(jsonb_build_object(
-    'turn', v_ctx.number,
-    'model', nullif(p_message -> 'origin' ->> 'model', v_ctx.model_name),
-    'in', nullif(v_in + v_cached, 0), 'out', nullif(v_out, 0),
-    'cost_usd', nullif(v_cost, 0),
-    'sha256', encode(sha256(convert_to(p_message::text, 'UTF8')), 'base64'),
-    'calls', v_brief));
-  if v_final then
-    with moved as (
-      update aos_core.run r set
-        last_step = r.last_step + 1,
-        spent_usd = r.spent_usd + v_cost,
-        reserved_usd = 0,
-        input_tokens = r.input_tokens + v_in + v_cached,
-        output_tokens = r.output_tokens + v_out,
-        context_tokens = v_in + v_cached + v_out,
-        lease_expires_at = null, lease_hash = null, open_turn_id = null,
-        last_seq = r.last_seq + 1,
-        last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
-                                        'turn.completed', 'agent:' || v_ctx.agent, v_data),
-        updated_at = v_now
-      where r.tenant_id = p_tenant and r.run_id = v_ctx.run_id and r.open_turn_id = p_turn
-        and r.lease_hash = p_lease and r.lease_expires_at > v_now and r.open_calls = 0
-        and r.last_step + 1 = coalesce(p_seq, r.last_step + 1)
-      returning r.last_step, r.last_seq, r.last_hash, r.last_turn, r.open_turn_id, r.spent_usd,
-                r.inbox_count, r.state, r.watched_until, aos_core.usual_move(r) as next
-    ), step as (
-      insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at, model_name,
-                                 input_tokens, output_tokens, cost_usd, raw)
-      select p_tenant, v_ctx.run_id, m.last_step, v_ctx.number, 'assistant',
-        p_message, v_now, coalesce(p_message -> 'origin' ->> 'model', v_ctx.model_name),
-        nullif(v_in + v_cached, 0), nullif(v_out, 0), nullif(v_cost, 0), p_raw
-      from moved m
-    ), event as (
-      insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
-      select p_tenant, v_ctx.run_id, m.last_seq, v_now, 'turn.completed', 'agent:' || v_ctx.agent,
-        v_data, m.last_hash
-      from moved m
-    ), ended as (
-      update aos_core.turn t set state = 'completed', finished_at = v_now
-      from moved m where t.tenant_id = p_tenant and t.turn_id = p_turn
-    ), unqueued as (
-      delete from aos_core.turn_queue q using moved m
-      where q.tenant_id = p_tenant and q.turn_id = p_turn
-    )
-    select m.* into v_moved from moved m;
-  else
-    with moved as (
-      update aos_core.run r set
-        last_step = r.last_step + 1 + v_refused,
-        open_calls = v_open, waiting_calls = v_waiting,
-        spent_usd = r.spent_usd + v_cost,
-        input_tokens = r.input_tokens + v_in + v_cached,
-        output_tokens = r.output_tokens + v_out,
-        context_tokens = v_in + v_cached + v_out,
-        lease_expires_at = v_now + make_interval(secs => r.lease_seconds),
-        last_seq = r.last_seq + 1,
-        last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
-                                        'model.answered', 'agent:' || v_ctx.agent, v_data),
-        updated_at = v_now
-      where r.tenant_id = p_tenant and r.run_id = v_ctx.run_id and r.open_turn_id = p_turn
-        and r.lease_hash = p_lease and r.lease_expires_at > v_now and r.open_calls = 0
-        and r.last_step + 1 = coalesce(p_seq, r.last_step + 1)
-      returning r.last_step, r.last_seq, r.last_hash, r.last_turn, r.open_turn_id, r.spent_usd,
-                r.inbox_count, r.state, r.watched_until, aos_core.usual_move(r) as next
-    ), step as (
-      insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at, model_name,
-                                 input_tokens, output_tokens, cost_usd, raw)
-      select p_tenant, v_ctx.run_id, m.last_step - v_refused, v_ctx.number, 'assistant',
-        p_message, v_now, coalesce(p_message -> 'origin' ->> 'model', v_ctx.model_name),
-        nullif(v_in + v_cached, 0), nullif(v_out, 0), nullif(v_cost, 0), p_raw
-      from moved m
-    ), event as (
-      insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
-      select p_tenant, v_ctx.run_id, m.last_seq, v_now, 'model.answered', 'agent:' || v_ctx.agent,
-        v_data, m.last_hash
-      from moved m
-    )
-    select m.* into v_moved from moved m;
-  end if;
+  v_data := aos_core.answer_data(v_ctx.number,
+    nullif(p_message -> 'origin' ->> 'model', v_ctx.model_name), v_in + v_cached, v_out, v_cost,
+    p_message, v_brief);
+  with moved as (
+    update aos_core.run r set
+      last_step = r.last_step + 1 + v_refused,
+      open_calls = v_open, waiting_calls = v_waiting,
+      spent_usd = r.spent_usd + v_cost,
+      input_tokens = r.input_tokens + v_in + v_cached,
+      output_tokens = r.output_tokens + v_out,
+      context_tokens = v_in + v_cached + v_out,
+      lease_expires_at = v_now + make_interval(secs => r.lease_seconds),
+      last_seq = r.last_seq + 1,
+      last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
+                                      'model.answered', 'agent:' || v_ctx.agent, v_data),
+      updated_at = v_now
+    where r.tenant_id = p_tenant and r.run_id = v_ctx.run_id and r.open_turn_id = p_turn
+      and r.lease_hash = p_lease and r.lease_expires_at > v_now and r.open_calls = 0
+      and r.last_step + 1 = coalesce(p_seq, r.last_step + 1)
+    returning r.last_step, r.last_seq, r.last_hash, r.last_turn, r.open_turn_id, r.spent_usd,
+              r.inbox_count, r.state, r.watched_until, aos_core.usual_move(r) as next
+  ), step as (
+    insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at, model_name,
+                               input_tokens, output_tokens, cost_usd, raw)
+    select p_tenant, v_ctx.run_id, m.last_step - v_refused, v_ctx.number, 'assistant',
+      p_message, v_now, coalesce(p_message -> 'origin' ->> 'model', v_ctx.model_name),
+      nullif(v_in + v_cached, 0), nullif(v_out, 0), nullif(v_cost, 0), p_raw
+    from moved m
+  ), event as (
+    insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
+    select p_tenant, v_ctx.run_id, m.last_seq, v_now, 'model.answered', 'agent:' || v_ctx.agent,
+      v_data, m.last_hash
+    from moved m
+  )
+  select m.* into v_moved from moved m;
   if not found then
     return aos_core.recorded_answer(p_tenant, v_ctx.run_id, p_turn, p_lease, p_seq, p_message);
   end if;
   v_step := v_moved.last_step - v_refused;
-  if v_final then
-    if v_moved.inbox_count > 0 and v_moved.state = 'active' then
-      perform aos_core.begin_turn(p_tenant, v_ctx.run_id, null, null, 'kernel', null, null, null);
-    end if;
-    v_next := 'done';
-  else
-    perform aos_core.insert_calls(p_tenant, v_ctx.run_id, p_turn, v_ctx.number, v_step, v_calls, v_now, p_approval_seconds);
-    v_next := coalesce(v_moved.next, aos_core.next_move(p_tenant, v_ctx.run_id));
-  end if;
+  perform aos_core.insert_calls(p_tenant, v_ctx.run_id, p_turn, v_ctx.number, v_step, v_calls,
+                                v_now, p_approval_seconds);
+  v_next := coalesce(v_moved.next, aos_core.next_move(p_tenant, v_ctx.run_id));
   if v_moved.watched_until > v_now then
     perform pg_notify('aos_run', v_ctx.run_id::text);
   end if;
   return jsonb_build_object('next', v_next, 'step', v_step, 'last_step', v_moved.last_step,
-    'calls', case when v_final then v_calls else aos_core.public_calls(v_calls) end,
+    'calls', aos_core.public_calls(v_calls),
     'cost_usd', v_cost, 'spent_usd', v_moved.spent_usd);
+end
+$$;
+
+-- What an answer cost, in US dollars. Unknown prices count as 0.
+create function aos_core.cost_usd(
+  p_in integer, p_cached integer, p_out integer, p_input_usd numeric, p_cached_usd numeric,
+  p_output_usd numeric) returns numeric
+language sql immutable parallel safe
+as $$
+  select (p_in * coalesce(p_input_usd, 0) + p_cached * coalesce(p_cached_usd, p_input_usd, 0)
+          + p_out * coalesce(p_output_usd, 0)) / 1000000
+$$;
+
+-- The facts of an answer, for its event: no content, but its digest.
+create function aos_core.answer_data(
+  p_turn integer, p_model text, p_in integer, p_out integer, p_cost numeric, p_message jsonb,
+  p_calls jsonb) returns jsonb
+language sql stable parallel safe
+as $$
+  select jsonb_strip_nulls(jsonb_build_object('turn', p_turn, 'model', p_model,
+    'in', nullif(p_in, 0), 'out', nullif(p_out, 0), 'cost_usd', nullif(p_cost, 0),
+    'sha256', encode(sha256(convert_to(p_message::text, 'UTF8')), 'base64'), 'calls', p_calls))
+$$;
+
+-- Store an answer that asks for no call, and end its turn: one statement. As record_answer.
+create function aos_core.record_final_answer(
+  p_tenant uuid, p_turn uuid, p_lease bytea, p_seq bigint, p_message jsonb, p_in integer,
+  p_cached integer, p_out integer, p_raw text) returns jsonb
+language plpgsql
+as $$
+declare
+  v_now timestamptz := aos_core.now();
+  v_model text := p_message -> 'origin' ->> 'model';
+  v_moved record;
+  v_run uuid;
+begin
+  with moved as (
+    update aos_core.run r set
+      last_step = r.last_step + 1,
+      spent_usd = r.spent_usd + aos_core.cost_usd(p_in, p_cached, p_out, r.input_usd_per_mtok,
+        r.cached_input_usd_per_mtok, r.output_usd_per_mtok),
+      reserved_usd = 0,
+      input_tokens = r.input_tokens + p_in + p_cached,
+      output_tokens = r.output_tokens + p_out,
+      context_tokens = p_in + p_cached + p_out,
+      lease_expires_at = null, lease_hash = null, open_turn_id = null,
+      last_seq = r.last_seq + 1,
+      last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
+        'turn.completed', 'agent:' || r.agent_name,
+        aos_core.answer_data(r.last_turn, nullif(v_model, r.model_name), p_in + p_cached, p_out,
+          aos_core.cost_usd(p_in, p_cached, p_out, r.input_usd_per_mtok,
+            r.cached_input_usd_per_mtok, r.output_usd_per_mtok), p_message, null)),
+      updated_at = v_now
+    from aos_core.turn t
+    where t.tenant_id = p_tenant and t.turn_id = p_turn
+      and r.tenant_id = p_tenant and r.run_id = t.run_id and r.open_turn_id = p_turn
+      and r.lease_hash = p_lease and r.lease_expires_at > v_now and r.open_calls = 0
+      and r.last_step + 1 = coalesce(p_seq, r.last_step + 1)
+    returning r.run_id, r.last_step, r.last_turn, r.last_seq, r.last_hash, r.spent_usd,
+      r.inbox_count, r.state, r.watched_until, r.model_name, 'agent:' || r.agent_name as actor,
+      aos_core.cost_usd(p_in, p_cached, p_out, r.input_usd_per_mtok,
+        r.cached_input_usd_per_mtok, r.output_usd_per_mtok) as cost
+  ), step as (
+    insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at, model_name,
+                               input_tokens, output_tokens, cost_usd, raw)
+    select p_tenant, m.run_id, m.last_step, m.last_turn, 'assistant', p_message, v_now,
+      coalesce(v_model, m.model_name), nullif(p_in + p_cached, 0), nullif(p_out, 0),
+      nullif(m.cost, 0), p_raw
+    from moved m
+  ), event as (
+    insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
+    select p_tenant, m.run_id, m.last_seq, v_now, 'turn.completed', m.actor,
+      aos_core.answer_data(m.last_turn, nullif(v_model, m.model_name), p_in + p_cached, p_out,
+                           m.cost, p_message, null), m.last_hash
+    from moved m
+  ), ended as (
+    update aos_core.turn t set state = 'completed', finished_at = v_now
+    from moved m where t.tenant_id = p_tenant and t.turn_id = p_turn
+  ), unqueued as (
+    delete from aos_core.turn_queue q using moved m
+    where q.tenant_id = p_tenant and q.turn_id = p_turn
+  )
+  select m.* into v_moved from moved m;
+  if not found then
+    select t.run_id into v_run from aos_core.turn t
+    where t.tenant_id = p_tenant and t.turn_id = p_turn;
+    if not found then
+      perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
+    end if;
+    return aos_core.recorded_answer(p_tenant, v_run, p_turn, p_lease, p_seq, p_message);
+  end if;
+  if v_moved.inbox_count > 0 and v_moved.state = 'active' then
+    perform aos_core.begin_turn(p_tenant, v_moved.run_id, null, null, 'kernel', null, null, null);
+  end if;
+  if v_moved.watched_until > v_now then
+    perform pg_notify('aos_run', v_moved.run_id::text);
+  end if;
+  return jsonb_build_object('next', 'done', 'step', v_moved.last_step,
+    'last_step', v_moved.last_step, 'calls', '[]'::jsonb, 'cost_usd', v_moved.cost,
+    'spent_usd', v_moved.spent_usd);
 end
 $$;
 
