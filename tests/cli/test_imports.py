@@ -25,6 +25,8 @@ FORBIDDEN: dict[str, set[str]] = {
     "config current-context": ALL | {"yaml"},
     "config get-contexts": ALL | {"yaml"},
     "config set-context a": ALL,
+    "db --help": ALL | {"yaml"},
+    "db status": ALL | {"yaml"},
     "completion bash": ALL | {"yaml"},
     "gett": ALL | {"yaml"},
 }

@@ -297,6 +297,18 @@ def test_what_depends_on_the_kernel_is_named_and_kept(make_kernel: MakeKernel) -
     assert database.value("select to_regclass('shop.runs') is null")
 
 
+def test_a_session_that_holds_a_table_stops_the_uninstall_in_time(
+    make_kernel: MakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aosctl.db.install.LOCK_WAIT", "200ms")
+    database = make_kernel()
+    with installer(database) as connection, database.superuser.transaction():
+        database.superuser.execute("lock table aos_core.step in access share mode")
+        with pytest.raises(Conflict, match="other sessions have used the kernel's tables for"):
+            uninstall(connection)
+        assert require_kernel(connection) == KERNEL_VERSION
+
+
 def test_a_person_may_not_uninstall(make_kernel: MakeKernel) -> None:
     database = make_kernel()
     person = database.connect(database.person("test_developer", "aos_developer"))

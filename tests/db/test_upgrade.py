@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aosctl.db import upgrade as upgrading
+from aosctl.db import install as installing
 from aosctl.db.catalog import unprotected
 from aosctl.db.connection import KERNEL_VERSION
 from aosctl.db.membership import OWNERS, acting_as, member_of
@@ -194,7 +194,7 @@ def test_a_script_of_another_version_does_nothing(older: KernelDatabase, scripts
 def test_a_session_that_holds_a_table_stops_the_upgrade_in_time(
     older: KernelDatabase, scripts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upgrading, "_LOCK_WAIT", "200ms")
+    monkeypatch.setattr(installing, "LOCK_WAIT", "200ms")
     with installer(older) as connection, older.superuser.transaction():
         older.superuser.execute("lock table aos_core.step in access share mode")
         with pytest.raises(Conflict, match="other sessions have used the kernel's tables for"):

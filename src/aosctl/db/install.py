@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +12,12 @@ from psycopg import sql
 
 from aosctl.db.errors import from_psycopg, translated
 from aosctl.db.membership import OWNERS, READER
-from aosctl.errors import AosError, Denied, KernelMismatch
+from aosctl.errors import AosError, Conflict, Denied, KernelMismatch
 from aosctl.resources import resource_dir
 
 LOCK = 7106155
-"""The advisory lock of whoever installs, upgrades or restores; it ends with the transaction."""
+"""The advisory lock of whoever changes the kernel itself; it ends with the transaction."""
+LOCK_WAIT = "10s"
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -50,7 +53,7 @@ def install(connection: Connection) -> Installed:
         return _found(connection)
     require_rights(connection)
     with translated(), connection.transaction():
-        connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
+        take_turns(connection)
         if is_there(connection):
             return _found(connection)
         for path in schema_files():
@@ -60,6 +63,31 @@ def install(connection: Connection) -> Installed:
 
 def _found(connection: Connection) -> Installed:
     return Installed(require_kernel(connection), changed=False, remarks=remarks(connection))
+
+
+def take_turns(connection: Connection) -> None:
+    """Keep others from changing the kernel until the transaction ends, however long it takes."""
+    connection.execute("set local statement_timeout = 0")
+    connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
+
+
+@contextmanager
+def impatient(connection: Connection) -> Iterator[None]:
+    """Wait a while for the kernel's tables, not for ever: whoever comes after us waits behind us.
+
+    Raises Conflict. The caller's transaction is open.
+    """
+    connection.execute(sql.SQL("set local lock_timeout = {}").format(sql.Literal(LOCK_WAIT)))
+    try:
+        yield
+    except (psycopg.errors.LockNotAvailable, AosError) as error:
+        if not isinstance(error.__cause__ or error, psycopg.errors.LockNotAvailable):
+            raise
+        raise Conflict(
+            f"other sessions have used the kernel's tables for {LOCK_WAIT}",
+            "stop the workers and try again; nothing was changed",
+        ) from error
+    connection.execute("set local lock_timeout = 0")
 
 
 def is_there(connection: Connection) -> bool:

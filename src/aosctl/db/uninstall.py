@@ -35,7 +35,7 @@ def uninstall(connection: Connection, *, cascade: bool = False) -> tuple[str, ..
     `cascade` also drops what depends on it: policies and foreign keys of other tables. Raises
     Conflict, naming these, without it; Denied for a login that did not install the kernel.
     """
-    from aosctl.db.install import is_there
+    from aosctl.db.install import impatient, is_there, take_turns
 
     with translated():
         if not is_there(connection):
@@ -52,8 +52,10 @@ def uninstall(connection: Connection, *, cascade: bool = False) -> tuple[str, ..
                 "drop them first, or aosctl db uninstall --cascade drops them too",
             )
         with connection.transaction(), member_of(connection, *OWNERS):
+            take_turns(connection)
             roles = _sandbox_roles(connection)
-            _drop_objects(connection, roles)
+            with impatient(connection):
+                _drop_objects(connection, roles)
             for role in ("aos_kernel", "aos_owner", "aos_provisioner"):
                 connection.execute(
                     sql.SQL(

@@ -17,16 +17,15 @@ from psycopg import sql
 from aosctl.db.catalog import EXTENSION, extension_version, unprotected
 from aosctl.db.errors import from_psycopg, to_json, translated
 from aosctl.db.identities import Identity, outdated, provision
-from aosctl.db.install import LOCK, is_there, not_installed, run_file
+from aosctl.db.install import impatient, is_there, not_installed, run_file, take_turns
 from aosctl.db.membership import OWNERS, READER, is_superuser, member_of
-from aosctl.errors import AosError, Conflict, Denied, KernelMismatch
+from aosctl.errors import AosError, Denied, KernelMismatch
 from aosctl.resources import resource_dir
 
 Connection = psycopg.Connection[tuple[object, ...]]
 Progress = Callable[[str], None]
 
 _SCRIPT = re.compile(r"(\d+\.\d+\.\d+)--(\d+\.\d+\.\d+)\.sql")
-_LOCK_WAIT = "10s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,27 +68,17 @@ def upgrade(
     target = target or KERNEL_VERSION
     if not is_there(connection):
         raise not_installed(connection)
-    try:
-        with translated(), connection.transaction():
-            connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
-            source = read_kernel_version(connection) or ""
-            chain = find_chain(scripts or resource_dir("schema") / "upgrades", source, target)
-            with member_of(connection, *OWNERS, READER):
-                if chain:
-                    connection.execute(
-                        sql.SQL("set local lock_timeout = {}").format(sql.Literal(_LOCK_WAIT))
-                    )
+    with translated(), connection.transaction():
+        take_turns(connection)
+        source = read_kernel_version(connection) or ""
+        chain = find_chain(scripts or resource_dir("schema") / "upgrades", source, target)
+        with member_of(connection, *OWNERS, READER):
+            if chain:
+                with impatient(connection):
                     _run(connection, chain, progress)
-                    _check(connection, target)
-                renewed, remarks = renew_sandboxes(connection, progress)
-            connection.execute("select aos_core.ensure_partitions(3)")
-    except AosError as error:
-        if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
-            raise Conflict(
-                f"other sessions have used the kernel's tables for {_LOCK_WAIT}",
-                "stop the workers and try again; nothing was changed",
-            ) from error
-        raise
+                _check(connection, target)
+            renewed, remarks = renew_sandboxes(connection, progress)
+        connection.execute("select aos_core.ensure_partitions(3)")
     return Upgraded(source, target, tuple(s.path.name for s in chain), renewed, remarks)
 
 
