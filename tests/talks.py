@@ -111,6 +111,7 @@ class Stage:
         lease_seconds: int = LEASE_SECONDS,
         beat_seconds: float | None = None,
         statement_seconds: float = 30.0,
+        patience_seconds: float = PATIENCE_SECONDS,
         tools: Mapping[str, Tool] | None = None,
         patient: bool = False,
     ) -> Talk:
@@ -129,6 +130,7 @@ class Stage:
             "test",
             lease_seconds=lease_seconds,
             statement_seconds=statement_seconds,
+            patience_seconds=patience_seconds,
         )
         pauses: list[float] = []
         heart = Heart(client.heart_link, beat_seconds or lease_seconds / 3)

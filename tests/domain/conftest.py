@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -15,3 +15,10 @@ def play(kernel_database: KernelDatabase) -> Iterator[Stage]:
     """A tenant of its own for one test, whose model is a wire."""
     with stage(kernel_database) as made:
         yield made
+
+
+@pytest.fixture
+def clock(kernel_database: KernelDatabase) -> Iterator[Callable[[str], None]]:
+    """Set the kernel's clock off by an interval; afterwards it is right again."""
+    yield kernel_database.move_clock
+    kernel_database.move_clock()

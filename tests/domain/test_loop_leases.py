@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from aosctl.domain.loop import Retrying
 from aosctl.domain.tools.base import ToolResult
 from aosctl.errors import LeaseLost
-from kernels import KernelDatabase, call
+from kernels import call
 from providers.wire_openai import Reply, Request, calls, error, text
 from talks import Stage, Talk, beside, until
 
@@ -21,13 +21,6 @@ SLEEPERS = (
     "select count(*) from pg_stat_activity where datname = current_database()"
     " and wait_event = 'PgSleep'"
 )
-
-
-@pytest.fixture
-def clock(kernel_database: KernelDatabase) -> Iterator[Callable[[str], None]]:
-    """Set the kernel's clock off by an interval; afterwards it is right again."""
-    yield kernel_database.move_clock
-    kernel_database.move_clock()
 
 
 def cancel(play: Stage, talk: Talk, what: str) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from aosctl.db.connection import connect_worker
 from aosctl.db.errors import to_json
-from aosctl.db.hot import Link, SandboxLink, statement
+from aosctl.db.hot import PATIENCE_SECONDS, Link, SandboxLink, statement
 from aosctl.db.json_text import load, load_or_keep, members
 
 LEASE_SECONDS = 20
@@ -130,11 +130,14 @@ class WorkerClient:
         *,
         lease_seconds: int = LEASE_SECONDS,
         statement_seconds: float = STATEMENT_SECONDS,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self.name = name
         self.lease_seconds = lease_seconds
-        self._link = Link(lambda: connect_worker(dsn, verb))
-        self._sql = SandboxLink(lambda: connect_worker(dsn, f"{verb} sql"), statement_seconds)
+        self._link = Link(lambda: connect_worker(dsn, verb), patience_seconds)
+        self._sql = SandboxLink(
+            lambda: connect_worker(dsn, f"{verb} sql"), statement_seconds, patience_seconds
+        )
         self._dsn = dsn
         self._verb = verb
 
