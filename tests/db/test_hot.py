@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -84,6 +86,20 @@ def test_each_call_is_one_round_trip_from_the_first_on(link: Link) -> None:
     for number in range(1, 4):
         assert link.call(ECHO, "hello") == "hello"
         assert link.round_trips == number
+
+
+def test_the_wire_shows_one_answer_for_each_question(link: Link, tmp_path: Path) -> None:
+    """libpq's own trace: what we send (F) is followed by the server's words (B) once a call."""
+    pgconn = link.connection.pgconn
+    with (tmp_path / "trace").open("w+") as trace:
+        pgconn.trace(trace.fileno())
+        for _ in range(3):
+            link.call(ECHO, "hello")
+        pgconn.untrace()
+        trace.seek(0)
+        directions = [line.split("\t")[1] for line in trace if line.count("\t") > 1]
+    turns = [one for one, _ in itertools.groupby(directions)]
+    assert turns == ["F", "B"] * 3
 
 
 def test_null_text_and_odd_characters_go_through(link: Link) -> None:

@@ -158,7 +158,8 @@ class PersonClient:
         """Return the pending approvals of a run, oldest first."""
         rows = self.link.fetch(
             f"select {_APPROVAL_COLUMNS} from aos_core.approval_status"  # noqa: S608 - constant
-            " where tenant_id = %s and run_id = %s and state = 'pending' order by requested_at",
+            " where tenant_id = %s and run_id = %s and state = 'pending'"
+            " order by requested_at, approval_id",
             (self.tenant, run_id),
         )
         return [Approval(*row) for row in rows]

@@ -92,7 +92,6 @@ class Outcome:
     text: str = ""
     error: str | None = None
     hint: str | None = None
-    calls: tuple[PendingCall, ...] = ()
 
 
 class Interrupted(Exception):
@@ -185,7 +184,7 @@ class Loop:
 
     def _outcome(self, lease: Lease, moved: Moved, text: str) -> Outcome:
         states = {"done": "completed", "wait": "waiting"}
-        return Outcome(states.get(moved.next, moved.next), lease.turn, text, calls=moved.calls)
+        return Outcome(states.get(moved.next, moved.next), lease.turn, text)
 
     def _ask(self, lease: Lease, observe: Observer, stop: Event) -> Message:
         """Ask the model; faults that may pass are tried again while the lease is held."""
