@@ -17,9 +17,12 @@ def tenant(kernel_database: KernelDatabase) -> Tenant:
 
 
 @pytest.fixture
-def fresh_tenant(kernel_database: KernelDatabase) -> Tenant:
+def fresh_tenant(kernel_database: KernelDatabase) -> Iterator[Tenant]:
     """A tenant that no other test has touched."""
-    return make_tenant(kernel_database)
+    tenant = make_tenant(kernel_database)
+    yield tenant
+    tenant.person.close()
+    tenant.worker.close()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,7 +17,7 @@ MAIL = ("send_mail", {"query": "to everybody"})
 
 
 @pytest.fixture
-def scribe(kernel_database: KernelDatabase) -> Tenant:
+def scribe(kernel_database: KernelDatabase) -> Iterator[Tenant]:
     """A tenant whose agents can send letters, which must never be sent twice."""
     kernel_database.superuser.execute(
         "insert into aos_skills.builtin_skill (name, description, runner, effect, risk,"
@@ -30,7 +30,9 @@ def scribe(kernel_database: KernelDatabase) -> Tenant:
         " where tenant_id = %s and name = 'clerk'",
         (tenant.id,),
     )
-    return tenant
+    yield tenant
+    tenant.person.close()
+    tenant.worker.close()
 
 
 def test_a_repeated_answer_is_stored_once_and_its_calls_come_again(tenant: Tenant) -> None:
