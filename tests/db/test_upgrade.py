@@ -235,7 +235,7 @@ def test_the_current_version_stays_as_it_is(older: KernelDatabase) -> None:
     before = older.fingerprint()
     with installer(older) as connection:
         done = upgrade(connection, quiet)
-    assert (done.steps, done.renewed, done.remarks) == ((), (), ())
+    assert (done.steps, done.renewed, done.given, done.remarks) == ((), (), (), ())
     assert older.fingerprint() == before
 
 
@@ -323,6 +323,7 @@ def test_a_role_that_is_gone_is_made_anew_with_its_grants(older: KernelDatabase)
         with installer(older) as connection:
             done = upgrade(connection, quiet)
         assert sorted(done.renewed) == gone and done.remarks == ()
+        assert done.given == ("acme/sql_query", "globex/sql_query")
         assert intact(older)
         for role in gone:
             can = "select has_any_column_privilege(%s, 'shop.orders', 'select')"

@@ -70,8 +70,9 @@ def install(
 def upgrade(ctx: typer.Context) -> None:
     """Bring the kernel to this client's version.
 
-    All of it is one transaction. Take a backup before. Sandbox functions of SQL skills
-    that are missing or changed are made anew, also when the kernel is up to date.
+    All of it is one transaction. Take a backup before. What SQL skills need and lack is
+    made right, also when the kernel is up to date: their sandbox functions, and the rights
+    on your tables that they declare.
     """
     from aosctl.db.upgrade import upgrade as bring_up
 
@@ -84,6 +85,8 @@ def upgrade(ctx: typer.Context) -> None:
         output.write(f'kernel {done.target} in database "{name}" is up to date\n')
     if done.renewed:
         output.write(f"sandbox functions made anew: {len(done.renewed)}\n")
+    if done.given:
+        output.write(f"rights given to SQL skills: {', '.join(done.given)}\n")
     _tell(ctx, done.remarks)
 
 
@@ -147,8 +150,8 @@ def restore(ctx: typer.Context, file: File) -> None:
     """Fill an empty kernel from an archive, and verify it.
 
     The kernel is installed first where it is missing. One transaction: rows, digests and
-    hash chains are checked before it commits. Restore your own tables before it, so that
-    the grants of SQL skills find them.
+    hash chains are checked before it commits. Your own tables that refer to the kernel
+    come after it; then db upgrade gives SQL skills their rights on them.
 
     Example:
       aosctl db restore kernel.aosbackup --dsn 'host=new.example.com dbname=app'

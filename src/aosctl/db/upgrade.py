@@ -15,8 +15,9 @@ import psycopg
 from psycopg import sql
 
 from aosctl.db.catalog import EXTENSION, extension_version, unprotected
-from aosctl.db.errors import from_psycopg, to_json, translated
-from aosctl.db.identities import Identity, outdated, provision
+from aosctl.db.declared_grants import give_declared
+from aosctl.db.errors import translated
+from aosctl.db.identities import outdated, provision
 from aosctl.db.install import impatient, is_there, not_installed, run_file, take_turns
 from aosctl.db.membership import OWNERS, READER, is_superuser, member_of
 from aosctl.errors import AosError, Denied, KernelMismatch
@@ -46,6 +47,8 @@ class Upgraded:
     steps: tuple[str, ...]
     renewed: tuple[str, ...]
     """SQL identities whose sandbox function was made anew."""
+    given: tuple[str, ...] = ()
+    """Skills whose declared rights a tenant's SQL role lacked, as TENANT/SKILL."""
     remarks: tuple[str, ...] = ()
 
 
@@ -58,8 +61,8 @@ def upgrade(
 ) -> Upgraded:
     """Bring the kernel to `target`, by default this client's own version; all or nothing.
 
-    On that version already, only sandbox functions that are not the kernel's are made anew, and
-    the event log gets the partitions of the months to come.
+    On that version already, it only makes right what is not: sandbox functions that are not the
+    kernel's, rights that SQL skills declare and lack, partitions for the months to come.
     Raises KernelMismatch when there is no way, Denied for a login that did not install the
     kernel, Conflict when others hold its tables for too long.
     """
@@ -77,9 +80,11 @@ def upgrade(
                 with impatient(connection):
                     _run(connection, chain, progress)
                 _check(connection, target)
-            renewed, remarks = renew_sandboxes(connection, progress)
+            renewed = renew_sandboxes(connection, progress)
+        given, remarks = give_declared(connection)
         connection.execute("select aos_core.ensure_partitions(3)")
-    return Upgraded(source, target, tuple(s.path.name for s in chain), renewed, remarks)
+    steps = tuple(script.path.name for script in chain)
+    return Upgraded(source, target, steps, renewed, tuple(given), tuple(remarks))
 
 
 def find_chain(folder: Path, source: str, target: str) -> list[Script]:
@@ -116,46 +121,16 @@ def find_chain(folder: Path, source: str, target: str) -> list[Script]:
     )
 
 
-def renew_sandboxes(
-    connection: Connection, progress: Progress
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Make the sandbox functions anew that are missing or not this kernel's.
+def renew_sandboxes(connection: Connection, progress: Progress) -> tuple[str, ...]:
+    """Make the sandbox functions anew that are missing or not this kernel's; return their roles.
 
-    Returns their roles, and the rights that a role which was missing could not be given again. The
-    caller may act as the kernel's owners and as aos_backup.
+    The caller may act as the kernel's owners and as aos_backup.
     """
     renewed = outdated(connection)
-    remarks: list[str] = []
     for identity in renewed:
         progress(f"making the sandbox of {identity.role} anew")
-        known = connection.execute("select to_regrole(%s)", (identity.role,)).fetchone()
         provision(connection, identity, identity.role)
-        if known and known[0] is None:
-            remarks += _grant_anew(connection, identity)
-    return tuple(identity.role for identity in renewed), tuple(remarks)
-
-
-def _grant_anew(connection: Connection, identity: Identity) -> list[str]:
-    """Give a role that was missing what its tenant's skills declare (aos_skills.change_grants)."""
-    remarks = []
-    rows = connection.execute(
-        "select name, spec -> 'sql' -> 'grants' from aos_skills.skill_resource"
-        " where tenant_id = %s and spec -> 'sql' -> 'grants' is not null",
-        (identity.tenant_id,),
-    ).fetchall()
-    for name, grants in rows:
-        try:
-            with connection.transaction():
-                connection.execute(
-                    "select aos_skills.change_grants(%s, '[]', %s)",
-                    (identity.tenant_id, to_json(grants)),
-                )
-        except psycopg.Error as error:
-            remarks.append(
-                f"the grants of skill {name} were not given to {identity.role}:"
-                f" {from_psycopg(error).message}"
-            )
-    return remarks
+    return tuple(identity.role for identity in renewed)
 
 
 def _run(connection: Connection, chain: list[Script], progress: Progress) -> None:
