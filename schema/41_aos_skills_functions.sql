@@ -113,13 +113,15 @@ begin
 end
 $$;
 
--- The tools of an agent as a list of {name, builtin, description, input_schema}. Kernel only.
+-- The tools of an agent as a list of {name, builtin, description, input_schema, timeout_seconds}.
+-- Kernel only.
 create function aos_skills.tools_of(p_tenant uuid, p_role text, p_agent_skills text[])
 returns jsonb
 language sql stable
 as $$
   select coalesce(jsonb_agg(jsonb_build_object('name', e.name, 'builtin', e.builtin,
-    'description', e.description, 'input_schema', e.input_schema) order by e.name), '[]')
+    'description', e.description, 'input_schema', e.input_schema,
+    'timeout_seconds', e.timeout_seconds) order by e.name), '[]')
   from aos_skills.role_skill rs
   cross join lateral aos_skills.effective_skill(p_tenant, rs.skill_name) e
   where rs.tenant_id = p_tenant and rs.role_name = p_role

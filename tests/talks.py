@@ -110,7 +110,6 @@ class Stage:
         worker: str = "test:1",
         lease_seconds: int = LEASE_SECONDS,
         beat_seconds: float | None = None,
-        statement_seconds: float = 30.0,
         patience_seconds: float = PATIENCE_SECONDS,
         tools: Mapping[str, Tool] | None = None,
         patient: bool = False,
@@ -129,7 +128,6 @@ class Stage:
             worker,
             "test",
             lease_seconds=lease_seconds,
-            statement_seconds=statement_seconds,
             patience_seconds=patience_seconds,
         )
         pauses: list[float] = []

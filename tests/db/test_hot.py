@@ -218,8 +218,8 @@ def test_a_statement_is_cancelled_once_we_are_stopped(dsn: str) -> None:
 
 @pytest.mark.usefixtures("look")
 def test_a_statement_that_takes_too_long_is_cancelled_by_the_server(dsn: str) -> None:
-    with closing(SandboxLink(lambda: connect(dsn, "hot"), statement_seconds=0.2)) as link:
-        assert link.call(SLOW, "30") == "cancelled"
+    with closing(SandboxLink(lambda: connect(dsn, "hot"))) as link:
+        assert link.call_text(SLOW, "30", seconds=0.2) == '"cancelled"'
 
 
 LEFT_BEHIND = {

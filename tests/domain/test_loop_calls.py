@@ -11,8 +11,9 @@ import pytest
 
 from aosctl.domain.loop import CallRefused
 from aosctl.domain.tools.base import LONGEST_RESULT, Tool, ToolResult
+from kernels import META, call
 from providers.wire_openai import call_delta, calls, piece, stream, text, usage_piece
-from talks import Stage, Talk
+from talks import GRANT_SHOP, Stage, Talk
 
 SEARCH = {"query": "lamps"}
 
@@ -211,10 +212,12 @@ def test_a_token_count_beyond_all_does_not_stop_the_turn(play: Stage) -> None:
     play.assert_at_rest(talk, "completed")
 
 
-def test_a_statement_that_takes_too_long_is_a_result(play: Stage) -> None:
-    talk = play.talk(statement_seconds=0.2)
+def test_a_statement_that_takes_longer_than_its_skill_allows_is_a_result(play: Stage) -> None:
+    spec = {"builtin": "sql_execute", "approval": "never", "roles": ["agent"], "sql": GRANT_SHOP}
+    call(play.database.superuser, "aos_skills.apply_skill", play.tenant.id, "sql_write", META,
+         spec | {"timeoutSeconds": 0.2})  # fmt: skip
     wanted = ("sql_write", {"statement": "select slowly(20, 91)"})
-    ((_, ok, result),) = asked(play, talk, wanted)
+    ((_, ok, result),) = asked(play, play.talk(), wanted)
     assert not ok and json.loads(result)["error"].startswith("the statement took too long")
     assert not play.database.rows("select 1 from shop.item where id = 91")
 

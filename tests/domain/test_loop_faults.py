@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -71,6 +72,12 @@ def test_a_fault_that_stays_fails_the_turn_at_once_with_what_to_do(play: Stage, 
     works_again(play, talk)
 
 
+def sse_bytes(content: bytes) -> bytes:
+    """Return a piece of an answer whose text is these bytes."""
+    whole = json.dumps(piece({"content": "…"}), ensure_ascii=False).encode()
+    return b"data: " + whole.replace("…".encode(), content) + b"\n\n"
+
+
 PASSING: dict[str, Callable[[], Reply]] = {
     "too many requests": lambda: error(429, "slow down"),
     "a failing service": lambda: error(500, "oops"),
@@ -79,6 +86,7 @@ PASSING: dict[str, Callable[[], Reply]] = {
     "a cut connection": lambda: calls(WRITE).cut(2),
     "a stream that just ends": lambda: calls(WRITE).eof(3),
     "a stream cut inside a call's arguments": lambda: calls(WRITE, WRITE).cut(3),
+    "bytes that are no text": lambda: Reply((sse_bytes(b"\xff\xfe\xc3"), b"data: [DONE]\n\n")),
     "an error inside the stream": lambda: stream(
         piece({"content": "Let"}), {"error": {"message": "crashed", "code": 500}}
     ),

@@ -24,6 +24,7 @@ from aosctl.messages import sanitise
 
 ATTEMPTS = 5
 PATIENCE_SECONDS = 30.0
+STATEMENT_SECONDS = 30.0
 FIRST_PAUSE_SECONDS = 0.1
 LOOK_SECONDS = 0.1
 
@@ -171,26 +172,26 @@ class SandboxLink(Link):
         b"select pg_advisory_unlock_all()",
     )
 
-    def __init__(
-        self,
-        connect: Callable[[], Connection],
-        statement_seconds: float = 30.0,
-        patience_seconds: float = PATIENCE_SECONDS,
-    ) -> None:
-        super().__init__(connect, patience_seconds)
-        self._timeout = f"set statement_timeout = {int(statement_seconds * 1000)}".encode()
-
     def call_text(
-        self, what: Statement, *parameters: str | None, stopped: Stopped = lambda: False
+        self,
+        what: Statement,
+        *parameters: str | None,
+        seconds: float = STATEMENT_SECONDS,
+        stopped: Stopped = lambda: False,
     ) -> str | None:
-        """Run one kernel call; once `stopped` turns true, its statement is cancelled."""
-        return self._persist(lambda: self._clean_call(what, encode(parameters), stopped))
+        """Run one kernel call; it is cancelled after `seconds`, or once `stopped` turns true."""
+        timeout = f"set statement_timeout = {max(1, int(seconds * 1000))}".encode()
+        before = (*self.CLEANUP, timeout)
+        return self._persist(lambda: self._clean_call(before, what, encode(parameters), stopped))
 
     def _clean_call(
-        self, what: Statement, parameters: list[bytes | None], stopped: Stopped
+        self,
+        before: Sequence[bytes],
+        what: Statement,
+        parameters: list[bytes | None],
+        stopped: Stopped,
     ) -> str | None:
         pgconn = self.connection.pgconn
-        before = (*self.CLEANUP, self._timeout)
         self.round_trips += 1
         sends = [partial(pgconn.send_query_params, query, None) for query in before]
         last = partial(pgconn.send_query_params, what.query, parameters)

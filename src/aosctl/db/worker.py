@@ -9,11 +9,10 @@ from uuid import UUID
 
 from aosctl.db.connection import connect_worker
 from aosctl.db.errors import to_json
-from aosctl.db.hot import PATIENCE_SECONDS, Link, SandboxLink, statement
+from aosctl.db.hot import PATIENCE_SECONDS, STATEMENT_SECONDS, Link, SandboxLink, statement
 from aosctl.db.json_text import load, load_or_keep, members
 
 LEASE_SECONDS = 20
-STATEMENT_SECONDS = 30.0
 
 CLAIM = statement("aos_agent.claim_turn", 4)
 CONTEXT = statement("aos_agent.turn_context", 4)
@@ -129,15 +128,12 @@ class WorkerClient:
         verb: str = "worker",
         *,
         lease_seconds: int = LEASE_SECONDS,
-        statement_seconds: float = STATEMENT_SECONDS,
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self.name = name
         self.lease_seconds = lease_seconds
         self._link = Link(lambda: connect_worker(dsn, verb), patience_seconds)
-        self._sql = SandboxLink(
-            lambda: connect_worker(dsn, f"{verb} sql"), statement_seconds, patience_seconds
-        )
+        self._sql = SandboxLink(lambda: connect_worker(dsn, f"{verb} sql"), patience_seconds)
         self._dsn = dsn
         self._verb = verb
 
@@ -200,15 +196,24 @@ class WorkerClient:
         )
 
     def execute_call(
-        self, lease: Lease, call: PendingCall, stopped: Callable[[], bool] = lambda: False
+        self,
+        lease: Lease,
+        call: PendingCall,
+        seconds: float | None = None,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> Moved:
         """Let the kernel carry out a call of its own: effect and record in one commit.
 
-        A statement that still runs when `stopped` turns true is cancelled.
+        A statement that still runs after `seconds`, or when `stopped` turns true, is cancelled.
         """
         return _settled(
             self._sql.call_text(
-                EXECUTE, str(lease.tenant), str(call.call_id), str(lease.token), stopped=stopped
+                EXECUTE,
+                str(lease.tenant),
+                str(call.call_id),
+                str(lease.token),
+                seconds=seconds or STATEMENT_SECONDS,
+                stopped=stopped,
             )
         )
 

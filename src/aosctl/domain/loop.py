@@ -256,7 +256,10 @@ class Loop:
         if call.runner == "kernel":
             lost = self._heart.lost
             return self._client.execute_call(
-                lease, call, lambda: stop.is_set() or lost(lease) is not None
+                lease,
+                call,
+                self.transcript.timeouts.get(call.skill),
+                lambda: stop.is_set() or lost(lease) is not None,
             )
         answer = self._act(call, stop)
         return self._client.record_result(lease, call, answer.value, answer.ok)

@@ -19,6 +19,7 @@ class Transcript:
     system: str = ""
     model: ModelSpec | None = None
     tools: tuple[ToolSpec, ...] = ()
+    timeouts: dict[str, float] = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)
     last_step: int = 0
 
@@ -31,6 +32,7 @@ class Transcript:
             ToolSpec(row["name"], row["description"], row["input_schema"], row.get("builtin"))
             for row in context["tools"]
         )
+        self.timeouts = {row["name"]: float(row["timeout_seconds"]) for row in context["tools"]}
         for row in context["messages"]:
             self.add(row["seq"], Message.from_json(row["message"]))
 
