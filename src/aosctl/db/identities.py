@@ -161,18 +161,27 @@ def grants_of(connection: Connection, role: str) -> tuple[Grant, ...]:
 
 def give_again(connection: Connection, role: str, grants: Sequence[Grant]) -> list[str]:
     """Grant each right, with the login's own power to grant; return why some could not be."""
-    remarks = []
+    remarks, missing = list[str](), list[Grant]()
     for grant in grants:
+        if grant.privilege not in PRIVILEGES or grant.kind not in _KINDS:
+            remarks.append(f"{describe(grant)}: not given to {role}: no right of SQL skills")
+            continue
         try:
             with connection.transaction():
                 statement = _statement(connection, grant, role)
-                if statement is not None:
+                if statement is None:
+                    missing.append(grant)
+                else:
                     connection.execute(statement)
-                    continue
-            reason = "there is no such object"
         except psycopg.Error as error:
             reason = from_psycopg(error).message
-        remarks.append(f"{describe(grant)}: not given to {role}: {reason}")
+            remarks.append(f"{describe(grant)}: not given to {role}: {reason}")
+    if missing:
+        schemas = ", ".join(dict.fromkeys(grant.schema for grant in missing))
+        remarks.append(
+            f"{len(missing)} rights of {role} wait for what is not in this database yet"
+            f" (schema {schemas}): restore it, then aosctl db upgrade"
+        )
     return remarks
 
 
@@ -203,8 +212,6 @@ def _statement(connection: Connection, grant: Grant, role: str) -> sql.Composed 
         _lookup(connection, "select to_regnamespace(quote_ident(%s::text))::text", grant.schema)
         is None
     ):
-        return None
-    if grant.privilege not in PRIVILEGES or grant.kind not in _KINDS:
         return None
     column = sql.SQL(" ({})").format(sql.Identifier(grant.column)) if grant.column else sql.SQL("")
     return sql.SQL("grant {}{} on {} {} to {}").format(
