@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,10 @@ from kernels import KernelDatabase, MakeKernel
 from postgres import MAJORS, Cluster
 
 MakeDatabase = Callable[..., str]
+
+# A shell that starts the tests in the background lets them, and every command they start, ignore
+# Ctrl-C; tests that press it need it back.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
