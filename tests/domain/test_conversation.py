@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from uuid import UUID
 
 import pytest
@@ -281,13 +281,23 @@ def transactions(play: Stage) -> int:
     return int(found)
 
 
+@pytest.fixture
+def quiet(play: Stage) -> Iterator[None]:
+    """Nobody but the test uses transaction ids: no vacuum of the server's own, in any database."""
+    play.database.superuser.execute("alter system set autovacuum = off")
+    play.database.superuser.execute("select pg_reload_conf()")
+    yield
+    play.database.superuser.execute("alter system reset autovacuum")
+    play.database.superuser.execute("select pg_reload_conf()")
+
+
+@pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("tool", [READ, SEARCH], ids=["in SQL", "of the worker"])
 def test_a_turn_with_one_tool_is_four_commits_and_four_round_trips(
     play: Stage, tool: tuple[str, object]
 ) -> None:
     """In a fresh conversation of a fresh process, and in every turn after that."""
-    play.database.superuser.execute("vacuum")  # so that no autovacuum takes part
-    talk = play.talk()
+    talk = play.talk(beat_seconds=600)
     for number in range(3):
         play.answer(calls(tool), text("It is a lamp."))
         commits, round_trips = cost(play, talk, lambda: talk.send("What is item 1?"))
@@ -296,8 +306,9 @@ def test_a_turn_with_one_tool_is_four_commits_and_four_round_trips(
     assert cost(play, talk, lambda: talk.send("Hello?")) == (2, 2)
 
 
+@pytest.mark.usefixtures("quiet")
 def test_a_turn_after_anothers_costs_one_more_round_trip_to_catch_up(play: Stage) -> None:
-    talk = play.talk()
+    talk = play.talk(beat_seconds=600)
     play.answer(text("One."), text("Two."), text("Three."))
     talk.send("One?")
     play.talk(run=talk.conversation.run_id, worker="test:2").send("Two?")
