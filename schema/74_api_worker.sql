@@ -350,6 +350,7 @@ declare
   v_now timestamptz := aos_core.now();
   v_expires timestamptz := v_now + interval '24 hours';
   v_run aos_core.run;
+  v_next text;
 begin
   v_run := aos_core.lock_leased_run(p_tenant, p_call.turn_id, p_lease);
   update aos_core.approval a set state = case a.state when 'approved' then 'expired' else a.state end
@@ -366,8 +367,11 @@ begin
   perform aos_core.append_run_event(p_tenant, p_call.run_id, 'approval.requested', 'kernel',
     jsonb_build_object('call_id', p_call.call_id, 'skill', p_call.skill, 'reason', p_reason));
   perform pg_notify('aos_approval', p_tenant::text);
-  return jsonb_build_object('next', aos_core.next_move(p_tenant, v_run.run_id),
-    'last_step', v_run.last_step, 'ok', false, 'status', 'awaiting_approval', 'result', null);
+  v_next := aos_core.next_move(p_tenant, v_run.run_id);
+  return jsonb_build_object('next', v_next, 'last_step', v_run.last_step, 'ok', false,
+      'status', 'awaiting_approval', 'result', null)
+    || case v_next when 'calls' then jsonb_build_object(
+         'calls', aos_core.open_calls(p_tenant, p_call.turn_id)) else '{}' end;
 end
 $$;
 

@@ -217,10 +217,13 @@ class WorkerClient:
             )
         )
 
-    def start_call(self, lease: Lease, call: PendingCall) -> str:
-        """Mark an approved call as running, before it acts. Returns running | awaiting_approval."""
+    def start_call(self, lease: Lease, call: PendingCall) -> Moved | None:
+        """Mark a call as running, before it acts.
+
+        Returns None; or what is next when its approval does not hold and is asked for again.
+        """
         row = self._link.call(START, str(lease.tenant), str(call.call_id), str(lease.token))
-        return str(row["status"])
+        return None if row["status"] == "running" else replace(_moved(row), asks_again=True)
 
     def record_result(self, lease: Lease, call: PendingCall, result: Any, ok: bool) -> Moved:
         """Store what a tool of the worker returned."""

@@ -238,9 +238,10 @@ class Loop:
         for call in calls:
             if call.status not in ("pending", "running", "approved"):
                 continue
-            starts = call.runner == "worker" and call.status == "approved"
-            if starts and self._client.start_call(lease, call) != "running":
-                return Moved("wait", self.transcript.last_step, self.transcript.last_step)
+            starts = call.runner == "worker" and call.status in ("approved", "pending")
+            if starts and (asked := self._client.start_call(lease, call)):
+                observe(ApprovalAsked(call))
+                return asked
             observe(CallBegun(call))
             began = time.monotonic()
             moved = self._run(lease, call, stop)
