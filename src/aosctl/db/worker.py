@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from aosctl.db.connection import connect_worker
-from aosctl.db.errors import to_json
+from aosctl.db.connection import Connection, connect_worker
+from aosctl.db.errors import to_json, translated
 from aosctl.db.hot import PATIENCE_SECONDS, STATEMENT_SECONDS, Link, SandboxLink, statement
 from aosctl.db.json_text import load, load_or_keep, members
 
@@ -118,6 +118,14 @@ def _settled(text: str | None) -> Moved:
     )
 
 
+def _connect(dsn: str, verb: str) -> Connection:
+    """Connect as the worker, and see that the coming months' partitions of the log are there."""
+    connection = connect_worker(dsn, verb)
+    with translated():
+        connection.execute("select aos_core.ensure_partitions()")
+    return connection
+
+
 class WorkerClient:
     """A worker of one login; for one thread. SQL skills have a connection of their own."""
 
@@ -132,7 +140,7 @@ class WorkerClient:
     ) -> None:
         self.name = name
         self.lease_seconds = lease_seconds
-        self._link = Link(lambda: connect_worker(dsn, verb), patience_seconds)
+        self._link = Link(lambda: _connect(dsn, verb), patience_seconds)
         self._sql = SandboxLink(lambda: connect_worker(dsn, f"{verb} sql"), patience_seconds)
         self._dsn = dsn
         self._verb = verb
