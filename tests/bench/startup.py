@@ -1,0 +1,58 @@
+"""How long commands take to start, beside psql, kubectl and a bare Python where they are there.
+
+    python tests/bench/startup.py [--runs N]
+
+Whole processes, wall-clock milliseconds, on the database that the environment chooses: give
+AOSCTL_DSN or have run `aosctl quickstart` before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def commands() -> dict[str, list[str]]:
+    """Return what to time, by its name."""
+    aosctl = str(Path(sys.executable).with_name("aosctl"))
+    url = subprocess.run([aosctl, "db", "url"], capture_output=True, text=True, check=True)
+    wanted = {
+        "python -c pass": [sys.executable, "-c", "pass"],
+        "python -c 'import psycopg'": [sys.executable, "-c", "import psycopg"],
+        "psql -c 'select 1'": ["psql", "-X", "-c", "select 1", url.stdout.strip()],
+        "kubectl version --client": ["kubectl", "version", "--client"],
+        "aosctl version": [aosctl, "version"],
+        "aosctl --help": [aosctl, "--help"],
+        "aosctl config current-context": [aosctl, "config", "current-context"],
+        "aosctl get agents": [aosctl, "get", "agents"],
+        "aosctl ps": [aosctl, "ps"],
+    }
+    return {name: argv for name, argv in wanted.items() if shutil.which(argv[0])}
+
+
+def timed(argv: list[str], runs: int) -> list[float]:
+    """Return the milliseconds of each run, after one that is not counted."""
+    times = []
+    for _ in range(runs + 1):
+        began = time.perf_counter()
+        subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        times.append((time.perf_counter() - began) * 1000)
+    return times[1:]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=10)
+    runs = parser.parse_args().runs
+    for name, argv in commands().items():
+        times = timed(argv, runs)
+        print(f"{name:32} min {min(times):6.0f}  median {statistics.median(times):6.0f} ms")
+
+
+if __name__ == "__main__":
+    main()
