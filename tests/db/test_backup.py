@@ -121,10 +121,13 @@ def test_a_login_that_was_granted_aos_backup_may(filled: Full) -> None:
     database, _ = filled
     database.superuser.execute("create role backup_operator login")
     database.superuser.execute("grant aos_backup to backup_operator")
-    before = memberships(database)
-    manifest = backup(database.connect("backup_operator"), io.BytesIO(), quiet)
-    assert manifest.rows("aos_auth.tenant") == 2
-    assert memberships(database) == before
+    try:
+        before = memberships(database)
+        manifest = backup(database.connect("backup_operator"), io.BytesIO(), quiet)
+        assert manifest.rows("aos_auth.tenant") == 2
+        assert memberships(database) == before
+    finally:  # other tests look at the whole cluster's memberships
+        database.superuser.execute("revoke aos_backup from backup_operator")
 
 
 def test_a_database_without_a_kernel_has_nothing_to_back_up(empty: KernelDatabase) -> None:
