@@ -61,18 +61,6 @@ begin
 end
 $$;
 
--- Tell those who follow a run; ids only.
-create function aos_core.notify_run(p_run uuid, p_watched_until timestamptz, p_now timestamptz)
-returns void
-language plpgsql
-as $$
-begin
-  if p_watched_until > p_now then
-    perform pg_notify('aos_run', p_run::text);
-  end if;
-end
-$$;
-
 -- What the next model call of a run is likely to cost, in US dollars: the last context plus 2,000
 -- tokens in, the model's longest answer out. 0 for models without prices.
 create function aos_core.reservation_usd(p_run aos_core.run) returns numeric
@@ -175,7 +163,9 @@ begin
   insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
   values (p_tenant, p_run, v_run.last_seq, v_now, 'turn.opened', p_actor, v_data,
           v_run.last_hash);
-  perform aos_core.notify_run(p_run, v_run.watched_until, v_now);
+  if v_run.watched_until > v_now then
+    perform pg_notify('aos_run', p_run::text);
+  end if;
   if p_lease is null then
     perform pg_notify('aos_work', p_tenant::text);
   end if;
@@ -363,10 +353,7 @@ as $$
   select case
     when p_run.state <> 'active' then null
     when p_run.open_calls > p_run.waiting_calls then 'calls'
-    when p_run.open_calls = 0
-      and coalesce(p_run.spent_usd + p_run.reserved_usd <= p_run.max_usd, true)
-      and coalesce(p_run.input_tokens + p_run.output_tokens < p_run.max_tokens, true)
-      and p_run.last_step - p_run.turn_first_step < p_run.max_steps then 'model'
+    when p_run.open_calls = 0 and aos_core.within_limits(p_run) then 'model'
   end
 $$;
 
