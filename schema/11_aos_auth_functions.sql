@@ -118,18 +118,6 @@ begin
 end
 $$;
 
--- True for an administrator, when there is such a tenant. Kernel only.
-create function aos_auth.is_admin_of(p_tenant uuid) returns boolean
-language plpgsql stable
-as $$
-begin
-  if not pg_catalog.pg_has_role(session_user, 'aos_admin', 'member') then
-    return false;
-  end if;
-  return exists (select from aos_auth.tenant t where t.tenant_id = p_tenant);
-end
-$$;
-
 -- Assert that the session may act in p_tenant with p_role, bind the kernel to that tenant for the
 -- transaction, and return the actor. Called first by every function that people call.
 -- AO001: no such tenant, or the login is nobody there (the same text: no oracle). AO004: the role
@@ -138,32 +126,35 @@ create function aos_auth.enter(p_tenant uuid, p_role text) returns text
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_bound text;
-  v_principal record;
+  v_type text;
+  v_name text;
+  v_may boolean;
 begin
   select p.principal_type, p.name, exists (
       select from aos_auth.role_grant g
       where g.tenant_id = p_tenant and g.principal_id = p.principal_id
         and g.role_name = any (aos_auth.roles_that_include(p_role))
-        and (g.expires_at is null or g.expires_at > aos_core.now())) as may
-    into v_principal
-  from aos_auth.principal p
-  where p.tenant_id = p_tenant and p.db_role = session_user and p.principal_type <> 'agent';
-  if v_principal.may is distinct from true and not aos_auth.is_admin_of(p_tenant) then
-    if v_principal.name is not null then
+        and (g.expires_at is null or g.expires_at > aos_core.now()))
+    into v_type, v_name, v_may
+  from aos_auth.tenant t
+  left join aos_auth.principal p on p.tenant_id = t.tenant_id and p.db_role = session_user
+    and p.principal_type <> 'agent'
+  where t.tenant_id = p_tenant;
+  if v_may is not true and not (found and pg_has_role(session_user, 'aos_admin', 'member')) then
+    if v_name is not null then
       raise exception 'login "%" lacks the role "%" in this tenant', session_user, p_role using
         errcode = 'AO004', hint = 'an admin of the tenant can grant it';
     end if;
     raise exception 'tenant "%" not found', p_tenant using
       errcode = 'AO001', hint = 'the login needs a principal in that tenant';
   end if;
-  v_bound := set_config('aos.kernel_tenant', p_tenant::text, true);
-  if v_principal.name is null then
+  v_may := set_config('aos.kernel_tenant', p_tenant::text, true) is not null;
+  if v_name is null then
     return 'role:' || session_user;
-  elsif v_principal.principal_type = 'service' then
+  elsif v_type = 'service' then
     return aos_auth.actor(p_tenant);
   end if;
-  return v_principal.principal_type || ':' || v_principal.name;
+  return v_type || ':' || v_name;
 end
 $$;
 

@@ -57,6 +57,7 @@ create table aos_core.run (
   open_turn_id uuid,
   turn_first_step bigint not null default 0,
   inbox_count integer not null default 0,
+  inbox_used_at timestamptz,  -- when a message was last put in, or null
   watched_until timestamptz,
   open_calls integer not null default 0,
   waiting_calls integer not null default 0,

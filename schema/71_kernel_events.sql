@@ -48,31 +48,34 @@ begin
 end
 $$;
 
--- The three state machines and the approval's, as README.md draws them.
+-- The three state machines and the approval's, as README.md draws them: from each state, to which.
+-- One document, and not a CASE, of which each branch would be prepared anew in every transaction.
 create function aos_core.transition_allowed(p_machine text, p_from text, p_to text)
 returns boolean
 language sql immutable parallel safe
 as $$
-  select p_to = any (case p_machine || ' ' || p_from
-    when 'run active' then array['paused', 'completed', 'failed', 'cancelled']
-    when 'run paused' then array['active', 'completed', 'failed', 'cancelled']
-    when 'turn queued' then array['running', 'failed', 'cancelled']
-    when 'turn running' then array['queued', 'awaiting_approval', 'awaiting_resolution',
-                                   'awaiting_input', 'limited', 'completed', 'failed', 'cancelled']
-    when 'turn awaiting_approval' then array['queued', 'completed', 'failed', 'cancelled']
-    when 'turn awaiting_resolution' then array['queued', 'completed', 'failed', 'cancelled']
-    when 'turn awaiting_input' then array['queued', 'completed', 'failed', 'cancelled']
-    when 'turn limited' then array['queued', 'completed', 'failed', 'cancelled']
-    when 'tool_call pending' then array['awaiting_approval', 'running', 'succeeded', 'failed',
-                                        'cancelled']
-    when 'tool_call awaiting_approval' then array['approved', 'denied', 'expired', 'cancelled']
-    when 'tool_call approved' then array['running', 'succeeded', 'failed', 'awaiting_approval',
-                                         'cancelled']
-    when 'tool_call running' then array['succeeded', 'failed', 'outcome_unknown', 'cancelled']
-    when 'tool_call outcome_unknown' then array['pending', 'succeeded', 'failed', 'cancelled']
-    when 'approval pending' then array['approved', 'denied', 'expired', 'cancelled']
-    when 'approval approved' then array['consumed', 'cancelled', 'expired']
-    else '{}'::text[] end)
+  select coalesce(jsonb '{
+    "run": {
+      "active": ["paused", "completed", "failed", "cancelled"],
+      "paused": ["active", "completed", "failed", "cancelled"]},
+    "turn": {
+      "queued": ["running", "failed", "cancelled"],
+      "running": ["queued", "awaiting_approval", "awaiting_resolution", "awaiting_input", "limited",
+                  "completed", "failed", "cancelled"],
+      "awaiting_approval": ["queued", "completed", "failed", "cancelled"],
+      "awaiting_resolution": ["queued", "completed", "failed", "cancelled"],
+      "awaiting_input": ["queued", "completed", "failed", "cancelled"],
+      "limited": ["queued", "completed", "failed", "cancelled"]},
+    "tool_call": {
+      "pending": ["awaiting_approval", "running", "succeeded", "failed", "cancelled"],
+      "awaiting_approval": ["approved", "denied", "expired", "cancelled"],
+      "approved": ["running", "succeeded", "failed", "awaiting_approval", "cancelled"],
+      "running": ["succeeded", "failed", "outcome_unknown", "cancelled"],
+      "outcome_unknown": ["pending", "succeeded", "failed", "cancelled"]},
+    "approval": {
+      "pending": ["approved", "denied", "expired", "cancelled"],
+      "approved": ["consumed", "cancelled", "expired"]}
+  }' -> p_machine -> p_from ? p_to, false)
 $$;
 
 -- Trigger: refuse an illegal transition of `state` with AO002. Argument: the machine's name.

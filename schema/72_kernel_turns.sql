@@ -175,71 +175,71 @@ begin
 end
 $$;
 
--- The hot way to open a turn: one message, a new key, an empty inbox, no open turn. Null when the
--- run is not in that state; repeated_request and begin_turn then tell what to do.
+-- The hot way to open a turn: one message, no open turn, an inbox that is empty and holds no key of
+-- an earlier request either. Null when the run is not in that state; raises unique_violation when the
+-- key is a turn's already.
 create function aos_core.begin_turn_fast(
   p_tenant uuid, p_run uuid, p_message jsonb, p_key uuid, p_actor text,
-  p_worker text, p_lease bytea, p_lease_seconds integer) returns jsonb
+  p_worker text, p_lease uuid, p_lease_seconds integer) returns jsonb
 language plpgsql
 as $$
 declare
   v_now timestamptz := aos_core.now();
   v_expires timestamptz := v_now + make_interval(secs => p_lease_seconds);
-  v_turn uuid := coalesce(p_key, aos_core.uuidv7());
-  v_moved record;
+  v_id uuid := coalesce(p_key, aos_core.uuidv7());
+  v_lease bytea := aos_core.lease_hash(p_lease);
+  v_turn integer;
+  v_step bigint;
+  v_event bigint;
+  v_hash bytea;
+  v_fence bigint;
+  v_watched timestamptz;
+  v_next text;
+  v_config bigint;
 begin
-  with moved as (
-    update aos_core.run r set
-      open_turn_id = v_turn, last_turn_id = v_turn, last_turn = r.last_turn + 1,
-      last_step = r.last_step + 1,
-      turn_first_step = r.last_step + 1, open_calls = 0, waiting_calls = 0,
-      fence = r.fence + 1, lease_hash = p_lease, lease_worker = p_worker,
-      lease_seconds = p_lease_seconds, lease_expires_at = v_expires,
-      reserved_usd = aos_core.reservation_usd(r),
-      title = coalesce(r.title, left(p_message -> 'blocks' -> 0 ->> 'text', 80)),
-      last_seq = r.last_seq + 1,
-      last_hash = aos_core.event_hash(r.last_hash, p_tenant, p_run, r.last_seq + 1, v_now,
-        'turn.opened', p_actor,
-        jsonb_build_object('turn', r.last_turn + 1, 'step', r.last_step + 1)),
-      updated_at = v_now
-    where r.tenant_id = p_tenant and r.run_id = p_run and r.state = 'active'
-      and r.open_turn_id is null and r.inbox_count = 0
-      and not exists (select from aos_core.turn t
-                      where t.tenant_id = p_tenant and t.turn_id = p_key)
-      and not exists (select from aos_core.inbox i
-                      where i.tenant_id = p_tenant and i.run_id = p_run and i.item_id = p_key)
-    returning r.last_turn, r.last_step, r.last_seq, r.last_hash, r.fence, r.watched_until,
-              aos_core.usual_move(r) as next
-  ), step as (
-    insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
-    select p_tenant, p_run, m.last_step, m.last_turn, 'user', p_message, v_now
-    from moved m
-  ), turn as (
-    insert into aos_core.turn
-      (tenant_id, turn_id, run_id, number, state, attempts, claimed_step, created_at)
-    select p_tenant, v_turn, p_run, m.last_turn, 'running', 1, m.last_step, v_now
-    from moved m
-  ), queue as (
-    insert into aos_core.turn_queue (tenant_id, turn_id, run_id, ready_at)
-    select p_tenant, v_turn, p_run, v_expires from moved m
-  ), event as (
-    insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
-    select p_tenant, p_run, m.last_seq, v_now, 'turn.opened', p_actor,
-      jsonb_build_object('turn', m.last_turn, 'step', m.last_step), m.last_hash
-    from moved m
-  )
-  select m.*, (select s.config_version from aos_core.tenant_state s
-                 where s.tenant_id = p_tenant) as config_version
-    into v_moved from moved m;
+  update aos_core.run r set
+    open_turn_id = v_id, last_turn_id = v_id, last_turn = r.last_turn + 1,
+    last_step = r.last_step + 1,
+    turn_first_step = r.last_step + 1, open_calls = 0, waiting_calls = 0,
+    fence = r.fence + 1, lease_hash = v_lease, lease_worker = p_worker,
+    lease_seconds = p_lease_seconds, lease_expires_at = v_expires,
+    reserved_usd = aos_core.reservation_usd(r),
+    title = coalesce(r.title, left(p_message -> 'blocks' -> 0 ->> 'text', 80)),
+    last_seq = r.last_seq + 1,
+    last_hash = aos_core.event_hash(r.last_hash, p_tenant, p_run, r.last_seq + 1, v_now,
+      'turn.opened', p_actor, jsonb_build_object('turn', r.last_turn + 1, 'step', r.last_step + 1)),
+    updated_at = v_now
+  where r.tenant_id = p_tenant and r.run_id = p_run and r.state = 'active'
+    and r.open_turn_id is null and r.inbox_count = 0
+    and (r.inbox_used_at < v_now - interval '1 day') is not false
+  returning r.last_turn, r.last_step, r.last_seq, r.last_hash, r.fence, r.watched_until,
+            aos_core.usual_move(r)
+    into v_turn, v_step, v_event, v_hash, v_fence, v_watched, v_next;
   if not found then
     return null;
   end if;
-  if v_moved.watched_until > v_now then
+  with step as (
+    insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
+    values (p_tenant, p_run, v_step, v_turn, 'user', p_message, v_now)
+  ), turn as (
+    insert into aos_core.turn
+      (tenant_id, turn_id, run_id, number, state, attempts, claimed_step, created_at)
+    values (p_tenant, v_id, p_run, v_turn, 'running', 1, v_step, v_now)
+  ), queue as (
+    insert into aos_core.turn_queue (tenant_id, turn_id, run_id, ready_at)
+    values (p_tenant, v_id, p_run, v_expires)
+  ), event as (
+    insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
+    values (p_tenant, p_run, v_event, v_now, 'turn.opened', p_actor,
+            jsonb_build_object('turn', v_turn, 'step', v_step), v_hash)
+  )
+  select s.config_version into v_config from aos_core.tenant_state s where s.tenant_id = p_tenant;
+  if v_watched > v_now then
     perform pg_notify('aos_run', p_run::text);
   end if;
-  return jsonb_build_object('status', 'opened', 'turn_id', v_turn, 'turn', v_moved.last_turn,
-    'step', v_moved.last_step, 'fence', v_moved.fence, 'config_version', v_moved.config_version,
-    'next', coalesce(v_moved.next, aos_core.next_move(p_tenant, p_run)));
+  return jsonb_build_object('status', 'opened', 'turn_id', v_id, 'turn', v_turn, 'step', v_step,
+    'fence', v_fence, 'config_version', v_config, 'lease', p_lease,
+    'next', coalesce(v_next, aos_core.next_move(p_tenant, p_run)));
 end
 $$;
 
@@ -384,129 +384,167 @@ as $$
     || extract(epoch from p_expires_at)::text || '|' || p_args::text, 'UTF8'))
 $$;
 
--- Store one assistant message: its step, its tool calls with the gate's decisions, its cost and
--- its event, in the caller's transaction; end the turn when it asks for no call.
+-- Store an answer that asks for tools: its step, its calls with the gate's decisions, its cost and
+-- its event, in the caller's transaction.
 -- p_seq is the step the caller expects to write (last step it knows + 1; null = not checked): a
 -- repeated call finds its step there and returns the same outcome again.
--- Returns {"turn_state", "next", "step", "calls": [{call_id, id, skill, status, runner, effect,
--- args, reason}], "cost_usd", "spent_usd"}. AO001, AO002, AO003, AO006.
-create function aos_core.record_answer(
+-- Returns {"next", "step", "last_step", "calls": [{call_id, id, skill, status, runner, effect,
+-- args, reason}], "cost_usd", "spent_usd"}. AO001, AO002, AO003.
+create function aos_core.record_calls(
   p_tenant uuid, p_turn uuid, p_lease bytea, p_seq bigint, p_message jsonb, p_usage jsonb,
-  p_raw text, p_approval_seconds integer default 86400) returns jsonb
+  p_raw text) returns jsonb
 language plpgsql
 as $$
 declare
   v_now timestamptz := aos_core.now();
-  v_ctx record;
-  v_agent record;
+  v_in integer := coalesce((p_usage ->> 'in')::integer, 0);
+  v_cached integer := coalesce((p_usage ->> 'cache_read')::integer, 0);
+  v_out integer := coalesce((p_usage ->> 'out')::integer, 0);
+  v_model text := p_message -> 'origin' ->> 'model';
+  v_blocks jsonb := p_message -> 'blocks';
+  v_run uuid;
+  v_turn integer;
+  v_actor text;
+  v_run_model text;
+  v_cost numeric;
+  v_role text;
+  v_skills text[];
   v_block jsonb;
+  v_skill text;
   v_gate record;
-  v_calls jsonb := '[]';
-  v_brief jsonb;  -- of the calls, for the event
-  v_moved record;
+  v_status text;
+  v_calls jsonb := '[]';  -- as the worker sees them
+  v_brief jsonb := '[]';  -- for the event
   v_open integer := 0;
   v_waiting integer := 0;
   v_refused integer := 0;
   v_data jsonb;
-  v_in integer := coalesce((p_usage ->> 'in')::integer, 0);
-  v_cached integer := coalesce((p_usage ->> 'cache_read')::integer, 0);
-  v_out integer := coalesce((p_usage ->> 'out')::integer, 0);
-  v_cost numeric := 0;
-  v_next text;
   v_step bigint;
+  v_event bigint;
+  v_hash bytea;
+  v_spent numeric;
+  v_next text;
+  v_watched timestamptz;
 begin
-  if p_message ->> 'role' is distinct from 'assistant'
-     or jsonb_typeof(p_message -> 'blocks') is distinct from 'array' then
-    raise exception 'a response must be a message of role "assistant" with a list of blocks'
-      using errcode = 'AO006', hint = 'schema/README.md shows the message';
-  end if;
-  if not p_message -> 'blocks' @> '[{"t": "call"}]' then
-    return aos_core.record_final_answer(p_tenant, p_turn, p_lease, p_seq, p_message, v_in, v_cached,
-                                        v_out, p_raw);
-  end if;
-  select t.run_id, t.number, r.agent_id, r.agent_name as agent, r.model_name,
-         r.input_usd_per_mtok, r.cached_input_usd_per_mtok, r.output_usd_per_mtok
-    into v_ctx
+  select r.run_id, t.number, 'agent:' || r.agent_name, r.model_name,
+         aos_core.cost_usd(v_in, v_cached, v_out, r.input_usd_per_mtok,
+           r.cached_input_usd_per_mtok, r.output_usd_per_mtok), a.role_name, a.skills
+    into v_run, v_turn, v_actor, v_run_model, v_cost, v_role, v_skills
   from aos_core.turn t
   join aos_core.run r on r.tenant_id = p_tenant and r.run_id = t.run_id
+  join aos_agent.agent a on a.tenant_id = p_tenant and a.agent_id = r.agent_id
   where t.tenant_id = p_tenant and t.turn_id = p_turn;
   if not found then
     perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
   end if;
-  v_cost := aos_core.cost_usd(v_in, v_cached, v_out, v_ctx.input_usd_per_mtok,
-    v_ctx.cached_input_usd_per_mtok, v_ctx.output_usd_per_mtok);
-
-  select a.role_name, a.skills into v_agent from aos_agent.agent a
-  where a.tenant_id = p_tenant and a.agent_id = v_ctx.agent_id;
-  for v_index in 0 .. jsonb_array_length(p_message -> 'blocks') - 1 loop
-    v_block := p_message -> 'blocks' -> v_index;
+  for v_index in 0 .. jsonb_array_length(v_blocks) - 1 loop
+    v_block := v_blocks -> v_index;
     continue when v_block ->> 't' is distinct from 'call';
-    v_gate := aos_skills.gate(p_tenant, v_agent.role_name, v_agent.skills,
-      coalesce(v_block ->> 'name', ''), nullif(v_block -> 'args', 'null'));
-    v_calls := v_calls || jsonb_build_array(jsonb_build_object(
-      'call_id', aos_core.uuidv7(), 'id', coalesce(v_block ->> 'id', ''),
-      'skill', coalesce(v_block ->> 'name', ''), 'args', v_block -> 'args',
-      'decision', v_gate.decision, 'reason', v_gate.reason, 'runner', v_gate.runner,
-      'effect', v_gate.effect, 'tool_version', v_gate.tool_version,
-      'status', case v_gate.decision
-        when 'approve' then 'awaiting_approval'
-        when 'allow' then case v_gate.runner when 'kernel' then 'pending' else 'running' end
-        when 'deny' then 'denied' else 'failed' end));
-    v_brief := coalesce(v_brief, '[]') || jsonb_build_object('skill', v_block -> 'name',
-      'status', v_calls -> -1 -> 'status');
-    v_open := v_open + case when v_gate.decision in ('allow', 'approve') then 1 else 0 end;
-    v_waiting := v_waiting + case when v_gate.decision = 'approve' then 1 else 0 end;
-    v_refused := v_refused + case when v_gate.decision in ('deny', 'invalid') then 1 else 0 end;
+    v_skill := coalesce(v_block ->> 'name', '');
+    v_gate := aos_skills.gate(p_tenant, v_role, v_skills, v_skill,
+                              nullif(v_block -> 'args', 'null'));
+    case v_gate.decision
+      when 'allow' then
+        v_open := v_open + 1;
+        v_status := case v_gate.runner when 'kernel' then 'pending' else 'running' end;
+      when 'approve' then
+        v_open := v_open + 1;
+        v_waiting := v_waiting + 1;
+        v_status := 'awaiting_approval';
+      else
+        v_refused := v_refused + 1;
+        v_status := case v_gate.decision when 'deny' then 'denied' else 'failed' end;
+    end case;
+    v_calls := v_calls || jsonb_build_object('call_id', aos_core.uuidv7(),
+      'id', coalesce(v_block ->> 'id', ''), 'skill', v_skill, 'args', v_block -> 'args',
+      'status', v_status, 'runner', v_gate.runner, 'effect', v_gate.effect,
+      'reason', v_gate.reason, 'tool_version', v_gate.tool_version);
+    v_brief := v_brief || jsonb_build_object('skill', v_skill, 'status', v_status);
   end loop;
-
-  v_data := aos_core.answer_data(v_ctx.number,
-    nullif(p_message -> 'origin' ->> 'model', v_ctx.model_name), v_in + v_cached, v_out, v_cost,
-    p_message, v_brief);
-  with moved as (
-    update aos_core.run r set
-      last_step = r.last_step + 1 + v_refused,
-      open_calls = v_open, waiting_calls = v_waiting,
-      spent_usd = r.spent_usd + v_cost,
-      input_tokens = r.input_tokens + v_in + v_cached,
-      output_tokens = r.output_tokens + v_out,
-      context_tokens = v_in + v_cached + v_out,
-      lease_expires_at = v_now + make_interval(secs => r.lease_seconds),
-      last_seq = r.last_seq + 1,
-      last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
-                                      'model.answered', 'agent:' || v_ctx.agent, v_data),
-      updated_at = v_now
-    where r.tenant_id = p_tenant and r.run_id = v_ctx.run_id and r.open_turn_id = p_turn
-      and r.lease_hash = p_lease and r.lease_expires_at > v_now and r.open_calls = 0
-      and r.last_step + 1 = coalesce(p_seq, r.last_step + 1)
-    returning r.last_step, r.last_seq, r.last_hash, r.last_turn, r.open_turn_id, r.spent_usd,
-              r.inbox_count, r.state, r.watched_until, aos_core.usual_move(r) as next
-  ), step as (
-    insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at, model_name,
-                               input_tokens, output_tokens, cost_usd, raw)
-    select p_tenant, v_ctx.run_id, m.last_step - v_refused, v_ctx.number, 'assistant',
-      p_message, v_now, coalesce(p_message -> 'origin' ->> 'model', v_ctx.model_name),
-      nullif(v_in + v_cached, 0), nullif(v_out, 0), nullif(v_cost, 0), p_raw
-    from moved m
+  v_data := aos_core.answer_data(v_turn, nullif(v_model, v_run_model), v_in + v_cached, v_out,
+                                 v_cost, p_message, v_brief);
+  update aos_core.run r set
+    last_step = r.last_step + 1 + v_refused,
+    open_calls = v_open, waiting_calls = v_waiting,
+    spent_usd = r.spent_usd + v_cost,
+    input_tokens = r.input_tokens + v_in + v_cached,
+    output_tokens = r.output_tokens + v_out,
+    context_tokens = v_in + v_cached + v_out,
+    lease_expires_at = v_now + make_interval(secs => r.lease_seconds),
+    last_seq = r.last_seq + 1,
+    last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
+                                    'model.answered', v_actor, v_data),
+    updated_at = v_now
+  where r.tenant_id = p_tenant and r.run_id = v_run and r.open_turn_id = p_turn
+    and r.lease_hash = p_lease and r.lease_expires_at > v_now and r.open_calls = 0
+    and r.last_step + 1 = coalesce(p_seq, r.last_step + 1)
+  returning r.last_step - v_refused, r.last_seq, r.last_hash, r.spent_usd, r.watched_until,
+            aos_core.usual_move(r)
+    into v_step, v_event, v_hash, v_spent, v_watched, v_next;
+  if not found then
+    return aos_core.recorded_answer(p_tenant, v_run, p_turn, p_lease, p_seq, p_message);
+  end if;
+  with calls as (
+    insert into aos_core.tool_call (tenant_id, call_id, turn_id, run_id, step_seq, skill, state,
+      runner, effect, tool_version, vendor_call_id, args, reason, created_at)
+    select p_tenant, c.call_id, p_turn, v_run, v_step, c.skill, c.status, c.runner, c.effect,
+      c.tool_version, c.id, c.args, c.reason, v_now
+    from jsonb_to_recordset(v_calls) c (call_id uuid, id text, skill text, args jsonb, status text,
+      runner text, effect text, reason text, tool_version text)
   ), event as (
     insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
-    select p_tenant, v_ctx.run_id, m.last_seq, v_now, 'model.answered', 'agent:' || v_ctx.agent,
-      v_data, m.last_hash
-    from moved m
+    values (p_tenant, v_run, v_event, v_now, 'model.answered', v_actor, v_data, v_hash)
   )
-  select m.* into v_moved from moved m;
-  if not found then
-    return aos_core.recorded_answer(p_tenant, v_ctx.run_id, p_turn, p_lease, p_seq, p_message);
+  insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at, model_name,
+                             input_tokens, output_tokens, cost_usd, raw)
+  values (p_tenant, v_run, v_step, v_turn, 'assistant', p_message, v_now,
+          coalesce(v_model, v_run_model), nullif(v_in + v_cached, 0), nullif(v_out, 0),
+          nullif(v_cost, 0), p_raw);
+  if v_refused + v_waiting > 0 then
+    perform aos_core.hold_back_calls(p_tenant, v_run, v_turn, v_step, v_calls, v_now);
   end if;
-  v_step := v_moved.last_step - v_refused;
-  perform aos_core.insert_calls(p_tenant, v_ctx.run_id, p_turn, v_ctx.number, v_step, v_calls,
-                                v_now, p_approval_seconds);
-  v_next := coalesce(v_moved.next, aos_core.next_move(p_tenant, v_ctx.run_id));
-  if v_moved.watched_until > v_now then
-    perform pg_notify('aos_run', v_ctx.run_id::text);
+  v_next := coalesce(v_next, aos_core.next_move(p_tenant, v_run));
+  if v_watched > v_now then
+    perform pg_notify('aos_run', v_run::text);
   end if;
-  return jsonb_build_object('next', v_next, 'step', v_step, 'last_step', v_moved.last_step,
-    'calls', aos_core.public_calls(v_calls),
-    'cost_usd', v_cost, 'spent_usd', v_moved.spent_usd);
+  return jsonb_build_object('next', v_next, 'step', v_step, 'last_step', v_step + v_refused,
+    'calls', v_calls, 'cost_usd', v_cost, 'spent_usd', v_spent);
+end
+$$;
+
+-- What follows for the calls of an answer that do not run now: a refused one has its result at once,
+-- in a step of its own; of one that must be approved a person is asked, for 24 hours.
+create function aos_core.hold_back_calls(
+  p_tenant uuid, p_run uuid, p_turn_number integer, p_step bigint, p_calls jsonb,
+  p_now timestamptz) returns void
+language plpgsql
+as $$
+declare
+  v_call jsonb;
+  v_id uuid;
+  v_seq bigint := p_step;
+  v_expires timestamptz := p_now + interval '24 hours';
+begin
+  for v_index in 0 .. jsonb_array_length(p_calls) - 1 loop
+    v_call := p_calls -> v_index;
+    v_id := (v_call ->> 'call_id')::uuid;
+    if v_call ->> 'status' = 'awaiting_approval' then
+      insert into aos_core.approval (tenant_id, call_id, run_id, skill, args, digest, reason,
+                                     requested_at, expires_at)
+      values (p_tenant, v_id, p_run, v_call ->> 'skill', v_call -> 'args',
+        aos_core.approval_digest(v_call ->> 'tool_version', v_call -> 'args', p_run, v_id,
+                                 v_expires), v_call ->> 'reason', p_now, v_expires);
+      perform pg_notify('aos_approval', p_tenant::text);
+    elsif v_call ->> 'status' in ('denied', 'failed') then
+      v_seq := v_seq + 1;
+      insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
+      values (p_tenant, p_run, v_seq, p_turn_number, 'tool', aos_core.result_message(
+        v_call ->> 'id', v_call ->> 'skill', false,
+        jsonb_build_object('error', v_call ->> 'reason')), p_now);
+      update aos_core.tool_call c set result_seq = v_seq, finished_at = p_now
+      where c.tenant_id = p_tenant and c.call_id = v_id;
+    end if;
+  end loop;
 end
 $$;
 
@@ -531,133 +569,85 @@ as $$
     'sha256', encode(sha256(convert_to(p_message::text, 'UTF8')), 'base64'), 'calls', p_calls))
 $$;
 
--- Store an answer that asks for no call, and end its turn: one statement. As record_answer.
+-- Store an answer that asks for no tool, and end its turn. As record_calls; "next" is done.
 create function aos_core.record_final_answer(
-  p_tenant uuid, p_turn uuid, p_lease bytea, p_seq bigint, p_message jsonb, p_in integer,
-  p_cached integer, p_out integer, p_raw text) returns jsonb
+  p_tenant uuid, p_turn uuid, p_lease bytea, p_seq bigint, p_message jsonb, p_usage jsonb,
+  p_raw text) returns jsonb
 language plpgsql
 as $$
 declare
   v_now timestamptz := aos_core.now();
+  v_in integer := coalesce((p_usage ->> 'in')::integer, 0);
+  v_cached integer := coalesce((p_usage ->> 'cache_read')::integer, 0);
+  v_out integer := coalesce((p_usage ->> 'out')::integer, 0);
   v_model text := p_message -> 'origin' ->> 'model';
-  v_moved record;
   v_run uuid;
+  v_turn integer;
+  v_actor text;
+  v_run_model text;
+  v_cost numeric;
+  v_data jsonb;
+  v_step bigint;
+  v_event bigint;
+  v_hash bytea;
+  v_spent numeric;
+  v_waits boolean;
+  v_watched timestamptz;
 begin
-  with moved as (
-    update aos_core.run r set
-      last_step = r.last_step + 1,
-      spent_usd = r.spent_usd + aos_core.cost_usd(p_in, p_cached, p_out, r.input_usd_per_mtok,
-        r.cached_input_usd_per_mtok, r.output_usd_per_mtok),
-      reserved_usd = 0,
-      input_tokens = r.input_tokens + p_in + p_cached,
-      output_tokens = r.output_tokens + p_out,
-      context_tokens = p_in + p_cached + p_out,
-      lease_expires_at = null, lease_hash = null, open_turn_id = null,
-      last_seq = r.last_seq + 1,
-      last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
-        'turn.completed', 'agent:' || r.agent_name,
-        aos_core.answer_data(r.last_turn, nullif(v_model, r.model_name), p_in + p_cached, p_out,
-          aos_core.cost_usd(p_in, p_cached, p_out, r.input_usd_per_mtok,
-            r.cached_input_usd_per_mtok, r.output_usd_per_mtok), p_message, null)),
-      updated_at = v_now
-    from aos_core.turn t
-    where t.tenant_id = p_tenant and t.turn_id = p_turn
-      and r.tenant_id = p_tenant and r.run_id = t.run_id and r.open_turn_id = p_turn
-      and r.lease_hash = p_lease and r.lease_expires_at > v_now and r.open_calls = 0
-      and r.last_step + 1 = coalesce(p_seq, r.last_step + 1)
-    returning r.run_id, r.last_step, r.last_turn, r.last_seq, r.last_hash, r.spent_usd,
-      r.inbox_count, r.state, r.watched_until, r.model_name, 'agent:' || r.agent_name as actor,
-      aos_core.cost_usd(p_in, p_cached, p_out, r.input_usd_per_mtok,
-        r.cached_input_usd_per_mtok, r.output_usd_per_mtok) as cost
-  ), step as (
-    insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at, model_name,
-                               input_tokens, output_tokens, cost_usd, raw)
-    select p_tenant, m.run_id, m.last_step, m.last_turn, 'assistant', p_message, v_now,
-      coalesce(v_model, m.model_name), nullif(p_in + p_cached, 0), nullif(p_out, 0),
-      nullif(m.cost, 0), p_raw
-    from moved m
-  ), event as (
-    insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
-    select p_tenant, m.run_id, m.last_seq, v_now, 'turn.completed', m.actor,
-      aos_core.answer_data(m.last_turn, nullif(v_model, m.model_name), p_in + p_cached, p_out,
-                           m.cost, p_message, null), m.last_hash
-    from moved m
-  ), ended as (
-    update aos_core.turn t set state = 'completed', finished_at = v_now
-    from moved m where t.tenant_id = p_tenant and t.turn_id = p_turn
-  ), unqueued as (
-    delete from aos_core.turn_queue q using moved m
-    where q.tenant_id = p_tenant and q.turn_id = p_turn
-  )
-  select m.* into v_moved from moved m;
+  select r.run_id, t.number, 'agent:' || r.agent_name, r.model_name,
+         aos_core.cost_usd(v_in, v_cached, v_out, r.input_usd_per_mtok,
+           r.cached_input_usd_per_mtok, r.output_usd_per_mtok)
+    into v_run, v_turn, v_actor, v_run_model, v_cost
+  from aos_core.turn t
+  join aos_core.run r on r.tenant_id = p_tenant and r.run_id = t.run_id
+  where t.tenant_id = p_tenant and t.turn_id = p_turn;
   if not found then
-    select t.run_id into v_run from aos_core.turn t
-    where t.tenant_id = p_tenant and t.turn_id = p_turn;
-    if not found then
-      perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
-    end if;
+    perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
+  end if;
+  v_data := aos_core.answer_data(v_turn, nullif(v_model, v_run_model), v_in + v_cached, v_out,
+                                 v_cost, p_message, null);
+  update aos_core.run r set
+    last_step = r.last_step + 1,
+    spent_usd = r.spent_usd + v_cost, reserved_usd = 0,
+    input_tokens = r.input_tokens + v_in + v_cached,
+    output_tokens = r.output_tokens + v_out,
+    context_tokens = v_in + v_cached + v_out,
+    lease_expires_at = null, lease_hash = null, open_turn_id = null,
+    last_seq = r.last_seq + 1,
+    last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
+                                    'turn.completed', v_actor, v_data),
+    updated_at = v_now
+  where r.tenant_id = p_tenant and r.run_id = v_run and r.open_turn_id = p_turn
+    and r.lease_hash = p_lease and r.lease_expires_at > v_now and r.open_calls = 0
+    and r.last_step + 1 = coalesce(p_seq, r.last_step + 1)
+  returning r.last_step, r.last_seq, r.last_hash, r.spent_usd,
+            r.inbox_count > 0 and r.state = 'active', r.watched_until
+    into v_step, v_event, v_hash, v_spent, v_waits, v_watched;
+  if not found then
     return aos_core.recorded_answer(p_tenant, v_run, p_turn, p_lease, p_seq, p_message);
   end if;
-  if v_moved.inbox_count > 0 and v_moved.state = 'active' then
-    perform aos_core.begin_turn(p_tenant, v_moved.run_id, null, null, 'kernel', null, null, null);
+  with ended as (
+    update aos_core.turn t set state = 'completed', finished_at = v_now
+    where t.tenant_id = p_tenant and t.turn_id = p_turn
+  ), unqueued as (
+    delete from aos_core.turn_queue q where q.tenant_id = p_tenant and q.turn_id = p_turn
+  ), event as (
+    insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
+    values (p_tenant, v_run, v_event, v_now, 'turn.completed', v_actor, v_data, v_hash)
+  )
+  insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at, model_name,
+                             input_tokens, output_tokens, cost_usd, raw)
+  values (p_tenant, v_run, v_step, v_turn, 'assistant', p_message, v_now,
+          coalesce(v_model, v_run_model), nullif(v_in + v_cached, 0), nullif(v_out, 0),
+          nullif(v_cost, 0), p_raw);
+  if v_waits then
+    perform aos_core.begin_turn(p_tenant, v_run, null, null, 'kernel', null, null, null);
   end if;
-  if v_moved.watched_until > v_now then
-    perform pg_notify('aos_run', v_moved.run_id::text);
+  if v_watched > v_now then
+    perform pg_notify('aos_run', v_run::text);
   end if;
-  return jsonb_build_object('next', 'done', 'step', v_moved.last_step,
-    'last_step', v_moved.last_step, 'calls', '[]'::jsonb, 'cost_usd', v_moved.cost,
-    'spent_usd', v_moved.spent_usd);
-end
-$$;
-
--- The calls of an answer as a worker sees them.
-create function aos_core.public_calls(p_calls jsonb) returns jsonb
-language sql immutable
-as $$
-  select coalesce(jsonb_agg(c - 'decision' - 'tool_version'), '[]')
-  from jsonb_array_elements(p_calls) c
-$$;
-
--- The rows of an answer's calls: calls, approvals, and the results of refused ones.
-create function aos_core.insert_calls(
-  p_tenant uuid, p_run uuid, p_turn uuid, p_turn_number integer, p_step bigint, p_calls jsonb,
-  p_now timestamptz, p_approval_seconds integer) returns void
-language plpgsql
-as $$
-declare
-  v_call jsonb;
-  v_seq bigint := p_step;
-  v_refused boolean;
-  v_id uuid;
-  v_expires timestamptz := p_now + make_interval(secs => p_approval_seconds);
-begin
-  for v_index in 0 .. jsonb_array_length(p_calls) - 1 loop
-    v_call := p_calls -> v_index;
-    v_id := (v_call ->> 'call_id')::uuid;
-    v_refused := v_call ->> 'decision' in ('deny', 'invalid');
-    if v_refused then
-      v_seq := v_seq + 1;
-      insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
-      values (p_tenant, p_run, v_seq, p_turn_number, 'tool', aos_core.result_message(
-        v_call ->> 'id', v_call ->> 'skill', false,
-        jsonb_build_object('error', v_call ->> 'reason')), p_now);
-    end if;
-    insert into aos_core.tool_call (tenant_id, call_id, turn_id, run_id, step_seq, result_seq, skill,
-      state, runner, effect, tool_version, vendor_call_id, args, reason, created_at, finished_at)
-    values (p_tenant, v_id, p_turn, p_run, p_step,
-      case when v_refused then v_seq end, v_call ->> 'skill', v_call ->> 'status',
-      v_call ->> 'runner', v_call ->> 'effect', v_call ->> 'tool_version', v_call ->> 'id',
-      nullif(v_call -> 'args', 'null'), v_call ->> 'reason', p_now,
-      case when v_refused then p_now end);
-    if v_call ->> 'decision' = 'approve' then
-      insert into aos_core.approval (tenant_id, call_id, run_id, skill, args, digest, reason,
-                                     requested_at, expires_at)
-      values (p_tenant, v_id, p_run, v_call ->> 'skill', v_call -> 'args',
-        aos_core.approval_digest(v_call ->> 'tool_version', v_call -> 'args', p_run, v_id,
-                                 v_expires), v_call ->> 'reason', p_now, v_expires);
-      perform pg_notify('aos_approval', p_tenant::text);
-    end if;
-  end loop;
+  return jsonb_build_object('next', 'done', 'step', v_step, 'last_step', v_step,
+    'calls', '[]'::jsonb, 'cost_usd', v_cost, 'spent_usd', v_spent);
 end
 $$;
 
@@ -721,7 +711,7 @@ language sql stable
 as $$
   select coalesce(jsonb_agg(jsonb_build_object('call_id', c.call_id, 'id', c.vendor_call_id,
     'skill', c.skill, 'args', c.args, 'status', c.state, 'runner', c.runner, 'effect', c.effect,
-    'reason', c.reason) order by c.call_id), '[]')
+    'reason', c.reason, 'tool_version', c.tool_version) order by c.call_id), '[]')
   from aos_core.tool_call c
   where c.tenant_id = p_tenant and c.turn_id = p_turn
     and c.state in ('pending', 'awaiting_approval', 'approved', 'running', 'outcome_unknown')
@@ -731,71 +721,77 @@ $$;
 -- step, the call, its event. Returns {"next", "step", "last_step", "ok", "result", "calls"?}; calls
 -- when next is "calls". AO003 when the lease is lost: the caller's effect is rolled back with it.
 create function aos_core.settle_call(
-  p_tenant uuid, p_lease bytea, p_call aos_core.tool_call, p_ok boolean, p_result jsonb,
-  p_actor text) returns jsonb
+  p_tenant uuid, p_lease bytea, p_call uuid, p_run uuid, p_turn uuid, p_state text, p_skill text,
+  p_vendor_call_id text, p_detached boolean, p_ok boolean, p_result jsonb) returns jsonb
 language plpgsql
 as $$
 declare
   v_now timestamptz := aos_core.now();
-  v_data jsonb;
   v_message jsonb;
+  v_data jsonb;
+  v_actor text;
+  v_turn integer;
+  v_step bigint;
+  v_event bigint;
+  v_hash bytea;
   v_next text;
-  v_moved record;
+  v_watched timestamptz;
+  v_settled boolean;
 begin
-  v_message := case when p_call.detached
-    then aos_core.text_message('user', format('[approval] %s was approved and has run: %s',
-           p_call.skill, p_result))
-    else aos_core.result_message(p_call.vendor_call_id, p_call.skill, p_ok, p_result) end;
-  v_data := jsonb_build_object('call_id', p_call.call_id, 'skill', p_call.skill, 'ok', p_ok,
-    'sha256', encode(sha256(convert_to(v_message::text, 'UTF8')), 'base64'))
-    || case when p_result ? 'row_count' then jsonb_build_object('rows', p_result -> 'row_count')
-            else '{}' end;
-  with moved as (
-    update aos_core.run r set
-      last_step = r.last_step + 1,
-      open_calls = r.open_calls - 1,
-      lease_expires_at = v_now + make_interval(secs => r.lease_seconds),
-      last_seq = r.last_seq + 1,
-      last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
-                                      'tool.result', p_actor, v_data),
-      updated_at = v_now
-    where r.tenant_id = p_tenant and r.run_id = p_call.run_id and r.open_turn_id = p_call.turn_id
-      and r.lease_hash = p_lease and r.lease_expires_at > v_now
-    returning r.last_step, r.last_turn, r.last_seq, r.last_hash, r.watched_until,
-              aos_core.usual_move(r) as next
-  ), call as (
+  if p_detached then
+    v_message := aos_core.text_message('user', format('[approval] %s was approved and has run: %s',
+                                                      p_skill, p_result));
+  else
+    v_message := aos_core.result_message(p_vendor_call_id, p_skill, p_ok, p_result);
+  end if;
+  v_data := jsonb_strip_nulls(jsonb_build_object('call_id', p_call, 'skill', p_skill,
+    'ok', p_ok, 'rows', p_result -> 'row_count',
+    'sha256', encode(sha256(convert_to(v_message::text, 'UTF8')), 'base64')));
+  update aos_core.run r set
+    last_step = r.last_step + 1,
+    open_calls = r.open_calls - 1,
+    lease_expires_at = v_now + make_interval(secs => r.lease_seconds),
+    last_seq = r.last_seq + 1,
+    last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
+                                    'tool.result', 'agent:' || r.agent_name, v_data),
+    updated_at = v_now
+  where r.tenant_id = p_tenant and r.run_id = p_run and r.open_turn_id = p_turn
+    and r.lease_hash = p_lease and r.lease_expires_at > v_now
+  returning 'agent:' || r.agent_name, r.last_turn, r.last_step, r.last_seq, r.last_hash, r.watched_until,
+            aos_core.usual_move(r)
+    into v_actor, v_turn, v_step, v_event, v_hash, v_watched, v_next;
+  if not found then
+    perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
+  end if;
+  with call as (
     -- The call's own row decides which of two writers with one lease was first.
     update aos_core.tool_call c set state = case when p_ok then 'succeeded' else 'failed' end,
-      result_seq = m.last_step, finished_at = v_now
-    from moved m
-    where c.tenant_id = p_tenant and c.call_id = p_call.call_id and c.state = p_call.state
-    returning 1
+      result_seq = v_step, finished_at = v_now
+    where c.tenant_id = p_tenant and c.call_id = p_call and c.state = p_state
+    returning true as settled
   ), step as (
     insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
-    select p_tenant, p_call.run_id, m.last_step, m.last_turn,
-      case when p_call.detached then 'user' else 'tool' end, v_message, v_now
-    from moved m
+    values (p_tenant, p_run, v_step, v_turn,
+            case when p_detached then 'user' else 'tool' end, v_message, v_now)
   ), event as (
     insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
-    select p_tenant, p_call.run_id, m.last_seq, v_now, 'tool.result', p_actor, v_data,
-      m.last_hash
-    from moved m
+    values (p_tenant, p_run, v_event, v_now, 'tool.result', v_actor, v_data, v_hash)
   )
-  select m.*, exists (select from call) as settled into v_moved from moved m;
+  select c.settled into v_settled from call c;
   if not found then
-    perform aos_core.raise_lost(p_tenant, p_call.turn_id, p_lease);
-  elsif not v_moved.settled then
-    raise exception 'call "%" was changed meanwhile', p_call.call_id using errcode = 'AO005',
+    raise exception 'call "%" was changed meanwhile', p_call using errcode = 'AO005',
       hint = 'read it again';
   end if;
-  v_next := coalesce(v_moved.next, aos_core.next_move(p_tenant, p_call.run_id));
-  if v_moved.watched_until > v_now then
-    perform pg_notify('aos_run', p_call.run_id::text);
+  v_next := coalesce(v_next, aos_core.next_move(p_tenant, p_run));
+  if v_watched > v_now then
+    perform pg_notify('aos_run', p_run::text);
   end if;
-  return jsonb_build_object('next', v_next, 'step', v_moved.last_step, 'last_step', v_moved.last_step,
-                            'ok', p_ok, 'result', p_result)
-    || case v_next when 'calls' then jsonb_build_object(
-         'calls', aos_core.open_calls(p_tenant, p_call.turn_id)) else '{}' end;
+  if v_next = 'calls' then
+    return jsonb_build_object('next', v_next, 'step', v_step, 'last_step', v_step, 'ok', p_ok,
+      'result', p_result, 'calls', aos_core.open_calls(p_tenant, p_turn));
+  end if;
+  return jsonb_build_object('next', v_next, 'step', v_step, 'last_step', v_step, 'ok', p_ok,
+                            'result', p_result);
 end
 $$;
 

@@ -234,7 +234,7 @@ as $$
 $$;
 
 -- Store the model's answer before anything acts on it: one commit for message, tool calls, gate
--- decisions, cost and event; ends the turn when it asks for no call. See record_answer for the
+-- decisions, cost and event; ends the turn when it asks for no call. See record_calls for the
 -- result. AO001, AO002, AO003, AO006.
 create function aos_agent.record_response(
   p_tenant uuid, p_turn uuid, p_lease uuid, p_message jsonb, p_usage jsonb default null,
@@ -244,8 +244,15 @@ as $$
 declare
   v_bound text := set_config('aos.kernel_tenant', p_tenant::text, true);
 begin
-  return aos_core.record_answer(p_tenant, p_turn, aos_core.lease_hash(p_lease), p_seq, p_message,
-                                p_usage, p_raw);
+  if p_message @> '{"role": "assistant", "blocks": [{"t": "call"}]}' then
+    return aos_core.record_calls(p_tenant, p_turn, aos_core.lease_hash(p_lease), p_seq, p_message,
+                                 p_usage, p_raw);
+  elsif p_message @> '{"role": "assistant", "blocks": []}' then
+    return aos_core.record_final_answer(p_tenant, p_turn, aos_core.lease_hash(p_lease), p_seq,
+                                        p_message, p_usage, p_raw);
+  end if;
+  raise exception 'a response must be a message of role "assistant" with a list of blocks'
+    using errcode = 'AO006', hint = 'schema/README.md shows the message';
 end
 $$;
 
@@ -308,8 +315,9 @@ begin
                                            v_call.args);
   end if;
   v_bound := set_config('aos.kernel_tenant', p_tenant::text, true);  -- the statement may have set it
-  return aos_core.settle_call(p_tenant, aos_core.lease_hash(p_lease), v_call,
-    (v_outcome ->> 'ok')::boolean, v_outcome -> 'result', 'agent:' || v_agent.name);
+  return aos_core.settle_call(p_tenant, aos_core.lease_hash(p_lease), p_call, v_call.run_id,
+    v_call.turn_id, v_call.state, v_call.skill, v_call.vendor_call_id, v_call.detached,
+    (v_outcome ->> 'ok')::boolean, v_outcome -> 'result');
 end
 $$;
 
@@ -448,28 +456,30 @@ create function aos_core.record_result(
 language plpgsql
 as $$
 declare
-  v_found record;
-  v_call aos_core.tool_call;
+  v_run uuid;
+  v_turn uuid;
+  v_state text;
+  v_skill text;
+  v_vendor_call_id text;
+  v_detached boolean;
 begin
-  select c as call, r.agent_name as agent into v_found
-  from aos_core.tool_call c
-  join aos_core.run r on r.tenant_id = p_tenant and r.run_id = c.run_id
-  where c.tenant_id = p_tenant and c.call_id = p_call;
-  if not found then
+  select c.run_id, c.turn_id, c.state, c.skill, c.vendor_call_id, c.detached
+    into v_run, v_turn, v_state, v_skill, v_vendor_call_id, v_detached
+  from aos_core.tool_call c where c.tenant_id = p_tenant and c.call_id = p_call;
+  if v_state = 'running' then
+    return aos_core.settle_call(p_tenant, p_lease, p_call, v_run, v_turn, v_state, v_skill,
+      v_vendor_call_id, v_detached, p_ok, coalesce(p_result, 'null'));
+  elsif v_state in ('succeeded', 'failed') then
+    return (select aos_core.recorded_result(p_tenant, c, p_lease) from aos_core.tool_call c
+            where c.tenant_id = p_tenant and c.call_id = p_call);
+  elsif v_state is null then
     raise exception 'call "%" not found', p_call using errcode = 'AO001',
       hint = 'check the tenant and the id';
   end if;
-  v_call := v_found.call;
-  if v_call.state in ('succeeded', 'failed') then
-    return aos_core.recorded_result(p_tenant, v_call, p_lease);
-  elsif v_call.state <> 'running' then
-    raise exception 'call "%" of "%" is %, it takes no result', p_call, v_call.skill, v_call.state
-      using errcode = 'AO002', hint = case v_call.state
-        when 'awaiting_approval' then 'a person has to approve it first'
-        else 'only a running call has a result' end;
-  end if;
-  return aos_core.settle_call(p_tenant, p_lease, v_call, p_ok, coalesce(p_result, 'null'),
-                              'agent:' || v_found.agent);
+  raise exception 'call "%" of "%" is %, it takes no result', p_call, v_skill, v_state
+    using errcode = 'AO002', hint = case v_state
+      when 'awaiting_approval' then 'a person has to approve it first'
+      else 'only a running call has a result' end;
 end
 $$;
 

@@ -17,44 +17,63 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_actor text := aos_auth.enter(p_tenant, 'developer');
-  v_lease uuid := case when p_worker is not null then gen_random_uuid() end;
+  v_lease uuid;
   v_opened jsonb;
 begin
-  if p_message ->> 'role' is distinct from 'user'
-     or jsonb_typeof(p_message -> 'blocks') is distinct from 'array' then
+  if (p_message @> '{"role": "user", "blocks": []}') is not true then
     raise exception 'a message must have the role "user" and a list of blocks'
       using errcode = 'AO006', hint = 'schema/README.md shows the message';
   end if;
   if p_worker is not null then
-    perform aos_core.check_lease_seconds(p_lease_seconds);
-  end if;
-  if p_worker is not null then
-    v_opened := aos_core.begin_turn_fast(p_tenant, p_run, p_message, p_key, v_actor, p_worker,
-                                         aos_core.lease_hash(v_lease), p_lease_seconds);
-  end if;
-  if v_opened is null and p_key is not null then
-    v_opened := aos_core.repeated_request(p_tenant, p_run, p_key, p_worker, v_lease,
-                                          p_lease_seconds);
+    if (p_lease_seconds between 1 and 3600) is not true then
+      perform aos_core.check_lease_seconds(p_lease_seconds);
+    end if;
+    v_lease := gen_random_uuid();
+    begin
+      v_opened := aos_core.begin_turn_fast(p_tenant, p_run, p_message, p_key, v_actor, p_worker,
+                                           v_lease, p_lease_seconds);
+    exception when unique_violation then
+      v_opened := null;  -- the key was used before
+    end;
   end if;
   if v_opened is null then
-    perform aos_core.detach_waiting_turn(p_tenant, p_run, v_actor);
-    v_opened := aos_core.begin_turn(p_tenant, p_run, p_message, p_key, v_actor, p_worker,
-                                    aos_core.lease_hash(v_lease), p_lease_seconds);
-    if v_opened ->> 'status' = 'open' then
-      perform aos_core.put_in_inbox(p_tenant, p_run, p_message, p_key, v_actor);
-      return v_opened || jsonb_build_object('status', 'queued');
-    end if;
+    v_opened := aos_core.begin_turn_slowly(p_tenant, p_run, p_message, p_key, v_actor, p_worker,
+                                           v_lease, p_lease_seconds);
   end if;
-  v_opened := v_opened || jsonb_build_object('lease', v_lease);
-  if not v_opened ? 'config_version' then
-    v_opened := v_opened || jsonb_build_object('config_version', aos_core.config_version(p_tenant));
-  end if;
-  if p_context then
+  if p_context and v_opened ? 'lease' then
     v_opened := v_opened || (
       select jsonb_build_object('context', aos_core.context_of(p_tenant, r, null, 400))
       from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run);
   end if;
   return v_opened;
+end
+$$;
+
+-- The long way to open a turn, where begin_turn_fast found it not that simple: a repeated request, a
+-- message that has to wait for the open turn, an inbox. Kernel only.
+create function aos_core.begin_turn_slowly(
+  p_tenant uuid, p_run uuid, p_message jsonb, p_key uuid, p_actor text, p_worker text, p_lease uuid,
+  p_lease_seconds integer) returns jsonb
+language plpgsql
+as $$
+declare
+  v_opened jsonb;
+begin
+  if p_key is not null then
+    v_opened := aos_core.repeated_request(p_tenant, p_run, p_key, p_worker, p_lease,
+                                          p_lease_seconds);
+  end if;
+  if v_opened is null then
+    perform aos_core.detach_waiting_turn(p_tenant, p_run, p_actor);
+    v_opened := aos_core.begin_turn(p_tenant, p_run, p_message, p_key, p_actor, p_worker,
+                                    aos_core.lease_hash(p_lease), p_lease_seconds);
+    if v_opened ->> 'status' = 'open' then
+      perform aos_core.put_in_inbox(p_tenant, p_run, p_message, p_key, p_actor);
+      return v_opened || jsonb_build_object('status', 'queued');
+    end if;
+  end if;
+  return v_opened || jsonb_build_object('lease', p_lease,
+    'config_version', aos_core.config_version(p_tenant));
 end
 $$;
 
@@ -103,10 +122,11 @@ language plpgsql
 as $$
 declare
   v_item uuid := coalesce(p_key, aos_core.uuidv7());
+  v_now timestamptz := aos_core.now();
 begin
   insert into aos_core.inbox (tenant_id, run_id, item_id, message, sent_by, created_at)
-  values (p_tenant, p_run, v_item, p_message, p_actor, aos_core.now());
-  update aos_core.run r set inbox_count = r.inbox_count + 1
+  values (p_tenant, p_run, v_item, p_message, p_actor, v_now);
+  update aos_core.run r set inbox_count = r.inbox_count + 1, inbox_used_at = v_now
   where r.tenant_id = p_tenant and r.run_id = p_run;
   return v_item;
 end

@@ -209,7 +209,7 @@ begin
   if v_call.state = 'pending' or v_call.state = 'approved' then
     return aos_core.release_approved_call(v_tenant, v_call);
   end if;
-  v_answer := aos_core.record_answer(v_tenant, p_turn, aos_core.session_lease_hash(), null,
+  v_answer := aos_core.record_calls(v_tenant, p_turn, aos_core.session_lease_hash(), null,
     jsonb_build_object('v', 1, 'role', 'assistant', 'blocks', jsonb_build_array(
       jsonb_build_object('t', 'call', 'id', v_id, 'name', p_tool, 'args_raw', p_args::text,
                          'args', p_args))), null, null) -> 'calls' -> 0;
@@ -306,8 +306,8 @@ declare
   v_answer jsonb;
 begin
   perform aos_core.hold_turn(v_tenant, p_turn);
-  v_answer := aos_core.record_answer(v_tenant, p_turn, aos_core.session_lease_hash(), null,
-                                     aos_core.text_message('assistant', p_text), null, null);
+  v_answer := aos_core.record_final_answer(v_tenant, p_turn, aos_core.session_lease_hash(), null,
+    aos_core.text_message('assistant', p_text), null, null);
   return jsonb_build_object('status', 'completed', 'step', v_answer -> 'step');
 end
 $$;

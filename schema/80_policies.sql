@@ -22,8 +22,8 @@ begin
   loop
     execute format($p$
       create policy kernel on %1$s for all to aos_kernel
-      using (tenant_id = nullif(current_setting('aos.kernel_tenant', true), '')::uuid)
-      with check (tenant_id = nullif(current_setting('aos.kernel_tenant', true), '')::uuid)
+      using (tenant_id::text = current_setting('aos.kernel_tenant', true))
+      with check (tenant_id::text = current_setting('aos.kernel_tenant', true))
     $p$, v_table);
     execute format($p$
       create policy readers on %1$s for select to aos_view

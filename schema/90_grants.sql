@@ -94,7 +94,7 @@ grant select (tenant_id, principal_id, role_name, expires_at) on aos_auth.role_g
 grant select (tenant_id, run_id) on aos_core.run to aos_lookup;
 grant select (tenant_id, turn_id) on aos_core.turn to aos_lookup;
 grant select (tenant_id, ready_at) on aos_core.turn_queue to aos_lookup;
-grant execute on function aos_auth.is_admin(), aos_auth.is_admin_of(uuid),
+grant execute on function aos_auth.is_admin(),
   aos_auth.roles_that_include(text), aos_core.now() to aos_lookup;
 
 -- aos_owner: makes the partitions of the event log, with their guards.
