@@ -29,12 +29,8 @@ begin
       perform aos_core.check_lease_seconds(p_lease_seconds);
     end if;
     v_lease := gen_random_uuid();
-    begin
-      v_opened := aos_core.begin_turn_fast(p_tenant, p_run, p_message, p_key, v_actor, p_worker,
-                                           v_lease, p_lease_seconds);
-    exception when unique_violation then
-      v_opened := null;  -- the key was used before
-    end;
+    v_opened := aos_core.begin_turn_fast(p_tenant, p_run, p_message, p_key, v_actor, p_worker,
+                                         v_lease, p_lease_seconds);
   end if;
   if v_opened is null then
     v_opened := aos_core.begin_turn_slowly(p_tenant, p_run, p_message, p_key, v_actor, p_worker,
