@@ -126,21 +126,29 @@ create function aos_auth.enter(p_tenant uuid, p_role text) returns text
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_bound text;
+  v_may boolean;
   v_type text;
   v_name text;
-  v_may boolean;
 begin
-  select p.principal_type, p.name, exists (
-      select from aos_auth.role_grant g
-      where g.tenant_id = p_tenant and g.principal_id = p.principal_id
-        and g.role_name = any (aos_auth.roles_that_include(p_role))
-        and (g.expires_at is null or g.expires_at > aos_core.now()))
-    into v_type, v_name, v_may
-  from aos_auth.tenant t
-  left join aos_auth.principal p on p.tenant_id = t.tenant_id and p.db_role = session_user
-    and p.principal_type <> 'agent'
-  where t.tenant_id = p_tenant;
-  if v_may is not true and not (found and pg_has_role(session_user, 'aos_admin', 'member')) then
+  if pg_has_role(session_user, 'aos_admin', 'member') then
+    select true, p.principal_type, p.name into v_may, v_type, v_name
+    from aos_auth.tenant t
+    left join aos_auth.principal p on p.tenant_id = p_tenant and p.db_role = session_user
+      and p.principal_type <> 'agent'
+    where t.tenant_id = p_tenant;
+  else
+    select exists (
+        select from aos_auth.role_grant g
+        where g.tenant_id = p_tenant and g.principal_id = p.principal_id
+          and g.role_name = any (aos_auth.roles_that_include(p_role))
+          and (g.expires_at is null or g.expires_at > aos_core.now())),
+      p.principal_type, p.name
+      into v_may, v_type, v_name
+    from aos_auth.principal p
+    where p.tenant_id = p_tenant and p.db_role = session_user and p.principal_type <> 'agent';
+  end if;
+  if v_may is not true then
     if v_name is not null then
       raise exception 'login "%" lacks the role "%" in this tenant', session_user, p_role using
         errcode = 'AO004', hint = 'an admin of the tenant can grant it';
@@ -148,7 +156,7 @@ begin
     raise exception 'tenant "%" not found', p_tenant using
       errcode = 'AO001', hint = 'the login needs a principal in that tenant';
   end if;
-  v_may := set_config('aos.kernel_tenant', p_tenant::text, true) is not null;
+  v_bound := set_config('aos.kernel_tenant', p_tenant::text, true);
   if v_name is null then
     return 'role:' || session_user;
   elsif v_type = 'service' then

@@ -79,13 +79,15 @@ as $$
 $$;
 
 -- Trigger: refuse an illegal transition of `state` with AO002. Argument: the machine's name.
--- AFTER: a BEFORE trigger would lock, and log, every row on every update. The WHEN stays plain: it
--- is planned anew in every statement.
+-- AFTER: a BEFORE trigger would lock, and log, every row on every update. No WHEN: it is planned anew
+-- in every statement. No search_path of its own: the kernel's functions, which pin theirs, and the
+-- owner are all who can change these tables.
 create function aos_core.guard_transition() returns trigger
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 begin
-  if not aos_core.transition_allowed(tg_argv[0], old.state, new.state) then
+  if old.state <> new.state
+     and not aos_core.transition_allowed(tg_argv[0], old.state, new.state) then
     raise exception '% cannot go from "%" to "%"', tg_argv[0], old.state, new.state using
       errcode = 'AO002', hint = 'schema/README.md draws the state machines';
   end if;
@@ -94,13 +96,13 @@ end
 $$;
 
 create trigger guard_transition after update of state on aos_core.run for each row
-  when (old.state <> new.state) execute function aos_core.guard_transition('run');
+  execute function aos_core.guard_transition('run');
 create trigger guard_transition after update of state on aos_core.turn for each row
-  when (old.state <> new.state) execute function aos_core.guard_transition('turn');
+  execute function aos_core.guard_transition('turn');
 create trigger guard_transition after update of state on aos_core.tool_call for each row
-  when (old.state <> new.state) execute function aos_core.guard_transition('tool_call');
+  execute function aos_core.guard_transition('tool_call');
 create trigger guard_transition after update of state on aos_core.approval for each row
-  when (old.state <> new.state) execute function aos_core.guard_transition('approval');
+  execute function aos_core.guard_transition('approval');
 
 -- Trigger: refuse UPDATE, DELETE and TRUNCATE with AO010.
 create function aos_core.refuse_change() returns trigger
