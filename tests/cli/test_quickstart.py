@@ -16,6 +16,7 @@ import pytest
 from aosctl.db.embedded import EmbeddedHome, reset
 from aosctl.domain.default_model import OPENAI_FIRST, choose_model, is_a_default, ollama_endpoint
 from command import Aosctl
+from providers.wire_openai import OpenAIWire, text
 from terminal import CTRL_D, QUESTION, Terminal
 
 NOWHERE = "127.0.0.1:9"
@@ -130,6 +131,17 @@ def test_key_in_the_environment_chooses_its_model_and_a_persons_choice_is_kept(
     assert fresh("apply", "-f", "-", stdin=json.dumps(persona)).status == 0
     kept = fresh("quickstart")
     assert "model: gpt-5.6-terra (persona pg_expert names it)" in kept.err
+
+
+def test_answer_that_broke_off_is_once_and_whole_in_a_pipe(fresh: Aosctl) -> None:
+    whole = text("Join ", "on keys.")
+    with OpenAIWire([whole.cut(2), whole]) as wire:
+        done = fresh("quickstart", OPENAI_API_KEY="sk-none", OPENAI_BASE_URL=wire.base_url)
+    assert done.status == 0, done.err
+    question, noted, answer = done.out.split("\n\n")
+    assert question == "> How do I optimise a join?"
+    assert noted.startswith("model ") and noted.endswith("; trying again in 1.0s")
+    assert answer == "Join on keys.\n"
 
 
 class Ollama(BaseHTTPRequestHandler):

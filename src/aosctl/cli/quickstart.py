@@ -14,6 +14,7 @@ import typer
 
 from aosctl.cli import talk
 from aosctl.cli.globals import Globals, globals_of
+from aosctl.cli.terminal import clean
 from aosctl.config import Target, resolve_target
 from aosctl.errors import redact_dsn
 from aosctl.resources import resource_dir
@@ -156,9 +157,13 @@ def _ask_one_question(given: Globals, session: Session, agent: str) -> int:
     from aosctl.repl.oneshot import run_once
     from aosctl.repl.turns import Turns
 
-    screen = talk.screen_of(given, sys.stdout, sys.stdout)
+    streamed = sys.stdout.isatty()
+    screen = talk.screen_of(given, sys.stdout if streamed else None, sys.stdout)
     access = talk.Access(given, session, agent)
     turns = Turns(access, access.open(None), screen)
     sys.stdout.write(f"> {QUESTION}\n\n")
     with closing(turns):
-        return run_once(turns, lambda: turns.send(QUESTION)).status
+        ended = run_once(turns, lambda: turns.send(QUESTION))
+    if not streamed and ended.text:
+        sys.stdout.write("\n" + clean(ended.text).rstrip("\n") + "\n")
+    return ended.status
