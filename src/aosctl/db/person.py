@@ -49,6 +49,15 @@ class Approval:
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """What became of an approval; `by` None when nobody decided and its time or turn ended."""
+
+    state: str
+    by: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class RunStatus:
     """A run as `ps` shows it, for the chat's footer and for resuming."""
 
@@ -163,6 +172,17 @@ class PersonClient:
             (self.tenant, run_id),
         )
         return [Approval(*row) for row in rows]
+
+    def decision(self, approval_id: UUID) -> Decision:
+        """Return how an approval stands. Raises NotFound."""
+        rows = self.link.fetch(
+            "select state, decided_by, decision_reason from aos_core.approval_status"
+            " where tenant_id = %s and approval_id = %s",
+            (self.tenant, approval_id),
+        )
+        if not rows:
+            raise NotFound(f'approval "{approval_id}" not found', "aosctl approve")
+        return Decision(*rows[0])
 
     def run_status(self, run_id: UUID) -> RunStatus:
         """Return a run's row. Raises NotFound."""

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from aosctl.db.ids import uuid7
 from aosctl.db.person import Approval as Approval
+from aosctl.db.person import Decision as Decision
 from aosctl.db.person import PersonClient, RunStatus
 from aosctl.db.worker import Lease, WorkerClient
 from aosctl.domain.loop import Interrupted, Loop, Observer, Outcome
@@ -94,6 +95,10 @@ class Conversation:
     def decide(self, approval_id: UUID, decision: str, reason: str | None = None) -> None:
         """Approve or deny a pending approval. Raises ApprovalSettled."""
         self._person.decide(approval_id, decision, reason)
+
+    def decision(self, approval_id: UUID) -> Decision:
+        """Return how an approval stands, whoever decided it."""
+        return self._person.decision(approval_id)
 
     def status(self) -> RunStatus:
         """Return the run's row."""

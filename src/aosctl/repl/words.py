@@ -77,6 +77,16 @@ def exact_arguments(args: Mapping[str, Any]) -> list[str]:
     return lines or ["(no arguments)"]
 
 
+def decision_words(state: str, by: str | None, reason: str | None) -> str:
+    """Say what became of an approval: `denied by user:alice: not this table`."""
+    if state in ("pending", "expired"):  # the next claim writes down that its time is over
+        return "expired before anybody decided"
+    done = "approved" if state == "consumed" else state
+    who = f" by {by}" if by else ""
+    why = f": {shorten(reason, REASON_WIDTH)}" if reason and reason.strip() else ""
+    return f"{done}{who}{why}"
+
+
 def money(usd: float) -> str:
     """Return US dollars with as many digits as small sums need."""
     return f"${usd:.2f}" if usd >= 1 or usd == 0 else f"${usd:.4f}"
