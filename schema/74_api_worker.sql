@@ -144,6 +144,27 @@ begin
 end
 $$;
 
+-- Whether the lease is still held, without prolonging it: takes no lock and writes nothing, so that
+-- whoever waits for a model can look often and leave soon after the turn was cancelled. Returns
+-- {"expires_at", "run_state"}. AO001, AO002, AO003 when it is lost.
+create function aos_agent.check_lease(p_tenant uuid, p_turn uuid, p_lease uuid) returns jsonb
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_bound text := set_config('aos.kernel_tenant', p_tenant::text, true);
+  v_run record;
+begin
+  select r.lease_expires_at, r.state into v_run
+  from aos_core.turn t join aos_core.run r on r.tenant_id = p_tenant and r.run_id = t.run_id
+  where t.tenant_id = p_tenant and t.turn_id = p_turn and r.open_turn_id = p_turn
+    and r.lease_hash = aos_core.lease_hash(p_lease) and r.lease_expires_at > aos_core.now();
+  if not found then
+    perform aos_core.raise_lost(p_tenant, p_turn, aos_core.lease_hash(p_lease));
+  end if;
+  return jsonb_build_object('expires_at', v_run.lease_expires_at, 'run_state', v_run.state);
+end
+$$;
+
 -- What the model needs: {"config_version", "agent", "run", "system_prompt", "model", "tools",
 -- "messages": [{"seq", "message"}], "last_step"}. Messages after step p_since only; without it the
 -- last p_window steps, from the beginning of a turn on. AO001, AO002, AO003 when the lease is lost.

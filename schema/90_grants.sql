@@ -191,7 +191,7 @@ grant execute on function aos_auth.apply_tenant(text, jsonb, jsonb),
 -- The worker: no table, these functions only.
 grant execute on function aos_agent.next_ready(integer),
   aos_agent.claim_turn(uuid, text, integer, uuid),
-  aos_agent.heartbeat(uuid, uuid, uuid, integer),
+  aos_agent.heartbeat(uuid, uuid, uuid, integer), aos_agent.check_lease(uuid, uuid, uuid),
   aos_agent.turn_context(uuid, uuid, uuid, bigint, integer),
   aos_agent.record_response(uuid, uuid, uuid, jsonb, jsonb, bigint, text),
   aos_agent.execute_sql_call(uuid, uuid, uuid), aos_agent.start_call(uuid, uuid, uuid),

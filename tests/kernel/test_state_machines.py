@@ -113,6 +113,9 @@ AFTER_THE_END: dict[str, Attempt] = {
     "heartbeat": lambda t, run, lease, c: call(
         t.worker, "aos_agent.heartbeat", t.id, lease["turn_id"], lease["lease"]
     ),
+    "check_lease": lambda t, run, lease, c: call(
+        t.worker, "aos_agent.check_lease", t.id, lease["turn_id"], lease["lease"]
+    ),
     "fail_turn": lambda t, run, lease, c: call(
         t.worker, "aos_agent.fail_turn", t.id, lease["turn_id"], lease["lease"], "no"
     ),
