@@ -315,17 +315,18 @@ begin
 end
 $$;
 
--- Stop the open turn of a run and keep the run. Returns {"turn_state"}; null when no turn is open.
+-- Stop the open turn of a run and keep the run. Returns {"turn_state"}; null when no turn is open,
+-- or, with p_turn, when another one is: who stops late must not stop the turn that came after.
 -- Role developer. AO001, AO004. The worker's next write fails with AO002.
-create function aos_agent.cancel_turn(p_tenant uuid, p_run uuid, p_reason text default null)
-returns jsonb
+create function aos_agent.cancel_turn(
+  p_tenant uuid, p_run uuid, p_reason text default null, p_turn uuid default null) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_actor text := aos_auth.enter(p_tenant, 'developer');
   v_run aos_core.run := aos_core.lock_run(p_tenant, p_run);
 begin
-  if v_run.open_turn_id is null then
+  if v_run.open_turn_id is null or v_run.open_turn_id <> p_turn then
     return null;
   end if;
   perform aos_core.cancel_open_turn(p_tenant, v_run, p_reason, v_actor);

@@ -217,6 +217,30 @@ def test_a_person_who_stops_while_the_model_speaks_keeps_the_run(play: Stage, he
     play.assert_at_rest(talk, "completed")
 
 
+def test_a_stop_that_comes_late_cancels_no_other_turn(play: Stage) -> None:
+    talk = play.talk(beat_seconds=600)
+    other = play.talk(run=talk.conversation.run_id, worker="test:2")
+    heard, go = threading.Event(), threading.Event()
+
+    def observe(_event: object) -> None:
+        heard.set()
+        assert go.wait(20)
+
+    play.answer(text("Once ", "upon").stall(2), text("Yes."))
+    with beside(lambda: talk.conversation.send("Hello?", observe, talk.stop)) as stopped:
+        assert heard.wait(20)
+        talk.stop.set()
+        cancel(play, talk, "cancel_turn")
+        lease = play.tenant.open(talk.conversation.run_id, "And now?")
+        assert lease["status"] == "opened"
+        go.set()
+    assert stopped[0].state == "cancelled", stopped
+    talk.conversation.cancel("late again")
+    outcome = other.resume()
+    assert outcome is not None and (outcome.state, outcome.text) == ("completed", "Yes.")
+    play.assert_at_rest(talk, "completed")
+
+
 def test_a_person_who_stops_a_statement_need_not_wait_for_it(play: Stage) -> None:
     talk = play.talk()
     play.answer(calls(SLOW))

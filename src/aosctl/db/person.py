@@ -17,7 +17,7 @@ from aosctl.errors import DatabaseUnavailable, NotFound
 OPEN = statement("aos_agent.open_turn", 7)
 START_RUN = statement("aos_agent.start_run", 4)
 DECIDE = statement("aos_agent.decide_approval", 4)
-CANCEL_TURN = statement("aos_agent.cancel_turn", 3)
+CANCEL_TURN = statement("aos_agent.cancel_turn", 4)
 CLOSE_RUN = statement("aos_agent.close_run", 4)
 
 
@@ -151,9 +151,9 @@ class PersonClient:
         )
         return Opened("opened", row["turn"], lease, row.get("context"))
 
-    def cancel_turn(self, run_id: UUID, reason: str | None) -> None:
-        """Stop the open turn and keep the run."""
-        self.link.call(CANCEL_TURN, str(self.tenant), str(run_id), reason)
+    def cancel_turn(self, run_id: UUID, reason: str | None, turn_id: UUID) -> None:
+        """Stop this turn, if it is still the open one, and keep the run."""
+        self.link.call(CANCEL_TURN, str(self.tenant), str(run_id), reason, str(turn_id))
 
     def close_run(self, run_id: UUID, state: str, reason: str | None = None) -> None:
         """End a run as completed or failed."""
