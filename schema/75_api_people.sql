@@ -477,6 +477,11 @@ begin
   where q.tenant_id = p_tenant and q.turn_id = v_run.open_turn_id and exists (
     select from aos_core.turn t where t.tenant_id = p_tenant and t.turn_id = q.turn_id
     and t.state in ('queued', 'running'));
+  if v_run.max_usd is null and p_max_usd is not null then
+    -- Workers that know the run without a limit read its context again.
+    update aos_core.tenant_state s set config_version = s.config_version + 1
+    where s.tenant_id = p_tenant;
+  end if;
   perform aos_core.append_run_event(p_tenant, p_run, 'run.resumed', v_actor,
     jsonb_strip_nulls(jsonb_build_object('max_usd', p_max_usd, 'max_tokens', p_max_tokens,
                                          'max_steps', p_max_steps)));
