@@ -15,10 +15,10 @@ import typer
 from aosctl.cli import talk
 from aosctl.cli.db_target import worker_remarks
 from aosctl.cli.globals import Globals, globals_of
-from aosctl.cli.terminal import clean
 from aosctl.config import Target, resolve_target
 from aosctl.errors import AosError, redact_dsn
 from aosctl.resources import resource_dir
+from aosctl.terminal import clean
 
 if TYPE_CHECKING:
     from aosctl.db.connection import Session

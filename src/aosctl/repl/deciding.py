@@ -6,11 +6,11 @@ import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from aosctl.cli.terminal import visible
 from aosctl.errors import ApprovalSettled
 from aosctl.repl.prompt import Moved, Prompts
 from aosctl.repl.screen import Screen
 from aosctl.repl.words import decision_words, exact_arguments
+from aosctl.terminal import visible
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -7,9 +7,9 @@ import time
 from threading import RLock
 from typing import TYPE_CHECKING, TextIO
 
-from aosctl.cli.terminal import clean
 from aosctl.repl.blocks import Blocks
 from aosctl.repl.words import call_line, result_words, seconds, shorten
+from aosctl.terminal import clean
 
 if TYPE_CHECKING:
     from aosctl.domain.loop import LoopEvent

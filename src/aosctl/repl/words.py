@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from aosctl.cli.terminal import clean, display_width, visible
+from aosctl.terminal import clean, display_width, visible
 
 CALL_WIDTH = 60
 REASON_WIDTH = 200
