@@ -61,13 +61,38 @@ begin
 end
 $$;
 
--- What the next model call of a run is likely to cost, in US dollars: the last context plus 2,000
--- tokens in, the model's longest answer out. 0 for models without prices.
+-- The shortest answer worth paying for, in tokens: a turn is limited when the money left pays for less.
+create function aos_core.least_answer_tokens() returns integer
+language sql immutable parallel safe
+as $$ select 256 $$;
+
+-- The longest answer that a run can pay for after p_input tokens of prompt, in tokens: its model's
+-- longest, or what its money leaves; 0 when that is less than least_answer_tokens().
+create function aos_core.answer_tokens(p_run aos_core.run, p_input bigint) returns integer
+language sql immutable parallel safe
+as $$
+  select case
+    when p_run.max_usd is null then p_run.max_output_tokens
+    when (p_run.max_usd - p_run.spent_usd) * 1000000
+         < p_input * coalesce(p_run.input_usd_per_mtok, 0)
+           + least(aos_core.least_answer_tokens(), p_run.max_output_tokens)
+             * coalesce(p_run.output_usd_per_mtok, 0) then 0
+    when coalesce(p_run.output_usd_per_mtok, 0) = 0 then p_run.max_output_tokens
+    else least(p_run.max_output_tokens,
+               floor(((p_run.max_usd - p_run.spent_usd) * 1000000
+                      - p_input * coalesce(p_run.input_usd_per_mtok, 0))
+                     / p_run.output_usd_per_mtok))::integer
+  end
+$$;
+
+-- What the next model call of a run may cost, in US dollars: the last context plus 2,000 tokens in,
+-- and the longest answer that the run can pay for. 0 for models without prices.
 create function aos_core.reservation_usd(p_run aos_core.run) returns numeric
 language sql immutable parallel safe
 as $$
-  select coalesce(((p_run.context_tokens + 2000) * p_run.input_usd_per_mtok
-                   + p_run.max_output_tokens * p_run.output_usd_per_mtok) / 1000000, 0)
+  select ((p_run.context_tokens + 2000) * coalesce(p_run.input_usd_per_mtok, 0)
+          + aos_core.answer_tokens(p_run, p_run.context_tokens + 2000)
+            * coalesce(p_run.output_usd_per_mtok, 0)) / 1000000
 $$;
 
 -- Open the next turn of a run with what waits in its inbox, then p_message (may be null), and
@@ -341,7 +366,7 @@ $$;
 create function aos_core.within_limits(p_run aos_core.run) returns boolean
 language sql immutable
 as $$
-  select coalesce(p_run.spent_usd + p_run.reserved_usd <= p_run.max_usd, true)
+  select aos_core.answer_tokens(p_run, p_run.context_tokens + 2000) > 0
     and coalesce(p_run.input_tokens + p_run.output_tokens < p_run.max_tokens, true)
     and p_run.last_step - p_run.turn_first_step < p_run.max_steps
 $$;
@@ -363,9 +388,12 @@ create function aos_core.limit_reached(p_run aos_core.run) returns text
 language sql immutable
 as $$
   select case
-    when p_run.spent_usd + p_run.reserved_usd > p_run.max_usd then
-      format('budget: $%s spent and $%s reserved of $%s', round(p_run.spent_usd, 4),
-             round(p_run.reserved_usd, 4), p_run.max_usd)
+    when aos_core.answer_tokens(p_run, p_run.context_tokens + 2000) = 0 then
+      format('budget: $%s spent of $%s, and the next answer takes at least $%s',
+        round(p_run.spent_usd, 4), p_run.max_usd, round((
+          (p_run.context_tokens + 2000) * coalesce(p_run.input_usd_per_mtok, 0)
+          + least(aos_core.least_answer_tokens(), p_run.max_output_tokens)
+            * coalesce(p_run.output_usd_per_mtok, 0)) / 1000000, 4))
     when p_run.input_tokens + p_run.output_tokens >= p_run.max_tokens then
       format('budget: %s tokens used of %s', p_run.input_tokens + p_run.output_tokens,
              p_run.max_tokens)

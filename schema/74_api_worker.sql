@@ -144,9 +144,33 @@ begin
 end
 $$;
 
+-- Whether the lease is still held, without prolonging it: takes no lock and writes nothing, so that
+-- whoever waits for a model can look often and leave soon after the turn was cancelled. Returns
+-- {"expires_at", "run_state"}. AO001, AO002, AO003 when it is lost.
+create function aos_agent.check_lease(p_tenant uuid, p_turn uuid, p_lease uuid) returns jsonb
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_bound text := set_config('aos.kernel_tenant', p_tenant::text, true);
+  v_run record;
+begin
+  select r.lease_expires_at, r.state into v_run
+  from aos_core.turn t join aos_core.run r on r.tenant_id = p_tenant and r.run_id = t.run_id
+  where t.tenant_id = p_tenant and t.turn_id = p_turn and r.open_turn_id = p_turn
+    and r.lease_hash = aos_core.lease_hash(p_lease) and r.lease_expires_at > aos_core.now();
+  if not found then
+    perform aos_core.raise_lost(p_tenant, p_turn, aos_core.lease_hash(p_lease));
+  end if;
+  return jsonb_build_object('expires_at', v_run.lease_expires_at, 'run_state', v_run.state);
+end
+$$;
+
 -- What the model needs: {"config_version", "agent", "run", "system_prompt", "model", "tools",
--- "messages": [{"seq", "message"}], "last_step"}. Messages after step p_since only; without it the
--- last p_window steps, from the beginning of a turn on. AO001, AO002, AO003 when the lease is lost.
+-- "messages": [{"seq", "message"}], "last_step", "max_output_tokens"}. Messages after step p_since
+-- only; without it the last p_window steps, from the beginning of a turn on. max_output_tokens: the
+-- most that the next answer may have for the run's money to pay for it, to be sent to the provider
+-- and read anew for each question; 0 not to ask at all, null without a limit in money.
+-- AO001, AO002, AO003 when the lease is lost.
 create function aos_agent.turn_context(
   p_tenant uuid, p_turn uuid, p_lease uuid, p_since bigint default null,
   p_window integer default 400) returns jsonb
@@ -175,16 +199,39 @@ as $$
   select jsonb_build_object(
     'config_version', aos_core.config_version(p_tenant),
     'agent', a.name, 'run', p_run.name, 'run_id', p_run.run_id, 'turn', p_run.last_turn,
-    'system_prompt', aos_persona.render(v.system_prompt, v.rules, v.traits),
+    'system_prompt', f.prompt,
     'model', aos_meta.model_spec(m, v.params),
-    'tools', aos_skills.tools_of(p_tenant, a.role_name, a.skills),
+    'tools', f.tools,
     'last_step', p_run.last_step,
+    'max_output_tokens', case when p_run.max_usd is not null then aos_core.answer_tokens(
+      p_run, aos_core.question_tokens(p_tenant, p_run, f.prompt || f.tools::text)) end,
     'messages', aos_core.messages_of(p_tenant, p_run.run_id, p_since, p_window))
   from aos_agent.agent a
   join aos_persona.persona_version v on v.tenant_id = p_tenant and v.persona_id = p_run.persona_id
     and v.version = p_run.persona_version
   join aos_meta.llm_model_registry m on m.model_id = v.model_id
+  cross join lateral (
+    select aos_persona.render(v.system_prompt, v.rules, v.traits) as prompt,
+           aos_skills.tools_of(p_tenant, a.role_name, a.skills) as tools offset 0) f
   where a.tenant_id = p_tenant and a.agent_id = p_run.agent_id
+$$;
+
+-- How many tokens the next question of a run has, on the safe side: the last context as the model
+-- counted it, and what was written since at three bytes a token; all of it, with p_fixed (prompt
+-- and tools), while nothing was counted. Never less than what is reserved for it. Kernel only.
+create function aos_core.question_tokens(p_tenant uuid, p_run aos_core.run, p_fixed text)
+returns bigint
+language sql stable
+as $$
+  select greatest(p_run.context_tokens + 2000, p_run.context_tokens
+    + case when p_run.context_tokens = 0 then octet_length(p_fixed) / 3 else 0 end
+    + coalesce((
+        select sum(octet_length(s.message::text)) / 3 from aos_core.step s
+        where s.tenant_id = p_tenant and s.run_id = p_run.run_id
+          and s.seq > case when p_run.context_tokens = 0 then 0 else coalesce((
+            select max(b.seq) from aos_core.step b
+            where b.tenant_id = p_tenant and b.run_id = p_run.run_id and b.role = 'assistant'), 0)
+            end), 0))::bigint
 $$;
 
 -- The transcript of a run after step p_since, or its last p_window steps from the start of a turn

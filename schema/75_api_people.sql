@@ -331,17 +331,18 @@ begin
 end
 $$;
 
--- Stop the open turn of a run and keep the run. Returns {"turn_state"}; null when no turn is open.
+-- Stop the open turn of a run and keep the run. Returns {"turn_state"}; null when no turn is open,
+-- or, with p_turn, when another one is: who stops late must not stop the turn that came after.
 -- Role developer. AO001, AO004. The worker's next write fails with AO002.
-create function aos_agent.cancel_turn(p_tenant uuid, p_run uuid, p_reason text default null)
-returns jsonb
+create function aos_agent.cancel_turn(
+  p_tenant uuid, p_run uuid, p_reason text default null, p_turn uuid default null) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_actor text := aos_auth.enter(p_tenant, 'developer');
   v_run aos_core.run := aos_core.lock_run(p_tenant, p_run);
 begin
-  if v_run.open_turn_id is null then
+  if v_run.open_turn_id is null or v_run.open_turn_id <> p_turn then
     return null;
   end if;
   perform aos_core.cancel_open_turn(p_tenant, v_run, p_reason, v_actor);
@@ -492,6 +493,11 @@ begin
   where q.tenant_id = p_tenant and q.turn_id = v_run.open_turn_id and exists (
     select from aos_core.turn t where t.tenant_id = p_tenant and t.turn_id = q.turn_id
     and t.state in ('queued', 'running'));
+  if v_run.max_usd is null and p_max_usd is not null then
+    -- Workers that know the run without a limit read its context again.
+    update aos_core.tenant_state s set config_version = s.config_version + 1
+    where s.tenant_id = p_tenant;
+  end if;
   perform aos_core.append_run_event(p_tenant, p_run, 'run.resumed', v_actor,
     jsonb_strip_nulls(jsonb_build_object('max_usd', p_max_usd, 'max_tokens', p_max_tokens,
                                          'max_steps', p_max_steps)));

@@ -158,6 +158,7 @@ begin
                                    'parameters', t -> 'input_schema'))), '[]')
               from jsonb_array_elements(v_context -> 'tools') t),
     'system_prompt', v_context -> 'system_prompt', 'model', v_context -> 'model',
+    'max_output_tokens', v_context -> 'max_output_tokens',
     'state', v_state, 'pending_calls', aos_core.open_calls(v_tenant, p_turn));
 end
 $$;

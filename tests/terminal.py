@@ -19,7 +19,7 @@ _ERASED = re.compile(r"[^\n]*\r\x1b\[2K")
 _STYLES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07]*\x07|.)|[\r\x07]")
 
 
-def _plain(raw: str) -> str:
+def plain(raw: str) -> str:
     """Return what is left on the screen: no styles, nothing of lines that were erased."""
     return _STYLES.sub("", _ERASED.sub("", raw))
 
@@ -48,7 +48,7 @@ class Terminal:
 
     @property
     def seen(self) -> str:
-        return _plain(self.raw)
+        return plain(self.raw)
 
     @property
     def pid(self) -> int:
@@ -64,7 +64,7 @@ class Terminal:
             ) from error
         came = self._child.before + self._child.after
         self.raw += came
-        return _plain(came)
+        return plain(came)
 
     def expect_text(self, text: str) -> str:
         return self.expect(re.escape(text))

@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from aosctl.db.embedded import INSTALLER
 from command import AOSCTL, Aosctl, Ended
 from kernels import KernelDatabase
 from terminal import CTRL_C, CTRL_D, CTRL_J, ENTER, QUESTION, Terminal
@@ -214,9 +215,20 @@ def test_decision_in_another_terminal_lets_the_chat_go_on_by_itself(
     chat.say(order.delete)
     approval = approval_of(chat)
     assert here("approve", approval).status == 0
-    chat.expect_text("decided elsewhere")
+    chat.expect_text(f"approved by role:{INSTALLER}")
     chat.expect_text("1 row affected")
     chat.prompt()
+
+
+def test_denial_in_another_terminal_is_told_with_its_reason(
+    chat: Terminal, here: Aosctl, order: Order
+) -> None:
+    chat.say(order.delete)
+    approval = approval_of(chat)
+    assert here("deny", approval, "--reason", "not \x1b[31mthis one").status == 0
+    chat.expect_text(f"denied by role:{INSTALLER}: not this one")
+    chat.prompt()
+    assert order.exists()
 
 
 def test_approval_put_off_and_decided_elsewhere_keeps_what_is_typed(
@@ -228,6 +240,7 @@ def test_approval_put_off_and_decided_elsewhere_keeps_what_is_typed(
     chat.prompt()
     chat.type("select 40 + 2 as draft")
     assert here("approve", approval).status == 0
+    chat.expect_text(f"{approval} approved by role:{INSTALLER}")
     chat.expect_text("1 row affected")
     chat.expect_text("select 40 + 2 as draft")
     chat.type(ENTER)
@@ -592,8 +605,9 @@ def test_task_waits_for_a_decision_elsewhere_when_told_to(
     waits = next(line for line in lines if "waits for approval" in line and "try:" in line)
     approval = waits.split("waits for approval ")[1].split(";")[0]
     assert here("approve", approval).status == 0
-    out, _ = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=30)
     assert process.returncode == 0
+    assert f"{approval} approved by role:{INSTALLER}\n" in err
     assert out.endswith("Done: 1 row affected.\n")
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from aosctl.cli import output
 from aosctl.cli.output import Output, parse_output, write_objects
 from aosctl.cli.table import age, cell, format_table, human_duration, short_duration, write_table
-from aosctl.cli.terminal import clean, display_width, is_safe, use_colour, visible
 from aosctl.errors import UsageError
+from aosctl.terminal import clean, display_width, is_safe, use_colour, visible
 
 M, H, D = 60, 3600, 86400
 PERSONA = {

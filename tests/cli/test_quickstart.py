@@ -11,11 +11,16 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from aosctl.db.connection import KERNEL_VERSION
 from aosctl.db.embedded import EmbeddedHome, reset
 from aosctl.domain.default_model import OPENAI_FIRST, choose_model, is_a_default, ollama_endpoint
 from command import Aosctl
+from conftest import MakeDatabase
+from postgres import Cluster
+from providers.wire_openai import OpenAIWire, text
 from terminal import CTRL_D, QUESTION, Terminal
 
 NOWHERE = "127.0.0.1:9"
@@ -130,6 +135,48 @@ def test_key_in_the_environment_chooses_its_model_and_a_persons_choice_is_kept(
     assert fresh("apply", "-f", "-", stdin=json.dumps(persona)).status == 0
     kept = fresh("quickstart")
     assert "model: gpt-5.6-terra (persona pg_expert names it)" in kept.err
+
+
+def test_quickstart_installs_the_kernel_in_a_database_of_ones_own(
+    aosctl: Aosctl, make_database: MakeDatabase
+) -> None:
+    dsn = make_database(name="own")
+    first = aosctl("quickstart", "--dsn", dsn, OLLAMA_HOST=NOWHERE)
+    assert first.status == 0, first.err
+    database, _, kernel, *_ = first.err.splitlines()
+    assert database.endswith("(--dsn)")
+    assert kernel.startswith(f'✓ kernel · {KERNEL_VERSION} · installed in database "own" · ')
+    assert 'note: PUBLIC may create temporary tables in database "own"' in first.err
+    assert "I am no language model" in first.out
+    second = aosctl("quickstart", "--dsn", dsn, OLLAMA_HOST=NOWHERE)
+    assert (second.status, "installed" in second.err) == (0, False)
+
+
+def test_quickstart_tells_a_login_that_may_not_install_what_to_do(
+    aosctl: Aosctl, make_database: MakeDatabase, cluster: Cluster
+) -> None:
+    make_database(name="theirs")
+    with psycopg.connect(cluster.dsn(), autocommit=True) as superuser:
+        superuser.execute("create role humble login")
+    done = aosctl("quickstart", "--dsn", cluster.dsn("humble", "theirs"))
+    assert (done.status, done.out) == (1, "")
+    assert done.err.splitlines()[-2:] == [
+        'error: the kernel is not installed in database "theirs", and login "humble" may not'
+        " create roles",
+        "hint: a superuser: alter role humble createrole; or, as a login that may:"
+        " aosctl db install --dsn …",
+    ]
+
+
+def test_answer_that_broke_off_is_once_and_whole_in_a_pipe(fresh: Aosctl) -> None:
+    whole = text("Join ", "on keys.")
+    with OpenAIWire([whole.cut(2), whole]) as wire:
+        done = fresh("quickstart", OPENAI_API_KEY="sk-none", OPENAI_BASE_URL=wire.base_url)
+    assert done.status == 0, done.err
+    question, noted, answer = done.out.split("\n\n")
+    assert question == "> How do I optimise a join?"
+    assert noted.startswith("model ") and noted.endswith("; trying again in 1.0s")
+    assert answer == "Join on keys.\n"
 
 
 class Ollama(BaseHTTPRequestHandler):

@@ -17,6 +17,8 @@ from providers.wire_openai import Reply, Request, calls, error, text
 from talks import Stage, Talk, beside, until
 
 SLOW = ("sql_write", {"statement": "select slowly(30, 93)"})
+SOON = 3.0
+"""Seconds: about one, on a busy machine."""
 SLEEPERS = (
     "select count(*) from pg_stat_activity where datname = current_database()"
     " and wait_event = 'PgSleep'"
@@ -125,17 +127,40 @@ def test_an_answer_whose_lease_ran_out_is_not_paid_for_twice(
     play.assert_at_rest(talk, "completed")
 
 
+def test_looking_after_a_lease_neither_prolongs_it_nor_writes(play: Stage) -> None:
+    talk = play.talk(beat_seconds=600)
+    run = talk.conversation.run_id
+    looks = (
+        "select count(*) from pg_stat_activity where datname = current_database()"
+        " and application_name like '%%heartbeat' and query like '%%check_lease%%'"
+    )
+    go = threading.Event()
+
+    def late(_request: Request) -> Reply:
+        assert go.wait(20)
+        return text("At last.")
+
+    play.answer(late)
+    with beside(lambda: talk.send("Hello?")) as outcomes:
+        until(lambda: play.wire.requests, "the request")
+        before = play.tenant.run_row(run)
+        until(lambda: play.database.value(looks), "a look")
+        assert play.tenant.run_row(run) == before
+        go.set()
+    assert outcomes[0].state == "completed", outcomes
+
+
 @pytest.mark.parametrize("what", ["cancel_turn", "cancel_run"])
 @pytest.mark.parametrize("heard", [0, 2])
 def test_a_turn_cancelled_elsewhere_while_the_model_thinks_hangs_up(
     play: Stage, what: str, heard: int
 ) -> None:
-    talk = play.talk(beat_seconds=0.05)
+    talk = play.talk(beat_seconds=600)  # not at the next beat: soon
     play.answer(text("Once ", "upon").stall(heard))
     with beside(lambda: talk.send("Hello?")) as outcomes:
         until(lambda: play.wire.requests and (talk.said or not heard), "the stall")
         cancel(play, talk, what)
-        assert play.wire.client_left.wait(20)
+        assert play.wire.client_left.wait(SOON)
     assert outcomes[0].state == "cancelled", outcomes
     assert play.transcript(talk) == [("user", "Hello?")]
     run_state, turn_state, _ = play.state(talk)
@@ -165,7 +190,7 @@ def test_a_turn_cancelled_while_a_tool_acts_takes_no_result(play: Stage) -> None
 def test_a_turn_cancelled_while_a_statement_runs_stops_it_and_leaves_no_effect(
     play: Stage,
 ) -> None:
-    talk = play.talk(beat_seconds=0.05)
+    talk = play.talk(beat_seconds=600)
     play.answer(calls(SLOW))
     with beside(lambda: talk.send("Sleep.")) as outcomes:
         until(lambda: play.database.value(SLEEPERS), "the statement")
@@ -189,6 +214,30 @@ def test_a_person_who_stops_while_the_model_speaks_keeps_the_run(play: Stage, he
     talk.stop.clear()
     play.answer(text("Yes."))
     assert talk.send("And now?").text == "Yes."
+    play.assert_at_rest(talk, "completed")
+
+
+def test_a_stop_that_comes_late_cancels_no_other_turn(play: Stage) -> None:
+    talk = play.talk(beat_seconds=600)
+    other = play.talk(run=talk.conversation.run_id, worker="test:2")
+    heard, go = threading.Event(), threading.Event()
+
+    def observe(_event: object) -> None:
+        heard.set()
+        assert go.wait(20)
+
+    play.answer(text("Once ", "upon").stall(2), text("Yes."))
+    with beside(lambda: talk.conversation.send("Hello?", observe, talk.stop)) as stopped:
+        assert heard.wait(20)
+        talk.stop.set()
+        cancel(play, talk, "cancel_turn")
+        lease = play.tenant.open(talk.conversation.run_id, "And now?")
+        assert lease["status"] == "opened"
+        go.set()
+    assert stopped[0].state == "cancelled", stopped
+    talk.conversation.cancel("late again")
+    outcome = other.resume()
+    assert outcome is not None and (outcome.state, outcome.text) == ("completed", "Yes.")
     play.assert_at_rest(talk, "completed")
 
 

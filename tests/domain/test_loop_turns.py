@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 
+from kernels import call
 from providers.wire_openai import calls, text
-from talks import Stage, beside, until
+from talks import Stage, Talk, beside, until
 
 ONE_ROW = {"query": "select id, name from item where id = 1"}
 
@@ -124,3 +126,47 @@ def test_no_transaction_is_open_and_no_lock_held_while_the_model_thinks(play: St
         )
         talk.stop.set()
     play.assert_at_rest(talk, "cancelled")
+
+
+def limited_to(play: Stage, usd: str) -> Talk:
+    """Open a conversation whose run may cost so much; the model has 2 $/M for its answers."""
+    talk = play.talk(beat_seconds=600)
+    raise_limit(play, talk, usd)
+    return talk
+
+
+def raise_limit(play: Stage, talk: Talk, usd: str) -> None:
+    run = talk.conversation.run_id
+    call(play.tenant.person, "aos_agent.resume_run", play.tenant.id, run, p_max_usd=Decimal(usd))
+
+
+def test_each_answer_may_be_as_long_as_the_runs_money_pays_for(play: Stage) -> None:
+    play.set_model(maxOutputTokens=100_000)
+    talk = limited_to(play, "0.01")
+    play.answer(
+        calls(("sql_query", ONE_ROW)),
+        text("A lamp.", usage={"prompt_tokens": 1000, "completion_tokens": 1500}),
+        text("Yes."),
+        text("Sure."),
+    )
+    talk.send("What is item 1?")
+    talk.send("Are you sure?")
+    raise_limit(play, talk, "1")
+    talk.send("Really?")
+    allowed = [request.body["max_tokens"] for request in play.wire.requests]
+    assert allowed[0] == (10_000 - 2000) / 2
+    assert 3970 < allowed[1] < allowed[0]
+    assert allowed[2] == (10_000 - 30 - 4000 - 4500) // 2
+    assert allowed[3] == 100_000
+    play.assert_at_rest(talk, "completed")
+
+
+def test_a_question_that_the_money_does_not_pay_for_is_not_asked(play: Stage) -> None:
+    talk = limited_to(play, "0.01")
+    outcome = talk.send("x" * 60_000)
+    assert (outcome.state, play.wire.requests) == ("failed", [])
+    assert outcome.error == "budget: what is left of it does not pay for the next question"
+    play.assert_at_rest(talk, "failed")
+    raise_limit(play, talk, "1")
+    play.answer(text("I see."))
+    assert talk.send("And now?").text == "I see."

@@ -95,7 +95,7 @@ def test_a_turn_that_ends_otherwise_gives_its_reservation_back(tenant: Tenant, e
 
 # limit, what it is raised to, and how many steps it allows before
 LIMITS = {
-    "money": ({"maxUsd": 0.025}, {"p_max_usd": 1}, 2, "budget: $0.0104 spent"),
+    "money": ({"maxUsd": 0.02}, {"p_max_usd": 1}, 2, "budget: $0.0104 spent of $0.02, and"),
     "tokens": ({"maxTokens": 3000}, {"p_max_tokens": 30000}, 2, "budget: 3400 tokens used of 3000"),
     "steps": ({"maxSteps": 4}, {"p_max_steps": 40}, 2, "limit: 4 steps in one turn"),
 }
@@ -133,7 +133,7 @@ def test_resuming_without_a_higher_limit_stops_again(tenant: Tenant) -> None:
 
 
 def test_a_limit_that_is_reached_already_opens_a_limited_turn(tenant: Tenant) -> None:
-    run = limit(tenant, maxUsd=0.01)
+    run = limit(tenant, maxUsd=0.007)
     assert tenant.open(run, p_worker="w1")["next"] == "limited"
     assert tenant.run_row(run)["turn_state"] == "limited"
     queued = tenant.open(run, "and then?", p_worker="w1")
@@ -167,3 +167,74 @@ def test_a_model_without_prices_costs_nothing(fresh_tenant: Tenant) -> None:
     answer = fresh_tenant.respond(lease, say("done"), p_usage=USAGE)
     assert (answer["cost_usd"], answer["spent_usd"]) == (0, 0)
     assert fresh_tenant.run_row(run)["input_tokens"] == 1500
+
+
+def context(tenant: Tenant, lease: dict[str, Any]) -> Any:
+    return call(
+        tenant.worker, "aos_agent.turn_context", tenant.id, lease["turn_id"], lease["lease"], 10**6
+    )
+
+
+def test_a_small_budget_shortens_the_answer_and_its_reservation(tenant: Tenant) -> None:
+    run = limit(tenant, maxUsd=0.013)
+    lease = tenant.open(run, p_worker="w1")
+    assert lease["next"] == "model"
+    # 0.004 for 2,000 tokens in; 0.009 is left, for 600 out instead of the model's 1,000
+    assert tenant.run_row(run)["reserved_usd"] == Decimal("0.013")
+    assert context(tenant, lease)["max_output_tokens"] == 600
+
+
+@pytest.mark.parametrize(
+    ("usd", "allowed"),
+    [(0.0079, 260), (0.00784, 256), (0.0078, None), (0.02, 1000), (5, 1000)],
+)
+def test_a_turn_is_limited_only_when_no_useful_answer_can_be_paid_for(
+    tenant: Tenant, usd: float, allowed: int | None
+) -> None:
+    lease = tenant.open(limit(tenant, maxUsd=usd), p_worker="w1")
+    assert lease["next"] == ("limited" if allowed is None else "model")
+    if allowed is not None:
+        assert context(tenant, lease)["max_output_tokens"] == allowed
+
+
+def test_a_budget_is_never_passed_by_answers_as_long_as_they_may_be(tenant: Tenant) -> None:
+    run = limit(tenant, maxUsd=0.07)
+    lease = tenant.open(run, p_worker="w1")
+    answers = 0
+    while lease["next"] == "model":
+        most = context(tenant, lease)["max_output_tokens"]
+        usage = {"in": tenant.run_row(run)["context_tokens"] + 2000, "out": most}
+        answer = tenant.respond(lease, ask(SEARCH), p_usage=usage)
+        answers += 1
+        lease["next"] = tenant.result(answer["calls"][0]["call_id"], lease, {})["next"]
+    assert (lease["next"], answers) == ("limited", 3)
+    spent = tenant.run_row(run)["spent_usd"]
+    assert Decimal("0.0699") < spent <= Decimal("0.07")
+
+
+def test_what_was_written_since_the_last_answer_counts(tenant: Tenant) -> None:
+    run = limit(tenant, maxUsd=0.05)
+    lease = tenant.open(run, p_worker="w1")
+    answer = tenant.respond(lease, ask(SEARCH), p_usage=USAGE)
+    moved = tenant.result(answer["calls"][0]["call_id"], lease, {"found": "x" * 40_000})
+    assert moved["next"] == "model"
+    allowed = context(tenant, lease)["max_output_tokens"]
+    assert 950 < allowed < 1000  # 0.0448 is left, and 15,000 tokens in take 0.0302 of it
+    answer = tenant.respond(lease, ask(SEARCH), p_usage=USAGE)
+    tenant.result(answer["calls"][0]["call_id"], lease, {"found": "x" * 80_000})
+    assert context(tenant, lease)["max_output_tokens"] == 0
+
+
+def test_without_a_limit_in_money_an_answer_has_none_of_ours(tenant: Tenant) -> None:
+    lease = tenant.open(limit(tenant, maxTokens=10**6), p_worker="w1")
+    assert context(tenant, lease)["max_output_tokens"] is None
+
+
+def test_a_limit_that_a_run_gets_later_has_workers_read_its_context_again(tenant: Tenant) -> None:
+    run = limit(tenant)
+    lease = tenant.open(run, p_worker="w1")
+    tenant.respond(lease, say("done"), p_usage=USAGE)
+    call(tenant.person, "aos_agent.resume_run", tenant.id, run, p_max_usd=Decimal("0.05"))
+    again = tenant.open(run, p_worker="w1")
+    assert again["config_version"] == lease["config_version"] + 1
+    assert context(tenant, again)["max_output_tokens"] == 1000

@@ -24,6 +24,7 @@ WORKER_FUNCTIONS = {
     "aos_agent.next_ready",
     "aos_agent.claim_turn",
     "aos_agent.heartbeat",
+    "aos_agent.check_lease",
     "aos_agent.turn_context",
     "aos_agent.record_response",
     "aos_agent.execute_sql_call",

@@ -60,6 +60,23 @@ def test_a_heartbeat_keeps_the_turn_and_tells_the_state_of_the_run(
     assert tenant.claim("w2", run=run) is not None
 
 
+def test_a_look_at_the_lease_waits_for_nobody_and_prolongs_nothing(
+    kernel_database: KernelDatabase, tenant: Tenant, clock: Clock
+) -> None:
+    run = tenant.start_run()
+    lease = tenant.open(run, p_worker="w1")
+    before = kernel_database.fingerprint()
+    admin = kernel_database.superuser
+    with admin.transaction(force_rollback=True):
+        admin.execute("select from aos_core.run where run_id = %s for update", (run,))
+        tenant.worker.execute("set lock_timeout = '1s'")
+        assert check(tenant, lease)["run_state"] == "active"
+    assert kernel_database.fingerprint() == before
+    clock("61 seconds")
+    with refused("AO003", "expired"):
+        check(tenant, lease)
+
+
 def test_every_write_prolongs_the_lease(tenant: Tenant, clock: Clock) -> None:
     run = tenant.start_run()
     lease = tenant.open(run, p_worker="w1")
@@ -75,6 +92,10 @@ def beat(tenant: Tenant, lease: dict[str, Any]) -> Any:
     return call(tenant.worker, "aos_agent.heartbeat", tenant.id, lease["turn_id"], lease["lease"])
 
 
+def check(tenant: Tenant, lease: dict[str, Any]) -> Any:
+    return call(tenant.worker, "aos_agent.check_lease", tenant.id, lease["turn_id"], lease["lease"])
+
+
 def ready(tenant: Tenant) -> list[Any]:
     """Return what next_ready says of this tenant."""
     found = tenant.worker.execute("select * from aos_agent.next_ready(1000)").fetchall()
@@ -85,6 +106,7 @@ def ready(tenant: Tenant) -> list[Any]:
 # call that the kernel runs.
 LATE: dict[str, Callable[[Tenant, dict[str, Any], UUID, UUID], Any]] = {
     "heartbeat": lambda t, lease, c, k: beat(t, lease),
+    "check_lease": lambda t, lease, c, k: check(t, lease),
     "turn_context": lambda t, lease, c, k: call(
         t.worker, "aos_agent.turn_context", t.id, lease["turn_id"], lease["lease"]
     ),

@@ -113,6 +113,9 @@ AFTER_THE_END: dict[str, Attempt] = {
     "heartbeat": lambda t, run, lease, c: call(
         t.worker, "aos_agent.heartbeat", t.id, lease["turn_id"], lease["lease"]
     ),
+    "check_lease": lambda t, run, lease, c: call(
+        t.worker, "aos_agent.check_lease", t.id, lease["turn_id"], lease["lease"]
+    ),
     "fail_turn": lambda t, run, lease, c: call(
         t.worker, "aos_agent.fail_turn", t.id, lease["turn_id"], lease["lease"], "no"
     ),
@@ -301,6 +304,22 @@ def test_a_cancelled_turn_leaves_the_run_for_the_next_message(tenant: Tenant) ->
     assert call(tenant.person, "aos_agent.cancel_turn", tenant.id, run) is None
     following = tenant.open(run, "the right question", p_worker="w1")
     assert tenant.respond(following, say("the right answer"))["next"] == "done"
+
+
+def test_a_turn_that_is_named_is_cancelled_only_while_it_is_open(tenant: Tenant) -> None:
+    run = tenant.start_run()
+    first = tenant.open(run, p_worker="w1")
+    tenant.respond(first, say("done"))
+    second = tenant.open(run, p_worker="w1")
+
+    def cancel(turn: dict[str, Any]) -> Any:
+        return call(tenant.person, "aos_agent.cancel_turn", tenant.id, run, None, turn["turn_id"])
+
+    assert cancel(first) is None
+    assert tenant.run_row(run)["turn_state"] == "running"
+    assert cancel(second) == {"turn_state": "cancelled"}
+    assert cancel(second) is None
+    assert tenant.faults(run) == []
 
 
 def test_a_fork_has_the_transcript_and_a_life_of_its_own(tenant: Tenant) -> None:

@@ -231,6 +231,17 @@ def test_only_parameters_that_the_model_admits_are_sent(
     assert body["stream_options"] == {"include_usage": True}
 
 
+@pytest.mark.parametrize(
+    ("own", "payable", "sent"),
+    [({}, 40, 40), ({}, 4000, 100), ({"max_tokens": 7}, 40, 7), ({"max_tokens": 70}, 40, 40)],
+)
+def test_an_answer_may_be_as_long_as_model_params_and_money_allow(
+    own: dict[str, Any], payable: int, sent: int
+) -> None:
+    request = ModelRequest(replace(SPEC, params=own), "", (user("hi"),), (), payable)
+    assert chat_params(request, HERE, ToolNames(()))["max_tokens"] == sent
+
+
 def test_a_server_that_knows_no_stream_options_gets_none() -> None:
     body = params(user("hi"), spec=replace(SPEC, capabilities={"stream_usage": False}))
     assert "stream_options" not in body

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from aosctl.repl.keyboard import as_text
-from aosctl.repl.words import call_line, exact_arguments, money, result_words, seconds
+from aosctl.repl.words import (
+    call_line,
+    decision_words,
+    exact_arguments,
+    money,
+    result_words,
+    seconds,
+)
 
 
 def test_call_shows_its_only_argument_without_a_name_and_shortened() -> None:
@@ -60,3 +67,20 @@ def test_short_words_for_times_and_sums() -> None:
 def test_what_was_typed_blindly_is_text_and_no_keys() -> None:
     assert as_text(b"helo\x7flo\x1b[A world\r") == "hello world\n"
     assert as_text("über\x03".encode()) == "über"
+
+
+@pytest.mark.parametrize(
+    ("decision", "said"),
+    [
+        (("approved", "user:alice", None), "approved by user:alice"),
+        (("consumed", "user:alice", "fine"), "approved by user:alice: fine"),
+        (("denied", "user:alice", "not\x1b[2J\nthis"), "denied by user:alice: not this"),
+        (("expired", "kernel", None), "expired before anybody decided"),
+        (("pending", None, None), "expired before anybody decided"),
+        (("cancelled", None, None), "cancelled"),
+    ],
+)
+def test_decision_names_who_and_why(
+    decision: tuple[str, str | None, str | None], said: str
+) -> None:
+    assert decision_words(*decision) == said

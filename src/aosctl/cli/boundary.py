@@ -85,7 +85,7 @@ def _report(error: BaseException, message: str, hint: str | None, debug: bool) -
 
 
 def _stderr(text: str) -> None:
-    from aosctl.cli.terminal import clean
+    from aosctl.terminal import clean
 
     try:
         sys.stdout.flush()

@@ -13,9 +13,15 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from aosctl.cli import output
-from aosctl.cli.db_target import connect_owner, progress_of, target_of, worker_of
+from aosctl.cli.db_target import (
+    connect_owner,
+    progress_of,
+    target_of,
+    worker_of,
+    worker_remarks,
+)
 from aosctl.cli.globals import globals_of
-from aosctl.errors import AosError, UsageError
+from aosctl.errors import UsageError
 
 if TYPE_CHECKING:
     from aosctl.db.archive import Manifest
@@ -64,7 +70,7 @@ def install(
         state = "installed in" if done.changed else "is already installed in"
         output.write(f'kernel {done.version} {state} database "{connection.info.dbname}"\n')
     _tell(ctx, done.remarks)
-    _tell(ctx, _worker_remarks(ctx))
+    _tell(ctx, worker_remarks(target_of(ctx), worker_of(ctx), globals_of(ctx).verb))
 
 
 def upgrade(ctx: typer.Context) -> None:
@@ -190,22 +196,6 @@ def _counts(manifest: Manifest) -> str:
         "events": manifest.rows("aos_core.event_log"),
     }
     return ", ".join(f"{name} {count}" for name, count in counts.items())
-
-
-def _worker_remarks(ctx: typer.Context) -> tuple[str, ...]:
-    """Try the worker's connection; return what is left to do for it."""
-    from aosctl.db.connection import connect_worker
-
-    try:
-        connect_worker(worker_of(ctx), globals_of(ctx).verb).close()
-    except AosError as error:
-        name = target_of(ctx).context or "NAME"
-        return (
-            f"the worker can't connect yet: {error.message}",
-            "give aos_worker a password (\\password aos_worker in psql) or a line in pg_hba.conf,"
-            f" and name its connection: aosctl config set-context {name} --worker DSN",
-        )
-    return ()
 
 
 class _Replacing:

@@ -11,7 +11,7 @@ import typer
 from aosctl.cli import output
 from aosctl.cli.globals import globals_of
 from aosctl.config import Target, resolve_target
-from aosctl.errors import UsageError
+from aosctl.errors import AosError, UsageError
 
 if TYPE_CHECKING:
     from aosctl.db.connection import Connection
@@ -48,6 +48,22 @@ def worker_of(ctx: typer.Context) -> str:
     from aosctl.db.connection import worker_dsn
 
     return worker_dsn(target_of(ctx), owner_conninfo(ctx))
+
+
+def worker_remarks(target: Target, worker: str, verb: str) -> tuple[str, ...]:
+    """Try the worker's connection; return what is left to do for it."""
+    from aosctl.db.connection import connect_worker
+
+    try:
+        connect_worker(worker, verb).close()
+    except AosError as error:
+        name = target.context or "NAME"
+        return (
+            f"the worker can't connect yet: {error.message}",
+            "give aos_worker a password (\\password aos_worker in psql) or a line in pg_hba.conf,"
+            f" and name its connection: aosctl config set-context {name} --worker DSN",
+        )
+    return ()
 
 
 def connect_owner(ctx: typer.Context) -> Connection:

@@ -134,7 +134,7 @@ def _arguments(row: ApprovalRow, width: int | None) -> str:
     """Return the arguments on one line, what is hidden in them made visible."""
     import json
 
-    from aosctl.cli.terminal import visible
+    from aosctl.terminal import visible
 
     parts = [
         value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

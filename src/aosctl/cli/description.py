@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from aosctl.cli.table import NONE
-from aosctl.cli.terminal import clean, display_width
+from aosctl.terminal import clean, display_width
 
 if TYPE_CHECKING:
     from aosctl.domain.kinds.base import Entry

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from aosctl.cli.terminal import clean, visible
 from aosctl.repl.words import call_line, result_words
+from aosctl.terminal import clean, visible
 
 if TYPE_CHECKING:
     from aosctl.db.approvals import ApprovalRow

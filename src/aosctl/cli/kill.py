@@ -33,7 +33,8 @@ def command(
 ) -> None:
     """End runs for good; with -s STOP let them rest, with -s CONT let them go on.
 
-    A worker's next write to an ended run is refused, so its open turn leaves no more effects.
+    A worker's next write to an ended run is refused, so its open turn leaves no more effects;
+    within about a second it hangs up on its model.
     A run is named by its name, a unique end of it, run/NAME or its id.
 
     Examples:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
 from aosctl.cli.table import NONE, write_table
-from aosctl.cli.terminal import clean, is_safe, visible
 from aosctl.errors import UsageError
+from aosctl.terminal import clean, is_safe, visible
 
 Format = Literal["table", "wide", "json", "yaml", "name", "jsonpath", "custom-columns"]
 Resource = Mapping[str, object]

@@ -13,24 +13,29 @@ from typing import TYPE_CHECKING
 import typer
 
 from aosctl.cli import talk
+from aosctl.cli.db_target import worker_remarks
 from aosctl.cli.globals import Globals, globals_of
 from aosctl.config import Target, resolve_target
-from aosctl.errors import redact_dsn
+from aosctl.errors import AosError, redact_dsn
 from aosctl.resources import resource_dir
+from aosctl.terminal import clean
 
 if TYPE_CHECKING:
     from aosctl.db.connection import Session
+    from aosctl.db.install import Installed
     from aosctl.domain.default_model import ModelChoice
 
 
 def command(ctx: typer.Context) -> int:
     """Bring up PostgreSQL, the kernel and a first agent, and talk to it.
 
-    Uses the embedded database unless --dsn or --context says otherwise. Run again, it changes
-    nothing. Off a terminal it asks one question, prints the answer and ends.
+    Uses the embedded database unless --dsn or --context says otherwise. Where the kernel is
+    missing it is installed, as aosctl db install does. Run again, it changes nothing. Off a
+    terminal it asks one question, prints the answer and ends.
 
     Examples:
       aosctl quickstart
+      aosctl quickstart --dsn 'host=db.example.com dbname=app user=app_owner'
       OPENAI_API_KEY=... aosctl quickstart
     """
     given = globals_of(ctx)
@@ -105,13 +110,22 @@ def _describe(target: Target) -> str:
 
 def _set_up(target: Target, given: Globals, steps: Steps) -> tuple[Session, ModelChoice]:
     """Start the server, install the kernel and apply the example; connect to its tenant."""
-    from aosctl.db.connection import open_session, person_conninfo
+    from aosctl.db.connection import open_session, person_conninfo, worker_conninfo
 
     with steps.step("PostgreSQL"):
         person_conninfo(target, steps.progress)
+    remarks: tuple[str, ...] = ()
     with steps.step("kernel") as told:
+        done = _install_if_missing(target, steps)
         session = open_session(target, "quickstart", select_tenant=False, progress=steps.progress)
         told.append(session.kernel)
+        if done is not None:
+            told.append(f'installed in database "{session.connection.info.dbname}"')
+            remarks = done.remarks
+    if target.kind != "embedded":
+        remarks += worker_remarks(target, worker_conninfo(session), "quickstart")
+    for line in remarks:
+        steps.say(f"note: {line}")
     from aosctl.domain.applying import Tenancy
     from aosctl.domain.quickstart import TENANT, Quickstart, outcomes
 
@@ -128,6 +142,31 @@ def _set_up(target: Target, given: Globals, steps: Steps) -> tuple[Session, Mode
         told.append(outcomes(example.apply(choice)))
     session.close()
     return open_session(replace(target, tenant=TENANT), "quickstart"), choice
+
+
+def _install_if_missing(target: Target, steps: Steps) -> Installed | None:
+    """Install the kernel in a database of one's own that has none.
+
+    Raises AosError, with the next command, when the login may not.
+    """
+    if target.kind == "embedded":
+        return None  # whoever connects first installs it
+    from aosctl.db.connection import connect, person_conninfo
+    from aosctl.db.install import install, is_there, require_rights
+
+    with closing(connect(person_conninfo(target), "quickstart", tried=target.tried)) as connection:
+        if is_there(connection):
+            return None
+        try:
+            require_rights(connection)
+        except AosError as error:
+            raise type(error)(
+                f'the kernel is not installed in database "{connection.info.dbname}",'
+                f" and {error.message}",
+                f"{error.hint}; or, as a login that may: aosctl db install --dsn …",
+            ) from error
+        steps.progress("installing the kernel")
+        return install(connection)
 
 
 def _about_model(choice: ModelChoice) -> list[str]:
@@ -156,9 +195,13 @@ def _ask_one_question(given: Globals, session: Session, agent: str) -> int:
     from aosctl.repl.oneshot import run_once
     from aosctl.repl.turns import Turns
 
-    screen = talk.screen_of(given, sys.stdout, sys.stdout)
+    streamed = sys.stdout.isatty()
+    screen = talk.screen_of(given, sys.stdout if streamed else None, sys.stdout)
     access = talk.Access(given, session, agent)
     turns = Turns(access, access.open(None), screen)
     sys.stdout.write(f"> {QUESTION}\n\n")
     with closing(turns):
-        return run_once(turns, lambda: turns.send(QUESTION)).status
+        ended = run_once(turns, lambda: turns.send(QUESTION))
+    if not streamed and ended.text:
+        sys.stdout.write("\n" + clean(ended.text).rstrip("\n") + "\n")
+    return ended.status

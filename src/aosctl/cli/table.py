@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from aosctl.cli.terminal import clean, display_width
+from aosctl.terminal import clean, display_width
 
 if TYPE_CHECKING:
     from datetime import datetime

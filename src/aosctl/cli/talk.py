@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from aosctl.cli import output
 from aosctl.cli.globals import Globals
-from aosctl.cli.terminal import clean, use_colour
 from aosctl.errors import UsageError
+from aosctl.terminal import clean, use_colour
 
 if TYPE_CHECKING:
     from typing import TextIO

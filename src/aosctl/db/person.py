@@ -17,7 +17,7 @@ from aosctl.errors import DatabaseUnavailable, NotFound
 OPEN = statement("aos_agent.open_turn", 7)
 START_RUN = statement("aos_agent.start_run", 4)
 DECIDE = statement("aos_agent.decide_approval", 4)
-CANCEL_TURN = statement("aos_agent.cancel_turn", 3)
+CANCEL_TURN = statement("aos_agent.cancel_turn", 4)
 CLOSE_RUN = statement("aos_agent.close_run", 4)
 
 
@@ -46,6 +46,15 @@ class Approval:
     state: str
     requested_at: Any
     expires_at: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What became of an approval; `by` None when nobody decided and its time or turn ended."""
+
+    state: str
+    by: str | None
+    reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +151,9 @@ class PersonClient:
         )
         return Opened("opened", row["turn"], lease, row.get("context"))
 
-    def cancel_turn(self, run_id: UUID, reason: str | None) -> None:
-        """Stop the open turn and keep the run."""
-        self.link.call(CANCEL_TURN, str(self.tenant), str(run_id), reason)
+    def cancel_turn(self, run_id: UUID, reason: str | None, turn_id: UUID) -> None:
+        """Stop this turn, if it is still the open one, and keep the run."""
+        self.link.call(CANCEL_TURN, str(self.tenant), str(run_id), reason, str(turn_id))
 
     def close_run(self, run_id: UUID, state: str, reason: str | None = None) -> None:
         """End a run as completed or failed."""
@@ -163,6 +172,17 @@ class PersonClient:
             (self.tenant, run_id),
         )
         return [Approval(*row) for row in rows]
+
+    def decision(self, approval_id: UUID) -> Decision:
+        """Return how an approval stands. Raises NotFound."""
+        rows = self.link.fetch(
+            "select state, decided_by, decision_reason from aos_core.approval_status"
+            " where tenant_id = %s and approval_id = %s",
+            (self.tenant, approval_id),
+        )
+        if not rows:
+            raise NotFound(f'approval "{approval_id}" not found', "aosctl approve")
+        return Decision(*rows[0])
 
     def run_status(self, run_id: UUID) -> RunStatus:
         """Return a run's row. Raises NotFound."""

@@ -23,6 +23,7 @@ RESULT = statement("aos_agent.record_call_result", 5)
 FAIL = statement("aos_agent.fail_turn", 5)
 RELEASE = statement("aos_agent.release_turn", 3)
 HEARTBEAT = statement("aos_agent.heartbeat", 4)
+CHECK = statement("aos_agent.check_lease", 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,3 +276,8 @@ def beat(link: Link, lease: Lease) -> None:
     link.call(
         HEARTBEAT, str(lease.tenant), str(lease.turn_id), str(lease.token), str(lease.seconds)
     )
+
+
+def check(link: Link, lease: Lease) -> None:
+    """See that a lease is still held; no lock, no write. Raises as `beat`."""
+    link.call(CHECK, str(lease.tenant), str(lease.turn_id), str(lease.token))

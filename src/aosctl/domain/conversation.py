@@ -7,6 +7,7 @@ from uuid import UUID
 
 from aosctl.db.ids import uuid7
 from aosctl.db.person import Approval as Approval
+from aosctl.db.person import Decision as Decision
 from aosctl.db.person import PersonClient, RunStatus
 from aosctl.db.worker import Lease, WorkerClient
 from aosctl.domain.loop import Interrupted, Loop, Observer, Outcome
@@ -27,6 +28,8 @@ class Conversation:
         self.run = status.run
         self.agent = status.agent
         self.tenant = person.tenant
+        self.turn_id: UUID | None = None
+        """The turn that is driven, or was last; a message's, as soon as it is on its way."""
 
     def send(self, text: str, observe: Observer, stop: Event) -> Outcome:
         """Send a message and drive its turn.
@@ -36,15 +39,17 @@ class Conversation:
         """
         known = self._loop.transcript
         message = user(text).sanitised()
+        before, self.turn_id = self.turn_id, uuid7()
         opened = self._person.open_turn(
             self.run_id,
             message.to_json(),
-            str(uuid7()),
+            str(self.turn_id),
             self._worker.name,
             not known.messages,
             self._worker.lease_seconds,
         )
         if opened.lease is None:
+            self.turn_id = before
             return Outcome("queued", opened.turn)
         if opened.context is not None:
             known.take(opened.context)
@@ -58,10 +63,11 @@ class Conversation:
         return self._drive(lease, observe, stop) if lease else None
 
     def _drive(self, lease: Lease, observe: Observer, stop: Event) -> Outcome:
+        self.turn_id = lease.turn_id
         try:
             return self._loop.drive(lease, observe, stop)
         except (Interrupted, KeyboardInterrupt):
-            self.cancel("interrupted")
+            self.cancel("interrupted", lease.turn_id)
             return Outcome("cancelled", lease.turn, error="interrupted")
         except IllegalTransition as error:
             return self._ended_meanwhile(lease.turn, error)
@@ -79,9 +85,11 @@ class Conversation:
         """Wait for news of the run, at most `seconds`; True when there was some."""
         return self._person.watch(self.run_id, seconds, stop.is_set)
 
-    def cancel(self, reason: str | None = None) -> None:
-        """Stop the open turn, if there is one, and keep the run."""
-        self._person.cancel_turn(self.run_id, reason)
+    def cancel(self, reason: str | None = None, turn_id: UUID | None = None) -> None:
+        """Stop a turn, the one that is driven unless told, if it is still open; keep the run."""
+        turn_id = turn_id or self.turn_id
+        if turn_id is not None:
+            self._person.cancel_turn(self.run_id, reason, turn_id)
 
     def close_run(self, state: str, reason: str | None = None) -> None:
         """End the run, as completed or failed."""
@@ -94,6 +102,10 @@ class Conversation:
     def decide(self, approval_id: UUID, decision: str, reason: str | None = None) -> None:
         """Approve or deny a pending approval. Raises ApprovalSettled."""
         self._person.decide(approval_id, decision, reason)
+
+    def decision(self, approval_id: UUID) -> Decision:
+        """Return how an approval stands, whoever decided it."""
+        return self._person.decision(approval_id)
 
     def status(self) -> RunStatus:
         """Return the run's row."""

@@ -1,4 +1,8 @@
-"""Heartbeats: prolong the leases of turns that are being driven, from a connection of their own."""
+"""Heartbeats: prolong the leases of turns that are being driven, from a connection of their own.
+
+A beat locks and writes the run's row, so beats are rare. Between them the same connection looks,
+reading only, whether the turn is still ours: one that was cancelled elsewhere ends within a second.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,37 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from uuid import UUID
 
 from aosctl.db.hot import Link
-from aosctl.db.worker import LEASE_SECONDS, Lease, beat
+from aosctl.db.worker import LEASE_SECONDS, Lease, beat, check
 from aosctl.errors import AosError, DatabaseUnavailable
 
 BEAT_SECONDS = LEASE_SECONDS / 3
+LOOK_SECONDS = 0.75
+
+
+@dataclass(slots=True)
+class _Driven:
+    """A lease, and when it is to be prolonged and looked at next."""
+
+    lease: Lease
+    beat_at: float
+    look_at: float
+
+    @property
+    def due_at(self) -> float:
+        return min(self.beat_at, self.look_at)
 
 
 class Heart:
-    """One thread that beats for every lease it is told of; it connects at the first beat."""
+    """One thread that beats for every lease it is told of; it connects at the first look."""
 
     def __init__(self, open_link: Callable[[], Link], beat_seconds: float = BEAT_SECONDS) -> None:
         self._open_link = open_link
         self._seconds = beat_seconds
-        self._due: dict[UUID, tuple[float, Lease]] = {}
+        self._due: dict[UUID, _Driven] = {}
         self._lost: dict[UUID, AosError] = {}
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -31,7 +50,8 @@ class Heart:
     def beating(self, lease: Lease) -> Iterator[None]:
         """Keep the lease alive in the block."""
         with self._wake:
-            self._due[lease.token] = (time.monotonic() + self._seconds, lease)
+            now = time.monotonic()
+            self._due[lease.token] = _Driven(lease, now + self._seconds, now + LOOK_SECONDS)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
                 self._thread.start()
@@ -45,7 +65,7 @@ class Heart:
                 self._lost.pop(lease.token, None)
 
     def lost(self, lease: Lease) -> AosError | None:
-        """Return why a beat found the lease gone; None while it is ours."""
+        """Return why the lease was found gone; None while it is ours."""
         return self._lost.get(lease.token)
 
     def close(self) -> None:
@@ -56,12 +76,13 @@ class Heart:
     def _run(self) -> None:
         link: Link | None = None
         while True:
-            lease = self._next()
-            if lease is None:
+            due = self._next()
+            if due is None:
                 break
+            lease, act = due
             try:
                 link = link or self._open_link()
-                beat(link, lease)
+                act(link, lease)
             except DatabaseUnavailable:
                 continue  # the next write finds out; the lease may still be ours
             except AosError as error:
@@ -71,17 +92,24 @@ class Heart:
         if link is not None:
             link.close()
 
-    def _next(self) -> Lease | None:
-        """Wait until a lease is due, and put its next beat off; None when closed."""
+    def _next(self) -> tuple[Lease, Callable[[Link, Lease], None]] | None:
+        """Wait until a lease is due; return it and what to do about it, None when closed."""
         with self._wake:
             while not self._closed:
                 now = time.monotonic()
-                due = min(self._due.values(), key=lambda item: item[0], default=None)
+                due = min(self._due.values(), key=lambda each: each.due_at, default=None)
                 if due is None:
                     self._wake.wait()
-                elif due[0] > now:
-                    self._wake.wait(due[0] - now)
+                elif due.due_at > now:
+                    self._wake.wait(due.due_at - now)
                 else:
-                    self._due[due[1].token] = (now + self._seconds, due[1])
-                    return due[1]
+                    return due.lease, self._turn_to(due, now)
         return None
+
+    def _turn_to(self, due: _Driven, now: float) -> Callable[[Link, Lease], None]:
+        """Put off what is due, and return it: a beat sees as much as a look."""
+        due.look_at = now + LOOK_SECONDS
+        if due.beat_at > now:
+            return check
+        due.beat_at = now + self._seconds
+        return beat

@@ -169,6 +169,7 @@ class Loop:
                 if (
                     known.config_version != lease.config_version
                     or known.last_step < moved.last_step
+                    or known.must_be_read
                 ):
                     self._catch_up(lease)
                 message = self._ask(lease, observe, stop)

@@ -22,6 +22,13 @@ class Transcript:
     timeouts: dict[str, float] = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)
     last_step: int = 0
+    max_output_tokens: int | None = None
+    _payable_at: int = 0
+
+    @property
+    def must_be_read(self) -> bool:
+        """Tell whether what the run can pay for has changed since it was read."""
+        return self.max_output_tokens is not None and self._payable_at != self.last_step
 
     def take(self, context: Mapping[str, Any]) -> None:
         """Take over what the kernel returned: the context, and the messages after `last_step`."""
@@ -35,6 +42,8 @@ class Transcript:
         self.timeouts = {row["name"]: float(row["timeout_seconds"]) for row in context["tools"]}
         for row in context["messages"]:
             self.add(row["seq"], Message.from_json(row["message"]))
+        self.max_output_tokens = context.get("max_output_tokens")
+        self._payable_at = self.last_step
 
     def forget_context(self) -> None:
         """Have prompt, model and tools read again for the next turn; the messages stay."""
@@ -50,7 +59,14 @@ class Transcript:
         """Return the next question to the model."""
         if self.model is None:
             raise AosError("the context of the run has not been read")
-        return ModelRequest(self.model, self.system, tuple(self.messages), self.tools)
+        if self.max_output_tokens == 0:
+            raise AosError(
+                "budget: what is left of it does not pay for the next question",
+                "raise spec.limits of the Agent, or /new",
+            )
+        return ModelRequest(
+            self.model, self.system, tuple(self.messages), self.tools, self.max_output_tokens
+        )
 
 
 def model_spec(row: Mapping[str, Any]) -> ModelSpec:

@@ -50,12 +50,17 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """One model call: everything that is sent."""
+    """One model call: everything that is sent.
+
+    `max_output_tokens` is what the run's money pays for: it lowers the limit that the model's
+    params or its spec set. None when the run has no limit in money.
+    """
 
     model: ModelSpec
     system: str
     messages: tuple[Message, ...]
     tools: tuple[ToolSpec, ...] = ()
+    max_output_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from aosctl.messages import (
     Think,
     sanitise_json,
 )
-from aosctl.providers.base import ModelRequest, ModelSpec, ToolSpec
+from aosctl.providers.base import ModelRequest, ToolSpec
 
 _RESERVED = {"model", "messages", "tools", "stream", "stream_options", "n", "functions"}
 _NEED_TOOLS = {"tool_choice", "parallel_tool_calls"}
@@ -61,7 +61,7 @@ def chat_params(request: ModelRequest, endpoint: str, names: ToolNames) -> dict[
         "model": spec.model,
         "messages": list(_Transcript(request, endpoint, names).messages()),
         "stream": True,
-        **_settings(spec, has_tools=bool(request.tools)),
+        **_settings(request),
     }
     if spec.capabilities.get("stream_usage") is not False:
         body["stream_options"] = {"include_usage": True}
@@ -71,22 +71,26 @@ def chat_params(request: ModelRequest, endpoint: str, names: ToolNames) -> dict[
     return clean if isinstance(clean, dict) else body
 
 
-def _settings(spec: ModelSpec, has_tools: bool) -> dict[str, Json]:
+def _settings(request: ModelRequest) -> dict[str, Json]:
     """Choose the parameters that this model admits.
 
     A capability that is false drops the parameter of its name; `reasoning: false` drops
     `reasoning_effort`; `max_completion_tokens` says under which name the length limit goes
     (by default the new name on the vendor's own host, the old one elsewhere).
     """
+    spec = request.model
     can = spec.capabilities
     drop = {name for name, able in can.items() if able is False} | _RESERVED | set(_LENGTHS)
     if can.get("reasoning") is False:
         drop.add("reasoning_effort")
-    if not has_tools or can.get("tools") is False:
+    if not request.tools or can.get("tools") is False:
         drop |= _NEED_TOOLS
     settings = {name: value for name, value in spec.params.items() if name not in drop}
     given = next((spec.params[name] for name in _LENGTHS if name in spec.params), None)
     limit = given if given is not None else spec.max_output_tokens
+    payable = request.max_output_tokens
+    if payable is not None:
+        limit = min(limit, payable) if isinstance(limit, int) and limit else payable
     new_name = can.get("max_completion_tokens", spec.base_url is None)
     if limit:
         settings[_LENGTHS[0] if new_name else _LENGTHS[1]] = limit

@@ -180,8 +180,14 @@ class Chat:
 
     def _go_on(self) -> None:
         turns = self._turns
-        if turns is not None:
-            self._shown(turns.take_up)
+        if turns is None:
+            return
+
+        def go_on() -> Outcome | None:
+            self._asker.tell_decided(turns)
+            return turns.take_up()
+
+        self._shown(go_on)
 
     def _shown(self, act: Callable[[], Outcome | None]) -> Outcome | None:
         """Do something that drives turns, and say how it ended; the chat goes on in any case."""

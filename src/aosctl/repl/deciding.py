@@ -6,11 +6,11 @@ import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from aosctl.cli.terminal import visible
 from aosctl.errors import ApprovalSettled
 from aosctl.repl.prompt import Moved, Prompts
 from aosctl.repl.screen import Screen
-from aosctl.repl.words import exact_arguments
+from aosctl.repl.words import decision_words, exact_arguments
+from aosctl.terminal import visible
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -40,11 +40,18 @@ class AskHere:
     def __init__(self, prompts: Prompts, *, in_chat: bool = False) -> None:
         self._prompts = prompts
         self._in_chat = in_chat
-        self._later: set[UUID] = set()
+        self._later: dict[UUID, Approval] = {}
 
     def ask_again(self) -> None:
         """Forget what was put off."""
         self._later.clear()
+
+    def tell_decided(self, turns: Turns) -> None:
+        """Say who decided, elsewhere, what was put off here."""
+        pending = {approval.approval_id for approval in waiting(turns.conversation)}
+        for approval_id in self._later.keys() - pending:
+            approval = self._later.pop(approval_id)
+            turns.screen.note(f"{short_id(approval)} {_outcome(turns, approval)}")
 
     def settle(self, turns: Turns) -> bool:
         """Ask about every pending approval of the run; False when none was decided."""
@@ -59,7 +66,7 @@ class AskHere:
                     continue
             except (KeyboardInterrupt, EOFError):
                 pass
-            self._later.add(approval.approval_id)
+            self._later[approval.approval_id] = approval
             if self._in_chat:
                 short = short_id(approval)
                 turns.screen.note(
@@ -79,7 +86,7 @@ class AskHere:
         if decision == "denied":
             reason = self._prompts.line("  reason, for the agent (may be empty) > ", decided)
         if isinstance(decision, Moved) or isinstance(reason, Moved):
-            turns.screen.note("decided elsewhere")
+            turns.screen.note(_outcome(turns, approval))
             return True
         try:
             turns.conversation.decide(approval.approval_id, decision, reason or None)
@@ -92,14 +99,23 @@ class WaitElsewhere:
     """Waits, without a word to the person here, until others have decided."""
 
     def settle(self, turns: Turns) -> bool:
-        for approval in waiting(turns.conversation):
+        asked = waiting(turns.conversation)
+        for approval in asked:
             turns.screen.warn(
                 f"run {turns.conversation.run} waits for approval {short_id(approval)}; "
                 f"try: aosctl approve {short_id(approval)}"
             )
         while waiting(turns.conversation):
             turns.conversation.wait(threading.Event(), 1.0)
+        for approval in asked:
+            turns.screen.note(f"{short_id(approval)} {_outcome(turns, approval)}")
         return True
+
+
+def _outcome(turns: Turns, approval: Approval) -> str:
+    """Return who decided and how."""
+    found = turns.conversation.decision(approval.approval_id)
+    return decision_words(found.state, found.by, found.reason)
 
 
 def show(screen: Screen, approval: Approval) -> None:

@@ -7,9 +7,9 @@ import time
 from threading import RLock
 from typing import TYPE_CHECKING, TextIO
 
-from aosctl.cli.terminal import clean
 from aosctl.repl.blocks import Blocks
 from aosctl.repl.words import call_line, result_words, seconds, shorten
+from aosctl.terminal import clean
 
 if TYPE_CHECKING:
     from aosctl.domain.loop import LoopEvent
@@ -43,6 +43,7 @@ class Screen:
         self._since = time.monotonic()
         self._after = ""
         self._open_line = False
+        self._spoken = False
 
     @property
     def width(self) -> int:
@@ -52,6 +53,7 @@ class Screen:
         """Start a turn: `doing` stands in the live line until something happens."""
         with self._lock:
             self._blocks = Blocks()
+            self._spoken = False
             self._do(doing)
 
     def end(self) -> None:
@@ -84,8 +86,7 @@ class Screen:
                     waits = ("waits for approval",)
                     self._call(call_line(call.skill, call.args), waits, YELLOW)
                 case loop.Retrying(reason, in_seconds):
-                    pause = seconds(in_seconds)
-                    self.note(f"{shorten(reason, 200)}; trying again in {pause}")
+                    self._ask_again(shorten(reason, 200), seconds(in_seconds))
 
     def tick(self) -> None:
         """Redraw the live line; to be called about ten times a second."""
@@ -172,6 +173,7 @@ class Screen:
     def _text(self, text: str) -> None:
         if self._answer is None:
             return
+        self._spoken = True
         if not self.styled:
             self._separate(self._answer, "text", again="text")
             self._answer.write(clean(text))
@@ -189,6 +191,25 @@ class Screen:
             self._answer.write("\n")
             self._answer.flush()
             self._open_line = False
+        self._spoken = False
+
+    def _ask_again(self, reason: str, pause: str) -> None:
+        """Say that the model is asked again, and part from what it said so far.
+
+        An unfinished block vanishes. What stands on the terminal already is closed with a line
+        there, which `-q` does not leave out: the whole answer follows.
+        """
+        if not self._spoken or self._answer is None:
+            self.note(f"{reason}; trying again in {pause}")
+            return
+        self._blocks = Blocks()
+        self._finish_text()
+        self._erase()
+        words = f"the stream broke: {reason}; asking again in {pause}"
+        self._answer.write(self.style(words, DIM) + "\n")
+        self._answer.flush()
+        self._after = "note"
+        self._do("thinking")
 
     def _block(self, block: str) -> None:
         out = self._answer or self._side

@@ -94,10 +94,6 @@ class Turns:
         """Drive what is open in the run, None when nothing is. Raises as `send`."""
         return self._follow(None)
 
-    def cancel(self) -> None:
-        """Stop the open turn and keep the run."""
-        self.conversation.cancel("interrupted")
-
     def _follow(self, last: Outcome | None) -> Outcome | None:
         """Go on while the run has an open turn that we, or a person, can move."""
         while True:
@@ -165,8 +161,10 @@ class Turns:
                 return self._in_thread(act)
         except Abandoned:
             # Its connections are in the other thread's hands: cancel over new ones.
+            turn_id = self.conversation.turn_id
             self.conversation = self._access.open(self.conversation.run_id)
-            self.cancel()
+            if turn_id is not None:
+                self.conversation.cancel("interrupted", turn_id)
             raise KeyboardInterrupt from None
         finally:
             self.typed += keyboard.typed
@@ -246,8 +244,7 @@ class TurnThread(Generic[T]):
         self._left = True
         self._stop.set()
         if not self.done.wait(GRACE_SECONDS):
-            self._stop.clear()  # it must not cancel a turn that comes after this one
-            raise Abandoned
+            raise Abandoned  # it still stops, and cancels no turn but its own
 
     def result(self) -> T:
         """Return what it returned, or raise what it raised."""

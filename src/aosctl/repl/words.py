@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from aosctl.cli.terminal import clean, display_width, visible
+from aosctl.terminal import clean, display_width, visible
 
 CALL_WIDTH = 60
 REASON_WIDTH = 200
@@ -75,6 +75,16 @@ def exact_arguments(args: Mapping[str, Any]) -> list[str]:
         else:
             lines.append(f"{visible(name)}: {first}")
     return lines or ["(no arguments)"]
+
+
+def decision_words(state: str, by: str | None, reason: str | None) -> str:
+    """Say what became of an approval: `denied by user:alice: not this table`."""
+    if state in ("pending", "expired"):  # the next claim writes down that its time is over
+        return "expired before anybody decided"
+    done = "approved" if state == "consumed" else state
+    who = f" by {by}" if by else ""
+    why = f": {shorten(reason, REASON_WIDTH)}" if reason and reason.strip() else ""
+    return f"{done}{who}{why}"
 
 
 def money(usd: float) -> str:
