@@ -85,14 +85,15 @@ as $$
   end
 $$;
 
--- What the next model call of a run may cost, in US dollars: the last context plus 2,000 tokens in,
--- and the longest answer that the run can pay for. 0 for models without prices.
+-- What the next model call of a run may cost, in US dollars: the last context plus 2,000 tokens in and
+-- the model's longest answer out, but no more than the run's money, for which the answer is cut to
+-- answer_tokens(). 0 for models without prices.
 create function aos_core.reservation_usd(p_run aos_core.run) returns numeric
 language sql immutable parallel safe
 as $$
-  select ((p_run.context_tokens + 2000) * coalesce(p_run.input_usd_per_mtok, 0)
-          + aos_core.answer_tokens(p_run, p_run.context_tokens + 2000)
-            * coalesce(p_run.output_usd_per_mtok, 0)) / 1000000
+  select greatest(0, least(p_run.max_usd - p_run.spent_usd,
+    coalesce(((p_run.context_tokens + 2000) * p_run.input_usd_per_mtok
+              + p_run.max_output_tokens * p_run.output_usd_per_mtok) / 1000000, 0)))
 $$;
 
 -- Open the next turn of a run with what waits in its inbox, then p_message (may be null), and
@@ -371,15 +372,16 @@ as $$
     and p_run.last_step - p_run.turn_first_step < p_run.max_steps
 $$;
 
--- What comes next in the two usual cases, from the row alone: calls or model; null in the others,
--- for which next_move has to act.
+-- What comes next in the two usual cases, from the row alone: calls or model; null in the others, for
+-- which next_move has to act, and for a run with a limit in money or tokens, where it has to count.
 create function aos_core.usual_move(p_run aos_core.run) returns text
 language sql immutable
 as $$
   select case
     when p_run.state <> 'active' then null
     when p_run.open_calls > p_run.waiting_calls then 'calls'
-    when p_run.open_calls = 0 and aos_core.within_limits(p_run) then 'model'
+    when p_run.open_calls = 0 and p_run.max_usd is null and p_run.max_tokens is null
+         and p_run.last_step - p_run.turn_first_step < p_run.max_steps then 'model'
   end
 $$;
 
