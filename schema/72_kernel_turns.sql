@@ -428,8 +428,8 @@ language plpgsql
 as $$
 declare
   v_now timestamptz := aos_core.now();
-  v_in integer := coalesce((p_usage ->> 'in')::integer, 0);
   v_cached integer := coalesce((p_usage ->> 'cache_read')::integer, 0);
+  v_in integer := coalesce((p_usage ->> 'in')::integer, 0) + v_cached;
   v_out integer := coalesce((p_usage ->> 'out')::integer, 0);
   v_model text := p_message -> 'origin' ->> 'model';
   v_blocks jsonb := p_message -> 'blocks';
@@ -458,7 +458,7 @@ declare
   v_watched timestamptz;
 begin
   select r.run_id, t.number, 'agent:' || r.agent_name, r.model_name,
-         aos_core.cost_usd(v_in, v_cached, v_out, r.input_usd_per_mtok,
+         aos_core.cost_usd(v_in - v_cached, v_cached, v_out, r.input_usd_per_mtok,
            r.cached_input_usd_per_mtok, r.output_usd_per_mtok), a.role_name, a.skills
     into v_run, v_turn, v_actor, v_run_model, v_cost, v_role, v_skills
   from aos_core.turn t
@@ -492,15 +492,15 @@ begin
       'reason', v_gate.reason, 'tool_version', v_gate.tool_version);
     v_brief := v_brief || jsonb_build_object('skill', v_skill, 'status', v_status);
   end loop;
-  v_data := aos_core.answer_data(v_turn, nullif(v_model, v_run_model), v_in + v_cached, v_out,
+  v_data := aos_core.answer_data(v_turn, nullif(v_model, v_run_model), v_in, v_out,
                                  v_cost, p_message, v_brief);
   update aos_core.run r set
     last_step = r.last_step + 1 + v_refused,
     open_calls = v_open, waiting_calls = v_waiting,
     spent_usd = r.spent_usd + v_cost,
-    input_tokens = r.input_tokens + v_in + v_cached,
+    input_tokens = r.input_tokens + v_in,
     output_tokens = r.output_tokens + v_out,
-    context_tokens = v_in + v_cached + v_out,
+    context_tokens = v_in + v_out,
     lease_expires_at = v_now + make_interval(secs => r.lease_seconds),
     last_seq = r.last_seq + 1,
     last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
@@ -508,7 +508,7 @@ begin
     updated_at = v_now
   where r.tenant_id = p_tenant and r.run_id = v_run and r.open_turn_id = p_turn
     and r.lease_hash = p_lease and r.lease_expires_at > v_now and r.open_calls = 0
-    and r.last_step + 1 = coalesce(p_seq, r.last_step + 1)
+    and (p_seq is null or r.last_step = p_seq - 1)
   returning r.last_step - v_refused, r.last_seq, r.last_hash, r.spent_usd, r.watched_until,
             aos_core.usual_move(r)
     into v_step, v_event, v_hash, v_spent, v_watched, v_next;
@@ -529,7 +529,7 @@ begin
   insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at, model_name,
                              input_tokens, output_tokens, cost_usd, raw)
   values (p_tenant, v_run, v_step, v_turn, 'assistant', p_message, v_now,
-          coalesce(v_model, v_run_model), nullif(v_in + v_cached, 0), nullif(v_out, 0),
+          coalesce(v_model, v_run_model), nullif(v_in, 0), nullif(v_out, 0),
           nullif(v_cost, 0), p_raw);
   if v_refused + v_waiting > 0 then
     perform aos_core.hold_back_calls(p_tenant, v_run, v_turn, v_step, v_calls, v_now);
@@ -608,8 +608,8 @@ language plpgsql
 as $$
 declare
   v_now timestamptz := aos_core.now();
-  v_in integer := coalesce((p_usage ->> 'in')::integer, 0);
   v_cached integer := coalesce((p_usage ->> 'cache_read')::integer, 0);
+  v_in integer := coalesce((p_usage ->> 'in')::integer, 0) + v_cached;
   v_out integer := coalesce((p_usage ->> 'out')::integer, 0);
   v_model text := p_message -> 'origin' ->> 'model';
   v_run uuid;
@@ -626,7 +626,7 @@ declare
   v_watched timestamptz;
 begin
   select r.run_id, t.number, 'agent:' || r.agent_name, r.model_name,
-         aos_core.cost_usd(v_in, v_cached, v_out, r.input_usd_per_mtok,
+         aos_core.cost_usd(v_in - v_cached, v_cached, v_out, r.input_usd_per_mtok,
            r.cached_input_usd_per_mtok, r.output_usd_per_mtok)
     into v_run, v_turn, v_actor, v_run_model, v_cost
   from aos_core.turn t
@@ -635,14 +635,14 @@ begin
   if not found then
     perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
   end if;
-  v_data := aos_core.answer_data(v_turn, nullif(v_model, v_run_model), v_in + v_cached, v_out,
+  v_data := aos_core.answer_data(v_turn, nullif(v_model, v_run_model), v_in, v_out,
                                  v_cost, p_message, null);
   update aos_core.run r set
     last_step = r.last_step + 1,
     spent_usd = r.spent_usd + v_cost, reserved_usd = 0,
-    input_tokens = r.input_tokens + v_in + v_cached,
+    input_tokens = r.input_tokens + v_in,
     output_tokens = r.output_tokens + v_out,
-    context_tokens = v_in + v_cached + v_out,
+    context_tokens = v_in + v_out,
     lease_expires_at = null, lease_hash = null, open_turn_id = null,
     last_seq = r.last_seq + 1,
     last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
@@ -650,7 +650,7 @@ begin
     updated_at = v_now
   where r.tenant_id = p_tenant and r.run_id = v_run and r.open_turn_id = p_turn
     and r.lease_hash = p_lease and r.lease_expires_at > v_now and r.open_calls = 0
-    and r.last_step + 1 = coalesce(p_seq, r.last_step + 1)
+    and (p_seq is null or r.last_step = p_seq - 1)
   returning r.last_step, r.last_seq, r.last_hash, r.spent_usd,
             r.inbox_count > 0 and r.state = 'active', r.watched_until
     into v_step, v_event, v_hash, v_spent, v_waits, v_watched;
@@ -669,7 +669,7 @@ begin
   insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at, model_name,
                              input_tokens, output_tokens, cost_usd, raw)
   values (p_tenant, v_run, v_step, v_turn, 'assistant', p_message, v_now,
-          coalesce(v_model, v_run_model), nullif(v_in + v_cached, 0), nullif(v_out, 0),
+          coalesce(v_model, v_run_model), nullif(v_in, 0), nullif(v_out, 0),
           nullif(v_cost, 0), p_raw);
   if v_waits then
     perform aos_core.begin_turn(p_tenant, v_run, null, null, 'kernel', null, null, null);
@@ -767,7 +767,6 @@ declare
   v_hash bytea;
   v_next text;
   v_watched timestamptz;
-  v_settled boolean;
 begin
   if p_detached then
     v_message := aos_core.text_message('user', format('[approval] %s was approved and has run: %s',
@@ -794,21 +793,18 @@ begin
   if not found then
     perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
   end if;
-  with call as (
-    -- The call's own row decides which of two writers with one lease was first.
-    update aos_core.tool_call c set state = case when p_ok then 'succeeded' else 'failed' end,
-      result_seq = v_step, finished_at = v_now
-    where c.tenant_id = p_tenant and c.call_id = p_call and c.state = p_state
-    returning true as settled
-  ), step as (
+  with step as (
     insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
-    values (p_tenant, p_run, v_step, v_turn,
-            case when p_detached then 'user' else 'tool' end, v_message, v_now)
+    values (p_tenant, p_run, v_step, v_turn, case when p_detached then 'user' else 'tool' end,
+            v_message, v_now)
   ), event as (
     insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
     values (p_tenant, p_run, v_event, v_now, 'tool.result', v_actor, v_data, v_hash)
   )
-  select c.settled into v_settled from call c;
+  -- The call's own row decides which of two writers with one lease was first.
+  update aos_core.tool_call c set state = case when p_ok then 'succeeded' else 'failed' end,
+    result_seq = v_step, finished_at = v_now
+  where c.tenant_id = p_tenant and c.call_id = p_call and c.state = p_state;
   if not found then
     raise exception 'call "%" was changed meanwhile', p_call using errcode = 'AO005',
       hint = 'read it again';
