@@ -65,14 +65,15 @@ create function aos_core.lease_hash(p_lease uuid) returns bytea
 language sql immutable parallel safe strict
 as $$ select sha256(uuid_send(p_lease)) $$;
 
--- A tool result as a neutral message (DESIGN of messages: see schema/README.md).
+-- A tool result as a neutral message (schema/README.md shows it). Written as text: a jsonb that is
+-- built layer by layer is copied in each.
 create function aos_core.result_message(p_call_id text, p_name text, p_ok boolean, p_result jsonb)
 returns jsonb
 language sql stable parallel safe
 as $$
-  select jsonb_build_object('v', 1, 'role', 'tool', 'blocks', jsonb_build_array(
-    jsonb_build_object('t', 'result', 'call_id', p_call_id, 'name', p_name, 'ok', p_ok,
-      'parts', jsonb_build_array(jsonb_build_object('t', 'text', 'text', p_result::text)))))
+  select format('{"v": 1, "role": "tool", "blocks": [{"t": "result", "call_id": %s, "name": %s, '
+                '"ok": %s, "parts": [{"t": "text", "text": %s}]}]}', to_json(p_call_id),
+                to_json(p_name), to_json(p_ok is true), to_json(p_result::text))::jsonb
 $$;
 
 -- A text of one role as a neutral message.
