@@ -37,10 +37,20 @@ create function slow(seconds text) returns jsonb language plpgsql as $$ begin
   return '"slept"';
 exception when query_canceled then return '"cancelled"';
 end $$;
+create function stubborn(what text) returns jsonb language plpgsql as $$ begin
+  insert into done values (what);
+  loop
+    begin
+      perform pg_sleep(30);
+    exception when query_canceled then null;
+    end;
+  end loop;
+end $$;
 """
 ECHO = statement("echo", 1)
 FLAKY = statement("flaky", 2)
 SLOW = statement("slow", 1)
+STUBBORN = statement("stubborn", 1)
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +230,23 @@ def test_a_statement_is_cancelled_once_we_are_stopped(dsn: str) -> None:
 def test_a_statement_that_takes_too_long_is_cancelled_by_the_server(dsn: str) -> None:
     with closing(SandboxLink(lambda: connect(dsn, "hot"))) as link:
         assert link.call_text(SLOW, "30", seconds=0.2) == '"cancelled"'
+
+
+@pytest.mark.parametrize("why", ["we are stopped", "it takes too long"])
+def test_a_statement_that_ignores_being_cancelled_loses_its_session(
+    dsn: str, look: Connection, why: str
+) -> None:
+    stopped = why == "we are stopped"
+    with closing(SandboxLink(lambda: connect(dsn, "hot sql"))) as link:
+        link.grace_seconds = 0.3
+        with pytest.raises(AosError, match="its session was ended") as caught:
+            link.call_text(STUBBORN, "x", seconds=30 if stopped else 0.2, stopped=lambda: stopped)
+        assert not isinstance(caught.value, DatabaseUnavailable)
+        assert link.call(ECHO, "fine") == "fine"
+    assert value(look, "select count(*) from done") == 0
+    assert (
+        value(look, "select count(*) from pg_stat_activity where query ~ '^select stubborn'") == 0
+    )
 
 
 LEFT_BEHIND = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import selectors
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -25,6 +26,8 @@ from aosctl.messages import sanitise
 ATTEMPTS = 5
 PATIENCE_SECONDS = 30.0
 STATEMENT_SECONDS = 30.0
+GRACE_SECONDS = 5.0
+"""How long a statement may take to obey, each time it is told to end."""
 FIRST_PAUSE_SECONDS = 0.1
 LOOK_SECONDS = 0.1
 
@@ -171,6 +174,7 @@ class SandboxLink(Link):
         b"discard sequences",
         b"select pg_advisory_unlock_all()",
     )
+    grace_seconds = GRACE_SECONDS
 
     def call_text(
         self,
@@ -179,37 +183,95 @@ class SandboxLink(Link):
         seconds: float = STATEMENT_SECONDS,
         stopped: Stopped = lambda: False,
     ) -> str | None:
-        """Run one kernel call; it is cancelled after `seconds`, or once `stopped` turns true."""
+        """Run one kernel call; it is cancelled after `seconds`, or once `stopped` turns true.
+
+        Raises AosError when it does not obey: its session is ended then, and nothing of it stays.
+        """
         timeout = f"set statement_timeout = {max(1, int(seconds * 1000))}".encode()
         before = (*self.CLEANUP, timeout)
-        return self._persist(lambda: self._clean_call(before, what, encode(parameters), stopped))
+
+        def attempt() -> str | None:
+            watchdog = Watchdog(
+                self.connection, self._connect, stopped, seconds, self.grace_seconds
+            )
+            return self._clean_call(before, what, encode(parameters), watchdog)
+
+        return self._persist(attempt)
 
     def _clean_call(
         self,
         before: Sequence[bytes],
         what: Statement,
         parameters: list[bytes | None],
-        stopped: Stopped,
+        watchdog: Watchdog,
     ) -> str | None:
         pgconn = self.connection.pgconn
         self.round_trips += 1
         sends = [partial(pgconn.send_query_params, query, None) for query in before]
         last = partial(pgconn.send_query_params, what.query, parameters)
-        result, _ = pipelined(pgconn, sends, last, _cancels(self.connection, stopped))
-        return value_of(result, pgconn)
+        try:
+            result, _ = pipelined(pgconn, sends, last, watchdog.look)
+            return value_of(result, pgconn)
+        except (DatabaseUnavailable, psycopg.OperationalError) as error:
+            if not watchdog.has_ended_it:
+                raise
+            self.close()
+            raise AosError(
+                "the statement did not end when it was cancelled; its session was ended,"
+                " and nothing of it stays",
+                "look for a function in it that catches query_canceled, or never looks up",
+            ) from error
 
 
-def _cancels(connection: Connection, stopped: Stopped) -> Idle:
-    """Return what cancels the running statement, once, when `stopped` turns true."""
-    cancelled = False
+class Watchdog:
+    """Ends a statement that nobody waits for any more, or that outlives its time.
 
-    def look() -> None:
-        nonlocal cancelled
-        if not cancelled and stopped():
-            cancelled = True
-            connection.cancel_safe(timeout=5.0)
+    The server's own timer comes first. A statement that goes on all the same, as a function can
+    that catches query_canceled, is cancelled; then its session is ended, from another connection
+    of the same login; then we let go of the connection.
+    """
 
-    return look
+    def __init__(
+        self,
+        connection: Connection,
+        connect: Callable[[], Connection],
+        stopped: Stopped,
+        seconds: float,
+        grace_seconds: float,
+    ) -> None:
+        self.has_ended_it = False
+        self._connection = connection
+        self._connect = connect
+        self._stopped = stopped
+        self._grace = grace_seconds
+        self._next_at = time.monotonic() + seconds + grace_seconds
+        self._cancelled = False
+
+    def look(self) -> None:
+        """Take the next step if it is time. Raises DatabaseUnavailable at the last."""
+        now = time.monotonic()
+        if now < self._next_at and (self._cancelled or not self._stopped()):
+            return
+        self._next_at = now + self._grace
+        if not self._cancelled:
+            self._cancelled = True
+            self._connection.cancel_safe(timeout=5.0)
+        elif not self.has_ended_it:
+            self.has_ended_it = True
+            self._end_session()
+        else:
+            raise DatabaseUnavailable("the session of the statement does not end")
+
+    def _end_session(self) -> None:
+        """Ask the server to end it; only a busy session of ours by that name, for sure."""
+        info = self._connection.info
+        with suppress(AosError, psycopg.Error), closing(self._connect()) as other:
+            other.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where pid = %s"
+                " and usename = session_user and datname = current_database()"
+                " and state = 'active' and application_name = %s",
+                (info.backend_pid, info.get_parameters().get("application_name", "")),
+            )
 
 
 def pipelined(
