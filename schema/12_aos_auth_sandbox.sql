@@ -1,24 +1,45 @@
 -- SQL identities: the opaque NOLOGIN role under which a tenant's SQL skills run, and the sandbox
 -- function that this role owns. See README.md, "SQL skills", for why it needs all its parts.
 
--- One statement without leading white space and comments and without trailing semicolons. Most need
--- no reading: no semicolon and no comment, nothing to strip. AO011: see read_statement.
--- Kernel and sandbox only.
-create function aos_core.single_statement(p_query text) returns text
-language plpgsql immutable set search_path = pg_catalog, pg_temp
+-- What a SQL skill may run of what a model wrote: one statement of the admitted kinds, without
+-- leading white space and comments and without trailing semicolons. Most need no reading: no
+-- semicolon and no comment, nothing to strip. AO011: it is too long, of another kind, changes rows
+-- where the skill only reads, or see read_statement. Kernel and sandbox only.
+create function aos_core.single_statement(p_query text, p_read_only boolean) returns text
+language plpgsql immutable
 as $$
 declare
   v_query text := rtrim(ltrim(p_query, E' \t\r\n\f'), E' \t\r\n\f;');
+  v_verb text;
 begin
-  if v_query !~ ';|--|/\*' then
+  if octet_length(p_query) <= 100000 and v_query !~ ';|--|/\*'
+     and v_query ~* '^[[:space:](]*(select|with|values|table)\M' then
     return v_query;
   end if;
-  return aos_core.read_statement(p_query);
+  if octet_length(p_query) > 100000 then
+    raise exception 'the statement is longer than 100000 bytes' using errcode = 'AO011',
+      hint = 'shorten it';
+  end if;
+  if v_query ~ ';|--|/\*' then
+    v_query := aos_core.read_statement(p_query);
+  end if;
+  v_verb := lower(substring(v_query from '^[[:space:](]*([A-Za-z]+)'));
+  if v_verb is null or v_verb not in
+     ('select', 'with', 'values', 'table', 'insert', 'update', 'delete', 'merge') then
+    raise exception 'a statement must begin with select, with, values, table, insert, update, delete or merge, not with "%"',
+      coalesce(upper(v_verb), left(v_query, 20)) using errcode = 'AO011',
+      hint = 'for a plan or a setting, ask a person; for the schema, select from information_schema';
+  end if;
+  if p_read_only and v_verb in ('insert', 'update', 'delete', 'merge') then
+    raise exception 'this skill only reads' using errcode = 'AO011',
+      hint = 'use sql_execute for statements that change rows';
+  end if;
+  return v_query;
 end
 $$;
 
--- As single_statement, by a lexer that knows quotes, dollar quotes and nested comments, one
--- character at a time. AO011 when a second statement follows, or a quote or comment does not end.
+-- One statement without what is around it, by a lexer that knows quotes, dollar quotes and nested
+-- comments, one character at a time. AO011 when a second statement follows, or a quote or comment does not end.
 create function aos_core.read_statement(p_query text) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -106,83 +127,81 @@ $$;
 -- The body of every sandbox function. It runs as the SQL identity: it checks that, admits one
 -- row-returning statement, runs it through a cursor (which shuts out SET, DO, COPY, LOCK, PREPARE
 -- and several statements by itself), and caps what it returns. A DML statement without RETURNING
--- gets one, so that its rows can be counted.
+-- gets one, so that its rows can be counted. The first row is made a list of values at once, the
+-- others together at the end; until then one counts with the bytes of its object without the keys
+-- (v_keys). Keep the body below 1,500 bytes: its digest is taken in every call, and a longer one
+-- is stored compressed.
 create function aos_auth.sandbox_body(p_role name) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $f$
   select format($body$
 declare
-  v_query text;
-  v_verb text;
   v_row record;
-  v_columns json;
   v_text text;
-  v_rows text := '';
+  v_columns text;
+  v_rows text;
+  v_more text := '';
+  v_keys int;
+  v_bytes int;
   v_count bigint := 0;
-  v_shown integer := 0;
-  v_truncated boolean := false;
-  v_counting boolean := false;
+  v_shown int := 0;
+  v_cut bool := false;
+  v_bare bool := false;
 begin
   if current_user <> %L then
     raise exception 'the sandbox function was tampered with' using errcode = 'AO004',
       hint = 'aosctl db upgrade makes it anew';
   end if;
-  if octet_length(p_query) > 100000 then
-    raise exception 'the statement is longer than 100000 bytes' using errcode = 'AO011',
-      hint = 'shorten it';
-  end if;
-  v_query := aos_core.single_statement(p_query);
-  v_verb := lower(substring(v_query from '^[[:space:](]*([A-Za-z]+)'));
-  if v_verb is null or v_verb not in
-     ('select', 'with', 'values', 'table', 'insert', 'update', 'delete', 'merge') then
-    raise exception 'a statement must begin with select, with, values, table, insert, update, delete or merge, not with "%%"',
-      coalesce(upper(v_verb), left(v_query, 20)) using errcode = 'AO011',
-      hint = 'for a plan or a setting, ask a person; for the schema, select from information_schema';
-  end if;
-  if p_read_only then
-    if v_verb in ('insert', 'update', 'delete', 'merge') then
-      raise exception 'this skill only reads' using errcode = 'AO011',
-        hint = 'use sql_execute for statements that change rows';
-    end if;
-    perform pg_catalog.set_config('transaction_read_only', 'on', true);
-  end if;
-  perform pg_catalog.set_config('search_path', p_search_path, true);
+  p_query := aos_core.single_statement(p_query, p_read_only);
+  v_text := concat(case when p_read_only then set_config('transaction_read_only', 'on', true) end,
+    set_config('search_path', p_search_path, true));
   begin
-    for v_row in execute v_query loop
+    for v_row in execute p_query loop
       v_count := v_count + 1;
-      if v_columns is null then
-        select json_agg(e.key) into v_columns from json_each(row_to_json(v_row)) e;
-      end if;
-      if v_truncated or v_shown >= p_max_rows then
-        v_truncated := true;
-        exit when p_read_only;
-      else
-        select coalesce(json_agg(e.value), '[]')::text into v_text
-          from json_each(row_to_json(v_row)) e;
-        if octet_length(v_rows) + octet_length(v_text) > p_max_bytes then
-          v_truncated := true;
+      if v_count = 1 then
+        select json_agg(key)::text, coalesce(json_agg(value)::text, '[]') into v_columns, v_rows
+          from json_each(row_to_json(v_row));
+        if octet_length(v_rows) > p_max_bytes then
+          v_rows := null; v_cut := true;
         else
-          v_rows := v_rows || case when v_shown > 0 then ',' else '' end || v_text;
-          v_shown := v_shown + 1;
+          v_shown := 1;
+        end if;
+      elsif not v_cut then
+        if v_keys is null then
+          v_keys := coalesce(octet_length(v_columns) - 2 * json_array_length(v_columns::json) + 1, 0);
+          v_bytes := octet_length(v_rows);
+        end if;
+        v_text := row_to_json(v_row)::text;
+        v_bytes := v_bytes + 1 + octet_length(v_text) - v_keys;
+        if v_bytes - 1 > p_max_bytes or v_shown = p_max_rows then
+          v_cut := true;
+        else
+          v_more := v_more || ',' || v_text; v_shown := v_shown + 1;
         end if;
       end if;
+      exit when v_cut and p_read_only;
     end loop;
   exception when invalid_cursor_definition then
-    if p_read_only or v_verb not in ('with', 'insert', 'update', 'delete', 'merge') then
+    if p_read_only or p_query ~* '^[[:space:](]*(select|values|table)' then
       raise;
     end if;
-    v_counting := true;
+    v_bare := true;
   end;
-  if v_counting then
+  if v_bare then
     v_count := 0;
-    for v_row in execute v_query || E'\nreturning 1' loop
+    for v_row in execute p_query || E'\nreturning 1' loop
       v_count := v_count + 1;
     end loop;
   end if;
   set constraints all immediate;
-  return pg_catalog.jsonb_build_object(
-    'columns', coalesce(v_columns, '[]'), 'rows', ('[' || v_rows || ']')::jsonb,
-    'row_count', case when p_read_only then v_shown else v_count end, 'truncated', v_truncated);
+  if v_more <> '' then
+    select v_rows || string_agg(',' || r.list, '' order by d.n) into v_rows
+      from json_array_elements(('[' || substr(v_more, 2) || ']')::json) with ordinality d(doc, n),
+        lateral (select coalesce(json_agg(value)::text, '[]') as list from json_each(d.doc)) r;
+  end if;
+  return pg_catalog.format(
+    '{"columns": %%s, "rows": [%%s], "row_count": %%s, "truncated": %%s}', coalesce(v_columns, '[]'),
+    v_rows, case when p_read_only then v_shown else v_count end, v_cut::text)::jsonb;
 end
 $body$, p_role)
 $f$;
@@ -205,7 +224,7 @@ begin
   execute format('grant usage on schema aos_auth, aos_core to %I', p_role);
   execute format('grant select (tenant_id, db_role) on aos_auth.sql_identity to %I', p_role);
   execute format('grant execute on function aos_auth.tenant_of(name), '
-                 'aos_core.single_statement(text), aos_core.read_statement(text) to %I', p_role);
+                 'aos_core.single_statement(text, boolean), aos_core.read_statement(text) to %I', p_role);
   -- To replace a function of this role, or hand it one, we must be a member of it meanwhile.
   execute format('grant %I to aos_provisioner', p_role);
   execute format('create or replace function aos_sandbox.%I(p_query text, p_read_only boolean, '

@@ -14,10 +14,9 @@ as $$
          coalesce(s.timeout_seconds, b.timeout_seconds), coalesce(s.max_rows, b.max_rows),
          coalesce(s.max_bytes, b.max_bytes), coalesce(s.search_path, '{}'),
          coalesce(s.config, '{}'), b.name || ':' || coalesce(s.version, 0)
-  from aos_skills.builtin_skill b
+  from (select p_name) asked
   left join aos_skills.skill s on s.tenant_id = p_tenant and s.name = p_name
-  where b.name = coalesce(s.builtin, p_name)
-    and (s.name is not null or b.name = p_name)
+  join aos_skills.builtin_skill b on b.name = coalesce(s.builtin, p_name)
 $$;
 
 -- Check a call's arguments against a skill's JSON Schema: an object, required and unknown names,
@@ -63,53 +62,82 @@ begin
 end
 $$;
 
+-- True when the arguments are the usual ones: an object with one text for each parameter that the
+-- schema requires, and no other, where the schema knows of nothing but texts. Null or false: ask
+-- check_arguments. One expression, so that it becomes a part of the statement that asks.
+create function aos_skills.only_texts(p_schema jsonb, p_args jsonb) returns boolean
+language sql immutable
+as $$
+  select jsonb_path_match(p_schema,
+    '$args.type() == "object" && !exists($args.* ? (@.type() != "string"))
+     && !exists($args.keyvalue() ? (!(@.key == $.required[*])))
+     && !exists($.required[*] ? (!(@ == $args.keyvalue().key)))
+     && !exists($.properties.* ? (!(@.type == "string") || exists(@.enum)))',
+    jsonb_build_object('args', p_args), true)
+$$;
+
+-- Why a call of a skill needs a person's approval; null when it needs none. Kernel only.
+create function aos_skills.why_approve(p_approval text, p_risk text) returns text
+language sql immutable
+as $$
+  select case when p_approval = 'always' then 'the skill always needs approval'
+              when p_approval = 'risk' and p_risk = 'high' then 'the skill''s risk is high' end
+$$;
+
 -- Decide one call of one agent. Kernel only.
 -- decision: allow | approve (a person must) | deny (not permitted) | invalid (arguments).
+-- builtin, max_rows, max_bytes and search_path: what the kernel needs to carry the call out; null
+-- when the decision is deny.
 create function aos_skills.gate(
   p_tenant uuid, p_role text, p_agent_skills text[], p_skill text, p_args jsonb,
-  out decision text, out reason text, out runner text, out effect text, out tool_version text)
+  out decision text, out reason text, out runner text, out effect text, out tool_version text,
+  out builtin text, out max_rows integer, out max_bytes integer, out search_path text[])
 language plpgsql stable
 as $$
 declare
-  v_skill record;
+  v_usual boolean;  -- arguments and limits on them need no closer look
+  v_wrong text;
 begin
-  runner := 'worker'; effect := 'read'; tool_version := p_skill || ':0';
-  select e.runner, e.effect, e.tool_version, e.risk, e.approval, e.input_schema,
-         rs.role_name is not null as granted, rs.allowed_params, rs.denied_params
-    into v_skill
-  from aos_skills.effective_skill(p_tenant, p_skill) e
-  left join aos_skills.role_skill rs on rs.tenant_id = p_tenant and rs.role_name = p_role
-    and rs.skill_name = p_skill;
+  select e.runner, e.effect, e.tool_version, e.builtin, e.max_rows, e.max_bytes, e.search_path,
+         aos_skills.why_approve(e.approval, e.risk),
+         rs.allowed_params = '{}' and rs.denied_params = '{}'
+           and aos_skills.only_texts(e.input_schema, p_args)
+    into runner, effect, tool_version, builtin, max_rows, max_bytes, search_path, reason, v_usual
+  from aos_skills.role_skill rs
+  cross join aos_skills.effective_skill(p_tenant, p_skill) e
+  where rs.tenant_id = p_tenant and rs.role_name = p_role and rs.skill_name = p_skill
+    and coalesce(p_skill = any (p_agent_skills), e.risk = 'low');
   if not found then
-    decision := 'deny'; reason := format('there is no skill "%s"', p_skill); return;
-  end if;
-  runner := v_skill.runner; effect := v_skill.effect; tool_version := v_skill.tool_version;
-  if not v_skill.granted or not coalesce(p_skill = any (p_agent_skills), v_skill.risk = 'low') then
-    decision := 'deny'; reason := format('this agent may not use the skill "%s"', p_skill); return;
-  end if;
-  reason := aos_skills.check_arguments(v_skill.input_schema, p_args);
-  if reason is not null then
-    decision := 'invalid'; return;
-  end if;
-  if v_skill.allowed_params <> '{}' or v_skill.denied_params <> '{}' then
-    select format('the role "%s" may not call "%s" with %s = %s', p_role, p_skill, a.key, a.value)
-      into reason
-    from jsonb_each(p_args) a
-    where (v_skill.allowed_params ? a.key
-           and not (v_skill.allowed_params -> a.key) @> jsonb_build_array(a.value))
-       or (v_skill.denied_params -> a.key) @> jsonb_build_array(a.value)
-    limit 1;
-    if reason is not null then
-      decision := 'deny'; return;
+    decision := 'deny';
+    select e.runner, e.effect, e.tool_version into runner, effect, tool_version
+    from aos_skills.effective_skill(p_tenant, p_skill) e;
+    if found then
+      reason := format('this agent may not use the skill "%s"', p_skill);
+    else
+      runner := 'worker'; effect := 'read'; tool_version := p_skill || ':0';
+      reason := format('there is no skill "%s"', p_skill);
     end if;
-  end if;
-  if v_skill.approval = 'always' or (v_skill.approval = 'risk' and v_skill.risk = 'high') then
-    decision := 'approve';
-    reason := case v_skill.approval when 'always' then 'the skill always needs approval'
-                                    else 'the skill''s risk is high' end;
     return;
   end if;
-  decision := 'allow';
+  if v_usual is not true then
+    select aos_skills.check_arguments(b.input_schema, p_args) into v_wrong
+    from aos_skills.builtin_skill b where b.name = builtin;
+    if v_wrong is not null then
+      decision := 'invalid'; reason := v_wrong; return;
+    end if;
+    select format('the role "%s" may not call "%s" with %s = %s', p_role, p_skill, a.key, a.value)
+      into v_wrong
+    from aos_skills.role_skill rs cross join jsonb_each(p_args) a
+    where rs.tenant_id = p_tenant and rs.role_name = p_role and rs.skill_name = p_skill
+      and ((rs.allowed_params ? a.key
+            and not (rs.allowed_params -> a.key) @> jsonb_build_array(a.value))
+           or (rs.denied_params -> a.key) @> jsonb_build_array(a.value))
+    limit 1;
+    if found then
+      decision := 'deny'; reason := v_wrong; return;
+    end if;
+  end if;
+  decision := case when reason is null then 'allow' else 'approve' end;
 end
 $$;
 

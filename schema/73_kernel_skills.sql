@@ -1,32 +1,33 @@
 -- What the kernel itself can carry out: SQL in the sandbox, search, memory.
 
 -- Run one SQL statement as the tenant's SQL identity, in a subtransaction of the caller's.
--- Returns {"ok", "result"}: rows on success ({"columns", "rows", "row_count", "truncated"}), else
+-- result: rows on success ({"columns", "rows", "row_count", "truncated"}), else
 -- {"error", "sqlstate", "hint"?} with no effect left behind. Kernel only; reachable through
 -- execute_sql_call alone. AO004: the sandbox function is not the one that was installed, or the
 -- session holds a named cursor.
 create function aos_core.run_in_sandbox(
   p_tenant uuid, p_query text, p_read_only boolean, p_max_rows integer, p_max_bytes integer,
-  p_search_path text[]) returns jsonb
+  p_search_path text[], out ok boolean, out result jsonb)
 language plpgsql
 as $$
 declare
-  v_identity record;
-  v_result jsonb;
+  v_role name;
+  v_digest text;
+  v_intact boolean;
+  v_path text := 'pg_temp';
   v_message text;
   v_state text;
   v_hint text;
   v_detail text;
 begin
-  select i.db_role, i.function_digest, p.prosecdef, p.proowner::regrole::text as owner,
-         md5(p.prosrc) as digest
-    into v_identity
+  select i.db_role, i.function_digest into v_role, v_digest
   from aos_auth.sql_identity i
-  left join pg_catalog.pg_proc p on p.proname = i.db_role
-    and p.pronamespace = 'aos_sandbox'::regnamespace
   where i.tenant_id = p_tenant and i.scope_id = p_tenant;
-  if v_identity.prosecdef is distinct from true or v_identity.owner <> v_identity.db_role
-     or v_identity.digest <> v_identity.function_digest then
+  select p.prosecdef and pg_get_userbyid(p.proowner) = v_role and md5(p.prosrc) = v_digest
+    into v_intact
+  from pg_catalog.pg_proc p
+  where p.proname = v_role and p.pronamespace = 'aos_sandbox'::regnamespace;
+  if v_intact is not true then
     raise exception 'the SQL sandbox of this tenant is missing or was changed' using
       errcode = 'AO004', hint = 'aosctl db upgrade makes it anew';
   end if;
@@ -34,23 +35,26 @@ begin
     raise exception 'the session holds an open cursor' using errcode = 'AO004',
       hint = 'use a fresh connection for SQL skills';
   end if;
+  if p_search_path <> '{}' then
+    select string_agg(quote_ident(s), ', ') || ', pg_temp' into v_path from unnest(p_search_path) s;
+  end if;
   begin
-    execute format('select aos_sandbox.%I($1, $2, $3, $4, $5)', v_identity.db_role)
-      into v_result
-      using p_query, p_read_only, p_max_rows, p_max_bytes, (
-        select string_agg(quote_ident(s), ', ') from unnest(p_search_path || array['pg_temp']) s);
-    return jsonb_build_object('ok', true, 'result', v_result);
+    execute format('select true, aos_sandbox.%I($1, %L, %s, %s, %L)', v_role, p_read_only,
+                   p_max_rows, p_max_bytes, v_path)
+      into ok, result using p_query;
   exception
     when query_canceled then
-      return jsonb_build_object('ok', false, 'result', jsonb_build_object(
+      ok := false;
+      result := jsonb_build_object(
         'error', 'the statement took too long and was cancelled', 'sqlstate', '57014',
-        'hint', 'read fewer rows, or ask for less at once'));
+        'hint', 'read fewer rows, or ask for less at once');
     when others then
       get stacked diagnostics v_message = message_text, v_state = returned_sqlstate,
         v_hint = pg_exception_hint, v_detail = pg_exception_detail;
-      return jsonb_build_object('ok', false, 'result', jsonb_strip_nulls(jsonb_build_object(
+      ok := false;
+      result := jsonb_strip_nulls(jsonb_build_object(
         'error', v_message, 'sqlstate', v_state, 'hint', nullif(v_hint, ''),
-        'detail', nullif(v_detail, ''))));
+        'detail', nullif(v_detail, '')));
   end;
 end
 $$;
@@ -125,28 +129,25 @@ as $$
     order by s.updated_at desc limit 50) m
 $$;
 
--- Carry out one call of a kernel skill. Returns {"ok", "result"}. Kernel only.
+-- Carry out one call of a kernel skill that is not SQL. Kernel only.
 create function aos_core.run_kernel_skill(
-  p_tenant uuid, p_agent aos_agent.agent, p_run uuid, p_skill text, p_args jsonb) returns jsonb
+  p_tenant uuid, p_agent aos_agent.agent, p_run uuid, p_builtin text, p_args jsonb,
+  out ok boolean, out result jsonb)
 language plpgsql
 as $$
 declare
-  v_skill record;
+  v_said jsonb;
 begin
-  select * into v_skill from aos_skills.effective_skill(p_tenant, p_skill);
-  return case v_skill.builtin
-    when 'sql_query' then aos_core.run_in_sandbox(p_tenant, p_args ->> 'query', true,
-      v_skill.max_rows, v_skill.max_bytes, v_skill.search_path)
-    when 'sql_execute' then aos_core.run_in_sandbox(p_tenant, p_args ->> 'statement', false,
-      v_skill.max_rows, v_skill.max_bytes, v_skill.search_path)
+  v_said := case p_builtin
     when 'rag_search' then aos_core.run_rag_search(p_tenant, p_agent.collections, p_args)
     when 'memory_store' then
       aos_core.run_memory_store(p_tenant, p_agent.agent_id, p_run, p_args)
     when 'memory_recall' then aos_core.run_memory_recall(p_tenant, p_agent.agent_id, p_args)
     else jsonb_build_object('ok', false, 'result', jsonb_build_object(
-      'error', format('the kernel cannot carry out "%s"', v_skill.builtin))) end;
+      'error', format('the kernel cannot carry out "%s"', p_builtin))) end;
+  ok := (v_said ->> 'ok')::boolean; result := v_said -> 'result';
 exception when data_exception or program_limit_exceeded then
   -- such as a text too long to search for: the model reads why
-  return jsonb_build_object('ok', false, 'result', jsonb_build_object('error', sqlerrm));
+  ok := false; result := jsonb_build_object('error', sqlerrm);
 end
 $$;

@@ -316,12 +316,12 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_bound text := set_config('aos.kernel_tenant', p_tenant::text, true);
+  v_lease bytea := aos_core.lease_hash(p_lease);
   v_call aos_core.tool_call;
   v_agent aos_agent.agent;
   v_found record;
-  v_run aos_core.run;
   v_gate record;
-  v_outcome jsonb;
+  v_outcome record;
 begin
   select c as call, r as run, a as agent into v_found
   from aos_core.tool_call c
@@ -332,14 +332,14 @@ begin
     raise exception 'call "%" not found', p_call using errcode = 'AO001',
       hint = 'check the tenant and the id';
   end if;
-  v_call := v_found.call; v_run := v_found.run; v_agent := v_found.agent;
+  v_call := v_found.call; v_agent := v_found.agent;
   if v_call.state in ('succeeded', 'failed') then
-    return aos_core.recorded_result(p_tenant, v_call, aos_core.lease_hash(p_lease));
+    return aos_core.recorded_result(p_tenant, v_call, v_lease);
   end if;
-  if v_run.lease_hash is distinct from aos_core.lease_hash(p_lease)
-     or v_run.open_turn_id is distinct from v_call.turn_id
-     or v_run.lease_expires_at <= aos_core.now() then
-    perform aos_core.raise_lost(p_tenant, v_call.turn_id, aos_core.lease_hash(p_lease));
+  if (v_found.run).lease_hash is distinct from v_lease
+     or (v_found.run).open_turn_id is distinct from v_call.turn_id
+     or (v_found.run).lease_expires_at <= aos_core.now() then
+    perform aos_core.raise_lost(p_tenant, v_call.turn_id, v_lease);
   end if;
   if v_call.runner <> 'kernel' or v_call.state not in ('pending', 'approved') then
     raise exception 'call "%" of "%" is %, not ready to run here', p_call, v_call.skill,
@@ -351,20 +351,22 @@ begin
   if v_gate.decision in ('deny', 'invalid') then
     update aos_core.approval a set state = 'cancelled'
     where a.tenant_id = p_tenant and a.call_id = p_call and a.state = 'approved';
-    v_outcome := jsonb_build_object('ok', false, 'result',
-                                    jsonb_build_object('error', v_gate.reason));
+    select false as ok, jsonb_build_object('error', v_gate.reason) as result into v_outcome;
   elsif (v_gate.decision = 'approve' or v_call.state = 'approved')
         and not aos_core.consume_approval(p_tenant, v_call, v_gate.tool_version) then
-    return aos_core.ask_again(p_tenant, v_call, aos_core.lease_hash(p_lease), v_gate.tool_version,
+    return aos_core.ask_again(p_tenant, v_call, v_lease, v_gate.tool_version,
       'the skill changed, or the approval expired, before the call could run');
+  elsif v_gate.builtin in ('sql_query', 'sql_execute') then
+    v_outcome := aos_core.run_in_sandbox(p_tenant,
+      v_call.args ->> case v_gate.builtin when 'sql_query' then 'query' else 'statement' end,
+      v_gate.builtin = 'sql_query', v_gate.max_rows, v_gate.max_bytes, v_gate.search_path);
   else
-    v_outcome := aos_core.run_kernel_skill(p_tenant, v_agent, v_call.run_id, v_call.skill,
+    v_outcome := aos_core.run_kernel_skill(p_tenant, v_agent, v_call.run_id, v_gate.builtin,
                                            v_call.args);
   end if;
   v_bound := set_config('aos.kernel_tenant', p_tenant::text, true);  -- the statement may have set it
-  return aos_core.settle_call(p_tenant, aos_core.lease_hash(p_lease), p_call, v_call.run_id,
-    v_call.turn_id, v_call.state, v_call.skill, v_call.vendor_call_id, v_call.detached,
-    (v_outcome ->> 'ok')::boolean, v_outcome -> 'result');
+  return aos_core.settle_call(p_tenant, v_lease, p_call, v_call.run_id, v_call.turn_id, v_call.state,
+    v_call.skill, v_call.vendor_call_id, v_call.detached, v_outcome.ok, v_outcome.result);
 end
 $$;
 

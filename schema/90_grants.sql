@@ -78,7 +78,7 @@ alter default privileges for role aos_provisioner revoke execute on functions fr
 -- aos_provisioner makes SQL identities: it passes on the two functions that they call.
 grant usage on schema aos_auth, aos_core to aos_provisioner with grant option;
 grant usage, create on schema aos_sandbox to aos_provisioner with grant option;
-grant execute on function aos_auth.tenant_of(name), aos_core.single_statement(text),
+grant execute on function aos_auth.tenant_of(name), aos_core.single_statement(text, boolean),
   aos_core.read_statement(text) to aos_provisioner with grant option;
 grant select (tenant_id, db_role) on aos_auth.sql_identity to aos_provisioner with grant option;
 grant execute on function aos_auth.sandbox_body(name) to aos_provisioner;
