@@ -418,12 +418,12 @@ $$;
 -- Store an answer that asks for tools: its step, its calls with the gate's decisions, its cost and
 -- its event, in the caller's transaction.
 -- p_seq is the step the caller expects to write (last step it knows + 1; null = not checked): a
--- repeated call finds its step there and returns the same outcome again.
+-- repeated call finds its step there and returns the same outcome again. p_run: the turn's run, or null.
 -- Returns {"next", "step", "last_step", "calls": [{call_id, id, skill, status, runner, effect,
 -- args, reason}], "cost_usd", "spent_usd"}. AO001, AO002, AO003.
 create function aos_core.record_calls(
   p_tenant uuid, p_turn uuid, p_lease bytea, p_seq bigint, p_message jsonb, p_usage jsonb,
-  p_raw text) returns jsonb
+  p_raw text, p_run uuid) returns jsonb
 language plpgsql
 as $$
 declare
@@ -433,7 +433,7 @@ declare
   v_out integer := coalesce((p_usage ->> 'out')::integer, 0);
   v_model text := p_message -> 'origin' ->> 'model';
   v_blocks jsonb := p_message -> 'blocks';
-  v_run uuid;
+  v_run uuid := p_run;
   v_turn integer;
   v_actor text;
   v_run_model text;
@@ -457,14 +457,17 @@ declare
   v_next text;
   v_watched timestamptz;
 begin
-  select r.run_id, t.number, 'agent:' || r.agent_name, r.model_name,
+  if v_run is null then
+    select t.run_id into v_run from aos_core.turn t
+    where t.tenant_id = p_tenant and t.turn_id = p_turn;
+  end if;
+  select r.last_turn, 'agent:' || r.agent_name, r.model_name,
          aos_core.cost_usd(v_in - v_cached, v_cached, v_out, r.input_usd_per_mtok,
            r.cached_input_usd_per_mtok, r.output_usd_per_mtok), a.role_name, a.skills
-    into v_run, v_turn, v_actor, v_run_model, v_cost, v_role, v_skills
-  from aos_core.turn t
-  join aos_core.run r on r.tenant_id = p_tenant and r.run_id = t.run_id
+    into v_turn, v_actor, v_run_model, v_cost, v_role, v_skills
+  from aos_core.run r
   join aos_agent.agent a on a.tenant_id = p_tenant and a.agent_id = r.agent_id
-  where t.tenant_id = p_tenant and t.turn_id = p_turn;
+  where r.tenant_id = p_tenant and r.run_id = v_run;
   if not found then
     perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
   end if;
@@ -603,7 +606,7 @@ $$;
 -- Store an answer that asks for no tool, and end its turn. As record_calls; "next" is done.
 create function aos_core.record_final_answer(
   p_tenant uuid, p_turn uuid, p_lease bytea, p_seq bigint, p_message jsonb, p_usage jsonb,
-  p_raw text) returns jsonb
+  p_raw text, p_run uuid) returns jsonb
 language plpgsql
 as $$
 declare
@@ -612,7 +615,7 @@ declare
   v_in integer := coalesce((p_usage ->> 'in')::integer, 0) + v_cached;
   v_out integer := coalesce((p_usage ->> 'out')::integer, 0);
   v_model text := p_message -> 'origin' ->> 'model';
-  v_run uuid;
+  v_run uuid := p_run;
   v_turn integer;
   v_actor text;
   v_run_model text;
@@ -625,13 +628,15 @@ declare
   v_waits boolean;
   v_watched timestamptz;
 begin
-  select r.run_id, t.number, 'agent:' || r.agent_name, r.model_name,
+  if v_run is null then
+    select t.run_id into v_run from aos_core.turn t
+    where t.tenant_id = p_tenant and t.turn_id = p_turn;
+  end if;
+  select r.last_turn, 'agent:' || r.agent_name, r.model_name,
          aos_core.cost_usd(v_in - v_cached, v_cached, v_out, r.input_usd_per_mtok,
            r.cached_input_usd_per_mtok, r.output_usd_per_mtok)
-    into v_run, v_turn, v_actor, v_run_model, v_cost
-  from aos_core.turn t
-  join aos_core.run r on r.tenant_id = p_tenant and r.run_id = t.run_id
-  where t.tenant_id = p_tenant and t.turn_id = p_turn;
+    into v_turn, v_actor, v_run_model, v_cost
+  from aos_core.run r where r.tenant_id = p_tenant and r.run_id = v_run;
   if not found then
     perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
   end if;

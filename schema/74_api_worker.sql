@@ -282,10 +282,10 @@ $$;
 
 -- Store the model's answer before anything acts on it: one commit for message, tool calls, gate
 -- decisions, cost and event; ends the turn when it asks for no call. See record_calls for the
--- result. AO001, AO002, AO003, AO006.
+-- result. Who names the turn's run spares the kernel a look-up. AO001, AO002, AO003, AO006.
 create function aos_agent.record_response(
   p_tenant uuid, p_turn uuid, p_lease uuid, p_message jsonb, p_usage jsonb default null,
-  p_seq bigint default null, p_raw text default null) returns jsonb
+  p_seq bigint default null, p_raw text default null, p_run uuid default null) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -293,10 +293,10 @@ declare
 begin
   if p_message @> '{"role": "assistant", "blocks": [{"t": "call"}]}' then
     return aos_core.record_calls(p_tenant, p_turn, aos_core.lease_hash(p_lease), p_seq, p_message,
-                                 p_usage, p_raw);
+                                 p_usage, p_raw, p_run);
   elsif p_message @> '{"role": "assistant", "blocks": []}' then
     return aos_core.record_final_answer(p_tenant, p_turn, aos_core.lease_hash(p_lease), p_seq,
-                                        p_message, p_usage, p_raw);
+                                        p_message, p_usage, p_raw, p_run);
   end if;
   raise exception 'a response must be a message of role "assistant" with a list of blocks'
     using errcode = 'AO006', hint = 'schema/README.md shows the message';

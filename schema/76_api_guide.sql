@@ -213,7 +213,7 @@ begin
   v_answer := aos_core.record_calls(v_tenant, p_turn, aos_core.session_lease_hash(), null,
     jsonb_build_object('v', 1, 'role', 'assistant', 'blocks', jsonb_build_array(
       jsonb_build_object('t', 'call', 'id', v_id, 'name', p_tool, 'args_raw', p_args::text,
-                         'args', p_args))), null, null) -> 'calls' -> 0;
+                         'args', p_args))), null, null, null) -> 'calls' -> 0;
   return jsonb_strip_nulls(jsonb_build_object(
     'status', case v_answer ->> 'status' when 'pending' then 'approved' when 'running' then 'approved'
       when 'failed' then 'denied' else v_answer ->> 'status' end,
@@ -308,7 +308,7 @@ declare
 begin
   perform aos_core.hold_turn(v_tenant, p_turn);
   v_answer := aos_core.record_final_answer(v_tenant, p_turn, aos_core.session_lease_hash(), null,
-    aos_core.text_message('assistant', p_text), null, null);
+    aos_core.text_message('assistant', p_text), null, null, null);
   return jsonb_build_object('status', 'completed', 'step', v_answer -> 'step');
 end
 $$;

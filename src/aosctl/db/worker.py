@@ -16,7 +16,7 @@ LEASE_SECONDS = 20
 
 CLAIM = statement("aos_agent.claim_turn", 4)
 CONTEXT = statement("aos_agent.turn_context", 4)
-RESPONSE = statement("aos_agent.record_response", 7)
+RESPONSE = statement("aos_agent.record_response", 8)
 EXECUTE = statement("aos_agent.execute_sql_call", 3)
 START = statement("aos_agent.start_call", 3)
 RESULT = statement("aos_agent.record_call_result", 5)
@@ -201,6 +201,7 @@ class WorkerClient:
                 to_json(usage) if usage is not None else None,
                 str(seq),
                 raw,
+                str(lease.run_id),
             )
         )
 
