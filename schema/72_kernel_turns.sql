@@ -420,7 +420,7 @@ $$;
 -- p_seq is the step the caller expects to write (last step it knows + 1; null = not checked): a
 -- repeated call finds its step there and returns the same outcome again. p_run: the turn's run, or null.
 -- Returns {"next", "step", "last_step", "calls": [{call_id, id, skill, status, runner, effect,
--- args, reason}], "cost_usd", "spent_usd"}. AO001, AO002, AO003.
+-- args, reason, tool_version}], "cost_usd", "spent_usd"}. AO001, AO002, AO003.
 create function aos_core.record_calls(
   p_tenant uuid, p_turn uuid, p_lease bytea, p_seq bigint, p_message jsonb, p_usage jsonb,
   p_raw text, p_run uuid) returns jsonb
