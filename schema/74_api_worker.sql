@@ -346,23 +346,26 @@ begin
       v_call.state using errcode = 'AO002', hint = case when v_call.runner = 'kernel'
         then 'wait for its approval' else 'the worker runs this skill itself' end;
   end if;
-  v_gate := aos_skills.gate(p_tenant, v_agent.role_name, v_agent.skills,
-                                            v_call.skill, v_call.args);
+  v_gate := aos_skills.gate(p_tenant, v_agent.role_name, v_agent.skills, v_call.skill, v_call.args);
   if v_gate.decision in ('deny', 'invalid') then
     update aos_core.approval a set state = 'cancelled'
     where a.tenant_id = p_tenant and a.call_id = p_call and a.state = 'approved';
     select false as ok, jsonb_build_object('error', v_gate.reason) as result into v_outcome;
-  elsif (v_gate.decision = 'approve' or v_call.state = 'approved')
-        and not aos_core.consume_approval(p_tenant, v_call, v_gate.tool_version) then
-    return aos_core.ask_again(p_tenant, v_call, v_lease, v_gate.tool_version,
-      'the skill changed, or the approval expired, before the call could run');
-  elsif v_gate.builtin in ('sql_query', 'sql_execute') then
-    v_outcome := aos_core.run_in_sandbox(p_tenant,
-      v_call.args ->> case v_gate.builtin when 'sql_query' then 'query' else 'statement' end,
-      v_gate.builtin = 'sql_query', v_gate.max_rows, v_gate.max_bytes, v_gate.search_path);
   else
-    v_outcome := aos_core.run_kernel_skill(p_tenant, v_agent, v_call.run_id, v_gate.builtin,
-                                           v_call.args);
+    if v_gate.decision = 'approve' or v_call.state = 'approved' then
+      if not aos_core.consume_approval(p_tenant, v_call, v_gate.tool_version) then
+        return aos_core.ask_again(p_tenant, v_call, v_lease, v_gate.tool_version,
+          'the skill changed, or the approval expired, before the call could run');
+      end if;
+    end if;
+    if v_gate.builtin in ('sql_query', 'sql_execute') then
+      v_outcome := aos_core.run_in_sandbox(p_tenant,
+        v_call.args ->> case v_gate.builtin when 'sql_query' then 'query' else 'statement' end,
+        v_gate.builtin = 'sql_query', v_gate.max_rows, v_gate.max_bytes, v_gate.search_path);
+    else
+      v_outcome := aos_core.run_kernel_skill(p_tenant, v_agent, v_call.run_id, v_gate.builtin,
+                                             v_call.args);
+    end if;
   end if;
   v_bound := set_config('aos.kernel_tenant', p_tenant::text, true);  -- the statement may have set it
   return aos_core.settle_call(p_tenant, v_lease, p_call, v_call.run_id, v_call.turn_id, v_call.state,

@@ -161,7 +161,7 @@ class SandboxLink(Link):
     """The connection of SQL skills: unnamed statements only, and a cleanup between two calls.
 
     The cleanup is DISCARD ALL without the cached plans; it travels in one packet with the next
-    call, so that a call stays one round trip.
+    call, so that a call stays one round trip. Its last part, a SELECT too, is part of the call.
     """
 
     CLEANUP = (
@@ -172,8 +172,8 @@ class SandboxLink(Link):
         b"deallocate all",
         b"discard temp",
         b"discard sequences",
-        b"select pg_advisory_unlock_all()",
     )
+    UNLOCK = b"select pg_catalog.pg_advisory_unlock_all(), "
     grace_seconds = GRACE_SECONDS
 
     def call_text(
@@ -208,10 +208,11 @@ class SandboxLink(Link):
         pgconn = self.connection.pgconn
         self.round_trips += 1
         sends = [partial(pgconn.send_query_params, query, None) for query in before]
-        last = partial(pgconn.send_query_params, what.query, parameters)
+        call = self.UNLOCK + what.query.removeprefix(b"select ")
+        last = partial(pgconn.send_query_params, call, parameters)
         try:
             result, _ = pipelined(pgconn, sends, last, watchdog.look)
-            return value_of(result, pgconn)
+            return value_of(result, pgconn, column=1)
         except (DatabaseUnavailable, psycopg.OperationalError) as error:
             if not watchdog.has_ended_it:
                 raise
@@ -336,12 +337,12 @@ def encode(parameters: tuple[str | None, ...]) -> list[bytes | None]:
     return [None if value is None else sanitise(value).encode() for value in parameters]
 
 
-def value_of(result: Result | None, pgconn: pq.abc.PGconn) -> str | None:
-    """Return the first value of a result as text; raises what the server raised."""
+def value_of(result: Result | None, pgconn: pq.abc.PGconn, column: int = 0) -> str | None:
+    """Return a value of a result's first row as text; raises what the server raised."""
     if result is None:
         raise from_sqlstate(None, pgconn.error_message.decode(errors="replace"))
     if result.status in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
-        value = result.get_value(0, 0) if result.ntuples else None
+        value = result.get_value(0, column) if result.ntuples else None
         return None if value is None else value.decode()
     sqlstate, message, hint = (
         None if (field := result.error_field(name)) is None else field.decode(errors="replace")
