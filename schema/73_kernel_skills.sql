@@ -78,16 +78,17 @@ as $$
 $$;
 
 -- rag_search {query, limit?} over the agent's collections.
-create function aos_core.run_rag_search(p_tenant uuid, p_collections text[], p_args jsonb)
-returns jsonb
+create function aos_core.run_rag_search(p_tenant uuid, p_agent uuid, p_args jsonb) returns jsonb
 language sql stable
 as $$
   select jsonb_build_object('ok', true, 'result', jsonb_build_object(
     'hits', coalesce(jsonb_agg(jsonb_build_object('title', s.title, 'source', s.source,
       'collection', s.collection, 'text', left(s.content, 4000), 'rank', s.rank)
       order by s.rank desc, s.title), '[]')))
-  from aos_rag.search(p_tenant, p_collections, p_args ->> 'query',
-                      coalesce((p_args ->> 'limit')::integer, 5)) s
+  from aos_agent.agent a
+  cross join lateral aos_rag.search(p_tenant, a.collections, p_args ->> 'query',
+                                    coalesce((p_args ->> 'limit')::integer, 5)) s
+  where a.tenant_id = p_tenant and a.agent_id = p_agent
 $$;
 
 -- memory_store {key, value}: the agent's long-term memory; the same key is replaced.
@@ -131,7 +132,7 @@ $$;
 
 -- Carry out one call of a kernel skill that is not SQL. Kernel only.
 create function aos_core.run_kernel_skill(
-  p_tenant uuid, p_agent aos_agent.agent, p_run uuid, p_builtin text, p_args jsonb,
+  p_tenant uuid, p_agent uuid, p_run uuid, p_builtin text, p_args jsonb,
   out ok boolean, out result jsonb)
 language plpgsql
 as $$
@@ -139,10 +140,10 @@ declare
   v_said jsonb;
 begin
   v_said := case p_builtin
-    when 'rag_search' then aos_core.run_rag_search(p_tenant, p_agent.collections, p_args)
+    when 'rag_search' then aos_core.run_rag_search(p_tenant, p_agent, p_args)
     when 'memory_store' then
-      aos_core.run_memory_store(p_tenant, p_agent.agent_id, p_run, p_args)
-    when 'memory_recall' then aos_core.run_memory_recall(p_tenant, p_agent.agent_id, p_args)
+      aos_core.run_memory_store(p_tenant, p_agent, p_run, p_args)
+    when 'memory_recall' then aos_core.run_memory_recall(p_tenant, p_agent, p_args)
     else jsonb_build_object('ok', false, 'result', jsonb_build_object(
       'error', format('the kernel cannot carry out "%s"', p_builtin))) end;
   ok := (v_said ->> 'ok')::boolean; result := v_said -> 'result';

@@ -317,84 +317,91 @@ as $$
 declare
   v_bound text := set_config('aos.kernel_tenant', p_tenant::text, true);
   v_lease bytea := aos_core.lease_hash(p_lease);
-  v_call aos_core.tool_call;
-  v_agent aos_agent.agent;
-  v_found record;
+  v_run uuid;
+  v_turn uuid;
+  v_state text;
+  v_runner text;
+  v_skill text;
+  v_args jsonb;
+  v_vendor_call_id text;
+  v_detached boolean;
+  v_holds boolean;
+  v_agent uuid;
+  v_role text;
+  v_skills text[];
   v_gate record;
   v_outcome record;
 begin
-  select c as call, r as run, a as agent into v_found
+  select c.run_id, c.turn_id, c.state, c.runner, c.skill, c.args, c.vendor_call_id, c.detached,
+         r.lease_hash = v_lease and r.open_turn_id = c.turn_id
+           and r.lease_expires_at > aos_core.now(), a.agent_id, a.role_name, a.skills
+    into v_run, v_turn, v_state, v_runner, v_skill, v_args, v_vendor_call_id, v_detached,
+         v_holds, v_agent, v_role, v_skills
   from aos_core.tool_call c
   join aos_core.run r on r.tenant_id = p_tenant and r.run_id = c.run_id
   join aos_agent.agent a on a.tenant_id = p_tenant and a.agent_id = r.agent_id
   where c.tenant_id = p_tenant and c.call_id = p_call;
-  if not found then
+  if v_state is null then
     raise exception 'call "%" not found', p_call using errcode = 'AO001',
       hint = 'check the tenant and the id';
-  end if;
-  v_call := v_found.call; v_agent := v_found.agent;
-  if v_call.state in ('succeeded', 'failed') then
-    return aos_core.recorded_result(p_tenant, v_call, v_lease);
-  end if;
-  if (v_found.run).lease_hash is distinct from v_lease
-     or (v_found.run).open_turn_id is distinct from v_call.turn_id
-     or (v_found.run).lease_expires_at <= aos_core.now() then
-    perform aos_core.raise_lost(p_tenant, v_call.turn_id, v_lease);
-  end if;
-  if v_call.runner <> 'kernel' or v_call.state not in ('pending', 'approved') then
-    raise exception 'call "%" of "%" is %, not ready to run here', p_call, v_call.skill,
-      v_call.state using errcode = 'AO002', hint = case when v_call.runner = 'kernel'
+  elsif v_state in ('succeeded', 'failed') then
+    return aos_core.recorded_result(p_tenant, p_call, v_lease);
+  elsif v_holds is not true then
+    perform aos_core.raise_lost(p_tenant, v_turn, v_lease);
+  elsif v_runner <> 'kernel' or v_state not in ('pending', 'approved') then
+    raise exception 'call "%" of "%" is %, not ready to run here', p_call, v_skill, v_state
+      using errcode = 'AO002', hint = case when v_runner = 'kernel'
         then 'wait for its approval' else 'the worker runs this skill itself' end;
   end if;
-  v_gate := aos_skills.gate(p_tenant, v_agent.role_name, v_agent.skills, v_call.skill, v_call.args);
+  v_gate := aos_skills.gate(p_tenant, v_role, v_skills, v_skill, v_args);
   if v_gate.decision in ('deny', 'invalid') then
     update aos_core.approval a set state = 'cancelled'
     where a.tenant_id = p_tenant and a.call_id = p_call and a.state = 'approved';
     select false as ok, jsonb_build_object('error', v_gate.reason) as result into v_outcome;
   else
-    if v_gate.decision = 'approve' or v_call.state = 'approved' then
-      if not aos_core.consume_approval(p_tenant, v_call, v_gate.tool_version) then
-        return aos_core.ask_again(p_tenant, v_call, v_lease, v_gate.tool_version,
+    if v_gate.decision = 'approve' or v_state = 'approved' then
+      if not aos_core.consume_approval(p_tenant, p_call, v_gate.tool_version) then
+        return aos_core.ask_again(p_tenant, p_call, v_lease, v_gate.tool_version,
           'the skill changed, or the approval expired, before the call could run');
       end if;
     end if;
     if v_gate.builtin in ('sql_query', 'sql_execute') then
       v_outcome := aos_core.run_in_sandbox(p_tenant,
-        v_call.args ->> case v_gate.builtin when 'sql_query' then 'query' else 'statement' end,
+        v_args ->> case v_gate.builtin when 'sql_query' then 'query' else 'statement' end,
         v_gate.builtin = 'sql_query', v_gate.max_rows, v_gate.max_bytes, v_gate.search_path);
     else
-      v_outcome := aos_core.run_kernel_skill(p_tenant, v_agent, v_call.run_id, v_gate.builtin,
-                                             v_call.args);
+      v_outcome := aos_core.run_kernel_skill(p_tenant, v_agent, v_run, v_gate.builtin, v_args);
     end if;
+    v_bound := set_config('aos.kernel_tenant', p_tenant::text, true);  -- the call may have set it
   end if;
-  v_bound := set_config('aos.kernel_tenant', p_tenant::text, true);  -- the statement may have set it
-  return aos_core.settle_call(p_tenant, v_lease, p_call, v_call.run_id, v_call.turn_id, v_call.state,
-    v_call.skill, v_call.vendor_call_id, v_call.detached, v_outcome.ok, v_outcome.result);
+  return aos_core.settle_call(p_tenant, v_lease, p_call, v_run, v_turn, v_state, v_skill,
+    v_vendor_call_id, v_detached, v_outcome.ok, v_outcome.result);
 end
 $$;
 
 -- True when a call is approved, the approval has not expired and it is bound to what would run now.
 -- Kernel only.
-create function aos_core.approval_holds(
-  p_tenant uuid, p_call aos_core.tool_call, p_tool_version text) returns boolean
+create function aos_core.approval_holds(p_tenant uuid, p_call uuid, p_tool_version text)
+returns boolean
 language sql stable
 as $$
   select exists (
     select from aos_core.approval a
-    where a.tenant_id = p_tenant and a.call_id = p_call.call_id and a.state = 'approved'
+    join aos_core.tool_call c on c.tenant_id = p_tenant and c.call_id = p_call
+    where a.tenant_id = p_tenant and a.call_id = p_call and a.state = 'approved'
       and a.expires_at > aos_core.now()
-      and a.digest = aos_core.approval_digest(p_tool_version, p_call.args, p_call.run_id,
-                                              p_call.call_id, a.expires_at))
+      and a.digest = aos_core.approval_digest(p_tool_version, c.args, c.run_id, p_call,
+                                              a.expires_at))
 $$;
 
 -- Use up the approval of a call that runs now. False when it does not hold. Kernel only.
-create function aos_core.consume_approval(
-  p_tenant uuid, p_call aos_core.tool_call, p_tool_version text) returns boolean
+create function aos_core.consume_approval(p_tenant uuid, p_call uuid, p_tool_version text)
+returns boolean
 language plpgsql
 as $$
 begin
   update aos_core.approval a set state = 'consumed'
-  where a.tenant_id = p_tenant and a.call_id = p_call.call_id and a.state = 'approved'
+  where a.tenant_id = p_tenant and a.call_id = p_call and a.state = 'approved'
     and aos_core.approval_holds(p_tenant, p_call, p_tool_version);
   return found;
 end
@@ -402,52 +409,56 @@ $$;
 
 -- Ask for approval anew, for what would run now; the turn waits. Kernel only. AO003.
 create function aos_core.ask_again(
-  p_tenant uuid, p_call aos_core.tool_call, p_lease bytea, p_tool_version text, p_reason text)
+  p_tenant uuid, p_call uuid, p_lease bytea, p_tool_version text, p_reason text)
 returns jsonb
 language plpgsql
 as $$
 declare
   v_now timestamptz := aos_core.now();
   v_expires timestamptz := v_now + interval '24 hours';
+  v_call aos_core.tool_call;
   v_run aos_core.run;
   v_next text;
 begin
-  v_run := aos_core.lock_leased_run(p_tenant, p_call.turn_id, p_lease);
+  select * into v_call from aos_core.tool_call c
+  where c.tenant_id = p_tenant and c.call_id = p_call;
+  v_run := aos_core.lock_leased_run(p_tenant, v_call.turn_id, p_lease);
   update aos_core.approval a set state = case a.state when 'approved' then 'expired' else a.state end
-  where a.tenant_id = p_tenant and a.call_id = p_call.call_id and a.state = 'approved';
+  where a.tenant_id = p_tenant and a.call_id = p_call and a.state = 'approved';
   update aos_core.tool_call c set state = 'awaiting_approval', tool_version = p_tool_version
-  where c.tenant_id = p_tenant and c.call_id = p_call.call_id;
+  where c.tenant_id = p_tenant and c.call_id = p_call;
   insert into aos_core.approval (tenant_id, call_id, run_id, skill, args, digest, reason,
                                  requested_at, expires_at)
-  values (p_tenant, p_call.call_id, p_call.run_id, p_call.skill, p_call.args,
-    aos_core.approval_digest(p_tool_version, p_call.args, p_call.run_id, p_call.call_id, v_expires),
+  values (p_tenant, p_call, v_call.run_id, v_call.skill, v_call.args,
+    aos_core.approval_digest(p_tool_version, v_call.args, v_call.run_id, p_call, v_expires),
     p_reason, v_now, v_expires);
   update aos_core.run r set waiting_calls = r.waiting_calls + 1
-  where r.tenant_id = p_tenant and r.run_id = p_call.run_id returning * into v_run;
-  perform aos_core.append_run_event(p_tenant, p_call.run_id, 'approval.requested', 'kernel',
-    jsonb_build_object('call_id', p_call.call_id, 'skill', p_call.skill, 'reason', p_reason));
+  where r.tenant_id = p_tenant and r.run_id = v_call.run_id returning * into v_run;
+  perform aos_core.append_run_event(p_tenant, v_call.run_id, 'approval.requested', 'kernel',
+    jsonb_build_object('call_id', p_call, 'skill', v_call.skill, 'reason', p_reason));
   perform pg_notify('aos_approval', p_tenant::text);
   v_next := aos_core.next_move(p_tenant, v_run.run_id);
   return jsonb_build_object('next', v_next, 'last_step', v_run.last_step, 'ok', false,
       'status', 'awaiting_approval', 'result', null)
     || case v_next when 'calls' then jsonb_build_object(
-         'calls', aos_core.open_calls(p_tenant, p_call.turn_id)) else '{}' end;
+         'calls', aos_core.open_calls(p_tenant, v_call.turn_id)) else '{}' end;
 end
 $$;
 
 -- The result of a call that was stored before, as settle_call returned it. Kernel only.
-create function aos_core.recorded_result(p_tenant uuid, p_call aos_core.tool_call, p_lease bytea)
+create function aos_core.recorded_result(p_tenant uuid, p_call uuid, p_lease bytea)
 returns jsonb
 language sql stable
 as $$
-  select jsonb_build_object('next', aos_core.next_again(p_tenant, p_call.turn_id, p_lease),
-    'calls', aos_core.open_calls(p_tenant, p_call.turn_id),
-    'step', p_call.result_seq, 'last_step', r.last_step, 'repeated', true,
-    'ok', p_call.state = 'succeeded',
+  select jsonb_build_object('next', aos_core.next_again(p_tenant, c.turn_id, p_lease),
+    'calls', aos_core.open_calls(p_tenant, c.turn_id),
+    'step', c.result_seq, 'last_step', r.last_step, 'repeated', true,
+    'ok', c.state = 'succeeded',
     'result', coalesce((s.message -> 'blocks' -> 0 -> 'parts' -> 0 ->> 'text')::jsonb, 'null'))
-  from aos_core.step s
-  join aos_core.run r on r.tenant_id = p_tenant and r.run_id = p_call.run_id
-  where s.tenant_id = p_tenant and s.run_id = p_call.run_id and s.seq = p_call.result_seq
+  from aos_core.tool_call c
+  join aos_core.step s on s.tenant_id = p_tenant and s.run_id = c.run_id and s.seq = c.result_seq
+  join aos_core.run r on r.tenant_id = p_tenant and r.run_id = c.run_id
+  where c.tenant_id = p_tenant and c.call_id = p_call
 $$;
 
 -- Mark one call that the worker runs as started, before it acts: needed only for a call that was
@@ -473,8 +484,8 @@ begin
   end if;
   if v_call.state = 'approved' then
     select e.tool_version into v_version from aos_skills.effective_skill(p_tenant, v_call.skill) e;
-    if not aos_core.consume_approval(p_tenant, v_call, coalesce(v_version, '')) then
-      return aos_core.ask_again(p_tenant, v_call, aos_core.lease_hash(p_lease),
+    if not aos_core.consume_approval(p_tenant, p_call, coalesce(v_version, '')) then
+      return aos_core.ask_again(p_tenant, p_call, aos_core.lease_hash(p_lease),
         coalesce(v_version, v_call.tool_version),
         'the skill changed, or the approval expired, before the call could run');
     end if;
@@ -522,8 +533,7 @@ begin
     return aos_core.settle_call(p_tenant, p_lease, p_call, v_run, v_turn, v_state, v_skill,
       v_vendor_call_id, v_detached, p_ok, coalesce(p_result, 'null'));
   elsif v_state in ('succeeded', 'failed') then
-    return (select aos_core.recorded_result(p_tenant, c, p_lease) from aos_core.tool_call c
-            where c.tenant_id = p_tenant and c.call_id = p_call);
+    return aos_core.recorded_result(p_tenant, p_call, p_lease);
   elsif v_state is null then
     raise exception 'call "%" not found', p_call using errcode = 'AO001',
       hint = 'check the tenant and the id';

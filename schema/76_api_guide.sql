@@ -232,14 +232,14 @@ declare
                      from aos_skills.effective_skill(p_tenant, p_call.skill) e);
 begin
   if p_call.state = 'approved'
-     and not aos_core.approval_holds(p_tenant, p_call, coalesce(v_version, '')) then
-    perform aos_core.ask_again(p_tenant, p_call, aos_core.session_lease_hash(),
+     and not aos_core.approval_holds(p_tenant, p_call.call_id, coalesce(v_version, '')) then
+    perform aos_core.ask_again(p_tenant, p_call.call_id, aos_core.session_lease_hash(),
       coalesce(v_version, p_call.tool_version),
       'the skill changed, or the approval expired, before the call could run');
     return jsonb_build_object('status', 'awaiting_approval', 'call_id', p_call.call_id);
   end if;
   if p_call.runner = 'worker' then
-    perform aos_core.consume_approval(p_tenant, p_call, v_version);
+    perform aos_core.consume_approval(p_tenant, p_call.call_id, v_version);
     update aos_core.tool_call c set state = 'running'
     where c.tenant_id = p_tenant and c.call_id = p_call.call_id;
   end if;
@@ -283,7 +283,7 @@ begin
   select c.* into v_call from aos_core.tool_call c
   where c.tenant_id = v_tenant and c.call_id = v_calls[1] and c.turn_id = p_turn;
   if v_call.state = 'approved'
-     and not aos_core.consume_approval(v_tenant, v_call, v_call.tool_version) then
+     and not aos_core.consume_approval(v_tenant, v_call.call_id, v_call.tool_version) then
     raise exception 'the approval of call "%" does not hold any more', v_call.call_id
       using errcode = 'AO008', hint = 'process_tool_call asks again';
   end if;
