@@ -18,6 +18,7 @@ from aosctl.db.postmaster import (
     Postmaster,
     accepts_connections,
     is_alive,
+    is_private,
     read_pid_file,
     shut_down,
 )
@@ -160,6 +161,15 @@ def reset(home: EmbeddedHome | None = None) -> bool:
             else:
                 path.unlink()
     return bool(data)
+
+
+def find_running(home: EmbeddedHome | None = None) -> Server | None:
+    """Return the server that its pid file calls ready; whether it answers, connecting shows."""
+    home = home or EmbeddedHome.locate()
+    found = read_pid_file(home.data_dir)
+    if found is None or found.state != "ready" or not is_private(found):
+        return None
+    return _server(found)
 
 
 def _attach(home: EmbeddedHome) -> Server | None:
