@@ -24,6 +24,7 @@ WHOLE_PSYCOPG = {
     "asyncio.events",
     "email",
     "importlib.metadata",
+    "_ssl",
     "zoneinfo",
     "aosctl.db.connection",
 }

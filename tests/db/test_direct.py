@@ -264,7 +264,7 @@ from asyncio import CancelledError, exceptions
 import psycopg
 from psycopg import errors, sql
 from psycopg.rows import class_row
-import psycopg_binary
+import psycopg_binary, ssl
 assert psycopg.Error is errors.Error is Error and psycopg.pq is pq
 assert psycopg.__version__ == psycopg_binary.__version__
 assert CancelledError is exceptions.CancelledError is asyncio.CancelledError
@@ -274,6 +274,7 @@ async def answer() -> int:
     async with connection:
         return (await (await connection.execute("select %s::int", (41,))).fetchone())[0]
 assert asyncio.run(answer()) == 41
+assert ssl.create_default_context().check_hostname
 with psycopg.connect(sys.argv[1], autocommit=True) as connection:
     query = sql.SQL("select {}, %s::jsonb -> 'a'").format(sql.Literal("x"))
     assert connection.execute(query, ('{"a": [1]}',)).fetchone() == ("x", [1])
@@ -282,7 +283,7 @@ with psycopg.connect(sys.argv[1], autocommit=True) as connection:
         connection.execute("select nothing")
     except psycopg.errors.UndefinedColumn as error:
         assert isinstance(error, Error)
-assert {type(sys.modules[name]).__name__ for name in ("psycopg", "asyncio")} == {"module"}
+assert {type(sys.modules[name]).__name__ for name in ("psycopg", "asyncio", "ssl")} == {"module"}
 """
 
 

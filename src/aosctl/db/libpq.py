@@ -49,7 +49,8 @@ def _postpone(package: str) -> None:
 
 def _import() -> None:
     # psycopg_binary's `__init__` only looks its version up in the metadata of what is installed.
-    for package in ("psycopg", "psycopg_binary", "asyncio"):
+    # It imports ssl for what that did for OpenSSL 1.0, and uses nothing of it.
+    for package in ("psycopg", "psycopg_binary", "asyncio", "ssl"):
         _postpone(package)
     if isinstance(sys.modules["asyncio"], _Postponed):
         # All that psycopg.errors wants of it; its `__init__` will set the very same class.
