@@ -100,12 +100,12 @@ def test_a_verb_on_the_database_loads_neither_sdk_nor_screen(
 @pytest.mark.parametrize(
     ("line", "most"),
     [
-        ("get agents", 250),
+        ("get agents", 245),
         ("get agents -l a=b", 260),
-        ("get all -A", 250),
+        ("get all -A", 245),
         ("get persona none", 260),
-        ("ps", 230),
-        ("ps -a -A", 230),
+        ("ps", 225),
+        ("ps -a -A", 225),
         ("describe agents", 260),
         ("approve", 230),
         ("deny none", 230),

@@ -12,7 +12,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pexpect
@@ -387,7 +386,7 @@ def test_a_socket_folder_of_somebody_else_is_not_entered(home: EmbeddedHome) -> 
     server = embedded.ensure_running(home)
     found = read_pid_file(server.data_dir)
     assert found is not None and is_private(found)
-    assert not is_private(replace(found, socket_dir="/no/such/folder"))
+    assert not is_private(found._replace(socket_dir="/no/such/folder"))
     if AS_ROOT:
         os.chown(server.host, 0, 0)
         assert embedded.find_running(home) is None

@@ -11,8 +11,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from aosctl.db.postmaster import (
     Postmaster,
@@ -40,8 +40,7 @@ create database {DATABASE} owner {INSTALLER};
 """
 
 
-@dataclass(frozen=True)
-class EmbeddedHome:
+class EmbeddedHome(NamedTuple):
     """The folder that holds one embedded server with all its files."""
 
     base: Path
@@ -74,8 +73,7 @@ class EmbeddedHome:
         return last
 
 
-@dataclass(frozen=True)
-class Server:
+class Server(NamedTuple):
     """A running server: `host` is its socket folder, as libpq takes it."""
 
     host: str
@@ -91,8 +89,7 @@ class Server:
         return f"postgresql://{user}@/{dbname}?host={host}&port={self.port}"
 
 
-@dataclass(frozen=True)
-class Status:
+class Status(NamedTuple):
     """What `db status` shows: no `server` while none runs, no `version` before the first start."""
 
     server: Server | None

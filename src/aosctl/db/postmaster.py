@@ -9,14 +9,13 @@ import os
 import signal
 import stat
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 POLL_SECONDS = 0.005
 
 
-@dataclass(frozen=True)
-class Postmaster:
+class Postmaster(NamedTuple):
     """The first process of a server, as its pid file describes it.
 
     `state` is `starting`, `ready`, `stopping` or `standby`; `socket_dir` is empty while starting.
