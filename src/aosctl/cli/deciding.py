@@ -13,7 +13,7 @@ from aosctl.errors import AosError, DatabaseUnavailable, UsageError
 
 if TYPE_CHECKING:
     from aosctl.db.approvals import ApprovalRow
-    from aosctl.db.connection import Session
+    from aosctl.db.rows import AnySession
 
 Decision = Literal["approved", "denied"]
 HEADERS = ("ID", "RUN", "AGENT", "SKILL", "ARGS", "AGE", "EXPIRES", "WHY")
@@ -32,7 +32,7 @@ def decide_or_list(
     no_headers: bool,
 ) -> None:
     """Decide the approvals that are named, or all; list the pending ones where none is named."""
-    from aosctl.cli.wiring import session_of
+    from aosctl.cli.wiring import quick_session_of
 
     chosen = output.parse_output(output_format)
     if ids and everything:
@@ -40,7 +40,7 @@ def decide_or_list(
     if (ids or everything) and all_tenants:
         raise UsageError("-A only lists; choose a tenant to decide in with -n")
     given = globals_of(ctx)
-    with closing(session_of(given, select_tenant=not all_tenants)) as session:
+    with closing(quick_session_of(given, select_tenant=not all_tenants)) as session:
         if ids or everything:
             _decide(session, ids, decision, reason, quiet=given.quiet)
             return
@@ -56,7 +56,7 @@ def decide_or_list(
         output.note(f"hint: {hint}", quiet=given.quiet)
 
 
-def _pending(session: Session, all_tenants: bool) -> list[ApprovalRow]:
+def _pending(session: AnySession, all_tenants: bool) -> list[ApprovalRow]:
     from aosctl.db import tenants
     from aosctl.db.approvals import approvals
 
@@ -70,7 +70,7 @@ def _pending(session: Session, all_tenants: bool) -> list[ApprovalRow]:
 
 
 def _decide(
-    session: Session, ids: list[str], decision: Decision, reason: str | None, *, quiet: bool
+    session: AnySession, ids: list[str], decision: Decision, reason: str | None, *, quiet: bool
 ) -> None:
     """Decide one after the other; what can't be found is refused before the first."""
     from aosctl.cli.targets import raise_all

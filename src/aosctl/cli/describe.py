@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from aosctl.cli.targets import Wanted
-    from aosctl.db.connection import Connection
+    from aosctl.db.rows import AnyConnection
     from aosctl.domain.kinds import Kind
     from aosctl.domain.kinds.base import Resource
 
@@ -40,7 +40,7 @@ def command(
     """
     from aosctl.cli.resource_table import note_none
     from aosctl.cli.targets import parse_targets, raise_all
-    from aosctl.cli.wiring import session_of
+    from aosctl.cli.wiring import quick_session_of
     from aosctl.domain.selectors import parse_selector
 
     wanted = parse_targets(words or (), "describe")
@@ -54,7 +54,7 @@ def command(
     everywhere = all_tenants or not any(one.kind.tenanted for one in wanted)
     parts: list[str] = []
     errors: list[AosError] = []
-    with closing(session_of(given, select_tenant=not everywhere)) as session:
+    with closing(quick_session_of(given, select_tenant=not everywhere)) as session:
         tenant = None if everywhere else session.require_tenant()
         for one in wanted:
             rows, missing = _find(session.connection, one, tenant, everywhere)
@@ -71,7 +71,7 @@ def command(
 
 
 def _find(
-    connection: Connection, wanted: Wanted, tenant: UUID | None, everywhere: bool
+    connection: AnyConnection, wanted: Wanted, tenant: UUID | None, everywhere: bool
 ) -> tuple[list[Resource], list[AosError]]:
     """Read what is wanted; a name of nothing may be the beginning of names."""
     from aosctl.domain import inventory
@@ -89,13 +89,13 @@ def _find(
     return found, errors
 
 
-def _describe(connection: Connection, kind: Kind, row: Resource, tenant: UUID | None) -> str:
+def _describe(connection: AnyConnection, kind: Kind, row: Resource, tenant: UUID | None) -> str:
     from aosctl.cli.description import format_entries
 
     return format_entries(kind.describe(row)) + _events(connection, kind, row, tenant)
 
 
-def _events(connection: Connection, kind: Kind, row: Resource, tenant: UUID | None) -> str:
+def _events(connection: AnyConnection, kind: Kind, row: Resource, tenant: UUID | None) -> str:
     """Return the last events about a resource as a table, oldest first."""
     from aosctl.cli.table import age, cell, format_table
     from aosctl.domain import inventory

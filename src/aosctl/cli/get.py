@@ -15,7 +15,7 @@ from aosctl.errors import AosError, UsageError
 if TYPE_CHECKING:
     from aosctl.cli.resource_table import Layout
     from aosctl.cli.targets import Wanted
-    from aosctl.db.connection import Session
+    from aosctl.db.rows import AnySession
     from aosctl.domain.kinds.base import Kind, Resource
 
     Found = list[tuple[Kind, list[Resource]]]
@@ -52,7 +52,6 @@ def command(
     """
     from aosctl.cli.resource_table import Layout, note_none
     from aosctl.cli.targets import parse_targets, raise_all
-    from aosctl.domain.selectors import parse_selector
 
     chosen = output.parse_output(output_format)
     wanted = parse_targets(words or (), "get")
@@ -63,14 +62,16 @@ def command(
         raise UsageError("a resource cannot be retrieved by name across all namespaces")
     given = globals_of(ctx)
 
-    from aosctl.cli.wiring import session_of
+    from aosctl.cli.wiring import quick_session_of
 
     everywhere = all_tenants or not any(one.kind.tenanted for one in wanted)
-    with closing(session_of(given, select_tenant=not everywhere)) as session:
+    with closing(quick_session_of(given, select_tenant=not everywhere)) as session:
         found, missing = _read(session, wanted, everywhere)
         tenant = session.tenant
     errors = [] if ignore_not_found else missing
     if selector is not None:
+        from aosctl.domain.selectors import parse_selector
+
         matches = parse_selector(selector)
         found = [(kind, [row for row in rows if matches(row.labels)]) for kind, rows in found]
     if sort_by:
@@ -93,7 +94,9 @@ def command(
     raise_all(errors)
 
 
-def _read(session: Session, wanted: list[Wanted], everywhere: bool) -> tuple[Found, list[AosError]]:
+def _read(
+    session: AnySession, wanted: list[Wanted], everywhere: bool
+) -> tuple[Found, list[AosError]]:
     """Read what is wanted; return it and an error for each name of nothing."""
     from aosctl.domain import inventory
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import typer
 
 
-@dataclass(frozen=True, slots=True)
-class Globals:
+class Globals(NamedTuple):
     """What the global flags said; `verb` is the command as typed, such as `config view`."""
 
     dsn: str | None = None
@@ -25,4 +23,4 @@ class Globals:
 def globals_of(ctx: typer.Context) -> Globals:
     """Return the global flags of the running command."""
     found = ctx.obj if isinstance(ctx.obj, Globals) else Globals()
-    return replace(found, verb=ctx.command_path.partition(" ")[2])
+    return found._replace(verb=ctx.command_path.partition(" ")[2])

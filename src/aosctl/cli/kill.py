@@ -12,7 +12,7 @@ from aosctl.cli.globals import globals_of
 from aosctl.errors import AosError, DatabaseUnavailable, UsageError
 
 if TYPE_CHECKING:
-    from aosctl.db.connection import Session
+    from aosctl.db.rows import AnySession
 
 DONE = {"TERM": "killed", "KILL": "killed", "STOP": "stopped", "CONT": "continued"}
 """What each signal is, when it is done: TERM and KILL end the run, STOP and CONT don't."""
@@ -43,7 +43,7 @@ def command(
       aosctl kill -s CONT x7k2p
     """
     from aosctl.cli.targets import raise_all
-    from aosctl.cli.wiring import session_of
+    from aosctl.cli.wiring import quick_session_of
 
     name = signal.upper().removeprefix("SIG")
     name = _NUMBERS.get(name, name)
@@ -52,7 +52,7 @@ def command(
     if not runs:
         raise UsageError("which run? aosctl kill RUN…", "aosctl ps lists the runs")
     errors: list[AosError] = []
-    with closing(session_of(globals_of(ctx))) as session:
+    with closing(quick_session_of(globals_of(ctx))) as session:
         for typed in runs:
             try:
                 output.write(f"run.aos/{_send(session, typed, name, reason)} {DONE[name]}\n")
@@ -63,7 +63,7 @@ def command(
     raise_all(errors)
 
 
-def _send(session: Session, typed: str, signal: str, reason: str | None) -> str:
+def _send(session: AnySession, typed: str, signal: str, reason: str | None) -> str:
     """Do to one run what the signal says; return its name."""
     from aosctl.db.runs import cancel_run, find_run, pause_run, resume_run
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from aosctl.cli.event_lines import Line
-    from aosctl.db.connection import Connection, Session
     from aosctl.db.events import EventRow
     from aosctl.db.following import Which
+    from aosctl.db.rows import AnyConnection, AnySession
     from aosctl.db.runs import RunRow
 
 _TAIL_OF_MANY = 10
@@ -88,15 +88,16 @@ def command(
     )
     given = globals_of(ctx)
 
-    from aosctl.cli.wiring import session_of
+    from aosctl.cli.wiring import quick_session_of, session_of
+
+    if not follow:
+        with closing(quick_session_of(given)) as session:
+            _show(session, _which(session, target, selector), view)
+        return
+    from aosctl.db.following import Follower
 
     with closing(session_of(given)) as session:
         which = _which(session, target, selector)
-        if not follow:
-            _show(session, which, view)
-            return
-        from aosctl.db.following import Follower
-
         follower = Follower(
             session.connection,
             session.conninfo,
@@ -146,7 +147,7 @@ def _parse_moment(text: str | None) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _which(session: Session, target: str | None, selector: str | None) -> Which:
+def _which(session: AnySession, target: str | None, selector: str | None) -> Which:
     """Return the runs that were named. Raises NotFound."""
     from aosctl.db import manifests
     from aosctl.db.following import Which
@@ -166,7 +167,7 @@ def _which(session: Session, target: str | None, selector: str | None) -> Which:
     return Which(tenant, (find_run(session.connection, tenant, target or "").run_id,))
 
 
-def _show(session: Session, which: Which, view: View) -> dict[UUID, int]:
+def _show(session: AnySession, which: Which, view: View) -> dict[UUID, int]:
     """Print what there is; return the number of the last event of each run."""
     seen: dict[UUID, int] = {}
     runs = which.read(session.connection)
@@ -186,7 +187,7 @@ def _show(session: Session, which: Which, view: View) -> dict[UUID, int]:
 
 
 def _news(
-    connection: Connection,
+    connection: AnyConnection,
     run: RunRow,
     view: View,
     seen: dict[UUID, int],
@@ -202,7 +203,7 @@ def _news(
 
 
 def _batches(
-    connection: Connection, run: RunRow, after: int, since: timedelta | datetime | None
+    connection: AnyConnection, run: RunRow, after: int, since: timedelta | datetime | None
 ) -> Iterator[list[EventRow]]:
     from aosctl.db.events import BATCH, events
 
@@ -213,7 +214,7 @@ def _batches(
         after = batch[-1].seq
 
 
-def _last(connection: Connection, run: RunRow, view: View, count: int) -> list[Line]:
+def _last(connection: AnyConnection, run: RunRow, view: View, count: int) -> list[Line]:
     """Return the last lines of a run; events may have several, or none."""
     from aosctl.db.events import events
 
@@ -227,7 +228,7 @@ def _last(connection: Connection, run: RunRow, view: View, count: int) -> list[L
     return []
 
 
-def _lines(connection: Connection, run: RunRow, batch: list[EventRow], view: View) -> list[Line]:
+def _lines(connection: AnyConnection, run: RunRow, batch: list[EventRow], view: View) -> list[Line]:
     from aosctl.cli.event_lines import json_line, text_lines
     from aosctl.db.events import content
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from typer._click import Context, Parameter
@@ -41,7 +40,7 @@ def _option(field: str, spellings: list[str], text: str, hidden: bool, **extra: 
         if value is not None and value is not False:
             found = ctx.obj if isinstance(ctx.obj, Globals) else Globals()
             changed: dict[str, Any] = {field: value}
-            ctx.obj = replace(found, **changed)
+            ctx.obj = found._replace(**changed)
         return value
 
     return TyperOption(

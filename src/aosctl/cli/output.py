@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 from aosctl.cli.table import NONE, write_table
 from aosctl.errors import UsageError
@@ -18,8 +17,7 @@ Resource = Mapping[str, object]
 _WITH_TEMPLATE = ("jsonpath", "custom-columns")
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """What `-o` asked for; `template` belongs to jsonpath and custom-columns."""
 
     format: Format = "table"

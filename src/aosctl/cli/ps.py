@@ -15,7 +15,7 @@ from aosctl.cli.flags import AllTenants, NoHeaders, OutputText, Selector
 from aosctl.cli.globals import globals_of
 
 if TYPE_CHECKING:
-    from aosctl.db.connection import Session
+    from aosctl.db.rows import AnySession
     from aosctl.db.runs import RunRow
 
 HEADERS = (
@@ -55,13 +55,13 @@ def command(
       aosctl ps -a -A
       aosctl kill $(aosctl ps -q)
     """
-    from aosctl.cli.wiring import session_of
+    from aosctl.cli.wiring import quick_session_of
     from aosctl.domain.selectors import parse_selector
 
     chosen = output.parse_output(output_format)
     matches = parse_selector(selector or "")
     given = globals_of(ctx)
-    with closing(session_of(given, select_tenant=not all_tenants)) as session:
+    with closing(quick_session_of(given, select_tenant=not all_tenants)) as session:
         shown: dict[UUID, RunRow] = {}
         while True:
             rows = [
@@ -83,7 +83,7 @@ def command(
         output.note(f"No {'runs' if everything else 'open runs'}{where}{more}", quiet=given.quiet)
 
 
-def _read(session: Session, everything: bool, all_tenants: bool) -> list[RunRow]:
+def _read(session: AnySession, everything: bool, all_tenants: bool) -> list[RunRow]:
     from aosctl.db import tenants
     from aosctl.db.runs import runs
 

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import typer
@@ -141,7 +140,7 @@ def _set_up(target: Target, given: Globals, steps: Steps) -> tuple[Session, Mode
     with steps.step("manifests of the agent") as told:
         told.append(outcomes(example.apply(choice)))
     session.close()
-    return open_session(replace(target, tenant=TENANT), "quickstart"), choice
+    return open_session(target._replace(tenant=TENANT), "quickstart"), choice
 
 
 def _install_if_missing(target: Target, steps: Steps) -> Installed | None:

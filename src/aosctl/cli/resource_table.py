@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from aosctl.cli import output, table
 
@@ -13,8 +12,7 @@ if TYPE_CHECKING:
     from aosctl.domain.kinds.base import Cell, Kind, Resource
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """Which columns a table has beside the kind's own."""
 
     wide: bool = False

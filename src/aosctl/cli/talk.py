@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +45,7 @@ class Access:
         kind: str = "conversation",
         name: str | None = None,
     ) -> None:
-        self._target = replace(session.target, tenant=session.tenant or session.target.tenant)
+        self._target = session.target._replace(tenant=session.tenant or session.target.tenant)
         self._verb = given.verb.partition(" ")[0]
         self._unused = [session]
         self._agent, self._kind, self._name = agent, kind, name

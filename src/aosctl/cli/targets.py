@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from aosctl.errors import AosError, NotFound, UsageError
 
@@ -15,8 +14,7 @@ ALL = "all"
 _ALL_OF_A_TENANT = ("Agent", "Persona", "Skill", "Collection", "Principal")
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(NamedTuple):
     """One kind, and the names of it; None means every one there is."""
 
     kind: Kind

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aosctl.db.connection import Session
+    from aosctl.db.rows import AnySession
     from aosctl.db.worker import WorkerClient
     from aosctl.domain.conversation import Conversation
     from aosctl.domain.loop import Loop
@@ -39,6 +40,15 @@ def session_of(
     progress = progress or partial(note, quiet=given.quiet)
     verb = given.verb.partition(" ")[0]
     return open_session(target_of(given), verb, select_tenant=select_tenant, progress=progress)
+
+
+def quick_session_of(given: Globals, *, select_tenant: bool = True) -> AnySession:
+    """Connect as the person for a statement or two, without loading psycopg where that is easy."""
+    from aosctl.db.direct import open_direct_session
+
+    verb = given.verb.partition(" ")[0]
+    session = open_direct_session(target_of(given), verb, select_tenant=select_tenant)
+    return session or session_of(given, select_tenant=select_tenant)
 
 
 def tools() -> Mapping[str, Tool]:

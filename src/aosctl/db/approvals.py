@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from uuid import UUID
 
-from psycopg.rows import class_row
-
-from aosctl.db.connection import Connection
 from aosctl.db.errors import translated
+from aosctl.db.rows import rows_of
 from aosctl.db.runs import find_run
 from aosctl.errors import AosError, NotFound
+
+if TYPE_CHECKING:
+    from aosctl.db.rows import AnyConnection
 
 SHORT = 8
 """How many of an id's last digits people read and type; its first ones are a clock."""
@@ -23,8 +23,7 @@ _PREFIXES = ("approval.aos/", "approvals.aos/", "approvals/", "approval/")
 _PART_OF_ID = re.compile("[0-9a-f]{2,32}")
 
 
-@dataclass(frozen=True, slots=True)
-class ApprovalRow:
+class ApprovalRow(NamedTuple):
     """One row of aos_core.approval_status; `reason` says why a person is asked."""
 
     tenant_id: UUID
@@ -58,7 +57,7 @@ class ApprovalRow:
 
 
 def approvals(
-    connection: Connection,
+    connection: AnyConnection,
     tenant: UUID | None = None,
     *,
     pending_only: bool = False,
@@ -66,23 +65,24 @@ def approvals(
     id_part: str | None = None,
 ) -> list[ApprovalRow]:
     """List approvals, the oldest first; `id_part` is how their id begins or ends."""
-    with translated(), connection.cursor(row_factory=class_row(ApprovalRow)) as cursor:
-        return cursor.execute(
-            "select tenant_id, tenant, approval_id, call_id, run_id, run, agent, skill, args,"
-            " reason, state, digest, requested_at, expires_at, overdue, decided_at, decided_by,"
-            " decision_reason from aos_core.approval_status"
-            " where (%(tenant)s::uuid is null or tenant_id = %(tenant)s)"
-            " and (not %(pending)s or (state = 'pending' and not overdue))"
-            " and (%(run)s::uuid is null or run_id = %(run)s)"
-            " and (%(part)s::text is null"
-            "  or left(replace(approval_id::text, '-', ''), length(%(part)s)) = %(part)s"
-            "  or right(replace(approval_id::text, '-', ''), length(%(part)s)) = %(part)s)"
-            " order by tenant, requested_at, approval_id",
-            {"tenant": tenant, "pending": pending_only, "run": run, "part": id_part},
-        ).fetchall()
+    return rows_of(
+        connection,
+        ApprovalRow,
+        "select tenant_id, tenant, approval_id, call_id, run_id, run, agent, skill, args,"
+        " reason, state, digest, requested_at, expires_at, overdue, decided_at, decided_by,"
+        " decision_reason from aos_core.approval_status"
+        " where (%(tenant)s::uuid is null or tenant_id = %(tenant)s)"
+        " and (not %(pending)s or (state = 'pending' and not overdue))"
+        " and (%(run)s::uuid is null or run_id = %(run)s)"
+        " and (%(part)s::text is null"
+        "  or left(replace(approval_id::text, '-', ''), length(%(part)s)) = %(part)s"
+        "  or right(replace(approval_id::text, '-', ''), length(%(part)s)) = %(part)s)"
+        " order by tenant, requested_at, approval_id",
+        {"tenant": tenant, "pending": pending_only, "run": run, "part": id_part},
+    )
 
 
-def find_approval(connection: Connection, tenant: UUID | None, typed: str) -> ApprovalRow:
+def find_approval(connection: AnyConnection, tenant: UUID | None, typed: str) -> ApprovalRow:
     """Find the approval that a person named: by id, its beginning or end, or its run.
 
     A run must have exactly one pending approval. Among approvals of one part of an id, a pending
@@ -104,7 +104,7 @@ def find_approval(connection: Connection, tenant: UUID | None, typed: str) -> Ap
     return found[0]
 
 
-def _of_run(connection: Connection, tenant: UUID | None, word: str) -> list[ApprovalRow]:
+def _of_run(connection: AnyConnection, tenant: UUID | None, word: str) -> list[ApprovalRow]:
     try:
         run = find_run(connection, tenant, word)
     except NotFound:
@@ -120,7 +120,7 @@ def _of_run(connection: Connection, tenant: UUID | None, word: str) -> list[Appr
 
 
 def decide(
-    connection: Connection,
+    connection: AnyConnection,
     tenant: UUID,
     approval: UUID,
     decision: Literal["approved", "denied"],

@@ -13,6 +13,8 @@ from psycopg import conninfo
 from aosctl import __version__
 from aosctl.config import Target
 from aosctl.db.errors import from_psycopg, translated
+from aosctl.db.kernel import COMPATIBLE, KERNEL_VERSION
+from aosctl.db.tenants import select_tenant
 from aosctl.errors import (
     AosError,
     DatabaseUnavailable,
@@ -21,10 +23,6 @@ from aosctl.errors import (
     NotFound,
     UsageError,
 )
-
-KERNEL_VERSION = "0.1.0"
-COMPATIBLE = frozenset({KERNEL_VERSION})
-"""Kernel versions that this client works with: its own and, later, the one before."""
 
 WORKER = "aos_worker"
 CONNECT_SECONDS = 10
@@ -195,14 +193,6 @@ def _select_tenant(connection: Connection, name: str | None) -> tuple[UUID | Non
     tenant_id = chosen[0]
     assert isinstance(tenant_id, UUID)  # noqa: S101 - the function returns uuid
     return tenant_id, str(chosen[1])
-
-
-def select_tenant(connection: Connection, tenant_id: object) -> None:
-    """Select the tenant whose rows the session's reads show; None shows what no selection does."""
-    connection.execute(
-        "select set_config('aos.tenant_id', %s, false)",
-        (str(tenant_id) if tenant_id is not None else "",),
-    )
 
 
 def no_tenant(connection: Connection) -> AosError:

@@ -11,13 +11,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from aosctl.db.postmaster import (
     Postmaster,
     accepts_connections,
     is_alive,
+    is_private,
     read_pid_file,
     shut_down,
 )
@@ -39,8 +40,7 @@ create database {DATABASE} owner {INSTALLER};
 """
 
 
-@dataclass(frozen=True)
-class EmbeddedHome:
+class EmbeddedHome(NamedTuple):
     """The folder that holds one embedded server with all its files."""
 
     base: Path
@@ -73,8 +73,7 @@ class EmbeddedHome:
         return last
 
 
-@dataclass(frozen=True)
-class Server:
+class Server(NamedTuple):
     """A running server: `host` is its socket folder, as libpq takes it."""
 
     host: str
@@ -90,8 +89,7 @@ class Server:
         return f"postgresql://{user}@/{dbname}?host={host}&port={self.port}"
 
 
-@dataclass(frozen=True)
-class Status:
+class Status(NamedTuple):
     """What `db status` shows: no `server` while none runs, no `version` before the first start."""
 
     server: Server | None
@@ -160,6 +158,15 @@ def reset(home: EmbeddedHome | None = None) -> bool:
             else:
                 path.unlink()
     return bool(data)
+
+
+def find_running(home: EmbeddedHome | None = None) -> Server | None:
+    """Return the server that its pid file calls ready; whether it answers, connecting shows."""
+    home = home or EmbeddedHome.locate()
+    found = read_pid_file(home.data_dir)
+    if found is None or found.state != "ready" or not is_private(found):
+        return None
+    return _server(found)
 
 
 def _attach(home: EmbeddedHome) -> Server | None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import psycopg
+from typing import TYPE_CHECKING
 
 from aosctl.errors import (
     SQLSTATES,
@@ -18,6 +17,9 @@ from aosctl.errors import (
     KernelMismatch,
     redact_dsn,
 )
+
+if TYPE_CHECKING:
+    import psycopg
 
 RETRYABLE = frozenset({"40001", "40P01", "23505", "55P03"})
 """A whole kernel call may be repeated on these: each carries an idempotency key."""
@@ -46,6 +48,8 @@ def from_sqlstate(sqlstate: str | None, message: str, hint: str | None = None) -
 
 def from_psycopg(error: psycopg.Error) -> AosError:
     """Translate an error of psycopg; the server's own message and hint are kept."""
+    import psycopg
+
     diagnostics = error.diag
     message = diagnostics.message_primary or str(error) or type(error).__name__
     if error.sqlstate is None and not isinstance(
@@ -60,8 +64,14 @@ def translated() -> Iterator[None]:
     """Turn psycopg's errors in the block into ours."""
     try:
         yield
-    except psycopg.Error as error:
-        raise from_psycopg(error) from error
+    except AosError:
+        raise
+    except Exception as error:
+        import psycopg
+
+        if isinstance(error, psycopg.Error):
+            raise from_psycopg(error) from error
+        raise
 
 
 def to_json(value: object) -> str:

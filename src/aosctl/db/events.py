@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
-from psycopg.rows import class_row
-
 from aosctl.db.approvals import ApprovalRow, approvals
-from aosctl.db.connection import Connection
-from aosctl.db.errors import translated
+from aosctl.db.rows import rows_of
 from aosctl.db.runs import RunRow
+
+if TYPE_CHECKING:
+    from aosctl.db.rows import AnyConnection
 
 BATCH = 500
 _WITH_STEPS = frozenset({"turn.opened", "model.answered", "turn.completed", "tool.result"})
@@ -21,8 +21,7 @@ _SLACK = timedelta(days=1)
 """A run's events may be dated before the run, where a clock was set back."""
 
 
-@dataclass(frozen=True, slots=True)
-class EventRow:
+class EventRow(NamedTuple):
     """One row of aos_core.event: the `seq`th of its run."""
 
     tenant_id: UUID
@@ -37,8 +36,7 @@ class EventRow:
     data: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class StepRow:
+class StepRow(NamedTuple):
     """One message of a transcript."""
 
     seq: int
@@ -47,8 +45,7 @@ class StepRow:
     created_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class CallRow:
+class CallRow(NamedTuple):
     """One tool call and its arguments."""
 
     call_id: UUID
@@ -70,7 +67,7 @@ class Content:
 
 
 def events(
-    connection: Connection,
+    connection: AnyConnection,
     run: RunRow,
     *,
     after: int = 0,
@@ -101,13 +98,12 @@ def events(
         "age": since if isinstance(since, timedelta) else None,
         "limit": BATCH if last is None else last,
     }
-    with translated(), connection.cursor(row_factory=class_row(EventRow)) as cursor:
-        if last is None:
-            return cursor.execute(query + " order by seq limit %(limit)s", given).fetchall()
-        return cursor.execute(query + " order by seq desc limit %(limit)s", given).fetchall()[::-1]
+    if last is None:
+        return rows_of(connection, EventRow, query + " order by seq limit %(limit)s", given)
+    return rows_of(connection, EventRow, query + " order by seq desc limit %(limit)s", given)[::-1]
 
 
-def content(connection: Connection, run: RunRow, batch: Sequence[EventRow]) -> Content:
+def content(connection: AnyConnection, run: RunRow, batch: Sequence[EventRow]) -> Content:
     """Read the messages, calls and approvals that the events of one run are about."""
     return Content(
         steps=_steps(connection, run, [event.at for event in batch if event.kind in _WITH_STEPS]),
@@ -128,35 +124,37 @@ def _asks(event: EventRow) -> bool:
 
 
 def _steps(
-    connection: Connection, run: RunRow, moments: list[datetime]
+    connection: AnyConnection, run: RunRow, moments: list[datetime]
 ) -> dict[datetime, list[StepRow]]:
     found: dict[datetime, list[StepRow]] = {}
     if not moments:
         return found
-    with translated(), connection.cursor(row_factory=class_row(StepRow)) as cursor:
-        cursor.execute(
-            "select seq, role, message, created_at from aos_core.transcript"
-            " where tenant_id = %s and run_id = %s and created_at = any (%s) order by seq",
-            (run.tenant_id, run.run_id, moments),
-        )
-        for row in cursor:
-            found.setdefault(row.created_at, []).append(row)
+    rows = rows_of(
+        connection,
+        StepRow,
+        "select seq, role, message, created_at from aos_core.transcript"
+        " where tenant_id = %s and run_id = %s and created_at = any (%s) order by seq",
+        (run.tenant_id, run.run_id, moments),
+    )
+    for row in rows:
+        found.setdefault(row.created_at, []).append(row)
     return found
 
 
-def _calls(connection: Connection, run: RunRow, ids: set[UUID]) -> dict[UUID, CallRow]:
+def _calls(connection: AnyConnection, run: RunRow, ids: set[UUID]) -> dict[UUID, CallRow]:
     if not ids:
         return {}
-    with translated(), connection.cursor(row_factory=class_row(CallRow)) as cursor:
-        cursor.execute(
-            "select call_id, skill, args from aos_core.call_status"
-            " where tenant_id = %s and call_id = any (%s)",
-            (run.tenant_id, list(ids)),
-        )
-        return {row.call_id: row for row in cursor}
+    rows = rows_of(
+        connection,
+        CallRow,
+        "select call_id, skill, args from aos_core.call_status"
+        " where tenant_id = %s and call_id = any (%s)",
+        (run.tenant_id, list(ids)),
+    )
+    return {row.call_id: row for row in rows}
 
 
-def _asked(connection: Connection, run: RunRow) -> dict[datetime, list[ApprovalRow]]:
+def _asked(connection: AnyConnection, run: RunRow) -> dict[datetime, list[ApprovalRow]]:
     found: dict[datetime, list[ApprovalRow]] = {}
     for row in approvals(connection, run.tenant_id, run=run.run_id):
         found.setdefault(row.requested_at, []).append(row)

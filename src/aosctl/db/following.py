@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-import psycopg
-
-from aosctl.db.connection import Connection, connect, select_tenant
 from aosctl.db.errors import from_psycopg, translated
 from aosctl.db.runs import RunRow, runs
+from aosctl.db.tenants import select_tenant
 from aosctl.errors import DatabaseUnavailable
+
+if TYPE_CHECKING:
+    from aosctl.db.connection import Connection
+    from aosctl.db.rows import AnyConnection
 
 POLL_SECONDS = 1.0
 WATCH_SECONDS = 60
@@ -30,7 +33,7 @@ class Which:
     agent: str | None = None
     wanted: Callable[[RunRow], bool] | None = None
 
-    def read(self, connection: Connection) -> list[RunRow]:
+    def read(self, connection: AnyConnection) -> list[RunRow]:
         """Read them as they stand now."""
         found = runs(connection, self.tenant, ids=self.ids or None, agent=self.agent)
         return [run for run in found if self.wanted is None or self.wanted(run)]
@@ -93,6 +96,8 @@ class Follower:
 
     def _watch(self, open_runs: Sequence[RunRow]) -> bool:
         """Ask for notices where none come or soon end; tell whether that was necessary."""
+        import psycopg
+
         now = time.monotonic()
         half = WATCH_SECONDS / 2
         due = [run for run in open_runs if now - self._watched.get(run.run_id, now - half) >= half]
@@ -128,6 +133,8 @@ class Follower:
 
     def _reconnect(self, error: DatabaseUnavailable) -> None:
         """Connect again, for as long as somebody may be restarting the server."""
+        from aosctl.db.connection import connect
+
         self._notice("the connection to the database is lost, trying again")
         self._connection.close()
         self._is_listening = False

@@ -47,7 +47,7 @@ def install(connection: Connection) -> Installed:
 
     Raises KernelMismatch for another version, AosError when the login lacks a right.
     """
-    from aosctl.db.connection import KERNEL_VERSION
+    from aosctl.db.kernel import KERNEL_VERSION
 
     if is_there(connection):
         return _found(connection)
@@ -104,7 +104,8 @@ def is_there(connection: Connection) -> bool:
 
 def require_kernel(connection: Connection) -> str:
     """Return the version of the kernel. Raises KernelMismatch when there is none, or another."""
-    from aosctl.db.connection import KERNEL_VERSION, read_kernel_version
+    from aosctl.db.connection import read_kernel_version
+    from aosctl.db.kernel import KERNEL_VERSION
 
     found = read_kernel_version(connection) if is_there(connection) else None
     if found is None:

@@ -6,18 +6,17 @@ Functions and views are named by (schema, name); a kind of `domain.kinds` knows 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast
 from uuid import UUID
 
-import psycopg
-from psycopg import sql
-from psycopg.rows import class_row
-
-from aosctl.db.connection import Connection
 from aosctl.db.errors import from_psycopg, to_json, translated
+from aosctl.db.rows import identifier, rows_of
 from aosctl.errors import AosError
+
+if TYPE_CHECKING:
+    from aosctl.db.connection import Connection
+    from aosctl.db.rows import AnyConnection
 
 Outcome = Literal["created", "configured", "unchanged"]
 Name = tuple[str, str]
@@ -27,8 +26,7 @@ ATTEMPTS = 3
 _RETRYABLE = frozenset({"40001", "40P01", "23505"})
 
 
-@dataclass(frozen=True, slots=True)
-class ResourceRow:
+class ResourceRow(NamedTuple):
     """One row of a kind's view."""
 
     tenant: str | None
@@ -51,6 +49,8 @@ def apply(
     spec: Mapping[str, Any],
 ) -> Outcome:
     """Create or change one resource (`<schema>.apply_<kind>`); tenant None for tenantless kinds."""
+    from psycopg import sql
+
     call = sql.SQL("select {}({}%(name)s, %(meta)s::jsonb, %(spec)s::jsonb)").format(
         sql.Identifier(*function), sql.SQL("%(tenant)s, " if tenant else "")
     )
@@ -62,6 +62,8 @@ def apply(
 
 def delete(connection: Connection, function: Name, tenant: UUID | None, name: str) -> None:
     """Delete one resource (`<schema>.delete_<kind>`). Raises NotFound, Conflict when it is used."""
+    from psycopg import sql
+
     call = sql.SQL("select {}({}%(name)s)").format(
         sql.Identifier(*function), sql.SQL("%(tenant)s, " if tenant else "")
     )
@@ -70,28 +72,27 @@ def delete(connection: Connection, function: Name, tenant: UUID | None, name: st
 
 
 def resources(
-    connection: Connection,
+    connection: AnyConnection,
     view: Name,
     tenant: UUID | None = None,
     names: Sequence[str] | None = None,
 ) -> list[ResourceRow]:
     """Read resources that the session sees, by tenant and name; all where nothing narrows them."""
-    query = sql.SQL(
-        "select tenant, name, uid::text, generation, labels, annotations, spec, status, created_at"
-        " from {} where (%(tenant)s::uuid is null or tenant_id = %(tenant)s)"
-        " and (%(names)s::text[] is null or name = any (%(names)s)) order by tenant, name"
-    ).format(sql.Identifier(*view))
+    query = (
+        b"select tenant, name, uid::text, generation, labels, annotations, spec, status, created_at"
+        b" from %s where (%%(tenant)s::uuid is null or tenant_id = %%(tenant)s)"
+        b" and (%%(names)s::text[] is null or name = any (%%(names)s)) order by tenant, name"
+    ) % identifier(connection, *view)
     given = {"tenant": tenant, "names": list(names) if names is not None else None}
-    with translated(), connection.cursor(row_factory=class_row(ResourceRow)) as cursor:
-        return cursor.execute(query, given).fetchall()
+    return rows_of(connection, ResourceRow, query, given)
 
 
-def names(connection: Connection, view: Name, tenant: UUID | None = None) -> list[str]:
+def names(connection: AnyConnection, view: Name, tenant: UUID | None = None) -> list[str]:
     """List the names of a kind's resources."""
-    query = sql.SQL(
-        "select name from {} where (%(tenant)s::uuid is null or tenant_id = %(tenant)s)"
-        " order by name"
-    ).format(sql.Identifier(*view))
+    query = (
+        b"select name from %s where (%%(tenant)s::uuid is null or tenant_id = %%(tenant)s)"
+        b" order by name"
+    ) % identifier(connection, *view)
     with translated():
         return [str(row[0]) for row in connection.execute(query, {"tenant": tenant})]
 
@@ -101,6 +102,8 @@ def in_transaction(connection: Connection, work: Callable[[], T], *, keep: bool 
 
     Without `keep` it is rolled back, its deferred constraints checked first.
     """
+    import psycopg
+
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with connection.transaction(force_rollback=not keep):
@@ -119,6 +122,8 @@ def in_transaction(connection: Connection, work: Callable[[], T], *, keep: bool 
 
 
 def _was_in_the_way(error: BaseException | None) -> bool:
+    import psycopg
+
     while error is not None:
         if isinstance(error, psycopg.Error):
             return error.sqlstate in _RETRYABLE
@@ -126,8 +131,7 @@ def _was_in_the_way(error: BaseException | None) -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """An event of a resource: what was done to it, by whom."""
 
     at: datetime
@@ -135,18 +139,21 @@ class Change:
     actor: str
 
 
-def changes(connection: Connection, tenant: UUID, kind: str, name: str, last: int) -> list[Change]:
+def changes(
+    connection: AnyConnection, tenant: UUID, kind: str, name: str, last: int
+) -> list[Change]:
     """Return the last changes of a resource within 30 days, oldest first.
 
     `kind` is the word in its events: `persona` for `persona.changed`.
     """
-    with translated(), connection.cursor(row_factory=class_row(Change)) as cursor:
-        rows = cursor.execute(
-            "select at, kind, actor from aos_core.event"
-            " where tenant_id = %(tenant)s and stream_id = %(tenant)s"
-            " and at > aos_core.now() - interval '30 days'"
-            " and kind in (%(kind)s || '.created', %(kind)s || '.changed', %(kind)s || '.deleted')"
-            " and data ->> 'name' = %(name)s order by at desc, seq desc limit %(last)s",
-            {"tenant": tenant, "kind": kind, "name": name, "last": last},
-        ).fetchall()
+    rows = rows_of(
+        connection,
+        Change,
+        "select at, kind, actor from aos_core.event"
+        " where tenant_id = %(tenant)s and stream_id = %(tenant)s"
+        " and at > aos_core.now() - interval '30 days'"
+        " and kind in (%(kind)s || '.created', %(kind)s || '.changed', %(kind)s || '.deleted')"
+        " and data ->> 'name' = %(name)s order by at desc, seq desc limit %(last)s",
+        {"tenant": tenant, "kind": kind, "name": name, "last": last},
+    )
     return rows[::-1]

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from aosctl.db.connection import Connection, Session, connect, select_tenant
+from aosctl.db.connection import Connection, Session, connect
 from aosctl.db.errors import to_json, translated
 from aosctl.db.hot import Link, statement
+from aosctl.db.tenants import select_tenant
 from aosctl.db.worker import LEASE_SECONDS, Lease, pending_calls
 from aosctl.errors import DatabaseUnavailable, NotFound
 

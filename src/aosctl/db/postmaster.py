@@ -9,14 +9,13 @@ import os
 import signal
 import stat
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 POLL_SECONDS = 0.005
 
 
-@dataclass(frozen=True)
-class Postmaster:
+class Postmaster(NamedTuple):
     """The first process of a server, as its pid file describes it.
 
     `state` is `starting`, `ready`, `stopping` or `standby`; `socket_dir` is empty while starting.
@@ -55,17 +54,12 @@ def read_pid_file(data_dir: Path) -> Postmaster | None:
 
 
 def accepts_connections(server: Postmaster) -> bool:
-    """Tell whether the server listens on its socket, in a folder that is its owner's alone.
-
-    The owner is compared because a pid file outlives its server: after a reboot anybody could
-    have made a folder of that name in /tmp.
-    """
+    """Tell whether the server listens on its socket, in a folder that is its owner's alone."""
     import socket
 
+    if not is_private(server):
+        return False
     try:
-        folder = os.lstat(server.socket_dir)
-        if not stat.S_ISDIR(folder.st_mode) or folder.st_uid != server.data_dir.stat().st_uid:
-            return False
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.settimeout(5)
             client.connect(server.socket_path)
@@ -74,6 +68,19 @@ def accepts_connections(server: Postmaster) -> bool:
     except OSError:
         return False
     return True
+
+
+def is_private(server: Postmaster) -> bool:
+    """Tell whether the socket's folder belongs to the owner of the data.
+
+    It may not, because a pid file outlives its server: after a reboot anybody could have made a
+    folder of that name in /tmp.
+    """
+    try:
+        folder = os.lstat(server.socket_dir)
+        return stat.S_ISDIR(folder.st_mode) and folder.st_uid == server.data_dir.stat().st_uid
+    except OSError:
+        return False
 
 
 def is_alive(pid: int, data_dir: Path) -> bool:

@@ -67,7 +67,7 @@ def restore(connection: Connection, file: IO[bytes], name: str, progress: Progre
 
 
 def _check_version(manifest: Manifest) -> None:
-    from aosctl.db.connection import KERNEL_VERSION
+    from aosctl.db.kernel import KERNEL_VERSION
 
     if manifest.kernel != KERNEL_VERSION:
         raise KernelMismatch(

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from psycopg.rows import class_row
-
-from aosctl.db.connection import Connection
 from aosctl.db.errors import translated
+from aosctl.db.rows import rows_of
 from aosctl.errors import AosError, NotFound
+
+if TYPE_CHECKING:
+    from aosctl.db.rows import AnyConnection
 
 OPEN_TURN = (
     "queued",
@@ -33,8 +34,7 @@ _ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _MOST_CANDIDATES = 10
 
 
-@dataclass(frozen=True, slots=True)
-class RunRow:
+class RunRow(NamedTuple):
     """One row of aos_core.run_status; `turn` and `step` are the last ones, costs in US dollars.
 
     `abandoned`: the turn counts as running but its worker's lease is over.
@@ -94,7 +94,7 @@ class RunRow:
 
 
 def runs(
-    connection: Connection,
+    connection: AnyConnection,
     tenant: UUID | None = None,
     *,
     open_only: bool = False,
@@ -102,30 +102,31 @@ def runs(
     ids: Sequence[UUID] | None = None,
 ) -> list[RunRow]:
     """List the runs that the session sees, by tenant and age; None narrows nothing."""
-    with translated(), connection.cursor(row_factory=class_row(RunRow)) as cursor:
-        return cursor.execute(
-            "select tenant_id, tenant, run_id, name, agent, kind, title, run_state, turn,"
-            " turn_state, error, last_step, tool, inbox_count, input_tokens, output_tokens,"
-            " spent_usd, max_usd, max_tokens, max_steps, lease_worker, persona, persona_version,"
-            " model, waiting_on, created_by, labels, last_seq, created_at, updated_at, closed_at,"
-            " coalesce(turn_state = 'running' and lease_expires_at <= aos_core.now(), false)"
-            " as abandoned"
-            " from aos_core.run_status"
-            " where (%(tenant)s::uuid is null or tenant_id = %(tenant)s)"
-            " and (%(states)s::text[] is null or turn_state = any (%(states)s))"
-            " and (%(agent)s::text is null or agent = %(agent)s)"
-            " and (%(ids)s::uuid[] is null or run_id = any (%(ids)s))"
-            " order by tenant, created_at, name",
-            {
-                "tenant": tenant,
-                "states": list(OPEN_TURN) if open_only else None,
-                "agent": agent,
-                "ids": list(ids) if ids is not None else None,
-            },
-        ).fetchall()
+    return rows_of(
+        connection,
+        RunRow,
+        "select tenant_id, tenant, run_id, name, agent, kind, title, run_state, turn,"
+        " turn_state, error, last_step, tool, inbox_count, input_tokens, output_tokens,"
+        " spent_usd, max_usd, max_tokens, max_steps, lease_worker, persona, persona_version,"
+        " model, waiting_on, created_by, labels, last_seq, created_at, updated_at, closed_at,"
+        " coalesce(turn_state = 'running' and lease_expires_at <= aos_core.now(), false)"
+        " as abandoned"
+        " from aos_core.run_status"
+        " where (%(tenant)s::uuid is null or tenant_id = %(tenant)s)"
+        " and (%(states)s::text[] is null or turn_state = any (%(states)s))"
+        " and (%(agent)s::text is null or agent = %(agent)s)"
+        " and (%(ids)s::uuid[] is null or run_id = any (%(ids)s))"
+        " order by tenant, created_at, name",
+        {
+            "tenant": tenant,
+            "states": list(OPEN_TURN) if open_only else None,
+            "agent": agent,
+            "ids": list(ids) if ids is not None else None,
+        },
+    )
 
 
-def find_run(connection: Connection, tenant: UUID | None, typed: str) -> RunRow:
+def find_run(connection: AnyConnection, tenant: UUID | None, typed: str) -> RunRow:
     """Find the run that a person named: by id, name, `run/NAME` or a unique end of a name.
 
     Raises NotFound, and AosError that lists the candidates of an ambiguous end.
@@ -146,7 +147,7 @@ def find_run(connection: Connection, tenant: UUID | None, typed: str) -> RunRow:
     return found[0]
 
 
-def _ids_by_name(connection: Connection, tenant: UUID | None, word: str) -> list[UUID]:
+def _ids_by_name(connection: AnyConnection, tenant: UUID | None, word: str) -> list[UUID]:
     """Return the run of exactly this name, else those whose name ends so."""
     with translated():
         rows = connection.execute(
@@ -159,19 +160,23 @@ def _ids_by_name(connection: Connection, tenant: UUID | None, word: str) -> list
     return [UUID(str(row[0])) for row in exact or rows]
 
 
-def cancel_run(connection: Connection, tenant: UUID, run: UUID, reason: str | None = None) -> None:
+def cancel_run(
+    connection: AnyConnection, tenant: UUID, run: UUID, reason: str | None = None
+) -> None:
     """End a run for good (aos_agent.cancel_run). Raises IllegalTransition when it is over."""
     with translated():
         connection.execute("select aos_agent.cancel_run(%s, %s, %s)", (tenant, run, reason))
 
 
-def pause_run(connection: Connection, tenant: UUID, run: UUID, reason: str | None = None) -> None:
+def pause_run(
+    connection: AnyConnection, tenant: UUID, run: UUID, reason: str | None = None
+) -> None:
     """Let a run rest after the step it is at (aos_agent.pause_run)."""
     with translated():
         connection.execute("select aos_agent.pause_run(%s, %s, %s)", (tenant, run, reason))
 
 
-def resume_run(connection: Connection, tenant: UUID, run: UUID) -> None:
+def resume_run(connection: AnyConnection, tenant: UUID, run: UUID) -> None:
     """Let a paused run, or one out of a limit, go on (aos_agent.resume_run)."""
     with translated():
         connection.execute("select aos_agent.resume_run(%s, %s)", (tenant, run))

@@ -2,43 +2,53 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from aosctl.db.connection import Connection, select_tenant
 from aosctl.db.errors import translated
 
+if TYPE_CHECKING:
+    from aosctl.db.connection import Connection
+    from aosctl.db.rows import AnyConnection
 
-@dataclass(frozen=True, slots=True)
-class Tenant:
+
+class Tenant(NamedTuple):
     """A tenant by its id and its name."""
 
     id: UUID
     name: str
 
 
-def my_tenants(connection: Connection) -> list[Tenant]:
+def my_tenants(connection: AnyConnection) -> list[Tenant]:
     """List the tenants that the login may choose among, by name (aos_auth.my_tenants)."""
     with translated():
         rows = connection.execute("select tenant_id, name from aos_auth.my_tenants()").fetchall()
     return [Tenant(UUID(str(row[0])), str(row[1])) for row in rows]
 
 
-def tenant_id(connection: Connection, name: str) -> UUID | None:
+def tenant_id(connection: AnyConnection, name: str) -> UUID | None:
     """Return the id of a tenant, None where the login may not see it (aos_auth.tenant_id)."""
     with translated():
         row = connection.execute("select aos_auth.tenant_id(%s)", (name,)).fetchone()
     return UUID(str(row[0])) if row and row[0] else None
 
 
-def is_admin(connection: Connection) -> bool:
+def is_admin(connection: AnyConnection) -> bool:
     """Tell whether the login is a member of aos_admin (aos_auth.is_admin)."""
     with translated():
         row = connection.execute("select aos_auth.is_admin()").fetchone()
     return bool(row and row[0])
 
 
-def choose(connection: Connection, tenant: UUID | None) -> None:
+def select_tenant(connection: AnyConnection, tenant_id: object) -> None:
+    """Select the tenant whose rows the session's reads show; None shows what no selection does."""
+    connection.execute(
+        "select set_config('aos.tenant_id', %s, false)",
+        (str(tenant_id) if tenant_id is not None else "",),
+    )
+
+
+def choose(connection: AnyConnection, tenant: UUID | None) -> None:
     """Select a tenant for the session; None for none: an administrator then sees all."""
     with translated():
         select_tenant(connection, tenant)
@@ -52,7 +62,7 @@ def choose_local(connection: Connection, tenant: UUID | None) -> None:
         )
 
 
-def scopes(connection: Connection) -> list[UUID | None]:
+def scopes(connection: AnyConnection) -> list[UUID | None]:
     """Return the selections that together show everything the login may see.
 
     That is no selection for an administrator, and each tenant in turn for everybody else.

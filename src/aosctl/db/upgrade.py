@@ -66,7 +66,8 @@ def upgrade(
     Raises KernelMismatch when there is no way, Denied for a login that did not install the
     kernel, Conflict when others hold its tables for too long.
     """
-    from aosctl.db.connection import KERNEL_VERSION, read_kernel_version
+    from aosctl.db.connection import read_kernel_version
+    from aosctl.db.kernel import KERNEL_VERSION
 
     target = target or KERNEL_VERSION
     if not is_there(connection):

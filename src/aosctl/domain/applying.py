@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -262,7 +262,7 @@ class _Cluster:
                 self._connection, BY_NAME[kind].view, self._choose(tenant), names
             )
             for row in rows:
-                found[kind, tenant, row.name] = Resource(kind=kind, **asdict(row))
+                found[kind, tenant, row.name] = Resource(kind=kind, **row._asdict())
         return found
 
     def apply(self, document: Document) -> Outcome:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from aosctl.db import manifests, tenants
-from aosctl.db.connection import Connection
-from aosctl.db.events import events
 from aosctl.db.manifests import Change
 from aosctl.db.runs import find_run, runs
 from aosctl.domain.kinds import KINDS, Kind, kind_named
 from aosctl.domain.kinds.base import Resource
 from aosctl.domain.kinds.run import RUN, run_resource
 from aosctl.errors import NotFound
+
+if TYPE_CHECKING:
+    from aosctl.db.rows import AnyConnection
 
 READABLE: tuple[Kind, ...] = (*KINDS, RUN)
 
@@ -30,7 +31,7 @@ def readable_kind(word: str) -> Kind:
 
 
 def named(
-    connection: Connection, kind: Kind, tenant: UUID | None, names: Sequence[str]
+    connection: AnyConnection, kind: Kind, tenant: UUID | None, names: Sequence[str]
 ) -> tuple[list[Resource], list[str]]:
     """Read resources by name, in the order asked; return them and the names of none.
 
@@ -43,7 +44,7 @@ def named(
 
 
 def resources(
-    connection: Connection,
+    connection: AnyConnection,
     kind: Kind,
     tenant: UUID | None,
     names: Sequence[str] | None = None,
@@ -67,7 +68,7 @@ def resources(
 
 
 def changes(
-    connection: Connection, kind: Kind, row: Resource, tenant: UUID | None, last: int
+    connection: AnyConnection, kind: Kind, row: Resource, tenant: UUID | None, last: int
 ) -> list[Change]:
     """Return the last events about a resource, oldest first; models have none."""
     owner = tenants.tenant_id(connection, row.tenant or row.name) if tenant is None else tenant
@@ -76,22 +77,24 @@ def changes(
     if tenant is None:
         tenants.choose(connection, owner)
     if kind is RUN:
+        from aosctl.db.events import events
+
         run = find_run(connection, owner, row.uid)
         return [Change(one.at, one.kind, one.actor) for one in events(connection, run, last=last)]
     return manifests.changes(connection, owner, kind.singular, row.name, last)
 
 
 def _read(
-    connection: Connection, kind: Kind, tenant: UUID | None, names: Sequence[str] | None
+    connection: AnyConnection, kind: Kind, tenant: UUID | None, names: Sequence[str] | None
 ) -> list[Resource]:
     if kind is RUN:
         return [run_resource(row) for row in runs(connection, tenant)]
     rows = manifests.resources(connection, kind.view, tenant, names)
-    return [Resource(kind=kind.name, **asdict(row)) for row in rows]
+    return [Resource(kind=kind.name, **row._asdict()) for row in rows]
 
 
 def _named_runs(
-    connection: Connection, tenant: UUID | None, names: Sequence[str]
+    connection: AnyConnection, tenant: UUID | None, names: Sequence[str]
 ) -> tuple[list[Resource], list[str]]:
     found, missing = [], []
     for name in names:

@@ -79,5 +79,5 @@ def outcomes(applied: list[Applied]) -> str:
 def _with_model(document: Document, model: str) -> Document:
     if document.kind != "Persona" or document.name != PERSONA:
         return document
-    refs = tuple(replace(r, name=model) if r.path == "spec.model" else r for r in document.refs)
+    refs = tuple(r._replace(name=model) if r.path == "spec.model" else r for r in document.refs)
     return replace(document, spec={**document.spec, "model": model}, refs=refs)

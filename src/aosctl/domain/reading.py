@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from aosctl.domain.names import printable
 
@@ -14,8 +14,7 @@ INVALID: Final = object()
 _LONGEST_PATH = 200
 
 
-@dataclass(frozen=True)
-class Ref:
+class Ref(NamedTuple):
     """A name in a manifest that stands for another resource, and where it is written."""
 
     kind: str

@@ -7,9 +7,8 @@ import stat
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from aosctl.domain.names import printable, quoted
 from aosctl.domain.yaml_text import MAX_BYTES
@@ -21,8 +20,7 @@ URL_SECONDS = 15.0
 _CHUNK = 65_536
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """One text to read: what to call it in messages, and the folder its `file:` fields start in."""
 
     label: str

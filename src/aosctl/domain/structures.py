@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping as AnyMapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from aosctl.domain import yaml_text
 from aosctl.domain.fields import Number, Text, Type, whole
@@ -86,8 +86,7 @@ class MapOf(Type):
         return {"type": "object", "additionalProperties": self.value.schema()}
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(NamedTuple):
     """One field of a mapping. `default` is what an absent or null field means; None leaves it out.
 
     `default_words` says a default in the reference that depends on other fields.

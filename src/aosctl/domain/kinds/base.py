@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from aosctl.domain.fields import Anything, Choice, Number, Text, Type, name_text
 from aosctl.domain.structures import Field, MapOf, Object, arrange
@@ -34,8 +34,10 @@ _LABEL_VALUE = Text(
 )
 
 
-@dataclass(frozen=True)
-class Resource:
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Resource(NamedTuple):
     """A resource as the database has it."""
 
     kind: str
@@ -44,14 +46,13 @@ class Resource:
     uid: str
     generation: int
     spec: Mapping[str, Any]
-    labels: Mapping[str, str] = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
-    status: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, str] = _NOTHING
+    annotations: Mapping[str, str] = _NOTHING
+    status: Mapping[str, Any] = _NOTHING
     created_at: datetime | None = None
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """A column of `get`; `wide` ones appear with -o wide only."""
 
     header: str
@@ -59,8 +60,7 @@ class Column:
     wide: bool = False
 
 
-@dataclass(frozen=True)
-class Completion:
+class Completion(NamedTuple):
     """What a kind may need to complete a spec: its name, its folder, and how to report."""
 
     name: str

@@ -110,7 +110,7 @@ spec:
             for document in documents
         ]
         shown = {key: value for key, value in resource.spec.items() if key != "documents"}
-        short = Resource(**{**resource.__dict__, "spec": shown})
+        short = resource._replace(spec=shown)
         return [*super().describe(short), ("Documents", listed)]
 
 
