@@ -199,7 +199,10 @@ def stage(database: KernelDatabase) -> Iterator[Stage]:
     """Make a tenant with an agent whose model is a wire of its own."""
     with ExitStack() as stack:
         wire = stack.enter_context(OpenAIWire())
-        made = Stage(database, make_tenant(database), wire, stack)
+        tenant = make_tenant(database)
+        stack.callback(tenant.worker.close)
+        stack.callback(tenant.person.close)
+        made = Stage(database, tenant, wire, stack)
         made.set_model()
         make_asker(database, made.tenant, made.model)
         yield made

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from multiprocessing.context import ForkServerProcess
 from typing import Any
 
+import psycopg
 import pytest
 
 from aosctl.db.hot import Link
@@ -148,9 +149,16 @@ def test_the_server_is_restarted_between_calls_and_while_the_model_thinks(
         f"alter database {play.database.name} set synchronous_commit = on".encode()
     )
 
+    def recovered() -> int | None:
+        """Return the process of a backend, once the server is there again after the last crash."""
+        try:
+            return play.database.superuser.info.backend_pid
+        except psycopg.OperationalError:
+            return None
+
     def restart() -> None:
         if crash:  # one backend dies, and the server ends all others and recovers
-            os.kill(play.database.superuser.info.backend_pid, signal.SIGKILL)
+            os.kill(until(recovered), signal.SIGKILL)
         else:
             cluster.halt()
             cluster.resume()
