@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from aosctl.db.embedded import INSTALLER
+from aosctl.repl.prompt import ALONE_SECONDS
 from command import AOSCTL, Aosctl, Ended
 from kernels import KernelDatabase
 from terminal import CTRL_C, CTRL_D, CTRL_J, ENTER, QUESTION, Terminal
@@ -203,10 +204,23 @@ def test_nothing_but_the_offered_keys_decides(chat: Terminal, order: Order) -> N
     chat.expect_text(QUESTION)
     chat.type("q1" + ENTER)
     chat.paste("y")
+    time.sleep(2 * ALONE_SECONDS)
     chat.type("d")
     chat.expect_text("left pending")
     chat.prompt()
     assert order.exists()
+
+
+def test_a_word_that_begins_with_y_approves_nothing(chat: Terminal, order: Order) -> None:
+    chat.say(order.delete)
+    chat.expect_text(QUESTION)
+    chat.say("yes or no, what does it delete?")
+    time.sleep(2 * ALONE_SECONDS)
+    assert order.exists()
+    chat.type("y" + ENTER)
+    chat.expect_text("1 row affected")
+    chat.prompt()
+    assert not order.exists()
 
 
 def test_decision_in_another_terminal_lets_the_chat_go_on_by_itself(

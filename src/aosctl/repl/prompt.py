@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 LOOK_SECONDS = 1.0
+ALONE_SECONDS = 0.3
+"""A key decides when no other comes so soon before or after it: a word that is typed does not."""
 
 Look = Callable[[], bool]
 """Asked about once a second while a prompt is open; True ends it."""
@@ -56,21 +58,14 @@ class Prompts:
         return self._prompt(self._session, "> ", look, default=typed, at_once=at_once)
 
     def choose(self, question: str, keys: Mapping[str, str], look: Look) -> str | Moved:
-        """Ask for one key; return what `keys` says for it. Raises as `message`."""
+        """Ask for one key; return what `keys` says for it. Raises as `message`.
+
+        A key that is part of a word, typed as the question came up, chooses nothing; Enter after
+        a key chooses at once.
+        """
         from prompt_toolkit import PromptSession
-        from prompt_toolkit.key_binding import KeyBindings
-        from prompt_toolkit.keys import Keys
 
-        bindings = KeyBindings()
-
-        @bindings.add(Keys.Any)
-        @bindings.add(Keys.BracketedPaste)
-        @bindings.add("enter")
-        def ignore(_event: KeyPressEvent) -> None:
-            """Nothing but the keys that were offered decides."""
-
-        for key, meaning in keys.items():
-            _bind_exit(bindings, key, meaning)
+        bindings = _lone_keys(keys)
         _bind_leaving(bindings)
         session: PromptSession[Any] = PromptSession(
             key_bindings=bindings, output=_output(self._output)
@@ -177,11 +172,46 @@ def _message_bindings() -> KeyBindings:
     return bindings
 
 
-def _bind_exit(bindings: KeyBindings, key: str, meaning: str) -> None:
-    @bindings.add(key)
-    def chosen(event: KeyPressEvent) -> None:
-        event.app.current_buffer.text = key
-        event.app.exit(result=meaning)
+def _lone_keys(keys: Mapping[str, str]) -> KeyBindings:
+    """Bind keys that choose when they stand alone, and all others to nothing."""
+    import asyncio
+    import time
+
+    from prompt_toolkit.key_binding import KeyBindings
+    from prompt_toolkit.keys import Keys
+
+    bindings = KeyBindings()
+    waiting: asyncio.TimerHandle | None = None
+    pressed_at = 0.0
+
+    @bindings.add(Keys.Any)
+    @bindings.add(Keys.BracketedPaste)
+    def press(event: KeyPressEvent) -> None:
+        nonlocal waiting, pressed_at
+        now = time.monotonic()
+        alone = now - pressed_at > ALONE_SECONDS
+        pressed_at = now
+        app = event.app
+        app.current_buffer.text = ""
+        if waiting is not None:
+            waiting.cancel()
+            waiting = None
+        elif alone and event.data in keys:
+            app.current_buffer.text = event.data
+
+            def choose() -> None:
+                if app.is_running and not app.is_done and app.current_buffer.text == event.data:
+                    app.exit(result=keys[event.data])
+
+            waiting = asyncio.get_running_loop().call_later(ALONE_SECONDS, choose)
+
+    @bindings.add("enter")
+    def confirm(event: KeyPressEvent) -> None:
+        chosen = keys.get(event.app.current_buffer.text)
+        if chosen is not None:
+            event.app.exit(result=chosen)
+
+    return bindings
 
 
 def _bind_leaving(bindings: KeyBindings) -> None:
