@@ -124,94 +124,86 @@ begin
 end
 $$;
 
--- The result of a statement, from what the sandbox has gathered as JSON texts: the list of columns,
--- the first row as a list, the other rows as objects with a comma before each. All may be null. A
--- reading skill counts the rows it shows, another all rows. Pinned: it is called under the skill's
--- own search_path. Kernel and sandbox only.
-create function aos_core.rows_result(
-  p_columns text, p_first text, p_more text, p_shown integer, p_count bigint, p_read_only boolean,
-  p_truncated boolean) returns jsonb
-language plpgsql immutable set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_rows text := case when p_shown > 0 then p_first end;
-begin
-  if p_more is not null then
-    select v_rows || string_agg(',' || r.list, '' order by d.n) into v_rows
-    from json_array_elements(('[' || substr(p_more, 2) || ']')::json) with ordinality d(doc, n),
-      lateral (select coalesce(json_agg(e.value)::text, '[]') as list from json_each(d.doc) e) r;
-  end if;
-  return format('{"columns": %s, "rows": [%s], "row_count": %s, "truncated": %s}',
-                coalesce(p_columns, '[]'), v_rows,
-                case when p_read_only then p_shown else p_count end, p_truncated::text);
-end
-$$;
-
 -- The body of every sandbox function. It runs as the SQL identity: it checks that, admits one
 -- row-returning statement, runs it through a cursor (which shuts out SET, DO, COPY, LOCK, PREPARE
 -- and several statements by itself), and caps what it returns. A DML statement without RETURNING
 -- gets one, so that its rows can be counted. The first row is made a list of values at once, the
--- others together at the end; until then one counts with the bytes of its object less v_keys: the
--- keys', but for a comma between two rows. Its digest is taken in every call: it is stored without
--- indentation, and short enough (1,600 bytes) not to be compressed.
+-- others together at the end; until then one counts with the bytes of its object without the keys
+-- (v_keys). Keep the body below 1,500 bytes: its digest is taken in every call, and a longer one
+-- is stored compressed.
 create function aos_auth.sandbox_body(p_role name) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $f$
-  select regexp_replace(format($body$
+  select format($body$
 declare
   v_row record;
   v_text text;
-  v_names text;
+  v_columns text;
   v_rows text;
-  v_more text;
+  v_more text := '';
   v_keys int;
   v_bytes int;
   v_count bigint := 0;
-  v_kept int := 0;
+  v_shown int := 0;
   v_cut bool := false;
+  v_bare bool := false;
 begin
   if current_user <> %L then
     raise exception 'the sandbox function was tampered with' using errcode = 'AO004',
       hint = 'aosctl db upgrade makes it anew';
   end if;
   p_query := aos_core.single_statement(p_query, p_read_only);
-  v_text := set_config('transaction_read_only', p_read_only::text, true)
-    || set_config('search_path', p_search_path, true);
+  v_text := concat(case when p_read_only then set_config('transaction_read_only', 'on', true) end,
+    set_config('search_path', p_search_path, true));
   begin
     for v_row in execute p_query loop
       v_count := v_count + 1;
       if v_count = 1 then
-        select json_agg(key)::text, coalesce(json_agg(value)::text, '[]') into v_names, v_rows
+        select json_agg(key)::text, coalesce(json_agg(value)::text, '[]') into v_columns, v_rows
           from json_each(row_to_json(v_row));
-        v_kept := (octet_length(v_rows) <= p_max_bytes)::int;
-        v_cut := v_kept = 0;
+        if octet_length(v_rows) > p_max_bytes then
+          v_rows := null; v_cut := true;
+        else
+          v_shown := 1;
+        end if;
       elsif not v_cut then
         if v_keys is null then
-          v_keys := coalesce(octet_length(v_names) - 2 * json_array_length(v_names::json), -1);
+          v_keys := coalesce(octet_length(v_columns) - 2 * json_array_length(v_columns::json) + 1, 0);
           v_bytes := octet_length(v_rows);
         end if;
         v_text := row_to_json(v_row)::text;
-        v_bytes := v_bytes + octet_length(v_text) - v_keys;
-        if v_bytes - 1 > p_max_bytes or v_kept = p_max_rows then
+        v_bytes := v_bytes + 1 + octet_length(v_text) - v_keys;
+        if v_bytes - 1 > p_max_bytes or v_shown = p_max_rows then
           v_cut := true;
         else
-          v_more := concat(v_more, ',', v_text); v_kept := v_kept + 1;
+          v_more := v_more || ',' || v_text; v_shown := v_shown + 1;
         end if;
       end if;
       exit when v_cut and p_read_only;
     end loop;
   exception when invalid_cursor_definition then
-    if p_read_only or p_query ~* '^[\s(]*(select|values|table)' then
+    if p_read_only or p_query ~* '^[[:space:](]*(select|values|table)' then
       raise;
     end if;
+    v_bare := true;
+  end;
+  if v_bare then
+    v_count := 0;
     for v_row in execute p_query || E'\nreturning 1' loop
       v_count := v_count + 1;
     end loop;
-  end;
+  end if;
   set constraints all immediate;
-  return aos_core.rows_result(v_names, v_rows, v_more, v_kept, v_count, p_read_only, v_cut);
+  if v_more <> '' then
+    select v_rows || string_agg(',' || r.list, '' order by d.n) into v_rows
+      from json_array_elements(('[' || substr(v_more, 2) || ']')::json) with ordinality d(doc, n),
+        lateral (select coalesce(json_agg(value)::text, '[]') as list from json_each(d.doc)) r;
+  end if;
+  return pg_catalog.format(
+    '{"columns": %%s, "rows": [%%s], "row_count": %%s, "truncated": %%s}', coalesce(v_columns, '[]'),
+    v_rows, case when p_read_only then v_shown else v_count end, v_cut::text)::jsonb;
 end
-$body$, p_role), '\n +', E'\n', 'g')
+$body$, p_role)
 $f$;
 
 -- Create one SQL identity's role and sandbox function, or make them anew, and return the digest of
@@ -232,9 +224,7 @@ begin
   execute format('grant usage on schema aos_auth, aos_core to %I', p_role);
   execute format('grant select (tenant_id, db_role) on aos_auth.sql_identity to %I', p_role);
   execute format('grant execute on function aos_auth.tenant_of(name), '
-                 'aos_core.single_statement(text, boolean), aos_core.read_statement(text), '
-                 'aos_core.rows_result(text, text, text, integer, bigint, boolean, boolean) to %I',
-                 p_role);
+                 'aos_core.single_statement(text, boolean), aos_core.read_statement(text) to %I', p_role);
   -- To replace a function of this role, or hand it one, we must be a member of it meanwhile.
   execute format('grant %I to aos_provisioner', p_role);
   execute format('create or replace function aos_sandbox.%I(p_query text, p_read_only boolean, '

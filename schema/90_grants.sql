@@ -75,13 +75,11 @@ alter default privileges for role aos_kernel revoke execute on functions from pu
 alter default privileges for role aos_owner revoke execute on functions from public;
 alter default privileges for role aos_provisioner revoke execute on functions from public;
 
--- aos_provisioner makes SQL identities: it passes on the functions that they call.
+-- aos_provisioner makes SQL identities: it passes on the two functions that they call.
 grant usage on schema aos_auth, aos_core to aos_provisioner with grant option;
 grant usage, create on schema aos_sandbox to aos_provisioner with grant option;
 grant execute on function aos_auth.tenant_of(name), aos_core.single_statement(text, boolean),
-  aos_core.read_statement(text),
-  aos_core.rows_result(text, text, text, integer, bigint, boolean, boolean)
-  to aos_provisioner with grant option;
+  aos_core.read_statement(text) to aos_provisioner with grant option;
 grant select (tenant_id, db_role) on aos_auth.sql_identity to aos_provisioner with grant option;
 grant execute on function aos_auth.sandbox_body(name) to aos_provisioner;
 

@@ -284,20 +284,8 @@ def test_a_sql_identity_may_create_nothing_and_is_a_member_of_nothing(
             "aos_auth.tenant_of",
             "aos_core.single_statement",
             "aos_core.read_statement",
-            "aos_core.rows_result",
             f"aos_sandbox.{role}",
         }
-
-
-def test_the_body_of_a_sandbox_function_is_short_enough_to_be_stored_as_it_is(
-    kernel_database: KernelDatabase,
-) -> None:
-    """Every call takes its digest; a compressed one would be unpacked first."""
-    compressed = kernel_database.rows(
-        "select pg_column_compression(prosrc) from pg_proc"
-        " where pronamespace = 'aos_sandbox'::regnamespace"
-    )
-    assert compressed and set(compressed) == {(None,)}
 
 
 def test_the_functions_of_the_api_take_the_tenant_first(kernel_database: KernelDatabase) -> None:
