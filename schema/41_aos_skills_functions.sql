@@ -87,8 +87,7 @@ $$;
 
 -- Decide one call of one agent. Kernel only.
 -- decision: allow | approve (a person must) | deny (not permitted) | invalid (arguments).
--- builtin, max_rows, max_bytes and search_path (null: none): what the kernel needs to carry the
--- call out.
+-- builtin, max_rows, max_bytes and search_path: what the kernel needs to carry the call out.
 create function aos_skills.gate(
   p_tenant uuid, p_role text, p_agent_skills text[], p_skill text, p_args jsonb,
   out decision text, out reason text, out runner text, out effect text, out tool_version text,
@@ -96,21 +95,17 @@ create function aos_skills.gate(
 language plpgsql stable
 as $$
 declare
-  v_set record;     -- the tenant's setting, null where it has none: as effective_skill
   v_low boolean;    -- its risk is low
   v_texts boolean;  -- the arguments are the usual ones
   v_free boolean;   -- the role's arguments are not limited
   v_wrong text;
 begin
-  -- One row each by its whole key: three look-ups cost less than their join.
-  select s.builtin, s.risk, s.approval, s.version, s.max_rows, s.max_bytes, s.search_path into v_set
-  from aos_skills.skill s where s.tenant_id = p_tenant and s.name = p_skill;
-  select b.name, b.runner, b.effect, b.name || ':' || coalesce(v_set.version, 0),
-         coalesce(v_set.max_rows, b.max_rows), coalesce(v_set.max_bytes, b.max_bytes),
-         aos_skills.why_approve(coalesce(v_set.approval, 'risk'), coalesce(v_set.risk, b.risk)),
-         coalesce(v_set.risk, b.risk) = 'low', aos_skills.only_texts(b.input_schema, p_args)
-    into builtin, runner, effect, tool_version, max_rows, max_bytes, reason, v_low, v_texts
-  from aos_skills.builtin_skill b where b.name = coalesce(v_set.builtin, p_skill);
+  select e.builtin, e.runner, e.effect, e.tool_version, e.max_rows, e.max_bytes, e.search_path,
+         aos_skills.why_approve(e.approval, e.risk), e.risk = 'low',
+         aos_skills.only_texts(e.input_schema, p_args)
+    into builtin, runner, effect, tool_version, max_rows, max_bytes, search_path, reason, v_low,
+         v_texts
+  from aos_skills.effective_skill(p_tenant, p_skill) e;
   if not found then
     decision := 'deny'; reason := format('there is no skill "%s"', p_skill);
     runner := 'worker'; effect := 'read'; tool_version := p_skill || ':0';
@@ -141,7 +136,6 @@ begin
       decision := 'deny'; reason := v_wrong; return;
     end if;
   end if;
-  search_path := v_set.search_path;
   decision := case when reason is null then 'allow' else 'approve' end;
 end
 $$;
