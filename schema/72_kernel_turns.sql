@@ -13,12 +13,17 @@ returns integer
 language sql immutable parallel safe
 as $$ select case when p_last_step > p_claimed_step then 1 else p_attempts + 1 end $$;
 
+-- True for a length that a lease may have, in seconds.
+create function aos_core.is_lease_seconds(p_seconds integer) returns boolean
+language sql immutable parallel safe
+as $$ select coalesce(p_seconds between 1 and 3600, false) $$;
+
 -- Raise AO006 for a lease that is too short or too long.
 create function aos_core.check_lease_seconds(p_seconds integer) returns void
 language plpgsql immutable
 as $$
 begin
-  if p_seconds is null or p_seconds not between 1 and 3600 then
+  if not aos_core.is_lease_seconds(p_seconds) then
     raise exception 'a lease lasts 1 to 3600 seconds, not %', p_seconds
       using errcode = 'AO006', hint = '60 is a good value';
   end if;
@@ -415,6 +420,11 @@ as $$
     || extract(epoch from p_expires_at)::text || '|' || p_args::text, 'UTF8'))
 $$;
 
+-- The run of a turn; null when there is no such turn.
+create function aos_core.run_of_turn(p_tenant uuid, p_turn uuid) returns uuid
+language sql stable
+as $$ select t.run_id from aos_core.turn t where t.tenant_id = p_tenant and t.turn_id = p_turn $$;
+
 -- Store an answer that asks for tools: its step, its calls with the gate's decisions, its cost and
 -- its event, in the caller's transaction.
 -- p_seq is the step the caller expects to write (last step it knows + 1; null = not checked): a
@@ -433,7 +443,7 @@ declare
   v_out integer := coalesce((p_usage ->> 'out')::integer, 0);
   v_model text := p_message -> 'origin' ->> 'model';
   v_blocks jsonb := p_message -> 'blocks';
-  v_run uuid := p_run;
+  v_run uuid := coalesce(p_run, aos_core.run_of_turn(p_tenant, p_turn));
   v_turn integer;
   v_actor text;
   v_run_model text;
@@ -457,10 +467,6 @@ declare
   v_next text;
   v_watched timestamptz;
 begin
-  if v_run is null then
-    select t.run_id into v_run from aos_core.turn t
-    where t.tenant_id = p_tenant and t.turn_id = p_turn;
-  end if;
   select r.last_turn, 'agent:' || r.agent_name, r.model_name,
          aos_core.cost_usd(v_in - v_cached, v_cached, v_out, r.input_usd_per_mtok,
            r.cached_input_usd_per_mtok, r.output_usd_per_mtok), a.role_name, a.skills
@@ -615,7 +621,7 @@ declare
   v_in integer := coalesce((p_usage ->> 'in')::integer, 0) + v_cached;
   v_out integer := coalesce((p_usage ->> 'out')::integer, 0);
   v_model text := p_message -> 'origin' ->> 'model';
-  v_run uuid := p_run;
+  v_run uuid := coalesce(p_run, aos_core.run_of_turn(p_tenant, p_turn));
   v_turn integer;
   v_actor text;
   v_run_model text;
@@ -628,10 +634,6 @@ declare
   v_waits boolean;
   v_watched timestamptz;
 begin
-  if v_run is null then
-    select t.run_id into v_run from aos_core.turn t
-    where t.tenant_id = p_tenant and t.turn_id = p_turn;
-  end if;
   select r.last_turn, 'agent:' || r.agent_name, r.model_name,
          aos_core.cost_usd(v_in - v_cached, v_cached, v_out, r.input_usd_per_mtok,
            r.cached_input_usd_per_mtok, r.output_usd_per_mtok)

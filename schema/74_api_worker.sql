@@ -152,15 +152,8 @@ language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_bound text := set_config('aos.kernel_tenant', p_tenant::text, true);
-  v_run record;
+  v_run aos_core.run := aos_core.leased_run(p_tenant, p_turn, aos_core.lease_hash(p_lease));
 begin
-  select r.lease_expires_at, r.state into v_run
-  from aos_core.turn t join aos_core.run r on r.tenant_id = p_tenant and r.run_id = t.run_id
-  where t.tenant_id = p_tenant and t.turn_id = p_turn and r.open_turn_id = p_turn
-    and r.lease_hash = aos_core.lease_hash(p_lease) and r.lease_expires_at > aos_core.now();
-  if not found then
-    perform aos_core.raise_lost(p_tenant, p_turn, aos_core.lease_hash(p_lease));
-  end if;
   return jsonb_build_object('expires_at', v_run.lease_expires_at, 'run_state', v_run.state);
 end
 $$;
@@ -178,16 +171,28 @@ language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_bound text := set_config('aos.kernel_tenant', p_tenant::text, true);
+begin
+  return aos_core.context_of(p_tenant,
+    aos_core.leased_run(p_tenant, p_turn, aos_core.lease_hash(p_lease)), p_since, p_window);
+end
+$$;
+
+-- The run whose open turn p_lease holds, read without a lock. AO001, AO002, AO003. Kernel only.
+create function aos_core.leased_run(p_tenant uuid, p_turn uuid, p_lease bytea)
+returns aos_core.run
+language plpgsql stable
+as $$
+declare
   v_run aos_core.run;
 begin
-  select r.* into v_run from aos_core.turn t
-  join aos_core.run r on r.tenant_id = p_tenant and r.run_id = t.run_id
-  where t.tenant_id = p_tenant and t.turn_id = p_turn and r.open_turn_id = p_turn
-    and r.lease_hash = aos_core.lease_hash(p_lease) and r.lease_expires_at > aos_core.now();
+  select r.* into v_run from aos_core.run r
+  where r.tenant_id = p_tenant and r.run_id = aos_core.run_of_turn(p_tenant, p_turn)
+    and r.open_turn_id = p_turn and r.lease_hash = p_lease
+    and r.lease_expires_at > aos_core.now();
   if not found then
-    perform aos_core.raise_lost(p_tenant, p_turn, aos_core.lease_hash(p_lease));
+    perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
   end if;
-  return aos_core.context_of(p_tenant, v_run, p_since, p_window);
+  return v_run;
 end
 $$;
 
@@ -601,8 +606,7 @@ declare
 begin
   select r.* into v_run from aos_core.run r
   where r.tenant_id = p_tenant and r.open_turn_id = p_turn
-    and r.run_id = (select t.run_id from aos_core.turn t
-                    where t.tenant_id = p_tenant and t.turn_id = p_turn)
+    and r.run_id = aos_core.run_of_turn(p_tenant, p_turn)
   for update;
   if not found or v_run.lease_hash is distinct from p_lease
      or v_run.lease_expires_at <= aos_core.now() then

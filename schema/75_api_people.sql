@@ -25,7 +25,7 @@ begin
       using errcode = 'AO006', hint = 'schema/README.md shows the message';
   end if;
   if p_worker is not null then
-    if (p_lease_seconds between 1 and 3600) is not true then
+    if not aos_core.is_lease_seconds(p_lease_seconds) then  -- spares the usual case a statement
       perform aos_core.check_lease_seconds(p_lease_seconds);
     end if;
     v_lease := gen_random_uuid();
