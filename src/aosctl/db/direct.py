@@ -20,7 +20,7 @@ from uuid import UUID
 from aosctl import __version__
 from aosctl.db.errors import from_sqlstate
 from aosctl.db.kernel import COMPATIBLE
-from aosctl.db.libpq import Error, pq
+from aosctl.db.libpq import Error, complaint, pq
 from aosctl.errors import AosError, InvalidInput
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class DirectConnection:
         text, values = _numbered(text, parameters)
         result = self._send(text, values)
         if result.status not in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
-            raise self._error(result)
+            raise from_sqlstate(*complaint(result, self.pgconn))
         columns = [(result.fname(i) or b"").decode() for i in range(result.nfields)]
         decode = [_decoder(result.ftype(i)) for i in range(result.nfields)]
         try:
@@ -116,19 +116,6 @@ class DirectConnection:
                 selector.select()
                 self.pgconn.consume_input()
         return self.pgconn.get_result()
-
-    def _error(self, result: PGresult) -> AosError:
-        sqlstate, message, hint = (
-            None if (field := result.error_field(name)) is None else field.decode(errors="replace")
-            for name in (
-                pq.DiagnosticField.SQLSTATE,
-                pq.DiagnosticField.MESSAGE_PRIMARY,
-                pq.DiagnosticField.MESSAGE_HINT,
-            )
-        )
-        if self.pgconn.status != pq.ConnStatus.OK:
-            sqlstate = None
-        return from_sqlstate(sqlstate, message or result.error_message.decode(), hint)
 
 
 class DirectSession(NamedTuple):

@@ -20,6 +20,7 @@ from psycopg import pq
 from aosctl.db.connection import Connection
 from aosctl.db.errors import RETRYABLE, from_psycopg, from_sqlstate, translated
 from aosctl.db.json_text import load
+from aosctl.db.libpq import complaint
 from aosctl.errors import AosError, DatabaseUnavailable
 from aosctl.messages import sanitise
 
@@ -344,17 +345,7 @@ def value_of(result: Result | None, pgconn: pq.abc.PGconn, column: int = 0) -> s
     if result.status in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
         value = result.get_value(0, column) if result.ntuples else None
         return None if value is None else value.decode()
-    sqlstate, message, hint = (
-        None if (field := result.error_field(name)) is None else field.decode(errors="replace")
-        for name in (
-            pq.DiagnosticField.SQLSTATE,
-            pq.DiagnosticField.MESSAGE_PRIMARY,
-            pq.DiagnosticField.MESSAGE_HINT,
-        )
-    )
-    message = message or result.error_message.decode(errors="replace")
-    if pgconn.status != pq.ConnStatus.OK:  # whatever it said: it said it while going away
-        raise from_sqlstate(None, message)
+    sqlstate, message, hint = complaint(result, pgconn)
     error = from_sqlstate(sqlstate, message, hint)
     if sqlstate in RETRYABLE:
         raise _Retryable(error)

@@ -65,4 +65,21 @@ _import()
 from psycopg import pq  # noqa: E402 - after the packages are postponed
 from psycopg.errors import Error  # noqa: E402
 
-__all__ = ["Error", "pq"]
+__all__ = ["Error", "complaint", "pq"]
+
+
+def complaint(result: pq.abc.PGresult, pgconn: pq.abc.PGconn) -> tuple[str | None, str, str | None]:
+    """Return SQLSTATE, message and hint of a failure; no SQLSTATE when the connection went away.
+
+    Whatever the server said then, it said while going away.
+    """
+    sqlstate, message, hint = (
+        None if (field := result.error_field(name)) is None else field.decode(errors="replace")
+        for name in (
+            pq.DiagnosticField.SQLSTATE,
+            pq.DiagnosticField.MESSAGE_PRIMARY,
+            pq.DiagnosticField.MESSAGE_HINT,
+        )
+    )
+    message = message or result.error_message.decode(errors="replace")
+    return (sqlstate if pgconn.status == pq.ConnStatus.OK else None), message, hint
