@@ -203,6 +203,7 @@ def test_nothing_but_the_offered_keys_decides(chat: Terminal, order: Order) -> N
     chat.say(order.delete)
     chat.expect_text(QUESTION)
     chat.type("q1" + ENTER)
+    time.sleep(2 * ALONE_SECONDS)
     chat.paste("y")
     time.sleep(2 * ALONE_SECONDS)
     chat.type("d")

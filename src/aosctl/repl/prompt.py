@@ -181,29 +181,25 @@ def _lone_keys(keys: Mapping[str, str]) -> KeyBindings:
     from prompt_toolkit.keys import Keys
 
     bindings = KeyBindings()
-    waiting: asyncio.TimerHandle | None = None
     pressed_at = 0.0
 
     @bindings.add(Keys.Any)
     @bindings.add(Keys.BracketedPaste)
     def press(event: KeyPressEvent) -> None:
-        nonlocal waiting, pressed_at
+        nonlocal pressed_at
         now = time.monotonic()
         alone = now - pressed_at > ALONE_SECONDS
         pressed_at = now
+        pasted = event.key_sequence[-1].key == Keys.BracketedPaste
         app = event.app
-        app.current_buffer.text = ""
-        if waiting is not None:
-            waiting.cancel()
-            waiting = None
-        elif alone and event.data in keys:
-            app.current_buffer.text = event.data
+        app.current_buffer.text = event.data if alone and not pasted and event.data in keys else ""
 
-            def choose() -> None:
-                if app.is_running and not app.is_done and app.current_buffer.text == event.data:
-                    app.exit(result=keys[event.data])
+        def choose() -> None:
+            if app.is_running and not app.is_done and app.current_buffer.text == event.data:
+                app.exit(result=keys[event.data])
 
-            waiting = asyncio.get_running_loop().call_later(ALONE_SECONDS, choose)
+        if app.current_buffer.text:
+            asyncio.get_running_loop().call_later(ALONE_SECONDS, choose)
 
     @bindings.add("enter")
     def confirm(event: KeyPressEvent) -> None:
