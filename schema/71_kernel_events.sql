@@ -335,6 +335,7 @@ as $$
 declare
   v_base text;
   v_n integer := 1;
+  v_bound text := coalesce(current_setting('aos.kernel_tenant', true), '');
 begin
   if new.name is null then
     perform set_config('aos.kernel_tenant', new.tenant_id::text, true);
@@ -345,6 +346,7 @@ begin
       v_n := v_n + 1;
       new.name := v_base || '_' || v_n;
     end loop;
+    perform set_config('aos.kernel_tenant', v_bound, true);  -- the policies see what the writer bound
   end if;
   return new;
 end
@@ -420,6 +422,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_agent record;
+  v_bound text := coalesce(current_setting('aos.kernel_tenant', true), '');
 begin
   perform set_config('aos.kernel_tenant', new.tenant_id::text, true);
   select a.name, a.persona_id, p.version, a.max_steps, a.max_tokens, a.max_usd into v_agent
@@ -458,6 +461,7 @@ begin
       new.name := null;
     end if;
   end loop;
+  perform set_config('aos.kernel_tenant', v_bound, true);  -- the policies see what the writer bound
   return new;
 end
 $$;

@@ -446,3 +446,68 @@ def test_a_developer_cannot_become_an_admin(kernel_database: KernelDatabase, her
             else:
                 with refused("42501"):
                     connection.execute(grant, (who,))
+
+
+def test_the_kernels_own_code_reads_the_tenant_that_it_is_bound_to(
+    kernel_database: KernelDatabase, here: Filled, there: Filled, columns: dict[str, list[str]]
+) -> None:
+    """Its statements name their tenant as well; the policies hold where one forgets to."""
+    session = kernel_database.connect("aos_superuser")
+    session.execute("set role aos_kernel")
+    for name in sorted(granted(session, columns, "select")):
+        count = sql.SQL("select count(*) from {} where tenant_id = {}").format(
+            relation(name), there.tenant.id
+        )
+        bind(session, there.tenant.id)
+        (seen,) = session.execute(count).fetchone() or (0,)
+        bind(session, here.tenant.id)
+        assert session.execute(count).fetchone() == (0,), name
+        bind(session, "")
+        assert session.execute(count).fetchone() == (0,), name
+        assert seen, f"no row to hide in {name}"
+
+
+def test_the_kernels_own_code_writes_the_tenant_that_it_is_bound_to(
+    kernel_database: KernelDatabase, here: Filled, there: Filled, columns: dict[str, list[str]]
+) -> None:
+    session = kernel_database.connect("aos_superuser")
+    for name in sorted(granted(session, columns, "insert")):
+        fields = sql.SQL(", ").join(map(sql.Identifier, columns[name]))
+        session.execute("drop table if exists copied")
+        session.execute(
+            sql.SQL("create temp table copied as select {} from {} where tenant_id = {} limit 1")
+            .format(fields, relation(name), there.tenant.id)
+        )  # fmt: skip
+        session.execute("grant select on copied to aos_kernel")
+        session.execute("set role aos_kernel")
+        write = sql.SQL("insert into {0} ({1}) select {1} from copied").format(
+            relation(name), fields
+        )
+        for tenant, is_refused in ((here.tenant.id, True), (there.tenant.id, False)):
+            bind(session, tenant)
+            said = ""
+            try:
+                with session.transaction(force_rollback=True):
+                    session.execute(write)
+            except psycopg.Error as error:
+                said = str(error)  # in its own tenant: the row is there already
+            assert ("row-level security" in said) is is_refused, f"{name}: {said}"
+        session.execute("reset role")
+
+
+def granted(session: Connection, columns: dict[str, list[str]], privilege: str) -> list[str]:
+    """Name the tables, without partitions, on which aos_kernel has a privilege."""
+    rows = session.execute(
+        "select n.nspname || '.' || c.relname from pg_class c"
+        " join pg_namespace n on n.oid = c.relnamespace"
+        " where c.relkind in ('r', 'p') and not c.relispartition and n.nspname = any (%s)"
+        " and has_table_privilege('aos_kernel', c.oid, %s)",
+        (list(SCHEMAS), privilege),
+    )
+    found = [str(name) for (name,) in rows if name in columns]
+    assert len(found) > 5
+    return found
+
+
+def bind(session: Connection, tenant: UUID | str) -> None:
+    session.execute("select set_config('aos.kernel_tenant', %s, false)", (str(tenant),))
