@@ -215,7 +215,9 @@ def test_nothing_but_the_offered_keys_decides(chat: Terminal, order: Order) -> N
 def test_a_word_that_begins_with_y_approves_nothing(chat: Terminal, order: Order) -> None:
     chat.say(order.delete)
     chat.expect_text(QUESTION)
-    chat.say("yes or no, what does it delete?")
+    for letter in "yes, all" + ENTER:  # as a person types
+        chat.type(letter)
+        time.sleep(0.1)
     time.sleep(2 * ALONE_SECONDS)
     assert order.exists()
     chat.type("y" + ENTER)
