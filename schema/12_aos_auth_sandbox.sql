@@ -129,8 +129,7 @@ $$;
 -- and several statements by itself), and caps what it returns. A DML statement without RETURNING
 -- gets one, so that its rows can be counted. The first row is made a list of values at once, the
 -- others together at the end; until then one counts with the bytes of its object without the keys
--- (v_keys). Keep the body below 1,500 bytes: its digest is taken in every call, and a longer one
--- is stored compressed.
+-- (v_keys).
 create function aos_auth.sandbox_body(p_role name) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $f$
