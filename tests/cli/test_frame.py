@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import signal
 import subprocess
+import termios
 import time
 from pathlib import Path
 
@@ -214,10 +216,16 @@ def test_interrupt_is_status_130_without_a_traceback(env: dict[str, str], tmp_pa
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as running:
-        writing = _open_when_read(fifo)
-        running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=30)
-        os.close(writing)
+        try:
+            writing = _open_when_read(fifo)
+            os.write(writing, b"#")
+            _wait_until_read(writing)
+            time.sleep(0.5)  # Python can't hear a signal between two reads, only within one
+            running.send_signal(signal.SIGINT)
+            out, err = running.communicate(timeout=30)
+            os.close(writing)
+        finally:
+            running.kill()
     assert (running.returncode, out, err) == (130, b"", b"")
 
 
@@ -251,3 +259,11 @@ def _open_when_read(fifo: Path) -> int:
         except OSError:
             assert time.monotonic() < deadline, f"{fifo} was never opened"
             time.sleep(0.01)
+
+
+def _wait_until_read(fifo: int) -> None:
+    """Wait until nothing that was written into `fifo` is left in it."""
+    deadline = time.monotonic() + 30
+    while any(fcntl.ioctl(fifo, termios.FIONREAD, bytes(4))):
+        assert time.monotonic() < deadline, "what was written was never read"
+        time.sleep(0.01)
