@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply diff get describe delete chat run ps logs approve deny kill db config version completion'
+      commands='quickstart apply create diff get describe delete chat run ps logs approve deny kill db auth config version completion'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace'
       files='' ;;
@@ -18,6 +18,16 @@ _aosctl_spec() {
       flags='-f --filename -R --recursive --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dry-run -o --output --dsn --context -n --tenant --namespace'
       files='-f --filename' ;;
+    'create')
+      commands='principal'
+      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files='' ;;
+    'create principal')
+      commands=''
+      flags='--role --type --display-name --db-role --login --password-file --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--role --type --display-name --db-role --dsn --context -n --tenant --namespace'
+      files='--password-file' ;;
     'diff')
       commands=''
       flags='-f --filename -R --recursive --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
@@ -129,6 +139,31 @@ _aosctl_spec() {
       values='--dsn --context -n --tenant --namespace'
       files='' ;;
     'db restore')
+      commands=''
+      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files='' ;;
+    'auth')
+      commands='whoami can-i grant revoke'
+      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files='' ;;
+    'auth whoami')
+      commands=''
+      flags='-o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-o --output --dsn --context -n --tenant --namespace'
+      files='' ;;
+    'auth can-i')
+      commands=''
+      flags='--as --list --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--as --dsn --context -n --tenant --namespace'
+      files='' ;;
+    'auth grant')
+      commands=''
+      flags='--for --until --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--for --until --dsn --context -n --tenant --namespace'
+      files='' ;;
+    'auth revoke')
       commands=''
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'

@@ -9,7 +9,7 @@ function __aosctl_command
         set -l values
         switch "$path"
         case ''
-            set commands quickstart apply diff get describe delete chat run ps logs approve deny kill db config version completion
+            set commands quickstart apply create diff get describe delete chat run ps logs approve deny kill db auth config version completion
             set values --dsn --context -n --tenant --namespace
         case 'quickstart'
             set commands 
@@ -17,6 +17,12 @@ function __aosctl_command
         case 'apply'
             set commands 
             set values --dry-run -o --output --dsn --context -n --tenant --namespace -f --filename
+        case 'create'
+            set commands principal
+            set values --dsn --context -n --tenant --namespace
+        case 'create principal'
+            set commands 
+            set values --role --type --display-name --db-role --dsn --context -n --tenant --namespace --password-file
         case 'diff'
             set commands 
             set values --dsn --context -n --tenant --namespace -f --filename
@@ -86,6 +92,21 @@ function __aosctl_command
         case 'db restore'
             set commands 
             set values --dsn --context -n --tenant --namespace
+        case 'auth'
+            set commands whoami can-i grant revoke
+            set values --dsn --context -n --tenant --namespace
+        case 'auth whoami'
+            set commands 
+            set values -o --output --dsn --context -n --tenant --namespace
+        case 'auth can-i'
+            set commands 
+            set values --as --dsn --context -n --tenant --namespace
+        case 'auth grant'
+            set commands 
+            set values --for --until --dsn --context -n --tenant --namespace
+        case 'auth revoke'
+            set commands 
+            set values --dsn --context -n --tenant --namespace
         case 'config'
             set commands get-contexts current-context use-context set-context rename-context delete-context view
             set values --dsn --context -n --tenant --namespace
@@ -136,6 +157,7 @@ end
 complete -c aosctl -f
 complete -c aosctl -n '__aosctl_at ""' -a quickstart -d 'Bring up PostgreSQL, the kernel and a first agent'
 complete -c aosctl -n '__aosctl_at ""' -a apply -d 'Create or change resources from manifests'
+complete -c aosctl -n '__aosctl_at ""' -a create -d 'Make a resource from flags'
 complete -c aosctl -n '__aosctl_at ""' -a diff -d 'Show what apply would change'
 complete -c aosctl -n '__aosctl_at ""' -a get -d 'List resources'
 complete -c aosctl -n '__aosctl_at ""' -a describe -d 'Show one resource in detail'
@@ -148,6 +170,7 @@ complete -c aosctl -n '__aosctl_at ""' -a approve -d 'Allow tool calls that wait
 complete -c aosctl -n '__aosctl_at ""' -a deny -d 'Refuse tool calls that wait for a decision'
 complete -c aosctl -n '__aosctl_at ""' -a kill -d 'Stop a run'
 complete -c aosctl -n '__aosctl_at ""' -a db -d 'Install the kernel and run the embedded database'
+complete -c aosctl -n '__aosctl_at ""' -a auth -d 'Say who may do what; give and take roles'
 complete -c aosctl -n '__aosctl_at ""' -a config -d 'Choose the database and tenant to work with'
 complete -c aosctl -n '__aosctl_at ""' -a version -d 'Print the versions of the client and the kernel'
 complete -c aosctl -n '__aosctl_at ""' -a completion -d 'Print the completion script of a shell'
@@ -177,6 +200,27 @@ complete -c aosctl -n '__aosctl_at "apply"' -s q -l quiet -d 'Print results and 
 complete -c aosctl -n '__aosctl_at "apply"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "apply"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "apply"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "create"' -a principal -d 'Make a principal, and with --login the database login that it stands for'
+complete -c aosctl -n '__aosctl_at "create"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "create"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "create"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "create"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "create"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "create"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "create"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "create principal"' -l role -x -d 'admin, developer, auditor or viewer'
+complete -c aosctl -n '__aosctl_at "create principal"' -l type -x -d 'user, or service'
+complete -c aosctl -n '__aosctl_at "create principal"' -l display-name -x -d 'What people read'
+complete -c aosctl -n '__aosctl_at "create principal"' -l db-role -x -d 'Its login; with --login NAME'
+complete -c aosctl -n '__aosctl_at "create principal"' -l login -d 'Make the login too, with the least rights'
+complete -c aosctl -n '__aosctl_at "create principal"' -l password-file -r -F -d 'Write a new password for the login into a new file that only you can read'
+complete -c aosctl -n '__aosctl_at "create principal"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "create principal"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "create principal"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "create principal"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "create principal"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "create principal"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "create principal"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "diff"' -s f -l filename -r -F -d 'File, folder, glob, URL, or - for stdin'
 complete -c aosctl -n '__aosctl_at "diff"' -s R -l recursive -d 'Look into sub-folders of -f too'
 complete -c aosctl -n '__aosctl_at "diff"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
@@ -407,6 +451,50 @@ complete -c aosctl -n '__aosctl_at "db restore"' -s q -l quiet -d 'Print results
 complete -c aosctl -n '__aosctl_at "db restore"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db restore"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db restore"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "auth"' -a whoami -d 'Print the login and what it is in each of its tenants'
+complete -c aosctl -n '__aosctl_at "auth"' -a can-i -d 'Say whether something is allowed, and which grant is missing where it is not'
+complete -c aosctl -n '__aosctl_at "auth"' -a grant -d 'Give a principal a role of the tenant: admin, developer, auditor or viewer'
+complete -c aosctl -n '__aosctl_at "auth"' -a revoke -d 'Take a role from a principal; it counts at once, in open sessions too'
+complete -c aosctl -n '__aosctl_at "auth"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "auth"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "auth"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "auth"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "auth"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "auth"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "auth"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "auth whoami"' -s o -l output -x -d 'json or yaml'
+complete -c aosctl -n '__aosctl_at "auth whoami"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "auth whoami"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "auth whoami"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "auth whoami"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "auth whoami"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "auth whoami"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "auth whoami"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "auth can-i"' -l as -x -d 'Ask for another; admins may'
+complete -c aosctl -n '__aosctl_at "auth can-i"' -l list -d 'Everything there is to do, and why not'
+complete -c aosctl -n '__aosctl_at "auth can-i"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "auth can-i"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "auth can-i"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "auth can-i"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "auth can-i"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "auth can-i"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "auth can-i"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "auth grant"' -l for -x -d 'Until 45m, 8h or 3d from now'
+complete -c aosctl -n '__aosctl_at "auth grant"' -l until -x -d 'Until this moment'
+complete -c aosctl -n '__aosctl_at "auth grant"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "auth grant"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "auth grant"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "auth grant"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "auth grant"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "auth grant"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "auth grant"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "auth revoke"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "auth revoke"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "auth revoke"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "auth revoke"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "auth revoke"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "auth revoke"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "auth revoke"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "config"' -a get-contexts -d 'List the contexts of the config file'
 complete -c aosctl -n '__aosctl_at "config"' -a current-context -d 'Print the name of the current context'
 complete -c aosctl -n '__aosctl_at "config"' -a use-context -d 'Make a context the current one'

@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands=('quickstart:Bring up PostgreSQL, the kernel and a first agent' 'apply:Create or change resources from manifests' 'diff:Show what apply would change' 'get:List resources' 'describe:Show one resource in detail' 'delete:Delete resources by name or manifest' 'chat:Talk to an agent' 'run:Give an agent one task and wait for the answer' 'ps:List runs' 'logs:Show the events of a run or an agent' 'approve:Allow tool calls that wait for a decision' 'deny:Refuse tool calls that wait for a decision' 'kill:Stop a run' 'db:Install the kernel and run the embedded database' 'config:Choose the database and tenant to work with' 'version:Print the versions of the client and the kernel' 'completion:Print the completion script of a shell')
+      commands=('quickstart:Bring up PostgreSQL, the kernel and a first agent' 'apply:Create or change resources from manifests' 'create:Make a resource from flags' 'diff:Show what apply would change' 'get:List resources' 'describe:Show one resource in detail' 'delete:Delete resources by name or manifest' 'chat:Talk to an agent' 'run:Give an agent one task and wait for the answer' 'ps:List runs' 'logs:Show the events of a run or an agent' 'approve:Allow tool calls that wait for a decision' 'deny:Refuse tool calls that wait for a decision' 'kill:Stop a run' 'db:Install the kernel and run the embedded database' 'auth:Say who may do what; give and take roles' 'config:Choose the database and tenant to work with' 'version:Print the versions of the client and the kernel' 'completion:Print the completion script of a shell')
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command' '--version:Print the version of the client')
       values=(--dsn --context -n --tenant --namespace)
       files=() ;;
@@ -18,6 +18,16 @@ _aosctl_spec() {
       flags=('-f:File, folder, glob, URL, or - for stdin' '--filename:File, folder, glob, URL, or - for stdin' '-R:Look into sub-folders of -f too' '--recursive:Look into sub-folders of -f too' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dry-run -o --output --dsn --context -n --tenant --namespace)
       files=(-f --filename) ;;
+    'create')
+      commands=('principal:Make a principal, and with --login the database login that it stands for')
+      flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
+      files=() ;;
+    'create principal')
+      commands=()
+      flags=('--role:admin, developer, auditor or viewer' '--type:user, or service' '--display-name:What people read' '--db-role:Its login; with --login NAME' '--login:Make the login too, with the least rights' '--password-file:Write a new password for the login into a new file that only you can read' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--role --type --display-name --db-role --dsn --context -n --tenant --namespace)
+      files=(--password-file) ;;
     'diff')
       commands=()
       flags=('-f:File, folder, glob, URL, or - for stdin' '--filename:File, folder, glob, URL, or - for stdin' '-R:Look into sub-folders of -f too' '--recursive:Look into sub-folders of -f too' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
@@ -129,6 +139,31 @@ _aosctl_spec() {
       values=(--dsn --context -n --tenant --namespace)
       files=() ;;
     'db restore')
+      commands=()
+      flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
+      files=() ;;
+    'auth')
+      commands=('whoami:Print the login and what it is in each of its tenants' 'can-i:Say whether something is allowed, and which grant is missing where it is not' 'grant:Give a principal a role of the tenant: admin, developer, auditor or viewer' 'revoke:Take a role from a principal; it counts at once, in open sessions too')
+      flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
+      files=() ;;
+    'auth whoami')
+      commands=()
+      flags=('-o:json or yaml' '--output:json or yaml' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(-o --output --dsn --context -n --tenant --namespace)
+      files=() ;;
+    'auth can-i')
+      commands=()
+      flags=('--as:Ask for another; admins may' '--list:Everything there is to do, and why not' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--as --dsn --context -n --tenant --namespace)
+      files=() ;;
+    'auth grant')
+      commands=()
+      flags=('--for:Until 45m, 8h or 3d from now' '--until:Until this moment' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--for --until --dsn --context -n --tenant --namespace)
+      files=() ;;
+    'auth revoke')
       commands=()
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)

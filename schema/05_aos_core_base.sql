@@ -60,6 +60,15 @@ as $$
     extract(epoch from p_at), p_kind, p_data, p_actor), 'UTF8'))
 $$;
 
+-- A moment as manifests write it: in UTC, to the second.
+create function aos_core.utc_text(p_at timestamptz) returns text
+language sql stable parallel safe
+as $$
+  select case when isfinite(p_at)
+              then to_char(p_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+              else p_at::text end
+$$;
+
 -- The stored form of a lease token: only its hash is ever written.
 create function aos_core.lease_hash(p_lease uuid) returns bytea
 language sql immutable parallel safe strict

@@ -81,12 +81,20 @@ create view aos_auth.principal_resource as
 select p.tenant_id, n.name as tenant, p.name, p.principal_id as uid, p.generation, p.labels,
        p.annotations, jsonb_strip_nulls(jsonb_build_object('type', p.principal_type,
          'displayName', p.display_name, 'dbRole', p.db_role))
-       || jsonb_build_object('roles', (
-         select coalesce(jsonb_agg(g.role_name order by g.role_name), '[]')
-         from aos_auth.role_grant g
-         where g.tenant_id = p.tenant_id and g.principal_id = p.principal_id)) as spec,
-       '{}'::jsonb as status, p.created_at
-from aos_auth.principal p join aos_auth.tenant n on n.tenant_id = p.tenant_id;
+       || jsonb_build_object('roles', coalesce(g.roles, '[]'))
+       || case when g.ends is null then '{}'
+               else jsonb_build_object('roleExpiry', g.ends) end as spec,
+       case when g.expired is null then '{}'
+            else jsonb_build_object('expiredRoles', g.expired) end as status, p.created_at
+from aos_auth.principal p join aos_auth.tenant n on n.tenant_id = p.tenant_id
+cross join lateral (
+  select jsonb_agg(g.role_name order by g.role_name) as roles,
+         jsonb_object_agg(g.role_name, aos_core.utc_text(g.expires_at))
+           filter (where g.expires_at is not null) as ends,
+         jsonb_agg(g.role_name order by g.role_name)
+           filter (where g.expires_at <= aos_core.now()) as expired
+  from aos_auth.role_grant g
+  where g.tenant_id = p.tenant_id and g.principal_id = p.principal_id) g;
 
 create view aos_meta.model_resource as
 select null::uuid as tenant_id, null::text as tenant, m.model_name as name, m.model_id as uid,

@@ -32,8 +32,8 @@ begin
 end
 $$;
 
--- Create or change a principal and the roles it has. Role: admin of the tenant. AO005: the login
--- is another principal already.
+-- Create or change a principal and the roles it has, each for good or until roleExpiry. Role: admin
+-- of the tenant. AO005: the login is another principal already; AO006: an end for a role that it has not.
 create function aos_auth.apply_principal(p_tenant uuid, p_name text, p_meta jsonb, p_spec jsonb)
 returns text
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -41,8 +41,13 @@ as $$
 declare
   v_inserted boolean;
   v_id uuid;
-  v_before text[];
+  v_changed boolean;
 begin
+  if exists (select from jsonb_object_keys(coalesce(p_spec -> 'roleExpiry', '{}')) r
+             where not p_spec -> 'roles' ? r) then
+    raise exception 'roleExpiry of principal "%" names a role that it does not have', p_name
+      using errcode = 'AO006', hint = 'list it in roles as well';
+  end if;
   insert into aos_auth.principal as p
     (tenant_id, name, principal_type, display_name, db_role, labels, annotations)
   values (p_tenant, p_name, p_spec ->> 'type', coalesce(p_spec ->> 'displayName', ''),
@@ -56,17 +61,18 @@ begin
   returning p.xmax = 0 into v_inserted;
   select p.principal_id into v_id from aos_auth.principal p
   where p.tenant_id = p_tenant and p.name = p_name;
-  v_before := array(select g.role_name from aos_auth.role_grant g
-    where g.tenant_id = p_tenant and g.principal_id = v_id order by 1);
-  if v_before is distinct from
-     array(select r from jsonb_array_elements_text(p_spec -> 'roles') r order by 1) then
-    delete from aos_auth.role_grant g
-    where g.tenant_id = p_tenant and g.principal_id = v_id
-      and not p_spec -> 'roles' ? g.role_name;
-    insert into aos_auth.role_grant (tenant_id, principal_id, role_name)
-    select p_tenant, v_id, r from jsonb_array_elements_text(p_spec -> 'roles') r
-    where r <> all (v_before);
-    v_inserted := coalesce(v_inserted, false);
+  delete from aos_auth.role_grant g
+  where g.tenant_id = p_tenant and g.principal_id = v_id
+    and not p_spec -> 'roles' ? g.role_name;
+  v_changed := found;
+  insert into aos_auth.role_grant as g (tenant_id, principal_id, role_name, expires_at)
+  select p_tenant, v_id, r, (p_spec -> 'roleExpiry' ->> r)::timestamptz
+  from jsonb_array_elements_text(p_spec -> 'roles') r
+  on conflict (tenant_id, principal_id, role_name) do update set expires_at = excluded.expires_at,
+    granted_by = excluded.granted_by, granted_at = excluded.granted_at
+  where g.expires_at is distinct from excluded.expires_at;
+  if v_inserted is null and (v_changed or found) then
+    v_inserted := false;
   end if;
   return aos_core.applied(v_inserted);
 exception when unique_violation then

@@ -8,7 +8,8 @@ as $$
   select (case
     when p_schema || '.' || p_name in (
       'aos_auth.tenants_with_role', 'aos_auth.actor', 'aos_auth.enter',
-      'aos_auth.whoami', 'aos_auth.tenant_id', 'aos_auth.my_tenants', 'aos_core.tenant_of_run',
+      'aos_auth.whoami', 'aos_auth.can_i', 'aos_auth.tenant_id', 'aos_auth.my_tenants',
+      'aos_core.tenant_of_run',
       'aos_core.tenant_of_turn', 'aos_agent.next_ready') then 'aos_lookup'
     when p_schema || '.' || p_name in ('aos_auth.provision_sql_role', 'aos_auth.drop_sql_role')
       then 'aos_provisioner'
@@ -95,7 +96,8 @@ grant select (tenant_id, run_id) on aos_core.run to aos_lookup;
 grant select (tenant_id, turn_id) on aos_core.turn to aos_lookup;
 grant select (tenant_id, ready_at) on aos_core.turn_queue to aos_lookup;
 grant execute on function aos_auth.is_admin(),
-  aos_auth.roles_that_include(text), aos_core.now() to aos_lookup;
+  aos_auth.roles_that_include(text), aos_auth.needed_role(text, text),
+  aos_auth.group_of_role(text), aos_core.now() to aos_lookup;
 
 -- aos_owner: makes the partitions of the event log, with their guards.
 grant execute on function aos_core.now(), aos_core.refuse_change() to aos_owner;
@@ -132,18 +134,19 @@ grant insert (tenant_id, run_id, agent_id, name, title, kind, labels), update (t
   on aos_core.run to aos_view;
 grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
   aos_auth.visible_tenants(), aos_auth.writable_tenants(), aos_auth.administered_tenants(),
-  aos_auth.tenants_with_role(text), aos_core.now(), aos_core.uuidv7(), aos_core.is_name(text)
-  to aos_view;
+  aos_auth.tenants_with_role(text), aos_core.now(), aos_core.uuidv7(), aos_core.is_name(text),
+  aos_core.utc_text(timestamptz) to aos_view;
 
 -- People. aos_viewer reads; aos_developer changes manifests and drives runs; aos_admin makes
 -- tenants and models. Each includes the one before; in which tenants, the policies and
 -- aos_auth.enter() decide by the login's principals.
 grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
   aos_auth.visible_tenants(), aos_auth.writable_tenants(), aos_auth.administered_tenants(),
-  aos_auth.tenants_with_role(text), aos_auth.whoami(), aos_auth.tenant_id(text),
-  aos_auth.my_tenants(), aos_auth.tenant_of(name), aos_auth.sql_role(uuid),
+  aos_auth.tenants_with_role(text), aos_auth.whoami(),
+  aos_auth.can_i(uuid, text, text, text), aos_auth.needed_role(text, text),
+  aos_auth.tenant_id(text), aos_auth.my_tenants(), aos_auth.tenant_of(name), aos_auth.sql_role(uuid),
   aos_core.now(), aos_core.uuidv7(), aos_core.is_name(text), aos_core.verify_stream(uuid, uuid),
-  aos_core.short_age(interval), aos_agent.watch_run(uuid, uuid, integer) to aos_viewer;
+  aos_core.utc_text(timestamptz), aos_core.short_age(interval), aos_agent.watch_run(uuid, uuid, integer) to aos_viewer;
 grant select on aos_core.run_status, aos_core.approval_status, aos_core.event,
   aos_core.transcript, aos_core.turn_status, aos_core.call_status, aos_auth.tenant_resource,
   aos_auth.principal_resource, aos_meta.model_resource, aos_persona.persona_resource,
@@ -162,6 +165,8 @@ grant insert on aos_auth.role to aos_developer;
 grant insert, update on aos_agent.conversation to aos_developer;
 grant execute on function aos_core.applied(boolean), aos_core.deleted(text, text, boolean),
   aos_auth.apply_principal(uuid, text, jsonb, jsonb),
+  aos_auth.grant_role(uuid, text, text, timestamptz), aos_auth.revoke_role(uuid, text, text),
+  aos_auth.principal_named(uuid, text),
   aos_persona.apply_persona(uuid, text, jsonb, jsonb),
   aos_skills.apply_skill(uuid, text, jsonb, jsonb), aos_skills.grant_targets(jsonb),
   aos_skills.existing_tables(jsonb),

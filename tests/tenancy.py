@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
+from aosctl.db.rights import create_login
 from kernels import Connection, KernelDatabase, Tenant, apply, ask, make_tenant, say
 
 # caller: its group in the database, and its role as a principal of tenant A
@@ -81,8 +82,10 @@ def admit(database: KernelDatabase, tenant: Tenant, other: Tenant) -> None:
         if group is None:
             if not database.value("select true from pg_roles where rolname = %s", login):
                 database.superuser.execute(f"create role {login} login".encode())
-        else:
+        elif role is None:
             database.person(login, group)
+        elif not database.value("select true from pg_roles where rolname = %s", login):
+            create_login(database.superuser, login, [role], None)
         for place in (tenant, other) if login == "iso_both" else (tenant,):
             if role is not None:
                 apply(database.superuser, "aos_auth.apply_principal", place.id, login, {

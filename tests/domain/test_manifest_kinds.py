@@ -228,7 +228,7 @@ def test_absent_skills_differ_from_no_skills() -> None:
 
 CELLS = {
     "Tenant": ["tech_corp", "Tech Corp Inc.", 1, 2],
-    "Principal": ["jane", "user", ["developer"], "jane"],
+    "Principal": ["jane", "user", ["developer", "viewer"], "jane"],
     "Model": ["local-qwen", "openai", "qwen3-32b", 32768, True],
     "Collection": ["handbook", 23, "trusted"],
     "Skill": ["sql_query", "sql_query", "read", "low", "risk"],

@@ -273,6 +273,10 @@ WITH_TENANT: dict[str, list[Any]] = {
     "aos_auth.sql_role": ["{tenant}"],
     "aos_skills.change_grants": ["{tenant}", [], [{"schema": "public", "tables": []}]],
     "aos_auth.apply_principal": ["{tenant}", "x", META, SPEC],
+    "aos_auth.grant_role": ["{tenant}", "dev", "admin", None],
+    "aos_auth.revoke_role": ["{tenant}", "dev", "admin"],
+    "aos_auth.principal_named": ["{tenant}", "dev"],
+    "aos_auth.can_i": ["{tenant}", "get", "run"],
     "aos_persona.apply_persona": ["{tenant}", "x", META, SPEC],
     "aos_skills.apply_skill": ["{tenant}", "x", META, SPEC],
     "aos_agent.apply_agent": ["{tenant}", "x", META, SPEC],
@@ -283,6 +287,10 @@ WITH_TENANT: dict[str, list[Any]] = {
     "aos_agent.delete_agent": ["{tenant}", "clerk"],
     "aos_rag.delete_collection": ["{tenant}", "notes"],
 }
+FOR_ADMINS = {
+    "aos_auth.apply_principal", "aos_auth.delete_principal", "aos_auth.grant_role",
+    "aos_auth.revoke_role", "aos_auth.principal_named",
+}  # fmt: skip
 WITHOUT_TENANT: dict[str, list[Any]] = {
     "aos_agent.add_user_message": ["{run}", "x"],
     "aos_agent.start_turn": ["{run}"],
@@ -295,7 +303,8 @@ WITHOUT_TENANT: dict[str, list[Any]] = {
 HARMLESS = {
     "aos_auth.is_admin", "aos_auth.selected_tenant", "aos_auth.visible_tenants",
     "aos_auth.writable_tenants", "aos_auth.administered_tenants", "aos_auth.tenants_with_role",
-    "aos_auth.whoami", "aos_auth.tenant_id", "aos_auth.my_tenants", "aos_auth.tenant_of",
+    "aos_auth.whoami", "aos_auth.needed_role", "aos_core.utc_text", "aos_auth.tenant_id",
+    "aos_auth.my_tenants", "aos_auth.tenant_of",
     "aos_core.now", "aos_core.uuidv7", "aos_core.is_name", "aos_core.short_age",
     "aos_core.applied", "aos_core.deleted", "aos_skills.grant_targets",
     "aos_skills.existing_tables",
@@ -352,8 +361,7 @@ def test_an_id_of_the_other_tenant_is_as_unknown_as_one_that_is_nobodys(
         across = {**ids_of(there), "tenant": here.id}
         unknown = {**ids_of(None), "tenant": here.id}
         assert tried(connection, name, args, across) == tried(connection, name, args, unknown)
-    if who == "iso_developer" and name not in {"aos_agent.resolve_call", "aos_auth.apply_principal",
-                                               "aos_auth.delete_principal"}:  # fmt: skip
+    if who == "iso_developer" and name not in FOR_ADMINS | {"aos_agent.resolve_call"}:
         allowed = tried(connection, name, args, ids_of(here))
         assert allowed is None or allowed[0] in {"AO002", "AO005"}, allowed  # known, only not now
     connection.close()
@@ -511,3 +519,29 @@ def granted(session: Connection, columns: dict[str, list[str]], privilege: str) 
 
 def bind(session: Connection, tenant: UUID | str) -> None:
     session.execute("select set_config('aos.kernel_tenant', %s, false)", (str(tenant),))
+
+
+def test_a_login_that_we_made_has_the_least_rights(
+    kernel_database: KernelDatabase, there: Filled
+) -> None:
+    """Positive control: test_what_members_may_do_in_their_own_tenant runs as these logins."""
+    made = [who for who, (_, role) in PEOPLE.items() if role is not None]
+    rows = kernel_database.rows(
+        "select r.rolname::text, array(select g.rolname::text from pg_auth_members m"
+        " join pg_roles g on g.oid = m.roleid where m.member = r.oid order by 1)"
+        " from pg_roles r where r.rolname = any (%s) and r.rolcanlogin and not (r.rolsuper"
+        " or r.rolcreaterole or r.rolcreatedb or r.rolreplication or r.rolbypassrls)"
+        " and r.rolconnlimit = 20",
+        made,
+    )
+    assert dict(rows) == {who: [PEOPLE[who][0]] for who in made}
+    for who in made:
+        session = kernel_database.connect(who)
+        for statement in (
+            "create role helper", "grant aos_admin to current_user", "set role aos_kernel",
+            "set role aos_admin", "set role aos_owner", "create table aos_core.mine (a int)",
+            "create schema mine", "select rolpassword from pg_authid",
+            "select pg_read_file('/etc/passwd')", "copy (select 1) to program 'true'",
+        ):  # fmt: skip
+            assert attempt(session, sql.SQL(statement)) == "42501", statement
+        session.close()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +14,7 @@ import typer
 from aosctl.cli import output
 from aosctl.cli.flags import Selector
 from aosctl.cli.globals import globals_of
+from aosctl.cli.moments import parse_duration, parse_moment
 from aosctl.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from aosctl.db.runs import RunRow
 
 _TAIL_OF_MANY = 10
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
 def command(
@@ -84,7 +83,7 @@ def command(
         timestamps=timestamps,
         prefix=several if prefix is None else prefix,
         tail=_TAIL_OF_MANY if tail is None and selector else tail if tail != -1 else None,
-        since=parse_duration(since) if since else _parse_moment(since_time),
+        since=_since(since, since_time),
     )
     given = globals_of(ctx)
 
@@ -128,23 +127,10 @@ class View:
         sys.stdout.flush()
 
 
-def parse_duration(text: str) -> timedelta:
-    """Return 45s, 5m, 2h30m or 3d as a duration. Raises UsageError."""
-    found = _DURATION.fullmatch(text)
-    if not text or found is None:
-        raise UsageError(f'invalid duration "{text}"', "such as 45s, 5m, 2h30m or 3d")
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
-    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-
-
-def _parse_moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f'invalid time "{text}"', "such as 2026-01-31T12:00:00Z") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+def _since(age: str | None, moment: str | None) -> timedelta | datetime | None:
+    if age:
+        return parse_duration(age)
+    return parse_moment(moment) if moment else None
 
 
 def _which(session: AnySession, target: str | None, selector: str | None) -> Which:

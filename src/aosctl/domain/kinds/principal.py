@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from aosctl.domain.fields import Choice, Text
 from aosctl.domain.kinds.base import Column, Completion, Kind, Spec
-from aosctl.domain.structures import Field, ListOf
+from aosctl.domain.names import quoted
+from aosctl.domain.structures import Field, ListOf, MapOf
 
 ROLES = ("admin", "developer", "auditor", "viewer")
 _LONGEST_IDENTIFIER_BYTES = 63
@@ -17,6 +20,17 @@ def _login(text: str) -> str | None:
     if len(text.encode()) > _LONGEST_IDENTIFIER_BYTES:
         return f"is longer than the {_LONGEST_IDENTIFIER_BYTES} bytes of a PostgreSQL name"
     return None if text.isprintable() else "holds characters that do not print"
+
+
+def _moment(text: str) -> str | None:
+    """Say why a text is no moment with an offset."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        return f"{quoted(text)} is no moment; write it as 2026-12-31T18:00:00Z"
+    return None
 
 
 class Principal(Kind):
@@ -45,9 +59,9 @@ class Principal(Kind):
         Field(
             "dbRole",
             Text(min_length=1, check=_login),
-            "The PostgreSQL login role that is this principal. The role has to exist; creating it"
-            " and its password stays with you. Without one the principal can't connect, and only"
-            " a service can act for it.",
+            "The PostgreSQL login role that is this principal. The role has to exist: create it"
+            " yourself, or with `aosctl create principal NAME --login`. Without one the principal"
+            " can't connect, and only a service can act for it.",
         ),
         Field(
             "roles",
@@ -56,6 +70,12 @@ class Principal(Kind):
             " skills, agents and collections, and run agents; `auditor` read everything, the"
             " audit trail included; `viewer` read agents and runs.",
             default=[],
+        ),
+        Field(
+            "roleExpiry",
+            MapOf(value=Text(min_length=1, check=_moment)),
+            "When a role ends, by its name; a role that is not named here does not. It gives"
+            " nothing from that moment on, in sessions that are open as well.",
         ),
     )
     example = """\
@@ -67,7 +87,9 @@ metadata:
 spec:
   displayName: Jane Doe
   dbRole: jane
-  roles: [developer]
+  roles: [developer, viewer]
+  roleExpiry:
+    developer: '2026-12-31T18:00:00Z'
 """
     columns = (
         Column("NAME", lambda row: row.name),
@@ -79,6 +101,15 @@ spec:
     )
 
     def complete(self, spec: Spec, at: Completion) -> Spec:
-        """Name the principal after itself where no display name is given."""
+        """Name the principal after itself, and write moments in UTC."""
+        ends = spec.pop("roleExpiry", {})
+        for role in ends.keys() - set(spec["roles"]):
+            at.wrong(f"spec.roleExpiry.{role}", f"{quoted(role)} is not among its roles")
         name = spec.get("displayName", at.name)
-        return {**spec, "displayName": name, "roles": sorted(spec["roles"])}
+        done = {**spec, "displayName": name, "roles": sorted(spec["roles"])}
+        expiry = {role: _in_utc(ends[role]) for role in sorted(ends)}
+        return {**done, "roleExpiry": expiry} if expiry else done
+
+
+def _in_utc(text: str) -> str:
+    return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,169 @@
+-- What people may do: the roles of a principal, each until a time or for good, and the answer to
+-- "may I?".
+
+-- The id of a principal whose roles the session may change. Role: admin of the tenant. AO001, AO004.
+create function aos_auth.principal_named(p_tenant uuid, p_principal text) returns uuid
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_id uuid;
+begin
+  if p_tenant is null or not p_tenant = any (aos_auth.administered_tenants()) then
+    raise exception 'login "%" lacks the role "admin" in this tenant', session_user
+      using errcode = 'AO004', hint = 'an admin of the tenant can do it';
+  end if;
+  select p.principal_id into v_id from aos_auth.principal p
+  where p.tenant_id = p_tenant and p.name = p_principal and p.principal_type <> 'agent';
+  if v_id is null then
+    raise exception 'principal "%" not found', p_principal using errcode = 'AO001',
+      hint = 'aosctl get principals lists them';
+  end if;
+  return v_id;
+end
+$$;
+
+-- Give a principal a role of the tenant until p_expires_at (null: for good). Returns 'granted',
+-- 'changed' (another end) or 'unchanged'. Role: admin of the tenant. AO001: no such principal or
+-- role; AO006: an end that has passed.
+create function aos_auth.grant_role(
+  p_tenant uuid, p_principal text, p_role text, p_expires_at timestamptz) returns text
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_id uuid := aos_auth.principal_named(p_tenant, p_principal);
+  v_role text;
+  v_inserted boolean;
+begin
+  select r.role_name into v_role from aos_auth.role r
+  where r.tenant_id = p_tenant and r.role_name = p_role;
+  if v_role is null then
+    raise exception 'role "%" not found', p_role using errcode = 'AO001',
+      hint = 'people have admin, developer, auditor or viewer';
+  elsif p_expires_at <= aos_core.now() then
+    raise exception 'the role would have expired at %', p_expires_at using errcode = 'AO006',
+      hint = 'name a later time, or take the role away';
+  end if;
+  insert into aos_auth.role_grant as g (tenant_id, principal_id, role_name, expires_at)
+  values (p_tenant, v_id, p_role, p_expires_at)
+  on conflict (tenant_id, principal_id, role_name) do update set expires_at = excluded.expires_at,
+    granted_by = excluded.granted_by, granted_at = excluded.granted_at
+  where g.expires_at is distinct from excluded.expires_at
+  returning g.xmax = 0 into v_inserted;
+  return case v_inserted when true then 'granted' when false then 'changed' else 'unchanged' end;
+end
+$$;
+
+-- Take a role from a principal. Role: admin of the tenant. AO001: no such principal, or it has no
+-- such role.
+create function aos_auth.revoke_role(p_tenant uuid, p_principal text, p_role text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  delete from aos_auth.role_grant g
+  where g.tenant_id = p_tenant and g.role_name = p_role
+    and g.principal_id = aos_auth.principal_named(p_tenant, p_principal);
+  if not found then
+    raise exception 'principal "%" has no role "%"', p_principal, p_role using errcode = 'AO001',
+      hint = format('aosctl describe principal %s lists its roles', p_principal);
+  end if;
+end
+$$;
+
+-- The role that it takes to do p_verb (get, apply, delete, chat, kill, approve, resolve, audit) to a kind
+-- of resource; aos_admin is no role of a tenant but an administrator's. Null: no such pair.
+create function aos_auth.needed_role(p_verb text, p_kind text) returns text
+language sql immutable parallel safe
+as $$
+  select case
+    when p_verb = 'get' and p_kind in ('tenant', 'principal', 'model', 'persona', 'skill', 'agent',
+                                       'collection', 'run', 'approval', 'event') then 'viewer'
+    when p_verb in ('apply', 'delete') and p_kind in ('tenant', 'model') then 'aos_admin'
+    when p_verb in ('apply', 'delete') and p_kind = 'principal' then 'admin'
+    when p_verb in ('apply', 'delete')
+         and p_kind in ('persona', 'skill', 'agent', 'collection') then 'developer'
+    when (p_verb, p_kind) in (('chat', 'agent'), ('kill', 'run'), ('resolve', 'run'),
+                              ('approve', 'approval')) then 'developer'
+  end
+$$;
+
+-- The group of logins that a role of a tenant needs beside it, for the right to call at all.
+create function aos_auth.group_of_role(p_role text) returns name
+language sql immutable parallel safe
+as $$
+  select (case p_role when 'viewer' then 'aos_viewer' when 'auditor' then 'aos_auditor'
+                      when 'aos_admin' then 'aos_admin' else 'aos_developer' end)::name
+$$;
+
+-- Whether a principal of the tenant may do p_verb to a kind, and why:
+-- {"allowed": true, "role": "developer", "reason": "…"}. p_principal null: the session itself.
+-- About others, admins of the tenant may ask. AO001: no such principal; AO004; AO006: no such pair
+-- of verb and kind. security definer: reads principals and their roles.
+create function aos_auth.can_i(p_tenant uuid, p_verb text, p_kind text, p_principal text default null)
+returns jsonb
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_role text := aos_auth.needed_role(p_verb, p_kind);
+  v_login name := session_user;
+  v_id uuid;
+  v_who text;
+  v_roles text[];
+  v_expired text;
+  v_reason text;
+begin
+  if v_role is null then
+    raise exception 'nothing is there to "%" with the kind "%"', p_verb, p_kind
+      using errcode = 'AO006', hint = 'aosctl auth can-i --list shows what is';
+  elsif p_tenant is null or not p_tenant = any (aos_auth.tenants_with_role(null)) then
+    raise exception 'tenant "%" not found', p_tenant using errcode = 'AO001',
+      hint = 'the login needs a principal in that tenant';
+  end if;
+  if p_principal is null then
+    select p.principal_id, p.principal_type || ' "' || p.name || '"' into v_id, v_who
+    from aos_auth.principal p where p.tenant_id = p_tenant and p.db_role = session_user
+      and p.principal_type <> 'agent';
+  elsif not p_tenant = any (aos_auth.tenants_with_role('admin')) then
+    raise exception 'login "%" lacks the role "admin" in this tenant', session_user
+      using errcode = 'AO004', hint = 'ask about yourself, or ask an admin of the tenant';
+  else
+    select p.principal_id, p.principal_type || ' "' || p.name || '"', p.db_role
+      into v_id, v_who, v_login
+    from aos_auth.principal p where p.tenant_id = p_tenant and p.name = p_principal
+      and p.principal_type <> 'agent';
+    if v_id is null then
+      raise exception 'principal "%" not found', p_principal using errcode = 'AO001',
+        hint = 'aosctl get principals lists them';
+    end if;
+  end if;
+  if v_login is null then
+    v_reason := v_who || ' has no login: its dbRole is not set';
+  elsif not exists (select from pg_catalog.pg_roles r where r.rolname = v_login) then
+    v_reason := format('the login "%s" of %s does not exist in the database', v_login, v_who);
+  elsif pg_has_role(v_login, 'aos_admin', 'member') then
+    return jsonb_build_object('allowed', true, 'role', v_role,
+      'reason', format('"%s" is an administrator: a member of aos_admin', v_login));
+  elsif v_role = 'aos_admin' then
+    v_reason := 'it takes an administrator: a member of aos_admin';
+  else
+    select coalesce(array_agg(g.role_name order by g.role_name)
+             filter (where g.expires_at is null or g.expires_at > aos_core.now()), '{}'),
+           min(format('its role "%s" expired at %s', g.role_name, date_trunc('second', g.expires_at)))
+             filter (where g.expires_at <= aos_core.now()
+                     and g.role_name = any (aos_auth.roles_that_include(v_role)))
+      into v_roles, v_expired
+    from aos_auth.role_grant g where g.tenant_id = p_tenant and g.principal_id = v_id;
+    if not v_roles && aos_auth.roles_that_include(v_role) then
+      v_reason := format('%s lacks the role "%s": %s', v_who, v_role, coalesce(v_expired,
+        case when v_roles = '{}' then 'it has none'
+             else 'it has ' || array_to_string(v_roles, ', ') end));
+    elsif not pg_has_role(v_login, aos_auth.group_of_role(v_role), 'usage') then
+      v_reason := format('the login "%s" is no member of %s: grant %2$s to %1$I', v_login,
+                         aos_auth.group_of_role(v_role));
+    end if;
+  end if;
+  return jsonb_build_object('allowed', v_reason is null, 'role', v_role,
+    'reason', coalesce(v_reason, format('%s has the role %s', v_who, (
+      select string_agg(quote_ident(r), ', ') from unnest(v_roles) r
+      where r = any (aos_auth.roles_that_include(v_role))))));
+end
+$$;

@@ -1,0 +1,102 @@
+"""`aosctl create`: make a resource from flags."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aosctl.cli import output
+from aosctl.cli.globals import globals_of
+from aosctl.errors import AosError, Conflict, UsageError
+
+app = typer.Typer(
+    help="""Make a resource from flags; apply takes manifests.
+
+Examples:
+  aosctl create principal jane --role developer --login""",
+    rich_markup_mode=None,
+)
+
+
+@app.command("principal")
+def principal(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
+    role: Annotated[
+        list[str] | None,
+        typer.Option("--role", metavar="ROLE", help="admin, developer, auditor or viewer"),
+    ] = None,
+    kind: Annotated[str, typer.Option("--type", metavar="TYPE", help="user, or service")] = "user",
+    display_name: Annotated[
+        str | None, typer.Option("--display-name", metavar="TEXT", help="What people read")
+    ] = None,
+    db_role: Annotated[
+        str | None, typer.Option("--db-role", metavar="LOGIN", help="Its login; with --login NAME")
+    ] = None,
+    login: Annotated[
+        bool, typer.Option("--login", help="Make the login too, with the least rights")
+    ] = False,
+    password_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--password-file",
+            metavar="FILE",
+            help="Write a new password for the login into a new file that only you can read",
+        ),
+    ] = None,
+) -> None:
+    """Make a principal, and with --login the database login that it stands for.
+
+    The login is a member of the groups that its roles need and of nothing
+    else: no table, no function, no other tenant. It needs a password only
+    where the server asks for one; the server gets its SCRAM hash alone.
+
+    Examples:
+      aosctl create principal jane --role developer --login --password-file jane.txt
+      aosctl create principal web --type service --role developer --db-role web_app
+    """
+    from aosctl.cli.wiring import session_of
+    from aosctl.domain.people import create_principal
+
+    if password_file is not None and not login:
+        raise UsageError("--password-file belongs to --login")
+    role_name = db_role or (name if login else None)
+    spec = {"type": kind, "displayName": display_name, "dbRole": role_name, "roles": role or []}
+    with closing(session_of(globals_of(ctx))) as session, _password(password_file) as password:
+        session.require_tenant()
+        create_principal(
+            session.connection, session.tenant or "", name, spec, login=login, password=password
+        )
+    output.write(f"principal.aos/{name} created\n")
+    if login:
+        after = f"its password is in {password_file}" if password_file else "it has no password"
+        output.note(f'login "{role_name}" created; {after}', quiet=globals_of(ctx).quiet)
+
+
+@contextmanager
+def _password(path: Path | None) -> Iterator[str | None]:
+    """Write a new password into a new file of mode 0600; take the file away if the block fails."""
+    from aosctl.db.rights import new_password
+
+    if path is None:
+        yield None
+        return
+    password = new_password()
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise Conflict(f"{path} exists already", "name a new file") from None
+    except OSError as error:
+        raise AosError(f"can't write {path}: {error.strerror}") from error
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(password + "\n")
+        yield password
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,32 @@
+"""Durations and moments as people type them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from aosctl.errors import UsageError
+
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_LONGEST = timedelta(days=100 * 365)
+
+
+def parse_duration(text: str) -> timedelta:
+    """Return 45s, 5m, 2h30m or 3d as a duration, of a century at most. Raises UsageError."""
+    found = _DURATION.fullmatch(text)
+    if not text or found is None:
+        raise UsageError(f'invalid duration "{text}"', "such as 45s, 5m, 2h30m or 3d")
+    days, hours, minutes, seconds = (int(part[:12]) if part else 0 for part in found.groups())
+    try:
+        return min(timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds), _LONGEST)
+    except OverflowError:
+        return _LONGEST
+
+
+def parse_moment(text: str) -> datetime:
+    """Return a time of ISO 8601, in UTC unless it says otherwise. Raises UsageError."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f'invalid time "{text}"', "such as 2026-01-31T12:00:00Z") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

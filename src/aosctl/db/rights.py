@@ -1,0 +1,148 @@
+"""What people may do: roles of principals, the answer to "may I?", and logins for principals."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple, cast
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+
+from aosctl.db.connection import Connection
+from aosctl.db.errors import translated
+from aosctl.errors import Conflict, Denied
+
+GROUPS = {
+    "admin": "aos_developer",
+    "developer": "aos_developer",
+    "auditor": "aos_auditor",
+    "viewer": "aos_viewer",
+}
+"""The group of logins that each role of a tenant needs beside it (aos_auth.group_of_role)."""
+
+CONNECTIONS = 20
+"""How many connections a login of ours may have at once."""
+
+
+class Answer(NamedTuple):
+    """Whether something is allowed, the role that it takes, and why."""
+
+    allowed: bool
+    role: str
+    reason: str
+
+
+class Identity(NamedTuple):
+    """What the session's login is in one tenant."""
+
+    tenant: str
+    principal: str
+    principal_type: str
+    roles: list[str]
+
+
+def whoami(connection: Connection) -> list[Identity]:
+    """List what the login is, a row a tenant (aos_auth.whoami)."""
+    with translated():
+        rows = connection.execute(
+            "select tenant, principal, principal_type, roles from aos_auth.whoami()"
+        ).fetchall()
+    return [Identity(*row) for row in rows]  # type: ignore[arg-type]
+
+
+def can_i(
+    connection: Connection, tenant: UUID, verb: str, kind: str, principal: str | None
+) -> Answer:
+    """Ask whether a principal may do something (aos_auth.can_i); None for the session's own.
+
+    Raises InvalidInput for a verb that the kind does not have, Denied, NotFound.
+    """
+    with translated():
+        ((allowed, role, reason),) = connection.execute(
+            "select a ->> 'allowed' = 'true', a ->> 'role', a ->> 'reason'"
+            " from aos_auth.can_i(%s, %s, %s, %s) a",
+            (tenant, verb, kind, principal),
+        ).fetchall()
+    return Answer(bool(allowed), str(role), str(reason))
+
+
+def exists(connection: Connection, verb: str, kind: str) -> bool:
+    """Tell whether there is such a thing to do with a kind (aos_auth.needed_role)."""
+    with translated():
+        row = connection.execute(
+            "select aos_auth.needed_role(%s, %s) is not null", (verb, kind)
+        ).fetchone()
+    return bool(row and row[0])
+
+
+def grant_role(
+    connection: Connection, tenant: UUID, principal: str, role: str, until: datetime | None
+) -> str:
+    """Give a role until a moment or for good; return granted, changed or unchanged."""
+    with translated():
+        row = connection.execute(
+            "select aos_auth.grant_role(%s, %s, %s, %s)", (tenant, principal, role, until)
+        ).fetchone()
+    return str(row[0]) if row else ""
+
+
+def revoke_role(connection: Connection, tenant: UUID, principal: str, role: str) -> None:
+    """Take a role away. Raises NotFound where the principal does not have it."""
+    with translated():
+        connection.execute("select aos_auth.revoke_role(%s, %s, %s)", (tenant, principal, role))
+
+
+def moment_from_now(connection: Connection, age: timedelta) -> datetime:
+    """Return the moment that is so far ahead by the kernel's clock, to the second."""
+    with translated():
+        ((moment,),) = connection.execute(
+            "select date_trunc('second', aos_core.now() + %s)", (age,)
+        ).fetchall()
+    return cast(datetime, moment)
+
+
+def create_login(
+    connection: Connection, login: str, roles: Sequence[str], password: str | None
+) -> None:
+    """Make a login with the least rights that these roles of a tenant need.
+
+    It is a member of one group a role, may connect a few times at once, and owns nothing. The
+    password is hashed here (SCRAM-SHA-256): the server, its log and its statistics never see it.
+    The caller has a transaction open. Raises Conflict for a login that is there, Denied for a
+    caller that may not make roles.
+    """
+    options = sql.SQL("login connection limit {}").format(sql.Literal(CONNECTIONS))
+    if password is not None:
+        verifier = connection.pgconn.encrypt_password(
+            password.encode(), login.encode(), b"scram-sha-256"
+        )
+        options += sql.SQL(" password {}").format(sql.Literal(verifier.decode()))
+    groups = sorted({GROUPS[role] for role in roles} or {"aos_viewer"})
+    name = sql.Identifier(login)
+    try:
+        connection.execute(sql.SQL("create role {} {}").format(name, options))
+        for group in groups:
+            connection.execute(sql.SQL("grant {} to {}").format(sql.Identifier(group), name))
+        connection.execute(
+            sql.SQL("grant connect on database {} to {}").format(
+                sql.Identifier(connection.info.dbname), name
+            )
+        )
+    except psycopg.errors.DuplicateObject as error:
+        raise Conflict(
+            f'the login "{login}" exists already',
+            f"--db-role OTHER, or without --login: --db-role {login} makes it this principal",
+        ) from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise Denied(
+            f'login "{connection.info.user}" may not make logins: {error.diag.message_primary}',
+            "run this as the login that ran aosctl db install, or as a superuser",
+        ) from error
+
+
+def new_password() -> str:
+    """Return a password of 192 random bits."""
+    return secrets.token_urlsafe(24)
