@@ -5,6 +5,7 @@ create table aos_auth.tenant (
   tenant_id uuid primary key default aos_core.uuidv7(),
   name text not null unique check (aos_core.is_name(name)),
   display_name text not null default '',
+  webhook jsonb,  -- {"url", "urlEnv", "secretEnv", "events", "includeArguments"}: 79_webhooks.sql
   labels jsonb not null default '{}',
   annotations jsonb not null default '{}',
   generation bigint not null default 1,

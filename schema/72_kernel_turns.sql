@@ -312,6 +312,9 @@ begin
     lease_hash = null, lease_worker = null, lease_expires_at = null, reserved_usd = 0
   where r.tenant_id = p_tenant and r.run_id = p_run
   returning r.inbox_count, r.state into v_run;
+  if p_state = 'failed' then
+    perform aos_core.notify(p_tenant, 'run.failed', p_run, p_turn);
+  end if;
   if v_run.inbox_count > 0 and v_run.state = 'active' then
     perform aos_core.begin_turn(p_tenant, p_run, null, null, 'kernel', null, null, null);
   end if;

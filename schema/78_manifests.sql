@@ -20,13 +20,13 @@ as $$
 declare
   v_inserted boolean;
 begin
-  insert into aos_auth.tenant as t (name, display_name, labels, annotations)
-  values (p_name, coalesce(p_spec ->> 'displayName', ''), p_meta -> 'labels',
+  insert into aos_auth.tenant as t (name, display_name, webhook, labels, annotations)
+  values (p_name, coalesce(p_spec ->> 'displayName', ''), p_spec -> 'webhook', p_meta -> 'labels',
           p_meta -> 'annotations')
-  on conflict (name) do update set display_name = excluded.display_name, labels = excluded.labels,
-    annotations = excluded.annotations
-  where (t.display_name, t.labels, t.annotations)
-        is distinct from (excluded.display_name, excluded.labels, excluded.annotations)
+  on conflict (name) do update set display_name = excluded.display_name,
+    webhook = excluded.webhook, labels = excluded.labels, annotations = excluded.annotations
+  where (t.display_name, t.webhook, t.labels, t.annotations) is distinct from
+        (excluded.display_name, excluded.webhook, excluded.labels, excluded.annotations)
   returning t.xmax = 0 into v_inserted;
   return aos_core.applied(v_inserted);
 end

@@ -17,7 +17,7 @@ begin
     'aos_skills.skill', 'aos_skills.role_skill', 'aos_core.tenant_state', 'aos_core.run',
     'aos_core.turn', 'aos_core.turn_queue', 'aos_core.inbox', 'aos_core.step',
     'aos_core.tool_call', 'aos_core.approval', 'aos_core.event_log', 'aos_core.event_checkpoint',
-    'aos_core.session_memory',
+    'aos_core.session_memory', 'aos_core.notification',
     'aos_agent.agent', 'aos_rag.collection', 'aos_rag.document']
   loop
     execute format($p$
@@ -35,7 +35,7 @@ begin
   -- Ids and roles across tenants, for aos_lookup.
   foreach v_table in array array[
     'aos_auth.tenant', 'aos_auth.principal', 'aos_auth.role_grant', 'aos_core.run',
-    'aos_core.turn', 'aos_core.turn_queue']
+    'aos_core.turn', 'aos_core.turn_queue', 'aos_core.notification']
   loop
     execute format('create policy lookup on %s for select to aos_lookup using (true)', v_table);
   end loop;

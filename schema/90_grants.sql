@@ -10,7 +10,8 @@ as $$
       'aos_auth.tenants_with_role', 'aos_auth.actor', 'aos_auth.enter',
       'aos_auth.whoami', 'aos_auth.can_i', 'aos_auth.tenant_id', 'aos_auth.my_tenants',
       'aos_core.tenant_of_run',
-      'aos_core.tenant_of_turn', 'aos_agent.next_ready') then 'aos_lookup'
+      'aos_core.tenant_of_turn', 'aos_agent.next_ready', 'aos_agent.next_webhooks')
+      then 'aos_lookup'
     when p_schema || '.' || p_name in ('aos_auth.provision_sql_role', 'aos_auth.drop_sql_role')
       then 'aos_provisioner'
     when p_schema || '.' || p_name in ('aos_core.ensure_partitions', 'aos_core.create_partition',
@@ -95,6 +96,7 @@ grant select (tenant_id, principal_id, role_name, expires_at) on aos_auth.role_g
 grant select (tenant_id, run_id) on aos_core.run to aos_lookup;
 grant select (tenant_id, turn_id) on aos_core.turn to aos_lookup;
 grant select (tenant_id, ready_at) on aos_core.turn_queue to aos_lookup;
+grant select (tenant_id, due_at) on aos_core.notification to aos_lookup;
 grant execute on function aos_auth.is_admin(),
   aos_auth.roles_that_include(text), aos_auth.needed_role(text, text),
   aos_auth.group_of_role(text), aos_core.now() to aos_lookup;
@@ -108,8 +110,8 @@ grant select on aos_auth.tenant, aos_auth.principal, aos_auth.role, aos_auth.rol
   aos_persona.persona, aos_persona.persona_version, aos_skills.builtin_skill, aos_skills.skill,
   aos_skills.role_skill, aos_core.tenant_state, aos_core.run, aos_core.turn, aos_core.turn_queue,
   aos_core.inbox, aos_core.step, aos_core.tool_call, aos_core.approval, aos_core.event_log,
-  aos_core.event_checkpoint, aos_core.session_memory, aos_agent.agent, aos_rag.collection,
-  aos_rag.document to aos_kernel;
+  aos_core.event_checkpoint, aos_core.session_memory, aos_core.notification, aos_agent.agent,
+  aos_rag.collection, aos_rag.document to aos_kernel;
 grant insert, delete on aos_auth.role, aos_auth.sql_identity, aos_skills.role_skill,
   aos_core.tenant_state to aos_kernel;
 grant delete on aos_auth.tenant to aos_kernel;
@@ -117,8 +119,8 @@ grant insert on aos_persona.persona_version, aos_core.run, aos_core.turn, aos_co
   aos_core.tool_call, aos_core.approval, aos_core.event_log to aos_kernel;
 grant update on aos_core.tenant_state, aos_core.run, aos_core.turn, aos_core.tool_call,
   aos_core.approval to aos_kernel;
-grant insert, update, delete on aos_core.turn_queue, aos_core.inbox, aos_core.session_memory
-  to aos_kernel;
+grant insert, update, delete on aos_core.turn_queue, aos_core.inbox, aos_core.session_memory,
+  aos_core.notification to aos_kernel;
 grant execute on function aos_auth.tenants_with_role(text), aos_auth.tenant_of(name),
   aos_auth.actor(uuid), aos_auth.enter(uuid, text), aos_auth.tenant_id(text),
   aos_core.tenant_of_run(uuid), aos_core.tenant_of_turn(uuid),
@@ -203,7 +205,9 @@ grant execute on function aos_agent.next_ready(integer),
   aos_agent.execute_sql_call(uuid, uuid, uuid), aos_agent.start_call(uuid, uuid, uuid),
   aos_agent.record_call_result(uuid, uuid, uuid, jsonb, boolean),
   aos_agent.fail_turn(uuid, uuid, uuid, text, integer),
-  aos_agent.release_turn(uuid, uuid, uuid), aos_core.ensure_partitions(integer) to aos_worker;
+  aos_agent.release_turn(uuid, uuid, uuid), aos_agent.next_webhooks(integer),
+  aos_agent.take_notification(uuid, integer),
+  aos_agent.record_delivery(uuid, uuid, uuid, boolean, text), aos_core.ensure_partitions(integer) to aos_worker;
 
 do $schemas$
 declare

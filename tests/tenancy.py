@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from aosctl.db.rights import create_login
-from kernels import Connection, KernelDatabase, Tenant, apply, ask, make_tenant, say
+from kernels import META, Connection, KernelDatabase, Tenant, apply, ask, call, make_tenant, say
 
 # caller: its group in the database, and its role as a principal of tenant A
 PEOPLE: dict[str, tuple[str | None, str | None]] = {
@@ -44,6 +44,10 @@ def fill(database: KernelDatabase, name: str) -> Filled:
     """Make a tenant that has a row in every table of tenants."""
     tenant = make_tenant(database, name)
     admin = database.superuser
+    call(admin, "aos_auth.apply_tenant", name, META, {
+        "displayName": name, "webhook": {"url": "http://localhost:1", "secretEnv": "X",
+                                         "events": ["approval.pending", "run.failed"]},
+    })  # fmt: skip
     apply(admin, "aos_rag.apply_collection", tenant.id, "notes", {
         "documents": [{"title": f"Of {name}", "text": "secret"}],
     })  # fmt: skip

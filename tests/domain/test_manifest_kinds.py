@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -296,7 +296,8 @@ def test_what_get_prints_applies_back_unchanged(kind: Kind, tmp_path: Path) -> N
 
 def test_a_manifest_keeps_what_the_server_owns_apart(tmp_path: Path) -> None:
     kind = BY_NAME["Tenant"]
-    assert kind.to_manifest(as_resource(example(kind, tmp_path))) == {
+    document = replace(example(kind, tmp_path), spec={"displayName": "Tech Corp Inc."})
+    assert kind.to_manifest(as_resource(document)) == {
         "apiVersion": "aos/v1",
         "kind": "Tenant",
         "metadata": {

@@ -32,6 +32,9 @@ WORKER_FUNCTIONS = {
     "aos_agent.record_call_result",
     "aos_agent.fail_turn",
     "aos_agent.release_turn",
+    "aos_agent.next_webhooks",
+    "aos_agent.take_notification",
+    "aos_agent.record_delivery",
     "aos_core.ensure_partitions",
 }
 # The functions of the guide take the id that it has; what lists several tenants takes none.
@@ -44,6 +47,7 @@ NO_TENANT_FIRST = {
     "aos_agent.finish_turn",
     "aos_agent.chat_messages",
     "aos_agent.next_ready",
+    "aos_agent.next_webhooks",
 }
 TABLES = """
     select format('%I.%I', n.nspname, c.relname) as name, c.oid

@@ -2,9 +2,65 @@
 
 from __future__ import annotations
 
-from aosctl.domain.fields import Text
+from urllib.parse import urlsplit
+
+from aosctl.domain.fields import Choice, Flag, Text
 from aosctl.domain.kinds.base import Column, Completion, Kind, Spec
-from aosctl.domain.structures import Field
+from aosctl.domain.structures import Field, ListOf, Object
+
+WEBHOOK_EVENTS = ("approval.pending", "run.failed")
+
+
+def _url(text: str) -> str | None:
+    """Say why a text can't be the address of a webhook."""
+    try:
+        parts = urlsplit(text)
+        host, password = parts.hostname, parts.password
+    except ValueError:
+        return "is no URL"
+    if parts.scheme not in ("http", "https") or not host:
+        return "is no http or https URL"
+    if password is not None or parts.username:
+        return "holds credentials; name an environment variable with urlEnv instead"
+    return None if text.isprintable() and " " not in text else "holds characters no URL has"
+
+
+_VARIABLE = Text(
+    min_length=1,
+    max_length=200,
+    pattern=r"[A-Za-z_][A-Za-z0-9_]*",
+    rule="the name of an environment variable",
+)
+_WEBHOOK = Object(
+    fields=(
+        Field("url", Text(min_length=1, check=_url), "Where it listens; or `urlEnv`."),
+        Field(
+            "urlEnv",
+            _VARIABLE,
+            "The worker's environment variable that holds the URL, where the URL is a secret.",
+        ),
+        Field(
+            "secretEnv",
+            _VARIABLE,
+            "The worker's environment variable that holds the signing secret. Requests are signed"
+            " as Standard Webhooks has it: `webhook-id`, `webhook-timestamp`,"
+            " `webhook-signature` (v1, HMAC-SHA-256).",
+            required=True,
+        ),
+        Field(
+            "events",
+            ListOf(item=Choice(values=WEBHOOK_EVENTS), unique=True, min_items=1),
+            "What it is told about.",
+            default=list(WEBHOOK_EVENTS),
+        ),
+        Field(
+            "includeArguments",
+            Flag(),
+            "Whether a pending approval's exact arguments are sent as well.",
+            default=False,
+        ),
+    )
+)
 
 
 class Tenant(Kind):
@@ -24,6 +80,12 @@ class Tenant(Kind):
             "The name people read.",
             default_words="the tenant's name",
         ),
+        Field(
+            "webhook",
+            _WEBHOOK,
+            "Who is told, by `aosctl worker`, about pending approvals and failed runs: one request"
+            " each, in the order of the log, repeated for a day until it is answered with 2xx.",
+        ),
     )
     example = """\
 apiVersion: aos/v1
@@ -32,6 +94,9 @@ metadata:
   name: tech_corp
 spec:
   displayName: Tech Corp Inc.
+  webhook:
+    url: https://hooks.example.com/aos
+    secretEnv: AOS_WEBHOOK_SECRET
 """
     columns = (
         Column("NAME", lambda row: row.name),
@@ -44,4 +109,7 @@ spec:
 
     def complete(self, spec: Spec, at: Completion) -> Spec:
         """Name the tenant after itself where no display name is given."""
+        webhook = spec.get("webhook")
+        if webhook is not None and ("url" in webhook) == ("urlEnv" in webhook):
+            at.wrong("spec.webhook", "takes either url or urlEnv")
         return {"displayName": at.name, **spec}

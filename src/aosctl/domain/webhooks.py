@@ -1,0 +1,127 @@
+"""Tell tenants' webhooks what waits for people: signed, one at a time, at least once.
+
+The requests follow Standard Webhooks (https://www.standardwebhooks.com), which libraries of
+many languages verify.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from aosctl import __version__
+from aosctl.db import notifications
+from aosctl.db.notifications import Notification
+from aosctl.errors import LeaseLost
+
+if TYPE_CHECKING:
+    from aosctl.db.connection import Connection
+
+SECONDS = 10.0
+"""How long a webhook may take to answer."""
+
+Post = Callable[[str, bytes, Mapping[str, str]], None]
+
+
+class Undelivered(Exception):
+    """Why a request was not taken."""
+
+
+def deliver_all(
+    connection: Connection,
+    environment: Mapping[str, str],
+    note: Callable[[str], None] = lambda line: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> int:
+    """Tell every webhook what is due, each tenant's in order; return how many were told.
+
+    What fails is left for later and holds up its tenant's others, so that their order stays.
+    """
+    told = 0
+    for tenant in notifications.waiting_tenants(connection):
+        while not stopped() and (one := notifications.take(connection, tenant)) is not None:
+            failure = _deliver(one, environment)
+            try:
+                notifications.settle(connection, one, failure)
+            except LeaseLost:
+                break  # it took too long; another worker tells it again
+            if failure is not None:
+                note(f"webhook of {one.body['tenant']}: {failure} (attempt {one.attempt})")
+                break
+            told += 1
+    return told
+
+
+def _deliver(one: Notification, environment: Mapping[str, str]) -> str | None:
+    """Send one; return why it did not arrive, in words without the URL's secrets."""
+    try:
+        url = one.url or _variable(environment, one.url_env or "")
+        secret = _variable(environment, one.secret_env)
+        body = json.dumps(one.body, ensure_ascii=False, separators=(",", ":")).encode()
+        post(url, body, headers(str(one.id), int(time.time()), body, secret))
+    except Undelivered as reason:
+        return str(reason)
+    return None
+
+
+def headers(message_id: str, timestamp: int, body: bytes, secret: str) -> dict[str, str]:
+    """Return the headers that sign a body: HMAC-SHA-256 over id, time and body."""
+    signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
+    digest = hmac.new(_key(secret), signed, hashlib.sha256).digest()
+    return {
+        "content-type": "application/json",
+        "user-agent": f"aosctl/{__version__}",
+        "webhook-id": message_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": "v1," + base64.b64encode(digest).decode(),
+    }
+
+
+def post(url: str, body: bytes, fields: Mapping[str, str]) -> None:
+    """Send a request and see that it is answered with 2xx. Raises Undelivered; follows nowhere."""
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise Undelivered("its URL is neither http nor https")
+    request = Request(url, body, dict(fields), method="POST")  # noqa: S310 - checked above
+    try:
+        with build_opener(_NoRedirect).open(request, timeout=SECONDS) as response:
+            response.read(1)
+    except HTTPError as error:
+        error.close()
+        raise Undelivered(f"it answered {error.code}") from error
+    except URLError as error:
+        raise Undelivered(f"no answer: {error.reason}") from error
+    except (OSError, ValueError) as error:
+        raise Undelivered(f"no answer: {type(error).__name__}") from error
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    """Take a redirect for a failure: a signed request goes where the manifest says, or nowhere."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+def _variable(environment: Mapping[str, str], name: str) -> str:
+    value = environment.get(name, "")
+    if not value:
+        raise Undelivered(f"the worker's environment has no variable {name}")
+    return value
+
+
+def _key(secret: str) -> bytes:
+    """Return the bytes of a secret: `whsec_` and Base64 as the standard has it, else as it is."""
+    if secret.startswith("whsec_"):
+        try:
+            return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+        except binascii.Error as error:
+            raise Undelivered("its secret is no Base64 after whsec_") from error
+    return secret.encode()

@@ -1,0 +1,275 @@
+"""The webhook of a tenant: what it is told, how it is signed, in which order, how often."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+
+from aosctl.db import notifications
+from aosctl.db.connection import Connection
+from aosctl.domain.webhooks import deliver_all
+from aosctl.errors import LeaseLost
+from kernels import META, KernelDatabase, Tenant, call, make_tenant, refused
+
+SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
+ENVIRONMENT = {"HOOK_SECRET": SECRET}
+EVENTS = ["approval.pending", "run.failed"]
+
+
+@dataclass
+class Hook:
+    """A real server that takes requests and answers with `answers`, then with 204."""
+
+    port: int = 0
+    answers: list[int] = field(default_factory=list)
+    taken: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    slow: Event | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/hook"
+
+    def bodies(self) -> list[dict[str, Any]]:
+        return [json.loads(body) for _, body in self.taken]
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    made = Hook()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            made.taken.append(({k.lower(): v for k, v in self.headers.items()}, body))
+            if made.slow is not None:
+                made.slow.wait(20)
+            status = made.answers.pop(0) if made.answers else 204
+            self.send_response(status)
+            if status == 302:
+                self.send_header("location", made.url + "/elsewhere")
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        made.port = server.server_address[1]
+        thread = Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield made
+        server.shutdown()
+        thread.join()
+
+
+def tell(tenant: Tenant, url: str, **more: Any) -> None:
+    """Give the tenant a webhook."""
+    webhook = {"url": url, "secretEnv": "HOOK_SECRET", "events": EVENTS, **more}
+    call(tenant.database.superuser, "aos_auth.apply_tenant", tenant.name, META, {
+        "displayName": tenant.name, "webhook": webhook,
+    })  # fmt: skip
+
+
+@pytest.fixture
+def tenant(kernel_database: KernelDatabase, hook: Hook) -> Iterator[Tenant]:
+    made = make_tenant(kernel_database)
+    tell(made, hook.url)
+    yield made
+    made.database.superuser.execute("delete from aos_core.notification")
+
+
+@pytest.fixture
+def worker(kernel_database: KernelDatabase) -> Connection:
+    return kernel_database.connect("aos_worker")
+
+
+def fail(tenant: Tenant, error: str) -> dict[str, Any]:
+    run = tenant.start_run()
+    lease = tenant.open(run, p_worker="w1")
+    call(tenant.worker, "aos_agent.fail_turn", tenant.id, lease["turn_id"], lease["lease"], error)
+    return tenant.run_row(run)
+
+
+def waiting(tenant: Tenant) -> int:
+    query = "select count(*) from aos_core.notification where tenant_id = %s"
+    return int(tenant.database.value(query, tenant.id))
+
+
+def test_a_pending_approval_and_a_failed_run_are_told(
+    tenant: Tenant, worker: Connection, hook: Hook
+) -> None:
+    asked = tenant.asked("send_mail", {"query": "private"}, "clerk")
+    failed = fail(tenant, "the model is gone")
+    assert deliver_all(worker, ENVIRONMENT) == 2
+    first, second = hook.bodies()
+    approval, _ = tenant.approval(asked.call)
+    row = tenant.run_row(asked.run)
+    assert (first["type"], first["tenant"], first["run"]) == (
+        "approval.pending", tenant.name, row["name"],
+    )  # fmt: skip
+    assert first["data"]["approval_id"] == str(approval)
+    assert first["data"]["command"] == f"aosctl approve {approval.hex[-8:]}"
+    assert (first["data"]["skill"], first["seq"]) == ("send_mail", row["last_seq"])
+    assert "private" not in json.dumps(first), "arguments only where the manifest says so"
+    assert (second["type"], second["run"]) == ("run.failed", failed["name"])
+    assert second["data"]["error"] == "the model is gone"
+    assert waiting(tenant) == 0
+    assert deliver_all(worker, ENVIRONMENT) == 0
+
+
+def test_the_arguments_are_sent_where_the_manifest_says_so(
+    tenant: Tenant, worker: Connection, hook: Hook
+) -> None:
+    tell(tenant, hook.url, includeArguments=True)
+    tenant.asked("send_mail", {"query": "private"}, "clerk")
+    deliver_all(worker, ENVIRONMENT)
+    assert hook.bodies()[0]["data"]["args"] == {"query": "private"}
+
+
+def test_the_signature_is_that_of_standard_webhooks(
+    tenant: Tenant, worker: Connection, hook: Hook
+) -> None:
+    fail(tenant, "x")
+    deliver_all(worker, ENVIRONMENT)
+    headers, body = hook.taken[0]
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    digest = hmac.new(b"k" * 32, signed, hashlib.sha256).digest()
+    assert headers["webhook-signature"] == "v1," + base64.b64encode(digest).decode()
+    assert headers["webhook-id"] == json.loads(body)["id"]
+    assert headers["content-type"] == "application/json"
+    assert SECRET not in str(headers) and SECRET.encode() not in body
+
+
+@pytest.mark.parametrize("status", [500, 404, 302])
+def test_what_is_not_taken_is_repeated_in_the_same_order(
+    tenant: Tenant, worker: Connection, hook: Hook, status: int, clock: Callable[[str], None]
+) -> None:
+    for number in range(3):
+        fail(tenant, f"failure {number}")
+    hook.answers = [204, status, status]
+    lines: list[str] = []
+    assert deliver_all(worker, ENVIRONMENT, lines.append) == 1
+    assert lines == [f"webhook of {tenant.name}: it answered {status} (attempt 1)"]
+    assert deliver_all(worker, ENVIRONMENT) == 0, "nothing overtakes, and nothing is due yet"
+    clock("6 seconds")
+    assert deliver_all(worker, ENVIRONMENT) == 0
+    clock("10 seconds")
+    assert deliver_all(worker, ENVIRONMENT) == 0, "the second wait is twice as long"
+    clock("17 seconds")
+    assert deliver_all(worker, ENVIRONMENT) == 2
+    errors = [body["data"]["error"][-1] for body in hook.bodies()]
+    assert errors == ["0", "1", "1", "1", "2"]
+    ids = [headers["webhook-id"] for headers, _ in hook.taken]
+    assert len(set(ids)) == 3, "the same notification keeps its id"
+
+
+def test_a_dead_address_and_a_missing_secret_are_named_and_lose_nothing(
+    tenant: Tenant, worker: Connection, hook: Hook, clock: Callable[[str], None]
+) -> None:
+    fail(tenant, "x")
+    lines: list[str] = []
+    assert deliver_all(worker, {}, lines.append) == 0
+    assert "the worker's environment has no variable HOOK_SECRET" in lines[0]
+    tell(tenant, "http://127.0.0.1:1/")
+    clock("6 seconds")
+    assert deliver_all(worker, ENVIRONMENT, lines.append) == 0
+    assert "no answer" in lines[1] and "(attempt 2)" in lines[1]
+    tell(tenant, hook.url)
+    clock("1 minute")
+    assert deliver_all(worker, ENVIRONMENT) == 1
+
+
+def test_the_url_may_be_a_secret_of_the_environment(
+    tenant: Tenant, worker: Connection, hook: Hook
+) -> None:
+    webhook = {"urlEnv": "HOOK_URL", "secretEnv": "HOOK_SECRET", "events": EVENTS}
+    call(tenant.database.superuser, "aos_auth.apply_tenant", tenant.name, META, {
+        "displayName": tenant.name, "webhook": webhook,
+    })  # fmt: skip
+    fail(tenant, "x")
+    assert deliver_all(worker, {**ENVIRONMENT, "HOOK_URL": hook.url}) == 1
+
+
+def test_after_a_day_it_is_given_up_with_an_event_and_the_next_is_told(
+    tenant: Tenant, worker: Connection, hook: Hook, clock: Callable[[str], None]
+) -> None:
+    fail(tenant, "old")
+    hook.answers = [500, 500]
+    deliver_all(worker, ENVIRONMENT)
+    clock("25 hours")
+    fail(tenant, "new")
+    assert deliver_all(worker, ENVIRONMENT) == 0
+    assert "webhook.given_up" in tenant.events(tenant.id)
+    assert tenant.faults(tenant.id) == []
+    assert deliver_all(worker, ENVIRONMENT) == 1
+    assert hook.bodies()[-1]["data"]["error"] == "new"
+
+
+def test_a_question_that_was_answered_meanwhile_is_not_told(
+    tenant: Tenant, worker: Connection, hook: Hook
+) -> None:
+    decided = tenant.asked("send_mail", {"query": "a"}, "clerk")
+    tenant.asked("send_mail", {"query": "b"}, "clerk")
+    tenant.decide(decided.call, "denied")
+    assert deliver_all(worker, ENVIRONMENT) == 1
+    assert waiting(tenant) == 0
+
+
+def test_two_workers_never_tell_at_once_and_a_dead_one_is_replaced(
+    tenant: Tenant, kernel_database: KernelDatabase, hook: Hook, clock: Callable[[str], None]
+) -> None:
+    one, other = (kernel_database.connect("aos_worker") for _ in range(2))
+    fail(tenant, "first")
+    fail(tenant, "second")
+    held = notifications.take(one, tenant.id)
+    assert held is not None and held.attempt == 1
+    assert notifications.take(other, tenant.id) is None, "one at a time"
+    clock("61 seconds")
+    again = notifications.take(other, tenant.id)
+    assert again is not None and (again.id, again.attempt) == (held.id, 2)
+    with pytest.raises(LeaseLost):
+        notifications.settle(one, held, None)
+    notifications.settle(other, again, None)
+    assert deliver_all(other, ENVIRONMENT) == 1
+    assert hook.bodies()[-1]["data"]["error"] == "second"
+
+
+def test_a_tenant_without_a_webhook_keeps_no_list(
+    kernel_database: KernelDatabase, worker: Connection, tenant: Tenant
+) -> None:
+    silent = make_tenant(kernel_database)
+    fail(silent, "x")
+    assert waiting(silent) == 0
+    fail(tenant, "x")
+    call(kernel_database.superuser, "aos_auth.apply_tenant", tenant.name, META, {})
+    assert deliver_all(worker, ENVIRONMENT) == 0
+    assert waiting(tenant) == 0
+
+
+def test_only_events_that_are_asked_for_are_told(
+    tenant: Tenant, worker: Connection, hook: Hook
+) -> None:
+    tell(tenant, hook.url, events=["run.failed"])
+    tenant.asked("send_mail", {"query": "a"}, "clerk")
+    fail(tenant, "x")
+    assert deliver_all(worker, ENVIRONMENT) == 1
+    assert [body["type"] for body in hook.bodies()] == ["run.failed"]
+
+
+def test_nobody_but_a_worker_takes_what_is_to_be_told(tenant: Tenant) -> None:
+    fail(tenant, "x")
+    with refused("42501"):
+        call(tenant.person, "aos_agent.take_notification", tenant.id)
+    with refused("42501"):
+        tenant.person.execute("select * from aos_core.notification")
+    with refused("42501"):
+        tenant.worker.execute("select * from aos_core.notification")
