@@ -523,6 +523,10 @@ declare
   v_turn integer;
   v_last uuid := aos_core.uuidv7();
 begin
+  if v_from.erased_at is not null then
+    raise exception 'the content of run "%" is erased', v_from.name using errcode = 'AO002',
+      hint = 'retention took it; start a new run';
+  end if;
   select coalesce(max(s.seq), 0), coalesce(max(s.turn), 0) into v_step, v_turn
   from aos_core.step s
   where s.tenant_id = p_tenant and s.run_id = p_run and s.seq <= coalesce(p_step, s.seq)

@@ -68,7 +68,9 @@ from aos_core.tool_call c;
 -- Manifests as they stand: one view a kind, all with the same columns.
 create view aos_auth.tenant_resource as
 select t.tenant_id, null::text as tenant, t.name, t.tenant_id as uid, t.generation, t.labels,
-       t.annotations, jsonb_build_object('displayName', t.display_name) as spec,
+       t.annotations, jsonb_build_object('displayName', t.display_name)
+       || case when t.retention = '{}' then '{}'
+          else jsonb_build_object('retention', t.retention) end as spec,
        jsonb_build_object(
          'agents', (select count(*) from aos_agent.agent a where a.tenant_id = t.tenant_id),
          'runs', (select count(*) from aos_core.run r where r.tenant_id = t.tenant_id),
