@@ -62,7 +62,7 @@ from aos_core.turn t;
 -- One row a tool call.
 create view aos_core.call_status as
 select c.tenant_id, c.run_id, c.turn_id, c.call_id, c.step_seq, c.result_seq, c.skill, c.state,
-       c.effect, c.args, c.reason, c.detached, c.created_at, c.finished_at
+       c.effect, c.args, c.reason, c.detached, c.created_at, c.finished_at, c.vendor_call_id
 from aos_core.tool_call c;
 
 -- Manifests as they stand: one view a kind, all with the same columns.

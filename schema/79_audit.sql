@@ -495,19 +495,28 @@ begin
 end
 $$;
 
--- What retention cut of a tenant's streams, by stream and number. Role viewer. AO001, AO004.
+-- What retention cut of a tenant's streams, by stream and number; with p_since also, as a piece without
+-- cut_at, all that came before the first event since then. Role viewer. AO001, AO004.
 -- security definer: as audit_streams.
-create function aos_core.audit_cuts(p_tenant uuid, p_run uuid default null)
-returns table (stream_id uuid, first_seq bigint, seq bigint, hash text, cut_at timestamptz)
+create function aos_core.audit_cuts(
+  p_tenant uuid, p_run uuid default null, p_since timestamptz default null)
+returns table (stream_id uuid, first_seq bigint, seq bigint, hash text, cut_at text)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform aos_core.enter_audit(p_tenant);
   return query
-    select c.stream_id, c.first_seq, c.seq, encode(c.hash, 'hex'), c.cut_at
+    select c.stream_id, c.first_seq, c.seq, encode(c.hash, 'hex'), extract(epoch from c.cut_at)::text
     from aos_core.event_checkpoint c
     where c.tenant_id = p_tenant and (p_run is null or c.stream_id = p_run)
-    order by c.stream_id, c.seq;
+    union all
+    select s.stream_id, 1, s.first - 1, encode(aos_core.hash_at(p_tenant, s.stream_id, s.first - 1),
+                                               'hex'), null
+    from (select l.stream_id, min(l.seq) as first from aos_core.event_log l
+          where l.tenant_id = p_tenant and (p_run is null or l.stream_id = p_run) and l.at >= p_since
+          group by 1) s
+    where s.first > 1
+    order by 1, 3;
 end
 $$;
 

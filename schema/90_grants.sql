@@ -218,7 +218,7 @@ grant execute on function aos_core.audit_tenants(),
   aos_core.verify_tenant(uuid, uuid, timestamptz),
   aos_core.audit_counts(uuid, uuid, timestamptz),
   aos_core.audit_events(uuid, uuid, bigint, integer, uuid, timestamptz),
-  aos_core.audit_streams(uuid, uuid), aos_core.audit_cuts(uuid, uuid),
+  aos_core.audit_streams(uuid, uuid), aos_core.audit_cuts(uuid, uuid, timestamptz),
   aos_core.check_heads(uuid, uuid[], bigint[], text[]) to aos_viewer;
 
 do $schemas$

@@ -84,7 +84,7 @@ def command(
         timestamps=timestamps,
         prefix=several if prefix is None else prefix,
         tail=_TAIL_OF_MANY if tail is None and selector else tail if tail != -1 else None,
-        since=parse_duration(since) if since else _parse_moment(since_time),
+        since=parse_duration(since) if since else parse_moment(since_time),
     )
     given = globals_of(ctx)
 
@@ -137,7 +137,8 @@ def parse_duration(text: str) -> timedelta:
     return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
 
 
-def _parse_moment(text: str | None) -> datetime | None:
+def parse_moment(text: str | None) -> datetime | None:
+    """Return an RFC 3339 time, in UTC where it names no zone. Raises UsageError."""
     if text is None:
         return None
     try:
