@@ -206,6 +206,7 @@ grant execute on function aos_agent.next_ready(integer),
 -- The audit, retention and the end of a tenant.
 grant select, insert, update on aos_core.tombstone to aos_kernel;
 grant update (message, raw) on aos_core.step to aos_kernel;
+grant update (updated_at) on aos_auth.tenant to aos_kernel;  -- to lock it
 grant execute on function aos_core.audit_tenants(), aos_core.retentions(),
   aos_core.drop_events_before(timestamptz), aos_core.erase_rows(uuid) to aos_kernel;
 grant execute on function aos_core.record_cuts(timestamptz), aos_core.tenant_tables(),

@@ -29,20 +29,22 @@ def line_of(problem: Problem) -> str:
 def summary(report: Report) -> str:
     """Return the one line that says what was looked at, and how many findings there are."""
     parts = [
-        f"{report.tenants:,} tenants",
-        f"{report.streams:,} streams",
-        f"{report.events:,} events",
-        f"{report.steps:,} steps",
+        _count(report.tenants, "tenant"),
+        _count(report.streams, "stream"),
+        _count(report.events, "event"),
+        _count(report.steps, "step"),
     ]
     if report.cut:
-        parts.append(f"{report.cut:,} events cut by retention")
+        parts.append(f"{_count(report.cut, 'event')} cut by retention")
     if report.heads:
-        parts.append(f"{report.heads:,} heads of the checkpoint")
+        parts.append(f"{_count(report.heads, 'head')} of the checkpoint")
     if report.unchecked:
-        parts.append(f"{report.unchecked:,} heads of other tenants not checked")
-    count = len(report.problems)
-    found = "no finding" if count == 0 else "1 finding" if count == 1 else f"{count:,} findings"
-    return f"{', '.join(parts)}: {found}\n"
+        parts.append(f"{_count(report.unchecked, 'head')} of other tenants not checked")
+    return f"{', '.join(parts)}: {_count(len(report.problems), 'finding')}\n"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number or 'no'} {thing}" if number < 2 else f"{number:,} {thing}s"
 
 
 def as_json(report: Report) -> dict[str, object]:

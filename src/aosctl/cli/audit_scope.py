@@ -87,8 +87,7 @@ def write_texts(texts: Iterator[str], target: str | None) -> None:
             sys.stdout.write(text)
         return
     try:
-        file = Path(target).open("x", encoding="utf-8")
+        with Path(target).open("x", encoding="utf-8") as file:
+            file.writelines(texts)
     except FileExistsError:
         raise UsageError(f"{target} exists already", "write to another file") from None
-    with file:
-        file.writelines(texts)

@@ -34,6 +34,7 @@ VERBS: dict[str, Verb] = {
     "deny": Verb("deny", "Refuse tool calls that wait for a decision", OPERATE),
     "kill": Verb("kill", "Stop a run", OPERATE),
     "audit": Verb("audit", "Verify the audit trail, sign its heads, take it away", OPERATE),
+    "export": Verb("export", "Take everything of a tenant away", OPERATE),
     "db": Verb("db", "Install the kernel and run the embedded database", SETTINGS),
     "config": Verb("config", "Choose the database and tenant to work with", SETTINGS),
     "version": Verb("version", "Print the versions of the client and the kernel", SETTINGS),

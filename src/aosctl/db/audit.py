@@ -146,7 +146,7 @@ def counts(connection: Connection, tenant: UUID, scope: Scope) -> Counts:
 def head_faults(
     connection: Connection, tenant: UUID, heads: Sequence[tuple[UUID, int, str]]
 ) -> Iterator[Fault]:
-    """Compare heads (stream, seq, hash) of an earlier moment with the log (aos_core.check_heads)."""
+    """Compare earlier heads (stream, seq, hash) with the log (aos_core.check_heads)."""
     for start in range(0, len(heads), PAGE):
         page = heads[start : start + PAGE]
         yield from rows_of(
