@@ -5,6 +5,7 @@ This is no translation of the kernel's SQL: it follows the hash as schema/README
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -82,3 +83,12 @@ def pieces(cuts: Sequence[Line]) -> tuple[Line, ...]:
     """Return what an export says is absent: what came before its own beginning, if it has one."""
     since = [cut for cut in cuts if cut["cut_at"] is None]
     return tuple(since or sorted(cuts, key=lambda cut: int(cut["seq"])))
+
+
+def data_of(event: Line) -> dict[str, Any]:
+    """Return an event's data; nothing where somebody made it no object, which its hash shows."""
+    try:
+        data = json.loads(event["data"])
+    except ValueError:
+        return {}
+    return data if isinstance(data, dict) else {}

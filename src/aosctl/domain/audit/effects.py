@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
-from aosctl.domain.audit.chain import Line
+from aosctl.domain.audit.chain import Line, data_of
 
 Found = Iterator[tuple[int | None, str, str]]
 _DIGESTED = ("model.answered", "turn.completed", "tool.result")
@@ -45,7 +43,7 @@ class Effects:
 
     def event(self, line: Line) -> None:
         """Remember what an event says happened."""
-        data: dict[str, Any] = json.loads(line["data"])
+        data = data_of(line)
         seq, kind = int(line["seq"]), line["kind"]
         call = str(data.get("call_id"))
         if kind in _DIGESTED and "sha256" in data:
@@ -53,8 +51,8 @@ class Effects:
         if kind == "turn.opened":
             self.opened[line["at"]] = seq
             self.turns[str(data.get("turn"))] = seq
-            if data.get("step"):
-                self.anchors[seq] = int(data["step"])
+            if isinstance(data.get("step"), int):
+                self.anchors[seq] = data["step"]
         elif kind == "tool.result":
             self.results[call] = self.settled[call] = seq
         elif kind == "call.resolved":

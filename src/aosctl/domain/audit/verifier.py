@@ -10,9 +10,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
 
-from aosctl.domain.audit.chain import Chain, Line, Problem, pieces
+from aosctl.domain.audit.chain import Chain, Line, Problem, data_of, pieces
 from aosctl.domain.audit.effects import Effects
 from aosctl.errors import AosError
 
@@ -167,10 +166,7 @@ class _Tenant:
         if chain.stream_id == self._id:
             self._administrative(line)
         elif self._effects is not None:
-            try:
-                self._effects.event(line)
-            except (ValueError, AttributeError):
-                yield self._problem(chain.seq, "hash differs", "its data is no JSON object")
+            self._effects.event(line)
 
     def _wanted(self, stream: str) -> Iterator[tuple[int, str, Problem]]:
         """Yield hashes that events of this stream must have, and the fault if they have not."""
@@ -184,7 +180,7 @@ class _Tenant:
 
     def _administrative(self, line: Line) -> None:
         """Remember what the tenant's chain says of its runs."""
-        data: dict[str, Any] = json.loads(line["data"])
+        data = data_of(line)
         seq, kind, run = int(line["seq"]), line["kind"], str(data.get("run_id"))
         if kind == "run.created":
             self._created[run] = (seq, str(data.get("name")))
