@@ -185,7 +185,8 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_tenant uuid;
-  v_skill record;
+  v_grants jsonb[];
+  v_selected text := coalesce(current_setting('aos.tenant_id', true), '');
 begin
   if not aos_auth.is_admin() then
     raise exception 'only an administrator deletes tenants' using errcode = 'AO004',
@@ -197,15 +198,17 @@ begin
     raise exception 'erasing tenant "%" must be confirmed by its name', p_name
       using errcode = 'AO006', hint = format('aosctl delete tenant %s --confirm=%s', p_name, p_name);
   end if;
-  for v_skill in
-    select s.grants from aos_skills.skill s where s.tenant_id = v_tenant and s.grants <> '[]'
-  loop
+  perform set_config('aos.tenant_id', v_tenant::text, true);  -- what the policies show
+  v_grants := array(select s.grants from aos_skills.skill s where s.tenant_id = v_tenant);
+  delete from aos_skills.skill s where s.tenant_id = v_tenant;  -- a skill that is there is granted anew
+  for v_index in 1 .. cardinality(v_grants) loop
     begin
-      perform aos_skills.change_grants(v_tenant, v_skill.grants, '[]');
+      perform aos_skills.change_grants(v_tenant, v_grants[v_index], '[]');
     exception when insufficient_privilege or undefined_object then
       null;  -- another's grants; drop_sql_role leaves such a role without members
     end;
   end loop;
+  perform set_config('aos.tenant_id', v_selected, true);
   return aos_core.erase_whole_tenant(v_tenant, p_name);
 end
 $$;
