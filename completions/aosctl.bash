@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply create diff get describe delete chat run ps logs approve deny kill db auth config version completion'
+      commands='quickstart apply create diff get describe delete chat run ps logs approve deny kill audit export db auth config version completion'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace'
       files='' ;;
@@ -45,8 +45,8 @@ _aosctl_spec() {
       files='' ;;
     'delete')
       commands=''
-      flags='-f --filename -R --recursive -l --selector --all --ignore-not-found --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-l --selector --dry-run -o --output --dsn --context -n --tenant --namespace'
+      flags='-f --filename -R --recursive -l --selector --all --ignore-not-found --dry-run --confirm -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-l --selector --dry-run --confirm -o --output --dsn --context -n --tenant --namespace'
       files='-f --filename' ;;
     'chat')
       commands=''
@@ -83,6 +83,46 @@ _aosctl_spec() {
       flags='-s --signal --reason --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-s --signal --reason --dsn --context -n --tenant --namespace'
       files='' ;;
+    'audit')
+      commands='verify checkpoint public-key export prune'
+      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files='' ;;
+    'audit verify')
+      commands=''
+      flags='--run --since --checkpoint --public-key --moved -f --file -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--run --since -o --output --dsn --context -n --tenant --namespace'
+      files='--checkpoint --public-key -f --file' ;;
+    'audit checkpoint')
+      commands=''
+      flags='-o --output --key --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files='-o --output --key' ;;
+    'audit public-key')
+      commands=''
+      flags='--key --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files='--key' ;;
+    'audit export')
+      commands=''
+      flags='--run --since -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--run --since --dsn --context -n --tenant --namespace'
+      files='-o --output' ;;
+    'audit prune')
+      commands=''
+      flags='--dry-run --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files='' ;;
+    'export')
+      commands='tenant'
+      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files='' ;;
+    'export tenant')
+      commands=''
+      flags='-o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files='-o --output' ;;
     'db')
       commands='start stop reset url psql status install upgrade uninstall backup restore'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'

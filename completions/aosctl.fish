@@ -9,7 +9,7 @@ function __aosctl_command
         set -l values
         switch "$path"
         case ''
-            set commands quickstart apply create diff get describe delete chat run ps logs approve deny kill db auth config version completion
+            set commands quickstart apply create diff get describe delete chat run ps logs approve deny kill audit export db auth config version completion
             set values --dsn --context -n --tenant --namespace
         case 'quickstart'
             set commands 
@@ -34,7 +34,7 @@ function __aosctl_command
             set values -l --selector --dsn --context -n --tenant --namespace
         case 'delete'
             set commands 
-            set values -l --selector --dry-run -o --output --dsn --context -n --tenant --namespace -f --filename
+            set values -l --selector --dry-run --confirm -o --output --dsn --context -n --tenant --namespace -f --filename
         case 'chat'
             set commands 
             set values --resume -o --output --dsn --context -n --tenant --namespace
@@ -56,6 +56,30 @@ function __aosctl_command
         case 'kill'
             set commands 
             set values -s --signal --reason --dsn --context -n --tenant --namespace
+        case 'audit'
+            set commands verify checkpoint public-key export prune
+            set values --dsn --context -n --tenant --namespace
+        case 'audit verify'
+            set commands 
+            set values --run --since -o --output --dsn --context -n --tenant --namespace --checkpoint --public-key -f --file
+        case 'audit checkpoint'
+            set commands 
+            set values --dsn --context -n --tenant --namespace -o --output --key
+        case 'audit public-key'
+            set commands 
+            set values --dsn --context -n --tenant --namespace --key
+        case 'audit export'
+            set commands 
+            set values --run --since --dsn --context -n --tenant --namespace -o --output
+        case 'audit prune'
+            set commands 
+            set values --dsn --context -n --tenant --namespace
+        case 'export'
+            set commands tenant
+            set values --dsn --context -n --tenant --namespace
+        case 'export tenant'
+            set commands 
+            set values --dsn --context -n --tenant --namespace -o --output
         case 'db'
             set commands start stop reset url psql status install upgrade uninstall backup restore
             set values --dsn --context -n --tenant --namespace
@@ -169,6 +193,8 @@ complete -c aosctl -n '__aosctl_at ""' -a logs -d 'Show the events of a run or a
 complete -c aosctl -n '__aosctl_at ""' -a approve -d 'Allow tool calls that wait for a decision'
 complete -c aosctl -n '__aosctl_at ""' -a deny -d 'Refuse tool calls that wait for a decision'
 complete -c aosctl -n '__aosctl_at ""' -a kill -d 'Stop a run'
+complete -c aosctl -n '__aosctl_at ""' -a audit -d 'Verify the audit trail, sign its heads, take it away'
+complete -c aosctl -n '__aosctl_at ""' -a export -d 'Take everything of a tenant away'
 complete -c aosctl -n '__aosctl_at ""' -a db -d 'Install the kernel and run the embedded database'
 complete -c aosctl -n '__aosctl_at ""' -a auth -d 'Say who may do what; give and take roles'
 complete -c aosctl -n '__aosctl_at ""' -a config -d 'Choose the database and tenant to work with'
@@ -260,6 +286,7 @@ complete -c aosctl -n '__aosctl_at "delete"' -s l -l selector -x -d 'Only what h
 complete -c aosctl -n '__aosctl_at "delete"' -l all -d 'All of the kinds named'
 complete -c aosctl -n '__aosctl_at "delete"' -l ignore-not-found -d 'Take what does not exist for done'
 complete -c aosctl -n '__aosctl_at "delete"' -l dry-run -x -d 'client: compare only; server: the real change, rolled back'
+complete -c aosctl -n '__aosctl_at "delete"' -l confirm -x -d 'Erase this tenant with all that it has'
 complete -c aosctl -n '__aosctl_at "delete"' -s o -l output -x -d 'name'
 complete -c aosctl -n '__aosctl_at "delete"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "delete"' -l context -x -d 'Context of the config file to use'
@@ -349,6 +376,83 @@ complete -c aosctl -n '__aosctl_at "kill"' -s q -l quiet -d 'Print results and e
 complete -c aosctl -n '__aosctl_at "kill"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "kill"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "kill"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "audit"' -a verify -d 'Verify every chain, head and effect; each finding is a line, and exit status 1'
+complete -c aosctl -n '__aosctl_at "audit"' -a checkpoint -d 'Sign the heads of all chains, to be kept where the database\'s owners can\'t reach it'
+complete -c aosctl -n '__aosctl_at "audit"' -a public-key -d 'Print the public key of the key that signs checkpoints, for `verify --public-key`'
+complete -c aosctl -n '__aosctl_at "audit"' -a export -d 'Write the trail as JSON Lines: all that `verify --file` needs, and no content'
+complete -c aosctl -n '__aosctl_at "audit"' -a prune -d 'Let go what tenants keep no longer (spec.retention of kind Tenant)'
+complete -c aosctl -n '__aosctl_at "audit"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "audit"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "audit"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "audit"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "audit"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "audit"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "audit"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "audit verify"' -l run -x -d 'Only this run'
+complete -c aosctl -n '__aosctl_at "audit verify"' -l since -x -d 'Only events since 90d, 12h, or an RFC 3339 time'
+complete -c aosctl -n '__aosctl_at "audit verify"' -l checkpoint -r -F -d 'Compare with heads signed earlier'
+complete -c aosctl -n '__aosctl_at "audit verify"' -l public-key -r -F -d 'Who must have signed them'
+complete -c aosctl -n '__aosctl_at "audit verify"' -l moved -d 'The database was restored elsewhere since'
+complete -c aosctl -n '__aosctl_at "audit verify"' -s f -l file -r -F -d 'Verify an export instead; - for stdin'
+complete -c aosctl -n '__aosctl_at "audit verify"' -s o -l output -x -d 'json'
+complete -c aosctl -n '__aosctl_at "audit verify"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "audit verify"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "audit verify"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "audit verify"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "audit verify"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "audit verify"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "audit verify"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "audit checkpoint"' -s o -l output -r -F -d 'Write to a new file'
+complete -c aosctl -n '__aosctl_at "audit checkpoint"' -l key -r -F -d 'The private key to sign with'
+complete -c aosctl -n '__aosctl_at "audit checkpoint"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "audit checkpoint"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "audit checkpoint"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "audit checkpoint"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "audit checkpoint"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "audit checkpoint"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "audit checkpoint"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "audit public-key"' -l key -r -F -d 'The private key to sign with'
+complete -c aosctl -n '__aosctl_at "audit public-key"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "audit public-key"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "audit public-key"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "audit public-key"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "audit public-key"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "audit public-key"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "audit public-key"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "audit export"' -l run -x -d 'Only this run'
+complete -c aosctl -n '__aosctl_at "audit export"' -l since -x -d 'Only events since 90d, 12h, or an RFC 3339 time'
+complete -c aosctl -n '__aosctl_at "audit export"' -s o -l output -r -F -d 'Write to a new file'
+complete -c aosctl -n '__aosctl_at "audit export"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "audit export"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "audit export"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "audit export"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "audit export"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "audit export"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "audit export"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "audit prune"' -l dry-run -d 'Say what would go, and keep it'
+complete -c aosctl -n '__aosctl_at "audit prune"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "audit prune"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "audit prune"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "audit prune"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "audit prune"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "audit prune"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "audit prune"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "export"' -a tenant -d 'Write every row of a tenant and its audit trail: a line each, in JSON'
+complete -c aosctl -n '__aosctl_at "export"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "export"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "export"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "export"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "export"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "export"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "export"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "export tenant"' -s o -l output -r -F -d 'Write to a new file'
+complete -c aosctl -n '__aosctl_at "export tenant"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "export tenant"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "export tenant"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "export tenant"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "export tenant"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "export tenant"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "export tenant"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "db"' -a start -d 'Start the embedded database, creating it if need be'
 complete -c aosctl -n '__aosctl_at "db"' -a stop -d 'Stop the embedded database; its data stays'
 complete -c aosctl -n '__aosctl_at "db"' -a reset -d 'Delete the embedded database with all its data'

@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands=('quickstart:Bring up PostgreSQL, the kernel and a first agent' 'apply:Create or change resources from manifests' 'create:Make a resource from flags' 'diff:Show what apply would change' 'get:List resources' 'describe:Show one resource in detail' 'delete:Delete resources by name or manifest' 'chat:Talk to an agent' 'run:Give an agent one task and wait for the answer' 'ps:List runs' 'logs:Show the events of a run or an agent' 'approve:Allow tool calls that wait for a decision' 'deny:Refuse tool calls that wait for a decision' 'kill:Stop a run' 'db:Install the kernel and run the embedded database' 'auth:Say who may do what; give and take roles' 'config:Choose the database and tenant to work with' 'version:Print the versions of the client and the kernel' 'completion:Print the completion script of a shell')
+      commands=('quickstart:Bring up PostgreSQL, the kernel and a first agent' 'apply:Create or change resources from manifests' 'create:Make a resource from flags' 'diff:Show what apply would change' 'get:List resources' 'describe:Show one resource in detail' 'delete:Delete resources by name or manifest' 'chat:Talk to an agent' 'run:Give an agent one task and wait for the answer' 'ps:List runs' 'logs:Show the events of a run or an agent' 'approve:Allow tool calls that wait for a decision' 'deny:Refuse tool calls that wait for a decision' 'kill:Stop a run' 'audit:Verify the audit trail, sign its heads, take it away' 'export:Take everything of a tenant away' 'db:Install the kernel and run the embedded database' 'auth:Say who may do what; give and take roles' 'config:Choose the database and tenant to work with' 'version:Print the versions of the client and the kernel' 'completion:Print the completion script of a shell')
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command' '--version:Print the version of the client')
       values=(--dsn --context -n --tenant --namespace)
       files=() ;;
@@ -45,8 +45,8 @@ _aosctl_spec() {
       files=() ;;
     'delete')
       commands=()
-      flags=('-f:File, folder, glob, URL, or - for stdin' '--filename:File, folder, glob, URL, or - for stdin' '-R:Look into sub-folders of -f too' '--recursive:Look into sub-folders of -f too' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '--all:All of the kinds named' '--ignore-not-found:Take what does not exist for done' '--dry-run:client: compare only; server: the real change, rolled back' '-o:name' '--output:name' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(-l --selector --dry-run -o --output --dsn --context -n --tenant --namespace)
+      flags=('-f:File, folder, glob, URL, or - for stdin' '--filename:File, folder, glob, URL, or - for stdin' '-R:Look into sub-folders of -f too' '--recursive:Look into sub-folders of -f too' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '--all:All of the kinds named' '--ignore-not-found:Take what does not exist for done' '--dry-run:client: compare only; server: the real change, rolled back' '--confirm:Erase this tenant with all that it has' '-o:name' '--output:name' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(-l --selector --dry-run --confirm -o --output --dsn --context -n --tenant --namespace)
       files=(-f --filename) ;;
     'chat')
       commands=()
@@ -83,6 +83,46 @@ _aosctl_spec() {
       flags=('-s:TERM, KILL, STOP or CONT' '--signal:TERM, KILL, STOP or CONT' '--reason:Why, for the audit trail' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(-s --signal --reason --dsn --context -n --tenant --namespace)
       files=() ;;
+    'audit')
+      commands=('verify:Verify every chain, head and effect; each finding is a line, and exit status 1' 'checkpoint:Sign the heads of all chains, to be kept where the database'\''s owners can'\''t reach it' 'public-key:Print the public key of the key that signs checkpoints, for `verify --public-key`' 'export:Write the trail as JSON Lines: all that `verify --file` needs, and no content' 'prune:Let go what tenants keep no longer (spec.retention of kind Tenant)')
+      flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
+      files=() ;;
+    'audit verify')
+      commands=()
+      flags=('--run:Only this run' '--since:Only events since 90d, 12h, or an RFC 3339 time' '--checkpoint:Compare with heads signed earlier' '--public-key:Who must have signed them' '--moved:The database was restored elsewhere since' '-f:Verify an export instead; - for stdin' '--file:Verify an export instead; - for stdin' '-o:json' '--output:json' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--run --since -o --output --dsn --context -n --tenant --namespace)
+      files=(--checkpoint --public-key -f --file) ;;
+    'audit checkpoint')
+      commands=()
+      flags=('-o:Write to a new file' '--output:Write to a new file' '--key:The private key to sign with' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
+      files=(-o --output --key) ;;
+    'audit public-key')
+      commands=()
+      flags=('--key:The private key to sign with' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
+      files=(--key) ;;
+    'audit export')
+      commands=()
+      flags=('--run:Only this run' '--since:Only events since 90d, 12h, or an RFC 3339 time' '-o:Write to a new file' '--output:Write to a new file' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--run --since --dsn --context -n --tenant --namespace)
+      files=(-o --output) ;;
+    'audit prune')
+      commands=()
+      flags=('--dry-run:Say what would go, and keep it' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
+      files=() ;;
+    'export')
+      commands=('tenant:Write every row of a tenant and its audit trail: a line each, in JSON')
+      flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
+      files=() ;;
+    'export tenant')
+      commands=()
+      flags=('-o:Write to a new file' '--output:Write to a new file' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
+      files=(-o --output) ;;
     'db')
       commands=('start:Start the embedded database, creating it if need be' 'stop:Stop the embedded database; its data stays' 'reset:Delete the embedded database with all its data' 'url:Print the libpq URI of the database for other tools' 'psql:Open psql on the database' 'status:Show the server, the kernel and its size; nothing is started' 'install:Install the kernel in a database' 'upgrade:Bring the kernel to this client'\''s version' 'uninstall:Remove the kernel with all its data' 'backup:Write all rows of every tenant to an archive' 'restore:Fill an empty kernel from an archive, and verify it')
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')

@@ -1,11 +1,13 @@
 -- Tenants, principals and roles.
 
--- Global: one row an organization. Rarely written, never points at tenant tables.
+-- Global: one row an organization. Rarely written, never points at tenant tables. `retention` says how
+-- long content and events are kept: {"content": "90d", "events": "400d"}.
 create table aos_auth.tenant (
   tenant_id uuid primary key default aos_core.uuidv7(),
   name text not null unique check (aos_core.is_name(name)),
   display_name text not null default '',
   webhook jsonb,  -- {"url", "urlEnv", "secretEnv", "events", "includeArguments"}: 79_webhooks.sql
+  retention jsonb not null default '{}',
   labels jsonb not null default '{}',
   annotations jsonb not null default '{}',
   generation bigint not null default 1,

@@ -45,6 +45,7 @@ create table aos_core.run (
   max_steps integer not null default 50,
   created_at timestamptz not null default aos_core.now(),
   closed_at timestamptz,
+  erased_at timestamptz,  -- when retention took its content, or null
   -- What steps change stands together and last: an update then logs little more than this.
   -- the lease's holder
   lease_worker text,
@@ -222,17 +223,31 @@ create table aos_core.event_log (
 alter table aos_core.event_log enable row level security;
 alter table aos_core.event_log force row level security;
 
--- Where a stream was cut by dropping an old partition: its chain goes on from here.
+-- Where a stream was cut by dropping an old partition: its events first_seq to seq are gone, and its
+-- chain goes on from the last one's hash. One row an unbroken piece of a partition.
 create table aos_core.event_checkpoint (
   tenant_id uuid not null,
   stream_id uuid not null,
   seq bigint not null,
   hash bytea not null,
   cut_at timestamptz not null,
+  first_seq bigint not null default 1,
   primary key (tenant_id, stream_id, seq)
 );
 alter table aos_core.event_checkpoint enable row level security;
 alter table aos_core.event_checkpoint force row level security;
+
+-- What is left of a tenant that was deleted, beside its events: its name and the head of its chain.
+create table aos_core.tombstone (
+  tenant_id uuid primary key,
+  name text not null,
+  deleted_at timestamptz not null,
+  deleted_by text not null,
+  last_seq bigint not null,
+  last_hash bytea not null
+);
+alter table aos_core.tombstone enable row level security;
+alter table aos_core.tombstone force row level security;
 
 -- What an agent keeps in mind: run_id = the run (session memory) or the agent's id (long-term).
 create table aos_core.session_memory (

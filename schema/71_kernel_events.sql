@@ -1,7 +1,7 @@
 -- Events, state machines, immutability, and what changes of configuration leave behind.
 
 -- Append one administrative event to the tenant's own chain. Kernel and triggers only.
--- Locks the tenant_state row.
+-- Locks the tenant_state row; a deleted tenant's head is its tombstone's.
 create function aos_core.append_tenant_event(
   p_tenant uuid, p_kind text, p_actor text, p_data jsonb) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -18,6 +18,13 @@ begin
     config_version = s.config_version + case when p_kind like 'run.%' then 0 else 1 end
   where s.tenant_id = p_tenant
   returning s.last_seq, s.last_hash into v_seq, v_hash;
+  if not found then  -- the tenant was deleted
+    update aos_core.tombstone s set last_seq = s.last_seq + 1,
+      last_hash = aos_core.event_hash(s.last_hash, p_tenant, p_tenant, s.last_seq + 1, v_now,
+                                      p_kind, p_actor, p_data)
+    where s.tenant_id = p_tenant
+    returning s.last_seq, s.last_hash into v_seq, v_hash;
+  end if;
   insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
   values (p_tenant, p_tenant, v_seq, v_now, p_kind, p_actor, p_data, v_hash);
 end
@@ -104,11 +111,17 @@ create trigger guard_transition after update of state on aos_core.tool_call for 
 create trigger guard_transition after update of state on aos_core.approval for each row
   execute function aos_core.guard_transition('approval');
 
--- Trigger: refuse UPDATE, DELETE and TRUNCATE with AO010.
+-- Trigger: refuse UPDATE, DELETE and TRUNCATE with AO010; but for the versions of personas, which
+-- leave with their tenant (erase_rows, the owner's). Events never do.
 create function aos_core.refuse_change() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
+  if tg_op = 'DELETE' and tg_table_name = 'persona_version' and current_user = 'aos_owner' then
+    if old.tenant_id::text = current_setting('aos.erased_tenant', true) then
+      return old;
+    end if;
+  end if;
   raise exception '% is append-only: % refused', tg_table_schema || '.' || tg_table_name, tg_op
     using errcode = 'AO010', hint = 'what was recorded stays; write something new';
 end
@@ -172,9 +185,9 @@ begin
 end
 $$;
 
--- Drop the monthly partitions that end at or before p_before, after writing down each cut stream's
--- last sequence number and hash, so that what is left still verifies. Returns the names of the
--- partitions. aos_admin. AO006 for a time in the last 24 hours.
+-- Drop the monthly partitions that end at or before p_before, after writing down which events each
+-- stream loses and the hash of the last of them, so that what is left still verifies; each tenant's
+-- chain says that it was cut, and digests what was written down. Returns the names of the partitions. aos_admin. AO006 for a time in the last 24 hours.
 -- security definer: owned by aos_owner, which alone owns partitions. Locks the event log for writers
 -- while a partition is detached.
 create function aos_core.drop_events_before(p_before timestamptz) returns text[]
@@ -184,6 +197,7 @@ declare
   v_part record;
   v_streams bigint;
   v_dropped text[] := '{}';
+  v_now timestamptz := aos_core.now();
 begin
   if p_before is null or p_before > aos_core.now() - interval '24 hours' then
     raise exception 'events of the last 24 hours are kept' using errcode = 'AO006',
@@ -197,10 +211,12 @@ begin
     order by c.relname
   loop
     execute format('alter table aos_core.%I no force row level security', v_part.relname);
-    execute format('insert into aos_core.event_checkpoint (tenant_id, stream_id, seq, hash, cut_at) '
-      'select distinct on (tenant_id, stream_id) tenant_id, stream_id, seq, hash, $1 '
-      'from aos_core.%I order by tenant_id, stream_id, seq desc', v_part.relname)
-      using aos_core.now();
+    execute format('insert into aos_core.event_checkpoint '
+      '(tenant_id, stream_id, seq, hash, cut_at, first_seq) '
+      'select tenant_id, stream_id, max(seq), (array_agg(hash order by seq desc))[1], $1, min(seq) '
+      'from (select e.*, e.seq - row_number() over (partition by e.tenant_id, e.stream_id '
+      'order by e.seq) as piece from aos_core.%I e) x group by tenant_id, stream_id, piece',
+      v_part.relname) using v_now;
     get diagnostics v_streams = row_count;
     if not exists (select from pg_extension where extname = 'pgagentos') then
       execute format('alter table aos_core.event_log detach partition aos_core.%I', v_part.relname);
@@ -214,52 +230,28 @@ begin
     end if;
     v_dropped := v_dropped || v_part.relname::text;
   end loop;
+  perform aos_core.record_cuts(v_now);
   return v_dropped;
 end
 $$;
 
--- Recompute a stream's chain. Returns one row a fault: the first seq at which the hash or the
--- numbering differs from what the rows before it demand, or where the head in the run's (or
--- tenant's) row differs from the last event. No rows: the stream is whole. Role viewer.
+-- Recompute a stream's chain. Returns one row a fault: each seq at which the hash or the numbering
+-- differs from what the rows before it demand, or where the head in the run's (or tenant's) row
+-- differs from the last event. No rows: the stream is whole. Role viewer; an administrator also for
+-- a tenant that was deleted. aos_core.verify_tenant() checks all of a tenant, and more.
 -- AO001, AO004.
 -- security definer: people read the log through views only.
 create function aos_core.verify_stream(p_tenant uuid, p_stream uuid)
 returns table (seq bigint, fault text)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_event record;
-  v_prev bytea;
-  v_seq bigint := 0;
-  v_head record;
 begin
-  perform aos_auth.enter(p_tenant, 'viewer');
-  select c.seq, c.hash into v_seq, v_prev from aos_core.event_checkpoint c
-  where c.tenant_id = p_tenant and c.stream_id = p_stream order by c.seq desc limit 1;
-  v_seq := coalesce(v_seq, 0);
-  for v_event in
-    select e.* from aos_core.event_log e
-    where e.tenant_id = p_tenant and e.stream_id = p_stream order by e.seq
-  loop
-    if v_event.seq <> v_seq + 1 then
-      seq := v_seq + 1; fault := 'event missing'; return next;
-    end if;
-    if v_event.hash <> aos_core.event_hash(v_prev, p_tenant, p_stream, v_event.seq, v_event.at,
-                                           v_event.kind, v_event.actor, v_event.data) then
-      seq := v_event.seq; fault := 'hash differs'; return next;
-    end if;
-    v_seq := v_event.seq; v_prev := v_event.hash;
-  end loop;
-  select h.last_seq, h.last_hash into v_head from (
-    select r.last_seq, r.last_hash from aos_core.run r
-    where r.tenant_id = p_tenant and r.run_id = p_stream
+  perform aos_core.enter_audit(p_tenant);
+  return query
+    select f.seq, f.fault from aos_core.chain_faults(p_tenant, p_stream, null) f
     union all
-    select s.last_seq, s.last_hash from aos_core.tenant_state s
-    where s.tenant_id = p_tenant and p_stream = p_tenant) h;
-  if v_head.last_seq is distinct from nullif(v_seq, 0) and not (v_seq = 0 and v_head.last_seq = 0)
-     or v_head.last_hash is distinct from v_prev then
-    seq := v_seq + 1; fault := 'head differs'; return next;
-  end if;
+    select f.seq, f.fault from aos_core.head_faults(p_tenant, p_stream) f
+    order by 1;
 end
 $$;
 
@@ -404,6 +396,8 @@ begin
   end loop;
   execute 'create trigger touch before update on aos_auth.tenant for each row '
           'execute function aos_core.touch()';
+  execute format('create trigger record_change after update on aos_auth.tenant for each row %s '
+                 'execute function aos_core.record_change()', v_live);
   execute 'create trigger touch before update on aos_meta.llm_model_registry for each row '
           'execute function aos_core.touch()';
   foreach v_table in array array['aos_auth.role_grant', 'aos_skills.role_skill'] loop
@@ -476,8 +470,9 @@ as $$
 begin
   perform set_config('aos.kernel_tenant', new.tenant_id::text, true);
   perform aos_core.append_run_event(new.tenant_id, new.run_id, 'run.created',
-    aos_auth.actor(new.tenant_id), jsonb_build_object('name', new.name, 'agent_id', new.agent_id,
-      'persona_version', new.persona_version));
+    aos_auth.actor(new.tenant_id), jsonb_strip_nulls(jsonb_build_object('name', new.name,
+      'agent_id', new.agent_id, 'persona_version', new.persona_version,
+      'parent_run_id', new.parent_run_id, 'step', nullif(new.last_step, 0))));
   perform aos_core.append_tenant_event(new.tenant_id, 'run.created',
     aos_auth.actor(new.tenant_id), jsonb_build_object('run_id', new.run_id, 'name', new.name));
   return null;

@@ -510,7 +510,8 @@ end
 $$;
 
 -- A new run with the transcript of p_run up to p_step (the whole when null), cut back to the end
--- of a turn. Returns {"run_id", "run", "steps"}. Role developer. AO001, AO004.
+-- of a turn. Returns {"run_id", "run", "steps"}. Role developer. AO001; AO002: its content was
+-- erased; AO004.
 create function aos_agent.fork_run(p_tenant uuid, p_run uuid, p_step bigint default null)
 returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -523,6 +524,10 @@ declare
   v_turn integer;
   v_last uuid := aos_core.uuidv7();
 begin
+  if v_from.erased_at is not null then
+    raise exception 'the content of run "%" is erased', v_from.name using errcode = 'AO002',
+      hint = 'retention took it; start a new run';
+  end if;
   select coalesce(max(s.seq), 0), coalesce(max(s.turn), 0) into v_step, v_turn
   from aos_core.step s
   where s.tenant_id = p_tenant and s.run_id = p_run and s.seq <= coalesce(p_step, s.seq)

@@ -62,14 +62,14 @@ from aos_core.turn t;
 -- One row a tool call.
 create view aos_core.call_status as
 select c.tenant_id, c.run_id, c.turn_id, c.call_id, c.step_seq, c.result_seq, c.skill, c.state,
-       c.effect, c.args, c.reason, c.detached, c.created_at, c.finished_at
+       c.effect, c.args, c.reason, c.detached, c.created_at, c.finished_at, c.vendor_call_id
 from aos_core.tool_call c;
 
 -- Manifests as they stand: one view a kind, all with the same columns.
 create view aos_auth.tenant_resource as
 select t.tenant_id, null::text as tenant, t.name, t.tenant_id as uid, t.generation, t.labels,
        t.annotations, jsonb_strip_nulls(jsonb_build_object('displayName', t.display_name,
-         'webhook', t.webhook)) as spec,
+         'webhook', t.webhook, 'retention', nullif(t.retention, '{}'))) as spec,
        jsonb_build_object(
          'agents', (select count(*) from aos_agent.agent a where a.tenant_id = t.tenant_id),
          'runs', (select count(*) from aos_core.run r where r.tenant_id = t.tenant_id),

@@ -20,13 +20,15 @@ as $$
 declare
   v_inserted boolean;
 begin
-  insert into aos_auth.tenant as t (name, display_name, webhook, labels, annotations)
-  values (p_name, coalesce(p_spec ->> 'displayName', ''), p_spec -> 'webhook', p_meta -> 'labels',
-          p_meta -> 'annotations')
+  insert into aos_auth.tenant as t (name, display_name, webhook, retention, labels, annotations)
+  values (p_name, coalesce(p_spec ->> 'displayName', ''), p_spec -> 'webhook',
+          coalesce(p_spec -> 'retention', '{}'), p_meta -> 'labels', p_meta -> 'annotations')
   on conflict (name) do update set display_name = excluded.display_name,
-    webhook = excluded.webhook, labels = excluded.labels, annotations = excluded.annotations
-  where (t.display_name, t.webhook, t.labels, t.annotations) is distinct from
-        (excluded.display_name, excluded.webhook, excluded.labels, excluded.annotations)
+    webhook = excluded.webhook, retention = excluded.retention, labels = excluded.labels,
+    annotations = excluded.annotations
+  where (t.display_name, t.webhook, t.retention, t.labels, t.annotations) is distinct from
+    (excluded.display_name, excluded.webhook, excluded.retention, excluded.labels,
+     excluded.annotations)
   returning t.xmax = 0 into v_inserted;
   return aos_core.applied(v_inserted);
 end
@@ -466,6 +468,8 @@ declare
   v_tenant uuid;
   v_role name;
   v_used text;
+  v_heads text;
+  v_actor text;
 begin
   if not aos_auth.is_admin() then
     raise exception 'only an administrator deletes tenants' using errcode = 'AO004',
@@ -473,7 +477,7 @@ begin
   end if;
   v_tenant := aos_auth.tenant_id(p_name);
   perform aos_core.deleted('tenant', p_name, v_tenant is not null);
-  perform set_config('aos.kernel_tenant', v_tenant::text, true);
+  v_actor := aos_auth.enter(v_tenant, 'admin');
   select string_agg(x.n || ' ' || x.what, ', ') into v_used from (
     select count(*) as n, 'runs' as what from aos_core.run r where r.tenant_id = v_tenant
     union all select count(*), 'agents' from aos_agent.agent a where a.tenant_id = v_tenant
@@ -484,18 +488,14 @@ begin
   where x.n > 0;
   if v_used is not null then
     raise exception 'tenant "%" is not empty: %', p_name, v_used using errcode = 'AO005',
-      hint = 'delete these first';
+      hint = format('aosctl delete tenant %s --confirm=%s erases it with all of it', p_name, p_name);
   end if;
-  perform aos_core.append_tenant_event(v_tenant, 'tenant.deleted', aos_auth.actor(v_tenant),
-    jsonb_build_object('name', p_name));
+  v_heads := encode(aos_core.heads_digest(v_tenant), 'hex');
   select i.db_role into v_role from aos_auth.sql_identity i
   where i.tenant_id = v_tenant and i.scope_id = v_tenant;
-  delete from aos_auth.sql_identity i where i.tenant_id = v_tenant;
-  delete from aos_skills.role_skill r where r.tenant_id = v_tenant;
-  delete from aos_auth.role r where r.tenant_id = v_tenant;
-  delete from aos_core.session_memory m where m.tenant_id = v_tenant;
-  delete from aos_core.tenant_state s where s.tenant_id = v_tenant;
-  delete from aos_auth.tenant t where t.tenant_id = v_tenant;
+  perform aos_core.erase_rows(v_tenant);
+  perform aos_core.bury_tenant(v_tenant, p_name, v_actor,
+    jsonb_build_object('name', p_name, 'runs', 0, 'heads_sha256', v_heads));
   perform aos_auth.drop_sql_role(v_role);
 end
 $$;

@@ -17,7 +17,7 @@ begin
     'aos_skills.skill', 'aos_skills.role_skill', 'aos_core.tenant_state', 'aos_core.run',
     'aos_core.turn', 'aos_core.turn_queue', 'aos_core.inbox', 'aos_core.step',
     'aos_core.tool_call', 'aos_core.approval', 'aos_core.event_log', 'aos_core.event_checkpoint',
-    'aos_core.session_memory', 'aos_core.notification',
+    'aos_core.session_memory', 'aos_core.notification', 'aos_core.tombstone',
     'aos_agent.agent', 'aos_rag.collection', 'aos_rag.document']
   loop
     execute format($p$
@@ -30,12 +30,20 @@ begin
       using (tenant_id = any ((select aos_auth.visible_tenants())::uuid[]))
     $p$, v_table);
     execute format('create policy backup on %s for select to aos_backup using (true)', v_table);
+    -- A tenant's rows that leave with it: aos_core.erase_rows() removes them, export_rows() reads.
+    if v_table not in ('aos_core.event_log', 'aos_core.event_checkpoint', 'aos_core.tombstone',
+                       'aos_auth.tenant', 'aos_core.tenant_state') then
+      execute format($p$
+        create policy erasure on %1$s for all to aos_owner
+        using (tenant_id::text = current_setting('aos.kernel_tenant', true))
+      $p$, v_table);
+    end if;
   end loop;
 
   -- Ids and roles across tenants, for aos_lookup.
   foreach v_table in array array[
     'aos_auth.tenant', 'aos_auth.principal', 'aos_auth.role_grant', 'aos_core.run',
-    'aos_core.turn', 'aos_core.turn_queue', 'aos_core.notification']
+    'aos_core.turn', 'aos_core.turn_queue', 'aos_core.notification', 'aos_core.tombstone']
   loop
     execute format('create policy lookup on %s for select to aos_lookup using (true)', v_table);
   end loop;

@@ -9,13 +9,14 @@ as $$
     when p_schema || '.' || p_name in (
       'aos_auth.tenants_with_role', 'aos_auth.actor', 'aos_auth.enter',
       'aos_auth.whoami', 'aos_auth.can_i', 'aos_auth.tenant_id', 'aos_auth.my_tenants',
-      'aos_core.tenant_of_run',
-      'aos_core.tenant_of_turn', 'aos_agent.next_ready', 'aos_agent.next_webhooks')
+      'aos_core.tenant_of_run', 'aos_core.tenant_of_turn', 'aos_agent.next_ready',
+      'aos_agent.next_webhooks', 'aos_core.audit_tenants', 'aos_core.retentions')
       then 'aos_lookup'
     when p_schema || '.' || p_name in ('aos_auth.provision_sql_role', 'aos_auth.drop_sql_role')
       then 'aos_provisioner'
     when p_schema || '.' || p_name in ('aos_core.ensure_partitions', 'aos_core.create_partition',
-                                         'aos_core.drop_events_before')
+                                         'aos_core.drop_events_before', 'aos_core.erase_rows',
+                                         'aos_core.export_rows')
       then 'aos_owner'
     else 'aos_kernel' end)::name
 $$;
@@ -89,7 +90,8 @@ grant execute on function aos_auth.sandbox_body(name) to aos_provisioner;
 grant execute on function aos_core.now(), aos_core.refuse_change() to aos_owner;
 
 -- aos_lookup: ids, queue columns and roles across tenants; nothing of any content.
-grant select (tenant_id, name) on aos_auth.tenant to aos_lookup;
+grant select (tenant_id, name, retention) on aos_auth.tenant to aos_lookup;
+grant select (tenant_id, name, deleted_at) on aos_core.tombstone to aos_lookup;
 grant select (tenant_id, principal_id, principal_type, name, db_role) on aos_auth.principal
   to aos_lookup;
 grant select (tenant_id, principal_id, role_name, expires_at) on aos_auth.role_grant to aos_lookup;
@@ -208,6 +210,25 @@ grant execute on function aos_agent.next_ready(integer),
   aos_agent.release_turn(uuid, uuid, uuid), aos_agent.next_webhooks(integer),
   aos_agent.take_notification(uuid, integer),
   aos_agent.record_delivery(uuid, uuid, uuid, boolean, text), aos_core.ensure_partitions(integer) to aos_worker;
+
+-- The audit, retention and the end of a tenant.
+grant select, insert, update on aos_core.tombstone to aos_kernel;
+grant update (message, raw) on aos_core.step to aos_kernel;
+grant update (updated_at) on aos_auth.tenant to aos_kernel;  -- to lock it
+grant execute on function aos_core.audit_tenants(), aos_core.retentions(),
+  aos_core.drop_events_before(timestamptz), aos_core.erase_rows(uuid) to aos_kernel;
+grant execute on function aos_core.record_cuts(timestamptz), aos_core.tenant_tables(),
+  aos_meta.schemas(), aos_auth.enter(uuid, text) to aos_owner;
+grant execute on function aos_core.prune_events(), aos_auth.erase_tenant(text, text),
+  aos_core.erase_whole_tenant(uuid, text) to aos_admin;
+grant execute on function aos_core.prune_content(uuid, integer), aos_core.export_tables(),
+  aos_core.export_rows(uuid, text, jsonb, integer) to aos_developer;
+grant execute on function aos_core.audit_tenants(),
+  aos_core.verify_tenant(uuid, uuid, timestamptz),
+  aos_core.audit_counts(uuid, uuid, timestamptz),
+  aos_core.audit_events(uuid, uuid, bigint, integer, uuid, timestamptz),
+  aos_core.audit_streams(uuid, uuid), aos_core.audit_cuts(uuid, uuid, timestamptz),
+  aos_core.check_heads(uuid, uuid[], bigint[], text[]) to aos_viewer;
 
 do $schemas$
 declare

@@ -63,6 +63,9 @@ def fill(database: KernelDatabase, name: str) -> Filled:
         "insert into aos_core.event_checkpoint values (%s, %s, 1, 'x', now())",
         (tenant.id, uuid4()),
     )
+    database.superuser.execute(
+        "insert into aos_core.tombstone values (%s, %s, now(), 'x', 1, 'x')", (tenant.id, name)
+    )
 
     def one(query: str) -> UUID:
         return UUID(str(database.value(query, tenant.id)))

@@ -270,6 +270,14 @@ WITH_TENANT: dict[str, list[Any]] = {
     "aos_agent.watch_run": ["{tenant}", "{run}"],
     "aos_agent.start_run": ["{tenant}", "bot"],
     "aos_core.verify_stream": ["{tenant}", "{run}"],
+    "aos_core.verify_tenant": ["{tenant}"],
+    "aos_core.audit_counts": ["{tenant}"],
+    "aos_core.audit_events": ["{tenant}", "{run}", 0],
+    "aos_core.audit_streams": ["{tenant}"],
+    "aos_core.audit_cuts": ["{tenant}"],
+    "aos_core.check_heads": ["{tenant}", None, None, None],
+    "aos_core.prune_content": ["{tenant}"],
+    "aos_core.export_rows": ["{tenant}", "aos_core.run"],
     "aos_auth.sql_role": ["{tenant}"],
     "aos_skills.change_grants": ["{tenant}", [], [{"schema": "public", "tables": []}]],
     "aos_auth.apply_principal": ["{tenant}", "x", META, SPEC],
@@ -289,7 +297,8 @@ WITH_TENANT: dict[str, list[Any]] = {
 }
 FOR_ADMINS = {
     "aos_auth.apply_principal", "aos_auth.delete_principal", "aos_auth.grant_role",
-    "aos_auth.revoke_role", "aos_auth.principal_named",
+    "aos_auth.revoke_role", "aos_auth.principal_named", "aos_core.prune_content",
+    "aos_core.export_rows",
 }  # fmt: skip
 WITHOUT_TENANT: dict[str, list[Any]] = {
     "aos_agent.add_user_message": ["{run}", "x"],
@@ -307,7 +316,7 @@ HARMLESS = {
     "aos_auth.my_tenants", "aos_auth.tenant_of",
     "aos_core.now", "aos_core.uuidv7", "aos_core.is_name", "aos_core.short_age",
     "aos_core.applied", "aos_core.deleted", "aos_skills.grant_targets",
-    "aos_skills.existing_tables",
+    "aos_skills.existing_tables", "aos_core.audit_tenants", "aos_core.export_tables",
 }  # fmt: skip
 
 

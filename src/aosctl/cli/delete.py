@@ -43,6 +43,10 @@ def command(
     everything: Annotated[bool, typer.Option("--all", help="All of the kinds named")] = False,
     ignore_not_found: IgnoreNotFound = False,
     dry_run: DryRunText = "none",
+    confirm: Annotated[
+        str | None,
+        typer.Option("--confirm", metavar="NAME", help="Erase this tenant with all that it has"),
+    ] = None,
     output_format: Annotated[
         str | None, typer.Option("-o", "--output", metavar="FORMAT", help="name")
     ] = None,
@@ -50,17 +54,25 @@ def command(
     """Delete resources, by name or as manifests name them.
 
     What -f names is deleted in one transaction, or nothing of it; names are deleted one by one.
-    What is still used is not deleted. Runs stay: aosctl kill ends them.
+    What is still used is not deleted. Runs stay: aosctl kill ends them. A tenant goes
+    with all that it has only when --confirm repeats its name; of its events there stays
+    a tombstone that still verifies.
 
     Examples:
       aosctl delete agent my_pg_bot
       aosctl delete persona/old skill/old
       aosctl delete -f manifests/quickstart
+      aosctl delete tenant acme --confirm=acme
     """
     chosen = output.parse_output(output_format, allowed=("name",))
     trial = parse_dry_run(dry_run)
     if filename and (words or selector is not None or everything):
         raise UsageError("-f says what to delete; names, -l and --all can't be added to it")
+    if confirm is not None:
+        if filename or selector is not None or everything:
+            raise UsageError("--confirm is for one tenant that is named")
+        _erase_tenant(ctx, words or [], confirm, trial, chosen)
+        return
     if not filename:
         wanted = _wanted(words or [], selective=selector is not None or everything)
         _delete_named(ctx, wanted, selector or "", ignore_not_found, trial, chosen)
@@ -116,6 +128,31 @@ def _delete_named(
     if not count and not errors and not wanted[0].names:
         note_none(session.tenant, quiet=given.quiet)
     raise_all(errors)
+
+
+def _erase_tenant(
+    ctx: typer.Context, words: list[str], confirm: str, trial: DryRun, chosen: output.Output
+) -> None:
+    """Erase one tenant with all that it has (aos_auth.erase_tenant)."""
+    from aosctl.cli.targets import parse_targets
+    from aosctl.cli.wiring import session_of
+    from aosctl.db.audit import trial as attempt
+    from aosctl.db.tenants import erase_tenant
+
+    wanted = parse_targets(words, "delete") if words else []
+    names = wanted[0].names or () if len(wanted) == 1 and wanted[0].kind.name == "Tenant" else ()
+    if len(names) != 1:
+        raise UsageError("--confirm is for one tenant: aosctl delete tenant NAME --confirm=NAME")
+    name = names[0]
+    if confirm != name:
+        raise UsageError(f'--confirm says "{confirm}", and the tenant is "{name}"')
+    with closing(session_of(globals_of(ctx), select_tenant=False)) as session:
+        if trial == "client":
+            raise UsageError("try it with --dry-run=server")
+        with attempt(session.connection, keep=trial == "none"):
+            runs, rows = erase_tenant(session.connection, name, confirm)
+    _print(wanted[0].kind, name, trial, chosen)
+    output.note(f"erased: {runs} runs, {rows} rows; its events stay", quiet=globals_of(ctx).quiet)
 
 
 def _wanted(words: list[str], *, selective: bool) -> list[Wanted]:

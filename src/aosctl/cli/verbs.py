@@ -34,6 +34,8 @@ VERBS: dict[str, Verb] = {
     "approve": Verb("approve", "Allow tool calls that wait for a decision", OPERATE),
     "deny": Verb("deny", "Refuse tool calls that wait for a decision", OPERATE),
     "kill": Verb("kill", "Stop a run", OPERATE),
+    "audit": Verb("audit", "Verify the audit trail, sign its heads, take it away", OPERATE),
+    "export": Verb("export", "Take everything of a tenant away", OPERATE),
     "db": Verb("db", "Install the kernel and run the embedded database", SETTINGS),
     "auth": Verb("auth", "Say who may do what; give and take roles", SETTINGS),
     "config": Verb("config", "Choose the database and tenant to work with", SETTINGS),

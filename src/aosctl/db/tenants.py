@@ -70,3 +70,17 @@ def scopes(connection: AnyConnection) -> list[UUID | None]:
     if is_admin(connection):
         return [None]
     return [tenant.id for tenant in my_tenants(connection)]
+
+
+def erase_tenant(connection: Connection, name: str, confirm: str) -> tuple[int, int]:
+    """Erase a tenant with all but its events (aos_auth.erase_tenant); return its runs and rows.
+
+    Raises NotFound, Denied for a login that is no administrator, InvalidInput.
+    """
+    with translated():
+        row = connection.execute(
+            "select (e ->> 'runs')::bigint, (e ->> 'rows')::bigint"
+            " from aos_auth.erase_tenant(%s, %s) e",
+            (name, confirm),
+        ).fetchone()
+    return (int(str(row[0])), int(str(row[1]))) if row else (0, 0)

@@ -61,6 +61,7 @@ _WEBHOOK = Object(
         ),
     )
 )
+_DAYS = Text(pattern="[1-9][0-9]{0,4}d", max_length=6, rule="a number of days, such as 90d")
 
 
 class Tenant(Kind):
@@ -86,6 +87,29 @@ class Tenant(Kind):
             "Who is told, by `aosctl worker`, about pending approvals and failed runs: one request"
             " each, in the order of the log, repeated for a day until it is answered with 2xx.",
         ),
+        Field(
+            "retention",
+            Object(
+                fields=(
+                    Field(
+                        "content",
+                        _DAYS,
+                        "How long after a run was closed its messages, arguments and results are"
+                        " kept; its events stay and still verify.",
+                        default_words="for ever",
+                    ),
+                    Field(
+                        "events",
+                        _DAYS,
+                        "How long events are kept, in whole months. A month goes when no tenant"
+                        " keeps it any more.",
+                        default_words="for ever",
+                    ),
+                )
+            ),
+            "What `aosctl audit prune` lets go.",
+            default_words="everything is kept",
+        ),
     )
     example = """\
 apiVersion: aos/v1
@@ -97,6 +121,9 @@ spec:
   webhook:
     url: https://hooks.example.com/aos
     secretEnv: AOS_WEBHOOK_SECRET
+  retention:
+    content: 90d
+    events: 400d
 """
     columns = (
         Column("NAME", lambda row: row.name),
@@ -112,4 +139,5 @@ spec:
         webhook = spec.get("webhook")
         if webhook is not None and ("url" in webhook) == ("urlEnv" in webhook):
             at.wrong("spec.webhook", "takes either url or urlEnv")
-        return {"displayName": at.name, **spec}
+        kept = {name: value for name, value in spec.items() if name != "retention" or value}
+        return {"displayName": at.name, **kept}

@@ -1,0 +1,266 @@
+-- Retention, a tenant's archive, and its end.
+
+-- Take the content of runs that were closed longer ago than the tenant's spec.retention.content says:
+-- messages, arguments, results, errors, titles and the runs' own memories. Steps, calls, approvals and
+-- events stay, with their digests, and each run's chain says that it was done; open runs are never
+-- touched. At most p_limit runs a call. Returns {"runs", "steps", "more"}. Role admin of the tenant.
+-- AO001, AO004. Locks each run that it changes.
+create function aos_core.prune_content(p_tenant uuid, p_limit integer default 100) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_actor text := aos_auth.enter(p_tenant, 'admin');
+  v_before timestamptz;
+  v_run uuid;
+  v_runs integer := 0;
+  v_steps bigint := 0;
+begin
+  select aos_core.now() - (t.retention ->> 'content')::interval into v_before
+  from aos_auth.tenant t where t.tenant_id = p_tenant;
+  for v_run in
+    select r.run_id from aos_core.run r
+    where r.tenant_id = p_tenant and r.closed_at < v_before and r.erased_at is null
+      and r.state in ('completed', 'failed', 'cancelled')
+    order by r.closed_at limit p_limit for update skip locked
+  loop
+    v_steps := v_steps + aos_core.erase_content(p_tenant, v_run, v_actor);
+    v_runs := v_runs + 1;
+  end loop;
+  return jsonb_build_object('runs', v_runs, 'steps', v_steps, 'more', v_runs = p_limit);
+end
+$$;
+
+-- Take the content of one closed run; returns its number of steps. Kernel only; the caller holds the
+-- run's lock.
+create function aos_core.erase_content(p_tenant uuid, p_run uuid, p_actor text) returns bigint
+language plpgsql
+as $$
+declare
+  v_now timestamptz := aos_core.now();
+  v_steps bigint;
+begin
+  update aos_core.step s set raw = null, message = jsonb_build_object('v', 1, 'role', s.role,
+    'blocks', '[]'::jsonb, 'erased', jsonb_build_object('at', v_now,
+      'sha256', aos_core.message_digest(s.message)))
+  where s.tenant_id = p_tenant and s.run_id = p_run and not s.message ? 'erased';
+  get diagnostics v_steps = row_count;
+  update aos_core.tool_call c set args = null, reason = null
+  where c.tenant_id = p_tenant and c.run_id = p_run;
+  update aos_core.approval a set args = '{}', reason = '', decision_reason = null
+  where a.tenant_id = p_tenant and a.run_id = p_run;
+  update aos_core.turn t set error = null
+  where t.tenant_id = p_tenant and t.run_id = p_run and t.error is not null;
+  delete from aos_core.inbox i where i.tenant_id = p_tenant and i.run_id = p_run;
+  delete from aos_core.session_memory m
+  where m.tenant_id = p_tenant and (m.owner_id = p_run or m.run_id = p_run and m.owner_id = m.run_id);
+  update aos_core.run r set erased_at = v_now, title = null
+  where r.tenant_id = p_tenant and r.run_id = p_run;
+  perform aos_core.append_run_event(p_tenant, p_run, 'content.erased', p_actor,
+                                    jsonb_build_object('steps', v_steps));
+  return v_steps;
+end
+$$;
+
+-- Drop the months of the event log that are older than every tenant's spec.retention.events; nothing
+-- while one tenant has none. Deleted tenants keep no month. Returns the names of the partitions. aos_admin.
+-- security definer: calls drop_events_before for whoever may call this.
+create function aos_core.prune_events() returns text[]
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_before timestamptz;
+begin
+  select case when bool_and(x.retention ? 'events')
+              then aos_core.now() - max((x.retention ->> 'events')::interval) end into v_before
+  from aos_core.retentions() x;
+  return case when v_before is null then '{}' else aos_core.drop_events_before(v_before) end;
+end
+$$;
+
+-- What each tenant keeps. Kernel only. security definer: owned by aos_lookup, which sees all tenants.
+create function aos_core.retentions() returns table (tenant_id uuid, retention jsonb)
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$ select t.tenant_id, t.retention from aos_auth.tenant t $$;
+
+-- Every table that holds rows of a tenant which leave with it, those first that others point at last:
+-- in this order rows can be deleted, in the reverse inserted. Kernel only.
+create function aos_core.tenant_tables() returns setof regclass
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_left oid[] := array(
+    select a.attrelid from pg_attribute a join pg_class c on c.oid = a.attrelid
+    where a.attname = 'tenant_id' and c.relkind in ('r', 'p') and not c.relispartition
+      and c.relnamespace = any (aos_meta.schemas()) and c.oid <> all (array[
+        'aos_auth.tenant', 'aos_core.tenant_state', 'aos_core.event_log',
+        'aos_core.event_checkpoint', 'aos_core.tombstone']::regclass[])
+    order by a.attrelid::regclass::text);
+  v_table oid;
+begin
+  while cardinality(v_left) > 0 loop
+    select t.oid into strict v_table from unnest(v_left) with ordinality t (oid, place)
+    where not exists (select from pg_constraint k where k.contype = 'f' and k.confrelid = t.oid
+                      and k.conrelid = any (v_left) and k.conrelid <> t.oid)
+    order by t.place limit 1;
+    v_left := array_remove(v_left, v_table);
+    return next v_table::regclass;
+  end loop;
+end
+$$;
+
+-- Delete every row of a tenant but its events. Kernel only: the caller has bound the tenant. Returns the
+-- number of rows. security definer: owned by aos_owner, whose policies let it.
+create function aos_core.erase_rows(p_tenant uuid) returns bigint
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_table regclass;
+  v_rows bigint;
+  v_sum bigint := 0;
+begin
+  perform set_config('aos.erased_tenant', p_tenant::text, true);
+  for v_table in select * from aos_core.tenant_tables() loop
+    execute format('delete from %s where tenant_id = $1', v_table) using p_tenant;
+    get diagnostics v_rows = row_count;
+    v_sum := v_sum + v_rows;
+  end loop;
+  perform set_config('aos.erased_tenant', '', true);
+  return v_sum;
+end
+$$;
+
+-- A page of a tenant's rows of one table as JSON, by key, after the row p_after: columns of type bytea
+-- (digests of tokens, sealed values) and generated ones left out. A table that holds secrets is refused.
+-- Role admin of the tenant. AO001, AO004; AO006: not a table of tenants.
+-- security definer: owned by aos_owner, whose policies show the rows of the tenant that enter() binds.
+create function aos_core.export_rows(
+  p_tenant uuid, p_table text, p_after jsonb default null, p_limit integer default 1000)
+returns setof jsonb
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_table regclass := (select t from aos_core.tenant_tables() t where t::text = p_table);
+  v_key text;
+  v_after text;
+  v_left_out text[];
+begin
+  perform aos_auth.enter(p_tenant, 'admin');
+  if v_table is null or p_table like '%secret%' then
+    raise exception '"%" is no table that is exported', p_table using errcode = 'AO006',
+      hint = 'aos_core.export_tables() lists them';
+  end if;
+  select string_agg(format('t.%I', a.attname), ', ' order by k.place),
+         string_agg(format('($2 ->> %L)::%s', a.attname, format_type(a.atttypid, a.atttypmod)), ', '
+                    order by k.place) into v_key, v_after
+  from pg_index i cross join lateral unnest(i.indkey) with ordinality k (attnum, place)
+  join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+  where i.indrelid = v_table and i.indisprimary;
+  v_left_out := array(select a.attname::text from pg_attribute a where a.attrelid = v_table
+    and a.attnum > 0 and (a.atttypid = 'bytea'::regtype or a.attgenerated <> ''));
+  return query execute format(
+    'select to_jsonb(t) - $3 from %s t where t.tenant_id = $1 and ($2 is null or (%s) > (%s)) '
+    'order by %s limit $4', v_table, v_key, v_after, v_key)
+    using p_tenant, p_after, v_left_out, p_limit;
+end
+$$;
+
+-- The tables of which export_rows tells, in the order in which their rows could be inserted. Any caller.
+create function aos_core.export_tables() returns setof text
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+  select x.name from (select t::text as name, row_number() over () as place
+                      from aos_core.tenant_tables() t) x
+  where x.name not like '%secret%' order by x.place desc
+$$;
+
+-- Erase a tenant: content, runs, memories, collections, principals, SQL identities and all else that
+-- is the tenant's. Its events stay as a tombstone that still verifies: open runs are ended, the last
+-- event tells the digest of all runs' heads, the tombstone keeps the head of the chain.
+-- p_confirm is its name once more. Returns {"tenant_id", "runs", "rows"}. Role: aos_admin.
+-- AO001, AO004; AO006: p_confirm differs. Locks the tenant and its runs.
+-- Runs with the caller's rights, who takes back what was granted for SQL skills; where the caller
+-- can't, the role stays, as one that nobody can act as.
+create function aos_auth.erase_tenant(p_name text, p_confirm text) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_tenant uuid;
+  v_grants jsonb[];
+  v_selected text := coalesce(current_setting('aos.tenant_id', true), '');
+begin
+  if not aos_auth.is_admin() then
+    raise exception 'only an administrator deletes tenants' using errcode = 'AO004',
+      hint = 'ask a member of aos_admin';
+  end if;
+  v_tenant := aos_auth.tenant_id(p_name);
+  perform aos_core.deleted('tenant', p_name, v_tenant is not null);
+  if p_confirm is distinct from p_name then
+    raise exception 'erasing tenant "%" must be confirmed by its name', p_name
+      using errcode = 'AO006', hint = format('aosctl delete tenant %s --confirm=%s', p_name, p_name);
+  end if;
+  perform set_config('aos.tenant_id', v_tenant::text, true);  -- what the policies show
+  v_grants := array(select s.grants from aos_skills.skill s where s.tenant_id = v_tenant);
+  delete from aos_skills.skill s where s.tenant_id = v_tenant;  -- a skill that is there is granted anew
+  for v_index in 1 .. cardinality(v_grants) loop
+    begin
+      perform aos_skills.change_grants(v_tenant, v_grants[v_index], '[]');
+    exception when insufficient_privilege or undefined_object then
+      null;  -- another's grants; drop_sql_role leaves such a role without members
+    end;
+  end loop;
+  perform set_config('aos.tenant_id', v_selected, true);
+  return aos_core.erase_whole_tenant(v_tenant, p_name);
+end
+$$;
+
+-- As erase_tenant, once it is confirmed. aos_admin, through erase_tenant. AO004.
+-- security definer: people may not delete runs and events' heads.
+create function aos_core.erase_whole_tenant(p_tenant uuid, p_name text) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_actor text := aos_auth.enter(p_tenant, 'admin');
+  v_run uuid;
+  v_roles name[];
+  v_role name;
+  v_runs bigint;
+  v_heads text;
+  v_rows bigint;
+begin
+  if not aos_auth.is_admin() then
+    raise exception 'only an administrator deletes tenants' using errcode = 'AO004',
+      hint = 'ask a member of aos_admin';
+  end if;
+  perform 1 from aos_auth.tenant t where t.tenant_id = p_tenant for update;
+  perform 1 from aos_core.run r where r.tenant_id = p_tenant for update;
+  for v_run in select r.run_id from aos_core.run r
+               where r.tenant_id = p_tenant and r.state in ('active', 'paused') order by r.run_id loop
+    perform aos_core.end_run(p_tenant, v_run, 'cancelled', 'the tenant is deleted', v_actor);
+  end loop;
+  v_roles := array(select i.db_role from aos_auth.sql_identity i where i.tenant_id = p_tenant);
+  select count(*) into v_runs from aos_core.run r where r.tenant_id = p_tenant;
+  v_heads := encode(aos_core.heads_digest(p_tenant), 'hex');
+  v_rows := aos_core.erase_rows(p_tenant);
+  perform aos_core.bury_tenant(p_tenant, p_name, v_actor, jsonb_build_object('name', p_name,
+    'runs', v_runs, 'rows', v_rows, 'heads_sha256', v_heads));
+  foreach v_role in array v_roles loop
+    perform aos_auth.drop_sql_role(v_role);
+  end loop;
+  return jsonb_build_object('tenant_id', p_tenant, 'runs', v_runs, 'rows', v_rows);
+end
+$$;
+
+-- Write the last event of a tenant, move its head into a tombstone and delete its row. Kernel only.
+create function aos_core.bury_tenant(p_tenant uuid, p_name text, p_actor text, p_data jsonb)
+returns void
+language plpgsql
+as $$
+begin
+  perform aos_core.append_tenant_event(p_tenant, 'tenant.deleted', p_actor, p_data);
+  insert into aos_core.tombstone (tenant_id, name, deleted_at, deleted_by, last_seq, last_hash)
+  select p_tenant, p_name, aos_core.now(), p_actor, s.last_seq, s.last_hash
+  from aos_core.tenant_state s where s.tenant_id = p_tenant;
+  delete from aos_core.tenant_state s where s.tenant_id = p_tenant;
+  delete from aos_auth.tenant t where t.tenant_id = p_tenant;
+end
+$$;

@@ -1,0 +1,93 @@
+"""Which part of the audit trail a verb is about: -n, --run and --since."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aosctl.cli.globals import globals_of
+from aosctl.errors import NotFound, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aosctl.db.audit import AuditTenant, Scope
+    from aosctl.db.connection import Session
+
+Run = Annotated[str | None, typer.Option("--run", metavar="RUN", help="Only this run")]
+Since = Annotated[
+    str | None,
+    typer.Option("--since", metavar="TIME", help="Only events since 90d, 12h, or an RFC 3339 time"),
+]
+KeyFile = Annotated[
+    Path | None, typer.Option("--key", metavar="FILE", help="The private key to sign with")
+]
+Target = Annotated[
+    str | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a new file")
+]
+
+
+def session_of(ctx: typer.Context) -> Session:
+    """Connect as the person; no tenant is selected yet."""
+    from aosctl.cli import wiring
+
+    return wiring.session_of(globals_of(ctx), select_tenant=False)
+
+
+def tenants_of(session: Session) -> tuple[list[AuditTenant], bool]:
+    """Return the tenants that are meant, and whether these are all there are. Raises NotFound."""
+    from aosctl.db import audit
+    from aosctl.db.tenants import choose, is_admin
+
+    found = audit.audit_tenants(session.connection)
+    name = session.target.tenant
+    named = [tenant for tenant in found if name in (None, tenant.name)]
+    if name is not None and not named:
+        known = ", ".join(tenant.name for tenant in found) or "none"
+        raise NotFound(f'tenant "{name}" not found', f"tenants you may audit: {known}")
+    live = [tenant for tenant in named if tenant.deleted_at is None]
+    if len(live) == 1:
+        choose(session.connection, live[0].tenant_id)
+    return named, name is None and is_admin(session.connection)
+
+
+def narrow(
+    session: Session, tenants: list[AuditTenant], run: str | None, since: str | None
+) -> tuple[list[AuditTenant], Scope]:
+    """Return the tenants and the scope that --run and --since leave. Raises NotFound."""
+    from aosctl.db import audit
+    from aosctl.db.runs import find_run
+
+    moment = _moment(since)
+    if run is None:
+        return tenants, audit.Scope(None, moment)
+    only = tenants[0].tenant_id if len(tenants) == 1 else None
+    row = find_run(session.connection, only, run)
+    kept = [tenant for tenant in tenants if tenant.tenant_id == row.tenant_id]
+    return kept, audit.Scope(row.run_id, moment)
+
+
+def _moment(text: str | None) -> datetime | None:
+    """Return an age, or an RFC 3339 time, as a moment. Raises UsageError."""
+    from aosctl.cli.moments import parse_duration, parse_moment
+
+    if text is None:
+        return None
+    return parse_moment(text) if "-" in text else datetime.now(UTC) - parse_duration(text)
+
+
+def write_texts(texts: Iterator[str], target: str | None) -> None:
+    """Write to stdout, or into a file that must not be there yet. Raises UsageError."""
+    if target is None:
+        for text in texts:
+            sys.stdout.write(text)
+        return
+    try:
+        with Path(target).open("x", encoding="utf-8") as file:
+            file.writelines(texts)
+    except FileExistsError:
+        raise UsageError(f"{target} exists already", "write to another file") from None

@@ -1,0 +1,1 @@
+"""The audit trail outside the database: its export, an independent verifier, signed heads."""
