@@ -213,7 +213,7 @@ begin
 end
 $$;
 
--- As erase_tenant, once it is confirmed. aos_admin, through erase_tenant. AO004.
+-- As erase_tenant, once it is confirmed. aos_admin, through erase_tenant. AO001, AO004.
 -- security definer: people may not delete runs and events' heads.
 create function aos_core.erase_whole_tenant(p_tenant uuid, p_name text) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
