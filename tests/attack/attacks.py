@@ -218,8 +218,10 @@ ATTACKS: list[Attack] = [
         "CREATE TEMP TABLE orders AS SELECT 1 AS id, 'x' AS item",
         "CREATE TEMP VIEW pg_class AS SELECT 1",
         "CREATE TABLE shop.stolen AS SELECT 1",
-        "CREATE TABLE public.stolen AS SELECT 1",
     )),
+    # Before 15, PUBLIC may create there: db install --revoke-public.
+    Attack("E25", "public table", ("CREATE TABLE public.stolen AS SELECT 1",),
+           residue=frozenset({"relations"})),
     *many("E26", "copy", (
         "COPY shop.orders TO PROGRAM 'id'", "COPY shop.orders TO STDOUT",
         "COPY (SELECT 1) TO '/tmp/x'", "COPY shop.loot FROM PROGRAM 'id'",

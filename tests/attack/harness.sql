@@ -153,6 +153,7 @@ begin
   delete from shop.queued;
   delete from shop.rearmed;
   perform harness.restock(p_thief);
+  drop table if exists public.stolen;
   perform lo_unlink(oid) from pg_largeobject_metadata;
   if (select rolpassword is not null from pg_authid where rolname = p_role)
      or exists (select from pg_db_role_setting where setrole = to_regrole(p_role)) then

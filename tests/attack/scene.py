@@ -16,6 +16,7 @@ import psycopg
 
 from aosctl.db.worker import Lease, WorkerClient, pending_calls
 from aosctl.errors import AosError
+from aosctl.messages import sanitise
 from attack.attacks import OWN, SECRETS, STEAL, Attack
 from kernels import Connection, KernelDatabase, apply, ask, make_tenant
 from tenancy import fill
@@ -132,14 +133,14 @@ class Scene:
                 f"{ending}: {fault}" for fault in self._end(attack, mode, ending, statements, lease)
             ]
         left = self._own_rows()
-        wrong += self._found("what was left behind", left)
+        wrong += self.found("what was left behind", left)
         if str(self.victim.id) in left:
             wrong.append(f"the victim's id in what was left behind: {left[:300]}")
         self.checker.execute("select harness.restock(%s)", (self.thief.id,))
         said = self._execute(lease, lease.calls[-1])
         if not said.ok or "pen" not in said.text:
             wrong.append(f"the neighbour {neighbour!r} gives {said.text[:300]}")
-        wrong += self._found("the neighbour", said.text)
+        wrong += self.found("the neighbour", said.text)
         if (session := self.session()) != self.clean_session:
             wrong.append(f"the session is not clean: {session}")
         self._forget(lease.run_id)
@@ -179,7 +180,7 @@ class Scene:
         """Run one call of the thief, and see that effect and record belong together."""
         own = self._own_rows()
         said = self._execute(lease, call, attack.seconds)
-        wrong = self._found(statement, said.text)
+        wrong = self.found(statement, said.text)
         if said.ok is not True and self._own_rows() != own:
             wrong.append(f"{statement!r} failed and left an effect: {said.text[:200]}")
         row = self.checker.execute(
@@ -199,6 +200,31 @@ class Scene:
         except AosError as error:
             return Said(None, f"{type(error).__name__}: {error.message} {error.hint or ''}")
         return Said(moved.ok, moved.result_text)
+
+    def volley(self, statements: Sequence[str]) -> list[str]:
+        """Run statements one after another; return what is wrong after them, if anything."""
+        named = [self._named(statement, "direct") for statement in statements]
+        lease = self._ask([sanitise(one) for one in named])
+        before = self._fingerprint(lease.run_id)
+        wrong: list[str] = []
+        for statement, call in zip(named, lease.calls, strict=True):
+            said = self._execute(lease, call, 2.0)
+            wrong += self.found(statement, said.text)
+        wrong += self.found(f"what was left behind by {named}", self._own_rows())
+        after = self._fingerprint(lease.run_id)
+        wrong += [f"{name} changed by {named}" for name in after if after[name] != before[name]]
+        self.checker.execute("select harness.restock(%s)", (self.thief.id,))
+        last = self.run(OWN)
+        if not last.ok or "pen" not in last.text:
+            wrong.append(f"after {named}: {last}")
+        if (session := self.session()) != self.clean_session:
+            wrong.append(f"the session is not clean after {named}: {session}")
+        self._forget(lease.run_id)
+        return wrong
+
+    def of_the_victim(self) -> dict[str, str]:
+        """Return the digests of everything but what holds the thief's own id."""
+        return self._fingerprint(self.thief.id)
 
     def run(self, statement: str, skill: str = "sql_execute") -> Said:
         """Let the thief run one statement, and forget the run."""
@@ -276,7 +302,7 @@ class Scene:
         assert row is not None and isinstance(row[0], dict)
         return row[0]
 
-    def _found(self, where: str, text: str) -> list[str]:
+    def found(self, where: str, text: str) -> list[str]:
         return [f"{n} in {where!r}: {text[:300]}" for n in self.needles if n in text]
 
     def _forget(self, run: UUID) -> None:

@@ -109,7 +109,7 @@ def test_with_a_part_of_the_defence_gone_the_attack_is_noticed(scene: Scene, par
         ("E30 advisory locks 1", "direct", "'advisory': 1"),
         ("E38 notifications 1", "function", "'listening': 1"),
         ("E25 temporary tables 3", "function", "'temporary': "),
-        ("E12 held cursor 5", "function", "'cursors': 1"),
+        ("E12 held cursor 4", "function", "'cursors': 1"),
         ("E16 the worker's own", "function", "'prepared': "),
     ],
 )
