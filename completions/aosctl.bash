@@ -124,7 +124,7 @@ _aosctl_spec() {
       values='--dsn --context -n --tenant --namespace'
       files='-o --output' ;;
     'db')
-      commands='start stop reset url psql status install upgrade uninstall backup restore'
+      commands='start stop reset url psql status install upgrade harden uninstall backup restore'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
       files='' ;;
@@ -167,6 +167,11 @@ _aosctl_spec() {
       commands=''
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
+      files='' ;;
+    'db harden')
+      commands=''
+      flags='--app-role --dry-run --undo --dump-sql --yes --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--app-role --dsn --context -n --tenant --namespace'
       files='' ;;
     'db uninstall')
       commands=''

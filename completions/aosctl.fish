@@ -81,7 +81,7 @@ function __aosctl_command
             set commands 
             set values --dsn --context -n --tenant --namespace -o --output
         case 'db'
-            set commands start stop reset url psql status install upgrade uninstall backup restore
+            set commands start stop reset url psql status install upgrade harden uninstall backup restore
             set values --dsn --context -n --tenant --namespace
         case 'db start'
             set commands 
@@ -107,6 +107,9 @@ function __aosctl_command
         case 'db upgrade'
             set commands 
             set values --dsn --context -n --tenant --namespace
+        case 'db harden'
+            set commands 
+            set values --app-role --dsn --context -n --tenant --namespace
         case 'db uninstall'
             set commands 
             set values --dsn --context -n --tenant --namespace
@@ -461,6 +464,7 @@ complete -c aosctl -n '__aosctl_at "db"' -a psql -d 'Open psql on the database'
 complete -c aosctl -n '__aosctl_at "db"' -a status -d 'Show the server, the kernel and its size; nothing is started'
 complete -c aosctl -n '__aosctl_at "db"' -a install -d 'Install the kernel in a database'
 complete -c aosctl -n '__aosctl_at "db"' -a upgrade -d 'Bring the kernel to this client\'s version'
+complete -c aosctl -n '__aosctl_at "db"' -a harden -d 'Take from PUBLIC the functions with which SQL skills leave residue'
 complete -c aosctl -n '__aosctl_at "db"' -a uninstall -d 'Remove the kernel with all its data'
 complete -c aosctl -n '__aosctl_at "db"' -a backup -d 'Write all rows of every tenant to an archive'
 complete -c aosctl -n '__aosctl_at "db"' -a restore -d 'Fill an empty kernel from an archive, and verify it'
@@ -532,6 +536,18 @@ complete -c aosctl -n '__aosctl_at "db upgrade"' -s q -l quiet -d 'Print results
 complete -c aosctl -n '__aosctl_at "db upgrade"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db upgrade"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db upgrade"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "db harden"' -l app-role -x -d 'A role that keeps what PUBLIC loses; repeatable'
+complete -c aosctl -n '__aosctl_at "db harden"' -l dry-run -d 'Show what would change, and change nothing'
+complete -c aosctl -n '__aosctl_at "db harden"' -l undo -d 'Give PUBLIC back what it lost'
+complete -c aosctl -n '__aosctl_at "db harden"' -l dump-sql -d 'Print the SQL instead, for psql -f'
+complete -c aosctl -n '__aosctl_at "db harden"' -l yes -d 'Don\'t ask'
+complete -c aosctl -n '__aosctl_at "db harden"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "db harden"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "db harden"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "db harden"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "db harden"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "db harden"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "db harden"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "db uninstall"' -l yes -d 'Don\'t ask'
 complete -c aosctl -n '__aosctl_at "db uninstall"' -l cascade -d 'Also drop what depends on it: policies, foreign keys, views'
 complete -c aosctl -n '__aosctl_at "db uninstall"' -l dsn -x -d 'Database: a libpq URI or conninfo string'

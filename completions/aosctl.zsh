@@ -124,7 +124,7 @@ _aosctl_spec() {
       values=(--dsn --context -n --tenant --namespace)
       files=(-o --output) ;;
     'db')
-      commands=('start:Start the embedded database, creating it if need be' 'stop:Stop the embedded database; its data stays' 'reset:Delete the embedded database with all its data' 'url:Print the libpq URI of the database for other tools' 'psql:Open psql on the database' 'status:Show the server, the kernel and its size; nothing is started' 'install:Install the kernel in a database' 'upgrade:Bring the kernel to this client'\''s version' 'uninstall:Remove the kernel with all its data' 'backup:Write all rows of every tenant to an archive' 'restore:Fill an empty kernel from an archive, and verify it')
+      commands=('start:Start the embedded database, creating it if need be' 'stop:Stop the embedded database; its data stays' 'reset:Delete the embedded database with all its data' 'url:Print the libpq URI of the database for other tools' 'psql:Open psql on the database' 'status:Show the server, the kernel and its size; nothing is started' 'install:Install the kernel in a database' 'upgrade:Bring the kernel to this client'\''s version' 'harden:Take from PUBLIC the functions with which SQL skills leave residue' 'uninstall:Remove the kernel with all its data' 'backup:Write all rows of every tenant to an archive' 'restore:Fill an empty kernel from an archive, and verify it')
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
       files=() ;;
@@ -167,6 +167,11 @@ _aosctl_spec() {
       commands=()
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
+      files=() ;;
+    'db harden')
+      commands=()
+      flags=('--app-role:A role that keeps what PUBLIC loses; repeatable' '--dry-run:Show what would change, and change nothing' '--undo:Give PUBLIC back what it lost' '--dump-sql:Print the SQL instead, for psql -f' '--yes:Don'\''t ask' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--app-role --dsn --context -n --tenant --namespace)
       files=() ;;
     'db uninstall')
       commands=()

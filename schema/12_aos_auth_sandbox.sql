@@ -152,8 +152,13 @@ begin
       hint = 'aosctl db upgrade makes it anew';
   end if;
   p_query := aos_core.single_statement(p_query, p_read_only);
-  v_text := concat(case when p_read_only then set_config('transaction_read_only', 'on', true) end,
-    set_config('search_path', p_search_path, true));
+  -- Not by set_config(): hardening.sql takes that from this role.
+  if p_read_only then
+    set local transaction_read_only = on;
+  end if;
+  if p_search_path <> 'pg_temp' then
+    execute 'set local search_path = ' || p_search_path;
+  end if;
   begin
     for v_row in execute p_query loop
       v_count := v_count + 1;

@@ -1,5 +1,17 @@
 -- What the kernel itself can carry out: SQL in the sandbox, search, memory.
 
+-- The settings by which a statement could lead the kernel's own code astray, keep it from recording
+-- the call, garble what the worker reads or let the commit be forgotten. Every name is qualified: the
+-- caller's search_path may be anything. Kernel only.
+create function aos_core.session_settings() returns text
+language sql stable
+as $$
+  select pg_catalog.concat_ws('|', pg_catalog.current_setting('search_path'),
+    pg_catalog.current_setting('row_security'), pg_catalog.current_setting('synchronous_commit'),
+    pg_catalog.current_setting('client_encoding'),
+    pg_catalog.current_setting('transaction_timeout', true))
+$$;
+
 -- Run one SQL statement as the tenant's SQL identity, in a subtransaction of the caller's.
 -- result: rows on success ({"columns", "rows", "row_count", "truncated"}), else
 -- {"error", "sqlstate", "hint"?} with no effect left behind. Kernel only; reachable through
@@ -15,6 +27,7 @@ declare
   v_digest text;
   v_intact boolean;
   v_path text := 'pg_temp';
+  v_settings text;
   v_message text;
   v_state text;
   v_hint text;
@@ -38,10 +51,18 @@ begin
   if p_search_path <> '{}' then
     select string_agg(quote_ident(s), ', ') || ', pg_temp' into v_path from unnest(p_search_path) s;
   end if;
+  v_settings := aos_core.session_settings();
   begin
     execute format('select true, aos_sandbox.%I($1, %L, %s, %s, %L)', v_role, p_read_only,
                    p_max_rows, p_max_bytes, v_path)
       into ok, result using p_query;
+    -- A setting that set_config(…, false) changed outlives the sandbox function and all that called it.
+    -- With a search_path of the statement's choice the kernel would call whatever bears the name of
+    -- one of its functions: nothing here may be looked up by that path.
+    if aos_core.session_settings() operator(pg_catalog.<>) v_settings then
+      raise exception 'a statement may not change the settings of the session' using
+        errcode = 'AO011', hint = 'change them for the statement alone: set_config(…, …, true)';
+    end if;
   exception
     when query_canceled then
       ok := false;

@@ -3,7 +3,8 @@
 -- All are security definer (owner aos_kernel): the worker may touch no table itself. Each binds the
 -- tenant in its first declaration: an assignment costs a fifth of a PERFORM.
 
--- Which tenants have turns that can be claimed now, the longest waiting first. Takes no locks.
+-- Which tenants have turns that can be claimed now, the longest waiting first; none in a transaction
+-- that has written, see claim_turn. Takes no locks.
 -- security definer (owner aos_lookup): reads the queue across tenants, three columns of it.
 create function aos_agent.next_ready(p_limit integer default 16)
 returns table (tenant_id uuid, ready integer, oldest timestamptz)
@@ -11,7 +12,8 @@ language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select q.tenant_id, count(*)::integer, min(q.ready_at)
   from (select w.tenant_id, w.ready_at from aos_core.turn_queue w
-        where w.ready_at <= aos_core.now() order by w.ready_at limit 1000) q
+        where w.ready_at <= aos_core.now() and pg_current_xact_id_if_assigned() is null
+        order by w.ready_at limit 1000) q
   group by q.tenant_id order by 3 limit p_limit
 $$;
 
@@ -19,7 +21,9 @@ $$;
 -- Null when there is none. Expired approvals are settled first. A turn that was claimed
 -- max_attempts() times without progress fails here with its reason, and the next one is tried.
 -- Returns {"turn_id", "turn", "run_id", "run", "lease", "fence", "attempts", "last_step", "next",
--- "calls", "config_version"}. AO006: a lease of less than a second or more than an hour.
+-- "calls", "config_version"}. AO006: a lease of less than a second or more than an hour. AO004 in a
+-- transaction that has written: what a SQL skill left for the commit of its own transaction, such as
+-- a held cursor, runs as the worker, and would claim other tenants' turns.
 create function aos_agent.claim_turn(
   p_tenant uuid, p_worker text, p_lease_seconds integer default 60, p_run uuid default null)
 returns jsonb
@@ -34,6 +38,10 @@ declare
   v_turn record;
   v_data jsonb;
 begin
+  if pg_current_xact_id_if_assigned() is not null then
+    raise exception 'a turn is claimed in a transaction of its own, before anything is written'
+      using errcode = 'AO004', hint = 'commit first';
+  end if;
   perform aos_core.check_lease_seconds(p_lease_seconds);
   if aos_core.expire_approvals(p_tenant, v_now) > 0 then
     v_now := aos_core.now();  -- what these have queued is ready since this moment

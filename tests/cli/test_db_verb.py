@@ -19,6 +19,7 @@ import pytest
 from aosctl import __version__
 from aosctl.db.connection import KERNEL_VERSION
 from aosctl.db.install import install
+from aosctl.resources import resource_dir
 from command import AOSCTL, Aosctl, Ended
 from kernels import META, call
 from postgres import Cluster
@@ -44,8 +45,35 @@ def installed(empty: Database) -> Database:
 
 def notes(ended: Ended) -> list[str]:
     """Return what stderr says, less the remarks that depend on the server."""
-    expected = ("extension vector", "PUBLIC may")
+    expected = ("extension vector", "PUBLIC may", "the temporary files")
     return [line for line in ended.err.splitlines() if not line.startswith(expected)]
+
+
+# --- harden
+
+
+def test_harden_shows_asks_does_and_undoes(
+    aosctl: Aosctl, installed: Database, cluster: Cluster
+) -> None:
+    name, _ = installed
+    to = ("--dsn", cluster.dsn(dbname=name))
+    dry = aosctl("db", "harden", "--dry-run", *to)
+    assert dry.status == 0 and "PUBLIC has lost function set_config(text,text,boolean)" in dry.out
+    asked = aosctl("db", "harden", *to)
+    assert (asked.status, asked.out) == (2, "")
+    assert f'takes catalog functions from every login of database "{name}"' in asked.err
+    done = aosctl("db", "harden", "--yes", "--app-role", "aos_installer", *to)
+    assert (done.status, done.out) == (0, dry.out)
+    assert done.err == f'database "{name}" is hardened\n'
+    again = aosctl("db", "harden", "--yes", *to)
+    assert (again.status, again.out) == (0, "")
+    undone = aosctl("db", "harden", "--undo", *to)
+    assert undone.status == 0 and "PUBLIC has function set_config" in undone.out
+    refused = aosctl("db", "harden", "--yes", "--dsn", cluster.dsn("aos_installer", name))
+    assert (refused.status, refused.out) == (1, "")
+    assert "only a superuser may harden a database" in refused.err
+    script = aosctl("db", "harden", "--dump-sql")
+    assert script.out == (resource_dir("schema") / "hardening.sql").read_text()
 
 
 # --- install

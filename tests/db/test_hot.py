@@ -23,6 +23,11 @@ from postgres import Cluster
 FUNCTIONS = """
 create sequence tries;
 create table done (what text);
+create table late (n text unique deferrable initially deferred);
+create function late(n text) returns jsonb language plpgsql as $$ begin
+  insert into late values (n), (n);
+  return '"written"';
+end $$;
 create function echo(v text) returns jsonb language sql as $$ select to_jsonb(v) $$;
 create function flaky(code text, times text) returns jsonb language plpgsql as $$ begin
   insert into done values (code);
@@ -48,6 +53,7 @@ create function stubborn(what text) returns jsonb language plpgsql as $$ begin
 end $$;
 """
 ECHO = statement("echo", 1)
+LATE = statement("late", 1)
 FLAKY = statement("flaky", 2)
 SLOW = statement("slow", 1)
 STUBBORN = statement("stubborn", 1)
@@ -116,6 +122,14 @@ def test_null_text_and_odd_characters_go_through(link: Link) -> None:
     assert link.call(ECHO, None) is None
     assert link.call(ECHO, "ünï \x00 \ud83d") == "ünï \ufffd \ufffd"
     assert link.call(ECHO, "x" * 3_000_000) == "x" * 3_000_000
+
+
+def test_an_answer_is_not_believed_when_its_commit_fails(link: Link, look: Connection) -> None:
+    for _ in range(2):  # the first use prepares the statement
+        with pytest.raises(AosError, match="duplicate key"):
+            link.call(LATE, "twice")
+    assert value(look, "select count(*) from late") == 0
+    assert link.call(ECHO, "fine") == "fine"
 
 
 def test_an_error_of_the_server_leaves_the_connection_in_use(link: Link) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
 
 from aosctl.db.catalog import unprotected
@@ -197,6 +198,27 @@ def test_public_s_rights_are_shown_and_revoked_on_request(empty: KernelDatabase)
             empty.superuser.execute("alter schema public owner to aos_installer")
         revoke_public(connection)
         assert [line for line in remarks(connection) if line.startswith("PUBLIC may")] == []
+
+
+def test_temporary_files_of_sql_skills_are_limited_where_that_may_be_set(
+    empty: KernelDatabase,
+) -> None:
+    with installer(empty) as connection:
+        install(connection)
+        told = [line for line in remarks(connection) if line.startswith("the temporary files")]
+        assert told and "a superuser: alter role aos_worker set temp_file_limit" in told[0]
+    uninstall(empty.superuser)
+    install(empty.superuser)
+    assert not [line for line in remarks(empty.superuser) if "temporary files" in line]
+    worker = empty.connect("aos_worker")
+    assert worker.execute("show temp_file_limit").fetchone() == ("1GB",)
+    empty.superuser.execute(
+        f"alter role aos_worker in database {empty.name} set temp_file_limit = '1MB'"
+    )
+    worker = empty.connect("aos_worker")
+    with pytest.raises(psycopg.errors.ConfigurationLimitExceeded):
+        worker.execute("select count(*) from (select n from generate_series(1, 500000) n"
+                       " order by n::text) x")  # fmt: skip
 
 
 def test_the_worker_can_connect_and_owns_nothing(make_kernel: MakeKernel) -> None:

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from aosctl.cli import output
+from aosctl.cli.db_harden import harden
 from aosctl.cli.db_target import (
     connect_owner,
     progress_of,
@@ -176,6 +177,7 @@ def restore(ctx: typer.Context, file: File) -> None:
 _VERBS: dict[str, Callable[..., None]] = {
     "install": install,
     "upgrade": upgrade,
+    "harden": harden,
     "uninstall": uninstall,
     "backup": backup,
     "restore": restore,

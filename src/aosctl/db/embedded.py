@@ -38,6 +38,8 @@ BOOTSTRAP = f"""\
 create role {INSTALLER} login createrole;
 create database {DATABASE} owner {INSTALLER};
 """
+# The limit on the temporary files of SQL skills, which the kernel's installation sets; from 15 on.
+GRANT_LIMIT = f"grant set on parameter temp_file_limit to {INSTALLER};\n"
 
 
 class EmbeddedHome(NamedTuple):
@@ -198,7 +200,7 @@ def _start(home: EmbeddedHome, progress: Callable[[str], None]) -> Server:
     build = bundled(MAJOR)
     build = copy_build(build, home.base / f"server-{build.label}")
     files = ServerFiles(home.base, home.data_dir, home.socket_dir(), build, account)
-    return _server(start(files, BOOTSTRAP, progress))
+    return _server(start(files, BOOTSTRAP + GRANT_LIMIT, progress))
 
 
 def _stop(home: EmbeddedHome, *, immediately: bool) -> bool:

@@ -190,12 +190,23 @@ class SandboxLink(Link):
         """
         timeout = f"set statement_timeout = {max(1, int(seconds * 1000))}".encode()
         before = (*self.CLEANUP, timeout)
+        sessions_lost = 0
 
         def attempt() -> str | None:
+            nonlocal sessions_lost
             watchdog = Watchdog(
                 self.connection, self._connect, stopped, seconds, self.grace_seconds
             )
-            return self._clean_call(before, what, encode(parameters), watchdog)
+            try:
+                return self._clean_call(before, what, encode(parameters), watchdog)
+            except (DatabaseUnavailable, psycopg.OperationalError) as error:
+                sessions_lost += 1
+                if sessions_lost < ATTEMPTS:
+                    raise
+                raise AosError(
+                    f"{ATTEMPTS} sessions ended while they ran the statement; nothing of it stays",
+                    "the server's log says why",
+                ) from error
 
         return self._persist(attempt)
 
@@ -246,7 +257,8 @@ class Watchdog:
         self._connect = connect
         self._stopped = stopped
         self._grace = grace_seconds
-        self._next_at = time.monotonic() + seconds + grace_seconds
+        self._began_at = time.monotonic()
+        self._next_at = self._began_at + seconds + grace_seconds
         self._cancelled = False
 
     def look(self) -> None:
@@ -265,14 +277,18 @@ class Watchdog:
             raise DatabaseUnavailable("the session of the statement does not end")
 
     def _end_session(self) -> None:
-        """Ask the server to end it; only a busy session of ours by that name, for sure."""
-        info = self._connection.info
+        """Ask the server to end it; only a busy session of ours that is older than the statement.
+
+        A later session could bear the same process id, and a statement can change its session's
+        application_name.
+        """
+        pid, age = self._connection.info.backend_pid, time.monotonic() - self._began_at
         with suppress(AosError, psycopg.Error), closing(self._connect()) as other:
             other.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity where pid = %s"
                 " and usename = session_user and datname = current_database()"
-                " and state = 'active' and application_name = %s",
-                (info.backend_pid, info.get_parameters().get("application_name", "")),
+                " and state = 'active' and backend_start < now() - make_interval(secs => %s)",
+                (pid, age),
             )
 
 
@@ -305,8 +321,11 @@ def pipelined(
             if result is None or result.status == pq.ExecStatus.FATAL_ERROR:
                 break
             _next(pgconn, selector, idle)  # the None after each query's result
+        late = _drain(pgconn, selector)
+        if result is not None and result.status != pq.ExecStatus.FATAL_ERROR:
+            # A result is worth nothing before the commit: that can fail, or the connection break.
+            result = late or (result if pgconn.status == pq.ConnStatus.OK else None)
         if pgconn.status == pq.ConnStatus.OK:
-            _drain(pgconn, selector)
             pgconn.exit_pipeline_mode()
     return result, is_last
 
@@ -326,11 +345,16 @@ def _next(
     return pgconn.get_result()
 
 
-def _drain(pgconn: pq.abc.PGconn, selector: selectors.BaseSelector) -> None:
-    """Read what is left: the last sync, and more after an error."""
+def _drain(pgconn: pq.abc.PGconn, selector: selectors.BaseSelector) -> Result | None:
+    """Read what is left, the last sync and more after an error; return the first failure in it."""
     empty = 0
+    failure: Result | None = None
     while pgconn.status == pq.ConnStatus.OK and empty < 2:
-        empty = empty + 1 if _next(pgconn, selector) is None else 0
+        result = _next(pgconn, selector)
+        empty = empty + 1 if result is None else 0
+        if failure is None and result is not None and result.status == pq.ExecStatus.FATAL_ERROR:
+            failure = result
+    return failure
 
 
 def encode(parameters: tuple[str | None, ...]) -> list[bytes | None]:

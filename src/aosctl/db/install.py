@@ -171,7 +171,13 @@ def remarks(connection: Connection) -> tuple[str, ...]:
         row = connection.execute(
             "select exists (select from pg_catalog.pg_extension where extname = 'vector'),"
             " has_database_privilege('public', current_database(), 'temp'),"
-            " coalesce(has_schema_privilege('public', to_regnamespace('public'), 'create'), false)"
+            " coalesce(has_schema_privilege('public', to_regnamespace('public'), 'create'), false),"
+            " current_setting('temp_file_limit') <> '-1' or exists (select from"
+            " pg_catalog.pg_db_role_setting s, unnest(s.setconfig) c"
+            " where s.setrole in (0, (select oid from pg_catalog.pg_roles"
+            " where rolname = 'aos_worker')) and s.setdatabase in (0, (select oid from"
+            " pg_catalog.pg_database where datname = current_database()))"
+            " and c ~ '^temp_file_limit=' and c <> 'temp_file_limit=-1')"
         ).fetchone()
     if row is None:
         return ()
@@ -180,6 +186,8 @@ def remarks(connection: Connection) -> tuple[str, ...]:
         "extension vector is not installed: retrieval is full-text only": not row[0],
         f'PUBLIC may create temporary tables in database "{database}"; {advice}': row[1],
         f"PUBLIC may create objects in schema public; {advice}": row[2],
+        "the temporary files of SQL skills have no limit; a superuser:"
+        " alter role aos_worker set temp_file_limit = '1GB'": not row[3],
     }
     return tuple(line for line, holds in lines.items() if holds)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import psycopg
 from psycopg import sql
 
@@ -64,6 +66,7 @@ def uninstall(connection: Connection, *, cascade: bool = False) -> tuple[str, ..
                 )
         left = tuple(role for role in roles if not _drop_role(connection, role))
         if _used_elsewhere(connection):
+            _forget_limit(connection)
             return (*left, *ROLES)
         return (*left, *(role for role in ROLES if not _drop_role(connection, role)))
 
@@ -138,6 +141,15 @@ def _used_elsewhere(connection: Connection) -> bool:
         (list(ROLES),),
     ).fetchone()
     return bool(row and row[0])
+
+
+def _forget_limit(connection: Connection) -> None:
+    """Take back what the installation set for the worker in this database, where we may."""
+    name = sql.Identifier(connection.info.dbname)
+    with suppress(psycopg.errors.InsufficientPrivilege), connection.transaction():
+        connection.execute(
+            sql.SQL("alter role aos_worker in database {} reset temp_file_limit").format(name)
+        )
 
 
 def _drop_role(connection: Connection, role: str) -> bool:
