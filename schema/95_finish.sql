@@ -1,5 +1,6 @@
 -- The version, and the end of the installer's memberships.
 insert into aos_meta.kernel_version (version) values ('0.1.0');
+update aos_meta.kernel_version set build = 'f8e73a455a09';  -- written by python -m tests.catalog
 
 do $finish$
 begin
