@@ -34,6 +34,7 @@ VERBS: dict[str, Verb] = {
     "deny": Verb("deny", "Refuse tool calls that wait for a decision", OPERATE),
     "kill": Verb("kill", "Stop a run", OPERATE),
     "db": Verb("db", "Install the kernel and run the embedded database", SETTINGS),
+    "doctor": Verb("doctor", "Check the kernel, the server and this client's files", SETTINGS),
     "config": Verb("config", "Choose the database and tenant to work with", SETTINGS),
     "version": Verb("version", "Print the versions of the client and the kernel", SETTINGS),
     "completion": Verb("completion", "Print the completion script of a shell", SETTINGS),
