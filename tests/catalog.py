@@ -38,7 +38,7 @@ def take(owner: psycopg.Connection[Any]) -> snapshot.Snapshot:
     role = with_one_identity(owner)
     with owner.transaction():
         owner.execute("set local search_path = pg_catalog")
-        live = snapshot.read(owner)
+        live = {**snapshot.Live(owner)}
     return {
         section: {
             name.replace(role, ROLE): text.replace(role, ROLE)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from aosctl.db.doctor.catalog_sql import GRANTS
@@ -66,31 +67,35 @@ def _is_view(setting: Setting, name: str) -> bool:
     return name in setting.wanted["views"] or name in setting.live["views"]
 
 
-class _Extra(NamedTuple):
-    right: Right
-    grantor: str
-
-
-def _extra(setting: Setting) -> Iterator[_Extra]:
-    """Yield the rights that no install gives; aos_backup may read partitions, or not."""
+@lru_cache(maxsize=1)
+def _extra(setting: Setting) -> list[Right]:
+    """List the rights that no install gives; aos_backup may read partitions, or not."""
     wanted = _rights(setting.wanted["grants"])
+    return [
+        right
+        for right in sorted(_rights(setting.live["grants"]) - wanted)
+        if (right.kind != "partition" or right[2:] != ("aos_backup", "select"))
+        # without its grant option it is a right that is missing, not one too many
+        and right._replace(privilege=right.privilege + _WITH_OPTION) not in wanted
+    ]
+
+
+def _grantors(setting: Setting) -> dict[tuple[str, str], str]:
+    """Return who granted each right: by the object and grantee, and the privilege."""
     query = f"select object || ' to ' || grantee, privilege, min(grantor) from ({GRANTS}) g"
-    grantors = {(row[0], row[1]): row[2] for row in setting.rows(query + " group by 1, 2")}
-    for right in sorted(_rights(setting.live["grants"]) - wanted):
-        if right.kind == "partition" and right[2:] == ("aos_backup", "select"):
-            continue
-        if right._replace(privilege=right.privilege + _WITH_OPTION) in wanted:
-            continue  # it lost its grant option: a right that is missing
-        key = f"{right.kind} {right.object} to {right.grantee}"
-        yield _Extra(right, grantors[key, right.privilege])
+    return {(row[0], row[1]): row[2] for row in setting.rows(query + " group by 1, 2")}
 
 
 def _found(setting: Setting, matches: str) -> Iterable[Finding]:
-    for right, grantor in _extra(setting):
-        if _rule_of(right) == matches:
-            who = "PUBLIC" if right.grantee == "public" else right.grantee
-            detail = f"{who} has {right.privilege}, which no install grants"
-            yield Finding(f"{right.kind} {right.object}", detail, right.revoke(), grantor)
+    surplus = [right for right in _extra(setting) if _rule_of(right) == matches]
+    grantors = _grantors(setting) if surplus else {}
+    for right in surplus:
+        who = "PUBLIC" if right.grantee == "public" else right.grantee
+        detail = f"{who} has {right.privilege}, which no install grants"
+        grantor = grantors[f"{right.kind} {right.object} to {right.grantee}", right.privilege]
+        # What a SQL identity granted on its own function it can't reach to take back.
+        role = "superuser" if right.object.startswith("aos_sandbox.") else grantor
+        yield Finding(f"{right.kind} {right.object}", detail, right.revoke(), role)
 
 
 def _rule_of(right: Right) -> str:

@@ -52,7 +52,7 @@ class Files:
     sockets: Path | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Setting:
     """What the rules look at: a database in a read-only transaction, and the client's files."""
 
@@ -96,7 +96,7 @@ class Setting:
 
     @cached_property
     def live(self) -> Snapshot:
-        return snapshot.read(self.connection)
+        return snapshot.Live(self.connection)
 
     @cached_property
     def wanted(self) -> Snapshot:

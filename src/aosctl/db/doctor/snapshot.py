@@ -7,7 +7,8 @@ installs on every version of PostgreSQL.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -41,26 +42,43 @@ def identities(connection: Connection) -> tuple[str, ...]:
     ))  # fmt: skip
 
 
-def read(connection: Connection) -> Snapshot:
-    """Return the live catalog; search_path is pg_catalog."""
-    return {
-        section: {str(row[0]): str(row[1]) for row in connection.execute(query.encode())}
-        for section, query in SECTIONS.items()
-    }
+class Live(Mapping[str, Mapping[str, str]]):
+    """The live catalog, each section read when it is asked for; search_path is pg_catalog."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._read: dict[str, Mapping[str, str]] = {}
+
+    def __getitem__(self, section: str) -> Mapping[str, str]:
+        if section not in self._read:
+            rows = self._connection.execute(SECTIONS[section].encode())
+            self._read[section] = {str(row[0]): str(row[1]) for row in rows}
+        return self._read[section]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(SECTIONS)
+
+    def __len__(self) -> int:
+        return len(SECTIONS)
 
 
 def expected(major: int, roles: Iterable[str]) -> Snapshot:
     """Return what the schema files make on a major version, with these SQL identities."""
-    path = resource_dir("schema") / FILE
-    try:
-        whole = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise AosError(f"aosctl is installed without {path}", "install aosctl again") from error
     names = tuple(roles)
     return {
         section: _of_identities({k: _variant(v, major) for k, v in objects.items()}, names)
-        for section, objects in whole.items()
+        for section, objects in _content().items()
     }
+
+
+@cache
+def _content() -> Mapping[str, Mapping[str, str | Mapping[str, str]]]:
+    path = resource_dir("schema") / FILE
+    try:
+        found: Mapping[str, Mapping[str, str]] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise AosError(f"aosctl is installed without {path}", "install aosctl again") from error
+    return found
 
 
 def _variant(definition: str | Mapping[str, str], major: int) -> str:
