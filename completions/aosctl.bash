@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply create diff get describe delete chat run ps logs approve deny kill audit export db auth config version completion'
+      commands='quickstart apply create diff get describe delete chat run ps logs approve deny kill audit export db auth doctor config version completion'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace'
       files='' ;;
@@ -212,6 +212,11 @@ _aosctl_spec() {
       commands=''
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
+      files='' ;;
+    'doctor')
+      commands=''
+      flags='--list --only --ignore -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--only --ignore -o --output --dsn --context -n --tenant --namespace'
       files='' ;;
     'config')
       commands='get-contexts current-context use-context set-context rename-context delete-context view'

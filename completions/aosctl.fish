@@ -9,7 +9,7 @@ function __aosctl_command
         set -l values
         switch "$path"
         case ''
-            set commands quickstart apply create diff get describe delete chat run ps logs approve deny kill audit export db auth config version completion
+            set commands quickstart apply create diff get describe delete chat run ps logs approve deny kill audit export db auth doctor config version completion
             set values --dsn --context -n --tenant --namespace
         case 'quickstart'
             set commands 
@@ -134,6 +134,9 @@ function __aosctl_command
         case 'auth revoke'
             set commands 
             set values --dsn --context -n --tenant --namespace
+        case 'doctor'
+            set commands 
+            set values --only --ignore -o --output --dsn --context -n --tenant --namespace
         case 'config'
             set commands get-contexts current-context use-context set-context rename-context delete-context view
             set values --dsn --context -n --tenant --namespace
@@ -200,6 +203,7 @@ complete -c aosctl -n '__aosctl_at ""' -a audit -d 'Verify the audit trail, sign
 complete -c aosctl -n '__aosctl_at ""' -a export -d 'Take everything of a tenant away'
 complete -c aosctl -n '__aosctl_at ""' -a db -d 'Install the kernel and run the embedded database'
 complete -c aosctl -n '__aosctl_at ""' -a auth -d 'Say who may do what; give and take roles'
+complete -c aosctl -n '__aosctl_at ""' -a doctor -d 'Check the kernel, the server and this client\'s files'
 complete -c aosctl -n '__aosctl_at ""' -a config -d 'Choose the database and tenant to work with'
 complete -c aosctl -n '__aosctl_at ""' -a version -d 'Print the versions of the client and the kernel'
 complete -c aosctl -n '__aosctl_at ""' -a completion -d 'Print the completion script of a shell'
@@ -615,6 +619,17 @@ complete -c aosctl -n '__aosctl_at "auth revoke"' -s q -l quiet -d 'Print result
 complete -c aosctl -n '__aosctl_at "auth revoke"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "auth revoke"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "auth revoke"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "doctor"' -l list -d 'List the rules and check nothing'
+complete -c aosctl -n '__aosctl_at "doctor"' -l only -x -d 'Check this rule (repeatable, or a,b)'
+complete -c aosctl -n '__aosctl_at "doctor"' -l ignore -x -d 'Leave this rule out (likewise)'
+complete -c aosctl -n '__aosctl_at "doctor"' -s o -l output -x -d 'json or yaml'
+complete -c aosctl -n '__aosctl_at "doctor"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "doctor"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "doctor"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "doctor"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "doctor"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "doctor"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "doctor"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "config"' -a get-contexts -d 'List the contexts of the config file'
 complete -c aosctl -n '__aosctl_at "config"' -a current-context -d 'Print the name of the current context'
 complete -c aosctl -n '__aosctl_at "config"' -a use-context -d 'Make a context the current one'

@@ -1,9 +1,12 @@
 -- The model registry and the kernel's own version. Both are global.
 
+-- `build` tells two states of one version apart: a digest over what the files make (catalog.json).
+-- Null where nobody knows it.
 create table aos_meta.kernel_version (
   version text primary key,
   installed_at timestamptz not null default aos_core.now(),
-  installed_by text not null default session_user
+  installed_by text not null default session_user,
+  build text
 );
 
 -- One row a model that personas can name. `model_name` is what people type, `vendor_model` what

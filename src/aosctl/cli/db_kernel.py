@@ -79,7 +79,7 @@ def upgrade(ctx: typer.Context) -> None:
 
     All of it is one transaction. Take a backup before. What SQL skills need and lack is
     made right, also when the kernel is up to date: their sandbox functions, and the rights
-    on your tables that they declare.
+    on your tables that they declare. So are functions and views that were changed since.
     """
     from aosctl.db.upgrade import upgrade as bring_up
 
@@ -90,6 +90,8 @@ def upgrade(ctx: typer.Context) -> None:
         output.write(f'kernel upgraded from {done.source} to {done.target} in database "{name}"\n')
     else:
         output.write(f'kernel {done.target} in database "{name}" is up to date\n')
+    if done.anew:
+        output.write(f"functions and views made anew: {len(done.anew)}\n")
     if done.renewed:
         output.write(f"sandbox functions made anew: {len(done.renewed)}\n")
     if done.given:

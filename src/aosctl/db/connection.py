@@ -13,7 +13,7 @@ from psycopg import conninfo
 from aosctl import __version__
 from aosctl.config import Target
 from aosctl.db.errors import from_psycopg, translated
-from aosctl.db.kernel import COMPATIBLE, KERNEL_VERSION
+from aosctl.db.kernel import COMPATIBLE, KERNEL_BUILD, KERNEL_VERSION
 from aosctl.db.tenants import select_tenant
 from aosctl.errors import (
     AosError,
@@ -150,7 +150,24 @@ def _kernel_version(
             f"aosctl {__version__} works with {KERNEL_VERSION}",
             "aosctl db upgrade",
         )
+    require_build(connection)
     return version
+
+
+def require_build(connection: Connection) -> None:
+    """Raise KernelMismatch for a kernel of our version that other schema files made."""
+    with translated():
+        row = connection.execute(
+            "select to_jsonb(k) ? 'build' and coalesce(to_jsonb(k) ->> 'build' = %s, true)"
+            " from aos_meta.kernel_version k where version = %s",
+            (KERNEL_BUILD, KERNEL_VERSION),
+        ).fetchone()
+    if row is not None and not row[0]:
+        raise KernelMismatch(
+            f'database "{connection.info.dbname}" holds another build of kernel {KERNEL_VERSION}'
+            " than this aosctl's",
+            "aosctl db upgrade",
+        )
 
 
 def read_kernel_version(connection: Connection) -> str | None:

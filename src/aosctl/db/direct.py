@@ -19,7 +19,7 @@ from uuid import UUID
 
 from aosctl import __version__
 from aosctl.db.errors import from_sqlstate
-from aosctl.db.kernel import COMPATIBLE
+from aosctl.db.kernel import COMPATIBLE, KERNEL_BUILD
 from aosctl.db.libpq import Error, complaint, pq
 from aosctl.errors import AosError, InvalidInput
 
@@ -135,15 +135,17 @@ class DirectSession(NamedTuple):
         self.connection.close()
 
 
-_OPEN = """
-select version, null, null from aos_meta.kernel_version order by installed_at desc limit 1
-"""
-_OPEN_TENANT = """
+_VERSION = f"""
+select version || coalesce('+' || nullif(build, '{KERNEL_BUILD}'), '') as version
+from aos_meta.kernel_version order by installed_at desc limit 1
+"""  # noqa: S608 - our own constants, here and below
+_OPEN = f"select version, null, null from ({_VERSION}) k"  # noqa: S608
+_OPEN_TENANT = f"""
 with mine as (select tenant_id, name, count(*) over () as many from aos_auth.my_tenants())
-select (select version from aos_meta.kernel_version order by installed_at desc limit 1),
+select ({_VERSION}),
        tenant_id, name, set_config('aos.tenant_id', tenant_id::text, false)
 from mine where case when %(tenant)s::text is null then many = 1 else name = %(tenant)s end
-"""
+"""  # noqa: S608
 
 
 def open_direct_session(

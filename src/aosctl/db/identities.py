@@ -68,7 +68,8 @@ def _is_current(connection: Connection, identity: Identity) -> bool:
         "select md5(aos_auth.sandbox_body(%(role)s::name)) = %(digest)s and exists ("
         " select from pg_catalog.pg_proc p where p.proname = %(role)s and p.prosecdef"
         " and p.pronamespace = 'aos_sandbox'::regnamespace"
-        " and p.proowner = to_regrole(%(role)s) and md5(p.prosrc) = %(digest)s)",
+        " and p.proowner = to_regrole(%(role)s) and md5(p.prosrc) = %(digest)s"
+        " and p.proconfig = array['search_path=pg_catalog, pg_temp'])",
         {"role": identity.role, "digest": identity.digest},
     ).fetchone()
     return bool(row and row[0])

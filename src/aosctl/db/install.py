@@ -62,7 +62,11 @@ def install(connection: Connection) -> Installed:
 
 
 def _found(connection: Connection) -> Installed:
-    return Installed(require_kernel(connection), changed=False, remarks=remarks(connection))
+    from aosctl.db.connection import require_build
+
+    version = require_kernel(connection)
+    require_build(connection)
+    return Installed(version, changed=False, remarks=remarks(connection))
 
 
 def take_turns(connection: Connection) -> None:

@@ -20,6 +20,7 @@ from aosctl.db.errors import translated
 from aosctl.db.identities import outdated, provision
 from aosctl.db.install import impatient, is_there, not_installed, run_file, take_turns
 from aosctl.db.membership import OWNERS, READER, is_superuser, member_of
+from aosctl.db.sources import make_anew, mark_build
 from aosctl.errors import AosError, Denied, KernelMismatch
 from aosctl.resources import resource_dir
 
@@ -49,6 +50,8 @@ class Upgraded:
     """SQL identities whose sandbox function was made anew."""
     given: tuple[str, ...] = ()
     """Skills whose declared rights a tenant's SQL role lacked, as TENANT/SKILL."""
+    anew: tuple[str, ...] = ()
+    """Functions and views of the kernel that were not this version's, and are again."""
     remarks: tuple[str, ...] = ()
 
 
@@ -61,8 +64,9 @@ def upgrade(
 ) -> Upgraded:
     """Bring the kernel to `target`, by default this client's own version; all or nothing.
 
-    On that version already, it only makes right what is not: sandbox functions that are not the
-    kernel's, rights that SQL skills declare and lack, partitions for the months to come.
+    On that version already, it only makes right what is not: functions and views that are not this
+    version's, sandbox functions that are not the kernel's, rights that SQL skills declare and lack,
+    partitions for the months to come.
     Raises KernelMismatch when there is no way, Denied for a login that did not install the
     kernel, Conflict when others hold its tables for too long.
     """
@@ -75,17 +79,22 @@ def upgrade(
     with translated(), connection.transaction():
         take_turns(connection)
         source = read_kernel_version(connection) or ""
+        anew: tuple[str, ...] = ()
         chain = find_chain(scripts or resource_dir("schema") / "upgrades", source, target)
         with member_of(connection, *OWNERS, READER):
             if chain:
                 with impatient(connection):
                     _run(connection, chain, progress)
                 _check(connection, target)
+            if target == KERNEL_VERSION:
+                # Scripts have just made what they promise; what differs then is for the doctor.
+                anew = make_anew(connection) if not chain else ()
+                mark_build(connection)
             renewed = renew_sandboxes(connection, progress)
         given, remarks = give_declared(connection)
         connection.execute("select aos_core.ensure_partitions(3)")
     steps = tuple(script.path.name for script in chain)
-    return Upgraded(source, target, steps, renewed, tuple(given), tuple(remarks))
+    return Upgraded(source, target, steps, renewed, tuple(given), anew, tuple(remarks))
 
 
 def find_chain(folder: Path, source: str, target: str) -> list[Script]:

@@ -1,0 +1,1 @@
+"""`aosctl doctor`: rules over the live catalog and its surroundings, and what they find."""

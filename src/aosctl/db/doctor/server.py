@@ -1,0 +1,115 @@
+"""The server around the kernel: durability, version, what its log would hold, PUBLIC's rights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from aosctl.db.doctor.rule import Finding, Rule, Setting, query_rule
+
+
+class Release(NamedTuple):
+    """A security release: its minor version by major one, and the holes that it closes."""
+
+    minors: Mapping[int, int]
+    closes: str
+
+
+RELEASES = (
+    Release(
+        MappingProxyType({14: 15, 15: 10, 16: 6, 17: 2}),
+        "CVE-2024-10976, CVE-2024-10978: row-level security forgets under which role it is",
+    ),
+    Release(
+        MappingProxyType({14: 19, 15: 14, 16: 10, 17: 6}),
+        "CVE-2025-8713: statistics show rows that row-level security hides",
+    ),
+    Release(
+        MappingProxyType({14: 23, 15: 18, 16: 14, 17: 10, 18: 4}),
+        "CVE-2026-6473 and ten more: whoever may run SQL, as a model may, can corrupt memory",
+    ),
+)
+"""The security releases that matter to the sandbox, as far as this aosctl knows; oldest first."""
+
+
+def _old(setting: Setting) -> Iterable[Finding]:
+    major, minor = divmod(setting.version, 10000)
+    lacking = [release for release in RELEASES if minor < release.minors.get(major, 0)]
+    if lacking:
+        wanted = f"PostgreSQL {major}.{lacking[-1].minors[major]}"
+        fix = f"# install {wanted} or later and restart the server"
+        holes = "; ".join(release.closes for release in lacking)
+        yield Finding(f"PostgreSQL {major}.{minor}", holes, fix, is_command=True)
+
+
+DURABLE = query_rule(
+    "durability", "error", "What was committed survives a crash",
+    """select * from (
+    select name as object, format('it is %s: a crash can lose or break what was committed',
+        setting),
+      format('alter system set %s = on; select pg_reload_conf()', name), 'superuser'
+    from pg_settings where name in ('fsync', 'full_page_writes', 'synchronous_commit')
+      and setting = 'off'
+      and source not in ('session', 'client', 'database', 'user', 'database user')
+    union all
+    select format('synchronous_commit of %s', concat_ws(' in ', 'role ' || r.rolname,
+        'database ' || d.datname)),
+      'it is off: a crash can lose what was committed',
+      format('alter %s reset synchronous_commit', case
+        when r.rolname is null then format('database %I', d.datname)
+        when d.datname is null then format('role %I', r.rolname)
+        else format('role %I in database %I', r.rolname, d.datname) end), 'superuser'
+    from pg_db_role_setting s left join pg_roles r on r.oid = s.setrole
+    left join pg_database d on d.oid = s.setdatabase, unnest(s.setconfig) c
+    where c = 'synchronous_commit=off' and (d.datname is null or d.datname = current_database())
+    ) found order by 1""",
+)  # fmt: skip
+LOGGED = query_rule(
+    "statements-logged", "warning", "The server's log does not fill with what tenants say",
+    """select * from (
+    select name as object, format('it is %s: messages, keys and arguments of calls go to the log',
+        setting), format('alter system set %s = none; select pg_reload_conf()', name), 'superuser'
+    from pg_settings where name = 'log_statement' and setting in ('mod', 'all')
+    union all
+    select s.name, format('it is %s ms: slow statements go to the log with the arguments of calls',
+        s.setting), 'alter system set log_parameter_max_length = 0; select pg_reload_conf()',
+      'superuser'
+    from pg_settings s join pg_settings p on p.name = 'log_parameter_max_length'
+    where s.name in ('log_min_duration_statement', 'log_min_duration_sample')
+      and s.setting <> '-1' and p.setting <> '0') found order by 1""",
+)  # fmt: skip
+PUBLIC_TEMP = query_rule(
+    "public-temp", "warning", "PUBLIC may not create temporary tables",
+    """select 'database ' || quote_ident(datname),
+    'PUBLIC may create temporary tables: SQL skills leave them behind until the cleanup',
+    format('revoke temporary on database %I from public', datname), pg_get_userbyid(datdba)
+    from pg_database where datname = current_database() and exists (
+      select from aclexplode(coalesce(datacl, acldefault('d', datdba))) a
+      where a.grantee = 0 and a.privilege_type = 'TEMPORARY')""",
+)  # fmt: skip
+PUBLIC_CREATE = query_rule(
+    "public-create", "warning", "PUBLIC may create nothing in the database or its schemas",
+    """select * from (
+    select 'schema ' || quote_ident(nspname) as object,
+      'PUBLIC may create objects in it, and so may SQL skills',
+      format('revoke create on schema %I from public', nspname), case
+        when nspowner = 'pg_database_owner'::regrole
+        then (select pg_get_userbyid(datdba) from pg_database where datname = current_database())
+        else pg_get_userbyid(nspowner) end
+    from pg_namespace where nspname !~ '^(pg_|aos_|information_schema)' and exists (
+      select from aclexplode(nspacl) a where a.grantee = 0 and a.privilege_type = 'CREATE')
+    union all
+    select 'database ' || quote_ident(datname), 'PUBLIC may create schemas in it',
+      format('revoke create on database %I from public', datname), pg_get_userbyid(datdba)
+    from pg_database where datname = current_database() and exists (
+      select from aclexplode(datacl) a where a.grantee = 0 and a.privilege_type = 'CREATE')
+    ) found order by 1""",
+)  # fmt: skip
+RULES = (
+    DURABLE,
+    Rule("version-old", "error", "PostgreSQL has the security fixes that matter here", _old),
+    LOGGED,
+    PUBLIC_TEMP,
+    PUBLIC_CREATE,
+)

@@ -1,0 +1,127 @@
+"""Each trigger dropped or disabled: what it refuses happens, or what it does is left undone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+
+from aosctl.db.doctor import guards
+from aosctl.db.doctor.rule import Setting
+from kernels import KernelDatabase
+from probes import Caller, Reach, outcomes
+
+STATES = ("active", "paused", "completed", "failed", "cancelled", "queued", "running", "limited",
+          "awaiting_approval", "awaiting_input", "pending", "approved", "denied", "succeeded",
+          "outcome_unknown", "consumed", "expired")  # fmt: skip
+# What triggers leave behind: events, versions, identities and roles of tenants.
+LEFT = """(select concat_ws(' ', (select count(*) from aos_core.event_log),
+  (select count(*) from aos_persona.persona_version), (select count(*) from aos_auth.role),
+  (select count(*) from aos_auth.sql_identity), (select sum(version) from aos_persona.persona)))"""
+# How each kind of row is made anew; the rest comes from defaults and triggers.
+MADE = {
+    "aos_auth.tenant": "(name) values ('new_corp')",
+    "aos_auth.principal": "(tenant_id, display_name) select tenant_id, 'New' from aos_auth.tenant",
+    "aos_persona.persona": "(tenant_id, name, system_prompt, model_id) select tenant_id, 'new',"
+    " 'x', model_id from aos_persona.persona limit 1",
+    "aos_core.run": "(tenant_id, agent_id) select tenant_id, agent_id from aos_agent.agent limit 1",
+}
+
+
+class Mutation(NamedTuple):
+    """A trigger that is broken, and the table, or partition, that it guards."""
+
+    name: str
+    statement: str
+    table: str
+
+
+def mutations(database: KernelDatabase) -> Iterator[Mutation]:
+    """Yield every trigger of the live catalog, partitions' copies included, each way to break it.
+
+    A partition's copy can't be dropped alone.
+    """
+    rows = database.rows(
+        "select quote_ident(t.tgname), t.tgrelid::regclass::text, t.tgparentid = 0 from pg_trigger"
+        " t where not t.tgisinternal and t.tgrelid::regclass::text like 'aos\\_%%' order by 2, 1"
+    )
+    for name, table, own in rows:
+        label = f"{name} on {table}"
+        if own:
+            yield Mutation(f"{label}: dropped", f"drop trigger {label}", table)
+        for how in ("disable", "enable replica"):
+            change = f"alter table {table} {how} trigger {name}"
+            yield Mutation(f"{label}: {how}", change, table)
+
+
+class Deeds:
+    """What a superuser, whom no policy binds, does to a table, and what is left of it."""
+
+    def __init__(self, database: KernelDatabase) -> None:
+        self._connection = database.superuser
+        columns = database.rows(
+            "select c.oid::regclass::text, array_agg(a.attname::text order by a.attnum)"
+            " from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0"
+            " and not a.attisdropped and a.attgenerated = '' where c.relkind in ('r', 'p')"
+            " and c.relnamespace::regnamespace::text like 'aos\\_%%' group by 1"
+        )
+        self._columns: dict[str, list[str]] = dict(columns)
+
+    def of(self, table: str) -> list[str]:
+        columns = self._columns[table]
+        see = f"select {LEFT}"
+        if "generation" in columns:
+            see = f"select {LEFT} || ' ' || sum(generation) from {table}"
+        return outcomes(self._connection, Caller("superuser"), list(self._deeds(table)), see)
+
+    def _deeds(self, table: str) -> Iterator[str]:
+        columns = self._columns[table]
+        yield f"truncate {table} cascade"
+        yield f"delete from {table}"
+        yield f"update {table} set {columns[-1]} = {columns[-1]}"
+        for column, value in (("labels", "'{\"a\": \"b\"}'"), ("system_prompt", "'x'"),
+                              ("granted_by", "'x'"), ("allowed_params", "'{\"a\": [1]}'"),
+                              ("kind", "'x'")):  # fmt: skip
+            if column in columns:
+                yield f"update {table} set {column} = {value}"
+        if "state" in columns:
+            yield from (f"update {table} set state = '{state}'" for state in STATES)
+        if table in MADE:
+            yield f"insert into {table} {MADE[table]}"
+
+
+@pytest.fixture(scope="module")
+def deeds(subject: KernelDatabase) -> Deeds:
+    return Deeds(subject)
+
+
+def test_append_only_tables_refuse_even_a_superuser(deeds: Deeds, reach: Reach) -> None:
+    with reach.connection.transaction(force_rollback=True):
+        for table in ("aos_core.event_log", "aos_persona.persona_version"):
+            assert deeds.of(table)[:3] == ["AO010"] * 3
+
+
+def test_every_broken_trigger_is_noticed(subject: KernelDatabase, deeds: Deeds) -> None:
+    """By the doctor, and by what is done to the table that the trigger guards.
+
+    The guard of the event log's parent has a twin on every partition, and TRUNCATE fires those too.
+    """
+    connection = subject.superuser
+    every = list(mutations(subject))
+    with connection.transaction(force_rollback=True):
+        healthy = {table: deeds.of(table) for table in {mutation.table for mutation in every}}
+    untold, unfelt = [], []
+    for mutation in every:
+        with connection.transaction(force_rollback=True):
+            connection.execute(mutation.statement.encode())
+            doubled = mutation.name.startswith("append_only_truncate on aos_core.event_log:")
+            if not doubled and deeds.of(mutation.table) == healthy[mutation.table]:
+                unfelt.append(mutation.name)
+            connection.execute("set local search_path = pg_catalog")
+            setting = Setting(connection)
+            told = [found.object for rule in guards.RULES for found in rule.check(setting)]
+            if not any(mutation.table in name for name in told):
+                untold.append(mutation.name)
+    assert (untold, unfelt) == ([], [])
+    assert len(every) > 80
