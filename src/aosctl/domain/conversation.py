@@ -14,6 +14,7 @@ from aosctl.db.person import Decision as Decision
 from aosctl.db.person import PersonClient, RunStatus
 from aosctl.db.worker import Lease, WorkerClient
 from aosctl.domain.loop import Interrupted, Loop, Observer, Outcome
+from aosctl.domain.previewing import Asked, can_be_tried
 from aosctl.errors import AosError, IllegalTransition
 from aosctl.messages import Message, user
 
@@ -111,6 +112,18 @@ class Conversation:
     ) -> None:
         """Approve or deny a pending approval, as it was seen. Raises ApprovalSettled."""
         self._person.decide(approval_id, decision, reason, digest)
+
+    def tried(self, approval: Approval) -> Approval:
+        """Return a pending approval with the preview of its statement, made now where none was."""
+        asked = Asked(approval.effect, approval.args, approval.preview, approval.previewing)
+        if approval.preview is not None or not can_be_tried(asked):
+            return approval
+        with suppress(AosError):
+            self._worker.preview(self.tenant, approval.call_id)
+        for each in self.pending_approvals():
+            if each.approval_id == approval.approval_id:
+                return each
+        return approval
 
     def edit(self, approval: Approval, args: Mapping[str, Any]) -> None:
         """Change the arguments of a call that waits, and try it anew for its approver.
