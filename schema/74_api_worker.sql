@@ -335,6 +335,7 @@ declare
   v_agent uuid;
   v_role text;
   v_preview jsonb;
+  v_approved boolean;
   v_skills text[];
   v_gate record;
   v_outcome record;
@@ -362,13 +363,15 @@ begin
   end if;
   v_gate := aos_skills.gate(p_tenant, v_role, v_skills, v_skill, v_args);
   if v_gate.decision in ('deny', 'invalid') then
+    perform 1 from aos_core.run r where r.tenant_id = p_tenant and r.run_id = v_run for update;
     update aos_core.approval a set state = 'cancelled'
     where a.tenant_id = p_tenant and a.call_id = p_call and a.state = 'approved';
     select false as ok, jsonb_build_object('error', v_gate.reason) as result into v_outcome;
   else
     if v_gate.decision = 'approve' or v_state = 'approved' then
+      v_approved := true;
       v_preview := aos_core.approved_preview(p_tenant, p_call);
-      if v_preview is null and not aos_core.consume_approval(p_tenant, p_call, v_gate.tool_version) then
+      if v_preview is null and not aos_core.approval_holds(p_tenant, p_call, v_gate.tool_version) then
         return aos_core.ask_again(p_tenant, p_call, v_lease, v_gate.tool_version,
           'the skill changed, or the approval expired, before the call could run');
       end if;
@@ -388,6 +391,9 @@ begin
       v_outcome := aos_core.run_kernel_skill(p_tenant, v_agent, v_run, v_gate.builtin, v_args);
     end if;
     v_bound := set_config('aos.kernel_tenant', p_tenant::text, true);  -- the call may have set it
+    if v_approved then
+      perform aos_core.use_approval(p_tenant, p_call, v_run);
+    end if;
     if v_edited then
       v_outcome.result := aos_core.tell_edited(p_tenant, p_call, v_outcome.result);
     end if;
@@ -415,16 +421,32 @@ as $$
 $$;
 
 -- Use up the approval of a call that runs now. False when it does not hold. Kernel only.
-create function aos_core.consume_approval(
-  p_tenant uuid, p_call uuid, p_tool_version text, p_preview text default null)
+create function aos_core.consume_approval(p_tenant uuid, p_call uuid, p_tool_version text)
 returns boolean
 language plpgsql
 as $$
 begin
   update aos_core.approval a set state = 'consumed'
   where a.tenant_id = p_tenant and a.call_id = p_call and a.state = 'approved'
-    and aos_core.approval_holds(p_tenant, p_call, p_tool_version, p_preview);
+    and aos_core.approval_holds(p_tenant, p_call, p_tool_version);
   return found;
+end
+$$;
+
+-- Use up the approval of a call that has just run in this transaction; it was found to hold. Only
+-- now, after the run's row is locked: a decision and a kill take their locks in that order too.
+-- AO005 undoes the effect when it was used or cancelled meanwhile. Kernel only.
+create function aos_core.use_approval(p_tenant uuid, p_call uuid, p_run uuid) returns void
+language plpgsql
+as $$
+begin
+  perform 1 from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run for update;
+  update aos_core.approval a set state = 'consumed'
+  where a.tenant_id = p_tenant and a.call_id = p_call and a.state = 'approved';
+  if not found then
+    raise exception 'the approval of call "%" was used or cancelled meanwhile', p_call
+      using errcode = 'AO005', hint = 'read the call again';
+  end if;
 end
 $$;
 

@@ -436,7 +436,7 @@ as $$
 $$;
 
 -- Run an approved statement that was previewed: try it again first, and run it only if it does what
--- was approved; the approval is used up with it. again: why it was not run; preview: what it would do
+-- was approved. again: why it was not run; preview: what it would do
 -- now. Kernel only.
 create function aos_core.run_as_previewed(
   p_tenant uuid, p_call uuid, p_tool_version text, p_query text, p_max_rows integer,
@@ -454,7 +454,7 @@ begin
     return;
   end if;
   begin
-    if not aos_core.consume_approval(p_tenant, p_call, p_tool_version, preview ->> 'digest') then
+    if not aos_core.approval_holds(p_tenant, p_call, p_tool_version, preview ->> 'digest') then
       again := 'the skill changed, or the approval expired, before the call could run';
       return;
     end if;
