@@ -569,7 +569,7 @@ begin
   perform aos_core.append_run_event(p_tenant, v_asked.run_id, 'approval.previewed', 'kernel',
     jsonb_strip_nulls(jsonb_build_object('call_id', p_call, 'skill', v_asked.skill,
       'digest', v_preview -> 'digest', 'counts', v_preview -> 'counts',
-      'none', left(v_preview ->> 'none', 500))));
+      'none', case when v_preview ? 'none' then true end)));
   return jsonb_build_object('approval_id', v_asked.approval_id, 'preview', v_preview);
 end
 $$;

@@ -172,3 +172,12 @@ def test_yes_and_several_names_ask_nothing(open_terminal: OpenTerminal, tenant: 
         terminal.expect_text(f"approval.aos/{one} approved")
         assert ASK not in terminal.seen
     assert {tenant.call_state(call) for call, _ in calls} == {"approved"}
+
+
+def test_the_list_and_the_log_tell_what_would_change(developer: Aosctl, tenant: Tenant) -> None:
+    call, one = waiting(tenant)
+    developer("approve", one, "--show")
+    row = next(line for line in developer("approve").out.splitlines() if line.startswith(one))
+    assert "shop.orders 1 updated" in row
+    run = tenant.database.value("select run_id from aos_core.tool_call where call_id = %s", call)
+    assert "preview: shop.orders 1 updated" in developer("logs", str(run)).out

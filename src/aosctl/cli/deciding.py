@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aosctl.db.rows import AnySession
 
 Decision = Literal["approved", "denied"]
-HEADERS = ("ID", "RUN", "AGENT", "SKILL", "ARGS", "AGE", "EXPIRES", "WHY")
+HEADERS = ("ID", "RUN", "AGENT", "SKILL", "ARGS", "CHANGES", "AGE", "EXPIRES", "WHY")
 _ARGS_WIDTH = 60
 
 
@@ -220,7 +220,9 @@ def _print(
 def _cells(row: ApprovalRow, width: int | None) -> list[object]:
     from datetime import UTC, datetime
 
+    from aosctl.cli.approval_screen import asked_of
     from aosctl.cli.table import age, human_duration
+    from aosctl.domain.previewing import effect_words
 
     left = (row.expires_at - datetime.now(UTC)).total_seconds()
     arguments = _arguments(row, width)
@@ -230,6 +232,7 @@ def _cells(row: ApprovalRow, width: int | None) -> list[object]:
         row.agent,
         row.skill,
         arguments,
+        effect_words(asked_of(row)),
         age(row.requested_at),
         human_duration(max(left, 0)),
         row.reason,

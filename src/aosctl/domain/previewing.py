@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aosctl.terminal import display_width, visible
@@ -57,6 +57,24 @@ def effect_lines(asked: Asked, width: int, style: Style = plain) -> list[str]:
     return lines
 
 
+def effect_words(asked: Asked) -> str | None:
+    """Sum up on one line what the call would change; None where no preview was made."""
+    preview = asked.preview
+    if preview is None or "none" in preview:
+        return None
+    return counts_words(preview.get("counts") or ()) or "no row"
+
+
+def counts_words(counts: Iterable[Mapping[str, Any]]) -> str:
+    """Return `shop.orders 2 updated, shop.log 2 inserted`."""
+    return ", ".join(_line(f"{each['table']} {_done_to(each)}") for each in counts)
+
+
+def _done_to(count: Mapping[str, Any]) -> str:
+    kinds = ("updated", "inserted", "deleted")
+    return ", ".join(f"{count[what]} {what}" for what in kinds if count[what])
+
+
 def _count_lines(preview: Mapping[str, Any], style: Style) -> list[str]:
     counts = preview.get("counts") or ()
     if not counts:
@@ -64,11 +82,8 @@ def _count_lines(preview: Mapping[str, Any], style: Style) -> list[str]:
     main = preview.get("table")
     lines = []
     for each in sorted(counts, key=lambda count: (count["table"] != main, count["table"])):
-        parts = [
-            f"{each[what]} {what}" for what in ("updated", "inserted", "deleted") if each[what]
-        ]
         why = "" if main in (None, each["table"]) else style("  by WITH, trigger or cascade", "dim")
-        lines.append(f"{_line(each['table'])}  {style(', '.join(parts), 'bold')}{why}")
+        lines.append(f"{_line(each['table'])}  {style(_done_to(each), 'bold')}{why}")
     return lines
 
 
