@@ -70,7 +70,7 @@ _aosctl_spec() {
       files='' ;;
     'approve')
       commands=''
-      flags='--reason --all -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      flags='--reason --all --show --yes -y -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--reason -o --output --dsn --context -n --tenant --namespace'
       files='' ;;
     'deny')

@@ -352,6 +352,8 @@ complete -c aosctl -n '__aosctl_at "logs"' -l debug -d 'Print the traceback of a
 complete -c aosctl -n '__aosctl_at "logs"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "approve"' -l reason -x -d 'Why, for the audit trail'
 complete -c aosctl -n '__aosctl_at "approve"' -l all -d 'All that are pending'
+complete -c aosctl -n '__aosctl_at "approve"' -l show -d 'Show what would run and change; decide nothing'
+complete -c aosctl -n '__aosctl_at "approve"' -l yes -s y -d 'Approve without a question'
 complete -c aosctl -n '__aosctl_at "approve"' -s o -l output -x -d 'json, yaml, wide, name, jsonpath=…'
 complete -c aosctl -n '__aosctl_at "approve"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
 complete -c aosctl -n '__aosctl_at "approve"' -l no-headers -d 'Print the rows only'

@@ -129,7 +129,7 @@ $$;
 -- and several statements by itself), and caps what it returns. A DML statement without RETURNING
 -- gets one, so that its rows can be counted. The first row is made a list of values at once, the
 -- others together at the end; until then one counts with the bytes of its object without the keys
--- (v_keys).
+-- (v_keys). A p_max_rows below 0 asks for the statement's plan instead, which runs nothing.
 create function aos_auth.sandbox_body(p_role name) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $f$
@@ -152,6 +152,9 @@ begin
       hint = 'aosctl db upgrade makes it anew';
   end if;
   p_query := aos_core.single_statement(p_query, p_read_only);
+  if p_max_rows < 0 then
+    p_query := 'explain (verbose, costs off, format json) ' || p_query;
+  end if;
   -- Not by set_config(): hardening.sql takes that from this role.
   if p_read_only then
     set local transaction_read_only = on;

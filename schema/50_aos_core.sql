@@ -172,6 +172,7 @@ create table aos_core.tool_call (
   tool_version text not null,
   vendor_call_id text not null,
   args jsonb,
+  original_args jsonb,
   reason text,
   created_at timestamptz not null,
   finished_at timestamptz,
@@ -181,7 +182,10 @@ alter table aos_core.tool_call enable row level security;
 alter table aos_core.tool_call force row level security;
 create index tool_call_turn on aos_core.tool_call (turn_id, tenant_id);
 
--- A question to a person about one call, bound by its digest to exactly that call.
+-- A question to a person about one call, bound by its digest to exactly that call and to what its
+-- preview shows (aos_core.preview_statement). edits_id: the question that it replaced when a person,
+-- edited_by, changed the arguments; the call keeps the model's own as original_args. preview_lease:
+-- the hash of the right to make the preview.
 create table aos_core.approval (
   tenant_id uuid not null,
   approval_id uuid not null default aos_core.uuidv7(),
@@ -198,6 +202,11 @@ create table aos_core.approval (
   decided_at timestamptz,
   decided_by text,
   decision_reason text,
+  preview jsonb,
+  preview_lease bytea,
+  preview_until timestamptz,
+  edits_id uuid,
+  edited_by text,
   primary key (tenant_id, approval_id)
 );
 alter table aos_core.approval enable row level security;

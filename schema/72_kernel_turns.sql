@@ -413,14 +413,16 @@ as $$
 $$;
 
 -- The digest that binds an approval to exactly one call: version of the tool, arguments, run,
--- call and expiry.
+-- call, expiry and the digest of its preview, where there is one.
 create function aos_core.approval_digest(
-  p_tool_version text, p_args jsonb, p_run uuid, p_call uuid, p_expires_at timestamptz)
+  p_tool_version text, p_args jsonb, p_run uuid, p_call uuid, p_expires_at timestamptz,
+  p_preview text default null)
 returns bytea
 language sql immutable
 as $$
   select sha256(convert_to(p_tool_version || '|' || p_run::text || '|' || p_call::text || '|'
-    || extract(epoch from p_expires_at)::text || '|' || p_args::text, 'UTF8'))
+    || extract(epoch from p_expires_at)::text || '|' || coalesce(p_preview || '|', '')
+    || p_args::text, 'UTF8'))
 $$;
 
 -- The run of a turn; null when there is no such turn.

@@ -321,8 +321,8 @@ $$;
 -- reads, and leaves no effect. The same call again returns its result again.
 -- Returns {"next", "step", "last_step", "ok", "result"}. AO001; AO002 the call is not ready; AO003;
 -- AO004 the sandbox was changed, or the session holds a cursor; AO005 somebody else was first.
--- When the approval does not hold any more (skill changed, expired) the call waits for a new one:
--- {"status": "awaiting_approval", "next": "wait"}.
+-- When the approval does not hold any more (skill changed, expired, other rows than were previewed)
+-- the call waits for a new one: {"status": "awaiting_approval", "next": "wait"}.
 -- The session must own nothing: a superuser, an owner and people may not call this.
 create function aos_agent.execute_sql_call(p_tenant uuid, p_call uuid, p_lease uuid) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -338,18 +338,21 @@ declare
   v_args jsonb;
   v_vendor_call_id text;
   v_detached boolean;
+  v_edited boolean;
   v_holds boolean;
   v_agent uuid;
   v_role text;
+  v_preview jsonb;
+  v_approved boolean;
   v_skills text[];
   v_gate record;
   v_outcome record;
 begin
   select c.run_id, c.turn_id, c.state, c.runner, c.skill, c.args, c.vendor_call_id, c.detached,
-         r.lease_hash = v_lease and r.open_turn_id = c.turn_id
+         c.original_args is not null, r.lease_hash = v_lease and r.open_turn_id = c.turn_id
            and r.lease_expires_at > aos_core.now(), a.agent_id, a.role_name, a.skills
     into v_run, v_turn, v_state, v_runner, v_skill, v_args, v_vendor_call_id, v_detached,
-         v_holds, v_agent, v_role, v_skills
+         v_edited, v_holds, v_agent, v_role, v_skills
   from aos_core.tool_call c
   join aos_core.run r on r.tenant_id = p_tenant and r.run_id = c.run_id
   join aos_agent.agent a on a.tenant_id = p_tenant and a.agent_id = r.agent_id
@@ -368,17 +371,27 @@ begin
   end if;
   v_gate := aos_skills.gate(p_tenant, v_role, v_skills, v_skill, v_args);
   if v_gate.decision in ('deny', 'invalid') then
+    perform 1 from aos_core.run r where r.tenant_id = p_tenant and r.run_id = v_run for update;
     update aos_core.approval a set state = 'cancelled'
     where a.tenant_id = p_tenant and a.call_id = p_call and a.state = 'approved';
     select false as ok, jsonb_build_object('error', v_gate.reason) as result into v_outcome;
   else
     if v_gate.decision = 'approve' or v_state = 'approved' then
-      if not aos_core.consume_approval(p_tenant, p_call, v_gate.tool_version) then
+      v_approved := true;
+      v_preview := aos_core.approved_preview(p_tenant, p_call);
+      if v_preview is null and not aos_core.approval_holds(p_tenant, p_call, v_gate.tool_version) then
         return aos_core.ask_again(p_tenant, p_call, v_lease, v_gate.tool_version,
           'the skill changed, or the approval expired, before the call could run');
       end if;
     end if;
-    if v_gate.builtin in ('sql_query', 'sql_execute') then
+    if v_preview is not null then
+      v_outcome := aos_core.run_as_previewed(p_tenant, p_call, v_gate.tool_version,
+        v_args ->> 'statement', v_gate.max_rows, v_gate.max_bytes, v_gate.search_path, v_preview);
+      if v_outcome.again is not null then
+        return aos_core.ask_again(p_tenant, p_call, v_lease, v_gate.tool_version, v_outcome.again,
+                                  v_outcome.preview);
+      end if;
+    elsif v_gate.builtin in ('sql_query', 'sql_execute') then
       v_outcome := aos_core.run_in_sandbox(p_tenant,
         v_args ->> case v_gate.builtin when 'sql_query' then 'query' else 'statement' end,
         v_gate.builtin = 'sql_query', v_gate.max_rows, v_gate.max_bytes, v_gate.search_path);
@@ -386,6 +399,12 @@ begin
       v_outcome := aos_core.run_kernel_skill(p_tenant, v_agent, v_run, v_gate.builtin, v_args);
     end if;
     v_bound := set_config('aos.kernel_tenant', p_tenant::text, true);  -- the call may have set it
+    if v_approved then
+      perform aos_core.use_approval(p_tenant, p_call, v_run);
+    end if;
+    if v_edited then
+      v_outcome.result := aos_core.tell_edited(p_tenant, p_call, v_outcome.result);
+    end if;
   end if;
   return aos_core.settle_call(p_tenant, v_lease, p_call, v_run, v_turn, v_state, v_skill,
     v_vendor_call_id, v_detached, v_outcome.ok, v_outcome.result);
@@ -393,8 +412,9 @@ end
 $$;
 
 -- True when a call is approved, the approval has not expired and it is bound to what would run now.
--- Kernel only.
-create function aos_core.approval_holds(p_tenant uuid, p_call uuid, p_tool_version text)
+-- p_preview: the digest of a preview made now; else that of the stored one counts. Kernel only.
+create function aos_core.approval_holds(
+  p_tenant uuid, p_call uuid, p_tool_version text, p_preview text default null)
 returns boolean
 language sql stable
 as $$
@@ -404,7 +424,8 @@ as $$
     where a.tenant_id = p_tenant and a.call_id = p_call and a.state = 'approved'
       and a.expires_at > aos_core.now()
       and a.digest = aos_core.approval_digest(p_tool_version, c.args, c.run_id, p_call,
-                                              a.expires_at))
+                                              a.expires_at,
+                                              coalesce(p_preview, a.preview ->> 'digest')))
 $$;
 
 -- Use up the approval of a call that runs now. False when it does not hold. Kernel only.
@@ -420,9 +441,27 @@ begin
 end
 $$;
 
--- Ask for approval anew, for what would run now; the turn waits. Kernel only. AO003.
+-- Use up the approval of a call that has just run in this transaction; it was found to hold. Only
+-- now, after the run's row is locked: a decision and a kill take their locks in that order too.
+-- AO005 undoes the effect when it was used or cancelled meanwhile. Kernel only.
+create function aos_core.use_approval(p_tenant uuid, p_call uuid, p_run uuid) returns void
+language plpgsql
+as $$
+begin
+  perform 1 from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run for update;
+  update aos_core.approval a set state = 'consumed'
+  where a.tenant_id = p_tenant and a.call_id = p_call and a.state = 'approved';
+  if not found then
+    raise exception 'the approval of call "%" was used or cancelled meanwhile', p_call
+      using errcode = 'AO005', hint = 'read the call again';
+  end if;
+end
+$$;
+
+-- Ask for approval anew, for what would run now (p_preview); the turn waits. Kernel only. AO003.
 create function aos_core.ask_again(
-  p_tenant uuid, p_call uuid, p_lease bytea, p_tool_version text, p_reason text)
+  p_tenant uuid, p_call uuid, p_lease bytea, p_tool_version text, p_reason text,
+  p_preview jsonb default null)
 returns jsonb
 language plpgsql
 as $$
@@ -432,19 +471,23 @@ declare
   v_call aos_core.tool_call;
   v_run aos_core.run;
   v_next text;
+  v_before record;
 begin
   select * into v_call from aos_core.tool_call c
   where c.tenant_id = p_tenant and c.call_id = p_call;
+  select a.edits_id, a.edited_by into v_before from aos_core.approval a
+  where a.tenant_id = p_tenant and a.call_id = p_call order by a.requested_at desc limit 1;
   v_run := aos_core.lock_leased_run(p_tenant, v_call.turn_id, p_lease);
   update aos_core.approval a set state = case a.state when 'approved' then 'expired' else a.state end
   where a.tenant_id = p_tenant and a.call_id = p_call and a.state = 'approved';
   update aos_core.tool_call c set state = 'awaiting_approval', tool_version = p_tool_version
   where c.tenant_id = p_tenant and c.call_id = p_call;
   insert into aos_core.approval (tenant_id, call_id, run_id, skill, args, digest, reason,
-                                 requested_at, expires_at)
+                                 requested_at, expires_at, preview, edits_id, edited_by)
   values (p_tenant, p_call, v_call.run_id, v_call.skill, v_call.args,
-    aos_core.approval_digest(p_tool_version, v_call.args, v_call.run_id, p_call, v_expires),
-    p_reason, v_now, v_expires);
+    aos_core.approval_digest(p_tool_version, v_call.args, v_call.run_id, p_call, v_expires,
+                             p_preview ->> 'digest'),
+    p_reason, v_now, v_expires, p_preview, v_before.edits_id, v_before.edited_by);
   update aos_core.run r set waiting_calls = r.waiting_calls + 1
   where r.tenant_id = p_tenant and r.run_id = v_call.run_id returning * into v_run;
   perform aos_core.append_run_event(p_tenant, v_call.run_id, 'approval.requested', 'kernel',
@@ -538,13 +581,16 @@ declare
   v_skill text;
   v_vendor_call_id text;
   v_detached boolean;
+  v_edited boolean;
 begin
-  select c.run_id, c.turn_id, c.state, c.skill, c.vendor_call_id, c.detached
-    into v_run, v_turn, v_state, v_skill, v_vendor_call_id, v_detached
+  select c.run_id, c.turn_id, c.state, c.skill, c.vendor_call_id, c.detached,
+         c.original_args is not null
+    into v_run, v_turn, v_state, v_skill, v_vendor_call_id, v_detached, v_edited
   from aos_core.tool_call c where c.tenant_id = p_tenant and c.call_id = p_call;
   if v_state = 'running' then
     return aos_core.settle_call(p_tenant, p_lease, p_call, v_run, v_turn, v_state, v_skill,
-      v_vendor_call_id, v_detached, p_ok, coalesce(p_result, 'null'));
+      v_vendor_call_id, v_detached, p_ok, case when v_edited
+        then aos_core.tell_edited(p_tenant, p_call, p_result) else coalesce(p_result, 'null') end);
   elsif v_state in ('succeeded', 'failed') then
     return aos_core.recorded_result(p_tenant, p_call, p_lease);
   elsif v_state is null then

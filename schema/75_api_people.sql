@@ -162,38 +162,23 @@ $$;
 -- Approve or deny a pending approval. p_decision: 'approved' | 'denied'; p_reason goes to the
 -- model when denied. The turn that waits goes on by itself; when that turn has ended, a new one
 -- opens with the outcome. Returns {"approval_id", "state", "run_id", "call_id"}. Role developer;
--- an agent's own principal never. AO001; AO004; AO006; AO008 already decided, or expired.
+-- an agent's own principal never. p_digest: the digest that the person saw (hex); when it is another
+-- by now, nothing is decided. AO001; AO004; AO006; AO008 already decided, expired, or changed since.
 -- Locks the run, then the approval: it races kill, expiry and other deciders, and one wins.
 create function aos_agent.decide_approval(
-  p_tenant uuid, p_approval uuid, p_decision text, p_reason text default null) returns jsonb
+  p_tenant uuid, p_approval uuid, p_decision text, p_reason text default null,
+  p_digest text default null) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_actor text := aos_auth.enter(p_tenant, 'developer');
-  v_now timestamptz := aos_core.now();
   v_approval aos_core.approval;
 begin
   if p_decision not in ('approved', 'denied') then
     raise exception 'an approval is "approved" or "denied", not "%"', p_decision
       using errcode = 'AO006', hint = 'aosctl approve, aosctl deny';
   end if;
-  perform 1 from aos_core.run r join aos_core.approval a
-    on a.tenant_id = p_tenant and a.run_id = r.run_id and a.approval_id = p_approval
-  where r.tenant_id = p_tenant for update of r;
-  select a.* into v_approval from aos_core.approval a
-  where a.tenant_id = p_tenant and a.approval_id = p_approval for update;
-  if not found then
-    raise exception 'approval "%" not found', p_approval using errcode = 'AO001',
-      hint = 'aosctl approve lists what is pending';
-  elsif v_approval.state <> 'pending' then
-    raise exception 'already % by %, % ago', v_approval.state,
-      coalesce(v_approval.decided_by, 'the kernel'),
-      coalesce(aos_core.short_age(v_now - v_approval.decided_at), 'some time')
-      using errcode = 'AO008', hint = 'nothing was changed';
-  elsif v_approval.expires_at <= v_now then
-    raise exception 'the approval expired at %', v_approval.expires_at using errcode = 'AO008',
-      hint = 'an expired approval counts as denied';
-  end if;
+  v_approval := aos_core.lock_pending_approval(p_tenant, p_approval, p_digest);
   perform aos_core.settle_approval(p_tenant, v_approval, p_decision, v_actor, p_reason);
   return jsonb_build_object('approval_id', p_approval, 'state', p_decision,
     'run_id', v_approval.run_id, 'call_id', v_approval.call_id);

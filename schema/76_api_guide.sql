@@ -187,7 +187,8 @@ $$;
 
 -- Record that the model asks for a tool, and learn whether to run it:
 -- {"status": "approved" | "awaiting_approval" | "denied", "call_id", "reason"?}. Asking again for a
--- call that was not run yet returns that call; once a person has approved it, as approved.
+-- call that was not run yet returns that call; once a person has approved it, as approved, with
+-- "args" where the person has changed them.
 -- Role developer. AO001, AO002, AO003.
 create function aos_agent.process_tool_call(p_turn uuid, p_tool text, p_args jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -200,7 +201,8 @@ declare
 begin
   perform aos_auth.enter(v_tenant, 'developer');
   select c.* into v_call from aos_core.tool_call c
-  where c.tenant_id = v_tenant and c.turn_id = p_turn and c.skill = p_tool and c.args = p_args
+  where c.tenant_id = v_tenant and c.turn_id = p_turn and c.skill = p_tool
+    and coalesce(c.original_args, c.args) = p_args
     and c.state in ('awaiting_approval', 'approved', 'pending') order by c.call_id limit 1;
   if v_call.state = 'awaiting_approval' then
     return jsonb_build_object('status', 'awaiting_approval', 'call_id', v_call.call_id,
@@ -243,7 +245,9 @@ begin
     update aos_core.tool_call c set state = 'running'
     where c.tenant_id = p_tenant and c.call_id = p_call.call_id;
   end if;
-  return jsonb_build_object('status', 'approved', 'call_id', p_call.call_id);
+  return jsonb_build_object('status', 'approved', 'call_id', p_call.call_id)
+    || case when p_call.original_args is null then '{}'
+            else jsonb_build_object('args', p_call.args) end;
 end
 $$;
 

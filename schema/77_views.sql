@@ -32,8 +32,10 @@ create view aos_core.approval_status as
 select p.tenant_id, n.name as tenant, p.approval_id, p.call_id, p.run_id, r.name as run,
        a.name as agent, p.skill, p.args, p.reason, p.state, encode(p.digest, 'hex') as digest,
        p.requested_at, p.expires_at, p.state = 'pending' and p.expires_at <= aos_core.now() as overdue,
-       p.decided_at, p.decided_by, p.decision_reason
+       p.decided_at, p.decided_by, p.decision_reason, p.preview, p.edits_id, p.edited_by,
+       c.original_args, c.step_seq, c.effect, p.preview_until > aos_core.now() as previewing
 from aos_core.approval p
+join aos_core.tool_call c on c.tenant_id = p.tenant_id and c.call_id = p.call_id
 join aos_auth.tenant n on n.tenant_id = p.tenant_id
 join aos_core.run r on r.tenant_id = p.tenant_id and r.run_id = p.run_id
 join aos_agent.agent a on a.tenant_id = r.tenant_id and a.agent_id = r.agent_id;

@@ -180,6 +180,8 @@ def test_change_waits_for_y_and_happens_once(chat: Terminal, order: Order) -> No
     assert "│   delete from orders" in asked
     assert f"│   where order_id = {order.number}" in asked
     assert "why: " in asked
+    _, rows = asked.split("│ shop.orders  1 deleted")
+    assert "│ - " in rows and str(order.number) in rows  # its row, before it goes
     assert order.exists()
     chat.type("y")
     chat.expect_text("1 row affected")
@@ -195,6 +197,22 @@ def test_denial_with_its_reason_reaches_the_model(chat: Terminal, order: Order) 
     chat.say("the customer called")
     chat.expect_text("The statement was not run: denied by")
     chat.expect_text("the customer called")
+    chat.prompt()
+    assert order.exists()
+
+
+def test_what_is_edited_is_tried_anew_and_runs(opened: Open, order: Order) -> None:
+    chat = opened("chat", "my_pg_bot", EDITOR=f"sed -i 's/ {order.number}$/ -1/'")
+    chat.prompt()
+    chat.say(order.delete)
+    chat.expect_text(QUESTION)
+    chat.type("e")
+    chat.expect_text("order_id = -1")
+    chat.expect_text("the model had asked for:")
+    chat.expect_text("it would change no row")
+    chat.expect_text(QUESTION)
+    chat.type("y")
+    chat.expect_text("0 rows affected")
     chat.prompt()
     assert order.exists()
 

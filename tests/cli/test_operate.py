@@ -145,10 +145,21 @@ def test_approve_without_an_id_lists_and_hints(developer: Aosctl, tenant: Tenant
         f'hint: aosctl approve {one}, or aosctl deny {one} --reason "…"\n',
     )
     head, row = done.out.splitlines()
-    assert cells(head) == ["ID", "RUN", "AGENT", "SKILL", "ARGS", "AGE", "EXPIRES", "WHY"]
+    assert cells(head) == [
+        "ID",
+        "RUN",
+        "AGENT",
+        "SKILL",
+        "ARGS",
+        "CHANGES",
+        "AGE",
+        "EXPIRES",
+        "WHY",
+    ]
     found = cells(row)
     assert found[:5] == [one, name_of(tenant, asked.run), "clerk", "sql_execute", SHOWN]
-    assert found[6:] == ["23h", "the skill's risk is high"]
+    assert found[5] == "<none>"  # nobody has tried it
+    assert found[7:] == ["23h", "the skill's risk is high"]
     assert json.loads(developer("approve", "-o", "json").out)["items"][0]["spec"]["args"] == DELETE
     done = developer("approve", one)
     assert (done.status, done.out, done.err) == (0, f"approval.aos/{one} approved\n", "")

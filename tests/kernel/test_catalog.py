@@ -22,6 +22,8 @@ GLOBAL_TABLES = {
 OF_THE_SHELL = {"AO007"}
 WORKER_FUNCTIONS = {
     "aos_agent.next_ready",
+    "aos_agent.preview_call",
+    "aos_agent.claim_preview",
     "aos_agent.claim_turn",
     "aos_agent.heartbeat",
     "aos_agent.check_lease",

@@ -17,11 +17,19 @@ def command(
         str | None, typer.Option("--reason", metavar="TEXT", help="Why, for the audit trail")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All that are pending")] = False,
+    show: Annotated[
+        bool, typer.Option("--show", help="Show what would run and change; decide nothing")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Approve without a question")] = False,
     output_format: OutputText = None,
     all_tenants: AllTenants = False,
     no_headers: NoHeaders = False,
 ) -> None:
     """Allow tool calls that wait for a decision; without an ID list them.
+
+    On a terminal each is shown first: its exact arguments, the rows that it would change, who
+    asked and why it needs a decision; then you approve, deny or edit it. What you approve is what
+    runs: when its rows have changed by then, you are asked again.
 
     An ID may be cut to a unique beginning or end. A run with one pending approval may stand for
     it. The waiting run goes on by itself.
@@ -29,6 +37,7 @@ def command(
     Examples:
       aosctl approve
       aosctl approve 3f2a91cc
+      aosctl approve 3f2a91cc --show
       aosctl approve my_pg_bot-x7k2p --reason "checked the rows"
     """
     decide_or_list(
@@ -40,4 +49,6 @@ def command(
         all_tenants=all_tenants,
         output_format=output_format,
         no_headers=no_headers,
+        show=show,
+        yes=yes,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Literal
 
@@ -9,14 +10,17 @@ import typer
 
 from aosctl.cli import output
 from aosctl.cli.globals import globals_of
-from aosctl.errors import AosError, DatabaseUnavailable, UsageError
+from aosctl.errors import AosError, DatabaseUnavailable, InvalidInput, UsageError
 
 if TYPE_CHECKING:
+    from typing import TextIO
+
+    from aosctl.cli.globals import Globals
     from aosctl.db.approvals import ApprovalRow
     from aosctl.db.rows import AnySession
 
 Decision = Literal["approved", "denied"]
-HEADERS = ("ID", "RUN", "AGENT", "SKILL", "ARGS", "AGE", "EXPIRES", "WHY")
+HEADERS = ("ID", "RUN", "AGENT", "SKILL", "ARGS", "CHANGES", "AGE", "EXPIRES", "WHY")
 _ARGS_WIDTH = 60
 
 
@@ -30,8 +34,14 @@ def decide_or_list(
     all_tenants: bool,
     output_format: str | None,
     no_headers: bool,
+    show: bool = False,
+    yes: bool = False,
 ) -> None:
-    """Decide the approvals that are named, or all; list the pending ones where none is named."""
+    """Decide the approvals that are named, or all; list the pending ones where none is named.
+
+    `show`, or an output format, shows those that are named and decides nothing. On a terminal
+    each is shown and asked about before it is approved, unless `yes`.
+    """
     from aosctl.cli.wiring import quick_session_of
 
     chosen = output.parse_output(output_format)
@@ -41,6 +51,12 @@ def decide_or_list(
         raise UsageError("-A only lists; choose a tenant to decide in with -n")
     given = globals_of(ctx)
     with closing(quick_session_of(given, select_tenant=not all_tenants)) as session:
+        if ids and decision == "approved" and (show or not chosen.is_table):
+            _show(session, ids, chosen, given)
+            return
+        if ids and decision == "approved" and not yes and _is_interactive():
+            _ask(session, ids, reason, given)
+            return
         if ids or everything:
             _decide(session, ids, decision, reason, quiet=given.quiet)
             return
@@ -74,20 +90,16 @@ def _decide(
 ) -> None:
     """Decide one after the other; what can't be found is refused before the first."""
     from aosctl.cli.targets import raise_all
-    from aosctl.db.approvals import approvals, decide, find_approval
+    from aosctl.db.approvals import approvals, decide
 
     tenant = session.require_tenant()
-    if ids:
-        found = [find_approval(session.connection, tenant, typed) for typed in ids]
-        rows = list({row.approval_id: row for row in found}.values())
-    else:
-        rows = approvals(session.connection, tenant, pending_only=True)
+    rows = _named(session, ids) or approvals(session.connection, tenant, pending_only=True)
     if not rows:
         output.note(f"No pending approvals in {session.tenant} tenant", quiet=quiet)
     errors: list[AosError] = []
     for row in rows:
         try:
-            decide(session.connection, tenant, row.approval_id, decision, reason)
+            decide(session.connection, tenant, row.approval_id, decision, reason, row.digest)
         except DatabaseUnavailable:
             raise
         except AosError as error:
@@ -95,6 +107,100 @@ def _decide(
         else:
             output.write(f"approval.aos/{row.short} {decision}\n")
     raise_all(errors)
+
+
+def _named(session: AnySession, ids: list[str]) -> list[ApprovalRow]:
+    """Find the approvals that are named, each once. Raises NotFound before any is decided."""
+    from aosctl.db.approvals import find_approval
+
+    tenant = session.require_tenant()
+    found = [find_approval(session.connection, tenant, typed) for typed in ids]
+    return list({row.approval_id: row for row in found}.values())
+
+
+def _is_interactive() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _show(session: AnySession, ids: list[str], chosen: output.Output, given: Globals) -> None:
+    rows = [_tried(session, row, given) for row in _named(session, ids)]
+    if not chosen.is_table:
+        output.write_objects([_manifest(row) for row in rows], chosen, show_headers=True)
+        return
+    output.write("\n".join(_text_of(session, row, sys.stdout, given) for row in rows))
+
+
+def _tried(session: AnySession, row: ApprovalRow, given: Globals) -> ApprovalRow:
+    """Return the approval with a preview, which is made now where nobody made one."""
+    from aosctl.cli.approval_screen import asked_of
+    from aosctl.cli.wiring import previewer_of
+    from aosctl.db.approvals import of_call
+    from aosctl.domain.previewing import can_be_tried
+
+    if row.preview is None and row.is_pending and can_be_tried(asked_of(row)):
+        previewer_of(given)(row.tenant_id, row.call_id)
+        return of_call(session.connection, row)
+    return row
+
+
+def _text_of(session: AnySession, row: ApprovalRow, stream: TextIO, given: Globals) -> str:
+    import os
+    import shutil
+
+    from aosctl.cli.approval_screen import approval_lines, style_for
+    from aosctl.db.approvals import request_of
+    from aosctl.terminal import use_colour
+
+    colour = use_colour(stream, os.environ, no_color=given.no_color)
+    request = request_of(session.connection, row)
+    width = shutil.get_terminal_size((100, 24)).columns
+    return "\n".join(approval_lines(row, request, width, style_for(colour))) + "\n"
+
+
+def _ask(session: AnySession, ids: list[str], reason: str | None, given: Globals) -> None:
+    """Show each approval and let the person decide it."""
+    from aosctl.cli.targets import raise_all
+
+    errors: list[AosError] = []
+    for row in _named(session, ids):
+        try:
+            said = _ask_one(session, row, reason, given)
+        except DatabaseUnavailable:
+            raise
+        except AosError as error:
+            errors.append(type(error)(f"approval.aos/{row.short}: {error.message}", error.hint))
+        else:
+            output.write(f"approval.aos/{said}\n")
+    raise_all(errors)
+
+
+def _ask_one(session: AnySession, row: ApprovalRow, reason: str | None, given: Globals) -> str:
+    """Ask until the person has decided, edited and decided, or put it off."""
+    from aosctl.cli.approval_screen import ask
+    from aosctl.db.approvals import decide, edit
+    from aosctl.repl.editing import edited_arguments
+
+    while True:
+        row = _tried(session, row, given)
+        sys.stderr.write("\n" + _text_of(session, row, sys.stderr, given) + "\n")
+        answer = ask("y approve · n deny · e edit · d later > ").lower()
+        if answer in ("y", "yes", "n", "no"):
+            decision: Decision = "approved" if answer.startswith("y") else "denied"
+            if decision == "denied" and reason is None:
+                reason = ask("reason, for the agent (may be empty) > ") or None
+            decide(session.connection, row.tenant_id, row.approval_id, decision, reason, row.digest)
+            return f"{row.short} {decision}"
+        if answer in ("e", "edit"):
+            try:
+                changed = edited_arguments(row.args)
+                if changed is None:
+                    output.note("the arguments are as before")
+                else:
+                    row = edit(session.connection, row.tenant_id, row, changed)
+            except InvalidInput as refused:
+                output.note(refused.message)
+        elif answer in ("d", "later", ""):
+            return f"{row.short} left pending"
 
 
 def _print(
@@ -114,7 +220,9 @@ def _print(
 def _cells(row: ApprovalRow, width: int | None) -> list[object]:
     from datetime import UTC, datetime
 
+    from aosctl.cli.approval_screen import asked_of
     from aosctl.cli.table import age, human_duration
+    from aosctl.domain.previewing import effect_words
 
     left = (row.expires_at - datetime.now(UTC)).total_seconds()
     arguments = _arguments(row, width)
@@ -124,6 +232,7 @@ def _cells(row: ApprovalRow, width: int | None) -> list[object]:
         row.agent,
         row.skill,
         arguments,
+        effect_words(asked_of(row)),
         age(row.requested_at),
         human_duration(max(left, 0)),
         row.reason,
@@ -147,6 +256,11 @@ def _arguments(row: ApprovalRow, width: int | None) -> str:
 
 
 def _manifest(row: ApprovalRow) -> dict[str, object]:
+    more = {
+        "preview": row.preview,
+        "editedBy": row.edited_by,
+        "originalArgs": row.original_args,
+    }
     status = {
         "state": row.state,
         "expiresAt": row.expires_at,
@@ -170,6 +284,7 @@ def _manifest(row: ApprovalRow) -> dict[str, object]:
             "args": dict(row.args),
             "reason": row.reason,
             "digest": row.digest,
+            **{key: value for key, value in more.items() if value is not None},
         },
         "status": {key: value for key, value in status.items() if value is not None},
     }

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from aosctl.domain.previewing import counts_words
 from aosctl.repl.words import call_line, result_words
 from aosctl.terminal import clean, visible
 
@@ -148,6 +149,13 @@ def _decided(event: EventRow, content: Content) -> list[str]:
     return [f"approval {word}{by}: {_call(event, content)}{_because(event)}"]
 
 
+def _previewed(event: EventRow, content: Content) -> list[str]:
+    counts = event.data.get("counts")
+    if counts is None:
+        return [f"no preview could be made: {_call(event, content)}"]
+    return [_one_line(f"preview: {counts_words(counts) or 'no row'}")]
+
+
 def _turn(event: EventRow, content: Content) -> list[str]:
     data = event.data
     number = data.get("turn", "")
@@ -189,6 +197,8 @@ _WRITERS: dict[str, Callable[[EventRow, Content], list[str]]] = {
     "approval.approved": _decided,
     "approval.denied": _decided,
     "approval.expired": _decided,
+    "approval.edited": _decided,
+    "approval.previewed": _previewed,
     "turn.claimed": _turn,
     "turn.failed": _turn,
     "turn.limited": _turn,

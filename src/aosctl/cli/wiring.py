@@ -74,6 +74,30 @@ def loop_of(client: WorkerClient) -> Loop:
     return Loop(client, provider_for, tools(), Heart(client.heart_link))
 
 
+def previewer_of(given: Globals) -> Callable[[UUID, UUID], bool]:
+    """Return what tries the statement of a call that waits, on the worker's connection.
+
+    False when it could not be tried; the approval stands without a preview then.
+    """
+
+    def preview(tenant: UUID, call: UUID) -> bool:
+        from contextlib import closing
+
+        from aosctl.db.connection import worker_conninfo
+        from aosctl.db.worker import WorkerClient
+        from aosctl.errors import AosError
+
+        try:
+            with closing(session_of(given)) as session:
+                conninfo = worker_conninfo(session)
+            with closing(WorkerClient(conninfo, worker_name(), "approve")) as client:
+                return client.preview(tenant, call)
+        except AosError:
+            return False
+
+    return preview
+
+
 def open_conversation(
     session: Session,
     *,

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from uuid import UUID
 
-from aosctl.db.errors import translated
+from aosctl.db.errors import to_json, translated
 from aosctl.db.rows import rows_of
 from aosctl.db.runs import find_run
 from aosctl.errors import AosError, NotFound
@@ -44,6 +44,12 @@ class ApprovalRow(NamedTuple):
     decided_at: datetime | None
     decided_by: str | None
     decision_reason: str | None
+    preview: Mapping[str, Any] | None
+    previewing: bool | None
+    effect: str
+    edited_by: str | None
+    original_args: Mapping[str, Any] | None
+    step_seq: int
 
     @property
     def short(self) -> str:
@@ -70,7 +76,8 @@ def approvals(
         ApprovalRow,
         "select tenant_id, tenant, approval_id, call_id, run_id, run, agent, skill, args,"
         " reason, state, digest, requested_at, expires_at, overdue, decided_at, decided_by,"
-        " decision_reason from aos_core.approval_status"
+        " decision_reason, preview, previewing, effect, edited_by, original_args, step_seq"
+        " from aos_core.approval_status"
         " where (%(tenant)s::uuid is null or tenant_id = %(tenant)s)"
         " and (not %(pending)s or (state = 'pending' and not overdue))"
         " and (%(run)s::uuid is null or run_id = %(run)s)"
@@ -125,9 +132,60 @@ def decide(
     approval: UUID,
     decision: Literal["approved", "denied"],
     reason: str | None = None,
+    digest: str | None = None,
 ) -> None:
-    """Approve or deny (aos_agent.decide_approval). Raises ApprovalSettled when that is over."""
+    """Approve or deny (aos_agent.decide_approval).
+
+    Raises ApprovalSettled when that is over, or what would run is not `digest` any more.
+    """
     with translated():
         connection.execute(
-            "select aos_agent.decide_approval(%s, %s, %s, %s)", (tenant, approval, decision, reason)
+            "select aos_agent.decide_approval(%s, %s, %s, %s, %s)",
+            (tenant, approval, decision, reason, digest),
         )
+
+
+def edit(
+    connection: AnyConnection, tenant: UUID, row: ApprovalRow, args: Mapping[str, Any]
+) -> ApprovalRow:
+    """Change the arguments of a call that waits (aos_agent.edit_call); return the new question.
+
+    Raises InvalidInput when they are refused, ApprovalSettled.
+    """
+    with translated():
+        connection.execute(
+            "select aos_agent.edit_call(%s, %s, %s::jsonb, null, %s)",
+            (tenant, row.approval_id, to_json(args), row.digest),
+        )
+    return of_call(connection, row)
+
+
+def of_call(connection: AnyConnection, row: ApprovalRow) -> ApprovalRow:
+    """Read the newest question about the call of `row`."""
+    asked: list[ApprovalRow] = approvals(connection, row.tenant_id, run=row.run_id)
+    return [each for each in asked if each.call_id == row.call_id][-1]
+
+
+class Request(NamedTuple):
+    """Who wanted the turn of a call, and with which words."""
+
+    actor: str | None
+    message: Mapping[str, Any] | None
+
+
+def request_of(connection: AnyConnection, row: ApprovalRow) -> Request:
+    """Find on whose message a call came up."""
+    found = rows_of(
+        connection,
+        Request,
+        "select e.actor, u.message from aos_core.transcript s"
+        " left join lateral (select t.message from aos_core.transcript t"
+        "  where t.tenant_id = s.tenant_id and t.run_id = s.run_id and t.turn = s.turn"
+        "  and t.role = 'user' and t.seq < s.seq order by t.seq desc limit 1) u on true"
+        " left join lateral (select v.actor from aos_core.event v"
+        "  where v.tenant_id = s.tenant_id and v.stream_id = s.run_id and v.at <= s.created_at"
+        "  and v.kind = 'turn.opened' and v.data ->> 'turn' = s.turn::text limit 1) e on true"
+        " where s.tenant_id = %(tenant)s and s.run_id = %(run)s and s.seq = %(step)s",
+        {"tenant": row.tenant_id, "run": row.run_id, "step": row.step_seq},
+    )
+    return found[0] if found else Request(None, None)

@@ -17,7 +17,8 @@ from aosctl.errors import DatabaseUnavailable, NotFound
 
 OPEN = statement("aos_agent.open_turn", 7)
 START_RUN = statement("aos_agent.start_run", 4)
-DECIDE = statement("aos_agent.decide_approval", 4)
+DECIDE = statement("aos_agent.decide_approval", 5)
+EDIT = statement("aos_agent.edit_call", 5)
 CANCEL_TURN = statement("aos_agent.cancel_turn", 4)
 CLOSE_RUN = statement("aos_agent.close_run", 4)
 
@@ -47,6 +48,12 @@ class Approval:
     state: str
     requested_at: Any
     expires_at: Any
+    digest: str
+    preview: Mapping[str, Any] | None
+    previewing: bool | None
+    effect: str
+    edited_by: str | None
+    original_args: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +95,8 @@ _RUN_COLUMNS = (
     " coalesce(extract(epoch from lease_expires_at - aos_core.now()), 0)::float8"
 )
 _APPROVAL_COLUMNS = (
-    "approval_id, call_id, run_id, run, agent, skill, args, reason, state, requested_at, expires_at"
+    "approval_id, call_id, run_id, run, agent, skill, args, reason, state, requested_at,"
+    " expires_at, digest, preview, previewing, effect, edited_by, original_args"
 )
 
 
@@ -160,9 +168,25 @@ class PersonClient:
         """End a run as completed or failed."""
         self.link.call(CLOSE_RUN, str(self.tenant), str(run_id), state, reason)
 
-    def decide(self, approval_id: UUID, decision: str, reason: str | None) -> None:
-        """Approve or deny. Raises ApprovalSettled when another was first."""
-        self.link.call(DECIDE, str(self.tenant), str(approval_id), decision, reason)
+    def decide(
+        self, approval_id: UUID, decision: str, reason: str | None, digest: str | None = None
+    ) -> None:
+        """Approve or deny what has this digest.
+
+        Raises ApprovalSettled when another was first, or it has changed.
+        """
+        self.link.call(DECIDE, str(self.tenant), str(approval_id), decision, reason, digest)
+
+    def edit(self, approval: Approval, args: Mapping[str, Any]) -> None:
+        """Change the arguments of a call that waits. Raises InvalidInput, ApprovalSettled."""
+        self.link.call(
+            EDIT,
+            str(self.tenant),
+            str(approval.approval_id),
+            to_json(args),
+            None,
+            approval.digest,
+        )
 
     def approvals(self, run_id: UUID) -> list[Approval]:
         """Return the pending approvals of a run, oldest first."""

@@ -13,11 +13,15 @@ from aosctl.db.hot import PATIENCE_SECONDS, STATEMENT_SECONDS, Link, SandboxLink
 from aosctl.db.json_text import load, load_or_keep, members
 
 LEASE_SECONDS = 20
+PREVIEW_SECONDS = 2.0
+"""How long a statement may take to be tried for its approver."""
 
 CLAIM = statement("aos_agent.claim_turn", 4)
 CONTEXT = statement("aos_agent.turn_context", 4)
 RESPONSE = statement("aos_agent.record_response", 8)
 EXECUTE = statement("aos_agent.execute_sql_call", 3)
+CLAIM_PREVIEW = statement("aos_agent.claim_preview", 2)
+PREVIEW = statement("aos_agent.preview_call", 3)
 START = statement("aos_agent.start_call", 3)
 RESULT = statement("aos_agent.record_call_result", 5)
 FAIL = statement("aos_agent.fail_turn", 5)
@@ -226,6 +230,26 @@ class WorkerClient:
                 stopped=stopped,
             )
         )
+
+    def preview(
+        self, tenant: UUID, call_id: UUID, stopped: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Try the statement of a call that waits, for its approver to see; it is taken back.
+
+        False when there is nothing to preview, or another worker is at it.
+        """
+        claimed = self._link.call(CLAIM_PREVIEW, str(tenant), str(call_id))
+        if claimed is None:
+            return False
+        self._sql.call_text(
+            PREVIEW,
+            str(tenant),
+            str(call_id),
+            claimed["lease"],
+            seconds=PREVIEW_SECONDS,
+            stopped=stopped,
+        )
+        return True
 
     def start_call(self, lease: Lease, call: PendingCall) -> Moved | None:
         """Mark a call as running, before it acts.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from threading import Event
+from typing import Any
 from uuid import UUID
 
 from aosctl.db.ids import uuid7
@@ -11,7 +14,8 @@ from aosctl.db.person import Decision as Decision
 from aosctl.db.person import PersonClient, RunStatus
 from aosctl.db.worker import Lease, WorkerClient
 from aosctl.domain.loop import Interrupted, Loop, Observer, Outcome
-from aosctl.errors import IllegalTransition
+from aosctl.domain.previewing import Asked, can_be_tried
+from aosctl.errors import AosError, IllegalTransition
 from aosctl.messages import Message, user
 
 
@@ -99,9 +103,36 @@ class Conversation:
         """Return what waits for a person, oldest first."""
         return self._person.approvals(self.run_id)
 
-    def decide(self, approval_id: UUID, decision: str, reason: str | None = None) -> None:
-        """Approve or deny a pending approval. Raises ApprovalSettled."""
-        self._person.decide(approval_id, decision, reason)
+    def decide(
+        self,
+        approval_id: UUID,
+        decision: str,
+        reason: str | None = None,
+        digest: str | None = None,
+    ) -> None:
+        """Approve or deny a pending approval, as it was seen. Raises ApprovalSettled."""
+        self._person.decide(approval_id, decision, reason, digest)
+
+    def tried(self, approval: Approval) -> Approval:
+        """Return a pending approval with the preview of its statement, made now where none was."""
+        asked = Asked(approval.effect, approval.args, approval.preview, approval.previewing)
+        if approval.preview is not None or not can_be_tried(asked):
+            return approval
+        with suppress(AosError):
+            self._worker.preview(self.tenant, approval.call_id)
+        for each in self.pending_approvals():
+            if each.approval_id == approval.approval_id:
+                return each
+        return approval
+
+    def edit(self, approval: Approval, args: Mapping[str, Any]) -> None:
+        """Change the arguments of a call that waits, and try it anew for its approver.
+
+        A new approval stands in the place of this one. Raises InvalidInput, ApprovalSettled.
+        """
+        self._person.edit(approval, args)
+        with suppress(AosError):  # without a preview the question stands all the same
+            self._worker.preview(self.tenant, approval.call_id)
 
     def decision(self, approval_id: UUID) -> Decision:
         """Return how an approval stands, whoever decided it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from threading import Event
@@ -174,7 +174,7 @@ class Loop:
                     self._catch_up(lease)
                 message = self._ask(lease, observe, stop)
                 text = message.text or text
-                moved = self._store(lease, message, observe)
+                moved = self._store(lease, message, observe, stop)
             else:
                 return self._outcome(lease, moved, text)
 
@@ -219,7 +219,7 @@ class Loop:
     def _next_step(self) -> int:
         return self.transcript.last_step + 1
 
-    def _store(self, lease: Lease, message: Message, observe: Observer) -> Moved:
+    def _store(self, lease: Lease, message: Message, observe: Observer, stop: Event) -> Moved:
         usage = usage_to_json(message.usage) if message.usage else None
         self._unstored = _Unstored(lease.turn_id, self._next_step, message)
         moved = self._client.record_response(lease, message.to_json(), usage, self._next_step)
@@ -227,10 +227,20 @@ class Loop:
         self.transcript.add(moved.step, message)
         for call in moved.calls:
             if call.status == "awaiting_approval":
+                self._preview(lease, call, stop)
                 observe(ApprovalAsked(call))
             elif call.status in ("denied", "failed"):
                 observe(CallRefused(call))
         return moved
+
+    def _preview(self, lease: Lease, call: PendingCall, stop: Event) -> None:
+        """Try the statement that a person has to decide on, so that they see what it would do.
+
+        Whatever goes wrong, the question stands: without a preview, and its screen says so.
+        """
+        if call.runner == "kernel" and call.effect == "transactional":
+            with suppress(AosError):
+                self._client.preview(lease.tenant, call.call_id, stop.is_set)
 
     def _run_calls(
         self, lease: Lease, calls: tuple[PendingCall, ...], observe: Observer, stop: Event

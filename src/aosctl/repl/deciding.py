@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
-from aosctl.errors import ApprovalSettled
+from aosctl.domain.previewing import Asked, effect_lines
+from aosctl.errors import AosError, ApprovalSettled, DatabaseUnavailable
+from aosctl.repl.editing import edited_arguments
 from aosctl.repl.prompt import Moved, Prompts
-from aosctl.repl.screen import Screen
+from aosctl.repl.screen import BOLD, DIM, GREEN, RED, YELLOW, Screen
 from aosctl.repl.words import decision_words, exact_arguments
 from aosctl.terminal import visible
 
@@ -18,8 +22,18 @@ if TYPE_CHECKING:
     from aosctl.domain.conversation import Approval, Conversation
     from aosctl.repl.turns import Turns
 
-QUESTION = "  y approve · n deny · d later > "
-KEYS = {"y": "approved", "n": "denied", "d": "later", "Y": "approved", "N": "denied", "D": "later"}
+QUESTION = "  y approve · n deny · e edit · d later > "
+KEYS = {
+    "y": "approved",
+    "n": "denied",
+    "e": "edit",
+    "d": "later",
+    "Y": "approved",
+    "N": "denied",
+    "E": "edit",
+    "D": "later",
+}
+CODES = {"bold": BOLD, "dim": DIM, "gone": RED, "new": GREEN, "warn": YELLOW}
 SHORT = 8
 """How many of an id's last digits people type."""
 
@@ -56,16 +70,16 @@ class AskHere:
     def settle(self, turns: Turns) -> bool:
         """Ask about every pending approval of the run; False when none was decided."""
         decided = False
-        for approval in waiting(turns.conversation):
-            if approval.approval_id in self._later:
-                continue
+        while approval := self._next(turns):
             show(turns.screen, approval)
-            try:
-                if self._ask(turns, approval):
-                    decided = True
-                    continue
-            except (KeyboardInterrupt, EOFError):
-                pass
+            settled: bool | None = False
+            with suppress(KeyboardInterrupt, EOFError):
+                settled = self._ask(turns, approval)
+            if settled is None:
+                continue  # it was edited: the question is another now
+            if settled:
+                decided = True
+                continue
             self._later[approval.approval_id] = approval
             if self._in_chat:
                 short = short_id(approval)
@@ -74,22 +88,54 @@ class AskHere:
                 )
         return decided
 
-    def _ask(self, turns: Turns, approval: Approval) -> bool:
+    def _next(self, turns: Turns) -> Approval | None:
+        """Return the next approval that was not put off, tried if nobody has."""
+        for approval in waiting(turns.conversation):
+            if approval.approval_id not in self._later:
+                return turns.conversation.tried(approval)
+        return None
+
+    def _edit(self, turns: Turns, approval: Approval) -> None:
+        try:
+            changed = edited_arguments(approval.args)
+            if changed is None:
+                turns.screen.note("the arguments are as before")
+            else:
+                turns.conversation.edit(approval, changed)
+        except DatabaseUnavailable:
+            raise
+        except AosError as refused:
+            turns.screen.warn(refused.message)
+
+    def _ask(self, turns: Turns, approval: Approval) -> bool | None:
+        """Return whether it is decided; None when it has changed and is to be asked anew."""
+
         def decided() -> bool:
             pending = waiting(turns.conversation)
-            return all(other.approval_id != approval.approval_id for other in pending)
+            return all(
+                (other.approval_id, other.digest) != (approval.approval_id, approval.digest)
+                for other in pending
+            )
 
         decision = self._prompts.choose(QUESTION, KEYS, decided)
         reason: str | Moved | None = None
         if decision == "later":
             return False
+        if decision == "edit":
+            self._edit(turns, approval)
+            return None
         if decision == "denied":
             reason = self._prompts.line("  reason, for the agent (may be empty) > ", decided)
         if isinstance(decision, Moved) or isinstance(reason, Moved):
+            pending = waiting(turns.conversation)
+            if any(other.approval_id == approval.approval_id for other in pending):
+                return None  # it has a preview now
             turns.screen.note(_outcome(turns, approval))
             return True
         try:
-            turns.conversation.decide(approval.approval_id, decision, reason or None)
+            turns.conversation.decide(
+                approval.approval_id, decision, reason or None, approval.digest
+            )
         except ApprovalSettled as settled:
             turns.screen.note(settled.message)
         return True
@@ -118,11 +164,21 @@ def _outcome(turns: Turns, approval: Approval) -> str:
     return decision_words(found.state, found.by, found.reason)
 
 
+def _styled(screen: Screen, text: str, kind: str) -> str:
+    return screen.style(text, CODES[kind])
+
+
 def show(screen: Screen, approval: Approval) -> None:
     """Print what is asked: exactly what would run, for whom, why and until when."""
     until = approval.expires_at.astimezone().strftime("%Y-%m-%d %H:%M")
+    lines = exact_arguments(approval.args)
+    if approval.original_args is not None:
+        lines += [visible(f"edited by {approval.edited_by}; the model had asked for:")]
+        lines += [f"  {line}" for line in exact_arguments(approval.original_args)]
+    asked = Asked(approval.effect, approval.args, approval.preview, approval.previewing)
+    effect = effect_lines(asked, screen.width - 4, partial(_styled, screen))
     screen.box(
         visible(f"{approval.skill} of {approval.agent} needs your approval"),
-        exact_arguments(approval.args),
+        [*lines, "", *effect],
         visible(f"why: {approval.reason} · id {short_id(approval)} · until {until}"),
     )

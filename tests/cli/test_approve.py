@@ -1,0 +1,183 @@
+"""`aosctl approve` with an ID: what would run and change is seen, edited, and then decided."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from uuid import UUID
+
+import pytest
+
+from command import Aosctl
+from kernels import KernelDatabase, Tenant, apply
+from terminal import ENTER, Terminal
+
+UPDATE = {"statement": "update orders\nset item = 'cup' where id = 1"}
+ASK = "y approve · n deny · e edit · d later > "
+OpenTerminal = Callable[..., Terminal]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shop(kernel_database: KernelDatabase, tenant: Tenant) -> None:
+    kernel_database.superuser.execute(
+        "create schema shop; create table shop.orders (id integer primary key, item text)"
+    )
+    apply(kernel_database.superuser, "aos_skills.apply_skill", tenant.id, "sql_execute", {
+        "builtin": "sql_execute", "risk": "high", "sql": {"searchPath": ["shop"], "grants": [
+            {"schema": "shop", "tables": ["*"], "privileges": ["select", "update"]}]},
+    })  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def orders(kernel_database: KernelDatabase, shop: None) -> None:
+    kernel_database.superuser.execute(
+        "truncate shop.orders; insert into shop.orders values (1, 'pen'), (2, 'ink')"
+    )
+
+
+@pytest.fixture
+def open_terminal(env: dict[str, str], tenant: Tenant) -> Iterator[OpenTerminal]:
+    """Open the developer's terminals; closed at the end."""
+    opened: list[Terminal] = []
+    dsn = tenant.database.cluster.dsn("test_developer", tenant.database.name)
+
+    def start(*arguments: str, **settings: str) -> Terminal:
+        opened.append(Terminal({**env, "AOSCTL_DSN": dsn, **settings}, *arguments))
+        return opened[-1]
+
+    yield start
+    for terminal in opened:
+        terminal.__exit__()
+
+
+def waiting(tenant: Tenant, args: dict[str, str] = UPDATE) -> tuple[UUID, str]:
+    """Return a call that waits, and how people name its approval."""
+    asked = tenant.asked("sql_execute", args, "clerk")
+    return asked.call, tenant.approval(asked.call)[0].hex[-8:]
+
+
+def test_show_tells_everything_and_decides_nothing(developer: Aosctl, tenant: Tenant) -> None:
+    call, one = waiting(tenant)
+    done = developer("approve", one, "--show")
+    assert (done.status, done.err) == (0, "")
+    told = done.out.splitlines()
+    assert told[0].startswith(f"{one}  sql_execute of clerk, run clerk-")
+    assert told[1:3] == ["  asked by   user:dev: hello", "  because    the skill's risk is high"]
+    assert told[3].startswith("  expires    in 23h, at ")
+    assert told[4:-1] == [
+        "",
+        "what would run:",
+        "  statement:",
+        "    update orders",
+        "    set item = 'cup' where id = 1",
+        "",
+        "what it would change:",
+        "  shop.orders  1 updated",
+        "",
+        "    id   item",
+        "  ~ 1    *pen → cup",
+    ]
+    assert tenant.call_state(call) == "awaiting_approval"
+    coloured = developer("approve", one, "--show", FORCE_COLOR="1").out
+    assert "*\x1b[31mpen\x1b[0m → \x1b[32mcup\x1b[0m" in coloured
+    assert tenant.database.rows("select item from shop.orders where id = 1") == [("pen",)]
+
+
+def test_json_has_the_preview_and_decides_nothing(developer: Aosctl, tenant: Tenant) -> None:
+    call, one = waiting(tenant)
+    done = developer("approve", one, "-o", "json")
+    preview = json.loads(done.out)["items"][0]["spec"]["preview"]
+    assert preview["counts"] == [
+        {"table": "shop.orders", "inserted": 0, "updated": 1, "deleted": 0}
+    ]
+    assert preview["rows"][0]["after"] == {"id": 1, "item": "cup"}
+    assert tenant.call_state(call) == "awaiting_approval"
+
+
+def test_hidden_characters_of_rows_and_arguments_are_visible(
+    developer: Aosctl, tenant: Tenant
+) -> None:
+    _, one = waiting(tenant, {"statement": "update orders set item = E'\u202eevil\\x1b[2J'"})
+    shown = developer("approve", one, "--show").out
+    assert "\\u202eevil\\u001b[2J" in shown
+    assert "\x1b" not in shown and "\u202e" not in shown
+
+
+def test_on_a_terminal_it_is_shown_first_and_asked(
+    open_terminal: OpenTerminal, tenant: Tenant
+) -> None:
+    call, one = waiting(tenant)
+    terminal = open_terminal("approve", one)
+    seen = terminal.expect_text(ASK)
+    assert "*pen → cup" in seen and "what would run:" in seen
+    assert tenant.call_state(call) == "awaiting_approval"
+    terminal.type("y" + ENTER)
+    terminal.expect_text(f"approval.aos/{one} approved")
+    assert tenant.call_state(call) == "approved"
+
+
+def test_on_a_terminal_it_can_be_denied_or_left(
+    open_terminal: OpenTerminal, tenant: Tenant
+) -> None:
+    call, one = waiting(tenant)
+    terminal = open_terminal("approve", one)
+    terminal.expect_text(ASK)
+    terminal.type("d" + ENTER)
+    terminal.expect_text(f"approval.aos/{one} left pending")
+    terminal = open_terminal("approve", one)
+    terminal.expect_text(ASK)
+    terminal.type("n" + ENTER)
+    terminal.expect_text("reason")
+    terminal.type("not now" + ENTER)
+    terminal.expect_text(f"approval.aos/{one} denied")
+    assert tenant.call_state(call) == "denied"
+
+
+def test_an_edit_is_tried_anew_and_shows_both_versions(
+    open_terminal: OpenTerminal, tenant: Tenant
+) -> None:
+    call, one = waiting(tenant)
+    terminal = open_terminal("approve", one, EDITOR="sed -i 's/id = 1/id = 2/'")
+    terminal.expect_text(ASK)
+    terminal.type("e" + ENTER)
+    terminal.expect_text("edited; the model had asked for:")
+    seen = terminal.expect_text(ASK)
+    assert "*ink → cup" in seen
+    terminal.type("y" + ENTER)
+    terminal.expect_text(" approved")
+    assert tenant.call_state(call) == "approved"
+    assert tenant.database.value(
+        "select args ->> 'statement' from aos_core.tool_call where call_id = %s", call
+    ) == UPDATE["statement"].replace("1", "2")
+
+
+def test_an_edit_that_changes_nothing_or_is_refused_asks_again(
+    open_terminal: OpenTerminal, tenant: Tenant
+) -> None:
+    call, one = waiting(tenant)
+    terminal = open_terminal("approve", one, EDITOR="true")
+    terminal.expect_text(ASK)
+    terminal.type("e" + ENTER)
+    terminal.expect_text("the arguments are as before")
+    terminal.expect_text(ASK)
+    terminal.type("d" + ENTER)
+    terminal.expect_text("left pending")
+    assert tenant.call_state(call) == "awaiting_approval"
+
+
+def test_yes_and_several_names_ask_nothing(open_terminal: OpenTerminal, tenant: Tenant) -> None:
+    calls = [waiting(tenant) for _ in range(2)]
+    terminal = open_terminal("approve", "--yes", *(one for _, one in calls))
+    for _, one in calls:
+        terminal.expect_text(f"approval.aos/{one} approved")
+        assert ASK not in terminal.seen
+    assert {tenant.call_state(call) for call, _ in calls} == {"approved"}
+
+
+def test_the_list_and_the_log_tell_what_would_change(developer: Aosctl, tenant: Tenant) -> None:
+    call, one = waiting(tenant)
+    developer("approve", one, "--show")
+    row = next(line for line in developer("approve").out.splitlines() if line.startswith(one))
+    assert "shop.orders 1 updated" in row
+    run = tenant.database.value("select run_id from aos_core.tool_call where call_id = %s", call)
+    assert "preview: shop.orders 1 updated" in developer("logs", str(run)).out
