@@ -9,7 +9,8 @@ as $$
     when p_schema || '.' || p_name in (
       'aos_auth.tenants_with_role', 'aos_auth.actor', 'aos_auth.enter',
       'aos_auth.whoami', 'aos_auth.tenant_id', 'aos_auth.my_tenants', 'aos_core.tenant_of_run',
-      'aos_core.tenant_of_turn', 'aos_agent.next_ready') then 'aos_lookup'
+      'aos_core.tenant_of_turn', 'aos_agent.next_ready', 'aos_agent.served_tenant')
+      then 'aos_lookup'
     when p_schema || '.' || p_name in ('aos_auth.provision_sql_role', 'aos_auth.drop_sql_role')
       then 'aos_provisioner'
     when p_schema || '.' || p_name in ('aos_core.ensure_partitions', 'aos_core.create_partition',
@@ -94,6 +95,7 @@ grant select (tenant_id, principal_id, role_name, expires_at) on aos_auth.role_g
 grant select (tenant_id, run_id) on aos_core.run to aos_lookup;
 grant select (tenant_id, turn_id) on aos_core.turn to aos_lookup;
 grant select (tenant_id, ready_at) on aos_core.turn_queue to aos_lookup;
+grant select (tenant_id, state, expires_at) on aos_core.approval to aos_lookup;
 grant execute on function aos_auth.is_admin(),
   aos_auth.roles_that_include(text), aos_core.now() to aos_lookup;
 
@@ -190,7 +192,7 @@ grant execute on function aos_auth.apply_tenant(text, jsonb, jsonb),
   aos_core.drop_events_before(timestamptz) to aos_admin;
 
 -- The worker: no table, these functions only.
-grant execute on function aos_agent.next_ready(integer),
+grant execute on function aos_agent.next_ready(integer), aos_agent.served_tenant(text),
   aos_agent.claim_turn(uuid, text, integer, uuid),
   aos_agent.heartbeat(uuid, uuid, uuid, integer), aos_agent.check_lease(uuid, uuid, uuid),
   aos_agent.turn_context(uuid, uuid, uuid, bigint, integer),

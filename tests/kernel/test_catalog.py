@@ -22,6 +22,7 @@ GLOBAL_TABLES = {
 OF_THE_SHELL = {"AO007"}
 WORKER_FUNCTIONS = {
     "aos_agent.next_ready",
+    "aos_agent.served_tenant",
     "aos_agent.claim_turn",
     "aos_agent.heartbeat",
     "aos_agent.check_lease",
@@ -44,6 +45,7 @@ NO_TENANT_FIRST = {
     "aos_agent.finish_turn",
     "aos_agent.chat_messages",
     "aos_agent.next_ready",
+    "aos_agent.served_tenant",
 }
 TABLES = """
     select format('%I.%I', n.nspname, c.relname) as name, c.oid
