@@ -42,6 +42,8 @@ class Deeds:
     terminations: int = 0
     cuts: int = 0
     jumps: int = 0
+    hits: int = 0
+    """So many of each failpoint, at least."""
     a_second: float = 4.0
     workers: int = 3
     runs: int = 8
@@ -59,7 +61,6 @@ class Chaos:
     def __post_init__(self) -> None:
         self._chance = random.Random(self.deeds.seed)  # noqa: S311 - to be repeated
         self._runs: list[Run] = []
-        self._points = list(POINTS)
 
     def rage(self) -> dict[str, Any]:
         """Do all deeds while workers work; let it come to rest; return the figures."""
@@ -71,9 +72,9 @@ class Chaos:
             with Herd(by_proxy, self.scene.journal, LEASE_SECONDS) as herd:
                 todo = self._schedule()
                 due = time.monotonic()
-                while todo:
+                while todo or min(self._hits().values()) < self.deeds.hits:
                     self._tend(herd, tenants, armed=True)
-                    if time.monotonic() >= due:
+                    if todo and time.monotonic() >= due:
                         due = time.monotonic() + self._chance.expovariate(self.deeds.a_second)
                         self._do(todo.pop(), herd, proxy)
                     time.sleep(TICK_SECONDS)
@@ -105,14 +106,20 @@ class Chaos:
         self.scene.resolve_all()
 
     def _arms(self) -> dict[str, str]:
-        """Give half of the workers a failpoint, each in turn."""
-        if self._chance.random() < 0.5:
+        """Give most workers a failpoint, of those that were hit least."""
+        if self._chance.random() < 0.3:
             return {}
-        self._points.append(point := self._points.pop(0))
+        hits = self._hits()
+        least = sorted(hits, key=lambda point: (hits[point], self._chance.random()))
+        point = self._chance.choice(least[:4])
         action = self._chance.choice(
             ("kill", "kill", "stop", "cut" if point == "sql_sent" else "kill")
         )
         return {VARIABLE: f"{point}:{action}:{self._chance.randint(1, 3)}"}
+
+    def _hits(self) -> Counter[str]:
+        found = Counter(line["point"] for line in self.scene.journal.read("points"))
+        return Counter({point: found[point] for point in POINTS})
 
     def _feed(self, *, go_on: bool) -> None:
         """Send the next message to each run whose turn is over; retire those at their end."""
@@ -194,7 +201,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     for name, number in (
         ("kills", 100), ("crashes", 10), ("stops", 20), ("terminations", 20), ("cuts", 40),
-        ("jumps", 10), ("workers", 3), ("runs", 8), ("seed", 1), ("pg", 18),
+        ("jumps", 10), ("hits", 1), ("workers", 3), ("runs", 8), ("seed", 1), ("pg", 18),
     ):  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=number)
     parser.add_argument("--a-second", type=float, default=4.0)

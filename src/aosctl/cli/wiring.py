@@ -122,11 +122,11 @@ def open_worker(
 
 
 def _revive(target: Target) -> None:
-    """Start the embedded server if it is gone; others are their administrators' concern."""
+    """Start the embedded server if it was killed; others are their administrators' concern."""
     if target.kind == "embedded":
-        from aosctl.db.embedded import ensure_running
+        from aosctl.db.embedded import revive
 
-        ensure_running()
+        revive()
 
 
 def open_conversation(

@@ -21,6 +21,8 @@ from aosctl.errors import AosError, DatabaseUnavailable, IllegalTransition, Leas
 POLL_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 2.0
 TICK_SECONDS = 0.1
+HESITATION_SECONDS = 0.1
+"""After a notice: a chat in which somebody has just decided takes its turn up itself."""
 STOP_SECONDS = 3.0
 HOUSEKEEPING_SECONDS = 3600.0
 OWED_SECONDS = 600.0
@@ -105,7 +107,8 @@ class Worker:
             self._send_scout()
             if once and self._is_drained():
                 break
-            self._bell.wait(TICK_SECONDS if once else self._pause or POLL_SECONDS, self._wanted)
+            if self._bell.wait(self._patience(once), self._wanted) and not once:
+                self._rest.wait(HESITATION_SECONDS)
             self._keep_house()
         self._rest.set()
         deadline = None
@@ -115,6 +118,9 @@ class Worker:
                 if time.monotonic() > deadline:
                     break
             time.sleep(TICK_SECONDS / 10)
+
+    def _patience(self, once: bool) -> float:
+        return TICK_SECONDS if once else self._pause or POLL_SECONDS
 
     def _wanted(self) -> bool:
         return not self._rest.is_set()
