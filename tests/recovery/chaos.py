@@ -42,6 +42,7 @@ class Deeds:
     terminations: int = 0
     cuts: int = 0
     jumps: int = 0
+    full: int = 0
     hits: int = 0
     """So many of each failpoint, at least."""
     a_second: float = 4.0
@@ -87,7 +88,7 @@ class Chaos:
         deeds = self.deeds
         todo = [
             name
-            for name in ("kills", "crashes", "stops", "terminations", "cuts", "jumps")
+            for name in ("kills", "crashes", "stops", "terminations", "cuts", "jumps", "full")
             for _ in range(getattr(deeds, name))
         ]
         self._chance.shuffle(todo)
@@ -154,6 +155,8 @@ class Chaos:
                     "select pg_terminate_backend(pid) from (select pid from pg_stat_activity"
                     " where usename = 'aos_worker' order by random() limit 2) s"
                 )
+            case "full":
+                self.scene.fill_disk(1.0)
             case "jumps":
                 self.scene.move_clock(self._chance.choice(("5 seconds", "0 seconds")))
 
@@ -201,7 +204,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     for name, number in (
         ("kills", 100), ("crashes", 10), ("stops", 20), ("terminations", 20), ("cuts", 40),
-        ("jumps", 10), ("hits", 1), ("workers", 3), ("runs", 8), ("seed", 1), ("pg", 18),
+        ("jumps", 10), ("full", 5), ("hits", 1), ("workers", 3), ("runs", 8), ("seed", 1),
+        ("pg", 18),
     ):  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=number)
     parser.add_argument("--a-second", type=float, default=4.0)

@@ -36,6 +36,16 @@ insert into aos_skills.builtin_skill (name, runner, effect, risk, description, i
 select name, 'worker', effect, 'low', name, '{"type": "object", "required": ["note"],
   "properties": {"note": {"type": "string"}}}'::jsonb
 from (values ('post_note', 'unsafe'), ('put_note', 'idempotent')) v (name, effect);
+create table biz.full_disk ();
+create function biz.refuse_when_full() returns trigger language plpgsql security definer as $$
+begin
+  if exists (select from biz.full_disk) then
+    raise exception 'could not extend file: No space left on device' using errcode = '53100';
+  end if;
+  return new;
+end $$;
+create trigger full_disk before insert on aos_core.event_log
+  for each row execute function biz.refuse_when_full();
 """
 SQL = {
     "grants": [{"schema": "biz", "tables": ["effect"], "privileges": ["insert", "select"]}],
@@ -217,6 +227,13 @@ class Scene:
             f" parallel safe as $now$ {body} $now$"
         )
         self.persist(lambda: self.admin.execute(statement.encode()))
+
+    def fill_disk(self, seconds: float) -> None:
+        """Let no event be written for some time, as on a full disk."""
+        with psycopg.connect(self.cluster.dsn(dbname=self.name), autocommit=True) as connection:
+            connection.execute("insert into biz.full_disk default values")
+            time.sleep(seconds)
+            connection.execute("delete from biz.full_disk")
 
     def crash(self) -> None:
         """End the postmaster with SIGKILL, and start it again."""

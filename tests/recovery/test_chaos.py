@@ -20,7 +20,9 @@ from recovery import checker
 from recovery.chaos import Chaos, Deeds, control, report
 from recovery.scene import Scene, scene
 
-DEEDS = Deeds(kills=14, crashes=2, stops=3, terminations=4, cuts=6, jumps=2, a_second=4.0, seed=7)
+DEEDS = Deeds(
+    kills=14, crashes=2, stops=3, terminations=4, cuts=6, jumps=2, full=1, a_second=4.0, seed=7
+)
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ CASES = (
     Case("sql_sent", "cut"),
 )
 POISON = Case("claimed", "poison")
+OWED = Case("answered", "stop alone")
 
 
 @dataclass(frozen=True)
@@ -71,17 +72,18 @@ def rescued(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rescued]:
     with scene(folder) as made:
         dsn = made.cluster.dsn("aos_worker", made.name)
         with Herd(dsn, made.journal, LEASE_SECONDS) as herd:
-            runs = {case: _doom(made, herd, case) for case in CASES}
+            runs = {case: _doom(made, herd, case, case.tenant) for case in CASES}
             runs[POISON] = made.send(made.start_run(made.make_tenant("poison"), (PLAN,)))
             _await_hits(made)
             _rescue(made, herd, runs)
             waits = _leave_and_wait(made, herd)
             herd.dismiss()
+            runs[OWED] = _stop_alone(made, herd)
+            herd.dismiss()
         yield Rescued(made, runs, {case: _was_resumed(made, runs[case]) for case in CASES}, waits)
 
 
-def _doom(made: Scene, herd: Herd, case: Case) -> Run:
-    name = case.tenant
+def _doom(made: Scene, herd: Herd, case: Case, name: str) -> Run:
     run = made.send(made.start_run(made.make_tenant(name), (PLAN,)))
     setting = f"{case.point}:{case.action}"
     herd.start(
@@ -135,6 +137,18 @@ def _leave_and_wait(made: Scene, herd: Herd) -> list[float]:
             tenant,
         )
     ]
+
+
+def _stop_alone(made: Scene, herd: Herd) -> Run:
+    """Let a worker stand still with an answer in its hands, for longer than its lease."""
+    run = _doom(made, herd, Case("answered", "stop"), "owed")
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while made.state(run) != "completed":
+        herd.tend()
+        made.resolve_all()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return run
 
 
 def _was_resumed(made: Scene, run: Run) -> bool:
@@ -208,6 +222,22 @@ def test_a_call_under_way_is_not_taken_for_a_lost_answer(rescued: Rescued) -> No
     assert data["calls"] >= 1 and "step" not in data and "may_have_cost_usd" not in data
 
 
+def test_an_answer_whose_worker_lives_is_not_paid_for_again(rescued: Rescued) -> None:
+    """Its lease was over before it could store the answer: it takes the turn again, and does."""
+    run = rescued.runs[OWED]
+    asked = [
+        line["answers"]
+        for line in rescued.scene.journal.read("asked")
+        if line["model"] == f"r{run.number}"
+    ]
+    assert asked == [0, 1]
+    assert rescued.scene.state(run) == "completed"
+    assert rescued.value(
+        "select count(*) from aos_core.event_log where stream_id = %s and kind = 'turn.reclaimed'",
+        run.run,
+    ) == 1  # fmt: skip
+
+
 def test_a_turn_that_kills_every_worker_is_given_up_and_the_others_go_on(rescued: Rescued) -> None:
     run = rescued.runs[POISON]
     error = rescued.value("select error from aos_core.turn where run_id = %s", run.run)
@@ -220,7 +250,7 @@ def test_nothing_is_lost_and_nothing_done_twice(rescued: Rescued) -> None:
     with psycopg.connect(made.cluster.dsn(dbname=made.name), autocommit=True) as connection:
         assert checker.faults(connection, made.journal.folder) == []
         figures = checker.figures(connection, made.journal.folder)
-    assert figures["turns"] == len(CASES) + ORPHANS + 1 and figures["turns failed"] == 1
+    assert figures["turns"] == len(CASES) + ORPHANS + 2 and figures["turns failed"] == 1
     assert figures["steps acknowledged"] >= 4 * len(CASES)
 
 
