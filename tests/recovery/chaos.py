@@ -75,9 +75,9 @@ class Chaos:
                 due = time.monotonic()
                 while todo or min(self._hits().values()) < self.deeds.hits:
                     self._tend(herd, tenants, armed=True)
-                    if todo and time.monotonic() >= due:
+                    if time.monotonic() >= due:
                         due = time.monotonic() + self._chance.expovariate(self.deeds.a_second)
-                        self._do(todo.pop(), herd, proxy)
+                        self._do(todo.pop() if todo else "kills", herd, proxy)
                     time.sleep(TICK_SECONDS)
                 self.scene.move_clock()
                 self._settle(herd, tenants)

@@ -197,7 +197,7 @@ class Scene:
             " where c.state = 'outcome_unknown' and c.result_seq is null",
             timedelta(seconds=4),
         )
-        sent = {line["key"] for line in self.journal.read("outside")}
+        sent = {line["key"] for line in self.journal.read("outside")} if found else set()
         done = 0
         for number, (tenant, call_id, args, worker, is_old) in enumerate(found):
             lives = is_alive(int(worker.rpartition(":")[2]))
