@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply create diff get describe delete chat run ps logs approve deny kill audit export db auth doctor config version completion'
+      commands='quickstart apply create diff get describe delete chat run worker ps logs approve deny resolve kill audit export db auth doctor config version completion'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace'
       files='' ;;
@@ -58,6 +58,11 @@ _aosctl_spec() {
       flags='--name --wait -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--name -o --output --dsn --context -n --tenant --namespace'
       files='' ;;
+    'worker')
+      commands=''
+      flags='--concurrency --once --lease --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--concurrency --lease --dsn --context -n --tenant --namespace'
+      files='' ;;
     'ps')
       commands=''
       flags='-a --all -q --quiet -w --watch -o --output -l --selector -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --no-color --debug -h --help'
@@ -78,6 +83,11 @@ _aosctl_spec() {
       flags='--reason --all -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--reason -o --output --dsn --context -n --tenant --namespace'
       files='' ;;
+    'resolve')
+      commands=''
+      flags='--retry --result --fail --reason -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--reason -o --output --dsn --context -n --tenant --namespace'
+      files='--result' ;;
     'kill')
       commands=''
       flags='-s --signal --reason --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'

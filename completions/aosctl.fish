@@ -9,7 +9,7 @@ function __aosctl_command
         set -l values
         switch "$path"
         case ''
-            set commands quickstart apply create diff get describe delete chat run ps logs approve deny kill audit export db auth doctor config version completion
+            set commands quickstart apply create diff get describe delete chat run worker ps logs approve deny resolve kill audit export db auth doctor config version completion
             set values --dsn --context -n --tenant --namespace
         case 'quickstart'
             set commands 
@@ -41,6 +41,9 @@ function __aosctl_command
         case 'run'
             set commands 
             set values --name -o --output --dsn --context -n --tenant --namespace
+        case 'worker'
+            set commands 
+            set values --concurrency --lease --dsn --context -n --tenant --namespace
         case 'ps'
             set commands 
             set values -o --output -l --selector --dsn --context -n --tenant --namespace
@@ -53,6 +56,9 @@ function __aosctl_command
         case 'deny'
             set commands 
             set values --reason -o --output --dsn --context -n --tenant --namespace
+        case 'resolve'
+            set commands 
+            set values --reason -o --output --dsn --context -n --tenant --namespace --result
         case 'kill'
             set commands 
             set values -s --signal --reason --dsn --context -n --tenant --namespace
@@ -194,10 +200,12 @@ complete -c aosctl -n '__aosctl_at ""' -a describe -d 'Show one resource in deta
 complete -c aosctl -n '__aosctl_at ""' -a delete -d 'Delete resources by name or manifest'
 complete -c aosctl -n '__aosctl_at ""' -a chat -d 'Talk to an agent'
 complete -c aosctl -n '__aosctl_at ""' -a run -d 'Give an agent one task and wait for the answer'
+complete -c aosctl -n '__aosctl_at ""' -a worker -d 'Drive runs in the background'
 complete -c aosctl -n '__aosctl_at ""' -a ps -d 'List runs'
 complete -c aosctl -n '__aosctl_at ""' -a logs -d 'Show the events of a run or an agent'
 complete -c aosctl -n '__aosctl_at ""' -a approve -d 'Allow tool calls that wait for a decision'
 complete -c aosctl -n '__aosctl_at ""' -a deny -d 'Refuse tool calls that wait for a decision'
+complete -c aosctl -n '__aosctl_at ""' -a resolve -d 'Say what became of calls whose outcome is unknown'
 complete -c aosctl -n '__aosctl_at ""' -a kill -d 'Stop a run'
 complete -c aosctl -n '__aosctl_at ""' -a audit -d 'Verify the audit trail, sign its heads, take it away'
 complete -c aosctl -n '__aosctl_at ""' -a export -d 'Take everything of a tenant away'
@@ -322,6 +330,16 @@ complete -c aosctl -n '__aosctl_at "run"' -s q -l quiet -d 'Print results and er
 complete -c aosctl -n '__aosctl_at "run"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "run"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "run"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "worker"' -l concurrency -x -d 'Turns at once'
+complete -c aosctl -n '__aosctl_at "worker"' -l once -d 'Drive what waits now, then end'
+complete -c aosctl -n '__aosctl_at "worker"' -l lease -x -d 'When another takes a dead worker\'s turn over'
+complete -c aosctl -n '__aosctl_at "worker"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "worker"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "worker"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "worker"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "worker"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "worker"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "worker"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "ps"' -s a -l all -d 'Runs without an open turn too, and closed ones'
 complete -c aosctl -n '__aosctl_at "ps"' -s q -l quiet -d 'Print the names only'
 complete -c aosctl -n '__aosctl_at "ps"' -s w -l watch -d 'Go on, with a row for each change'
@@ -376,6 +394,20 @@ complete -c aosctl -n '__aosctl_at "deny"' -s q -l quiet -d 'Print results and e
 complete -c aosctl -n '__aosctl_at "deny"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "deny"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "deny"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "resolve"' -l retry -d 'It did not happen: run it again'
+complete -c aosctl -n '__aosctl_at "resolve"' -l result -r -F -d 'It happened, with this result: JSON, or text as it is'
+complete -c aosctl -n '__aosctl_at "resolve"' -l fail -d 'Count it as failed; --reason says why'
+complete -c aosctl -n '__aosctl_at "resolve"' -l reason -x -d 'With --fail: what the model reads'
+complete -c aosctl -n '__aosctl_at "resolve"' -s o -l output -x -d 'json, yaml, wide, name, jsonpath=…'
+complete -c aosctl -n '__aosctl_at "resolve"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
+complete -c aosctl -n '__aosctl_at "resolve"' -l no-headers -d 'Print the rows only'
+complete -c aosctl -n '__aosctl_at "resolve"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "resolve"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "resolve"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "resolve"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "resolve"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "resolve"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "resolve"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "kill"' -s s -l signal -x -d 'TERM, KILL, STOP or CONT'
 complete -c aosctl -n '__aosctl_at "kill"' -l reason -x -d 'Why, for the audit trail'
 complete -c aosctl -n '__aosctl_at "kill"' -l dsn -x -d 'Database: a libpq URI or conninfo string'

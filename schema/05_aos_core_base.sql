@@ -21,13 +21,12 @@ begin
       create function aos_core.uuidv7() returns uuid
       language sql volatile parallel safe
       as $b$
-        select encode(
-          set_bit(set_bit(
-            overlay(uuid_send(gen_random_uuid())
-                    placing substring(int8send(
-                      floor(extract(epoch from clock_timestamp()) * 1000)::bigint) from 3)
-                    from 1 for 6),
-            52, 1), 53, 1), 'hex')::uuid
+        -- milliseconds, then the version and their fraction in 4096ths, so that one session's ids
+        -- are in the order in which they were made; the rest is random
+        select encode(overlay(uuid_send(gen_random_uuid()) placing int8send(
+          (floor(t.ms)::bigint << 16) | (7 << 12) | floor((t.ms - floor(t.ms)) * 4096)::bigint)
+          from 1 for 8), 'hex')::uuid
+        from (select extract(epoch from clock_timestamp()) * 1000 as ms) t
       $b$
     $f$;
   end if;

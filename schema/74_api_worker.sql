@@ -3,23 +3,30 @@
 -- All are security definer (owner aos_kernel): the worker may touch no table itself. Each binds the
 -- tenant in its first declaration: an assignment costs a fifth of a PERFORM.
 
--- Which tenants have turns that can be claimed now, the longest waiting first; none in a transaction
--- that has written, see claim_turn. Takes no locks.
--- security definer (owner aos_lookup): reads the queue across tenants, three columns of it.
+-- Which tenants have turns that can be claimed now, or approvals whose time is over, which
+-- claim_turn settles: the longest waiting first; none in a transaction that has written, see
+-- claim_turn. Takes no locks.
+-- security definer (owner aos_lookup): reads the queue across tenants, three columns of it, and of
+-- approvals state and expiry.
 create function aos_agent.next_ready(p_limit integer default 16)
 returns table (tenant_id uuid, ready integer, oldest timestamptz)
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select q.tenant_id, count(*)::integer, min(q.ready_at)
-  from (select w.tenant_id, w.ready_at from aos_core.turn_queue w
-        where w.ready_at <= aos_core.now() and pg_current_xact_id_if_assigned() is null
-        order by w.ready_at limit 1000) q
+  from ((select w.tenant_id, w.ready_at from aos_core.turn_queue w
+         where w.ready_at <= aos_core.now() and pg_current_xact_id_if_assigned() is null
+         order by w.ready_at limit 1000)
+        union all
+        (select a.tenant_id, a.expires_at from aos_core.approval a
+         where a.state = 'pending' and a.expires_at <= aos_core.now()
+           and pg_current_xact_id_if_assigned() is null limit 1000)) q
   group by q.tenant_id order by 3 limit p_limit
 $$;
 
 -- Take the lease of one turn of a tenant (of p_run only, when given) for p_lease_seconds.
 -- Null when there is none. Expired approvals are settled first. A turn that was claimed
 -- max_attempts() times without progress fails here with its reason, and the next one is tried.
+-- A turn whose last worker let its lease run out is said to be reclaimed in the log (takeover).
 -- Returns {"turn_id", "turn", "run_id", "run", "lease", "fence", "attempts", "last_step", "next",
 -- "calls", "config_version"}. AO006: a lease of less than a second or more than an hour. AO004 in a
 -- transaction that has written: what a SQL skill left for the commit of its own transaction, such as
@@ -36,6 +43,7 @@ declare
   v_queue record;
   v_run aos_core.run;
   v_turn record;
+  v_kind text;
   v_data jsonb;
 begin
   if pg_current_xact_id_if_assigned() is not null then
@@ -69,20 +77,23 @@ begin
     where t.tenant_id = p_tenant and t.turn_id = v_queue.turn_id;
     update aos_core.turn_queue q set ready_at = v_now + make_interval(secs => p_lease_seconds)
     where q.tenant_id = p_tenant and q.turn_id = v_queue.turn_id;
+    v_data := aos_core.takeover(p_tenant, v_queue.run_id);
+    v_kind := case when v_data is null then 'turn.claimed' else 'turn.reclaimed' end;
+    v_data := jsonb_build_object('turn', v_turn.number, 'attempt', v_turn.attempt)
+              || coalesce(v_data, '{}');
     perform aos_core.doubt_unsafe_calls(p_tenant, v_queue.run_id, v_queue.turn_id);
-    v_data := jsonb_build_object('turn', v_turn.number, 'attempt', v_turn.attempt);
     update aos_core.run r set fence = r.fence + 1, lease_hash = aos_core.lease_hash(v_lease),
       lease_worker = p_worker, lease_seconds = p_lease_seconds,
       lease_expires_at = v_now + make_interval(secs => p_lease_seconds),
       reserved_usd = aos_core.reservation_usd(r),
       last_seq = r.last_seq + 1,
       last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
-                                      'turn.claimed', 'worker:' || p_worker, v_data),
+                                      v_kind, 'worker:' || p_worker, v_data),
       updated_at = v_now
     where r.tenant_id = p_tenant and r.run_id = v_queue.run_id
     returning * into v_run;
     insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
-    values (p_tenant, v_run.run_id, v_run.last_seq, v_now, 'turn.claimed', 'worker:' || p_worker,
+    values (p_tenant, v_run.run_id, v_run.last_seq, v_now, v_kind, 'worker:' || p_worker,
             v_data, v_run.last_hash);
     if v_run.watched_until > v_now then
       perform pg_notify('aos_run', v_run.run_id::text);

@@ -538,8 +538,9 @@ end
 $$;
 
 -- Say what became of a call whose outcome is unknown. p_action: 'retry' (run it again), 'result'
--- (it worked, with p_result), 'fail'. Returns {"call_id", "state"}. Role developer.
--- AO001, AO002, AO004, AO006.
+-- (it worked, with p_result), 'fail' (p_result, {"error": …}, says why). The turn that waits goes on
+-- by itself; when it has ended, the model reads the outcome with the next message.
+-- Returns {"call_id", "state", "run_id"}. Role developer. AO001, AO002, AO004, AO006.
 create function aos_agent.resolve_call(
   p_tenant uuid, p_call uuid, p_action text, p_result jsonb default null) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -549,6 +550,9 @@ declare
   v_call aos_core.tool_call;
   v_run aos_core.run;
   v_state text;
+  v_result jsonb := coalesce(p_result, case p_action when 'fail' then jsonb_build_object(
+    'error', 'a person marked this call as failed') else 'null' end);
+  v_message jsonb;
 begin
   v_state := case p_action when 'retry' then 'pending' when 'result' then 'succeeded'
                            when 'fail' then 'failed' end;
@@ -570,13 +574,23 @@ begin
       v_call.state using errcode = 'AO002', hint = 'nothing was changed';
   end if;
   perform aos_core.append_run_event(p_tenant, v_call.run_id, 'call.resolved', v_actor,
-    jsonb_build_object('call_id', p_call, 'skill', v_call.skill, 'action', p_action));
+    jsonb_strip_nulls(jsonb_build_object('call_id', p_call, 'skill', v_call.skill,
+      'action', p_action, 'reason', case p_action when 'fail'
+        then left(p_result ->> 'error', 500) end)));
+  v_message := case
+    when v_call.detached or v_run.open_turn_id is distinct from v_call.turn_id
+    then aos_core.text_message('user', format('[resolved] %s %s: %s', v_call.skill,
+      case v_state when 'succeeded' then 'has run' else 'failed' end, v_result))
+    else aos_core.result_message(v_call.vendor_call_id, v_call.skill, v_state = 'succeeded',
+                                 v_result) end;
   if v_run.open_turn_id is distinct from v_call.turn_id then
     if p_action = 'retry' then
       raise exception 'the turn of call "%" has ended, it cannot run again', p_call
         using errcode = 'AO002', hint = 'resolve it by "result" or "fail"';
+    elsif v_run.state in ('active', 'paused') then
+      perform aos_core.put_in_inbox(p_tenant, v_run.run_id, v_message, null, v_actor);
     end if;
-    return jsonb_build_object('call_id', p_call, 'state', v_state);
+    return jsonb_build_object('call_id', p_call, 'state', v_state, 'run_id', v_run.run_id);
   end if;
   update aos_core.run r set waiting_calls = r.waiting_calls - 1,
     open_calls = r.open_calls - case when v_state = 'pending' then 0 else 1 end,
@@ -584,15 +598,13 @@ begin
   where r.tenant_id = p_tenant and r.run_id = v_call.run_id returning * into v_run;
   if v_state <> 'pending' then
     insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
-    values (p_tenant, v_run.run_id, v_run.last_step, v_run.last_turn, 'tool',
-      aos_core.result_message(v_call.vendor_call_id, v_call.skill, v_state = 'succeeded',
-        coalesce(p_result, jsonb_build_object('error', 'a person marked this call as failed'))),
-      aos_core.now());
+    values (p_tenant, v_run.run_id, v_run.last_step, v_run.last_turn, v_message ->> 'role',
+            v_message, v_run.updated_at);
     update aos_core.tool_call c set result_seq = v_run.last_step
     where c.tenant_id = p_tenant and c.call_id = p_call;
   end if;
   perform aos_core.wake_turn(p_tenant, v_run);
-  return jsonb_build_object('call_id', p_call, 'state', v_state);
+  return jsonb_build_object('call_id', p_call, 'state', v_state, 'run_id', v_run.run_id);
 end
 $$;
 

@@ -86,6 +86,7 @@ declare
   v_turn aos_core.turn;
   v_run aos_core.run;
   v_attempt integer;
+  v_takeover jsonb;
 begin
   select t.* into v_turn from aos_core.turn t
   where t.tenant_id = p_tenant and t.turn_id = p_turn;
@@ -112,10 +113,13 @@ begin
     update aos_core.turn t set state = 'running', attempts = v_attempt,
       claimed_step = v_run.last_step
     where t.tenant_id = p_tenant and t.turn_id = p_turn;
+    v_takeover := aos_core.takeover(p_tenant, v_run.run_id);
     perform aos_core.doubt_unsafe_calls(p_tenant, v_run.run_id, p_turn);
-    perform aos_core.append_run_event(p_tenant, v_run.run_id, 'turn.claimed',
+    perform aos_core.append_run_event(p_tenant, v_run.run_id,
+      case when v_run.lease_hash is null then 'turn.claimed' else 'turn.reclaimed' end,
       'worker:' || session_user,
-      jsonb_build_object('turn', v_turn.number, 'attempt', v_attempt));
+      jsonb_build_object('turn', v_turn.number, 'attempt', v_attempt)
+      || coalesce(v_takeover, '{}'));
   end if;
   update aos_core.run r set lease_hash = aos_core.session_lease_hash(),
     lease_worker = session_user, lease_seconds = 300,

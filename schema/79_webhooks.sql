@@ -47,13 +47,14 @@ returns table (tenant_id uuid, oldest timestamptz)
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select n.tenant_id, min(n.due_at) from aos_core.notification n
-  where n.due_at <= aos_core.now() group by n.tenant_id order by 2 limit p_limit
+  where n.due_at <= aos_core.now() and pg_current_xact_id_if_assigned() is null group by n.tenant_id order by 2 limit p_limit
 $$;
 
 -- Take what the tenant's webhook is to be told next, for p_seconds (1 to 3600). Null when nothing is
 -- due: one is told at a time, so that the order holds. A question that was answered meanwhile is not
 -- told. Returns {"notification_id", "token", "url", "url_env", "secret_env", "attempt", "body"}; the same
--- notification keeps its id in every attempt. AO006: other seconds. aos_worker.
+-- notification keeps its id in every attempt. AO004 in a transaction that has written, see
+-- claim_turn; AO006: other seconds. aos_worker.
 -- security definer: reads what it tells.
 create function aos_agent.take_notification(p_tenant uuid, p_seconds integer default 60) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -66,6 +67,10 @@ declare
   v_row aos_core.notification;
   v_data jsonb;
 begin
+  if pg_current_xact_id_if_assigned() is not null then
+    raise exception 'a notification is taken in a transaction of its own, before anything is written'
+      using errcode = 'AO004', hint = 'commit first';
+  end if;
   perform aos_core.check_lease_seconds(p_seconds);
   select t.webhook into v_webhook from aos_auth.tenant t where t.tenant_id = p_tenant;
   if v_webhook is null then

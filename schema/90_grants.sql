@@ -10,7 +10,8 @@ as $$
       'aos_auth.tenants_with_role', 'aos_auth.actor', 'aos_auth.enter',
       'aos_auth.whoami', 'aos_auth.can_i', 'aos_auth.tenant_id', 'aos_auth.my_tenants',
       'aos_core.tenant_of_run', 'aos_core.tenant_of_turn', 'aos_agent.next_ready',
-      'aos_agent.next_webhooks', 'aos_core.audit_tenants', 'aos_core.retentions')
+      'aos_agent.served_tenant', 'aos_agent.next_webhooks', 'aos_core.audit_tenants',
+      'aos_core.retentions')
       then 'aos_lookup'
     when p_schema || '.' || p_name in ('aos_auth.provision_sql_role', 'aos_auth.drop_sql_role')
       then 'aos_provisioner'
@@ -99,6 +100,7 @@ grant select (tenant_id, run_id) on aos_core.run to aos_lookup;
 grant select (tenant_id, turn_id) on aos_core.turn to aos_lookup;
 grant select (tenant_id, ready_at) on aos_core.turn_queue to aos_lookup;
 grant select (tenant_id, due_at) on aos_core.notification to aos_lookup;
+grant select (tenant_id, state, expires_at) on aos_core.approval to aos_lookup;
 grant execute on function aos_auth.is_admin(),
   aos_auth.roles_that_include(text), aos_auth.needed_role(text, text),
   aos_auth.group_of_role(text), aos_core.now() to aos_lookup;
@@ -200,7 +202,7 @@ grant execute on function aos_auth.apply_tenant(text, jsonb, jsonb),
   aos_core.drop_events_before(timestamptz) to aos_admin;
 
 -- The worker: no table, these functions only.
-grant execute on function aos_agent.next_ready(integer),
+grant execute on function aos_agent.next_ready(integer), aos_agent.served_tenant(text),
   aos_agent.claim_turn(uuid, text, integer, uuid),
   aos_agent.heartbeat(uuid, uuid, uuid, integer), aos_agent.check_lease(uuid, uuid, uuid),
   aos_agent.turn_context(uuid, uuid, uuid, bigint, integer),

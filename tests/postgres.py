@@ -159,8 +159,12 @@ class Cluster:
             shut_down(self._running, 60)
             self._running = None
 
+    def halted(self) -> None:
+        """Take note that somebody has killed the server; its data is kept for `resume`."""
+        self._running = None
+
     def resume(self) -> None:
-        """Start the server again after `halt`."""
+        """Start the server again after `halt`, or after it was killed."""
         if self._files is None:
             raise RuntimeError("the cluster was never started")
         self._running = start(self._files, BOOTSTRAP, lambda _: None)

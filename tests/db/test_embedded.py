@@ -209,6 +209,21 @@ def test_committed_rows_survive_kill_9_of_the_server(home: EmbeddedHome) -> None
     assert ask(again, "select * from kept") == ["1"]
 
 
+def test_a_server_that_was_killed_is_revived_and_one_that_was_stopped_is_not(
+    home: EmbeddedHome,
+) -> None:
+    """A worker in the background must not undo `aosctl db stop`."""
+    kill_postmaster(embedded.ensure_running(home))
+    embedded.revive(home)
+    server = embedded.find_running(home)
+    assert server is not None
+    embedded.revive(home)
+    assert embedded.find_running(home) == server
+    assert embedded.stop(home)
+    embedded.revive(home)
+    assert embedded.find_running(home) is None
+
+
 def test_a_start_after_kill_9_gets_past_a_backend_still_at_work(home: EmbeddedHome) -> None:
     server = embedded.ensure_running(home)
     busy = psycopg.connect(server.dsn(SUPERUSER), autocommit=True)

@@ -24,6 +24,7 @@ WORKER_FUNCTIONS = {
     "aos_agent.next_ready",
     "aos_agent.preview_call",
     "aos_agent.claim_preview",
+    "aos_agent.served_tenant",
     "aos_agent.claim_turn",
     "aos_agent.heartbeat",
     "aos_agent.check_lease",
@@ -50,6 +51,7 @@ NO_TENANT_FIRST = {
     "aos_agent.chat_messages",
     "aos_agent.next_ready",
     "aos_agent.next_webhooks",
+    "aos_agent.served_tenant",
 }
 TABLES = """
     select format('%I.%I', n.nspname, c.relname) as name, c.oid

@@ -162,6 +162,8 @@ def _turn(event: EventRow, content: Content) -> list[str]:
     match event.kind:
         case "turn.claimed":
             what = f"claimed by {event.actor}, attempt {data.get('attempt', 1)}"
+        case "turn.reclaimed":
+            what = _takeover(event)
         case "turn.failed":
             what = f"failed: {data.get('error')}"
         case "turn.limited":
@@ -175,13 +177,24 @@ def _turn(event: EventRow, content: Content) -> list[str]:
     return _labelled("turn", f"{number} {what}")
 
 
+def _takeover(event: EventRow) -> str:
+    """Say whose turn was taken over, and what may have been paid for without being stored."""
+    data = event.data
+    what = f"taken over from {data.get('from')} by {event.actor}, attempt {data.get('attempt', 1)}"
+    if "step" not in data:
+        return f"{what}; {data.get('calls')} call(s) had no result"
+    cost = data.get("may_have_cost_usd")
+    lost = f"{what}; an answer that it may have asked for (step {data['step']}) was not stored"
+    return f"{lost}, and may have cost up to ${float(cost):.4f}" if cost else lost
+
+
 def _run(event: EventRow, content: Content) -> list[str]:
     return _labelled("run", f"{event.kind.partition('.')[2]} by {event.actor}{_because(event)}")
 
 
 def _resolved(event: EventRow, content: Content) -> list[str]:
     how = f"resolved by {clean(event.actor)}: {clean(str(event.data['action']))}"
-    return [f"⏺ {_call(event, content)} · {how}"]
+    return [f"⏺ {_call(event, content)} · {how}{_because(event)}"]
 
 
 def _other(event: EventRow, content: Content) -> list[str]:
@@ -200,6 +213,7 @@ _WRITERS: dict[str, Callable[[EventRow, Content], list[str]]] = {
     "approval.edited": _decided,
     "approval.previewed": _previewed,
     "turn.claimed": _turn,
+    "turn.reclaimed": _turn,
     "turn.failed": _turn,
     "turn.limited": _turn,
     "turn.retrying": _turn,

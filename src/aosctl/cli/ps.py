@@ -77,10 +77,20 @@ def command(
             no_headers = no_headers or bool(news)
             sys.stdout.flush()
             time.sleep(_WATCH_SECONDS)
+    waiting = [row.name for row in rows if row.waiting_on == "resolution"]
+    if waiting and chosen.is_table and not names_only:
+        output.note(f"hint: aosctl resolve {_the_one(waiting)}", quiet=given.quiet)
     if not rows and chosen.is_table and not names_only:
         where = f" in {session.tenant} tenant" if session.tenant else ""
         more = "" if everything else "; aosctl ps -a lists all"
         output.note(f"No {'runs' if everything else 'open runs'}{where}{more}", quiet=given.quiet)
+
+
+def _the_one(waiting: list[str]) -> str:
+    """Return how to resolve what a run waits for; several are listed first."""
+    if len(waiting) > 1:
+        return "lists the calls whose outcome is unknown"
+    return f"{waiting[0]} --retry, --result TEXT, or --fail"
 
 
 def _read(session: AnySession, everything: bool, all_tenants: bool) -> list[RunRow]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
     from aosctl.db.worker import WorkerClient
     from aosctl.domain.conversation import Conversation
     from aosctl.domain.loop import Loop
-    from aosctl.domain.tools.base import Tool
+    from aosctl.domain.tools.base import KeyedTool, Tool
+    from aosctl.domain.worker import Report, Worker
+
+WORKER_CONNECTIONS = 4
+"""Of `aosctl worker`, for each kind of call; a turn holds none while a model or a tool works."""
 
 
 def target_of(given: Globals) -> Target:
@@ -51,7 +56,7 @@ def quick_session_of(given: Globals, *, select_tenant: bool = True) -> AnySessio
     return session or session_of(given, select_tenant=select_tenant)
 
 
-def tools() -> Mapping[str, Tool]:
+def tools() -> Mapping[str, Tool | KeyedTool]:
     """Return the skills that this worker carries out itself."""
     from aosctl.domain.tools.web_search import WebSearch
 
@@ -96,6 +101,56 @@ def previewer_of(given: Globals) -> Callable[[UUID, UUID], bool]:
             return False
 
     return preview
+
+
+@contextmanager
+def open_worker(
+    given: Globals,
+    concurrency: int,
+    lease_seconds: int,
+    report: Callable[[Report], None],
+    note: Callable[[str], None],
+) -> Iterator[Worker]:
+    """Connect as the worker, without a person. Raises NotFound for an unknown tenant."""
+    from aosctl.db.bell import Bell
+    from aosctl.db.connection import person_conninfo, worker_dsn
+    from aosctl.db.worker import WorkerClient
+    from aosctl.domain.heart import Heart
+    from aosctl.domain.loop import Loop
+    from aosctl.domain.worker import Worker
+    from aosctl.providers.registry import provider_for
+
+    target = target_of(given)
+    dsn = worker_dsn(target, person_conninfo(target, note))
+    links = min(concurrency, WORKER_CONNECTIONS)
+    client = WorkerClient(dsn, worker_name(), lease_seconds=lease_seconds, connections=links)
+    heart = Heart(client.heart_link, lease_seconds / 3)
+    bell = Bell(dsn)
+    known = tools()
+    try:
+        client.make_partitions()
+        yield Worker(
+            client,
+            bell,
+            lambda rest: Loop(client, provider_for, known, heart, rest=rest),
+            report,
+            note,
+            concurrency=concurrency,
+            tenant=client.served_tenant(given.tenant) if given.tenant else None,
+            revive=partial(_revive, target),
+        )
+    finally:
+        heart.close()
+        bell.close()
+        client.close()
+
+
+def _revive(target: Target) -> None:
+    """Start the embedded server if it was killed; others are their administrators' concern."""
+    if target.kind == "embedded":
+        from aosctl.db.embedded import revive
+
+        revive()
 
 
 def open_conversation(

@@ -162,6 +162,14 @@ def reset(home: EmbeddedHome | None = None) -> bool:
     return bool(data)
 
 
+def revive(home: EmbeddedHome | None = None) -> None:
+    """Start the server again if it was killed; one that a person has stopped stays stopped."""
+    home = home or EmbeddedHome.locate()
+    found = read_pid_file(home.data_dir)
+    if found is not None and found.state != "stopping" and not is_alive(found.pid, home.data_dir):
+        ensure_running(home)
+
+
 def find_running(home: EmbeddedHome | None = None) -> Server | None:
     """Return the server that its pid file calls ready; whether it answers, connecting shows."""
     home = home or EmbeddedHome.locate()

@@ -26,6 +26,8 @@ RETRYABLE = frozenset({"40001", "40P01", "23505", "55P03"})
 
 _MISSING = frozenset({"42P01", "42883", "3F000"})
 _SHUTTING_DOWN = frozenset({"57P01", "57P02", "57P03", "57P05"})
+_EXHAUSTED = frozenset({"53000", "53100", "53200", "53300", "58030"})
+"""Disk full, out of memory, too many connections, an I/O error: it may pass."""
 
 
 def from_sqlstate(sqlstate: str | None, message: str, hint: str | None = None) -> AosError:
@@ -35,6 +37,8 @@ def from_sqlstate(sqlstate: str | None, message: str, hint: str | None = None) -
         return SQLSTATES[sqlstate](text, hint)
     if sqlstate is None or sqlstate.startswith("08") or sqlstate in _SHUTTING_DOWN:
         return DatabaseUnavailable(f"the connection to the database is lost: {text}", hint)
+    if sqlstate in _EXHAUSTED:
+        return DatabaseUnavailable(f"the server can't work at the moment: {text}", hint)
     if sqlstate in _MISSING and ("aos_" in text):
         return KernelMismatch(f"the kernel is not installed here: {text}", "aosctl db install")
     if sqlstate == "42501":

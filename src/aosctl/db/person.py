@@ -134,6 +134,7 @@ class PersonClient:
         lease_seconds: int = LEASE_SECONDS,
     ) -> Opened:
         """Send a message and take its turn's lease for `worker`, in one commit."""
+        asked = time.monotonic()
         row = self.link.call(
             OPEN,
             str(self.tenant),
@@ -157,6 +158,7 @@ class PersonClient:
             pending_calls(row.get("calls")),
             row["config_version"],
             lease_seconds,
+            since=asked,
         )
         return Opened("opened", row["turn"], lease, row.get("context"))
 

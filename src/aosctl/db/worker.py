@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from aosctl.db.connection import Connection, connect_worker
 from aosctl.db.errors import to_json, translated
 from aosctl.db.hot import PATIENCE_SECONDS, STATEMENT_SECONDS, Link, SandboxLink, statement
 from aosctl.db.json_text import load, load_or_keep, members
+from aosctl.db.shared import SharedLink, SharedSandboxLink
 
 LEASE_SECONDS = 20
 PREVIEW_SECONDS = 2.0
@@ -93,6 +95,18 @@ class Lease:
     calls: tuple[PendingCall, ...]
     config_version: int
     seconds: int = LEASE_SECONDS
+    run: str = ""
+    attempt: int = 1
+    since: float = field(default_factory=time.monotonic)
+    """When it was asked for, by this machine's steady clock; it lasts `seconds` from then on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A tenant with work, and how many turns of it can be claimed, about."""
+
+    tenant: UUID
+    turns: int
 
 
 def pending_calls(rows: Any) -> tuple[PendingCall, ...]:
@@ -126,8 +140,12 @@ def _settled(text: str | None) -> Moved:
 def _connect(dsn: str, verb: str) -> Connection:
     """Connect as the worker, and see that the coming months' partitions of the log are there."""
     connection = connect_worker(dsn, verb)
-    with translated():
-        connection.execute("select aos_core.ensure_partitions()")
+    try:
+        with translated():
+            connection.execute("select aos_core.ensure_partitions()")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -142,11 +160,20 @@ class WorkerClient:
         *,
         lease_seconds: int = LEASE_SECONDS,
         patience_seconds: float = PATIENCE_SECONDS,
+        connections: int | None = None,
     ) -> None:
+        """`connections`: for many threads at once, over at most so many for each kind of call."""
         self.name = name
         self.lease_seconds = lease_seconds
-        self._link = Link(lambda: _connect(dsn, verb), patience_seconds)
-        self._sql = SandboxLink(lambda: connect_worker(dsn, f"{verb} sql"), patience_seconds)
+
+        def link() -> Link:
+            return Link(lambda: _connect(dsn, verb), patience_seconds)
+
+        def sql() -> SandboxLink:
+            return SandboxLink(lambda: connect_worker(dsn, f"{verb} sql"), patience_seconds)
+
+        self._link = link() if connections is None else SharedLink(link, connections)
+        self._sql = sql() if connections is None else SharedSandboxLink(sql, connections)
         self._dsn = dsn
         self._verb = verb
 
@@ -157,6 +184,7 @@ class WorkerClient:
 
     def claim(self, tenant: UUID, run_id: UUID | None = None) -> Lease | None:
         """Take the lease of one turn that is ready; None when there is none."""
+        asked = time.monotonic()
         row = self._link.call(
             CLAIM, str(tenant), self.name, str(self.lease_seconds), str(run_id) if run_id else None
         )
@@ -173,6 +201,9 @@ class WorkerClient:
             pending_calls(row["calls"]),
             row["config_version"],
             self.lease_seconds,
+            row["run"],
+            row["attempts"],
+            asked,
         )
 
     def context(self, lease: Lease, since: int | None) -> Mapping[str, Any]:
@@ -286,6 +317,25 @@ class WorkerClient:
     def release(self, lease: Lease) -> None:
         """Hand the turn back unharmed."""
         self._link.call(RELEASE, str(lease.tenant), str(lease.turn_id), str(lease.token))
+
+    def check(self, lease: Lease) -> None:
+        """See that the lease is still held. Raises LeaseLost or IllegalTransition."""
+        check(self._link, lease)
+
+    def next_ready(self, limit: int = 16) -> list[Ready]:
+        """List the tenants whose turns, or overdue approvals, wait; the longest waiting first."""
+        return [
+            Ready(UUID(str(row[0])), int(row[1]))
+            for row in self._link.fetch("select * from aos_agent.next_ready(%s)", (limit,))
+        ]
+
+    def served_tenant(self, name: str) -> UUID:
+        """Return the id of a tenant. Raises NotFound."""
+        return UUID(str(self._link.fetch("select aos_agent.served_tenant(%s)", (name,))[0][0]))
+
+    def make_partitions(self) -> None:
+        """See that the coming months' partitions of the log are there."""
+        self._link.fetch("select aos_core.ensure_partitions()::text", ())
 
     def heart_link(self) -> Link:
         """Return a connection of its own for heartbeats."""

@@ -28,6 +28,7 @@ class _Driven:
     lease: Lease
     beat_at: float
     look_at: float
+    held_until: float
 
     @property
     def due_at(self) -> float:
@@ -51,7 +52,9 @@ class Heart:
         """Keep the lease alive in the block."""
         with self._wake:
             now = time.monotonic()
-            self._due[lease.token] = _Driven(lease, now + self._seconds, now + LOOK_SECONDS)
+            self._due[lease.token] = _Driven(
+                lease, now + self._seconds, now + LOOK_SECONDS, lease.since + lease.seconds
+            )
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
                 self._thread.start()
@@ -68,6 +71,12 @@ class Heart:
         """Return why the lease was found gone; None while it is ours."""
         return self._lost.get(lease.token)
 
+    def is_fresh(self, lease: Lease) -> bool:
+        """Tell whether the lease can't have run out, by this machine's own steady clock."""
+        with self._wake:
+            due = self._due.get(lease.token)
+            return due is not None and time.monotonic() < due.held_until
+
     def close(self) -> None:
         with self._wake:
             self._closed = True
@@ -80,9 +89,11 @@ class Heart:
             if due is None:
                 break
             lease, act = due
+            asked = time.monotonic()
             try:
                 link = link or self._open_link()
                 act(link, lease)
+                self._held_since(asked, lease, act)
             except DatabaseUnavailable:
                 continue  # the next write finds out; the lease may still be ours
             except AosError as error:
@@ -91,6 +102,13 @@ class Heart:
                         self._lost[lease.token] = error
         if link is not None:
             link.close()
+
+    def _held_since(self, asked: float, lease: Lease, act: object) -> None:
+        """Note until when a beat has prolonged the lease; a look has not."""
+        with self._wake:
+            due = self._due.get(lease.token)
+            if due is not None and act is beat:
+                due.held_until = asked + lease.seconds
 
     def _next(self) -> tuple[Lease, Callable[[Link, Lease], None]] | None:
         """Wait until a lease is due; return it and what to do about it, None when closed."""

@@ -19,7 +19,7 @@ from uuid import UUID
 from aosctl.db.worker import Lease, Moved, PendingCall, WorkerClient
 from aosctl.domain.asking import Check, Pause, listen, pause, pause_before_retry
 from aosctl.domain.heart import Heart
-from aosctl.domain.tools.base import Tool, ToolResult, act
+from aosctl.domain.tools.base import KeyedTool, Tool, ToolResult, act
 from aosctl.domain.transcript import Transcript
 from aosctl.errors import (
     AosError,
@@ -108,27 +108,37 @@ class _Unstored:
 
 
 class Loop:
-    """Drives turns of one run with one worker; keeps the transcript between them."""
+    """Drives turns of one run with one worker; keeps the transcript between them.
+
+    When `rest` is set, the turn is handed back before its next step.
+    """
 
     def __init__(
         self,
         client: WorkerClient,
         provider_for: Callable[[ModelSpec], Provider],
-        tools: Mapping[str, Tool],
+        tools: Mapping[str, Tool | KeyedTool],
         heart: Heart,
         pause: Pause = pause,
+        rest: Event | None = None,
     ) -> None:
         self._client = client
         self._provider_for = provider_for
         self._tools = tools
         self._heart = heart
         self._pause = pause
+        self._rest = rest
         self._unstored: _Unstored | None = None
         self.transcript = Transcript()
 
     def close(self) -> None:
         """Stop the heartbeats."""
         self._heart.close()
+
+    @property
+    def owes_an_answer(self) -> bool:
+        """Tell whether an answer that was paid for waits to be stored."""
+        return self._unstored is not None
 
     def drive(self, lease: Lease, observe: Observer, stop: Event) -> Outcome:
         """Drive the turn whose lease is held until it ends or waits for somebody.
@@ -163,6 +173,9 @@ class Loop:
         while True:
             if stop.is_set():
                 raise Interrupted
+            if moved.next in ("calls", "model") and self._rest is not None and self._rest.is_set():
+                self._client.release(lease)
+                return Outcome("queued", lease.turn, text)
             if moved.next == "calls":
                 moved = self._run_calls(lease, moved.calls, observe, stop)
             elif moved.next == "model":
@@ -273,7 +286,7 @@ class Loop:
                 self.transcript.timeouts.get(call.skill),
                 lambda: stop.is_set() or lost(lease) is not None,
             )
-        answer = self._act(call, stop)
+        answer = self._act(lease, call, stop)
         return self._client.record_result(lease, call, answer.value, answer.ok)
 
     def _know_result(self, call: PendingCall, moved: Moved) -> None:
@@ -283,11 +296,14 @@ class Loop:
             result = Result(call.id, call.skill, moved.ok, (Text(moved.result_text),))
             known.add(moved.step, Message("tool", (result,)))
 
-    def _act(self, call: PendingCall, stop: Event) -> ToolResult:
+    def _act(self, lease: Lease, call: PendingCall, stop: Event) -> ToolResult:
         tool = self._tools.get(call.skill)
         if tool is None:
             return ToolResult(False, {"error": f'this worker has no tool "{call.skill}"'})
-        return act(tool, call.args or {}, stop)
+        if call.effect != "read" and not self._heart.is_fresh(lease):
+            # We stood still for longer than the lease: nothing outside is fenced, so look first.
+            self._client.check(lease)
+        return act(tool, call.args or {}, stop, str(call.call_id))
 
 
 def _answer(provider: Provider, request: ModelRequest, observe: Observer, check: Check) -> Message:

@@ -22,6 +22,15 @@ def call_line(skill: str, args: Mapping[str, Any] | None, width: int = CALL_WIDT
     return f"{clean(skill)}({shorten(inner, max(width - len(skill) - 2, 10))})"
 
 
+def arguments_line(args: Mapping[str, Any], width: int | None = None) -> str:
+    """Return arguments on one line of a table, what is hidden in them made visible."""
+    parts = [_value(value) for value in args.values()]
+    if len(parts) != 1:
+        parts = [f"{name}: {text}" for name, text in zip(args, parts, strict=True)]
+    line = visible(" ".join(", ".join(parts).split()))
+    return line if width is None or len(line) <= width else line[: width - 1] + "…"
+
+
 def shorten(text: str, width: int) -> str:
     """Return `text` on one safe line of at most `width` cells."""
     line = " ".join(clean(text).split())

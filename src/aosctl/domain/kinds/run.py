@@ -32,6 +32,13 @@ class Run(Kind):
 
 RUN = Run()
 
+_NEXT = {
+    "approval": "aosctl approve {0}, or aosctl deny {0}",
+    "resolution": "aosctl resolve {0} --retry, --result TEXT, or --fail",
+    "resume": "aosctl kill -s CONT {0}",
+}
+"""The command that lets a run go on, by what it waits for."""
+
 
 def run_resource(row: RunRow) -> Resource:
     """Return a run in the shape of all resources; its generation counts its events."""
@@ -63,6 +70,7 @@ def _status(row: RunRow) -> dict[str, Any]:
         "step": row.last_step,
         "tool": row.tool,
         "waitingOn": row.waiting_on,
+        "next": _NEXT[row.waiting_on].format(row.name) if row.waiting_on in _NEXT else None,
         "queuedMessages": row.inbox_count,
         "inputTokens": row.input_tokens,
         "outputTokens": row.output_tokens,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Event
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from aosctl.messages import sanitise_json
 
@@ -32,10 +32,27 @@ class Tool(Protocol):
         ...
 
 
-def act(tool: Tool, args: Mapping[str, Any], stop: Event) -> ToolResult:
+@runtime_checkable
+class KeyedTool(Protocol):
+    """A tool that changes something outside: `key` is the same whenever a call is sent again.
+
+    It is the kernel's id of the call. Whoever receives it twice has to act once.
+    """
+
+    name: str
+
+    def run_keyed(self, args: Mapping[str, Any], stop: Event, key: str) -> ToolResult:
+        """Act once for each key; a failure is a result, not an exception."""
+        ...
+
+
+def act(tool: Tool | KeyedTool, args: Mapping[str, Any], stop: Event, key: str) -> ToolResult:
     """Run a tool; whatever it does becomes a result that can be stored."""
     try:
-        result = tool.run(args, stop)
+        if isinstance(tool, KeyedTool):
+            result = tool.run_keyed(args, stop, key)
+        else:
+            result = tool.run(args, stop)
     except Exception as error:
         return ToolResult(
             False, {"error": _words(tool, f"failed: {type(error).__name__}: {error}")}
@@ -51,5 +68,5 @@ def act(tool: Tool, args: Mapping[str, Any], stop: Event) -> ToolResult:
     return ToolResult(result.ok, value)
 
 
-def _words(tool: Tool, what: str) -> str:
+def _words(tool: Tool | KeyedTool, what: str) -> str:
     return str(sanitise_json(f"{tool.name} {what}"[:2000]))

@@ -1,0 +1,106 @@
+"""`aosctl worker`: drive runs in the background."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aosctl.cli import output
+from aosctl.cli.boundary import INTERRUPTED
+from aosctl.cli.globals import globals_of
+from aosctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from aosctl.domain.worker import Report, Worker
+
+_MOST = 64
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+
+
+def command(
+    ctx: typer.Context,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", metavar="N", help="Turns at once")
+    ] = 4,
+    once: Annotated[bool, typer.Option("--once", help="Drive what waits now, then end")] = False,
+    lease: Annotated[
+        int,
+        typer.Option(
+            "--lease",
+            metavar="SECONDS",
+            help="When another takes a dead worker's turn over",
+        ),
+    ] = 20,
+) -> int:
+    """Drive the turns that wait, of every tenant, or with -n of one.
+
+    What nobody drives at a terminal goes on here: a turn whose approval was decided after the chat
+    had closed, or whose chat or worker was killed, messages that an application has sent. As many
+    workers as you like share the work. It connects as the worker (aos_worker, or the context's own)
+    and needs no principal in any tenant. One line on stderr for each turn.
+
+    Ctrl-C and SIGTERM let each turn end its step and hand it back; a second one ends at once.
+
+    Examples:
+      aosctl worker
+      aosctl worker --concurrency 16 -n tech_corp
+      aosctl worker --once
+    """
+    if not 1 <= concurrency <= _MOST:
+        raise UsageError(f"--concurrency is 1 to {_MOST}, not {concurrency}")
+    if not 1 <= lease <= 3600:
+        raise UsageError(f"--lease is 1 to 3600 seconds, not {lease}")
+    from aosctl.cli.wiring import open_worker
+
+    given = globals_of(ctx)
+
+    def note(text: str) -> None:
+        output.note(text, quiet=given.quiet)
+
+    with open_worker(given, concurrency, lease, lambda report: note(_line(report)), note) as worker:
+        if not once:
+            whose = f"the tenant {given.tenant}" if given.tenant else "every tenant"
+            note(f"serving {whose}, {concurrency} turns at once; Ctrl-C ends it")
+        with _Signals(worker, note) as signals:
+            worker.run(once=once)
+    return INTERRUPTED if signals.count > 1 else 0
+
+
+class _Signals:
+    """Counts SIGINT and SIGTERM in a `with` block: the first lets the worker rest."""
+
+    def __init__(self, worker: Worker, note: Callable[[str], None]) -> None:
+        self.count = 0
+        self._worker = worker
+        self._note = note
+
+    def __enter__(self) -> _Signals:
+        self._before = {name: signal.signal(name, self._heard) for name in _ENDING}
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for name, handler in self._before.items():
+            signal.signal(name, handler)
+
+    def _heard(self, _number: int, _frame: FrameType | None) -> None:
+        self.count += 1
+        if self.count > 1:
+            self._worker.stop()
+            return
+        self._worker.rest()
+        if busy := self._worker.busy:
+            turns = "turn ends its" if busy == 1 else "turns end their"
+            self._note(f"{busy} {turns} step; again to stop at once")
+
+
+def _line(report: Report) -> str:
+    """Return what became of a turn as one line."""
+    lease = report.lease
+    attempt = f" (attempt {lease.attempt})" if lease.attempt > 1 else ""
+    why = " ".join(f": {report.reason}".split()) if report.reason else ""
+    return f"{lease.run} turn {lease.turn}{attempt} {report.state} · {report.seconds:.1f}s{why}"

@@ -1,0 +1,267 @@
+"""`aosctl worker`: turns that nobody drives at a terminal, as processes."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from command import AOSCTL, Aosctl
+from kernels import META, Tenant, apply, call, make_tenant
+from shop import SHOP, open_shop
+from talks import until
+
+WRITE = {"statement": "insert into shop.orders (id, item) values (7, 'lamp')"}
+
+
+def make_slow(tenant: Tenant, name: str, *, seconds: float, answers: int = 1) -> None:
+    """Make an agent whose model takes its time; before the last answer it asks for a tool."""
+    entries: list[dict[str, Any]] = [
+        {"delaySeconds": seconds, "calls": [{"name": "memory_recall", "args": {}}]}
+        for _ in range(answers - 1)
+    ]
+    admin = tenant.database.superuser
+    call(admin, "aos_meta.apply_model", name, META, {
+        "provider": "script", "model": name,
+        "script": [*entries, {"delaySeconds": seconds, "text": "At last."}],
+    })  # fmt: skip
+    apply(admin, "aos_persona.apply_persona", tenant.id, name, {
+        "systemPrompt": "You wait.", "model": name,
+    })  # fmt: skip
+    apply(admin, "aos_agent.apply_agent", tenant.id, name, {"persona": name})
+
+
+def queued(tenant: Tenant, agent: str = "bot", text: str = "hello") -> Any:
+    run = tenant.start_run(agent)
+    tenant.open(run, text)
+    return run
+
+
+def state(tenant: Tenant, run: Any) -> str:
+    return str(tenant.run_row(run)["turn_state"])
+
+
+@contextmanager
+def working(
+    env: dict[str, str], tenant: Tenant, *arguments: str
+) -> Iterator[subprocess.Popen[str]]:
+    """Run a worker beside the block; what it said is in `stderr`."""
+    database = tenant.database
+    process = subprocess.Popen(
+        [str(AOSCTL), "worker", "-n", tenant.name, *arguments],
+        env={**env, "AOSCTL_DSN": database.cluster.dsn("test_developer", database.name)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def end(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> tuple[int, str]:
+    """Send a signal; return the exit status and what was said on stderr."""
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+    assert out == ""
+    return process.returncode, err
+
+
+def test_once_drives_what_waits_and_ends(developer: Aosctl, tenant: Tenant) -> None:
+    runs = [queued(tenant) for _ in range(5)]
+    done = developer("worker", "--once", "--concurrency", "2")
+    assert (done.status, done.out) == (0, "")
+    assert [state(tenant, run) for run in runs] == ["completed"] * 5
+    said = sorted(re.sub(r"\d\.\ds", "0.0s", line) for line in done.err.splitlines())
+    names = sorted(tenant.run_row(run)["name"] for run in runs)
+    assert said == [f"{name} turn 1 completed · 0.0s" for name in names]
+    again = developer("worker", "--once")
+    assert (again.status, again.err) == (0, "")
+
+
+def test_an_approval_decided_after_the_chat_has_closed_is_carried_out(
+    developer: Aosctl, tenant: Tenant
+) -> None:
+    tenant.database.superuser.execute(SHOP.encode())
+    open_shop(tenant)
+    apply(tenant.database.superuser, "aos_skills.apply_skill", tenant.id, "sql_execute", {
+        "builtin": "sql_execute", "approval": "always",
+        "sql": {"searchPath": ["shop"], "grants": [
+            {"schema": "shop", "tables": ["orders"], "privileges": ["insert", "select"]}]},
+    })  # fmt: skip
+    asked = tenant.asked("sql_execute", WRITE, "clerk")
+    assert developer("worker", "--once").err == ""  # nobody has decided yet
+    assert developer("approve", str(tenant.run_row(asked.run)["name"])).status == 0
+    done = developer("worker", "--once")
+    assert " turn 1 completed · " in done.err
+    assert tenant.database.value("select count(*) from shop.orders where id = 7") == 1
+    assert tenant.call_state(asked.call) == "succeeded"
+
+
+def test_a_worker_needs_no_principal_and_may_serve_one_tenant(
+    aosctl: Aosctl, tenant: Tenant
+) -> None:
+    other = make_tenant(tenant.database, "globex")
+    ours, theirs = queued(tenant), queued(other)
+    dsn = tenant.database.cluster.dsn("aos_worker", tenant.database.name)
+    done = aosctl("worker", "--once", "-n", "globex", AOSCTL_DSN=dsn)
+    assert (done.status, done.err.count("completed")) == (0, 1)
+    assert (state(tenant, ours), state(other, theirs)) == ("queued", "completed")
+    assert aosctl("worker", "--once", AOSCTL_DSN=dsn).err.count("completed") == 1
+    assert state(tenant, ours) == "completed"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["-n", "nobody"], 1, 'Error from server (NotFound): tenant "nobody" not found'),
+        (["--concurrency", "0"], 2, "error: --concurrency is 1 to 64, not 0"),
+        (["--lease", "4000"], 2, "error: --lease is 1 to 3600 seconds, not 4000"),
+    ],
+)
+def test_a_worker_that_can_not_work_says_why(
+    developer: Aosctl, arguments: list[str], status: int, message: str
+) -> None:
+    done = developer("worker", "--once", *arguments)
+    assert (done.status, done.out, done.err.splitlines()[0]) == (status, "", message)
+
+
+def test_a_worker_without_a_kernel_or_a_server_says_why(
+    aosctl: Aosctl, make_database: Callable[..., str]
+) -> None:
+    bare = aosctl("worker", "--once", AOSCTL_DSN=make_database())
+    assert bare.status == 1
+    assert bare.err.splitlines()[-1] == "hint: aosctl db install"
+    gone = aosctl("worker", "--once", AOSCTL_DSN="host=/nowhere dbname=x")
+    assert gone.status == 1
+    assert gone.err.startswith("error: can't connect to the database: ")
+
+
+def test_work_begins_at_a_notice_and_several_turns_go_on_at_once(
+    env: dict[str, str], tenant: Tenant
+) -> None:
+    make_slow(tenant, "slow", seconds=1.0)
+    with working(env, tenant, "--concurrency", "4") as process:
+        until(lambda: listening(tenant), "the worker")
+        began = time.monotonic()
+        runs = [queued(tenant, "slow") for _ in range(4)]
+        until(lambda: all(state(tenant, run) == "running" for run in runs), "four at once")
+        assert tenant.database.value(
+            "select count(*) from pg_stat_activity where usename = 'aos_worker'"
+            " and datname = current_database() and application_name like 'aosctl/% worker%'"
+        ) <= 4 + 1 + 1  # fmt: skip
+        until(lambda: all(state(tenant, run) == "completed" for run in runs), "all four")
+        assert time.monotonic() - began < 3.5
+        status, err = end(process)
+    assert status == 0
+    assert err.splitlines()[0] == "serving the tenant acme, 4 turns at once; Ctrl-C ends it"
+    assert err.count("completed") == 4
+
+
+def listening(tenant: Tenant) -> bool:
+    found = tenant.database.value(
+        "select count(*) from pg_stat_activity where datname = current_database()"
+        " and application_name like '%% worker listen' and query = 'listen aos_work'"
+    )
+    return int(found) > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_lets_a_step_end_and_hands_the_turn_back(
+    env: dict[str, str], tenant: Tenant, number: int
+) -> None:
+    name = f"steady_{number}"
+    make_slow(tenant, name, seconds=1.0, answers=3)
+    with working(env, tenant) as process:
+        run = queued(tenant, name)
+        until(lambda: state(tenant, run) == "running", "the turn")
+        time.sleep(0.3)  # well within the first answer
+        status, err = end(process, number)
+    assert status == 0
+    assert "1 turn ends its step; again to stop at once\n" in err
+    assert " turn 1 released · " in err
+    row = tenant.run_row(run)
+    assert (row["turn_state"], row["lease_hash"], row["last_step"]) == ("queued", None, 2)
+    assert "turn.reclaimed" not in tenant.events(run)
+    tenant.database.superuser.execute("select aos_agent.cancel_run(%s, %s)", (tenant.id, run))
+
+
+def test_the_second_signal_ends_at_once(env: dict[str, str], tenant: Tenant) -> None:
+    make_slow(tenant, "endless", seconds=60.0)
+    with working(env, tenant) as process:
+        run = queued(tenant, "endless")
+        until(lambda: state(tenant, run) == "running", "the turn")
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        assert process.poll() is None  # it waits for the model
+        began = time.monotonic()
+        status, err = end(process, signal.SIGINT)
+    assert time.monotonic() - began < 6.0
+    assert status == 130
+    assert " turn 1 released · " in err
+    assert state(tenant, run) == "queued"  # for the next worker, without waiting for a lease
+    tenant.database.superuser.execute("select aos_agent.cancel_run(%s, %s)", (tenant.id, run))
+
+
+def test_a_turn_whose_worker_was_killed_is_taken_over_after_its_lease(
+    env: dict[str, str], tenant: Tenant, developer: Aosctl
+) -> None:
+    make_slow(tenant, "brief", seconds=1.5)
+    with working(env, tenant, "--lease", "1") as first:
+        run = queued(tenant, "brief")
+        until(lambda: state(tenant, run) == "running", "the turn")
+        os.kill(first.pid, signal.SIGKILL)
+    with working(env, tenant, "--lease", "1") as second:
+        until(lambda: state(tenant, run) == "completed", "the other worker")
+        status, err = end(second)
+    assert status == 0
+    assert " turn 1 (attempt 2) completed · " in err
+    log = developer("logs", str(tenant.run_row(run)["name"]), "-n", "acme")
+    assert re.search(
+        r"turn  1 taken over from \S+:\d+ by worker:\S+, attempt 2;"
+        r" an answer that it may have asked for \(step 2\) was not stored\n", log.out,
+    )  # fmt: skip
+
+
+def test_a_worker_outlives_the_end_of_all_its_connections(
+    env: dict[str, str], tenant: Tenant
+) -> None:
+    with working(env, tenant) as process:
+        until(lambda: listening(tenant), "the worker")
+        for _ in range(2):
+            tenant.database.rows(
+                "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
+                " where usename = 'aos_worker' and datname = current_database()"
+                " and application_name like '%% worker%%'"
+            )
+            run = queued(tenant)
+            until(lambda run=run: state(tenant, run) == "completed", "the turn")
+        status, _ = end(process)
+    assert status == 0
+
+
+def test_a_turn_that_was_killed_meanwhile_is_let_go(
+    env: dict[str, str], tenant: Tenant, developer: Aosctl
+) -> None:
+    make_slow(tenant, "doomed", seconds=20.0)
+    with working(env, tenant) as process:
+        run = queued(tenant, "doomed")
+        until(lambda: state(tenant, run) == "running", "the turn")
+        name = str(tenant.run_row(run)["name"])
+        assert developer("kill", name, "-n", "acme").status == 0
+        after = queued(tenant)
+        until(lambda: state(tenant, after) == "completed", "the next turn")
+        time.sleep(1.5)
+        status, err = end(process)
+    assert status == 0
+    assert f"{name} turn 1 ended · " in err
