@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from command import AOSCTL, Aosctl
+from hooks import listening
 from kernels import META, Tenant, apply, call, make_tenant
 from shop import SHOP, open_shop
 from talks import until
@@ -265,3 +266,21 @@ def test_a_turn_that_was_killed_meanwhile_is_let_go(
         status, err = end(process)
     assert status == 0
     assert f"{name} turn 1 ended · " in err
+
+
+def test_webhooks_are_told_beside_the_turns(aosctl: Aosctl, tenant: Tenant) -> None:
+    database = tenant.database
+    asked = tenant.asked("send_mail", {"query": "x"}, "clerk")
+    dsn = database.cluster.dsn("test_developer", database.name)
+    with listening() as hook:
+        webhook = {"url": hook.url, "secretEnv": "HOOK", "events": ["approval.pending"]}
+        spec = {"displayName": tenant.name, "webhook": webhook}
+        call(database.superuser, "aos_auth.apply_tenant", tenant.name, META, spec)
+        late = tenant.asked("send_mail", {"query": "y"}, "clerk")
+        done = aosctl("worker", "--once", "-n", tenant.name, AOSCTL_DSN=dsn, HOOK="secret")
+        assert done.status == 0
+        told = [body["data"]["call_id"] for body in hook.bodies()]
+        assert told == [str(late.call)], "the question before the webhook was there is not told"
+        call(database.superuser, "aos_auth.apply_tenant", tenant.name, META, {})
+    for one in (asked, late):
+        call(tenant.person, "aos_agent.cancel_run", tenant.id, one.run)

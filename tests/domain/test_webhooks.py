@@ -7,9 +7,6 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -18,6 +15,7 @@ from aosctl.db import notifications
 from aosctl.db.connection import Connection
 from aosctl.domain.webhooks import deliver_all
 from aosctl.errors import LeaseLost
+from hooks import Hook, listening
 from kernels import META, KernelDatabase, Tenant, call, make_tenant, refused
 
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
@@ -25,50 +23,10 @@ ENVIRONMENT = {"HOOK_SECRET": SECRET}
 EVENTS = ["approval.pending", "run.failed"]
 
 
-@dataclass
-class Hook:
-    """A real server that takes requests and answers with `answers`, then with 204."""
-
-    port: int = 0
-    answers: list[int] = field(default_factory=list)
-    taken: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-    slow: Event | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/hook"
-
-    def bodies(self) -> list[dict[str, Any]]:
-        return [json.loads(body) for _, body in self.taken]
-
-
 @pytest.fixture
 def hook() -> Iterator[Hook]:
-    made = Hook()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            made.taken.append(({k.lower(): v for k, v in self.headers.items()}, body))
-            if made.slow is not None:
-                made.slow.wait(20)
-            status = made.answers.pop(0) if made.answers else 204
-            self.send_response(status)
-            if status == 302:
-                self.send_header("location", made.url + "/elsewhere")
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        made.port = server.server_address[1]
-        thread = Thread(target=server.serve_forever, daemon=True)
-        thread.start()
+    with listening() as made:
         yield made
-        server.shutdown()
-        thread.join()
 
 
 def tell(tenant: Tenant, url: str, **more: Any) -> None:

@@ -110,13 +110,19 @@ def open_worker(
     lease_seconds: int,
     report: Callable[[Report], None],
     note: Callable[[str], None],
+    *,
+    once: bool = False,
 ) -> Iterator[Worker]:
-    """Connect as the worker, without a person. Raises NotFound for an unknown tenant."""
+    """Connect as the worker, without a person. Raises NotFound for an unknown tenant.
+
+    Webhooks are told beside the turns; with `once`, what the turns left to tell too.
+    """
     from aosctl.db.bell import Bell
-    from aosctl.db.connection import person_conninfo, worker_dsn
+    from aosctl.db.connection import connect_worker, person_conninfo, worker_dsn
     from aosctl.db.worker import WorkerClient
     from aosctl.domain.heart import Heart
     from aosctl.domain.loop import Loop
+    from aosctl.domain.webhooks import Courier
     from aosctl.domain.worker import Worker
     from aosctl.providers.registry import provider_for
 
@@ -127,8 +133,12 @@ def open_worker(
     heart = Heart(client.heart_link, lease_seconds / 3)
     bell = Bell(dsn)
     known = tools()
+    courier = None
     try:
         client.make_partitions()
+        tenant = client.served_tenant(given.tenant) if given.tenant else None
+        courier = Courier(lambda: connect_worker(dsn, "worker webhooks"), os.environ, note, tenant)
+        courier.start()
         yield Worker(
             client,
             bell,
@@ -136,10 +146,12 @@ def open_worker(
             report,
             note,
             concurrency=concurrency,
-            tenant=client.served_tenant(given.tenant) if given.tenant else None,
+            tenant=tenant,
             revive=partial(_revive, target),
         )
     finally:
+        if courier is not None:
+            courier.close(finish=once)
         heart.close()
         bell.close()
         client.close()

@@ -42,7 +42,8 @@ def command(
     What nobody drives at a terminal goes on here: a turn whose approval was decided after the chat
     had closed, or whose chat or worker was killed, messages that an application has sent. As many
     workers as you like share the work. It connects as the worker (aos_worker, or the context's own)
-    and needs no principal in any tenant. One line on stderr for each turn.
+    and needs no principal in any tenant. One line on stderr for each turn. Tenants' webhooks are
+    told as well (spec.webhook).
 
     Ctrl-C and SIGTERM let each turn end its step and hand it back; a second one ends at once.
 
@@ -62,7 +63,9 @@ def command(
     def note(text: str) -> None:
         output.note(text, quiet=given.quiet)
 
-    with open_worker(given, concurrency, lease, lambda report: note(_line(report)), note) as worker:
+    with open_worker(
+        given, concurrency, lease, lambda report: note(_line(report)), note, once=once
+    ) as worker:
         if not once:
             whose = f"the tenant {given.tenant}" if given.tenant else "every tenant"
             note(f"serving {whose}, {concurrency} turns at once; Ctrl-C ends it")

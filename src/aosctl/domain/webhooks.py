@@ -11,23 +11,27 @@ import binascii
 import hashlib
 import hmac
 import json
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
+from uuid import UUID
 
 from aosctl import __version__
 from aosctl.db import notifications
 from aosctl.db.notifications import Notification
-from aosctl.errors import LeaseLost
+from aosctl.errors import AosError, LeaseLost
 
 if TYPE_CHECKING:
     from aosctl.db.connection import Connection
 
 SECONDS = 10.0
 """How long a webhook may take to answer."""
+
+POLL_SECONDS = 1.0
 
 Post = Callable[[str, bytes, Mapping[str, str]], None]
 
@@ -36,18 +40,70 @@ class Undelivered(Exception):
     """Why a request was not taken."""
 
 
+class Courier:
+    """Tells webhooks in a thread of its own, on a connection of its own, beside the turns."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        environment: Mapping[str, str],
+        note: Callable[[str], None],
+        tenant: UUID | None = None,
+    ) -> None:
+        """`tenant` alone is served when one is given."""
+        self._connect = connect
+        self._environment = environment
+        self._note = note
+        self._tenant = tenant
+        self._connection: Connection | None = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="webhooks", daemon=True)
+
+    def start(self) -> None:
+        """Begin to tell."""
+        self._thread.start()
+
+    def close(self, *, finish: bool = False) -> None:
+        """End; with `finish`, after everything that is due now was tried once more."""
+        self._ended.set()
+        self._thread.join(SECONDS)
+        if finish:
+            self._ended.clear()
+            self._tell()
+        if self._connection is not None:
+            self._connection.close()
+
+    def _work(self) -> None:
+        while not self._ended.is_set():
+            self._tell()
+            self._ended.wait(POLL_SECONDS)
+
+    def _tell(self) -> None:
+        """Make one round; a database that is away is the turns' concern to report."""
+        try:
+            if self._connection is None or self._connection.closed:
+                self._connection = self._connect()
+            deliver_all(
+                self._connection, self._environment, self._note, self._ended.is_set, self._tenant
+            )
+        except AosError:
+            if self._connection is not None:
+                self._connection.close()
+
+
 def deliver_all(
     connection: Connection,
     environment: Mapping[str, str],
     note: Callable[[str], None] = lambda line: None,
     stopped: Callable[[], bool] = lambda: False,
+    only: UUID | None = None,
 ) -> int:
     """Tell every webhook what is due, each tenant's in order; return how many were told.
 
     What fails is left for later and holds up its tenant's others, so that their order stays.
     """
     told = 0
-    for tenant in notifications.waiting_tenants(connection):
+    for tenant in [only] if only else notifications.waiting_tenants(connection):
         while not stopped() and (one := notifications.take(connection, tenant)) is not None:
             failure = _deliver(one, environment)
             try:
