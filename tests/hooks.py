@@ -28,7 +28,7 @@ class Hook:
 
 
 @contextmanager
-def listening() -> Iterator[Hook]:
+def hook_server() -> Iterator[Hook]:
     """Run a hook in the block."""
     made = Hook()
 

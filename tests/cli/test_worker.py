@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from command import AOSCTL, Aosctl
-from hooks import listening
+from hooks import hook_server
 from kernels import META, Tenant, apply, call, make_tenant
 from shop import SHOP, open_shop
 from talks import until
@@ -272,7 +272,7 @@ def test_webhooks_are_told_beside_the_turns(aosctl: Aosctl, tenant: Tenant) -> N
     database = tenant.database
     asked = tenant.asked("send_mail", {"query": "x"}, "clerk")
     dsn = database.cluster.dsn("test_developer", database.name)
-    with listening() as hook:
+    with hook_server() as hook:
         webhook = {"url": hook.url, "secretEnv": "HOOK", "events": ["approval.pending"]}
         spec = {"displayName": tenant.name, "webhook": webhook}
         call(database.superuser, "aos_auth.apply_tenant", tenant.name, META, spec)

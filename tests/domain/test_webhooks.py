@@ -15,7 +15,7 @@ from aosctl.db import notifications
 from aosctl.db.connection import Connection
 from aosctl.domain.webhooks import deliver_all
 from aosctl.errors import LeaseLost
-from hooks import Hook, listening
+from hooks import Hook, hook_server
 from kernels import META, KernelDatabase, Tenant, call, make_tenant, refused
 
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
@@ -25,7 +25,7 @@ EVENTS = ["approval.pending", "run.failed"]
 
 @pytest.fixture
 def hook() -> Iterator[Hook]:
-    with listening() as made:
+    with hook_server() as made:
         yield made
 
 
