@@ -112,12 +112,12 @@ create trigger guard_transition after update of state on aos_core.approval for e
   execute function aos_core.guard_transition('approval');
 
 -- Trigger: refuse UPDATE, DELETE and TRUNCATE with AO010; but for the versions of personas, which
--- leave with their tenant (erase_rows, the owner's). Events never do.
+-- leave with their tenant (erase_rows). Events never do.
 create function aos_core.refuse_change() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if tg_op = 'DELETE' and tg_table_name = 'persona_version' and current_user = 'aos_owner' then
+  if tg_op = 'DELETE' and tg_table_name = 'persona_version' and current_user = 'aos_kernel' then
     if old.tenant_id::text = current_setting('aos.erased_tenant', true) then
       return old;
     end if;

@@ -495,8 +495,8 @@ end
 $$;
 
 -- A new run with the transcript of p_run up to p_step (the whole when null), cut back to the end
--- of a turn. Returns {"run_id", "run", "steps"}. Role developer. AO001; AO002: its content was
--- erased; AO004.
+-- of a turn. Returns {"run_id", "run", "steps"}. Role developer. AO001; AO002: retention took its
+-- content; AO004.
 create function aos_agent.fork_run(p_tenant uuid, p_run uuid, p_step bigint default null)
 returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp

@@ -30,14 +30,6 @@ begin
       using (tenant_id = any ((select aos_auth.visible_tenants())::uuid[]))
     $p$, v_table);
     execute format('create policy backup on %s for select to aos_backup using (true)', v_table);
-    -- A tenant's rows that leave with it: aos_core.erase_rows() removes them, export_rows() reads.
-    if v_table not in ('aos_core.event_log', 'aos_core.event_checkpoint', 'aos_core.tombstone',
-                       'aos_auth.tenant', 'aos_core.tenant_state') then
-      execute format($p$
-        create policy erasure on %1$s for all to aos_owner
-        using (tenant_id::text = current_setting('aos.kernel_tenant', true))
-      $p$, v_table);
-    end if;
   end loop;
 
   -- Ids and roles across tenants, for aos_lookup.

@@ -109,9 +109,9 @@ end
 $$;
 
 -- Delete every row of a tenant but its events. Kernel only: the caller has bound the tenant. Returns the
--- number of rows. security definer: owned by aos_owner, whose policies let it.
+-- number of rows.
 create function aos_core.erase_rows(p_tenant uuid) returns bigint
-language plpgsql security definer set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_table regclass;
@@ -132,7 +132,7 @@ $$;
 -- A page of a tenant's rows of one table as JSON, by key, after the row p_after: columns of type bytea
 -- (digests of tokens, sealed values) and generated ones left out. A table that holds secrets is refused.
 -- Role admin of the tenant. AO001, AO004; AO006: not a table of tenants.
--- security definer: owned by aos_owner, whose policies show the rows of the tenant that enter() binds.
+-- security definer: people read most tables through views only.
 create function aos_core.export_rows(
   p_tenant uuid, p_table text, p_after jsonb default null, p_limit integer default 1000)
 returns setof jsonb

@@ -16,8 +16,7 @@ as $$
     when p_schema || '.' || p_name in ('aos_auth.provision_sql_role', 'aos_auth.drop_sql_role')
       then 'aos_provisioner'
     when p_schema || '.' || p_name in ('aos_core.ensure_partitions', 'aos_core.create_partition',
-                                         'aos_core.drop_events_before', 'aos_core.erase_rows',
-                                         'aos_core.export_rows')
+                                         'aos_core.drop_events_before')
       then 'aos_owner'
     else 'aos_kernel' end)::name
 $$;
@@ -221,9 +220,18 @@ grant select, insert, update on aos_core.tombstone to aos_kernel;
 grant update (message, raw) on aos_core.step to aos_kernel;
 grant update (updated_at) on aos_auth.tenant to aos_kernel;  -- to lock it
 grant execute on function aos_core.audit_tenants(), aos_core.retentions(),
-  aos_core.drop_events_before(timestamptz), aos_core.erase_rows(uuid) to aos_kernel;
-grant execute on function aos_core.record_cuts(timestamptz), aos_core.tenant_tables(),
-  aos_meta.schemas(), aos_auth.enter(uuid, text) to aos_owner;
+  aos_core.drop_events_before(timestamptz) to aos_kernel;
+grant execute on function aos_core.record_cuts(timestamptz) to aos_owner;
+-- A tenant leaves with all its rows (erase_rows), whatever table they stand in.
+do $erasure$
+declare
+  v_table regclass;
+begin
+  for v_table in select * from aos_core.tenant_tables() loop
+    execute format('grant select, delete on %s to aos_kernel', v_table);
+  end loop;
+end
+$erasure$;
 grant execute on function aos_core.prune_events(), aos_auth.erase_tenant(text, text),
   aos_core.erase_whole_tenant(uuid, text) to aos_admin;
 grant execute on function aos_core.prune_content(uuid, integer), aos_core.export_tables(),
