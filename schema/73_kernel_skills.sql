@@ -6,10 +6,11 @@
 create function aos_core.session_settings() returns text
 language sql stable
 as $$
-  select pg_catalog.concat_ws('|', pg_catalog.current_setting('search_path'),
-    pg_catalog.current_setting('row_security'), pg_catalog.current_setting('synchronous_commit'),
-    pg_catalog.current_setting('client_encoding'),
-    pg_catalog.current_setting('transaction_timeout', true))
+  select pg_catalog.current_setting('search_path') operator(pg_catalog.||)
+    pg_catalog.current_setting('row_security') operator(pg_catalog.||)
+    pg_catalog.current_setting('synchronous_commit') operator(pg_catalog.||)
+    pg_catalog.current_setting('client_encoding') operator(pg_catalog.||)
+    coalesce(pg_catalog.current_setting('transaction_timeout', true), '')
 $$;
 
 -- Run one SQL statement as the tenant's SQL identity, in a subtransaction of the caller's.

@@ -334,7 +334,8 @@ $$;
 -- AO004 the sandbox was changed, or the session holds a cursor; AO005 somebody else was first.
 -- When the approval does not hold any more (skill changed, expired, other rows than were previewed)
 -- the call waits for a new one: {"status": "awaiting_approval", "next": "wait"}.
--- The session must own nothing: a superuser, an owner and people may not call this.
+-- The session must own nothing: a superuser, an owner and people may not call this. What follows in
+-- the same transaction can only read.
 create function aos_agent.execute_sql_call(p_tenant uuid, p_call uuid, p_lease uuid) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -358,6 +359,7 @@ declare
   v_skills text[];
   v_gate record;
   v_outcome record;
+  v_settled jsonb;
 begin
   select c.run_id, c.turn_id, c.state, c.runner, c.skill, c.args, c.vendor_call_id, c.detached,
          c.original_args is not null, r.lease_hash = v_lease and r.open_turn_id = c.turn_id
@@ -417,8 +419,13 @@ begin
       v_outcome.result := aos_core.tell_edited(p_tenant, p_call, v_outcome.result);
     end if;
   end if;
-  return aos_core.settle_call(p_tenant, v_lease, p_call, v_run, v_turn, v_state, v_skill,
+  v_settled := aos_core.settle_call(p_tenant, v_lease, p_call, v_run, v_turn, v_state, v_skill,
     v_vendor_call_id, v_detached, v_outcome.ok, v_outcome.result);
+  -- What the statement left for the commit, such as a held cursor, runs as the session's login then, and
+  -- every role may change its own password and settings. Nothing can be written from here on: not
+  -- by set_config(…, true), which would end with this function, and nobody can take it back.
+  v_bound := set_config('transaction_read_only', 'on', false);
+  return v_settled;
 end
 $$;
 

@@ -501,7 +501,8 @@ as $$
 $$;
 
 -- Take the right to preview the statement of a call that waits for approval, for 30 seconds.
--- Returns {"lease", "approval_id"}; null when there is nothing to preview, or another worker is at it. AO001.
+-- Returns {"lease", "approval_id"}; null when there is nothing to preview, or another worker is at it.
+-- AO001; AO004 in a transaction that has written, see claim_turn.
 create function aos_agent.claim_preview(p_tenant uuid, p_call uuid) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -512,6 +513,10 @@ declare
   v_call record;
   v_approval uuid;
 begin
+  if pg_current_xact_id_if_assigned() is not null then
+    raise exception 'a preview is claimed in a transaction of its own, before anything is written'
+      using errcode = 'AO004', hint = 'commit first';
+  end if;
   select c.runner, e.builtin into v_call
   from aos_core.tool_call c
   left join lateral aos_skills.effective_skill(p_tenant, c.skill) e on true
@@ -570,6 +575,7 @@ begin
     jsonb_strip_nulls(jsonb_build_object('call_id', p_call, 'skill', v_asked.skill,
       'digest', v_preview -> 'digest', 'counts', v_preview -> 'counts',
       'none', case when v_preview ? 'none' then true end)));
+  v_bound := set_config('transaction_read_only', 'on', false);  -- as execute_sql_call does
   return jsonb_build_object('approval_id', v_asked.approval_id, 'preview', v_preview);
 end
 $$;

@@ -146,6 +146,17 @@ ATTACKS: list[Attack] = [
         "CREATE FUNCTION pg_temp.decide() RETURNS int LANGUAGE sql AS 'update aos_core.approval set"
         " state = ''approved'' returning 1'",
         "DECLARE e CURSOR WITH HOLD FOR SELECT pg_temp.decide()"), ends=True),
+    *[
+        Attack("E13", f"held cursor that changes the worker {n}",
+               (f"DECLARE w CURSOR WITH HOLD FOR SELECT shop.run_all('{change}')",), ends=True, residue=OBJECTS)
+        for n, change in enumerate((
+            "ALTER ROLE aos_worker PASSWORD ''x''",
+            "ALTER ROLE aos_worker SET search_path = shop, pg_catalog",
+            "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC",
+            "select lo_from_bytea(0, ''canary'')",
+            "insert into shop.loot select ''canary '' || session_user",
+        ), 1)
+    ],
     Attack("E14", "temporary trigger", (
         "CREATE TEMP TABLE z (a int)",
         "CREATE FUNCTION pg_temp.f() RETURNS trigger LANGUAGE plpgsql AS 'begin perform"

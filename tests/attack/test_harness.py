@@ -11,6 +11,12 @@ from aosctl.db.hot import SandboxLink
 from attack.attacks import ATTACKS, Attack
 from attack.scene import Scene
 
+# Without this the commit is read-only, and hides what else would get through.
+WRITABLE = (
+    "do $$ begin execute replace(pg_get_functiondef('aos_agent.execute_sql_call'::regproc),"
+    " 'v_bound := set_config(''transaction_read_only''', 'v_bound := set_config(''aos.x''');"
+    " end $$; "
+)
 # Each takes away one part: SQL that breaks it, the attack that gets through, its mode, and a
 # word of what the checker says. <role> is the thief's SQL identity.
 BROKEN = {
@@ -32,15 +38,20 @@ BROKEN = {
         "create or replace function aos_core.session_settings() returns text language sql stable as"
         " 'select ''''::text'", "E02 search_path shop, pg_catalog", "direct", "canary"),
     "a turn is claimed at the commit": (
-        "do $$ begin execute replace(pg_get_functiondef('aos_agent.claim_turn'::regproc),"
+        WRITABLE
+        + "do $$ begin execute replace(pg_get_functiondef('aos_agent.claim_turn'::regproc),"
         " 'pg_current_xact_id_if_assigned() is not null', 'false'); end $$",
         "E12 held cursor 4", "function", "claimed"),
     "work is listed at the commit": (
-        "do $$ begin execute replace(pg_get_functiondef('aos_agent.next_ready'::regproc),"
+        WRITABLE
+        + "do $$ begin execute replace(pg_get_functiondef('aos_agent.next_ready'::regproc),"
         " 'pg_current_xact_id_if_assigned() is null', 'true'); end $$",
         "E12 held cursor 4", "function", "what was left behind"),
+    "the commit may write": (
+        WRITABLE, "E13 held cursor that changes the worker 1", "function", "roles changed"),
     "the worker may read": (
-        "grant usage on schema shop to aos_worker; grant select on shop.orders to aos_worker;"
+        WRITABLE
+        + "grant usage on schema shop to aos_worker; grant select on shop.orders to aos_worker;"
         " create policy everybody on shop.orders to aos_worker using (true)",
         "E12 held cursor 4", "function", "what was left behind"),
     "the record lacks its event": (
@@ -63,7 +74,8 @@ def broken(scene: Scene, statements: str) -> Iterator[None]:
     admin = scene.database.superuser
     saved = admin.execute(
         "select pg_get_functiondef(p.oid) from pg_proc p where p.proname in ('claim_turn',"
-        " 'next_ready', 'session_settings') and p.pronamespace::regnamespace::text ~ '^aos_'"
+        " 'execute_sql_call', 'next_ready', 'session_settings')"
+        " and p.pronamespace::regnamespace::text ~ '^aos_'"
     ).fetchall()
     body = admin.execute(
         "select pg_get_functiondef(p.oid) from pg_proc p where proname = %s",
@@ -78,8 +90,9 @@ def broken(scene: Scene, statements: str) -> Iterator[None]:
         undo = (
             'alter role "<role>" noinherit nobypassrls; revoke aos_owner, shopkeeper from "<role>";'
             " alter table shop.orders enable row level security;"
-            " drop policy if exists everybody on shop.orders; revoke select on shop.orders from"
-            " aos_worker; drop function if exists harness.skip() cascade;"
+            " alter role aos_worker password null; drop policy if exists everybody on shop.orders;"
+            " revoke select on shop.orders from aos_worker;"
+            " drop function if exists harness.skip() cascade;"
             " delete from shop.orders where tenant_id = '<victim>'; insert into shop.orders values"
             " ('<victim>', 4, 'canary 4'); update aos_auth.sql_identity set function_digest ="
             f" {digest} where db_role = '<role>'"
