@@ -10,6 +10,7 @@ import pytest
 
 from aosctl.db.doctor.check import RULES
 from aosctl.db.embedded import INSTALLER
+from aosctl.resources import resource_dir
 from command import Aosctl, Ended
 from kernels import MakeKernel
 
@@ -119,3 +120,9 @@ def test_an_open_config_file_is_found(admin: Aosctl, env: dict[str, str], tmp_pa
     ended = admin("doctor", "--only", "config-mode")
     assert ended.status == 1
     assert f"chmod 600 {folder}/config.yaml" in ended.out
+
+
+def test_the_page_about_the_doctor_has_every_rule() -> None:
+    page = (resource_dir("schema").parent / "docs" / "doctor.md").read_text("utf-8")
+    table = [line for line in page.splitlines() if line.startswith("| `")]
+    assert table == [f"| `{r.id}` | {r.severity} | {r.title} |" for r in RULES]
