@@ -9,6 +9,7 @@ points.log    each failpoint that was hit
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import time
@@ -34,9 +35,12 @@ class Journal:
         finally:
             os.close(file)
 
-    def act(self, **line: Any) -> None:
-        """Be the outside service: act, then answer."""
-        self.write("outside", **line)
+    def act(self, skill: str, key: str, note: str, *, keyed: bool = False) -> None:
+        """Be the outside service: act, then answer. `keyed`: look the key up first, in one."""
+        with (self.folder / "service.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            again = keyed and key in {line["key"] for line in self.read("outside")}
+            self.write("outside", skill=skill, key=key, note=note, again=again)
         time.sleep(REPLY_SECONDS)
 
     def read(self, name: str) -> list[dict[str, Any]]:

@@ -41,9 +41,7 @@ class Outside:
 
     def run_keyed(self, args: Mapping[str, Any], stop: Event, key: str) -> ToolResult:
         self._failpoint.reach("acting", self.name)
-        known = [line["key"] for line in self._journal.read("outside")] if self._keyed else []
-        again = key in known
-        self._journal.act(skill=self.name, key=key, note=args["note"], again=again)
+        self._journal.act(self.name, key, args["note"], keyed=self._keyed)
         self._failpoint.reach("acted", self.name)
         return ToolResult(True, {"sent": args["note"]})
 

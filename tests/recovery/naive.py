@@ -45,7 +45,7 @@ def _step(connection: psycopg.Connection[tuple[object, ...]], journal: Journal, 
         return True
     key = str(row[0])
     connection.execute("select biz.act(%s)", (key,))
-    journal.act(skill="naive_note", key=key, note=key, again=False)
+    journal.act("naive_note", key, key)
     connection.execute("update biz.naive_step set done = true where key = %s", (key,))
     journal.write("acks", naive=key)
     return True
