@@ -30,14 +30,16 @@ READ = {
     "aos_agent.agent",
     "aos_rag.collection",
     "aos_rag.document",
+    "aos_core.budget",
 }
 MANIFESTS = READ - {
+    "aos_core.budget",
     "aos_auth.tenant",
     "aos_auth.principal",
     "aos_auth.role",
     "aos_auth.role_grant",
 }
-ADMINISTERED = {"aos_auth.principal", "aos_auth.role_grant"}
+ADMINISTERED = {"aos_auth.principal", "aos_auth.role_grant", "aos_core.budget"}
 CONVERSATION = "aos_agent.conversation"
 
 
@@ -282,6 +284,8 @@ WITH_TENANT: dict[str, list[Any]] = {
     "aos_skills.delete_skill": ["{tenant}", "send_mail"],
     "aos_agent.delete_agent": ["{tenant}", "clerk"],
     "aos_rag.delete_collection": ["{tenant}", "notes"],
+    "aos_core.apply_budget": ["{tenant}", "wide", META, SPEC],
+    "aos_core.delete_budget": ["{tenant}", "wide"],
 }
 WITHOUT_TENANT: dict[str, list[Any]] = {
     "aos_agent.add_user_message": ["{run}", "x"],
@@ -297,6 +301,7 @@ HARMLESS = {
     "aos_auth.writable_tenants", "aos_auth.administered_tenants", "aos_auth.tenants_with_role",
     "aos_auth.whoami", "aos_auth.tenant_id", "aos_auth.my_tenants", "aos_auth.tenant_of",
     "aos_core.now", "aos_core.uuidv7", "aos_core.is_name", "aos_core.short_age",
+    "aos_core.period_start",
     "aos_core.applied", "aos_core.deleted", "aos_skills.grant_targets",
     "aos_skills.existing_tables",
 }  # fmt: skip
