@@ -827,8 +827,8 @@ select b.tenant_id, n.name as tenant, b.name, b.budget_id as uid, b.generation, 
        case when b.scope = 'run' then jsonb_build_object('runs', (
               select count(distinct u.subject_id) from aos_core.budget_usage u
               where u.tenant_id = b.tenant_id and u.budget_id = b.budget_id))
-            else jsonb_build_object('spentUsd', coalesce(s.spent_usd, 0),
-              'reservedUsd', coalesce(s.reserved_usd, 0), 'tokens', coalesce(s.spent_tokens, 0),
+            else jsonb_build_object('spentUsd', trim_scale(coalesce(s.spent_usd, 0)),
+              'reservedUsd', trim_scale(coalesce(s.reserved_usd, 0)), 'tokens', coalesce(s.spent_tokens, 0),
               'turns', coalesce(s.turns, 0), 'steps', coalesce(s.steps, 0),
               'seconds', round(coalesce(s.seconds, 0), 1)) end as status, b.created_at
 from aos_core.budget b
