@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply diff get describe delete chat run ps logs approve deny kill db config version completion'
+      commands='quickstart apply diff get describe delete chat run ps logs approve deny resume cost kill db config version completion'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace'
       files='' ;;
@@ -67,6 +67,16 @@ _aosctl_spec() {
       commands=''
       flags='--reason --all -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--reason -o --output --dsn --context -n --tenant --namespace'
+      files='' ;;
+    'resume')
+      commands=''
+      flags='--max-usd --max-tokens --max-steps --max-seconds --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--max-usd --max-tokens --max-steps --max-seconds --dsn --context -n --tenant --namespace'
+      files='' ;;
+    'cost')
+      commands=''
+      flags='--by --since -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--by --since -o --output --dsn --context -n --tenant --namespace'
       files='' ;;
     'kill')
       commands=''

@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands=('quickstart:Bring up PostgreSQL, the kernel and a first agent' 'apply:Create or change resources from manifests' 'diff:Show what apply would change' 'get:List resources' 'describe:Show one resource in detail' 'delete:Delete resources by name or manifest' 'chat:Talk to an agent' 'run:Give an agent one task and wait for the answer' 'ps:List runs' 'logs:Show the events of a run or an agent' 'approve:Allow tool calls that wait for a decision' 'deny:Refuse tool calls that wait for a decision' 'kill:Stop a run' 'db:Install the kernel and run the embedded database' 'config:Choose the database and tenant to work with' 'version:Print the versions of the client and the kernel' 'completion:Print the completion script of a shell')
+      commands=('quickstart:Bring up PostgreSQL, the kernel and a first agent' 'apply:Create or change resources from manifests' 'diff:Show what apply would change' 'get:List resources' 'describe:Show one resource in detail' 'delete:Delete resources by name or manifest' 'chat:Talk to an agent' 'run:Give an agent one task and wait for the answer' 'ps:List runs' 'logs:Show the events of a run or an agent' 'approve:Allow tool calls that wait for a decision' 'deny:Refuse tool calls that wait for a decision' 'resume:Let a run go on that is paused or at a limit' 'cost:Show what was paid for, by agent, model or day' 'kill:Stop a run' 'db:Install the kernel and run the embedded database' 'config:Choose the database and tenant to work with' 'version:Print the versions of the client and the kernel' 'completion:Print the completion script of a shell')
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command' '--version:Print the version of the client')
       values=(--dsn --context -n --tenant --namespace)
       files=() ;;
@@ -67,6 +67,16 @@ _aosctl_spec() {
       commands=()
       flags=('--reason:Why; the agent reads it' '--all:All that are pending' '-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--no-headers:Print the rows only' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--reason -o --output --dsn --context -n --tenant --namespace)
+      files=() ;;
+    'resume')
+      commands=()
+      flags=('--max-usd:What it may cost in all' '--max-tokens:Tokens in all' '--max-steps:Steps of one turn' '--max-seconds:Time of one turn' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--max-usd --max-tokens --max-steps --max-seconds --dsn --context -n --tenant --namespace)
+      files=() ;;
+    'cost')
+      commands=()
+      flags=('--by:tenant, agent, model, day (UTC) or run' '--since:Not before: 24h, 7d, or 2026-11-01 (UTC)' '-o:json' '--output:json' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--no-headers:Print the rows only' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--by --since -o --output --dsn --context -n --tenant --namespace)
       files=() ;;
     'kill')
       commands=()

@@ -448,16 +448,18 @@ language sql immutable
 as $$
   select case
     when aos_core.answer_tokens(p_run, p_input) = 0 then
-      format('budget: $%s spent of $%s, and the next answer takes at least $%s',
+      format('budget: $%s spent of $%s, and the next answer takes at least $%s; '
+             'aosctl resume %s --max-usd N lets it go on',
         round(p_run.spent_usd, 4), p_run.max_usd, round((
           p_input * coalesce(p_run.input_usd_per_mtok, 0)
           + least(aos_core.least_answer_tokens(), p_run.max_output_tokens)
-            * coalesce(p_run.output_usd_per_mtok, 0)) / 1000000, 4))
+            * coalesce(p_run.output_usd_per_mtok, 0)) / 1000000, 4), p_run.name)
     when p_run.input_tokens + p_run.output_tokens >= p_run.max_tokens then
-      format('budget: %s tokens used of %s', p_run.input_tokens + p_run.output_tokens,
-             p_run.max_tokens)
+      format('budget: %s tokens used of %s; aosctl resume %s --max-tokens N lets it go on',
+             p_run.input_tokens + p_run.output_tokens, p_run.max_tokens, p_run.name)
     when p_run.last_step - p_run.turn_first_step >= p_run.max_steps then  -- after the message
-      format('limit: %s steps in one turn', p_run.max_steps)
+      format('limit: %s steps in one turn; aosctl resume %s --max-steps N lets it go on',
+             p_run.max_steps, p_run.name)
   end
 $$;
 

@@ -32,6 +32,8 @@ VERBS: dict[str, Verb] = {
     "logs": Verb("logs", "Show the events of a run or an agent", OPERATE),
     "approve": Verb("approve", "Allow tool calls that wait for a decision", OPERATE),
     "deny": Verb("deny", "Refuse tool calls that wait for a decision", OPERATE),
+    "resume": Verb("resume", "Let a run go on that is paused or at a limit", OPERATE),
+    "cost": Verb("cost", "Show what was paid for, by agent, model or day", OPERATE),
     "kill": Verb("kill", "Stop a run", OPERATE),
     "db": Verb("db", "Install the kernel and run the embedded database", SETTINGS),
     "config": Verb("config", "Choose the database and tenant to work with", SETTINGS),
