@@ -424,7 +424,7 @@ begin
     update aos_core.budget_usage u set is_awaited = false
     where u.tenant_id = p_tenant and u.budget_id = p_share.budget_id
       and u.subject_id = p_share.subject_id and u.period_start = p_share.period_start;
-    perform aos_core.wake_waiting(p_tenant, p_share.budget_id);
+    perform aos_core.wake_waiting(p_tenant, p_share.budget_id, false);
   end if;
 end
 $$;
@@ -487,9 +487,10 @@ begin
 end
 $$;
 
--- Make the turns that wait for a budget claimable: it has more to give. A turn that somebody is
--- claiming at this moment looks for itself.
-create function aos_core.wake_waiting(p_tenant uuid, p_budget uuid) returns void
+-- Make the turns that wait for a budget claimable: it has more to give. p_limited: those too that it
+-- has stopped, for which a reservation that comes back is not enough. A turn that somebody is claiming
+-- at this moment looks for itself.
+create function aos_core.wake_waiting(p_tenant uuid, p_budget uuid, p_limited boolean) returns void
 language plpgsql
 as $$
 declare
@@ -500,6 +501,8 @@ begin
     select q.turn_id from aos_core.meter m
     join aos_core.turn_queue q on q.tenant_id = p_tenant and q.turn_id = m.turn_id
     join aos_core.run r on r.tenant_id = p_tenant and r.run_id = m.run_id and r.state = 'active'
+    join aos_core.turn t on t.tenant_id = p_tenant and t.turn_id = m.turn_id
+      and (t.state = 'queued' or p_limited)
     where m.tenant_id = p_tenant and m.waits_for = p_budget and q.ready_at > v_now
     for update of q skip locked) x;
   if v_turns is not null then
@@ -679,7 +682,7 @@ declare
 begin
   perform set_config('aos.kernel_tenant', new.tenant_id::text, true);
   if tg_op = 'UPDATE' then
-    perform aos_core.wake_waiting(new.tenant_id, new.budget_id);
+    perform aos_core.wake_waiting(new.tenant_id, new.budget_id, true);
     return null;
   end if;
   for v_run in
@@ -715,7 +718,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform set_config('aos.kernel_tenant', old.tenant_id::text, true);
-  perform aos_core.wake_waiting(old.tenant_id, old.budget_id);
+  perform aos_core.wake_waiting(old.tenant_id, old.budget_id, true);
   return null;
 end
 $$;

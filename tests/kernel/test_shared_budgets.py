@@ -488,3 +488,23 @@ def test_only_an_admin_of_the_tenant_raises_a_budget(
     assert tenant.database.value(
         "select max_usd from aos_core.budget where tenant_id = %s", tenant.id
     ) == Decimal("0.001")
+
+
+def test_a_session_of_the_guide_takes_over_no_turn_that_its_budget_does_not_pay_for(
+    tenant: Tenant,
+) -> None:
+    run = tenant.start_run()
+    call(tenant.person, "aos_agent.add_user_message", run, "hello")
+    turn = call(tenant.person, "aos_agent.start_turn", run)
+    tenant.database.superuser.execute(
+        "update aos_core.run set lease_expires_at = aos_core.now(), lease_hash = 'other'"
+        " where run_id = %s",
+        (run,),
+    )
+    budget(tenant, maxTurns=0)
+    with refused("AO002", "may not ask its model now: budget"):
+        call(tenant.person, "aos_agent.run_turn", turn)
+    budget(tenant, maxTurns=1)
+    assert call(tenant.person, "aos_agent.run_turn", turn)["state"] == "running"
+    assert call(tenant.person, "aos_agent.finish_turn", turn, "done")["status"] == "completed"
+    assert usage(tenant)["turns"] == 1
