@@ -76,7 +76,8 @@ def footer_of(tenant: Tenant, dsn: str, agent: str) -> str:
     )
     session = open_session(Target("dsn", dsn, dsn, tenant.name, ("test",)), "chat")
     with closing(PersonClient(session, session.require_tenant())) as person:
-        return footer(person.run_status(run))
+        row = person.run_status(run)
+    return footer(row.run, row.model, row.input_tokens + row.output_tokens, row.spent_usd)
 
 
 def test_footer_cost_ps_and_ledger_agree_to_the_cent(

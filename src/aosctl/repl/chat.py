@@ -286,7 +286,8 @@ class Chat:
         except AosError:
             self._footer = f"{self._run_name()} · no connection to the database"
             return
-        self._footer = footer(status)
+        count = status.input_tokens + status.output_tokens
+        self._footer = footer(status.run, status.model, count, status.spent_usd)
 
     def _leave(self) -> int:
         if self._turns is not None:

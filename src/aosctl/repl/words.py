@@ -10,7 +10,7 @@ from aosctl.domain.money import money
 from aosctl.terminal import clean, display_width, visible
 
 if TYPE_CHECKING:
-    from aosctl.db.person import RunStatus
+    from decimal import Decimal
 
 CALL_WIDTH = 60
 REASON_WIDTH = 200
@@ -91,10 +91,9 @@ def decision_words(state: str, by: str | None, reason: str | None) -> str:
     return f"{done}{who}{why}"
 
 
-def footer(status: RunStatus) -> str:
+def footer(run: str, model: str, count: int, spent_usd: Decimal) -> str:
     """Return the line below the prompt: run, model, tokens and cost of the whole conversation."""
-    total = tokens(status.input_tokens + status.output_tokens)
-    return f"{status.run} · {status.model} · {total} · {money(status.spent_usd)}"
+    return f"{run} · {model} · {tokens(count)} · {money(spent_usd)}"
 
 
 def tokens(count: int) -> str:
