@@ -185,6 +185,8 @@ class Loop:
         known.take(self._client.context(lease, since))
 
     def _outcome(self, lease: Lease, moved: Moved, text: str) -> Outcome:
+        if moved.next in ("limited", "later"):
+            self.transcript.forget_context()  # what the run can pay for is another then
         states = {"done": "completed", "wait": "waiting", "later": "queued"}
         return Outcome(states.get(moved.next, moved.next), lease.turn, text)
 
