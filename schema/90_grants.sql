@@ -209,7 +209,8 @@ grant execute on function aos_core.period_start(text, timestamptz) to aos_view, 
 grant select on aos_core.budget, aos_core.ledger, aos_core.budget_status, aos_core.budget_resource
   to aos_viewer;
 grant insert, update, delete on aos_core.budget to aos_developer;
-grant execute on function aos_core.apply_budget(uuid, text, jsonb, jsonb),
+grant execute on function aos_core.may_set_budgets(uuid, text),
+  aos_core.apply_budget(uuid, text, jsonb, jsonb),
   aos_core.delete_budget(uuid, text) to aos_developer;
 
 do $schemas$

@@ -295,13 +295,18 @@ WITHOUT_TENANT: dict[str, list[Any]] = {
     "aos_agent.record_tool_result": ["{turn}", "web_search", {"result": "x"}],
     "aos_agent.finish_turn": ["{turn}", "x"],
 }
+# A developer of the tenant may not either.
+BY_ADMINS = {
+    "aos_auth.apply_principal", "aos_auth.delete_principal",
+    "aos_core.apply_budget", "aos_core.delete_budget",
+}  # fmt: skip
 # Take no id, or tell nothing that a tenant has.
 HARMLESS = {
     "aos_auth.is_admin", "aos_auth.selected_tenant", "aos_auth.visible_tenants",
     "aos_auth.writable_tenants", "aos_auth.administered_tenants", "aos_auth.tenants_with_role",
     "aos_auth.whoami", "aos_auth.tenant_id", "aos_auth.my_tenants", "aos_auth.tenant_of",
     "aos_core.now", "aos_core.uuidv7", "aos_core.is_name", "aos_core.short_age",
-    "aos_core.period_start",
+    "aos_core.period_start", "aos_core.may_set_budgets",
     "aos_core.applied", "aos_core.deleted", "aos_skills.grant_targets",
     "aos_skills.existing_tables",
 }  # fmt: skip
@@ -357,8 +362,7 @@ def test_an_id_of_the_other_tenant_is_as_unknown_as_one_that_is_nobodys(
         across = {**ids_of(there), "tenant": here.id}
         unknown = {**ids_of(None), "tenant": here.id}
         assert tried(connection, name, args, across) == tried(connection, name, args, unknown)
-    if who == "iso_developer" and name not in {"aos_agent.resolve_call", "aos_auth.apply_principal",
-                                               "aos_auth.delete_principal"}:  # fmt: skip
+    if who == "iso_developer" and name not in {"aos_agent.resolve_call", *BY_ADMINS}:
         allowed = tried(connection, name, args, ids_of(here))
         assert allowed is None or allowed[0] in {"AO002", "AO005"}, allowed  # known, only not now
     connection.close()
