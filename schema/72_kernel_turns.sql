@@ -247,7 +247,7 @@ begin
     and not exists (select from aos_core.turn t
                     where t.tenant_id = p_tenant and t.turn_id = p_key)
   returning r.last_turn, r.last_step, r.last_seq, r.last_hash, r.fence, r.watched_until,
-            aos_core.usual_move(r), case when r.is_metered then -1 else r.config_version end
+            aos_core.usual_move(r), r.config_version
     into v_turn, v_step, v_event, v_hash, v_fence, v_watched, v_next, v_known;
   if not found then
     return null;
@@ -531,7 +531,7 @@ begin
   from aos_core.run r
   join aos_agent.agent a on a.tenant_id = p_tenant and a.agent_id = r.agent_id
   where r.tenant_id = p_tenant and r.run_id = v_run
-    and v_cached >= 0 and v_in >= v_cached and v_out >= 0;
+    and least(v_cached, v_in - v_cached, v_out) >= 0;
   if not found then
     perform aos_core.check_usage(p_usage);
     perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
@@ -709,7 +709,7 @@ begin
            r.cached_input_usd_per_mtok, r.output_usd_per_mtok)
     into v_turn, v_actor, v_run_model, v_cost
   from aos_core.run r where r.tenant_id = p_tenant and r.run_id = v_run
-    and v_cached >= 0 and v_in >= v_cached and v_out >= 0;
+    and least(v_cached, v_in - v_cached, v_out) >= 0;
   if not found then
     perform aos_core.check_usage(p_usage);
     perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
