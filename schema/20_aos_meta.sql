@@ -28,6 +28,8 @@ create table aos_meta.llm_model_registry (
   input_usd_per_mtok numeric check (input_usd_per_mtok >= 0),
   cached_input_usd_per_mtok numeric check (cached_input_usd_per_mtok >= 0),
   output_usd_per_mtok numeric check (output_usd_per_mtok >= 0),
+  requests_per_minute integer check (requests_per_minute > 0),
+  tokens_per_minute bigint check (tokens_per_minute > 0),
   script jsonb,
   is_active boolean not null default true,
   is_builtin boolean not null default false,

@@ -32,7 +32,7 @@ create table aos_core.run (
   parent_run_id uuid,
   forked_at_step bigint,
   labels jsonb not null default '{}',
-  -- what every step needs of agent and model; a run keeps the prices it began with
+  -- what every step needs of agent and model, as they were when its last turn began
   agent_name text not null,
   model_name text not null,
   max_output_tokens integer not null,
@@ -43,6 +43,11 @@ create table aos_core.run (
   max_usd numeric,
   max_tokens bigint,
   max_steps integer not null default 50,
+  max_seconds numeric,
+  max_repeats integer,
+  -- true when next_move has to look before each model call: a shared budget, a rate, a time
+  is_metered boolean not null default false,
+  config_version bigint not null default 0,  -- of the tenant, when prices and is_metered were read
   created_at timestamptz not null default aos_core.now(),
   closed_at timestamptz,
   erased_at timestamptz,  -- when retention took its content, or null

@@ -14,6 +14,8 @@ create table aos_agent.agent (
   max_steps integer not null default 50 check (max_steps > 0),
   max_tokens bigint check (max_tokens >= 0),
   max_usd numeric check (max_usd >= 0),
+  max_seconds numeric check (max_seconds > 0),
+  max_repeats integer default 10 check (max_repeats > 0),
   labels jsonb not null default '{}',
   annotations jsonb not null default '{}',
   generation bigint not null default 1,

@@ -419,7 +419,8 @@ declare
   v_bound text := coalesce(current_setting('aos.kernel_tenant', true), '');
 begin
   perform set_config('aos.kernel_tenant', new.tenant_id::text, true);
-  select a.name, a.persona_id, p.version, a.max_steps, a.max_tokens, a.max_usd into v_agent
+  select a.name, a.persona_id, p.version, a.max_steps, a.max_tokens, a.max_usd, a.max_seconds,
+         a.max_repeats into v_agent
   from aos_agent.agent a
   join aos_persona.persona p on p.tenant_id = a.tenant_id and p.persona_id = a.persona_id
   where a.tenant_id = new.tenant_id and a.agent_id = new.agent_id;
@@ -428,6 +429,8 @@ begin
   new.max_steps := coalesce(v_agent.max_steps, new.max_steps);
   new.max_tokens := coalesce(new.max_tokens, v_agent.max_tokens);
   new.max_usd := coalesce(new.max_usd, v_agent.max_usd);
+  new.max_seconds := coalesce(new.max_seconds, v_agent.max_seconds);
+  new.max_repeats := coalesce(new.max_repeats, v_agent.max_repeats);
   new.agent_name := v_agent.name;
   select m.model_name, m.max_output_tokens, m.input_usd_per_mtok, m.cached_input_usd_per_mtok,
          m.output_usd_per_mtok
@@ -437,6 +440,8 @@ begin
   join aos_meta.llm_model_registry m on m.model_id = v.model_id
   where v.tenant_id = new.tenant_id and v.persona_id = new.persona_id
     and v.version = new.persona_version;
+  new.config_version := coalesce(aos_core.config_version(new.tenant_id), 0);
+  new.is_metered := aos_core.must_be_metered(new.tenant_id, new);
   if not aos_core.is_name(coalesce(new.name, 'x')) then
     raise exception '"%" is no name for a run', new.name using errcode = 'AO006',
       hint = 'use a-z, 0-9, "_", "." and "-", at most 63 characters';

@@ -194,6 +194,7 @@ begin
   insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
   values (p_tenant, p_run, v_run.last_seq, v_now, 'turn.opened', p_actor, v_data,
           v_run.last_hash);
+  perform aos_core.begin_metering(p_tenant, p_run, v_now);
   if v_run.watched_until > v_now then
     perform pg_notify('aos_run', p_run::text);
   end if;
@@ -226,6 +227,7 @@ declare
   v_watched timestamptz;
   v_next text;
   v_config bigint;
+  v_known bigint;
 begin
   update aos_core.run r set
     open_turn_id = v_id, last_turn_id = v_id, last_turn = r.last_turn + 1,
@@ -245,8 +247,8 @@ begin
     and not exists (select from aos_core.turn t
                     where t.tenant_id = p_tenant and t.turn_id = p_key)
   returning r.last_turn, r.last_step, r.last_seq, r.last_hash, r.fence, r.watched_until,
-            aos_core.usual_move(r)
-    into v_turn, v_step, v_event, v_hash, v_fence, v_watched, v_next;
+            aos_core.usual_move(r), r.config_version
+    into v_turn, v_step, v_event, v_hash, v_fence, v_watched, v_next, v_known;
   if not found then
     return null;
   end if;
@@ -265,13 +267,14 @@ begin
     values (p_tenant, p_run, v_event, v_now, 'turn.opened', p_actor,
             jsonb_build_object('turn', v_turn, 'step', v_step), v_hash)
   )
-  select s.config_version into v_config from aos_core.tenant_state s where s.tenant_id = p_tenant;
+  select s.config_version, case when s.config_version = v_known then v_next end into v_config, v_next
+  from aos_core.tenant_state s where s.tenant_id = p_tenant;
   if v_watched > v_now then
     perform pg_notify('aos_run', p_run::text);
   end if;
   return jsonb_build_object('status', 'opened', 'turn_id', v_id, 'turn', v_turn, 'step', v_step,
     'fence', v_fence, 'config_version', v_config, 'lease', p_lease,
-    'next', coalesce(v_next, aos_core.next_move(p_tenant, p_run)));
+    'next', coalesce(v_next, aos_core.first_move(p_tenant, p_run, v_now)));
 end
 $$;
 
@@ -282,6 +285,7 @@ create function aos_core.park_turn(
 language plpgsql
 as $$
 begin
+  perform aos_core.settle_budgets(p_tenant, p_run, true);
   update aos_core.run r set lease_hash = null, lease_worker = null, lease_expires_at = null,
     reserved_usd = case when p_state = 'queued' then r.reserved_usd else 0 end
   where r.tenant_id = p_tenant and r.run_id = p_run;
@@ -305,6 +309,7 @@ as $$
 declare
   v_run record;
 begin
+  perform aos_core.settle_budgets(p_tenant, p_run, true);
   update aos_core.turn t set state = p_state, error = p_error, finished_at = aos_core.now()
   where t.tenant_id = p_tenant and t.turn_id = p_turn;
   delete from aos_core.turn_queue q where q.tenant_id = p_tenant and q.turn_id = p_turn;
@@ -316,6 +321,20 @@ begin
     perform aos_core.notify(p_tenant, 'run.failed', p_run, p_turn);
   end if;
   if v_run.inbox_count > 0 and v_run.state = 'active' then
+    perform aos_core.begin_turn(p_tenant, p_run, null, null, 'kernel', null, null, null);
+  end if;
+end
+$$;
+
+-- What is left to do when a turn has ended with its answer: settle what it held of budgets, and open
+-- the next turn when messages wait. The caller holds the run's lock.
+create function aos_core.after_turn(p_tenant uuid, p_run uuid) returns void
+language plpgsql
+as $$
+begin
+  perform aos_core.settle_budgets(p_tenant, p_run, true);
+  if exists (select from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run
+             and r.inbox_count > 0 and r.state = 'active') then
     perform aos_core.begin_turn(p_tenant, p_run, null, null, 'kernel', null, null, null);
   end if;
 end
@@ -333,13 +352,16 @@ as $$
 $$;
 
 -- What the worker does next with an open turn, from the run's row after a write:
--- calls (some can run), model, wait (a person decides), limited, paused; and parks the turn where
--- nobody can go on. The caller holds the run's lock.
+-- calls (some can run), model, wait (a person decides), limited, later (a rate, or what other runs
+-- hold of a budget, is in the way for now), paused; and parks the turn where nobody can go on. The
+-- caller holds the run's lock.
 create function aos_core.next_move(p_tenant uuid, p_run_id uuid) returns text
 language plpgsql
 as $$
 declare
   v_run aos_core.run;
+  v_input bigint;
+  v_stop record;
 begin
   select * into v_run from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run_id;
   if v_run.open_calls > v_run.waiting_calls then
@@ -359,29 +381,58 @@ begin
   elsif v_run.state = 'paused' then
     perform aos_core.park_turn(p_tenant, v_run.run_id, v_run.open_turn_id, 'queued', 'infinity');
     return 'paused';
-  elsif not aos_core.within_limits(v_run) then
-    update aos_core.turn t set error = aos_core.limit_reached(v_run)
-    where t.tenant_id = p_tenant and t.turn_id = v_run.open_turn_id;
-    perform aos_core.append_run_event(p_tenant, v_run.run_id, 'turn.limited', 'kernel',
-      jsonb_build_object('turn', v_run.last_turn, 'error', aos_core.limit_reached(v_run)));
-    perform aos_core.park_turn(p_tenant, v_run.run_id, v_run.open_turn_id, 'limited', 'infinity');
+  end if;
+  v_input := aos_core.next_question_tokens(p_tenant, v_run);
+  if not aos_core.within_limits(v_run, v_input) then
+    perform aos_core.stop_turn(p_tenant, v_run, 'limited', aos_core.limit_reached(v_run, v_input),
+                               'infinity', null);
     return 'limited';
+  elsif v_run.is_metered then
+    v_stop := aos_core.take_meter(p_tenant, v_run, v_input);
+    if v_stop.next is not null then
+      perform aos_core.stop_turn(p_tenant, v_run, v_stop.next, v_stop.error, v_stop.ready_at,
+                                 v_stop.budget);
+      return v_stop.next;
+    end if;
   end if;
   return 'model';
 end
 $$;
 
--- True while no limit of a run stands in the way of the next model call.
-create function aos_core.within_limits(p_run aos_core.run) returns boolean
+-- True while no limit of the run's own stands in the way of the next model call, a question of
+-- p_input tokens.
+create function aos_core.within_limits(p_run aos_core.run, p_input bigint) returns boolean
 language sql immutable
 as $$
-  select aos_core.answer_tokens(p_run, p_run.context_tokens + 2000) > 0
+  select aos_core.answer_tokens(p_run, p_input) > 0
     and coalesce(p_run.input_tokens + p_run.output_tokens < p_run.max_tokens, true)
     and p_run.last_step - p_run.turn_first_step < p_run.max_steps
 $$;
 
+-- Put a turn to rest that may not ask the model now: `limited` until a person or a budget's next day
+-- lets it go on, or `later`, in the queue until p_ready_at. p_budget: whose change wakes it.
+create function aos_core.stop_turn(
+  p_tenant uuid, p_run aos_core.run, p_next text, p_error text, p_ready_at timestamptz,
+  p_budget uuid) returns void
+language plpgsql
+as $$
+begin
+  update aos_core.turn t set error = p_error
+  where t.tenant_id = p_tenant and t.turn_id = p_run.open_turn_id;
+  if p_next = 'limited' then
+    perform aos_core.append_run_event(p_tenant, p_run.run_id, 'turn.limited', 'kernel',
+      jsonb_build_object('turn', p_run.last_turn, 'error', p_error));
+  end if;
+  perform aos_core.park_turn(p_tenant, p_run.run_id, p_run.open_turn_id,
+    case p_next when 'later' then 'queued' else p_next end, p_ready_at);
+  update aos_core.meter m set waits_for = p_budget
+  where m.tenant_id = p_tenant and m.run_id = p_run.run_id;
+end
+$$;
+
 -- What comes next in the two usual cases, from the row alone: calls or model; null in the others, for
--- which next_move has to act, and for a run with a limit in money or tokens, where it has to count.
+-- which next_move has to act, and for a run with a limit in money or tokens or a meter, where it has
+-- to count.
 create function aos_core.usual_move(p_run aos_core.run) returns text
 language sql immutable
 as $$
@@ -389,26 +440,29 @@ as $$
     when p_run.state <> 'active' then null
     when p_run.open_calls > p_run.waiting_calls then 'calls'
     when p_run.open_calls = 0 and p_run.max_usd is null and p_run.max_tokens is null
+         and not p_run.is_metered
          and p_run.last_step - p_run.turn_first_step < p_run.max_steps then 'model'
   end
 $$;
 
--- Which limit of a run the next model call would pass, in words; null when none.
-create function aos_core.limit_reached(p_run aos_core.run) returns text
+-- Which limit of a run's own the next model call would pass, in words; null when none.
+create function aos_core.limit_reached(p_run aos_core.run, p_input bigint) returns text
 language sql immutable
 as $$
   select case
-    when aos_core.answer_tokens(p_run, p_run.context_tokens + 2000) = 0 then
-      format('budget: $%s spent of $%s, and the next answer takes at least $%s',
+    when aos_core.answer_tokens(p_run, p_input) = 0 then
+      format('budget: $%s spent of $%s, and the next answer takes at least $%s; '
+             'aosctl resume %s --max-usd N lets it go on',
         round(p_run.spent_usd, 4), p_run.max_usd, round((
-          (p_run.context_tokens + 2000) * coalesce(p_run.input_usd_per_mtok, 0)
+          p_input * coalesce(p_run.input_usd_per_mtok, 0)
           + least(aos_core.least_answer_tokens(), p_run.max_output_tokens)
-            * coalesce(p_run.output_usd_per_mtok, 0)) / 1000000, 4))
+            * coalesce(p_run.output_usd_per_mtok, 0)) / 1000000, 4), p_run.name)
     when p_run.input_tokens + p_run.output_tokens >= p_run.max_tokens then
-      format('budget: %s tokens used of %s', p_run.input_tokens + p_run.output_tokens,
-             p_run.max_tokens)
+      format('budget: %s tokens used of %s; aosctl resume %s --max-tokens N lets it go on',
+             p_run.input_tokens + p_run.output_tokens, p_run.max_tokens, p_run.name)
     when p_run.last_step - p_run.turn_first_step >= p_run.max_steps then  -- after the message
-      format('limit: %s steps in one turn', p_run.max_steps)
+      format('limit: %s steps in one turn; aosctl resume %s --max-steps N lets it go on',
+             p_run.max_steps, p_run.name)
   end
 $$;
 
@@ -471,15 +525,20 @@ declare
   v_spent numeric;
   v_next text;
   v_watched timestamptz;
+  v_guarded boolean;  -- there are enough of them for one to be repeated too often
+  v_loops boolean;
 begin
   select r.last_turn, 'agent:' || r.agent_name, r.model_name,
          aos_core.cost_usd(v_in - v_cached, v_cached, v_out, r.input_usd_per_mtok,
-           r.cached_input_usd_per_mtok, r.output_usd_per_mtok), a.role_name, a.skills
-    into v_turn, v_actor, v_run_model, v_cost, v_role, v_skills
+           r.cached_input_usd_per_mtok, r.output_usd_per_mtok), a.role_name, a.skills,
+         r.last_step - r.turn_first_step + jsonb_array_length(v_blocks) > r.max_repeats
+    into v_turn, v_actor, v_run_model, v_cost, v_role, v_skills, v_guarded
   from aos_core.run r
   join aos_agent.agent a on a.tenant_id = p_tenant and a.agent_id = r.agent_id
-  where r.tenant_id = p_tenant and r.run_id = v_run;
+  where r.tenant_id = p_tenant and r.run_id = v_run
+    and least(v_cached, v_in - v_cached, v_out) >= 0;
   if not found then
+    perform aos_core.check_usage(p_usage);
     perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
   end if;
   for v_index in 0 .. jsonb_array_length(v_blocks) - 1 loop
@@ -488,6 +547,13 @@ begin
     v_skill := coalesce(v_block ->> 'name', '');
     v_gate := aos_skills.gate(p_tenant, v_role, v_skills, v_skill,
                               nullif(v_block -> 'args', 'null'));
+    if v_guarded then
+      if aos_core.repeats_too_often(p_tenant, p_turn, v_run, v_block, v_calls) then
+        v_loops := true;
+        v_gate.decision := 'invalid';
+        v_gate.reason := aos_core.repeated_reason(p_tenant, v_run, v_skill);
+      end if;
+    end if;
     case v_gate.decision
       when 'allow' then
         v_open := v_open + 1;
@@ -547,6 +613,10 @@ begin
           nullif(v_cost, 0), p_raw);
   if v_refused + v_waiting > 0 then
     perform aos_core.hold_back_calls(p_tenant, v_run, v_turn, v_step, v_calls, v_now);
+    if v_loops then
+      perform aos_core.watch_loop(p_tenant, v_run);
+      v_next := nullif(v_next, 'model');
+    end if;
   end if;
   v_next := coalesce(v_next, aos_core.next_move(p_tenant, v_run));
   if v_watched > v_now then
@@ -643,8 +713,10 @@ begin
          aos_core.cost_usd(v_in - v_cached, v_cached, v_out, r.input_usd_per_mtok,
            r.cached_input_usd_per_mtok, r.output_usd_per_mtok)
     into v_turn, v_actor, v_run_model, v_cost
-  from aos_core.run r where r.tenant_id = p_tenant and r.run_id = v_run;
+  from aos_core.run r where r.tenant_id = p_tenant and r.run_id = v_run
+    and least(v_cached, v_in - v_cached, v_out) >= 0;
   if not found then
+    perform aos_core.check_usage(p_usage);
     perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
   end if;
   v_data := aos_core.answer_data(v_turn, nullif(v_model, v_run_model), v_in, v_out,
@@ -664,7 +736,7 @@ begin
     and r.lease_hash = p_lease and r.lease_expires_at > v_now and r.open_calls = 0
     and (p_seq is null or r.last_step = p_seq - 1)
   returning r.last_step, r.last_seq, r.last_hash, r.spent_usd,
-            r.inbox_count > 0 and r.state = 'active', r.watched_until
+            r.is_metered or r.inbox_count > 0, r.watched_until
     into v_step, v_event, v_hash, v_spent, v_waits, v_watched;
   if not found then
     return aos_core.recorded_answer(p_tenant, v_run, p_turn, p_lease, p_seq, p_message);
@@ -684,7 +756,7 @@ begin
           coalesce(v_model, v_run_model), nullif(v_in, 0), nullif(v_out, 0),
           nullif(v_cost, 0), p_raw);
   if v_waits then
-    perform aos_core.begin_turn(p_tenant, v_run, null, null, 'kernel', null, null, null);
+    perform aos_core.after_turn(p_tenant, v_run);
   end if;
   if v_watched > v_now then
     perform pg_notify('aos_run', v_run::text);

@@ -59,12 +59,13 @@ begin
     from aos_core.turn_queue q
     join aos_core.run r on r.tenant_id = p_tenant and r.run_id = q.run_id
     join aos_core.turn t on t.tenant_id = p_tenant and t.turn_id = q.turn_id
-    where q.tenant_id = p_tenant and q.ready_at <= v_now and t.state in ('queued', 'running') and (p_run is null or q.run_id = p_run)
+    where q.tenant_id = p_tenant and q.ready_at <= v_now
+      and t.state in ('queued', 'running', 'limited') and (p_run is null or q.run_id = p_run)
       and (r.lease_expires_at is null or r.lease_expires_at <= v_now) and r.state = 'active'
     order by q.ready_at limit 1 for update of q, r skip locked;
     exit when not found;
-    select t.attempts, t.number, aos_core.next_attempt(t.attempts, t.claimed_step, v_queue.last_step)
-      as attempt into v_turn
+    select t.attempts, t.number, t.state,
+      aos_core.next_attempt(t.attempts, t.claimed_step, v_queue.last_step) as attempt into v_turn
     from aos_core.turn t
     where t.tenant_id = p_tenant and t.turn_id = v_queue.turn_id;
     if v_turn.attempt > aos_core.max_attempts() then
@@ -72,8 +73,12 @@ begin
         format('given up after %s attempts without progress', v_turn.attempts), 'kernel');
       continue;
     end if;
+    if v_turn.state = 'limited' then  -- its budget has changed, or has a new day
+      update aos_core.turn t set state = 'queued'
+      where t.tenant_id = p_tenant and t.turn_id = v_queue.turn_id;
+    end if;
     update aos_core.turn t set state = 'running', attempts = v_turn.attempt,
-      claimed_step = v_queue.last_step
+      claimed_step = v_queue.last_step, error = null
     where t.tenant_id = p_tenant and t.turn_id = v_queue.turn_id;
     update aos_core.turn_queue q set ready_at = v_now + make_interval(secs => p_lease_seconds)
     where q.tenant_id = p_tenant and q.turn_id = v_queue.turn_id;
@@ -82,6 +87,7 @@ begin
     v_data := jsonb_build_object('turn', v_turn.number, 'attempt', v_turn.attempt)
               || coalesce(v_data, '{}');
     perform aos_core.doubt_unsafe_calls(p_tenant, v_queue.run_id, v_queue.turn_id);
+    perform aos_core.settle_budgets(p_tenant, v_queue.run_id, true);  -- what a dead worker held
     update aos_core.run r set fence = r.fence + 1, lease_hash = aos_core.lease_hash(v_lease),
       lease_worker = p_worker, lease_seconds = p_lease_seconds,
       lease_expires_at = v_now + make_interval(secs => p_lease_seconds),
@@ -95,6 +101,7 @@ begin
     insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
     values (p_tenant, v_run.run_id, v_run.last_seq, v_now, v_kind, 'worker:' || p_worker,
             v_data, v_run.last_hash);
+    perform aos_core.begin_metering(p_tenant, v_run.run_id, v_now);
     if v_run.watched_until > v_now then
       perform pg_notify('aos_run', v_run.run_id::text);
     end if;
@@ -227,8 +234,9 @@ as $$
     'model', aos_meta.model_spec(m, v.params),
     'tools', f.tools,
     'last_step', p_run.last_step,
-    'max_output_tokens', case when p_run.max_usd is not null then aos_core.answer_tokens(
-      p_run, aos_core.question_tokens(p_tenant, p_run, f.prompt || f.tools::text)) end,
+    'max_output_tokens', case when p_run.max_usd is not null or p_run.is_metered then
+      aos_core.payable_tokens(p_tenant, p_run,
+        aos_core.question_tokens(p_tenant, p_run, f.prompt || f.tools::text)) end,
     'messages', aos_core.messages_of(p_tenant, p_run.run_id, p_since, p_window))
   from aos_agent.agent a
   join aos_persona.persona_version v on v.tenant_id = p_tenant and v.persona_id = p_run.persona_id
@@ -643,6 +651,7 @@ begin
   perform aos_core.append_run_event(p_tenant, v_run.run_id, 'turn.retrying', v_actor,
     jsonb_build_object('turn', v_run.last_turn, 'error', left(p_error, 500),
                        'in_seconds', p_retry_in_seconds));
+  perform aos_core.settle_budgets(p_tenant, v_run.run_id, true);
   update aos_core.run r set lease_hash = null, lease_worker = null, lease_expires_at = null
   where r.tenant_id = p_tenant and r.run_id = v_run.run_id;
   update aos_core.turn t set state = 'queued' where t.tenant_id = p_tenant and t.turn_id = p_turn;

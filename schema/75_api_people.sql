@@ -450,7 +450,7 @@ begin
   update aos_core.turn_queue q set ready_at = 'infinity'
   where q.tenant_id = p_tenant and q.turn_id = v_run.open_turn_id and exists (
     select from aos_core.turn t where t.tenant_id = p_tenant and t.turn_id = q.turn_id
-    and t.state in ('queued', 'running'));
+    and t.state in ('queued', 'running', 'limited'));
   perform aos_core.append_run_event(p_tenant, p_run, 'run.paused', v_actor,
     jsonb_strip_nulls(jsonb_build_object('reason', left(p_reason, 500))));
   return jsonb_build_object('run', v_run.name, 'state', 'paused');
@@ -461,7 +461,7 @@ $$;
 -- given. Returns {"run", "state"}. Role developer. AO001, AO002, AO004.
 create function aos_agent.resume_run(
   p_tenant uuid, p_run uuid, p_max_usd numeric default null, p_max_tokens bigint default null,
-  p_max_steps integer default null) returns jsonb
+  p_max_steps integer default null, p_max_seconds numeric default null) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -470,7 +470,8 @@ declare
   v_run aos_core.run := aos_core.lock_run(p_tenant, p_run);
 begin
   update aos_core.run r set state = 'active', max_usd = coalesce(p_max_usd, r.max_usd),
-    max_tokens = coalesce(p_max_tokens, r.max_tokens), max_steps = coalesce(p_max_steps, r.max_steps)
+    max_tokens = coalesce(p_max_tokens, r.max_tokens), max_steps = coalesce(p_max_steps, r.max_steps),
+    max_seconds = coalesce(p_max_seconds, r.max_seconds)
   where r.tenant_id = p_tenant and r.run_id = p_run;
   update aos_core.turn t set state = 'queued', error = null
   where t.tenant_id = p_tenant and t.turn_id = v_run.open_turn_id and t.state = 'limited';
@@ -485,7 +486,7 @@ begin
   end if;
   perform aos_core.append_run_event(p_tenant, p_run, 'run.resumed', v_actor,
     jsonb_strip_nulls(jsonb_build_object('max_usd', p_max_usd, 'max_tokens', p_max_tokens,
-                                         'max_steps', p_max_steps)));
+                                         'max_steps', p_max_steps, 'max_seconds', p_max_seconds)));
   if v_run.inbox_count > 0 and v_run.open_turn_id is null then
     perform aos_core.begin_turn(p_tenant, p_run, null, null, v_actor, null, null, null);
   end if;

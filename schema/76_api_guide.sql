@@ -115,6 +115,7 @@ begin
     where t.tenant_id = p_tenant and t.turn_id = p_turn;
     v_takeover := aos_core.takeover(p_tenant, v_run.run_id);
     perform aos_core.doubt_unsafe_calls(p_tenant, v_run.run_id, p_turn);
+    perform aos_core.settle_budgets(p_tenant, v_run.run_id, true);
     perform aos_core.append_run_event(p_tenant, v_run.run_id,
       case when v_run.lease_hash is null then 'turn.claimed' else 'turn.reclaimed' end,
       'worker:' || session_user,
@@ -128,6 +129,12 @@ begin
   where r.tenant_id = p_tenant and r.run_id = v_run.run_id;
   update aos_core.turn_queue q set ready_at = v_now + interval '300 seconds'
   where q.tenant_id = p_tenant and q.turn_id = p_turn and q.ready_at < v_now + interval '200 seconds';
+  if v_attempt is not null and v_run.open_calls = 0
+     and aos_core.first_move(p_tenant, v_run.run_id, v_now) in ('limited', 'later') then
+    raise exception 'turn % of run "%" may not ask its model now: %', v_turn.number, v_run.name,
+      (select t.error from aos_core.turn t where t.tenant_id = p_tenant and t.turn_id = p_turn)
+      using errcode = 'AO002', hint = 'try again later, or raise what stands in the way';
+  end if;
 end
 $$;
 

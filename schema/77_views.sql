@@ -7,11 +7,12 @@ select r.tenant_id, n.name as tenant, r.run_id, r.name, a.name as agent, r.kind,
        r.state as run_state, r.last_turn as turn, t.turn_id, t.state as turn_state, t.error,
        r.last_step, c.skill as tool, r.open_calls, r.waiting_calls, r.inbox_count,
        r.input_tokens, r.output_tokens, r.context_tokens, r.spent_usd, r.reserved_usd,
-       r.max_usd, r.max_tokens, r.max_steps, r.lease_worker, r.lease_expires_at,
+       r.max_usd, r.max_tokens, r.max_steps, r.max_seconds, r.lease_worker, r.lease_expires_at,
        p.name as persona, r.persona_version, m.model_name as model,
        case when t.state = 'awaiting_approval' then 'approval'
             when t.state = 'awaiting_resolution' then 'resolution'
             when t.state = 'limited' then 'budget'
+            when t.state = 'queued' and t.error is not null then split_part(t.error, ':', 1)
             when r.state = 'paused' then 'resume' end as waiting_on,
        r.parent_run_id, r.created_by, r.labels, r.last_seq, r.created_at, r.updated_at, r.closed_at
 from aos_core.run r
@@ -110,7 +111,10 @@ select null::uuid as tenant_id, null::text as tenant, m.model_name as name, m.mo
          'pricing', jsonb_strip_nulls(jsonb_build_object(
            'inputUsdPerMtok', m.input_usd_per_mtok,
            'cachedInputUsdPerMtok', m.cached_input_usd_per_mtok,
-           'outputUsdPerMtok', m.output_usd_per_mtok))) as spec,
+           'outputUsdPerMtok', m.output_usd_per_mtok)),
+         'rateLimit', jsonb_strip_nulls(jsonb_build_object(
+           'requestsPerMinute', m.requests_per_minute,
+           'tokensPerMinute', m.tokens_per_minute))) as spec,
        jsonb_build_object('builtin', m.is_builtin) as status, m.created_at
 from aos_meta.llm_model_registry m;
 
@@ -153,7 +157,8 @@ select a.tenant_id, n.name as tenant, a.name, a.agent_id as uid, a.generation, a
        a.annotations, jsonb_build_object('persona', p.name, 'description', a.description,
          'role', a.role_name, 'collections', to_jsonb(a.collections),
          'limits', jsonb_strip_nulls(jsonb_build_object('maxSteps', a.max_steps,
-           'maxTokens', a.max_tokens, 'maxUsd', a.max_usd)))
+           'maxTokens', a.max_tokens, 'maxUsd', a.max_usd, 'maxSeconds', a.max_seconds,
+           'maxRepeats', a.max_repeats)))
        || case when a.skills is null then '{}'
           else jsonb_build_object('skills', to_jsonb(a.skills)) end as spec,
        jsonb_build_object('personaVersion', p.version, 'model', m.model_name,

@@ -105,6 +105,8 @@ begin
   v_new.input_usd_per_mtok := (p_spec -> 'pricing' ->> 'inputUsdPerMtok')::numeric;
   v_new.cached_input_usd_per_mtok := (p_spec -> 'pricing' ->> 'cachedInputUsdPerMtok')::numeric;
   v_new.output_usd_per_mtok := (p_spec -> 'pricing' ->> 'outputUsdPerMtok')::numeric;
+  v_new.requests_per_minute := (p_spec -> 'rateLimit' ->> 'requestsPerMinute')::integer;
+  v_new.tokens_per_minute := (p_spec -> 'rateLimit' ->> 'tokensPerMinute')::bigint;
   v_new.script := p_spec -> 'script';
   v_new.is_active := coalesce((p_spec ->> 'active')::boolean, true);
   v_new.labels := p_meta -> 'labels';
@@ -112,12 +114,13 @@ begin
   if v_old.model_id is null then
     insert into aos_meta.llm_model_registry (model_name, provider, vendor_model, base_url,
       api_key_ref, context_window, max_output_tokens, timeout_seconds, capabilities, default_params,
-      input_usd_per_mtok, cached_input_usd_per_mtok, output_usd_per_mtok, script, is_active, labels,
-      annotations)
+      input_usd_per_mtok, cached_input_usd_per_mtok, output_usd_per_mtok, requests_per_minute,
+      tokens_per_minute, script, is_active, labels, annotations)
     values (p_name, v_new.provider, v_new.vendor_model, v_new.base_url, v_new.api_key_ref,
       v_new.context_window, v_new.max_output_tokens, v_new.timeout_seconds, v_new.capabilities,
       v_new.default_params, v_new.input_usd_per_mtok, v_new.cached_input_usd_per_mtok,
-      v_new.output_usd_per_mtok, v_new.script, v_new.is_active, v_new.labels, v_new.annotations);
+      v_new.output_usd_per_mtok, v_new.requests_per_minute, v_new.tokens_per_minute, v_new.script,
+      v_new.is_active, v_new.labels, v_new.annotations);
     return 'created';
   elsif v_new is not distinct from v_old then
     return 'unchanged';
@@ -128,7 +131,9 @@ begin
     timeout_seconds = v_new.timeout_seconds, capabilities = v_new.capabilities,
     default_params = v_new.default_params, input_usd_per_mtok = v_new.input_usd_per_mtok,
     cached_input_usd_per_mtok = v_new.cached_input_usd_per_mtok,
-    output_usd_per_mtok = v_new.output_usd_per_mtok, script = v_new.script,
+    output_usd_per_mtok = v_new.output_usd_per_mtok,
+    requests_per_minute = v_new.requests_per_minute, tokens_per_minute = v_new.tokens_per_minute,
+    script = v_new.script,
     is_active = v_new.is_active, labels = v_new.labels, annotations = v_new.annotations,
     is_builtin = false
   where m.model_id = v_old.model_id;
@@ -382,24 +387,28 @@ begin
   insert into aos_auth.role (tenant_id, role_name)
   values (p_tenant, coalesce(p_spec ->> 'role', 'agent')) on conflict do nothing;
   insert into aos_agent.agent as a (tenant_id, name, persona_id, description, role_name, skills,
-    collections, max_steps, max_tokens, max_usd, labels, annotations)
+    collections, max_steps, max_tokens, max_usd, max_seconds, max_repeats, labels, annotations)
   values (p_tenant, p_name, v_persona, coalesce(p_spec ->> 'description', ''),
     coalesce(p_spec ->> 'role', 'agent'),
     case when p_spec ? 'skills' then array(select jsonb_array_elements_text(p_spec -> 'skills')) end,
     array(select jsonb_array_elements_text(coalesce(p_spec -> 'collections', '[]'))),
     coalesce((p_spec -> 'limits' ->> 'maxSteps')::integer, 50),
     (p_spec -> 'limits' ->> 'maxTokens')::bigint, (p_spec -> 'limits' ->> 'maxUsd')::numeric,
+    (p_spec -> 'limits' ->> 'maxSeconds')::numeric,
+    coalesce((p_spec -> 'limits' ->> 'maxRepeats')::integer, 10),
     p_meta -> 'labels', p_meta -> 'annotations')
   on conflict (tenant_id, name) do update set persona_id = excluded.persona_id,
     description = excluded.description, role_name = excluded.role_name, skills = excluded.skills,
     collections = excluded.collections, max_steps = excluded.max_steps,
-    max_tokens = excluded.max_tokens, max_usd = excluded.max_usd, labels = excluded.labels,
-    annotations = excluded.annotations
+    max_tokens = excluded.max_tokens, max_usd = excluded.max_usd,
+    max_seconds = excluded.max_seconds, max_repeats = excluded.max_repeats,
+    labels = excluded.labels, annotations = excluded.annotations
   where (a.persona_id, a.description, a.role_name, a.skills, a.collections, a.max_steps,
-         a.max_tokens, a.max_usd, a.labels, a.annotations) is distinct from
+         a.max_tokens, a.max_usd, a.max_seconds, a.max_repeats, a.labels, a.annotations)
+        is distinct from
         (excluded.persona_id, excluded.description, excluded.role_name, excluded.skills,
          excluded.collections, excluded.max_steps, excluded.max_tokens, excluded.max_usd,
-         excluded.labels, excluded.annotations)
+         excluded.max_seconds, excluded.max_repeats, excluded.labels, excluded.annotations)
   returning a.xmax = 0 into v_inserted;
   return aos_core.applied(v_inserted);
 end
@@ -484,6 +493,7 @@ begin
     union all select count(*), 'personas' from aos_persona.persona p where p.tenant_id = v_tenant
     union all select count(*), 'skills' from aos_skills.skill s where s.tenant_id = v_tenant
     union all select count(*), 'collections' from aos_rag.collection c where c.tenant_id = v_tenant
+    union all select count(*), 'budgets' from aos_core.budget b where b.tenant_id = v_tenant
     union all select count(*), 'principals' from aos_auth.principal p where p.tenant_id = v_tenant) x
   where x.n > 0;
   if v_used is not null then
@@ -562,11 +572,21 @@ begin
 end
 $$;
 
--- Delete an agent that never ran. AO001; AO005: it has runs, whose history is kept.
+-- Delete an agent that never ran. AO001; AO005: it has runs, whose history is kept, or a budget.
 create function aos_agent.delete_agent(p_tenant uuid, p_name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_budgets text;
 begin
+  select string_agg(b.name, ', ' order by b.name) into v_budgets
+  from aos_core.budget b
+  join aos_agent.agent a on a.tenant_id = p_tenant and a.agent_id = b.agent_id and a.name = p_name
+  where b.tenant_id = p_tenant;
+  if v_budgets is not null then
+    raise exception 'agent "%" has budgets: %', p_name, v_budgets using errcode = 'AO005',
+      hint = 'delete these first';
+  end if;
   delete from aos_agent.agent a where a.tenant_id = p_tenant and a.name = p_name;
   perform aos_core.deleted('agent', p_name, found);
 exception when foreign_key_violation then

@@ -111,3 +111,30 @@ create policy conversation_titles on aos_core.run for update to aos_view
   using (tenant_id = any ((select aos_auth.writable_tenants())::uuid[])
          and tenant_id = any ((select aos_auth.visible_tenants())::uuid[]))
   with check (tenant_id = any ((select aos_auth.writable_tenants())::uuid[]));
+
+-- Budgets: people see what there is and what is left; the tenant's admins set them.
+do $budgets$
+declare
+  v_table text;
+begin
+  foreach v_table in array array['aos_core.budget', 'aos_core.budget_usage', 'aos_core.budget_share',
+                                 'aos_core.meter'] loop
+    execute format($p$
+      create policy kernel on %1$s for all to aos_kernel
+      using (tenant_id::text = current_setting('aos.kernel_tenant', true))
+      with check (tenant_id::text = current_setting('aos.kernel_tenant', true))
+    $p$, v_table);
+    execute format($p$
+      create policy readers on %1$s for select to aos_view
+      using (tenant_id = any ((select aos_auth.visible_tenants())::uuid[]))
+    $p$, v_table);
+    execute format('create policy backup on %s for select to aos_backup using (true)', v_table);
+  end loop;
+end
+$budgets$;
+create policy people_read on aos_core.budget for select to aos_viewer
+  using (tenant_id = any ((select aos_auth.visible_tenants())::uuid[]));
+create policy people_write on aos_core.budget for all to aos_developer
+  using (tenant_id = any ((select aos_auth.administered_tenants())::uuid[])
+         and tenant_id = any ((select aos_auth.visible_tenants())::uuid[]))
+  with check (tenant_id = any ((select aos_auth.administered_tenants())::uuid[]));

@@ -185,7 +185,7 @@ grant execute on function aos_core.applied(boolean), aos_core.deleted(text, text
   aos_agent.cancel_turn(uuid, uuid, text, uuid),
   aos_agent.cancel_run(uuid, uuid, text), aos_agent.close_run(uuid, uuid, text, text),
   aos_agent.pause_run(uuid, uuid, text),
-  aos_agent.resume_run(uuid, uuid, numeric, bigint, integer),
+  aos_agent.resume_run(uuid, uuid, numeric, bigint, integer, numeric),
   aos_agent.fork_run(uuid, uuid, bigint), aos_agent.resolve_call(uuid, uuid, text, jsonb),
   aos_agent.start_run(uuid, text, text, text), aos_agent.add_user_message(uuid, text),
   aos_agent.start_turn(uuid), aos_agent.run_turn(uuid),
@@ -242,6 +242,19 @@ grant execute on function aos_core.audit_tenants(),
   aos_core.audit_events(uuid, uuid, bigint, integer, uuid, timestamptz),
   aos_core.audit_streams(uuid, uuid), aos_core.audit_cuts(uuid, uuid, timestamptz),
   aos_core.check_heads(uuid, uuid[], bigint[], text[]) to aos_viewer;
+
+-- Budgets and the ledger.
+grant select on aos_core.budget to aos_kernel;
+grant select, insert, update on aos_core.budget_usage, aos_core.budget_share, aos_core.meter,
+  aos_meta.model_rate to aos_kernel;
+grant select on aos_core.budget, aos_core.budget_usage, aos_core.budget_share to aos_view;
+grant execute on function aos_core.period_start(text, timestamptz) to aos_view, aos_viewer;
+grant select on aos_core.budget, aos_core.ledger, aos_core.budget_status, aos_core.budget_resource
+  to aos_viewer;
+grant insert, update, delete on aos_core.budget to aos_developer;
+grant execute on function aos_core.may_set_budgets(uuid, text),
+  aos_core.apply_budget(uuid, text, jsonb, jsonb),
+  aos_core.delete_budget(uuid, text) to aos_developer;
 
 do $schemas$
 declare

@@ -245,7 +245,11 @@ def test_a_turn_that_reaches_a_limit_goes_on_when_the_limit_is_raised(play: Stag
     outcome = talk.send("Search.")
     assert outcome.state == "limited"
     status = talk.conversation.status()
-    assert (status.turn_state, status.error) == ("limited", "budget: 25 tokens used of 20")
+    assert (status.turn_state, status.error) == (
+        "limited",
+        "budget: 25 tokens used of 20;"
+        f" aosctl resume {talk.conversation.run} --max-tokens N lets it go on",
+    )
     assert talk.resume() is None
     call(play.tenant.person, "aos_agent.resume_run", play.tenant.id, run, p_max_tokens=1000)
     outcome = talk.resume()

@@ -103,7 +103,7 @@ def test_usage_and_price_are_booked_with_the_answer(play: Stage) -> None:
     talk.send("Search.")
     status = talk.conversation.status()
     assert (status.input_tokens, status.output_tokens, status.context_tokens) == (40, 10, 25)
-    assert abs(status.spent_usd - (40 * 1 + 10 * 2) / 1e6) < 1e-12
+    assert status.spent_usd == Decimal(40 * 1 + 10 * 2) / 10**6
 
 
 def test_no_transaction_is_open_and_no_lock_held_while_the_model_thinks(play: Stage) -> None:
@@ -164,9 +164,11 @@ def test_each_answer_may_be_as_long_as_the_runs_money_pays_for(play: Stage) -> N
 def test_a_question_that_the_money_does_not_pay_for_is_not_asked(play: Stage) -> None:
     talk = limited_to(play, "0.01")
     outcome = talk.send("x" * 60_000)
-    assert (outcome.state, play.wire.requests) == ("failed", [])
-    assert outcome.error == "budget: what is left of it does not pay for the next question"
-    play.assert_at_rest(talk, "failed")
+    assert (outcome.state, play.wire.requests) == ("limited", [])
+    reason = talk.conversation.status().error or ""
+    assert reason.startswith("budget: $0.0000 spent of $0.01, and the next answer takes at least")
+    assert talk.resume() is None
     raise_limit(play, talk, "1")
     play.answer(text("I see."))
-    assert talk.send("And now?").text == "I see."
+    resumed = talk.resume()
+    assert resumed is not None and resumed.text == "I see."

@@ -37,6 +37,7 @@ STATUS: dict[str, dict[str, Any]] = {
     "Skill": {"version": 3, "effect": "read", "runner": "kernel", "risk": "low"},
     "Persona": {"version": 3},
     "Agent": {"personaVersion": 3, "model": "gpt-4o", "runs": 4, "openRuns": 2},
+    "Budget": {"spentUsd": 0.0052, "tokens": 1700, "turns": 1},
 }
 
 
@@ -146,7 +147,7 @@ def test_an_unknown_resource_type_has_kubectls_text_and_the_nearest_name() -> No
         'the server doesn\'t have a resource type "personae"; did you mean "persona"?'
     )
     assert caught.value.hint == (
-        "it has tenants, principals, models, collections, skills, personas, agents"
+        "it has tenants, principals, models, collections, skills, personas, agents, budgets"
     )
 
 
@@ -174,6 +175,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "capabilities": {},
         "params": {},
         "pricing": {},
+        "rateLimit": {},
         "active": True,
     },
     "Collection": {"description": "", "trust": "trusted", "documents": []},
@@ -200,7 +202,13 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "description": "",
         "role": "agent",
         "collections": [],
-        "limits": {"maxSteps": 50},
+        "limits": {"maxSteps": 50, "maxRepeats": 10},
+    },
+    "Budget": {
+        "description": "",
+        "scope": "tenant",
+        "period": "day",
+        "limits": {"maxUsd": 0.5},
     },
 }
 LEAST = {
@@ -208,6 +216,7 @@ LEAST = {
     "Skill": "{builtin: sql_execute}",
     "Persona": "{systemPrompt: p, model: m}",
     "Agent": "{persona: p}",
+    "Budget": "{limits: {maxUsd: 0.5}}",
 }
 
 
@@ -234,6 +243,7 @@ CELLS = {
     "Skill": ["sql_query", "sql_query", "read", "low", "risk"],
     "Persona": ["pg_expert", "gpt-4o", 3],
     "Agent": ["my_pg_bot", "pg_expert", "gpt-4o", 2],
+    "Budget": ["team_day", "tenant", None, "day", "0.0052/25", "1700/5000000", None],
 }
 
 

@@ -221,8 +221,9 @@ def test_what_was_written_since_the_last_answer_counts(tenant: Tenant) -> None:
     allowed = context(tenant, lease)["max_output_tokens"]
     assert 950 < allowed < 1000  # 0.0448 is left, and 15,000 tokens in take 0.0302 of it
     answer = tenant.respond(lease, ask(SEARCH), p_usage=USAGE)
-    tenant.result(answer["calls"][0]["call_id"], lease, {"found": "x" * 80_000})
-    assert context(tenant, lease)["max_output_tokens"] == 0
+    moved = tenant.result(answer["calls"][0]["call_id"], lease, {"found": "x" * 80_000})
+    assert moved["next"] == "limited"  # 0.0396 is left, and 28,000 tokens in would take 0.057
+    assert "the next answer takes at least $0.06" in tenant.run_row(run)["error"]
 
 
 def test_without_a_limit_in_money_an_answer_has_none_of_ours(tenant: Tenant) -> None:

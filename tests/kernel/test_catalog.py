@@ -16,6 +16,7 @@ GLOBAL_TABLES = {
     "aos_auth.tenant": "the tenants themselves",
     "aos_meta.kernel_version": "one row an installation",
     "aos_meta.llm_model_registry": "the models of all tenants",
+    "aos_meta.model_rate": "how much of a model's rate limit is taken",
     "aos_skills.builtin_skill": "the skills that ship with the kernel",
 }
 # A turn that reaches a limit rests in the state `limited`: only the shell reports it as an error.

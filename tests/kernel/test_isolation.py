@@ -30,14 +30,16 @@ READ = {
     "aos_agent.agent",
     "aos_rag.collection",
     "aos_rag.document",
+    "aos_core.budget",
 }
 MANIFESTS = READ - {
+    "aos_core.budget",
     "aos_auth.tenant",
     "aos_auth.principal",
     "aos_auth.role",
     "aos_auth.role_grant",
 }
-ADMINISTERED = {"aos_auth.principal", "aos_auth.role_grant"}
+ADMINISTERED = {"aos_auth.principal", "aos_auth.role_grant", "aos_core.budget"}
 CONVERSATION = "aos_agent.conversation"
 
 
@@ -295,11 +297,13 @@ WITH_TENANT: dict[str, list[Any]] = {
     "aos_skills.delete_skill": ["{tenant}", "send_mail"],
     "aos_agent.delete_agent": ["{tenant}", "clerk"],
     "aos_rag.delete_collection": ["{tenant}", "notes"],
+    "aos_core.apply_budget": ["{tenant}", "wide", META, SPEC],
+    "aos_core.delete_budget": ["{tenant}", "wide"],
 }
 FOR_ADMINS = {
     "aos_auth.apply_principal", "aos_auth.delete_principal", "aos_auth.grant_role",
     "aos_auth.revoke_role", "aos_auth.principal_named", "aos_core.prune_content",
-    "aos_core.export_rows",
+    "aos_core.export_rows", "aos_core.apply_budget", "aos_core.delete_budget",
 }  # fmt: skip
 WITHOUT_TENANT: dict[str, list[Any]] = {
     "aos_agent.add_user_message": ["{run}", "x"],
@@ -309,6 +313,7 @@ WITHOUT_TENANT: dict[str, list[Any]] = {
     "aos_agent.record_tool_result": ["{turn}", "web_search", {"result": "x"}],
     "aos_agent.finish_turn": ["{turn}", "x"],
 }
+# A developer of the tenant may not either.
 # Take no id, or tell nothing that a tenant has.
 HARMLESS = {
     "aos_auth.is_admin", "aos_auth.selected_tenant", "aos_auth.visible_tenants",
@@ -316,6 +321,7 @@ HARMLESS = {
     "aos_auth.whoami", "aos_auth.needed_role", "aos_core.utc_text", "aos_auth.tenant_id",
     "aos_auth.my_tenants", "aos_auth.tenant_of",
     "aos_core.now", "aos_core.uuidv7", "aos_core.is_name", "aos_core.short_age",
+    "aos_core.period_start", "aos_core.may_set_budgets",
     "aos_core.applied", "aos_core.deleted", "aos_skills.grant_targets",
     "aos_skills.existing_tables", "aos_core.audit_tenants", "aos_core.export_tables",
 }  # fmt: skip

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
+from aosctl.domain.money import money
 from aosctl.repl.keyboard import as_text
 from aosctl.repl.words import (
     call_line,
     decision_words,
     exact_arguments,
-    money,
     result_words,
     seconds,
 )
@@ -61,7 +63,8 @@ def test_arguments_to_decide_on_are_shown_whole_and_nothing_hides_in_them() -> N
 
 def test_short_words_for_times_and_sums() -> None:
     assert [seconds(0.04), seconds(12.4), seconds(187)] == ["0.0s", "12s", "3m07s"]
-    assert [money(0), money(0.00321), money(12.5)] == ["$0.00", "$0.0032", "$12.50"]
+    shown = [money(Decimal(usd)) for usd in ("0", "0.00321", "12.5", "1234.567", "0.00001")]
+    assert shown == ["$0.00", "$0.0032", "$12.50", "$1,234.57", "<$0.0001"]
 
 
 def test_what_was_typed_blindly_is_text_and_no_keys() -> None:

@@ -121,11 +121,14 @@ def _represent_text(dumper: Any, text: str) -> object:
 
 
 def _plain(value: object) -> object:
-    """Return `value` with JSON types only: times as RFC 3339 in UTC, others as text."""
+    """Return `value` with JSON types only: times in RFC 3339, money as a number, others as text."""
     if value is None or isinstance(value, str | bool | int | float):
         return value
     from datetime import UTC, datetime
+    from decimal import Decimal
 
+    if isinstance(value, Decimal):  # the shortest number in JSON that reads the same
+        return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

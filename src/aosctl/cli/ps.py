@@ -137,6 +137,7 @@ def _cells(row: RunRow) -> list[object]:
     from datetime import UTC, datetime
 
     from aosctl.cli.table import short_duration
+    from aosctl.domain.money import money
 
     age = (datetime.now(UTC) - row.created_at).total_seconds()
     return [
@@ -147,7 +148,7 @@ def _cells(row: RunRow) -> list[object]:
         row.last_step,
         row.tool,
         _tokens(row.input_tokens + row.output_tokens),
-        _money(float(row.spent_usd)),
+        money(row.spent_usd),
         short_duration(age),
         row.waiting_on,
     ]
@@ -162,7 +163,3 @@ def _tokens(count: int) -> str:
     if count < 10_000:
         return str(count)
     return f"{count / 1000:.0f}k" if count < 10_000_000 else f"{count / 1_000_000:.0f}M"
-
-
-def _money(usd: float) -> str:
-    return f"${usd:.2f}" if usd >= 1 or usd == 0 else f"${usd:.4f}"

@@ -35,6 +35,8 @@ VERBS: dict[str, Verb] = {
     "approve": Verb("approve", "Allow tool calls that wait for a decision", OPERATE),
     "deny": Verb("deny", "Refuse tool calls that wait for a decision", OPERATE),
     "resolve": Verb("resolve", "Say what became of calls whose outcome is unknown", OPERATE),
+    "resume": Verb("resume", "Let a run go on that is paused or at a limit", OPERATE),
+    "cost": Verb("cost", "Show what was paid for, by agent, model or day", OPERATE),
     "kill": Verb("kill", "Stop a run", OPERATE),
     "audit": Verb("audit", "Verify the audit trail, sign its heads, take it away", OPERATE),
     "export": Verb("export", "Take everything of a tenant away", OPERATE),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -81,8 +82,8 @@ class RunStatus:
     input_tokens: int
     output_tokens: int
     context_tokens: int
-    spent_usd: float
-    max_usd: float | None
+    spent_usd: Decimal
+    max_usd: Decimal | None
     lease_worker: str | None
     lease_expires_at: Any
     lease_seconds_left: float
@@ -90,7 +91,7 @@ class RunStatus:
 
 _RUN_COLUMNS = (
     "run_id, name, agent, model, run_state, turn, turn_state, error, last_step, input_tokens,"
-    " output_tokens, context_tokens, spent_usd::float8, max_usd::float8, lease_worker,"
+    " output_tokens, context_tokens, spent_usd, max_usd, lease_worker,"
     " lease_expires_at,"
     " coalesce(extract(epoch from lease_expires_at - aos_core.now()), 0)::float8"
 )

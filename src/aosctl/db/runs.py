@@ -176,7 +176,23 @@ def pause_run(
         connection.execute("select aos_agent.pause_run(%s, %s, %s)", (tenant, run, reason))
 
 
-def resume_run(connection: AnyConnection, tenant: UUID, run: UUID) -> None:
+class Limits(NamedTuple):
+    """New limits of a run; None leaves one as it is. `usd` is a sum of US dollars as text."""
+
+    usd: str | None = None
+    tokens: int | None = None
+    steps: int | None = None
+    seconds: float | None = None
+
+
+def resume_run(
+    connection: AnyConnection, tenant: UUID, run: UUID, limits: Limits | None = None
+) -> None:
     """Let a paused run, or one out of a limit, go on (aos_agent.resume_run)."""
+    given = [None if limit is None else str(limit) for limit in limits or Limits()]
     with translated():
-        connection.execute("select aos_agent.resume_run(%s, %s)", (tenant, run))
+        connection.execute(
+            "select aos_agent.resume_run("
+            "%s, %s, %s::numeric, %s::bigint, %s::integer, %s::numeric)",
+            (tenant, run, *given),
+        )

@@ -64,7 +64,7 @@ class PendingCall:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What a write led to. next: model | calls | wait | done | limited | paused.
+    """What a write led to. next: model | calls | wait | done | limited | later | paused.
 
     `result` is what a call gave, `result_text` the very JSON that the transcript holds of it;
     `asks_again` when the approval did not hold any more, and a person has to decide anew.
@@ -78,7 +78,6 @@ class Moved:
     result: Any = None
     result_text: str = ""
     asks_again: bool = False
-    spent_usd: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +118,6 @@ def _moved(row: Mapping[str, Any]) -> Moved:
         step=row.get("step") or row["last_step"],
         last_step=row["last_step"],
         calls=pending_calls(row.get("calls")),
-        spent_usd=float(row.get("spent_usd") or 0),
     )
 
 

@@ -84,7 +84,8 @@ class Outcome:
     """How driving ended.
 
     state: completed | waiting (for a person) | limited | paused | failed | cancelled | queued
-    (another process has, or had, the turn that is open). `text` is the last thing the model said.
+    (another process has, or had, the turn that is open; or it waits for a rate, or for what other
+    runs hold of a budget). `text` is the last thing the model said.
     """
 
     state: str
@@ -197,7 +198,9 @@ class Loop:
         known.take(self._client.context(lease, since))
 
     def _outcome(self, lease: Lease, moved: Moved, text: str) -> Outcome:
-        states = {"done": "completed", "wait": "waiting"}
+        if moved.next in ("limited", "later"):
+            self.transcript.forget_context()  # what the run can pay for is another then
+        states = {"done": "completed", "wait": "waiting", "later": "queued"}
         return Outcome(states.get(moved.next, moved.next), lease.turn, text)
 
     def _ask(self, lease: Lease, observe: Observer, stop: Event) -> Message:

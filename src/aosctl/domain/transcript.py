@@ -62,7 +62,7 @@ class Transcript:
         if self.max_output_tokens == 0:
             raise AosError(
                 "budget: what is left of it does not pay for the next question",
-                "raise spec.limits of the Agent, or /new",
+                "aosctl resume RUN --max-usd N raises it for this run",
             )
         return ModelRequest(
             self.model, self.system, tuple(self.messages), self.tools, self.max_output_tokens

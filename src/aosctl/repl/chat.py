@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from aosctl.domain.money import money
 from aosctl.errors import AosError, DatabaseUnavailable
 from aosctl.repl.deciding import AskHere, waiting
 from aosctl.repl.prompt import Moved, Prompts
 from aosctl.repl.screen import RED, Screen
-from aosctl.repl.words import money, tokens
+from aosctl.repl.words import footer, tokens
 
 if TYPE_CHECKING:
     from aosctl.domain.conversation import Conversation
@@ -219,7 +220,7 @@ class Chat:
                 self._fail(outcome.error or "the turn failed", outcome.hint)
             case "limited":
                 limit = outcome.error or "a limit of this run is reached"
-                self._fail(limit, "raise spec.limits of the Agent, or /new")
+                self._fail(limit, "once it is raised, the next message goes on; or /new")
             case "cancelled":
                 self._say(f"cancelled: {outcome.error or 'somebody stopped this run'}")
             case "paused":
@@ -285,8 +286,8 @@ class Chat:
         except AosError:
             self._footer = f"{self._run_name()} · no connection to the database"
             return
-        total = tokens(status.input_tokens + status.output_tokens)
-        self._footer = f"{status.run} · {status.model} · {total} · {money(status.spent_usd)}"
+        count = status.input_tokens + status.output_tokens
+        self._footer = footer(status.run, status.model, count, status.spent_usd)
 
     def _leave(self) -> int:
         if self._turns is not None:

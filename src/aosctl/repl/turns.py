@@ -23,6 +23,7 @@ GRACE_SECONDS = 0.5
 TICK_SECONDS = 0.1
 RECONNECT_SECONDS = 60.0
 PAUSE_SECONDS = 0.25
+QUEUE_SECONDS = 1.0
 
 REVIVE_SECONDS = 2.0
 
@@ -120,7 +121,7 @@ class Turns:
             case "awaiting_resolution" | "awaiting_input":
                 return Outcome("waiting", status.turn, last.text if last else ""), True
             case "limited":
-                return Outcome("limited", status.turn, error=status.error), True
+                return self._at_limit(status.turn)
             case "running" if status.lease_seconds_left > 0:
                 self._await_lease(
                     status.lease_worker or "", status.lease_expires_at, status.lease_seconds_left
@@ -129,12 +130,25 @@ class Turns:
             case "queued" | "running" | "awaiting_approval":  # an expired one counts as denied
                 found = self._drive(lambda see, stop: self.conversation.resume(see, stop))
                 if found is None:
-                    self._pause(PAUSE_SECONDS)
+                    self._wait_in_queue(status.error)
                 return found or last, False
         if last is not None and last.state in ("queued", "waiting"):
             # Another process drove the turn to its end.
             last = self._ended_elsewhere(status.turn_state or "completed", status.error)
         return last, True
+
+    def _at_limit(self, turn: int) -> tuple[Outcome, bool]:
+        """Go on if the budget was raised, or has a new day: then the turn can be claimed."""
+        found = self._drive(lambda see, stop: self.conversation.resume(see, stop))
+        if found is None or found.state == "limited":
+            return Outcome("limited", turn, error=self.conversation.status().error), True
+        return found, False
+
+    def _wait_in_queue(self, reason: str | None) -> None:
+        """Wait a moment for a turn that nobody may claim yet, and say why where it is known."""
+        if reason:
+            self.screen.doing(reason)
+        self._pause(QUEUE_SECONDS if reason else PAUSE_SECONDS)
 
     def _ended_elsewhere(self, state: str, error: str | None) -> Outcome:
         text = self.conversation.last_answer() if state == "completed" else ""

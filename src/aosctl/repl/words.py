@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from aosctl.domain.money import money
 from aosctl.terminal import clean, display_width, visible
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 CALL_WIDTH = 60
 REASON_WIDTH = 200
@@ -96,9 +100,9 @@ def decision_words(state: str, by: str | None, reason: str | None) -> str:
     return f"{done}{who}{why}"
 
 
-def money(usd: float) -> str:
-    """Return US dollars with as many digits as small sums need."""
-    return f"${usd:.2f}" if usd >= 1 or usd == 0 else f"${usd:.4f}"
+def footer(run: str, model: str, count: int, spent_usd: Decimal) -> str:
+    """Return the line below the prompt: run, model, tokens and cost of the whole conversation."""
+    return f"{run} · {model} · {tokens(count)} · {money(spent_usd)}"
 
 
 def tokens(count: int) -> str:

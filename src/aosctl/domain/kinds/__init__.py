@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aosctl.domain.kinds.agent import Agent
 from aosctl.domain.kinds.base import Kind
+from aosctl.domain.kinds.budget import Budget
 from aosctl.domain.kinds.collection import Collection
 from aosctl.domain.kinds.model import Model
 from aosctl.domain.kinds.persona import Persona
@@ -23,6 +24,7 @@ KINDS: tuple[Kind, ...] = (
     Skill(),
     Persona(),
     Agent(),
+    Budget(),
 )
 """Every kind, in the order in which they are applied; deleted in reverse."""
 

@@ -27,6 +27,19 @@ _LIMITS = Object(
             "The most money one run may cost, in USD.",
             default_words="no limit",
         ),
+        Field(
+            "maxSeconds",
+            Number(minimum=1, maximum=10_000_000),
+            "The most time one turn may be driven, in seconds; waiting for a person is none.",
+            default_words="no limit",
+        ),
+        Field(
+            "maxRepeats",
+            Number(whole=True, minimum=1, maximum=100_000),
+            "How often a turn may make the same call: skill and arguments. The next one is answered"
+            " by an error, and one more stops the turn.",
+            default=10,
+        ),
     )
 )
 

@@ -92,6 +92,24 @@ _PRICING = Object(
     )
 )
 
+_RATE = Object(
+    fields=(
+        Field(
+            "requestsPerMinute",
+            Number(whole=True, minimum=1, maximum=10_000_000),
+            "How often it may be asked.",
+            default_words="no limit",
+        ),
+        Field(
+            "tokensPerMinute",
+            Number(whole=True, minimum=1),
+            "How many tokens, in and out, it may be asked for: the question's before, as they are"
+            " estimated, and the real ones after.",
+            default_words="no limit",
+        ),
+    )
+)
+
 
 def _price(row: Resource, name: str) -> float | None:
     pricing = row.spec.get("pricing") or {}
@@ -178,6 +196,13 @@ class Model(Kind):
         ),
         Field(
             "pricing", _PRICING, "What it costs. Without prices its cost counts as 0.", default={}
+        ),
+        Field(
+            "rateLimit",
+            _RATE,
+            "How often all runs of all tenants together may ask it in a minute of the clock. A turn"
+            " that comes too late waits in the queue for the next minute.",
+            default={},
         ),
         Field("active", Flag(), "Whether new runs may use it.", default=True),
         Field(

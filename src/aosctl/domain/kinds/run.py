@@ -45,7 +45,7 @@ def run_resource(row: RunRow) -> Resource:
     limits = {
         "maxSteps": row.max_steps,
         "maxTokens": row.max_tokens,
-        "maxUsd": float(row.max_usd) if row.max_usd is not None else None,
+        "maxUsd": row.max_usd,
     }
     return Resource(
         kind=RUN.name,
@@ -74,7 +74,7 @@ def _status(row: RunRow) -> dict[str, Any]:
         "queuedMessages": row.inbox_count,
         "inputTokens": row.input_tokens,
         "outputTokens": row.output_tokens,
-        "costUsd": float(row.spent_usd),
+        "costUsd": row.spent_usd,
         "persona": row.persona,
         "personaVersion": row.persona_version,
         "model": row.model,

@@ -1,0 +1,180 @@
+"""`aosctl cost`: what was paid for, added up from the ledger."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated, cast, get_args
+
+import typer
+
+from aosctl.cli import output
+from aosctl.cli.flags import AllTenants, NoHeaders
+from aosctl.cli.globals import globals_of
+from aosctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from decimal import Decimal
+
+    from aosctl.db.costs import By, CostRow
+    from aosctl.db.rows import AnySession
+
+_BAR_CELLS = 24
+_EIGHTHS = "▏▎▍▌▋▊▉█"
+
+
+def command(
+    ctx: typer.Context,
+    by: Annotated[
+        str, typer.Option("--by", metavar="KEY", help="tenant, agent, model, day (UTC) or run")
+    ] = "agent",
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="TIME", help="Not before: 24h, 7d, or 2026-11-01 (UTC)"),
+    ] = None,
+    output_format: Annotated[
+        str | None, typer.Option("-o", "--output", metavar="FORMAT", help="json")
+    ] = None,
+    all_tenants: AllTenants = False,
+    no_headers: NoHeaders = False,
+) -> None:
+    """Show what was paid for: answers, tokens and US dollars, each answer at the price of its time.
+
+    With -o json, sums of money are strings, so that no digit of them is lost.
+
+    Examples:
+      aosctl cost
+      aosctl cost --by day --since 7d
+      aosctl cost --by tenant -A -o json
+    """
+    from aosctl.cli.wiring import quick_session_of
+
+    chosen = output.parse_output(output_format, allowed=("json",))
+    key = _key(by)
+    begin = _moment(since) if since else None
+    everywhere = all_tenants or key == "tenant"
+    given = globals_of(ctx)
+    with closing(quick_session_of(given, select_tenant=not everywhere)) as session:
+        rows = _read(session, key, begin, everywhere)
+    if not chosen.is_table:
+        output.write_json(_as_json(key, rows))
+    elif rows:
+        _write(key, rows, show_headers=not no_headers)
+    else:
+        where = f" in {session.tenant} tenant" if session.tenant else ""
+        output.note(f"Nothing was paid for{where}", quiet=given.quiet)
+
+
+def _key(text: str) -> By:
+    from aosctl.db.costs import By
+
+    if text not in get_args(By):
+        raise UsageError(f'cannot add up by "{text}"', f"--by {', '.join(get_args(By))}")
+    return cast("By", text)
+
+
+def _moment(text: str) -> datetime:
+    """Return the moment that --since names. Raises UsageError."""
+    from datetime import UTC, datetime
+
+    from aosctl.cli.logs import parse_duration
+
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return datetime.now(UTC) - parse_duration(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _read(
+    session: AnySession, key: By, since: datetime | None, everywhere: bool
+) -> Sequence[CostRow]:
+    from aosctl.db import tenants
+    from aosctl.db.costs import costs
+
+    if not everywhere:
+        return costs(session.connection, key, session.require_tenant(), since)
+    found: list[CostRow] = []
+    for scope in tenants.scopes(session.connection):
+        tenants.choose(session.connection, scope)
+        found += costs(session.connection, key, None, since)
+    return _merged(found, key)
+
+
+def _merged(rows: Sequence[CostRow], key: By) -> Sequence[CostRow]:
+    """Add up rows of several tenants that have one name."""
+    sums: dict[str, CostRow] = {}
+    for row in rows:
+        before = sums.get(row.name)
+        if before is not None:
+            row = row._replace(
+                answers=row.answers + before.answers,
+                input_tokens=row.input_tokens + before.input_tokens,
+                output_tokens=row.output_tokens + before.output_tokens,
+                cost_usd=row.cost_usd + before.cost_usd,
+            )
+        sums[row.name] = row
+    return sorted(
+        sums.values(), key=lambda row: row.name if key == "day" else (-row.cost_usd, row.name)
+    )
+
+
+def _total(rows: Sequence[CostRow]) -> tuple[int, int, int, Decimal]:
+    from decimal import Decimal
+
+    return (
+        sum(row.answers for row in rows),
+        sum(row.input_tokens for row in rows),
+        sum(row.output_tokens for row in rows),
+        sum((row.cost_usd for row in rows), Decimal(0)),
+    )
+
+
+def _as_json(key: By, rows: Sequence[CostRow]) -> dict[str, object]:
+    def one(answers: int, tokens_in: int, tokens_out: int, usd: Decimal) -> dict[str, object]:
+        return {
+            "answers": answers,
+            "inputTokens": tokens_in,
+            "outputTokens": tokens_out,
+            "costUsd": exact(usd),
+        }
+
+    return {
+        "by": key,
+        "items": [{key: row.name, **one(*row[1:])} for row in rows],
+        "total": one(*_total(rows)),
+    }
+
+
+def exact(usd: Decimal) -> str:
+    """Return a sum with all its digits and no zeros after them."""
+    text = f"{usd:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _write(key: By, rows: Sequence[CostRow], *, show_headers: bool) -> None:
+    from aosctl.cli.table import write_table
+    from aosctl.domain.money import money
+
+    most = max(row.cost_usd for row in rows)
+    lines: list[Sequence[object]] = [
+        (row.name, *row[1:4], money(row.cost_usd), _bar(row.cost_usd, most)) for row in rows
+    ]
+    if len(rows) > 1:
+        *counts, usd = _total(rows)
+        lines.append(("TOTAL", *counts, money(usd), ""))
+    write_table((key.upper(), "ANSWERS", "IN", "OUT", "COST", ""), lines, show_headers=show_headers)
+
+
+def _bar(usd: Decimal, most: Decimal) -> str:
+    """Return a bar as long as `usd` is of `most`, in blocks, or in # where there are none."""
+    if most == 0:
+        return ""
+    eighths = int(usd * _BAR_CELLS * 8 / most)
+    encoding = (sys.stdout.encoding or "").lower().replace("-", "")
+    if not encoding.startswith("utf"):
+        return "#" * (eighths // 8)
+    whole, rest = divmod(eighths, 8)
+    return "█" * whole + (_EIGHTHS[rest - 1] if rest else "")

@@ -1,0 +1,74 @@
+"""`aosctl resume`: let runs go on that rest at a limit or are paused."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Annotated
+
+import typer
+
+from aosctl.cli import output
+from aosctl.cli.globals import globals_of
+from aosctl.errors import AosError, DatabaseUnavailable, UsageError
+
+
+def command(
+    ctx: typer.Context,
+    runs: Annotated[list[str] | None, typer.Argument(metavar="RUN…", show_default=False)] = None,
+    max_usd: Annotated[
+        str | None, typer.Option("--max-usd", metavar="USD", help="What it may cost in all")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", metavar="N", min=1, help="Tokens in all")
+    ] = None,
+    max_steps: Annotated[
+        int | None, typer.Option("--max-steps", metavar="N", min=1, help="Steps of one turn")
+    ] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option("--max-seconds", metavar="N", min=1, help="Time of one turn")
+    ] = None,
+) -> None:
+    """Let runs go on that are paused or rest at a limit, with other limits where they are given.
+
+    The turn waits in the queue then: a worker takes it, or `aosctl chat --resume RUN`.
+    A turn that a Budget has stopped goes on by itself when a higher one is applied.
+
+    Examples:
+      aosctl resume my_pg_bot-x7k2p --max-usd 5
+      aosctl resume x7k2p --max-steps 100
+    """
+    from aosctl.cli.targets import raise_all
+    from aosctl.cli.wiring import quick_session_of
+    from aosctl.db.runs import Limits, find_run, resume_run
+
+    if not runs:
+        raise UsageError("which run? aosctl resume RUN…", "aosctl ps lists the runs")
+    limits = Limits(_amount(max_usd), max_tokens, max_steps, max_seconds)
+    errors: list[AosError] = []
+    with closing(quick_session_of(globals_of(ctx))) as session:
+        tenant = session.require_tenant()
+        for typed in runs:
+            try:
+                run = find_run(session.connection, tenant, typed)
+                resume_run(session.connection, tenant, run.run_id, limits)
+                output.write(f"run.aos/{run.name} resumed\n")
+            except DatabaseUnavailable:
+                raise
+            except AosError as error:
+                errors.append(error)
+    raise_all(errors)
+
+
+def _amount(text: str | None) -> str | None:
+    """Return a sum of US dollars as it was typed. Raises UsageError when it is none."""
+    from decimal import Decimal, InvalidOperation
+
+    if text is None:
+        return None
+    try:
+        amount = Decimal(text.removeprefix("$"))
+    except InvalidOperation:
+        amount = Decimal("nan")
+    if not amount.is_finite() or amount < 0:
+        raise UsageError(f'"{text}" is no sum of US dollars', "such as --max-usd 2.50")
+    return str(amount)
