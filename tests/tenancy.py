@@ -46,6 +46,9 @@ def fill(database: KernelDatabase, name: str) -> Filled:
     apply(admin, "aos_rag.apply_collection", tenant.id, "notes", {
         "documents": [{"title": f"Of {name}", "text": "secret"}],
     })  # fmt: skip
+    apply(admin, "aos_skills.apply_policy", tenant.id, "watchful", {
+        "skills": ["nothing_*"], "decision": "deny",
+    })  # fmt: skip
     remembered = tenant.start_run()
     lease = tenant.open(remembered, p_worker="w1")
     answer = tenant.respond(lease, ask(("memory_store", {"key": "k", "value": name})))

@@ -27,6 +27,7 @@ READ = {
     "aos_persona.persona",
     "aos_skills.skill",
     "aos_skills.role_skill",
+    "aos_skills.policy",
     "aos_agent.agent",
     "aos_rag.collection",
     "aos_rag.document",
@@ -36,8 +37,9 @@ MANIFESTS = READ - {
     "aos_auth.principal",
     "aos_auth.role",
     "aos_auth.role_grant",
+    "aos_skills.policy",
 }
-ADMINISTERED = {"aos_auth.principal", "aos_auth.role_grant"}
+ADMINISTERED = {"aos_auth.principal", "aos_auth.role_grant", "aos_skills.policy"}
 CONVERSATION = "aos_agent.conversation"
 
 
@@ -275,11 +277,14 @@ WITH_TENANT: dict[str, list[Any]] = {
     "aos_auth.apply_principal": ["{tenant}", "x", META, SPEC],
     "aos_persona.apply_persona": ["{tenant}", "x", META, SPEC],
     "aos_skills.apply_skill": ["{tenant}", "x", META, SPEC],
+    "aos_skills.apply_policy": ["{tenant}", "x", META, {"skills": ["x"], "decision": "deny"}],
     "aos_agent.apply_agent": ["{tenant}", "x", META, SPEC],
     "aos_rag.apply_collection": ["{tenant}", "x", META, SPEC],
     "aos_auth.delete_principal": ["{tenant}", "dev"],
     "aos_persona.delete_persona": ["{tenant}", "expert"],
     "aos_skills.delete_skill": ["{tenant}", "send_mail"],
+    "aos_skills.delete_policy": ["{tenant}", "watchful"],
+    "aos_agent.explain_gate": ["{tenant}", "bot", "web_search"],
     "aos_agent.delete_agent": ["{tenant}", "clerk"],
     "aos_rag.delete_collection": ["{tenant}", "notes"],
 }
@@ -352,8 +357,9 @@ def test_an_id_of_the_other_tenant_is_as_unknown_as_one_that_is_nobodys(
         across = {**ids_of(there), "tenant": here.id}
         unknown = {**ids_of(None), "tenant": here.id}
         assert tried(connection, name, args, across) == tried(connection, name, args, unknown)
-    if who == "iso_developer" and name not in {"aos_agent.resolve_call", "aos_auth.apply_principal",
-                                               "aos_auth.delete_principal"}:  # fmt: skip
+    of_admins = {"aos_auth.apply_principal", "aos_auth.delete_principal",
+                 "aos_skills.apply_policy", "aos_skills.delete_policy"}  # fmt: skip
+    if who == "iso_developer" and name not in {"aos_agent.resolve_call", *of_admins}:
         allowed = tried(connection, name, args, ids_of(here))
         assert allowed is None or allowed[0] in {"AO002", "AO005"}, allowed  # known, only not now
     connection.close()
