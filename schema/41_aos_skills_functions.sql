@@ -6,14 +6,17 @@
 create function aos_skills.effective_skill(p_tenant uuid, p_name text)
 returns table (name text, builtin text, description text, runner text, effect text, risk text,
                approval text, input_schema jsonb, timeout_seconds numeric, max_rows integer,
-               max_bytes integer, search_path text[], config jsonb, tool_version text)
+               max_bytes integer, search_path text[], config jsonb, tool_version text,
+               touches text[])
 language sql stable
 as $$
   select p_name, b.name, coalesce(s.description, b.description), b.runner, b.effect,
          coalesce(s.risk, b.risk), coalesce(s.approval, 'risk'), b.input_schema,
          coalesce(s.timeout_seconds, b.timeout_seconds), coalesce(s.max_rows, b.max_rows),
          coalesce(s.max_bytes, b.max_bytes), coalesce(s.search_path, '{}'),
-         coalesce(s.config, '{}'), b.name || ':' || coalesce(s.version, 0)
+         coalesce(s.config, '{}'), b.name || ':' || coalesce(s.version, 0),
+         coalesce(s.touches || case when 'change' = any (b.touches) then '{change}'::text[] end,
+                  s.touches, b.touches)
   from aos_skills.builtin_skill b
   left join aos_skills.skill s on s.tenant_id = p_tenant and s.name = p_name
   where b.name = coalesce(s.builtin, p_name)
@@ -85,19 +88,24 @@ as $$
               when p_approval = 'risk' and p_risk = 'high' then 'the skill''s risk is high' end
 $$;
 
--- Decide one call of one agent. Kernel only.
+-- Decide one call of one agent. Kernel only. p_agent is the agent's name, p_taint where its run read
+-- untrusted content before the call, or null.
 -- decision: allow | approve (a person must) | deny (not permitted) | invalid (arguments).
+-- taints: true when the call's result is untrusted, else null. judged: what judge() said, null where it was not asked.
 -- builtin, max_rows, max_bytes and search_path: what the kernel needs to carry the call out.
 create function aos_skills.gate(
-  p_tenant uuid, p_role text, p_agent_skills text[], p_skill text, p_args jsonb,
+  p_tenant uuid, p_role text, p_agent_skills text[], p_skill text, p_args jsonb, p_agent text,
+  p_taint text,
   out decision text, out reason text, out runner text, out effect text, out tool_version text,
-  out builtin text, out max_rows integer, out max_bytes integer, out search_path text[])
+  out builtin text, out max_rows integer, out max_bytes integer, out search_path text[],
+  out taints boolean, out judged jsonb)
 language plpgsql stable
 as $$
 declare
   v_low boolean;    -- its risk is low
   v_texts boolean;  -- the arguments are the usual ones
   v_free boolean;   -- the role's arguments are not limited
+  v_marks integer;  -- what else has a word in it
   v_wrong text;
 begin
   select e.builtin, e.runner, e.effect, e.tool_version, e.max_rows, e.max_bytes, e.search_path,
@@ -111,7 +119,8 @@ begin
     runner := 'worker'; effect := 'read'; tool_version := p_skill || ':0';
     return;
   end if;
-  select rs.allowed_params = '{}' and rs.denied_params = '{}' into v_free
+  select rs.allowed_params = '{}' and rs.denied_params = '{}', rs.taints, rs.marks
+    into v_free, taints, v_marks
   from aos_skills.role_skill rs
   where rs.tenant_id = p_tenant and rs.role_name = p_role and rs.skill_name = p_skill;
   if v_free is null or not coalesce(p_skill = any (p_agent_skills), v_low) then
@@ -137,6 +146,11 @@ begin
     end if;
   end if;
   decision := case when reason is null then 'allow' else 'approve' end;
+  if v_marks > 0 and (v_marks <> 2 or p_taint is not null) then
+    judged := aos_skills.judge(p_tenant, p_agent, p_role, p_skill, p_args, p_taint);
+    decision := judged ->> 'decision';
+    reason := judged ->> 'reason';
+  end if;
 end
 $$;
 

@@ -1,29 +1,31 @@
--- The skills that ship with the kernel.
-insert into aos_skills.builtin_skill (name, runner, effect, risk, description, input_schema) values
-('sql_query', 'kernel', 'read', 'low',
+-- The skills that ship with the kernel. rag_search and memory_recall touch untrusted content when what
+-- they find is such: a collection says so, and a memory that was written after such content was read.
+insert into aos_skills.builtin_skill (name, runner, effect, risk, touches, description,
+                                      input_schema) values
+('sql_query', 'kernel', 'read', 'low', '{sensitive}',
  'Run one SQL statement that only reads (select, with, values, table) and get its rows.',
  '{"type": "object", "required": ["query"], "additionalProperties": false, "properties": {
    "query": {"type": "string", "description": "one SELECT, WITH, VALUES or TABLE statement"}}}'),
-('sql_execute', 'kernel', 'transactional', 'high',
+('sql_execute', 'kernel', 'transactional', 'high', '{sensitive,change}',
  'Run one SQL statement that changes rows (insert, update, delete, merge). A person approves it first.',
  '{"type": "object", "required": ["statement"], "additionalProperties": false, "properties": {
    "statement": {"type": "string", "description": "one INSERT, UPDATE, DELETE or MERGE statement"}}}'),
-('rag_search', 'kernel', 'read', 'low',
+('rag_search', 'kernel', 'read', 'low', '{}',
  'Search the agent''s document collections and get the best passages with their sources.',
  '{"type": "object", "required": ["query"], "additionalProperties": false, "properties": {
    "query": {"type": "string", "description": "what to look for, in plain words"},
    "limit": {"type": "integer", "description": "how many passages, 1 to 20; 5 when absent"}}}'),
-('memory_store', 'kernel', 'transactional', 'low',
+('memory_store', 'kernel', 'transactional', 'low', '{}',
  'Remember a value under a key for later conversations with this agent.',
  '{"type": "object", "required": ["key", "value"], "additionalProperties": false, "properties": {
    "key": {"type": "string", "description": "a short name"},
    "value": {"description": "any JSON value"}}}'),
-('memory_recall', 'kernel', 'read', 'low',
+('memory_recall', 'kernel', 'read', 'low', '{}',
  'Recall what was remembered: one key, or all entries whose key or value contains a text.',
  '{"type": "object", "additionalProperties": false, "properties": {
    "key": {"type": "string", "description": "the exact key"},
    "query": {"type": "string", "description": "a text to look for; all entries when both are absent"}}}'),
-('web_search', 'worker', 'read', 'low',
+('web_search', 'worker', 'read', 'low', '{untrusted}',
  'Search the web and get titles, addresses and excerpts.',
  '{"type": "object", "required": ["query"], "additionalProperties": false, "properties": {
    "query": {"type": "string", "description": "what to search for"}}}');

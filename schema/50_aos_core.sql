@@ -72,6 +72,7 @@ create table aos_core.run (
   updated_at timestamptz not null default aos_core.now(),
   last_seq bigint not null default 0,
   last_hash bytea,
+  taint text,  -- what first brought untrusted content, and at which step: "web_search, step 12"
   -- spent
   context_tokens integer not null default 0,
   input_tokens bigint not null default 0,
@@ -161,7 +162,8 @@ create table aos_core.step (
 alter table aos_core.step enable row level security;
 alter table aos_core.step force row level security;
 
--- A tool call: a step with a life of its own. `vendor_call_id` is the id in the transcript.
+-- A tool call: a step with a life of its own. `vendor_call_id` is the id in the transcript; `taints`
+-- is true when its result is untrusted, else null.
 create table aos_core.tool_call (
   tenant_id uuid not null,
   call_id uuid not null default aos_core.uuidv7(),
@@ -179,6 +181,7 @@ create table aos_core.tool_call (
   args jsonb,
   original_args jsonb,
   reason text,
+  taints boolean,
   created_at timestamptz not null,
   finished_at timestamptz,
   primary key (tenant_id, call_id)
@@ -188,9 +191,10 @@ alter table aos_core.tool_call force row level security;
 create index tool_call_turn on aos_core.tool_call (turn_id, tenant_id);
 
 -- A question to a person about one call, bound by its digest to exactly that call and to what its
--- preview shows (aos_core.preview_statement). edits_id: the question that it replaced when a person,
--- edited_by, changed the arguments; the call keeps the model's own as original_args. preview_lease:
--- the hash of the right to make the preview.
+-- preview shows (aos_core.preview_statement). `policies` are the policies that have a part in it;
+-- `deciders` limits who may approve it, each of [{"policy", "roles": [], "fourEyes": false}] has to be
+-- met. edits_id: the question that it replaced when a person, edited_by, changed the arguments; the
+-- call keeps the model's own as original_args. preview_lease: the hash of the right to make the preview.
 create table aos_core.approval (
   tenant_id uuid not null,
   approval_id uuid not null default aos_core.uuidv7(),
@@ -200,6 +204,8 @@ create table aos_core.approval (
   args jsonb not null,
   digest bytea not null,
   reason text not null,
+  policies text[] not null default '{}',
+  deciders jsonb not null default '[]',
   state text not null default 'pending'
     check (state in ('pending', 'approved', 'denied', 'expired', 'cancelled', 'consumed')),
   requested_at timestamptz not null,
@@ -264,12 +270,14 @@ alter table aos_core.tombstone enable row level security;
 alter table aos_core.tombstone force row level security;
 
 -- What an agent keeps in mind: run_id = the run (session memory) or the agent's id (long-term).
+-- `taint`: it was written after untrusted content was read, and where; what recalls it reads such too.
 create table aos_core.session_memory (
   tenant_id uuid not null references aos_auth.tenant,
   owner_id uuid not null,
   key text not null check (length(key) between 1 and 200),
   value jsonb not null,
   run_id uuid,
+  taint text,
   created_at timestamptz not null default aos_core.now(),
   updated_at timestamptz not null default aos_core.now(),
   primary key (tenant_id, owner_id, key)

@@ -388,7 +388,7 @@ declare
   v_live text := 'when (current_setting(''row_security'') = ''on'')';
 begin
   foreach v_table in array array['aos_auth.principal', 'aos_persona.persona', 'aos_skills.skill',
-                                 'aos_agent.agent', 'aos_rag.collection'] loop
+                                 'aos_skills.policy', 'aos_agent.agent', 'aos_rag.collection'] loop
     execute format('create trigger touch before update on %s for each row '
                    'execute function aos_core.touch()', v_table);
     execute format('create trigger record_change after insert or update or delete on %s '
@@ -400,10 +400,13 @@ begin
                  'execute function aos_core.record_change()', v_live);
   execute 'create trigger touch before update on aos_meta.llm_model_registry for each row '
           'execute function aos_core.touch()';
-  foreach v_table in array array['aos_auth.role_grant', 'aos_skills.role_skill'] loop
-    execute format('create trigger record_change after insert or update or delete on %s '
-                   'for each row %s execute function aos_core.record_change()', v_table, v_live);
-  end loop;
+  execute format('create trigger record_change after insert or update or delete '
+                 'on aos_auth.role_grant for each row %s execute function aos_core.record_change()',
+                 v_live);
+  -- What policies and skills do to `marks` is told by their own events.
+  execute format('create trigger record_change after insert or delete or update of role_name, '
+                 'skill_name, allowed_params, denied_params on aos_skills.role_skill '
+                 'for each row %s execute function aos_core.record_change()', v_live);
 end
 $triggers$;
 

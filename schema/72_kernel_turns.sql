@@ -117,6 +117,7 @@ declare
   v_item record;
   v_seq bigint;
   v_calls integer := 0;
+  v_from jsonb := '[]';  -- who sent what waited
   v_data jsonb;
 begin
   select * into v_run from aos_core.run r
@@ -149,6 +150,9 @@ begin
       v_seq := v_seq + 1;
       insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
       values (p_tenant, p_run, v_seq, v_run.last_turn + 1, 'user', v_item.message, v_now);
+      if v_item.kind = 'message' and not v_from ? v_item.sent_by then
+        v_from := v_from || to_jsonb(v_item.sent_by);
+      end if;
     end if;
   end loop;
   delete from aos_core.inbox i where i.tenant_id = p_tenant and i.run_id = p_run
@@ -175,7 +179,8 @@ begin
   values (p_tenant, v_turn, p_run,
           case when p_lease is null then v_now
                else v_now + make_interval(secs => p_lease_seconds) end);
-  v_data := jsonb_build_object('turn', v_run.last_turn + 1, 'step', v_seq);
+  v_data := jsonb_build_object('turn', v_run.last_turn + 1, 'step', v_seq)
+    || case v_from when '[]' then '{}' else jsonb_build_object('from', v_from) end;
   update aos_core.run r set
     open_turn_id = v_turn, last_turn_id = v_turn, last_turn = r.last_turn + 1, last_step = v_seq,
     turn_first_step = v_run.last_step + 1, inbox_count = 0, open_calls = v_calls, waiting_calls = 0,
@@ -479,6 +484,11 @@ as $$
     || p_args::text, 'UTF8'))
 $$;
 
+-- How long a person has to decide where no policy says otherwise, in seconds.
+create function aos_core.approval_seconds() returns integer
+language sql immutable parallel safe
+as $$ select 86400 $$;
+
 -- The run of a turn; null when there is no such turn.
 create function aos_core.run_of_turn(p_tenant uuid, p_turn uuid) returns uuid
 language sql stable
@@ -509,6 +519,7 @@ declare
   v_cost numeric;
   v_role text;
   v_skills text[];
+  v_taint text;
   v_block jsonb;
   v_skill text;
   v_gate record;
@@ -530,9 +541,9 @@ declare
 begin
   select r.last_turn, 'agent:' || r.agent_name, r.model_name,
          aos_core.cost_usd(v_in - v_cached, v_cached, v_out, r.input_usd_per_mtok,
-           r.cached_input_usd_per_mtok, r.output_usd_per_mtok), a.role_name, a.skills,
+           r.cached_input_usd_per_mtok, r.output_usd_per_mtok), a.role_name, a.skills, r.taint,
          r.last_step - r.turn_first_step + jsonb_array_length(v_blocks) > r.max_repeats
-    into v_turn, v_actor, v_run_model, v_cost, v_role, v_skills, v_guarded
+    into v_turn, v_actor, v_run_model, v_cost, v_role, v_skills, v_taint, v_guarded
   from aos_core.run r
   join aos_agent.agent a on a.tenant_id = p_tenant and a.agent_id = r.agent_id
   where r.tenant_id = p_tenant and r.run_id = v_run
@@ -546,7 +557,7 @@ begin
     continue when v_block ->> 't' is distinct from 'call';
     v_skill := coalesce(v_block ->> 'name', '');
     v_gate := aos_skills.gate(p_tenant, v_role, v_skills, v_skill,
-                              nullif(v_block -> 'args', 'null'));
+                              nullif(v_block -> 'args', 'null'), substr(v_actor, 7), v_taint);
     if v_guarded then
       if aos_core.repeats_too_often(p_tenant, p_turn, v_run, v_block, v_calls) then
         v_loops := true;
@@ -569,8 +580,12 @@ begin
     v_calls := v_calls || jsonb_build_object('call_id', aos_core.uuidv7(),
       'id', coalesce(v_block ->> 'id', ''), 'skill', v_skill, 'args', v_block -> 'args',
       'status', v_status, 'runner', v_gate.runner, 'effect', v_gate.effect,
-      'reason', v_gate.reason, 'tool_version', v_gate.tool_version);
+      'reason', v_gate.reason, 'tool_version', v_gate.tool_version, 'taints', v_gate.taints);
     v_brief := v_brief || jsonb_build_object('skill', v_skill, 'status', v_status);
+    if v_gate.judged is not null then  -- policies or taint had a word
+      v_calls := jsonb_insert(v_calls, '{-1,judged}', v_gate.judged);
+      v_brief := jsonb_insert(v_brief, '{-1,reasons}', v_gate.judged -> 'reasons');
+    end if;
   end loop;
   v_data := aos_core.answer_data(v_turn, nullif(v_model, v_run_model), v_in, v_out,
                                  v_cost, p_message, v_brief);
@@ -597,11 +612,11 @@ begin
   end if;
   with calls as (
     insert into aos_core.tool_call (tenant_id, call_id, turn_id, run_id, step_seq, skill, state,
-      runner, effect, tool_version, vendor_call_id, args, reason, created_at)
+      runner, effect, tool_version, vendor_call_id, args, reason, taints, created_at)
     select p_tenant, c.call_id, p_turn, v_run, v_step, c.skill, c.status, c.runner, c.effect,
-      c.tool_version, c.id, c.args, c.reason, v_now
+      c.tool_version, c.id, c.args, c.reason, c.taints, v_now
     from jsonb_to_recordset(v_calls) c (call_id uuid, id text, skill text, args jsonb, status text,
-      runner text, effect text, reason text, tool_version text)
+      runner text, effect text, reason text, tool_version text, taints boolean)
   ), event as (
     insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
     values (p_tenant, v_run, v_event, v_now, 'model.answered', v_actor, v_data, v_hash)
@@ -628,7 +643,7 @@ end
 $$;
 
 -- What follows for the calls of an answer that do not run now: a refused one has its result at once,
--- in a step of its own; of one that must be approved a person is asked, for 24 hours.
+-- in a step of its own; of one that must be approved a person is asked, as the policies say.
 create function aos_core.hold_back_calls(
   p_tenant uuid, p_run uuid, p_turn_number integer, p_step bigint, p_calls jsonb,
   p_now timestamptz) returns void
@@ -638,17 +653,19 @@ declare
   v_call jsonb;
   v_id uuid;
   v_seq bigint := p_step;
-  v_expires timestamptz := p_now + interval '24 hours';
+  v_expires timestamptz;
 begin
   for v_index in 0 .. jsonb_array_length(p_calls) - 1 loop
     v_call := p_calls -> v_index;
     v_id := (v_call ->> 'call_id')::uuid;
     if v_call ->> 'status' = 'awaiting_approval' then
+      v_expires := aos_core.decide_until(p_now, v_call -> 'judged');
       insert into aos_core.approval (tenant_id, call_id, run_id, skill, args, digest, reason,
-                                     requested_at, expires_at)
+                                     requested_at, expires_at, policies, deciders)
       values (p_tenant, v_id, p_run, v_call ->> 'skill', v_call -> 'args',
         aos_core.approval_digest(v_call ->> 'tool_version', v_call -> 'args', p_run, v_id,
-                                 v_expires), v_call ->> 'reason', p_now, v_expires);
+                                 v_expires), v_call ->> 'reason', p_now, v_expires,
+        aos_core.policies_of(v_call -> 'judged'), aos_core.deciders_of(v_call -> 'judged'));
       perform pg_notify('aos_approval', p_tenant::text);
     elsif v_call ->> 'status' in ('denied', 'failed') then
       v_seq := v_seq + 1;
@@ -833,15 +850,18 @@ as $$
 $$;
 
 -- Store the outcome of one call in the caller's transaction: the fenced UPDATE of the run, the
--- step, the call, its event. Returns {"next", "step", "last_step", "ok", "result", "calls"?}; calls
+-- step, the call, its event. p_taints: true when the result
+-- is untrusted, and the run from here on, else null. Returns {"next", "step", "last_step", "ok", "result", "calls"?}; calls
 -- when next is "calls". AO003 when the lease is lost: the caller's effect is rolled back with it.
 create function aos_core.settle_call(
   p_tenant uuid, p_lease bytea, p_call uuid, p_run uuid, p_turn uuid, p_state text, p_skill text,
-  p_vendor_call_id text, p_detached boolean, p_ok boolean, p_result jsonb) returns jsonb
+  p_vendor_call_id text, p_detached boolean, p_ok boolean, p_result jsonb, p_taints boolean)
+returns jsonb
 language plpgsql
 as $$
 declare
   v_now timestamptz := aos_core.now();
+  v_clean boolean;  -- no untrusted content was read before
   v_message jsonb;
   v_data jsonb;
   v_actor text;
@@ -859,7 +879,7 @@ begin
     v_message := aos_core.result_message(p_vendor_call_id, p_skill, p_ok, p_result);
   end if;
   v_data := jsonb_strip_nulls(jsonb_build_object('call_id', p_call, 'skill', p_skill,
-    'ok', p_ok, 'rows', p_result -> 'row_count',
+    'ok', p_ok, 'rows', p_result -> 'row_count', 'untrusted', p_taints,
     'sha256', encode(sha256(convert_to(v_message::text, 'UTF8')), 'base64')));
   update aos_core.run r set
     last_step = r.last_step + 1,
@@ -872,8 +892,8 @@ begin
   where r.tenant_id = p_tenant and r.run_id = p_run and r.open_turn_id = p_turn
     and r.lease_hash = p_lease and r.lease_expires_at > v_now
   returning 'agent:' || r.agent_name, r.last_turn, r.last_step, r.last_seq, r.last_hash, r.watched_until,
-            aos_core.usual_move(r)
-    into v_actor, v_turn, v_step, v_event, v_hash, v_watched, v_next;
+            aos_core.usual_move(r), r.taint is null
+    into v_actor, v_turn, v_step, v_event, v_hash, v_watched, v_next, v_clean;
   if not found then
     perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
   end if;
@@ -892,6 +912,8 @@ begin
   if not found then
     raise exception 'call "%" was changed meanwhile', p_call using errcode = 'AO005',
       hint = 'read it again';
+  elsif p_taints and v_clean then
+    perform aos_core.taint_run(p_tenant, p_run, p_skill, v_step);
   end if;
   v_next := coalesce(v_next, aos_core.next_move(p_tenant, p_run));
   if v_watched > v_now then

@@ -84,13 +84,15 @@ $$;
 -- The best passages of an agent's collections for a question in plain words: all words of the
 -- question count, more of them rank higher, titles weigh more. Kernel only.
 create function aos_rag.search(p_tenant uuid, p_collections text[], p_query text, p_limit integer)
-returns table (title text, source text, collection text, content text, rank real)
+returns table (title text, source text, collection text, content text, rank real,
+               untrusted boolean)
 language sql stable
 as $$
   with question as (
     select nullif(replace(plainto_tsquery('english', p_query)::text, '&', '|'), '')::tsquery as q
   )
-  select d.title, d.source, c.name, d.content, ts_rank_cd(d.tsv, question.q, 1)
+  select d.title, d.source, c.name, d.content, ts_rank_cd(d.tsv, question.q, 1),
+         c.trust = 'untrusted'
   from question
   join aos_rag.document d on d.tenant_id = p_tenant and d.tsv @@ question.q
   join aos_rag.collection c on c.tenant_id = p_tenant and c.collection_id = d.collection_id
@@ -99,21 +101,24 @@ as $$
   limit least(greatest(p_limit, 1), 20)
 $$;
 
--- rag_search {query, limit?} over the agent's collections.
+-- rag_search {query, limit?} over the agent's collections. A hit in an untrusted collection says so,
+-- and taints.
 create function aos_core.run_rag_search(p_tenant uuid, p_agent uuid, p_args jsonb) returns jsonb
 language sql stable
 as $$
   select jsonb_build_object('ok', true, 'result', jsonb_build_object(
     'hits', coalesce(jsonb_agg(jsonb_build_object('title', s.title, 'source', s.source,
       'collection', s.collection, 'text', left(s.content, 4000), 'rank', s.rank)
-      order by s.rank desc, s.title), '[]')))
+      || case when s.untrusted then jsonb '{"untrusted": true}' else '{}' end
+      order by s.rank desc, s.title), '[]')), 'taints', nullif(bool_or(s.untrusted), false))
   from aos_agent.agent a
   cross join lateral aos_rag.search(p_tenant, a.collections, p_args ->> 'query',
                                     coalesce((p_args ->> 'limit')::integer, 5)) s
   where a.tenant_id = p_tenant and a.agent_id = p_agent
 $$;
 
--- memory_store {key, value}: the agent's long-term memory; the same key is replaced.
+-- memory_store {key, value}: the agent's long-term memory; the same key is replaced. What a run writes
+-- after it read untrusted content keeps that mark.
 create function aos_core.run_memory_store(p_tenant uuid, p_agent uuid, p_run uuid, p_args jsonb)
 returns jsonb
 language plpgsql
@@ -126,23 +131,27 @@ begin
       'error', 'the key must have 1 to 200 characters'));
   end if;
   insert into aos_core.session_memory (tenant_id, owner_id, key, value, run_id, created_at,
-                                       updated_at)
-  values (p_tenant, p_agent, p_args ->> 'key', p_args -> 'value', p_run, v_now, v_now)
-  on conflict (tenant_id, owner_id, key) do update
-    set value = excluded.value, run_id = excluded.run_id, updated_at = excluded.updated_at;
+                                       updated_at, taint)
+  select p_tenant, p_agent, p_args ->> 'key', p_args -> 'value', p_run, v_now, v_now,
+         r.taint || ' of ' || r.name
+  from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run
+  on conflict (tenant_id, owner_id, key) do update set value = excluded.value,
+    run_id = excluded.run_id, updated_at = excluded.updated_at, taint = excluded.taint;
   return jsonb_build_object('ok', true, 'result', jsonb_build_object('stored', p_args ->> 'key'));
 end
 $$;
 
--- memory_recall {key?, query?}: at most 50 entries, the latest first.
+-- memory_recall {key?, query?}: at most 50 entries, the latest first. An entry that was written after
+-- untrusted content was read says so, and taints.
 create function aos_core.run_memory_recall(p_tenant uuid, p_agent uuid, p_args jsonb)
 returns jsonb
 language sql stable
 as $$
   select jsonb_build_object('ok', true, 'result', jsonb_build_object('entries',
     coalesce(jsonb_agg(jsonb_build_object('key', m.key, 'value', m.value,
-                                          'updated_at', m.updated_at) order by m.updated_at desc),
-             '[]')))
+                                          'updated_at', m.updated_at)
+      || case when m.taint is null then '{}' else jsonb_build_object('untrusted', m.taint) end
+      order by m.updated_at desc), '[]')), 'taints', nullif(bool_or(m.taint is not null), false))
   from (
     select * from aos_core.session_memory s
     where s.tenant_id = p_tenant and s.owner_id = p_agent
@@ -152,10 +161,11 @@ as $$
     order by s.updated_at desc limit 50) m
 $$;
 
--- Carry out one call of a kernel skill that is not SQL. Kernel only.
+-- Carry out one call of a kernel skill that is not SQL; taints is true when what it found is untrusted.
+-- Kernel only.
 create function aos_core.run_kernel_skill(
   p_tenant uuid, p_agent uuid, p_run uuid, p_builtin text, p_args jsonb,
-  out ok boolean, out result jsonb)
+  out ok boolean, out result jsonb, out taints boolean)
 language plpgsql
 as $$
 declare
@@ -169,6 +179,7 @@ begin
     else jsonb_build_object('ok', false, 'result', jsonb_build_object(
       'error', format('the kernel cannot carry out "%s"', p_builtin))) end;
   ok := (v_said ->> 'ok')::boolean; result := v_said -> 'result';
+  taints := (v_said ->> 'taints')::boolean;
 exception when data_exception or program_limit_exceeded then
   -- such as a text too long to search for: the model reads why
   ok := false; result := jsonb_build_object('error', sqlerrm);

@@ -340,8 +340,9 @@ $$;
 -- reads, and leaves no effect. The same call again returns its result again.
 -- Returns {"next", "step", "last_step", "ok", "result"}. AO001; AO002 the call is not ready; AO003;
 -- AO004 the sandbox was changed, or the session holds a cursor; AO005 somebody else was first.
--- When the approval does not hold any more (skill changed, expired, other rows than were previewed)
--- the call waits for a new one: {"status": "awaiting_approval", "next": "wait"}.
+-- When the approval does not hold any more (skill changed, expired, a policy that came later, other
+-- rows than were previewed) the call waits for a new one:
+-- {"status": "awaiting_approval", "next": "wait"}.
 -- The session must own nothing: a superuser, an owner and people may not call this. What follows in
 -- the same transaction can only read.
 create function aos_agent.execute_sql_call(p_tenant uuid, p_call uuid, p_lease uuid) returns jsonb
@@ -361,19 +362,23 @@ declare
   v_edited boolean;
   v_holds boolean;
   v_agent uuid;
+  v_agent_name text;
   v_role text;
   v_preview jsonb;
   v_approved boolean;
   v_skills text[];
+  v_taints boolean;
+  v_taint text;
   v_gate record;
   v_outcome record;
   v_settled jsonb;
 begin
   select c.run_id, c.turn_id, c.state, c.runner, c.skill, c.args, c.vendor_call_id, c.detached,
          c.original_args is not null, r.lease_hash = v_lease and r.open_turn_id = c.turn_id
-           and r.lease_expires_at > aos_core.now(), a.agent_id, a.role_name, a.skills
+           and r.lease_expires_at > aos_core.now(), a.agent_id, a.role_name, a.skills,
+         r.agent_name, c.taints, aos_core.taint_before(r.taint, c.step_seq)
     into v_run, v_turn, v_state, v_runner, v_skill, v_args, v_vendor_call_id, v_detached,
-         v_edited, v_holds, v_agent, v_role, v_skills
+         v_edited, v_holds, v_agent, v_role, v_skills, v_agent_name, v_taints, v_taint
   from aos_core.tool_call c
   join aos_core.run r on r.tenant_id = p_tenant and r.run_id = c.run_id
   join aos_agent.agent a on a.tenant_id = p_tenant and a.agent_id = r.agent_id
@@ -390,7 +395,7 @@ begin
       using errcode = 'AO002', hint = case when v_runner = 'kernel'
         then 'wait for its approval' else 'the worker runs this skill itself' end;
   end if;
-  v_gate := aos_skills.gate(p_tenant, v_role, v_skills, v_skill, v_args);
+  v_gate := aos_skills.gate(p_tenant, v_role, v_skills, v_skill, v_args, v_agent_name, v_taint);
   if v_gate.decision in ('deny', 'invalid') then
     perform 1 from aos_core.run r where r.tenant_id = p_tenant and r.run_id = v_run for update;
     update aos_core.approval a set state = 'cancelled'
@@ -400,17 +405,18 @@ begin
     if v_gate.decision = 'approve' or v_state = 'approved' then
       v_approved := true;
       v_preview := aos_core.approved_preview(p_tenant, p_call);
-      if v_preview is null and not aos_core.approval_holds(p_tenant, p_call, v_gate.tool_version) then
+      if not aos_core.approval_holds(p_tenant, p_call, v_gate.tool_version, v_gate.judged) then
         return aos_core.ask_again(p_tenant, p_call, v_lease, v_gate.tool_version,
-          'the skill changed, or the approval expired, before the call could run');
+          aos_core.why_again(v_state, v_gate.reason), v_gate.judged);
       end if;
     end if;
     if v_preview is not null then
       v_outcome := aos_core.run_as_previewed(p_tenant, p_call, v_gate.tool_version,
-        v_args ->> 'statement', v_gate.max_rows, v_gate.max_bytes, v_gate.search_path, v_preview);
+        v_args ->> 'statement', v_gate.max_rows, v_gate.max_bytes, v_gate.search_path, v_preview,
+        v_gate.judged);
       if v_outcome.again is not null then
         return aos_core.ask_again(p_tenant, p_call, v_lease, v_gate.tool_version, v_outcome.again,
-                                  v_outcome.preview);
+                                  v_gate.judged, v_outcome.preview);
       end if;
     elsif v_gate.builtin in ('sql_query', 'sql_execute') then
       v_outcome := aos_core.run_in_sandbox(p_tenant,
@@ -418,6 +424,7 @@ begin
         v_gate.builtin = 'sql_query', v_gate.max_rows, v_gate.max_bytes, v_gate.search_path);
     else
       v_outcome := aos_core.run_kernel_skill(p_tenant, v_agent, v_run, v_gate.builtin, v_args);
+      v_taints := v_taints or v_outcome.taints;
     end if;
     v_bound := set_config('aos.kernel_tenant', p_tenant::text, true);  -- the call may have set it
     if v_approved then
@@ -428,7 +435,7 @@ begin
     end if;
   end if;
   v_settled := aos_core.settle_call(p_tenant, v_lease, p_call, v_run, v_turn, v_state, v_skill,
-    v_vendor_call_id, v_detached, v_outcome.ok, v_outcome.result);
+    v_vendor_call_id, v_detached, v_outcome.ok, v_outcome.result, v_taints);
   -- What the statement left for the commit, such as a held cursor, runs as the session's login then, and
   -- every role may change its own password and settings. Nothing can be written from here on: not
   -- by set_config(…, true), which would end with this function, and nobody can take it back.
@@ -437,11 +444,12 @@ begin
 end
 $$;
 
--- True when a call is approved, the approval has not expired and it is bound to what would run now.
+-- True when a call is approved, the approval has not expired, it is bound to what would run now, and
+-- it was decided as the policies of now demand (p_judged, of judge(); null where they have no word).
 -- p_preview: the digest of a preview made now; else that of the stored one counts. Kernel only.
 create function aos_core.approval_holds(
-  p_tenant uuid, p_call uuid, p_tool_version text, p_preview text default null)
-returns boolean
+  p_tenant uuid, p_call uuid, p_tool_version text, p_judged jsonb default null,
+  p_preview text default null) returns boolean
 language sql stable
 as $$
   select exists (
@@ -451,18 +459,19 @@ as $$
       and a.expires_at > aos_core.now()
       and a.digest = aos_core.approval_digest(p_tool_version, c.args, c.run_id, p_call,
                                               a.expires_at,
-                                              coalesce(p_preview, a.preview ->> 'digest')))
+                                              coalesce(p_preview, a.preview ->> 'digest'))
+      and aos_core.meets_policies(a, p_judged))
 $$;
 
 -- Use up the approval of a call that runs now. False when it does not hold. Kernel only.
-create function aos_core.consume_approval(p_tenant uuid, p_call uuid, p_tool_version text)
-returns boolean
+create function aos_core.consume_approval(
+  p_tenant uuid, p_call uuid, p_tool_version text, p_judged jsonb default null) returns boolean
 language plpgsql
 as $$
 begin
   update aos_core.approval a set state = 'consumed'
   where a.tenant_id = p_tenant and a.call_id = p_call and a.state = 'approved'
-    and aos_core.approval_holds(p_tenant, p_call, p_tool_version);
+    and aos_core.approval_holds(p_tenant, p_call, p_tool_version, p_judged);
   return found;
 end
 $$;
@@ -487,13 +496,12 @@ $$;
 -- Ask for approval anew, for what would run now (p_preview); the turn waits. Kernel only. AO003.
 create function aos_core.ask_again(
   p_tenant uuid, p_call uuid, p_lease bytea, p_tool_version text, p_reason text,
-  p_preview jsonb default null)
-returns jsonb
+  p_judged jsonb default null, p_preview jsonb default null) returns jsonb
 language plpgsql
 as $$
 declare
   v_now timestamptz := aos_core.now();
-  v_expires timestamptz := v_now + interval '24 hours';
+  v_expires timestamptz := aos_core.decide_until(v_now, p_judged);
   v_call aos_core.tool_call;
   v_run aos_core.run;
   v_next text;
@@ -509,11 +517,13 @@ begin
   update aos_core.tool_call c set state = 'awaiting_approval', tool_version = p_tool_version
   where c.tenant_id = p_tenant and c.call_id = p_call;
   insert into aos_core.approval (tenant_id, call_id, run_id, skill, args, digest, reason,
-                                 requested_at, expires_at, preview, edits_id, edited_by)
+                                 requested_at, expires_at, preview, edits_id, edited_by,
+                                 policies, deciders)
   values (p_tenant, p_call, v_call.run_id, v_call.skill, v_call.args,
     aos_core.approval_digest(p_tool_version, v_call.args, v_call.run_id, p_call, v_expires,
                              p_preview ->> 'digest'),
-    p_reason, v_now, v_expires, p_preview, v_before.edits_id, v_before.edited_by);
+    p_reason, v_now, v_expires, p_preview, v_before.edits_id, v_before.edited_by,
+    aos_core.policies_of(p_judged), aos_core.deciders_of(p_judged));
   update aos_core.run r set waiting_calls = r.waiting_calls + 1
   where r.tenant_id = p_tenant and r.run_id = v_call.run_id returning * into v_run;
   perform aos_core.append_run_event(p_tenant, v_call.run_id, 'approval.requested', 'kernel',
@@ -544,8 +554,10 @@ as $$
 $$;
 
 -- Mark one call that the worker runs as started, before it acts: needed only for a call that was
--- approved (others start with the answer that asked for them). Returns {"status": "running"}, or
--- {"status": "awaiting_approval"} when the approval does not hold any more. AO001, AO002, AO003.
+-- approved (others start with the answer that asked for them). Returns {"status": "running"};
+-- {"status": "awaiting_approval"} when the approval does not hold any more, or a policy that came later
+-- asks; {"status": "denied"} when the gate refuses it now: the call has failed, and "next" and the
+-- rest are as record_call_result returns them. AO001, AO002, AO003.
 create function aos_agent.start_call(p_tenant uuid, p_call uuid, p_lease uuid) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -553,7 +565,7 @@ declare
   v_bound text := set_config('aos.kernel_tenant', p_tenant::text, true);
   v_call aos_core.tool_call;
   v_run aos_core.run;
-  v_version text;
+  v_gate record;
 begin
   select r.* into v_run from aos_core.run r
   join aos_core.tool_call c on c.tenant_id = p_tenant and c.call_id = p_call
@@ -564,14 +576,16 @@ begin
      or v_run.lease_expires_at <= aos_core.now() or v_run.open_turn_id <> v_call.turn_id then
     perform aos_core.raise_lost(p_tenant, v_call.turn_id, aos_core.lease_hash(p_lease));
   end if;
-  if v_call.state = 'approved' then
-    select e.tool_version into v_version from aos_skills.effective_skill(p_tenant, v_call.skill) e;
-    if not aos_core.consume_approval(p_tenant, p_call, coalesce(v_version, '')) then
-      return aos_core.ask_again(p_tenant, p_call, aos_core.lease_hash(p_lease),
-        coalesce(v_version, v_call.tool_version),
-        'the skill changed, or the approval expired, before the call could run');
+  if v_call.state in ('approved', 'pending') then
+    v_gate := aos_core.gate_again(v_call, v_run);
+    if v_gate.decision in ('deny', 'invalid') then
+      return aos_core.refuse_call(v_call, aos_core.lease_hash(p_lease), v_gate.reason);
+    elsif (v_gate.decision = 'approve' or v_call.state = 'approved')
+       and not aos_core.consume_approval(p_tenant, p_call, v_gate.tool_version, v_gate.judged) then
+      return aos_core.ask_again(p_tenant, p_call, aos_core.lease_hash(p_lease), v_gate.tool_version,
+        aos_core.why_again(v_call.state, v_gate.reason), v_gate.judged);
     end if;
-  elsif v_call.state not in ('pending', 'running') then
+  elsif v_call.state <> 'running' then
     raise exception 'call "%" is %, not ready to run', p_call, v_call.state
       using errcode = 'AO002', hint = 'wait for its approval';
   end if;
@@ -608,15 +622,17 @@ declare
   v_vendor_call_id text;
   v_detached boolean;
   v_edited boolean;
+  v_taints boolean;
 begin
   select c.run_id, c.turn_id, c.state, c.skill, c.vendor_call_id, c.detached,
-         c.original_args is not null
-    into v_run, v_turn, v_state, v_skill, v_vendor_call_id, v_detached, v_edited
+         c.original_args is not null, c.taints
+    into v_run, v_turn, v_state, v_skill, v_vendor_call_id, v_detached, v_edited, v_taints
   from aos_core.tool_call c where c.tenant_id = p_tenant and c.call_id = p_call;
   if v_state = 'running' then
     return aos_core.settle_call(p_tenant, p_lease, p_call, v_run, v_turn, v_state, v_skill,
       v_vendor_call_id, v_detached, p_ok, case when v_edited
-        then aos_core.tell_edited(p_tenant, p_call, p_result) else coalesce(p_result, 'null') end);
+        then aos_core.tell_edited(p_tenant, p_call, p_result) else coalesce(p_result, 'null') end,
+      v_taints);
   elsif v_state in ('succeeded', 'failed') then
     return aos_core.recorded_result(p_tenant, p_call, p_lease);
   elsif v_state is null then

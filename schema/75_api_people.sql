@@ -162,8 +162,9 @@ $$;
 -- Approve or deny a pending approval. p_decision: 'approved' | 'denied'; p_reason goes to the
 -- model when denied. The turn that waits goes on by itself; when that turn has ended, a new one
 -- opens with the outcome. Returns {"approval_id", "state", "run_id", "call_id"}. Role developer;
--- an agent's own principal never. p_digest: the digest that the person saw (hex); when it is another
--- by now, nothing is decided. AO001; AO004; AO006; AO008 already decided, expired, or changed since.
+-- an agent's own principal never, and who approves must be whom the policies name (may_decide).
+-- p_digest: the digest that the person saw (hex); when it is another by now, nothing is decided.
+-- AO001; AO004; AO006; AO008 already decided, expired, or changed since.
 -- Locks the run, then the approval: it races kill, expiry and other deciders, and one wins.
 create function aos_agent.decide_approval(
   p_tenant uuid, p_approval uuid, p_decision text, p_reason text default null,
@@ -179,6 +180,9 @@ begin
       using errcode = 'AO006', hint = 'aosctl approve, aosctl deny';
   end if;
   v_approval := aos_core.lock_pending_approval(p_tenant, p_approval, p_digest);
+  if p_decision = 'approved' then
+    perform aos_core.may_decide(p_tenant, p_approval, v_actor);
+  end if;
   perform aos_core.settle_approval(p_tenant, v_approval, p_decision, v_actor, p_reason);
   return jsonb_build_object('approval_id', p_approval, 'state', p_decision,
     'run_id', v_approval.run_id, 'call_id', v_approval.call_id);
@@ -496,8 +500,8 @@ end
 $$;
 
 -- A new run with the transcript of p_run up to p_step (the whole when null), cut back to the end
--- of a turn. Returns {"run_id", "run", "steps"}. Role developer. AO001; AO002: retention took its
--- content; AO004.
+-- of a turn. It is tainted where p_run was by then. Returns {"run_id", "run", "steps"}.
+-- Role developer. AO001; AO002: retention took its content; AO004.
 create function aos_agent.fork_run(p_tenant uuid, p_run uuid, p_step bigint default null)
 returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -519,10 +523,12 @@ begin
   where s.tenant_id = p_tenant and s.run_id = p_run and s.seq <= coalesce(p_step, s.seq)
     and s.role = 'assistant' and not (s.message -> 'blocks') @> '[{"t": "call"}]';
   insert into aos_core.run (tenant_id, agent_id, persona_id, persona_version, kind, title,
-    parent_run_id, forked_at_step, max_usd, max_tokens, last_step, last_turn, last_turn_id)
+    parent_run_id, forked_at_step, max_usd, max_tokens, last_step, last_turn, last_turn_id,
+    taint)
   values (p_tenant, v_from.agent_id, v_from.persona_id, v_from.persona_version, v_from.kind,
     v_from.title, p_run, v_step, v_from.max_usd, v_from.max_tokens, v_step, v_turn,
-    case when v_turn > 0 then v_last end)
+    case when v_turn > 0 then v_last end,
+    aos_core.taint_before(v_from.taint, v_step + 1))
   returning run_id, name into v_to;
   insert into aos_core.turn (tenant_id, turn_id, run_id, number, state, created_at, finished_at)
   select p_tenant, case when n = v_turn then v_last else aos_core.uuidv7() end, v_to.run_id, n,
@@ -603,6 +609,9 @@ begin
             v_message, v_run.updated_at);
     update aos_core.tool_call c set result_seq = v_run.last_step
     where c.tenant_id = p_tenant and c.call_id = p_call;
+    if v_call.taints and v_run.taint is null then
+      perform aos_core.taint_run(p_tenant, v_run.run_id, v_call.skill, v_run.last_step);
+    end if;
   end if;
   perform aos_core.wake_turn(p_tenant, v_run);
   return jsonb_build_object('call_id', p_call, 'state', v_state, 'run_id', v_run.run_id);

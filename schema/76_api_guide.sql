@@ -234,25 +234,32 @@ begin
 end
 $$;
 
--- An approved call goes to the worker that asks for it; the approval of a call that the worker runs
--- is used up by that. Kernel only.
+-- An approved call goes to the worker that asks for it, if the gate still lets it; the approval of a
+-- call that the worker runs is used up by that. Kernel only.
 create function aos_core.release_approved_call(p_tenant uuid, p_call aos_core.tool_call)
 returns jsonb
 language plpgsql
 as $$
 declare
-  v_version text := (select e.tool_version
-                     from aos_skills.effective_skill(p_tenant, p_call.skill) e);
+  v_run aos_core.run;
+  v_gate record;
 begin
-  if p_call.state = 'approved'
-     and not aos_core.approval_holds(p_tenant, p_call.call_id, coalesce(v_version, '')) then
+  select r.* into v_run from aos_core.run r
+  where r.tenant_id = p_tenant and r.run_id = p_call.run_id;
+  v_gate := aos_core.gate_again(p_call, v_run);
+  if v_gate.decision in ('deny', 'invalid') then
+    perform aos_core.refuse_call(p_call, aos_core.session_lease_hash(), v_gate.reason);
+    return jsonb_build_object('status', 'denied', 'call_id', p_call.call_id,
+                              'reason', v_gate.reason);
+  elsif (v_gate.decision = 'approve' or p_call.state = 'approved') and not aos_core.approval_holds(
+      p_tenant, p_call.call_id, v_gate.tool_version, v_gate.judged) then
     perform aos_core.ask_again(p_tenant, p_call.call_id, aos_core.session_lease_hash(),
-      coalesce(v_version, p_call.tool_version),
-      'the skill changed, or the approval expired, before the call could run');
+      v_gate.tool_version, aos_core.why_again(p_call.state, v_gate.reason), v_gate.judged);
     return jsonb_build_object('status', 'awaiting_approval', 'call_id', p_call.call_id);
   end if;
   if p_call.runner = 'worker' then
-    perform aos_core.consume_approval(p_tenant, p_call.call_id, v_version);
+    perform aos_core.consume_approval(p_tenant, p_call.call_id, v_gate.tool_version,
+                                      v_gate.judged);
     update aos_core.tool_call c set state = 'running'
     where c.tenant_id = p_tenant and c.call_id = p_call.call_id;
   end if;

@@ -14,7 +14,8 @@ select r.tenant_id, n.name as tenant, r.run_id, r.name, a.name as agent, r.kind,
             when t.state = 'limited' then 'budget'
             when t.state = 'queued' and t.error is not null then split_part(t.error, ':', 1)
             when r.state = 'paused' then 'resume' end as waiting_on,
-       r.parent_run_id, r.created_by, r.labels, r.last_seq, r.created_at, r.updated_at, r.closed_at
+       r.parent_run_id, r.created_by, r.labels, r.last_seq, r.created_at, r.updated_at, r.closed_at,
+       r.taint
 from aos_core.run r
 join aos_auth.tenant n on n.tenant_id = r.tenant_id
 join aos_agent.agent a on a.tenant_id = r.tenant_id and a.agent_id = r.agent_id
@@ -29,12 +30,14 @@ left join lateral (
   order by k.call_id limit 1) c on true;
 
 -- One row an approval. `overdue`: its time is over, whoever looks next settles it as expired.
+-- `deciders`: whom policies let approve it, each of them has to be met.
 create view aos_core.approval_status as
 select p.tenant_id, n.name as tenant, p.approval_id, p.call_id, p.run_id, r.name as run,
        a.name as agent, p.skill, p.args, p.reason, p.state, encode(p.digest, 'hex') as digest,
        p.requested_at, p.expires_at, p.state = 'pending' and p.expires_at <= aos_core.now() as overdue,
-       p.decided_at, p.decided_by, p.decision_reason, p.preview, p.edits_id, p.edited_by,
-       c.original_args, c.step_seq, c.effect, p.preview_until > aos_core.now() as previewing
+       p.decided_at, p.decided_by, p.decision_reason, p.policies, p.deciders, p.preview,
+       p.edits_id, p.edited_by, c.original_args, c.step_seq, c.effect,
+       p.preview_until > aos_core.now() as previewing
 from aos_core.approval p
 join aos_core.tool_call c on c.tenant_id = p.tenant_id and c.call_id = p.call_id
 join aos_auth.tenant n on n.tenant_id = p.tenant_id
@@ -138,7 +141,8 @@ create view aos_skills.skill_resource as
 select s.tenant_id, n.name as tenant, s.name, s.skill_id as uid, s.generation, s.labels,
        s.annotations, jsonb_strip_nulls(jsonb_build_object('builtin', s.builtin,
          'description', s.description, 'risk', s.risk, 'approval', s.approval,
-         'timeoutSeconds', s.timeout_seconds, 'maxRows', s.max_rows, 'maxBytes', s.max_bytes))
+         'timeoutSeconds', s.timeout_seconds, 'maxRows', s.max_rows, 'maxBytes', s.max_bytes,
+         'touches', to_jsonb(s.touches)))
        || jsonb_build_object('roles', (
            select coalesce(jsonb_agg(r.role_name order by r.role_name), '[]')
            from aos_skills.role_skill r
@@ -147,7 +151,8 @@ select s.tenant_id, n.name as tenant, s.name, s.skill_id as uid, s.generation, s
           else jsonb_build_object('sql', jsonb_build_object(
             'searchPath', to_jsonb(s.search_path), 'grants', s.grants)) end as spec,
        jsonb_build_object('version', s.version, 'effect', b.effect, 'runner', b.runner,
-                          'risk', coalesce(s.risk, b.risk)) as status, s.created_at
+                          'risk', coalesce(s.risk, b.risk),
+                          'touches', to_jsonb(coalesce(s.touches, b.touches))) as status, s.created_at
 from aos_skills.skill s
 join aos_auth.tenant n on n.tenant_id = s.tenant_id
 join aos_skills.builtin_skill b on b.name = s.builtin;

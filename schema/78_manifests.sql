@@ -195,23 +195,26 @@ begin
   end if;
   select s.grants into v_old from aos_skills.skill s
   where s.tenant_id = p_tenant and s.name = p_name;
-  insert into aos_skills.skill as s (tenant_id, name, builtin, description, risk, approval,
+  insert into aos_skills.skill as s (tenant_id, name, builtin, description, risk, approval, touches,
     timeout_seconds, max_rows, max_bytes, search_path, grants, config, labels, annotations)
   values (p_tenant, p_name, p_spec ->> 'builtin', p_spec ->> 'description', p_spec ->> 'risk',
-    coalesce(p_spec ->> 'approval', 'risk'), (p_spec ->> 'timeoutSeconds')::numeric,
+    coalesce(p_spec ->> 'approval', 'risk'),
+    case when p_spec ? 'touches' then array(select jsonb_array_elements_text(p_spec -> 'touches')) end,
+    (p_spec ->> 'timeoutSeconds')::numeric,
     (p_spec ->> 'maxRows')::integer, (p_spec ->> 'maxBytes')::integer,
     array(select x from jsonb_array_elements_text(
       coalesce(p_spec -> 'sql' -> 'searchPath', '[]')) x),
     v_grants, coalesce(p_spec -> 'config', '{}'), p_meta -> 'labels', p_meta -> 'annotations')
   on conflict (tenant_id, name) do update set builtin = excluded.builtin,
     description = excluded.description, risk = excluded.risk, approval = excluded.approval,
+    touches = excluded.touches,
     timeout_seconds = excluded.timeout_seconds, max_rows = excluded.max_rows,
     max_bytes = excluded.max_bytes, search_path = excluded.search_path, grants = excluded.grants,
     config = excluded.config, version = s.version + 1, labels = excluded.labels,
     annotations = excluded.annotations
-  where (s.builtin, s.description, s.risk, s.approval, s.timeout_seconds, s.max_rows, s.max_bytes,
+  where (s.builtin, s.description, s.risk, s.approval, s.touches, s.timeout_seconds, s.max_rows, s.max_bytes,
          s.search_path, s.grants, s.config, s.labels, s.annotations) is distinct from
-        (excluded.builtin, excluded.description, excluded.risk, excluded.approval,
+        (excluded.builtin, excluded.description, excluded.risk, excluded.approval, excluded.touches,
          excluded.timeout_seconds, excluded.max_rows, excluded.max_bytes, excluded.search_path,
          excluded.grants, excluded.config, excluded.labels, excluded.annotations)
   returning s.xmax = 0 into v_inserted;
@@ -462,7 +465,7 @@ as $$
 begin
   if not p_found then
     raise exception '% "%" not found', p_kind, p_name using errcode = 'AO001',
-      hint = format('aosctl get %ss', p_kind);
+      hint = 'aosctl get ' || regexp_replace(p_kind || 's', 'ys$', 'ies');
   end if;
 end
 $$;
@@ -491,6 +494,7 @@ begin
     select count(*) as n, 'runs' as what from aos_core.run r where r.tenant_id = v_tenant
     union all select count(*), 'agents' from aos_agent.agent a where a.tenant_id = v_tenant
     union all select count(*), 'personas' from aos_persona.persona p where p.tenant_id = v_tenant
+    union all select count(*), 'policies' from aos_skills.policy p where p.tenant_id = v_tenant
     union all select count(*), 'skills' from aos_skills.skill s where s.tenant_id = v_tenant
     union all select count(*), 'collections' from aos_rag.collection c where c.tenant_id = v_tenant
     union all select count(*), 'budgets' from aos_core.budget b where b.tenant_id = v_tenant

@@ -440,7 +440,7 @@ $$;
 -- now. Kernel only.
 create function aos_core.run_as_previewed(
   p_tenant uuid, p_call uuid, p_tool_version text, p_query text, p_max_rows integer,
-  p_max_bytes integer, p_search_path text[], p_approved jsonb,
+  p_max_bytes integer, p_search_path text[], p_approved jsonb, p_judged jsonb,
   out ok boolean, out result jsonb, out again text, out preview jsonb)
 language plpgsql
 as $$
@@ -454,7 +454,8 @@ begin
     return;
   end if;
   begin
-    if not aos_core.approval_holds(p_tenant, p_call, p_tool_version, preview ->> 'digest') then
+    if not aos_core.approval_holds(p_tenant, p_call, p_tool_version, p_judged,
+                                   preview ->> 'digest') then
       again := 'the skill changed, or the approval expired, before the call could run';
       return;
     end if;
@@ -580,8 +581,8 @@ begin
 end
 $$;
 
--- Replace the arguments of a call that waits for approval. The gate judges the new ones as if the
--- model had asked for them. The question that was is cancelled and kept with its arguments; a new
+-- Replace the arguments of a call that waits for approval. The gate and the policies judge the new
+-- ones as if the model had asked for them. The question that was is cancelled and kept with its arguments; a new
 -- one stands in its place, with the same expiry and no preview yet: claim_preview and preview_call
 -- make one. p_digest: the digest that the person saw (hex). Returns {"approval_id", "call_id",
 -- "digest"}. Role developer; an agent's own principal never. AO001; AO004; AO006 the arguments are refused, or
@@ -600,10 +601,14 @@ declare
   v_id uuid := aos_core.uuidv7();
   v_digest bytea;
 begin
-  select a.role_name, a.skills into v_agent
-  from aos_core.run r join aos_agent.agent a on a.tenant_id = p_tenant and a.agent_id = r.agent_id
+  select a.role_name, a.skills, a.name, aos_core.taint_before(r.taint, c.step_seq) as taint
+    into v_agent
+  from aos_core.run r
+  join aos_agent.agent a on a.tenant_id = p_tenant and a.agent_id = r.agent_id
+  join aos_core.tool_call c on c.tenant_id = p_tenant and c.call_id = v_old.call_id
   where r.tenant_id = p_tenant and r.run_id = v_old.run_id;
-  v_gate := aos_skills.gate(p_tenant, v_agent.role_name, v_agent.skills, v_old.skill, p_args);
+  v_gate := aos_skills.gate(p_tenant, v_agent.role_name, v_agent.skills, v_old.skill, p_args,
+                            v_agent.name, v_agent.taint);
   if v_gate.decision not in ('allow', 'approve') then
     raise exception 'the edited arguments are refused: %', v_gate.reason using errcode = 'AO006',
       hint = 'the call waits with its arguments unchanged';
@@ -620,9 +625,11 @@ begin
     original_args = coalesce(c.original_args, c.args)
   where c.tenant_id = p_tenant and c.call_id = v_old.call_id;
   insert into aos_core.approval (tenant_id, approval_id, call_id, run_id, skill, args, digest,
-                                 reason, requested_at, expires_at, edits_id, edited_by)
+                                 reason, requested_at, expires_at, edits_id, edited_by, policies,
+                                 deciders)
   values (p_tenant, v_id, v_old.call_id, v_old.run_id, v_old.skill, p_args, v_digest,
-    v_old.reason, v_now, v_old.expires_at, p_approval, v_actor);
+    v_old.reason, v_now, v_old.expires_at, p_approval, v_actor,
+    aos_core.policies_of(v_gate.judged), aos_core.deciders_of(v_gate.judged));
   perform aos_core.append_run_event(p_tenant, v_old.run_id, 'approval.edited', v_actor,
     jsonb_strip_nulls(jsonb_build_object('call_id', v_old.call_id, 'skill', v_old.skill,
       'was', encode(v_old.digest, 'hex'), 'digest', encode(v_digest, 'hex'),

@@ -14,7 +14,7 @@ begin
   foreach v_table in array array[
     'aos_auth.tenant', 'aos_auth.principal', 'aos_auth.role', 'aos_auth.role_grant',
     'aos_auth.sql_identity', 'aos_persona.persona', 'aos_persona.persona_version',
-    'aos_skills.skill', 'aos_skills.role_skill', 'aos_core.tenant_state', 'aos_core.run',
+    'aos_skills.skill', 'aos_skills.role_skill', 'aos_skills.policy', 'aos_core.tenant_state', 'aos_core.run',
     'aos_core.turn', 'aos_core.turn_queue', 'aos_core.inbox', 'aos_core.step',
     'aos_core.tool_call', 'aos_core.approval', 'aos_core.event_log', 'aos_core.event_checkpoint',
     'aos_core.session_memory', 'aos_core.notification', 'aos_core.tombstone',
@@ -70,8 +70,9 @@ begin
     $p$, v_table);
   end loop;
 
-  -- Principals and their roles: the tenant's admins.
-  foreach v_table in array array['aos_auth.principal', 'aos_auth.role_grant'] loop
+  -- Principals and their roles, and the rules about calls: the tenant's admins.
+  foreach v_table in array array['aos_auth.principal', 'aos_auth.role_grant',
+                                 'aos_skills.policy'] loop
     execute format($p$
       create policy people_read on %1$s for select to aos_viewer
       using (tenant_id = any ((select aos_auth.visible_tenants())::uuid[]))

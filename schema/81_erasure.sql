@@ -44,9 +44,9 @@ begin
       'sha256', aos_core.message_digest(s.message)))
   where s.tenant_id = p_tenant and s.run_id = p_run and not s.message ? 'erased';
   get diagnostics v_steps = row_count;
-  update aos_core.tool_call c set args = null, reason = null
+  update aos_core.tool_call c set args = null, original_args = null, reason = null
   where c.tenant_id = p_tenant and c.run_id = p_run;
-  update aos_core.approval a set args = '{}', reason = '', decision_reason = null
+  update aos_core.approval a set args = '{}', preview = null, reason = '', decision_reason = null
   where a.tenant_id = p_tenant and a.run_id = p_run;
   update aos_core.turn t set error = null
   where t.tenant_id = p_tenant and t.run_id = p_run and t.error is not null;

@@ -111,12 +111,13 @@ grant execute on function aos_core.now(), aos_core.refuse_change() to aos_owner;
 grant select on aos_auth.tenant, aos_auth.principal, aos_auth.role, aos_auth.role_grant,
   aos_auth.sql_identity, aos_meta.llm_model_registry, aos_meta.kernel_version,
   aos_persona.persona, aos_persona.persona_version, aos_skills.builtin_skill, aos_skills.skill,
-  aos_skills.role_skill, aos_core.tenant_state, aos_core.run, aos_core.turn, aos_core.turn_queue,
+  aos_skills.role_skill, aos_skills.policy, aos_core.tenant_state, aos_core.run, aos_core.turn, aos_core.turn_queue,
   aos_core.inbox, aos_core.step, aos_core.tool_call, aos_core.approval, aos_core.event_log,
   aos_core.event_checkpoint, aos_core.session_memory, aos_core.notification, aos_agent.agent,
   aos_rag.collection, aos_rag.document to aos_kernel;
 grant insert, delete on aos_auth.role, aos_auth.sql_identity, aos_skills.role_skill,
   aos_core.tenant_state to aos_kernel;
+grant update (marks) on aos_skills.role_skill to aos_kernel;
 grant delete on aos_auth.tenant to aos_kernel;
 grant insert on aos_persona.persona_version, aos_core.run, aos_core.turn, aos_core.step,
   aos_core.tool_call, aos_core.approval, aos_core.event_log to aos_kernel;
@@ -132,8 +133,8 @@ grant execute on function aos_auth.tenants_with_role(text), aos_auth.tenant_of(n
 -- aos_view: reads everything its policies show; inserts and titles conversations.
 grant select on aos_auth.tenant, aos_auth.principal, aos_auth.role_grant, aos_auth.sql_identity,
   aos_meta.llm_model_registry, aos_persona.persona, aos_persona.persona_version,
-  aos_skills.builtin_skill, aos_skills.skill, aos_skills.role_skill, aos_core.run, aos_core.turn,
-  aos_core.step, aos_core.tool_call, aos_core.approval, aos_core.event_log, aos_agent.agent,
+  aos_skills.builtin_skill, aos_skills.skill, aos_skills.role_skill, aos_skills.policy,
+  aos_core.run, aos_core.turn, aos_core.step, aos_core.tool_call, aos_core.approval, aos_core.event_log, aos_agent.agent,
   aos_rag.collection, aos_rag.document to aos_view;
 grant insert (tenant_id, run_id, agent_id, name, title, kind, labels), update (title, labels)
   on aos_core.run to aos_view;
@@ -151,20 +152,22 @@ grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
   aos_auth.can_i(uuid, text, text, text), aos_auth.needed_role(text, text),
   aos_auth.tenant_id(text), aos_auth.my_tenants(), aos_auth.tenant_of(name), aos_auth.sql_role(uuid),
   aos_core.now(), aos_core.uuidv7(), aos_core.is_name(text), aos_core.verify_stream(uuid, uuid),
-  aos_core.utc_text(timestamptz), aos_core.short_age(interval), aos_agent.watch_run(uuid, uuid, integer) to aos_viewer;
+  aos_core.utc_text(timestamptz), aos_core.short_age(interval),
+  aos_agent.watch_run(uuid, uuid, integer),
+  aos_agent.explain_gate(uuid, text, text, jsonb, uuid) to aos_viewer;
 grant select on aos_core.run_status, aos_core.approval_status, aos_core.event,
   aos_core.transcript, aos_core.turn_status, aos_core.call_status, aos_auth.tenant_resource,
   aos_auth.principal_resource, aos_meta.model_resource, aos_persona.persona_resource,
-  aos_persona.persona_history, aos_skills.skill_resource, aos_agent.agent_resource,
+  aos_persona.persona_history, aos_skills.skill_resource, aos_skills.policy_resource, aos_agent.agent_resource,
   aos_rag.collection_resource, aos_agent.conversation to aos_viewer;
 grant select (tenant_id, db_role) on aos_auth.sql_identity to aos_viewer;
 grant select on aos_auth.tenant, aos_auth.principal, aos_auth.role, aos_auth.role_grant,
   aos_meta.kernel_version, aos_meta.llm_model_registry, aos_persona.persona,
-  aos_skills.builtin_skill, aos_skills.skill, aos_skills.role_skill, aos_agent.agent,
-  aos_rag.collection, aos_rag.document to aos_viewer;
+  aos_skills.builtin_skill, aos_skills.skill, aos_skills.role_skill, aos_skills.policy,
+  aos_agent.agent, aos_rag.collection, aos_rag.document to aos_viewer;
 
 grant insert, update, delete on aos_persona.persona, aos_skills.skill, aos_skills.role_skill,
-  aos_agent.agent, aos_rag.collection, aos_rag.document, aos_auth.principal,
+  aos_skills.policy, aos_agent.agent, aos_rag.collection, aos_rag.document, aos_auth.principal,
   aos_auth.role_grant to aos_developer;
 grant insert on aos_auth.role to aos_developer;
 grant insert, update on aos_agent.conversation to aos_developer;
@@ -174,6 +177,7 @@ grant execute on function aos_core.applied(boolean), aos_core.deleted(text, text
   aos_auth.principal_named(uuid, text),
   aos_persona.apply_persona(uuid, text, jsonb, jsonb),
   aos_skills.apply_skill(uuid, text, jsonb, jsonb), aos_skills.grant_targets(jsonb),
+  aos_skills.apply_policy(uuid, text, jsonb, jsonb), aos_skills.delete_policy(uuid, text),
   aos_skills.existing_tables(jsonb),
   aos_skills.change_grants(uuid, jsonb, jsonb), aos_agent.apply_agent(uuid, text, jsonb, jsonb),
   aos_rag.apply_collection(uuid, text, jsonb, jsonb), aos_auth.delete_principal(uuid, text),

@@ -32,10 +32,11 @@ GRANTS = [
 
 
 def open_shop(tenant: Tenant) -> Tenant:
-    """Let the SQL skills of a tenant use the shop, and ask for no approval."""
-    for skill in ("sql_query", "sql_execute"):
+    """Let the SQL skills of a tenant use the shop, whose data anybody may see, unasked."""
+    for skill, touches in (("sql_query", []), ("sql_execute", ["change"])):
         apply(tenant.database.superuser, "aos_skills.apply_skill", tenant.id, skill, {
             "builtin": skill, "approval": "never", "maxRows": 5, "maxBytes": 2000,
+            "touches": touches,
             "sql": {"searchPath": ["shop"], "grants": GRANTS},
         })  # fmt: skip
     return tenant

@@ -216,6 +216,9 @@ def make_asker(database: KernelDatabase, tenant: Tenant, model: str) -> None:
     apply(admin, "aos_persona.apply_persona", tenant.id, "asker", {
         "systemPrompt": "You answer.", "model": model,
     })  # fmt: skip
+    apply(admin, "aos_skills.apply_skill", tenant.id, "web_search", {
+        "builtin": "web_search", "touches": [],  # a search of our own, which strangers don't write
+    })  # fmt: skip
     for skill, builtin, approval in (
         ("sql_query", "sql_query", "never"),
         ("sql_execute", "sql_execute", "always"),

@@ -54,6 +54,9 @@ def fill(database: KernelDatabase, name: str) -> Filled:
     apply(admin, "aos_core.apply_budget", tenant.id, "wide", {
         "scope": "tenant", "period": "day", "limits": {"maxTokens": 10**9},
     })  # fmt: skip
+    apply(admin, "aos_skills.apply_policy", tenant.id, "watchful", {
+        "skills": ["nothing_*"], "decision": "deny",
+    })  # fmt: skip
     remembered = tenant.start_run()
     lease = tenant.open(remembered, p_worker="w1")
     answer = tenant.respond(lease, ask(("memory_store", {"key": "k", "value": name})))

@@ -195,6 +195,32 @@ def test_a_skill_that_changed_after_its_approval_is_asked_for_again(play: Stage)
     assert outcome is not None and outcome.text == "Deleted." and not exists(play, 211)
 
 
+def test_a_policy_that_came_after_the_approval_refuses_a_call_of_the_worker(play: Stage) -> None:
+    def rule(decision: str) -> None:
+        call(play.database.superuser, "aos_skills.apply_policy", play.tenant.id, "searches", META,
+             {"skills": ["web_search"], "decision": decision, "reason": "not today"})  # fmt: skip
+
+    rule("ask")
+    try:
+        talk = play.talk()
+        play.answer(calls(SEARCH))
+        assert talk.send("Search.").state == "waiting"
+        (approval,) = talk.conversation.pending_approvals()
+        assert approval.reason == 'policy "searches" asks: not today'
+        talk.conversation.decide(approval.approval_id, "approved")
+        rule("deny")
+        talk.events.clear()
+        play.answer(text("I could not."))
+        outcome = talk.resume()
+    finally:
+        call(play.database.superuser, "aos_skills.delete_policy", play.tenant.id, "searches")
+    assert outcome is not None and outcome.text == "I could not."
+    (ended,) = [event for event in talk.events if isinstance(event, CallEnded)]
+    assert not ended.ok and "not today" in ended.result["error"]
+    assert "not today" in play.wire.requests[-1].messages[-1]["content"]
+    play.assert_at_rest(talk, "completed")
+
+
 def test_a_message_is_queued_while_another_process_drives(play: Stage) -> None:
     talk = play.talk()
     other = play.talk(run=talk.conversation.run_id, worker="test:2")

@@ -35,6 +35,7 @@ STATUS: dict[str, dict[str, Any]] = {
     "Model": {"builtin": False},
     "Collection": {"documents": 23, "search": "full-text"},
     "Skill": {"version": 3, "effect": "read", "runner": "kernel", "risk": "low"},
+    "Policy": {"pendingApprovals": 1},
     "Persona": {"version": 3},
     "Agent": {"personaVersion": 3, "model": "gpt-4o", "runs": 4, "openRuns": 2},
     "Budget": {"spentUsd": 0.0052, "tokens": 1700, "turns": 1},
@@ -147,7 +148,8 @@ def test_an_unknown_resource_type_has_kubectls_text_and_the_nearest_name() -> No
         'the server doesn\'t have a resource type "personae"; did you mean "persona"?'
     )
     assert caught.value.hint == (
-        "it has tenants, principals, models, collections, skills, personas, agents, budgets"
+        "it has tenants, principals, models, collections, skills, policies, personas, agents,"
+        " budgets"
     )
 
 
@@ -188,6 +190,14 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "maxRows": 200,
         "maxBytes": 65536,
         "config": {},
+        "touches": ["sensitive", "change"],
+    },
+    "Policy": {
+        "skills": ["*"],
+        "agents": ["*"],
+        "roles": ["*"],
+        "decision": "ask",
+        "approvers": {"roles": [], "fourEyes": False},
     },
     "Persona": {
         "systemPrompt": "p",
@@ -214,6 +224,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 LEAST = {
     "Model": "{provider: offline}",
     "Skill": "{builtin: sql_execute}",
+    "Policy": "{skills: ['*'], decision: ask}",
     "Persona": "{systemPrompt: p, model: m}",
     "Agent": "{persona: p}",
     "Budget": "{limits: {maxUsd: 0.5}}",
@@ -241,6 +252,7 @@ CELLS = {
     "Model": ["local-qwen", "openai", "qwen3-32b", 32768, True],
     "Collection": ["handbook", 23, "trusted"],
     "Skill": ["sql_query", "sql_query", "read", "low", "risk"],
+    "Policy": ["large_refunds", "ask", ["refund_*"], 1],
     "Persona": ["pg_expert", "gpt-4o", 3],
     "Agent": ["my_pg_bot", "pg_expert", "gpt-4o", 2],
     "Budget": ["team_day", "tenant", None, "day", "0.0052/25", "1700/5000000", None],

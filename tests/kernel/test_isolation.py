@@ -27,6 +27,7 @@ READ = {
     "aos_persona.persona",
     "aos_skills.skill",
     "aos_skills.role_skill",
+    "aos_skills.policy",
     "aos_agent.agent",
     "aos_rag.collection",
     "aos_rag.document",
@@ -38,8 +39,11 @@ MANIFESTS = READ - {
     "aos_auth.principal",
     "aos_auth.role",
     "aos_auth.role_grant",
+    "aos_skills.policy",
 }
-ADMINISTERED = {"aos_auth.principal", "aos_auth.role_grant", "aos_core.budget"}
+ADMINISTERED = {
+    "aos_auth.principal", "aos_auth.role_grant", "aos_core.budget", "aos_skills.policy",
+}  # fmt: skip
 CONVERSATION = "aos_agent.conversation"
 
 
@@ -290,11 +294,14 @@ WITH_TENANT: dict[str, list[Any]] = {
     "aos_auth.can_i": ["{tenant}", "get", "run"],
     "aos_persona.apply_persona": ["{tenant}", "x", META, SPEC],
     "aos_skills.apply_skill": ["{tenant}", "x", META, SPEC],
+    "aos_skills.apply_policy": ["{tenant}", "x", META, {"skills": ["x"], "decision": "deny"}],
     "aos_agent.apply_agent": ["{tenant}", "x", META, SPEC],
     "aos_rag.apply_collection": ["{tenant}", "x", META, SPEC],
     "aos_auth.delete_principal": ["{tenant}", "dev"],
     "aos_persona.delete_persona": ["{tenant}", "expert"],
     "aos_skills.delete_skill": ["{tenant}", "send_mail"],
+    "aos_skills.delete_policy": ["{tenant}", "watchful"],
+    "aos_agent.explain_gate": ["{tenant}", "bot", "web_search"],
     "aos_agent.delete_agent": ["{tenant}", "clerk"],
     "aos_rag.delete_collection": ["{tenant}", "notes"],
     "aos_core.apply_budget": ["{tenant}", "wide", META, SPEC],
@@ -304,6 +311,7 @@ FOR_ADMINS = {
     "aos_auth.apply_principal", "aos_auth.delete_principal", "aos_auth.grant_role",
     "aos_auth.revoke_role", "aos_auth.principal_named", "aos_core.prune_content",
     "aos_core.export_rows", "aos_core.apply_budget", "aos_core.delete_budget",
+    "aos_skills.apply_policy", "aos_skills.delete_policy",
 }  # fmt: skip
 WITHOUT_TENANT: dict[str, list[Any]] = {
     "aos_agent.add_user_message": ["{run}", "x"],

@@ -79,7 +79,7 @@ def _moment(text: str) -> datetime:
     """Return the moment that --since names. Raises UsageError."""
     from datetime import UTC, datetime
 
-    from aosctl.cli.logs import parse_duration
+    from aosctl.cli.moments import parse_duration
 
     try:
         moment = datetime.fromisoformat(text)

@@ -30,7 +30,7 @@ HEADERS = (
     "AGE",
     "WAITING-ON",
 )
-_WIDE = ("KIND", "MODEL", "PERSONA", "WORKER", "TITLE")
+_WIDE = ("KIND", "MODEL", "PERSONA", "WORKER", "UNTRUSTED", "TITLE")
 _WATCH_SECONDS = 1.0
 
 
@@ -156,7 +156,7 @@ def _cells(row: RunRow) -> list[object]:
 
 def _wide(row: RunRow) -> list[object]:
     persona = f"{row.persona}@{row.persona_version}"
-    return [row.kind, row.model, persona, row.lease_worker, row.title]
+    return [row.kind, row.model, persona, row.lease_worker, row.taint, row.title]
 
 
 def _tokens(count: int) -> str:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from aosctl.domain.kinds import Kind
 
 ALL = "all"
-_ALL_OF_A_TENANT = ("Agent", "Persona", "Skill", "Collection", "Budget", "Principal")
+_ALL_OF_A_TENANT = ("Agent", "Persona", "Policy", "Skill", "Collection", "Budget", "Principal")
 
 
 class Wanted(NamedTuple):

@@ -97,6 +97,12 @@ def names(connection: AnyConnection, view: Name, tenant: UUID | None = None) -> 
         return [str(row[0]) for row in connection.execute(query, {"tenant": tenant})]
 
 
+def check_deferred(connection: Connection) -> None:
+    """Check now what the kernel checks at the end of a transaction."""
+    with translated():
+        connection.execute("set constraints all immediate")
+
+
 def in_transaction(connection: Connection, work: Callable[[], T], *, keep: bool = True) -> T:
     """Do all of `work` in one transaction, again when another one was in its way.
 
@@ -109,8 +115,7 @@ def in_transaction(connection: Connection, work: Callable[[], T], *, keep: bool 
             with connection.transaction(force_rollback=not keep):
                 result = work()
                 if not keep:
-                    with translated():
-                        connection.execute("set constraints all immediate")
+                    check_deferred(connection)
             return result
         except psycopg.Error as error:  # of the commit
             if error.sqlstate not in _RETRYABLE or attempt == ATTEMPTS:

@@ -37,6 +37,7 @@ _MOST_CANDIDATES = 10
 class RunRow(NamedTuple):
     """One row of aos_core.run_status; `turn` and `step` are the last ones, costs in US dollars.
 
+    `taint`: what first brought untrusted content, such as `web_search, step 12`.
     `abandoned`: the turn counts as running but its worker's lease is over.
     """
 
@@ -71,6 +72,7 @@ class RunRow(NamedTuple):
     created_at: datetime
     updated_at: datetime
     closed_at: datetime | None
+    taint: str | None
     abandoned: bool
 
     @property
@@ -109,7 +111,7 @@ def runs(
         " turn_state, error, last_step, tool, inbox_count, input_tokens, output_tokens,"
         " spent_usd, max_usd, max_tokens, max_steps, lease_worker, persona, persona_version,"
         " model, waiting_on, created_by, labels, last_seq, created_at, updated_at, closed_at,"
-        " coalesce(turn_state = 'running' and lease_expires_at <= aos_core.now(), false)"
+        " taint, coalesce(turn_state = 'running' and lease_expires_at <= aos_core.now(), false)"
         " as abandoned"
         " from aos_core.run_status"
         " where (%(tenant)s::uuid is null or tenant_id = %(tenant)s)"

@@ -283,10 +283,13 @@ class WorkerClient:
     def start_call(self, lease: Lease, call: PendingCall) -> Moved | None:
         """Mark a call as running, before it acts.
 
-        Returns None; or what is next when its approval does not hold and is asked for again.
+        Returns None; or what is next when its approval does not hold and is asked for again, or
+        when the gate refuses it now, which is its result.
         """
-        row = self._link.call(START, str(lease.tenant), str(call.call_id), str(lease.token))
-        return None if row["status"] == "running" else replace(_moved(row), asks_again=True)
+        text = self._link.call_text(START, str(lease.tenant), str(call.call_id), str(lease.token))
+        if load(members(text or "{}").get("status", "null")) == "running":
+            return None
+        return _settled(text)
 
     def record_result(self, lease: Lease, call: PendingCall, result: Any, ok: bool) -> Moved:
         """Store what a tool of the worker returned."""

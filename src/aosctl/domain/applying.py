@@ -31,6 +31,7 @@ _MAY = {
     "Tenant": "an administrator can: a member of aos_admin",
     "Model": "an administrator can: a member of aos_admin",
     "Principal": "it needs the role admin in the tenant",
+    "Policy": "it needs the role admin in the tenant",
 }
 SERVER_OWNED = ("uid", "generation", "creationTimestamp")
 
@@ -80,6 +81,7 @@ def apply_set(
         live = cluster.read(ready) if read_back or _has_generations(ready) else {}
         _check_generations(ready, live)
         outcomes = [cluster.apply(document) for document in ready]
+        cluster.settle(ready)
         merged = cluster.read(ready) if read_back else {}
         return [
             Applied(document, outcome, live.get(key(document)), merged.get(key(document)))
@@ -279,6 +281,18 @@ class _Cluster:
                     self._tenants[document.name] = found
         return outcome
 
+    def settle(self, documents: Sequence[Document]) -> None:
+        """Let the kernel check what concerns several resources, and place what it refuses."""
+        try:
+            manifests.check_deferred(self._connection)
+        except AosError as error:
+            document = _meant(documents, error.message)
+            if document is None:
+                raise
+            path = _path_of(document, error.message) or "metadata.name"
+            placed = type(error)(document.problem(path, error.message), error.hint)
+            raise placed from (error.__cause__ or error)
+
     def delete(self, document: Document) -> None:
         kind = BY_NAME[document.kind]
         with _placed(document):
@@ -318,6 +332,17 @@ def _in_words(error: AosError, kind: Kind) -> AosError:
         return error
     text = f"the login may not change {kind.plural}{' here' if kind.tenanted else ''}"
     return Denied(text, _MAY.get(kind.name, "it needs the role developer in the tenant"))
+
+
+def _meant(documents: Sequence[Document], message: str) -> Document | None:
+    """Find the document that a refusal of an agent is about: it, or what was changed around it."""
+    words = re.findall(r'"([^"]+)"', message)
+    for kind in ("Agent", "Skill", "Policy", "Collection"):
+        for document in reversed(documents):
+            named = document.name in words or kind in ("Policy", "Collection")
+            if document.kind == kind and named:
+                return document
+    return None
 
 
 def _path_of(document: Document, message: str) -> str | None:

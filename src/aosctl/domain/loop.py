@@ -266,12 +266,11 @@ class Loop:
             if call.status not in ("pending", "running", "approved"):
                 continue
             starts = call.runner == "worker" and call.status in ("approved", "pending")
-            if starts and (asked := self._client.start_call(lease, call)):
-                observe(ApprovalAsked(call))
-                return asked
-            observe(CallBegun(call))
+            held = self._client.start_call(lease, call) if starts else None
+            if held is None or not held.asks_again:
+                observe(CallBegun(call))
             began = time.monotonic()
-            moved = self._run(lease, call, stop)
+            moved = held or self._run(lease, call, stop)
             if moved.asks_again:
                 observe(ApprovalAsked(call))
             else:

@@ -8,6 +8,7 @@ from aosctl.domain.kinds.budget import Budget
 from aosctl.domain.kinds.collection import Collection
 from aosctl.domain.kinds.model import Model
 from aosctl.domain.kinds.persona import Persona
+from aosctl.domain.kinds.policy import Policy
 from aosctl.domain.kinds.principal import Principal
 from aosctl.domain.kinds.skill import Skill
 from aosctl.domain.kinds.tenant import Tenant
@@ -22,6 +23,7 @@ KINDS: tuple[Kind, ...] = (
     Model(),
     Collection(),
     Skill(),
+    Policy(),
     Persona(),
     Agent(),
     Budget(),

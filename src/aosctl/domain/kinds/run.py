@@ -79,6 +79,7 @@ def _status(row: RunRow) -> dict[str, Any]:
         "personaVersion": row.persona_version,
         "model": row.model,
         "worker": row.lease_worker,
+        "untrustedContent": row.taint,
         "error": row.error,
         "createdBy": row.created_by,
         "updatedAt": row.updated_at,

@@ -22,6 +22,16 @@ BUILTINS: Mapping[str, str] = MappingProxyType(
 )
 """The built-in skills and their risk where a manifest gives none."""
 
+TOUCHES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "sql_query": ("sensitive",),
+        "sql_execute": ("sensitive", "change"),
+        "web_search": ("untrusted",),
+    }
+)
+"""What a built-in touches where a manifest does not say; the others touch nothing."""
+
+_TOUCHES = ("untrusted", "sensitive", "change", "egress")
 _SQL_SKILLS = ("sql_query", "sql_execute")
 _KERNEL_PREFIX = "aos_"
 _LONGEST_IDENTIFIER_BYTES = 63
@@ -137,6 +147,16 @@ class Skill(Kind):
             default="risk",
         ),
         Field(
+            "touches",
+            ListOf(item=Choice(values=_TOUCHES), unique=True),
+            "What a call has to do with: `untrusted`, its result holds what strangers wrote;"
+            " `sensitive`, it reads what is not for everybody; `change`, it changes something that"
+            " lasts; `egress`, it sends something out. After an untrusted result, calls that"
+            " change or send need approval, and no agent may have all three unasked.",
+            default_words="the built-in's: `[untrusted]` for `web_search`, `[sensitive]` for"
+            " `sql_query`, `[sensitive, change]` for `sql_execute`, else `[]`",
+        ),
+        Field(
             "roles",
             ListOf(item=name_text(), unique=True, max_items=100),
             "The roles of agents that may use it.",
@@ -192,6 +212,7 @@ spec:
         Column("RISK", lambda row: row.spec.get("risk", row.status.get("risk"))),
         Column("APPROVAL", lambda row: row.spec.get("approval")),
         Column("AGE", lambda row: row.created_at),
+        Column("TOUCHES", lambda row: row.status.get("touches") or None, wide=True),
         Column("ROLES", lambda row: row.spec.get("roles"), wide=True),
         Column("SCHEMAS", _schemas, wide=True),
         Column("TIMEOUT", lambda row: row.spec.get("timeoutSeconds"), wide=True),
@@ -203,12 +224,16 @@ spec:
         builtin = spec["builtin"]
         if "sql" in spec and builtin not in _SQL_SKILLS:
             at.wrong("spec.sql", f"goes with {' and '.join(_SQL_SKILLS)} only")
+        touches = spec.get("touches", TOUCHES.get(builtin, ()))
+        if builtin == "sql_execute" and "change" not in touches:
+            at.wrong("spec.touches", 'lacks "change": sql_execute changes data')
         for place, grant in enumerate(spec.get("sql", {}).get("grants", [])):
             _check_grant(grant, builtin, f"spec.sql.grants[{place}]", at)
         kept = {key: value for key, value in spec.items() if key != "sql" or any(value.values())}
         return {
             **kept,
             "risk": spec.get("risk", BUILTINS[builtin]),
+            "touches": [word for word in _TOUCHES if word in touches],
             "roles": sorted(spec["roles"]),
         }
 

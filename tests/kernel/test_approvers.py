@@ -1,0 +1,264 @@
+"""Who may approve, until when, and what a policy does to a call that has not run yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from kernels import Asked, Connection, KernelDatabase, Tenant, apply, ask, call, refused, user
+
+Clock = Callable[[str], None]
+MAIL = ("send_mail", {"query": "to everybody"})
+STORE = ("memory_store", {"key": "k", "value": 1})
+
+
+@pytest.fixture
+def ruled(fresh_tenant: Tenant) -> Tenant:
+    """A tenant with people: alice and bob may decide, bob with the role auditor as well."""
+    for name, roles in (("alice", ["developer"]), ("bob", ["developer", "auditor"])):
+        login = fresh_tenant.database.person(f"approver_{name}", "aos_developer")
+        apply(fresh_tenant.database.superuser, "aos_auth.apply_principal", fresh_tenant.id, name, {
+            "type": "user", "dbRole": login, "roles": roles,
+        })  # fmt: skip
+    apply(fresh_tenant.database.superuser, "aos_auth.apply_principal", fresh_tenant.id, "web", {
+        "type": "service", "roles": ["developer"],
+        "dbRole": fresh_tenant.database.person("approver_web", "aos_developer"),
+    })  # fmt: skip
+    return fresh_tenant
+
+
+def login(tenant: Tenant, name: str) -> Connection:
+    return tenant.database.connect(f"approver_{name}", tenant.id)
+
+
+def policy(tenant: Tenant, name: str = "rule", **spec: Any) -> str:
+    given = {"skills": ["send_mail"], "decision": "ask", **spec}
+    return apply(tenant.database.superuser, "aos_skills.apply_policy", tenant.id, name, given)
+
+
+def forget(tenant: Tenant, name: str = "rule") -> None:
+    call(tenant.database.superuser, "aos_skills.delete_policy", tenant.id, name)
+
+
+def decide(tenant: Tenant, who: Connection, asked: Asked, decision: str = "approved") -> Any:
+    approval = tenant.approval(asked.call)[0]
+    return call(who, "aos_agent.decide_approval", tenant.id, approval, decision)
+
+
+def ask_as(tenant: Tenant, who: Connection, run: UUID, *skill: Any) -> Asked:
+    """Let somebody send a message to which the model asks for a call."""
+    lease = call(who, "aos_agent.open_turn", tenant.id, run, user("please"), p_worker="w1")
+    answer = tenant.respond(lease, ask(skill or MAIL))
+    return Asked(run, lease, answer, UUID(answer["calls"][0]["call_id"]))
+
+
+def start(tenant: Tenant, asked: Asked) -> Any:
+    lease = tenant.claim(run=asked.run)
+    return call(tenant.worker, "aos_agent.start_call", tenant.id, asked.call, lease["lease"])
+
+
+def test_only_who_has_one_of_the_roles_approves(ruled: Tenant) -> None:
+    policy(ruled, approvers={"roles": ["admin", "auditor"]})
+    asked = ruled.asked(*MAIL, "clerk")
+    with refused("AO004", 'policy "rule" demands one of the roles admin, auditor'):
+        decide(ruled, login(ruled, "alice"), asked)
+    assert ruled.approval(asked.call)[1] == "pending"
+    with refused("AO004"):  # an administrator has no role in the tenant by that alone
+        decide(ruled, ruled.database.superuser, asked)
+    assert decide(ruled, login(ruled, "bob"), asked)["state"] == "approved"
+
+
+def test_a_role_that_expired_approves_nothing(ruled: Tenant) -> None:
+    policy(ruled, approvers={"roles": ["auditor"]})
+    asked = ruled.asked(*MAIL, "clerk")
+    ruled.database.superuser.execute(
+        "update aos_auth.role_grant set expires_at = aos_core.now() - interval '1 second'"
+        " where tenant_id = %s and role_name = 'auditor'",
+        (ruled.id,),
+    )
+    with refused("AO004", "demands one of the roles auditor"):
+        decide(ruled, login(ruled, "bob"), asked)
+
+
+def test_anybody_who_may_decide_denies(ruled: Tenant) -> None:
+    policy(ruled, approvers={"roles": ["admin"], "fourEyes": True})
+    asked = ruled.asked(*MAIL, "clerk")
+    assert decide(ruled, login(ruled, "alice"), asked, "denied")["state"] == "denied"
+
+
+def test_with_four_eyes_nobody_approves_who_sent_a_message_of_the_run(ruled: Tenant) -> None:
+    policy(ruled, approvers={"fourEyes": True})
+    alice, bob = login(ruled, "alice"), login(ruled, "bob")
+    run = ruled.start_run("clerk")
+    first = ask_as(ruled, alice, run)
+    with refused("AO004", 'policy "rule" demands four eyes, and "user:alice" sent a message'):
+        decide(ruled, alice, first)
+    second = ask_as(ruled, bob, run)  # bob's message sets the first call aside
+    for who in (alice, bob):
+        with refused("AO004", "demands four eyes"):
+            decide(ruled, who, second)
+    assert decide(ruled, bob, first)["state"] == "approved"  # which bob's message came after
+    assert decide(ruled, ruled.person, second)["state"] == "approved"
+
+
+def test_four_eyes_see_through_the_inbox_a_fork_and_a_service(ruled: Tenant) -> None:
+    policy(ruled, approvers={"fourEyes": True})
+    alice, web = login(ruled, "alice"), login(ruled, "web")
+    run = ruled.start_run("clerk")
+    lease = ruled.open(run, p_worker="w1")
+    call(alice, "aos_agent.open_turn", ruled.id, run, user("and this"))  # waits in the inbox
+    ruled.respond(lease, {"v": 1, "role": "assistant", "blocks": [{"t": "text", "text": "done"}]})
+    lease = ruled.claim(run=run)
+    answer = ruled.respond(lease, ask(MAIL))
+    waited = Asked(run, lease, answer, UUID(answer["calls"][0]["call_id"]))
+    with refused("AO004", "user:alice"):
+        decide(ruled, alice, waited)
+    decide(ruled, ruled.person, waited, "denied")
+    # A fork of a run in which alice spoke, and a message of bob's.
+    lease = ruled.claim(run=run)
+    ruled.respond(lease, {"v": 1, "role": "assistant", "blocks": [{"t": "text", "text": "no"}]})
+    fork = UUID(call(ruled.person, "aos_agent.fork_run", ruled.id, run)["run_id"])
+    forked = ask_as(ruled, login(ruled, "bob"), fork)
+    with refused("AO004", "user:alice"):
+        decide(ruled, alice, forked)
+    # A service that speaks for alice.
+    web.execute("select set_config('aos.on_behalf_of', 'alice', false)")
+    served = ask_as(ruled, web, ruled.start_run("clerk"))
+    for who in (alice, web):
+        with refused("AO004", "user:alice"):
+            decide(ruled, who, served)
+    web.execute("select set_config('aos.on_behalf_of', '', false)")
+    with refused("AO004", "service:web"):
+        decide(ruled, web, served)
+    assert decide(ruled, login(ruled, "bob"), served)["state"] == "approved"
+
+
+def test_every_policy_that_asks_has_to_be_met(ruled: Tenant) -> None:
+    policy(ruled, "one", approvers={"roles": ["auditor"]})
+    policy(ruled, "two", approvers={"fourEyes": True})
+    asked = ask_as(ruled, login(ruled, "bob"), ruled.start_run("clerk"))
+    with refused("AO004", 'policy "two"'):
+        decide(ruled, login(ruled, "bob"), asked)
+    with refused("AO004", 'policy "one"'):
+        decide(ruled, login(ruled, "alice"), asked)
+    shown = ruled.person.execute(
+        "select policies, deciders, reason from aos_core.approval_status where call_id = %s",
+        (asked.call,),
+    ).fetchone()
+    assert shown is not None and shown[0] == ["one", "two"]
+    assert [one["policy"] for one in shown[1]] == ["one", "two"]
+    assert shown[2] == 'the skill\'s risk is high; policy "one" asks; policy "two" asks'
+
+
+def test_the_shortest_time_to_decide_counts(ruled: Tenant, clock: Clock) -> None:
+    def left(asked: Asked) -> timedelta:
+        value: timedelta = ruled.database.value(
+            "select expires_at - requested_at from aos_core.approval where call_id = %s", asked.call
+        )
+        return value
+
+    assert left(ruled.asked(*MAIL, "clerk")) == timedelta(days=1)
+    policy(ruled, "long", expiresSeconds=172800)
+    assert left(ruled.asked(*MAIL, "clerk")) == timedelta(days=2)
+    policy(ruled, "short", expiresSeconds=600)
+    asked = ruled.asked(*MAIL, "clerk")
+    assert left(asked) == timedelta(minutes=10)
+    clock("11 minutes")
+    with refused("AO008", "expired"):
+        decide(ruled, ruled.person, asked)
+
+
+def test_a_policy_that_comes_later_refuses_an_approved_call(ruled: Tenant) -> None:
+    asked = ruled.asked(*MAIL, "clerk")
+    decide(ruled, ruled.person, asked)
+    policy(ruled, decision="deny", reason="no mail today")
+    said = start(ruled, asked)
+    assert (said["status"], said["next"]) == ("denied", "model")
+    assert "no mail today" in said["result"]["error"]
+    assert (ruled.call_state(asked.call), ruled.approval(asked.call)[1]) == ("failed", "cancelled")
+    assert ruled.faults(asked.run) == []
+
+
+def test_a_policy_that_comes_later_refuses_or_asks_about_a_call_of_the_kernel(
+    ruled: Tenant,
+) -> None:
+    policy(ruled, skills=["memory_*"])
+    forget(ruled)
+    asked = ruled.asked(*STORE)
+    assert asked.answer["calls"][0]["status"] == "pending"
+    policy(ruled, skills=["memory_*"], reason="look at it")
+    said = ruled.execute(asked.call, asked.lease)
+    assert (said["status"], said["next"]) == ("awaiting_approval", "wait")
+    reason = "select reason from aos_core.approval where call_id = %s"
+    assert ruled.database.value(reason, asked.call) == 'policy "rule" asks: look at it'
+    decide(ruled, ruled.person, asked)
+    policy(ruled, skills=["memory_*"], decision="deny")
+    said = ruled.execute(asked.call, ruled.claim(run=asked.run))
+    assert said["ok"] is False and 'policy "rule" denies' in said["result"]["error"]
+    forget(ruled)
+    free = ruled.asked(*STORE)
+    assert ruled.execute(free.call, free.lease)["ok"] is True
+
+
+@pytest.mark.parametrize(
+    "later", [{"approvers": {"roles": ["auditor"]}}, {"approvers": {"fourEyes": True}}]
+)
+def test_an_approval_that_a_later_policy_would_not_have_allowed_asks_again(
+    ruled: Tenant, later: dict[str, Any]
+) -> None:
+    asked = ask_as(ruled, login(ruled, "alice"), ruled.start_run("clerk"))
+    decide(ruled, login(ruled, "alice"), asked)
+    policy(ruled, **later)
+    assert start(ruled, asked)["status"] == "awaiting_approval"
+    with refused("AO004", 'policy "rule"'):
+        decide(ruled, login(ruled, "alice"), asked)
+    decide(ruled, login(ruled, "bob"), asked)
+    assert start(ruled, asked) == {"status": "running"}
+
+
+def test_an_approval_that_meets_a_later_policy_holds(ruled: Tenant, clock: Clock) -> None:
+    asked = ruled.asked(*MAIL, "clerk")
+    decide(ruled, ruled.person, asked)
+    policy(ruled, expiresSeconds=600)
+    assert start(ruled, asked) == {"status": "running"}
+    late = ruled.asked(*MAIL, "clerk")
+    decide(ruled, ruled.person, late)
+    policy(ruled, expiresSeconds=60)
+    clock("2 minutes")
+    assert start(ruled, late)["status"] == "awaiting_approval"
+
+
+def test_the_guide_s_functions_ask_the_policies_too(ruled: Tenant) -> None:
+    person = ruled.person
+    run = ruled.start_run("clerk")
+    call(person, "aos_agent.add_user_message", run, "hello")
+    turn = call(person, "aos_agent.start_turn", run)
+    first = call(person, "aos_agent.process_tool_call", turn, *MAIL)
+    assert first["status"] == "awaiting_approval"
+    call(person, "aos_agent.decide_approval", ruled.id, ruled.approval(first["call_id"])[0],
+         "approved")  # fmt: skip
+    policy(ruled, decision="deny", reason="no mail")
+    said = call(person, "aos_agent.process_tool_call", turn, *MAIL)
+    assert said["status"] == "denied" and "no mail" in said["reason"]
+    with refused("AO002"):
+        call(person, "aos_agent.record_tool_result", turn, "send_mail", {"sent": True})
+    forget(ruled)
+    again = call(person, "aos_agent.process_tool_call", turn, *MAIL)
+    assert again["status"] == "awaiting_approval"
+
+
+def test_the_policies_of_another_tenant_decide_nothing_here(
+    ruled: Tenant, kernel_database: KernelDatabase
+) -> None:
+    from kernels import make_tenant
+
+    other = make_tenant(kernel_database)
+    policy(other, approvers={"roles": ["admin"]})
+    asked = ruled.asked(*MAIL, "clerk")
+    assert decide(ruled, ruled.person, asked)["state"] == "approved"
+    other.person.close()
+    other.worker.close()
