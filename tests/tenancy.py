@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-from kernels import Connection, KernelDatabase, Tenant, apply, ask, make_tenant, say
+from kernels import SEALED, Connection, KernelDatabase, Tenant, apply, ask, make_tenant, say
 
 # caller: its group in the database, and its role as a principal of tenant A
 PEOPLE: dict[str, tuple[str | None, str | None]] = {
@@ -46,6 +46,7 @@ def fill(database: KernelDatabase, name: str) -> Filled:
     apply(admin, "aos_rag.apply_collection", tenant.id, "notes", {
         "documents": [{"title": f"Of {name}", "text": "secret"}],
     })  # fmt: skip
+    apply(admin, "aos_auth.apply_secret", tenant.id, "keys", {"data": {"api": {"sealed": SEALED}}})
     remembered = tenant.start_run()
     lease = tenant.open(remembered, p_worker="w1")
     answer = tenant.respond(lease, ask(("memory_store", {"key": "k", "value": name})))
