@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply diff get describe delete chat run ps logs approve deny kill db config version completion'
+      commands='quickstart apply create diff get describe delete chat run ps logs approve deny kill db secret config version completion'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace'
       files='' ;;
@@ -18,6 +18,16 @@ _aosctl_spec() {
       flags='-f --filename -R --recursive --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dry-run -o --output --dsn --context -n --tenant --namespace'
       files='-f --filename' ;;
+    'create')
+      commands='secret'
+      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files='' ;;
+    'create secret')
+      commands=''
+      flags='--from-file --from-env --from-stdin --key --from-literal --replace --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--from-env --key --from-literal --dry-run -o --output --dsn --context -n --tenant --namespace'
+      files='--from-file' ;;
     'diff')
       commands=''
       flags='-f --filename -R --recursive --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
@@ -132,6 +142,21 @@ _aosctl_spec() {
       commands=''
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
+      files='' ;;
+    'secret')
+      commands='init rotate'
+      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files='' ;;
+    'secret init')
+      commands=''
+      flags='--file --keyring --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files='--file' ;;
+    'secret rotate')
+      commands=''
+      flags='--new-key-from --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--new-key-from --dsn --context -n --tenant --namespace'
       files='' ;;
     'config')
       commands='get-contexts current-context use-context set-context rename-context delete-context view'

@@ -9,7 +9,7 @@ function __aosctl_command
         set -l values
         switch "$path"
         case ''
-            set commands quickstart apply diff get describe delete chat run ps logs approve deny kill db config version completion
+            set commands quickstart apply create diff get describe delete chat run ps logs approve deny kill db secret config version completion
             set values --dsn --context -n --tenant --namespace
         case 'quickstart'
             set commands 
@@ -17,6 +17,12 @@ function __aosctl_command
         case 'apply'
             set commands 
             set values --dry-run -o --output --dsn --context -n --tenant --namespace -f --filename
+        case 'create'
+            set commands secret
+            set values --dsn --context -n --tenant --namespace
+        case 'create secret'
+            set commands 
+            set values --from-env --key --from-literal --dry-run -o --output --dsn --context -n --tenant --namespace --from-file
         case 'diff'
             set commands 
             set values --dsn --context -n --tenant --namespace -f --filename
@@ -86,6 +92,15 @@ function __aosctl_command
         case 'db restore'
             set commands 
             set values --dsn --context -n --tenant --namespace
+        case 'secret'
+            set commands init rotate
+            set values --dsn --context -n --tenant --namespace
+        case 'secret init'
+            set commands 
+            set values --dsn --context -n --tenant --namespace --file
+        case 'secret rotate'
+            set commands 
+            set values --new-key-from --dsn --context -n --tenant --namespace
         case 'config'
             set commands get-contexts current-context use-context set-context rename-context delete-context view
             set values --dsn --context -n --tenant --namespace
@@ -136,6 +151,7 @@ end
 complete -c aosctl -f
 complete -c aosctl -n '__aosctl_at ""' -a quickstart -d 'Bring up PostgreSQL, the kernel and a first agent'
 complete -c aosctl -n '__aosctl_at ""' -a apply -d 'Create or change resources from manifests'
+complete -c aosctl -n '__aosctl_at ""' -a create -d 'Make a resource from flags'
 complete -c aosctl -n '__aosctl_at ""' -a diff -d 'Show what apply would change'
 complete -c aosctl -n '__aosctl_at ""' -a get -d 'List resources'
 complete -c aosctl -n '__aosctl_at ""' -a describe -d 'Show one resource in detail'
@@ -148,6 +164,7 @@ complete -c aosctl -n '__aosctl_at ""' -a approve -d 'Allow tool calls that wait
 complete -c aosctl -n '__aosctl_at ""' -a deny -d 'Refuse tool calls that wait for a decision'
 complete -c aosctl -n '__aosctl_at ""' -a kill -d 'Stop a run'
 complete -c aosctl -n '__aosctl_at ""' -a db -d 'Install the kernel and run the embedded database'
+complete -c aosctl -n '__aosctl_at ""' -a secret -d 'Make and change the master key of secrets'
 complete -c aosctl -n '__aosctl_at ""' -a config -d 'Choose the database and tenant to work with'
 complete -c aosctl -n '__aosctl_at ""' -a version -d 'Print the versions of the client and the kernel'
 complete -c aosctl -n '__aosctl_at ""' -a completion -d 'Print the completion script of a shell'
@@ -177,6 +194,29 @@ complete -c aosctl -n '__aosctl_at "apply"' -s q -l quiet -d 'Print results and 
 complete -c aosctl -n '__aosctl_at "apply"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "apply"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "apply"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "create"' -a secret -d 'Seal values, and keep them in the database as a secret'
+complete -c aosctl -n '__aosctl_at "create"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "create"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "create"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "create"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "create"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "create"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "create"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "create secret"' -l from-file -r -F -d 'A file; KEY is its name if absent'
+complete -c aosctl -n '__aosctl_at "create secret"' -l from-env -x -d 'An environment variable'
+complete -c aosctl -n '__aosctl_at "create secret"' -l from-stdin -d 'Read the value of --key from standard input'
+complete -c aosctl -n '__aosctl_at "create secret"' -l key -x -d 'The key of a value that is read or typed'
+complete -c aosctl -n '__aosctl_at "create secret"' -l from-literal -x -d ''
+complete -c aosctl -n '__aosctl_at "create secret"' -l replace -d 'Replace the values of a secret that exists'
+complete -c aosctl -n '__aosctl_at "create secret"' -l dry-run -x -d 'client: compare only; server: the real change, rolled back'
+complete -c aosctl -n '__aosctl_at "create secret"' -s o -l output -x -d 'json, yaml, wide, name, jsonpath=…'
+complete -c aosctl -n '__aosctl_at "create secret"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "create secret"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "create secret"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "create secret"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "create secret"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "create secret"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "create secret"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "diff"' -s f -l filename -r -F -d 'File, folder, glob, URL, or - for stdin'
 complete -c aosctl -n '__aosctl_at "diff"' -s R -l recursive -d 'Look into sub-folders of -f too'
 complete -c aosctl -n '__aosctl_at "diff"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
@@ -407,6 +447,32 @@ complete -c aosctl -n '__aosctl_at "db restore"' -s q -l quiet -d 'Print results
 complete -c aosctl -n '__aosctl_at "db restore"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db restore"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db restore"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "secret"' -a init -d 'Make a master key, in a file that only you can read'
+complete -c aosctl -n '__aosctl_at "secret"' -a rotate -d 'Put all secrets under a new master key, in one transaction'
+complete -c aosctl -n '__aosctl_at "secret"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "secret"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "secret"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "secret"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "secret"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "secret"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "secret"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "secret init"' -l file -r -F -d 'Keep it there instead'
+complete -c aosctl -n '__aosctl_at "secret init"' -l keyring -d 'Keep it in the system\'s keyring instead'
+complete -c aosctl -n '__aosctl_at "secret init"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "secret init"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "secret init"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "secret init"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "secret init"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "secret init"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "secret init"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "secret rotate"' -l new-key-from -x -d 'file:PATH or env:NAME of the new key, instead of making one'
+complete -c aosctl -n '__aosctl_at "secret rotate"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "secret rotate"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "secret rotate"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "secret rotate"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "secret rotate"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "secret rotate"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "secret rotate"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "config"' -a get-contexts -d 'List the contexts of the config file'
 complete -c aosctl -n '__aosctl_at "config"' -a current-context -d 'Print the name of the current context'
 complete -c aosctl -n '__aosctl_at "config"' -a use-context -d 'Make a context the current one'

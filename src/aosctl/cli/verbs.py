@@ -22,6 +22,7 @@ SETTINGS = "Database and settings"
 VERBS: dict[str, Verb] = {
     "quickstart": Verb("quickstart", "Bring up PostgreSQL, the kernel and a first agent", START),
     "apply": Verb("apply", "Create or change resources from manifests", DECLARE),
+    "create": Verb("create", "Make a resource from flags", DECLARE),
     "diff": Verb("diff", "Show what apply would change", DECLARE),
     "get": Verb("get", "List resources", DECLARE),
     "describe": Verb("describe", "Show one resource in detail", DECLARE),
@@ -34,6 +35,7 @@ VERBS: dict[str, Verb] = {
     "deny": Verb("deny", "Refuse tool calls that wait for a decision", OPERATE),
     "kill": Verb("kill", "Stop a run", OPERATE),
     "db": Verb("db", "Install the kernel and run the embedded database", SETTINGS),
+    "secret": Verb("secret", "Make and change the master key of secrets", SETTINGS),
     "config": Verb("config", "Choose the database and tenant to work with", SETTINGS),
     "version": Verb("version", "Print the versions of the client and the kernel", SETTINGS),
     "completion": Verb("completion", "Print the completion script of a shell", SETTINGS),

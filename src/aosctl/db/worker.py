@@ -16,6 +16,7 @@ LEASE_SECONDS = 20
 
 CLAIM = statement("aos_agent.claim_turn", 4)
 CONTEXT = statement("aos_agent.turn_context", 4)
+SECRET = statement("aos_agent.model_secret", 3)
 RESPONSE = statement("aos_agent.record_response", 8)
 EXECUTE = statement("aos_agent.execute_sql_call", 3)
 START = statement("aos_agent.start_call", 3)
@@ -172,15 +173,18 @@ class WorkerClient:
         )
 
     def context(self, lease: Lease, since: int | None) -> Mapping[str, Any]:
-        """Read what the model needs; messages after step `since` only."""
+        """Read what the model needs; messages after step `since` only.
+
+        A model whose key is a secret has it as `secret`, sealed, and its `tenant`.
+        """
+        held = (str(lease.tenant), str(lease.turn_id), str(lease.token))
         row: Mapping[str, Any] = self._link.call(
-            CONTEXT,
-            str(lease.tenant),
-            str(lease.turn_id),
-            str(lease.token),
-            str(since) if since is not None else None,
+            CONTEXT, *held, str(since) if since is not None else None
         )
-        return row
+        if not (row["model"]["api_key_ref"] or "").startswith("secret:"):
+            return row
+        secret = self._link.call(SECRET, *held)
+        return {**row, "model": {**row["model"], "tenant": held[0], "secret": secret}}
 
     def record_response(
         self,

@@ -68,10 +68,12 @@ def apply_set(
     *,
     keep: bool = True,
     read_back: bool = False,
+    only_new: bool = False,
 ) -> list[Applied]:
     """Apply the documents in one transaction, or none of them; without `keep`, try it only.
 
-    Raises ManifestError for references to nothing, the kernel's errors with the document's place.
+    With `only_new` nothing that exists is changed. Raises Conflict for it, ManifestError for
+    references to nothing, the kernel's errors with the document's place.
     """
 
     def work() -> list[Applied]:
@@ -80,6 +82,8 @@ def apply_set(
         live = cluster.read(ready) if read_back or _has_generations(ready) else {}
         _check_generations(ready, live)
         outcomes = [cluster.apply(document) for document in ready]
+        if only_new:
+            _refuse_existing(ready, outcomes)
         merged = cluster.read(ready) if read_back else {}
         return [
             Applied(document, outcome, live.get(key(document)), merged.get(key(document)))
@@ -188,6 +192,16 @@ def _check_generations(documents: Sequence[Document], live: dict[Key, Resource])
             )
 
 
+def _refuse_existing(documents: Sequence[Document], outcomes: Sequence[Outcome]) -> None:
+    for document, outcome in zip(documents, outcomes, strict=True):
+        if outcome != "created":
+            kind = BY_NAME[document.kind]
+            raise Conflict(
+                f'{kind.plural}.aos "{document.name}" already exists',
+                f"aosctl create {kind.singular} {document.name} --replace changes it",
+            )
+
+
 def _refuse_missing(documents: Sequence[Document], there: dict[Key, Resource]) -> None:
     missing = [document for document in documents if key(document) not in there]
     if missing:
@@ -226,7 +240,16 @@ class _Cluster:
         """Return the documents with their tenants, checked and in the order of applying."""
         ready = self.with_tenants(documents, tenancy)
         check_references(ready, self)
-        return in_apply_order(ready)
+        return tuple(self.sealed(document) for document in in_apply_order(ready))
+
+    def sealed(self, document: Document) -> Document:
+        """Return a Secret with its values sealed, as soon as its tenant exists; others as is."""
+        tenant = self._tenants.get(document.tenant or "")
+        if document.kind != "Secret" or tenant is None:
+            return document
+        from aosctl.domain.secrets import sealed_document
+
+        return sealed_document(document, tenant, self.read((document,)).get(key(document)))
 
     def with_tenants(self, documents: Sequence[Document], tenancy: Tenancy) -> tuple[Document, ...]:
         new = {document.name for document in documents if document.kind == "Tenant"}
@@ -268,6 +291,7 @@ class _Cluster:
     def apply(self, document: Document) -> Outcome:
         kind = BY_NAME[document.kind]
         meta = {"labels": dict(document.labels), "annotations": dict(document.annotations)}
+        document = self.sealed(document)
         with _placed(document):
             tenant = self._choose(document.tenant)
             outcome = manifests.apply(

@@ -27,6 +27,7 @@ from aosctl.errors import (
     IllegalTransition,
     LeaseLost,
     ProviderError,
+    redact_dsn,
 )
 from aosctl.messages import Message, Result, Text, usage_to_json
 from aosctl.providers.base import Finished, ModelRequest, ModelSpec, Provider
@@ -152,7 +153,7 @@ class Loop:
                 raise
 
     def _fail(self, lease: Lease, message: str, hint: str | None) -> Outcome:
-        self._client.fail(lease, message)
+        self._client.fail(lease, redact_dsn(message))
         self.transcript.forget_context()  # what failed may be set right before the next turn
         return Outcome("failed", lease.turn, error=message, hint=hint)
 

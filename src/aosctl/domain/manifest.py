@@ -48,6 +48,7 @@ class Document:
     places: Mapping[str, tuple[int, int]] = field(default_factory=dict, repr=False)
     uid: str | None = None
     generation: int | None = None
+    folder: Path | None = None
 
     @property
     def subject(self) -> str:
@@ -57,7 +58,8 @@ class Document:
     def problem(self, path: str, text: str) -> str:
         """Return a problem's line: `persona.yaml:12:5: Persona "pg_expert": spec.model: …`."""
         line, column = self.places.get(path, (self.line, self.column))
-        return f"{self.source}:{line}:{column}: {self.subject}: {path}: {text}"
+        place = f":{line}:{column}" if line else ""
+        return f"{self.source}{place}: {self.subject}: {path}: {text}"
 
     def manifest(self) -> dict[str, Any]:
         """Return the document as the manifest that `get -o yaml` would print after its apply."""
@@ -345,6 +347,7 @@ def _finished(
         places=reading.places,
         uid=metadata.get("uid"),
         generation=metadata.get("generation"),
+        folder=source.folder,
     )
 
 

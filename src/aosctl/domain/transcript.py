@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,7 +78,9 @@ def model_spec(row: Mapping[str, Any]) -> ModelSpec:
         model=row["model"],
         name=row["name"],
         base_url=row.get("base_url"),
-        api_key_env=reference.removeprefix("env:") or None,
+        api_key_env=_after("env:", reference),
+        api_key_secret=_after("secret:", reference),
+        open_key=_key_opener(row),
         params=row["params"],
         capabilities=row["capabilities"],
         context_window=row["context_window"],
@@ -86,3 +88,15 @@ def model_spec(row: Mapping[str, Any]) -> ModelSpec:
         timeout_seconds=float(row["timeout_seconds"]),
         script=tuple(script) if script is not None else None,
     )
+
+
+def _after(prefix: str, reference: str) -> str | None:
+    return reference.removeprefix(prefix) if reference.startswith(prefix) else None
+
+
+def _key_opener(row: Mapping[str, Any]) -> Callable[[], str] | None:
+    if row.get("secret") is None:
+        return None
+    from aosctl.domain.secrets import key_opener
+
+    return key_opener(row["tenant"], row["secret"])
