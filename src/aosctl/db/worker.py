@@ -173,18 +173,22 @@ class WorkerClient:
         )
 
     def context(self, lease: Lease, since: int | None) -> Mapping[str, Any]:
-        """Read what the model needs; messages after step `since` only.
-
-        A model whose key is a secret has it as `secret`, sealed, and its `tenant`.
-        """
-        held = (str(lease.tenant), str(lease.turn_id), str(lease.token))
+        """Read what the model needs; messages after step `since` only."""
         row: Mapping[str, Any] = self._link.call(
-            CONTEXT, *held, str(since) if since is not None else None
+            CONTEXT,
+            str(lease.tenant),
+            str(lease.turn_id),
+            str(lease.token),
+            str(since) if since is not None else None,
         )
-        if not (row["model"]["api_key_ref"] or "").startswith("secret:"):
-            return row
-        secret = self._link.call(SECRET, *held)
-        return {**row, "model": {**row["model"], "tenant": held[0], "secret": secret}}
+        return row
+
+    def model_secret(self, lease: Lease) -> Mapping[str, str] | None:
+        """Read the key of the turn's model, sealed: secret, key, sealed; None where it has none."""
+        row: Mapping[str, str] | None = self._link.call(
+            SECRET, str(lease.tenant), str(lease.turn_id), str(lease.token)
+        )
+        return row
 
     def record_response(
         self,

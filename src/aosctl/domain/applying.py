@@ -21,7 +21,16 @@ from aosctl.domain.manifest import (
     in_delete_order,
     resolve_tenants,
 )
-from aosctl.errors import AosError, Conflict, DatabaseUnavailable, Denied, NotFound, UsageError
+from aosctl.domain.yaml_text import MAX_BYTES
+from aosctl.errors import (
+    AosError,
+    Conflict,
+    DatabaseUnavailable,
+    Denied,
+    ManifestError,
+    NotFound,
+    UsageError,
+)
 
 Key = tuple[str, str | None, str]
 _DENIED = re.compile("^permission denied for function|row-level security policy")
@@ -222,6 +231,7 @@ class _Cluster:
         self._tenants = {row.name: row.id for row in tenants.my_tenants(connection)}
         self._names: dict[tuple[str, str | None], list[str]] = {}
         self._chosen: str | None = ""
+        self._sealed: dict[Key, int] = {}
 
     def exists(self, kind: str, tenant: str | None, name: str) -> bool:
         return name in self.names(kind, tenant)
@@ -249,7 +259,12 @@ class _Cluster:
             return document
         from aosctl.domain.secrets import sealed_document
 
-        return sealed_document(document, tenant, self.read((document,)).get(key(document)))
+        done = sealed_document(document, tenant, self.read((document,)).get(key(document)))
+        self._sealed[key(document)] = sum(len(one["sealed"]) for one in done.spec["data"].values())
+        if sum(self._sealed.values()) > MAX_BYTES:
+            text = f"the secrets of the set hold more than {MAX_BYTES // 1_000_000} MB"
+            raise ManifestError(document.problem("spec.data", text))
+        return done
 
     def with_tenants(self, documents: Sequence[Document], tenancy: Tenancy) -> tuple[Document, ...]:
         new = {document.name for document in documents if document.kind == "Tenant"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,7 +80,6 @@ def model_spec(row: Mapping[str, Any]) -> ModelSpec:
         base_url=row.get("base_url"),
         api_key_env=_after("env:", reference),
         api_key_secret=_after("secret:", reference),
-        open_key=_key_opener(row),
         params=row["params"],
         capabilities=row["capabilities"],
         context_window=row["context_window"],
@@ -92,11 +91,3 @@ def model_spec(row: Mapping[str, Any]) -> ModelSpec:
 
 def _after(prefix: str, reference: str) -> str | None:
     return reference.removeprefix(prefix) if reference.startswith(prefix) else None
-
-
-def _key_opener(row: Mapping[str, Any]) -> Callable[[], str] | None:
-    if row.get("secret") is None:
-        return None
-    from aosctl.domain.secrets import key_opener
-
-    return key_opener(row["tenant"], row["secret"])
