@@ -35,7 +35,7 @@ ATTACKS: dict[str, tuple[str, str]] = {
     "E53 C1 DCS": ("\x90$qm\x9c", "\x90"),
     "E53 answerback": ("\x05", "\x05"),
     "E54 carriage return": ("DROP TABLE x\rSELECT 1", "DROP TABLE x\r(?!\r*\n)"),
-    "E54 backspace": ("DROP\b\b\b\bread", "\b"),
+    "E54 backspace": ("DROP\b\b\b\bread", "DROP\b"),
     "E54 delete": ("DROP\x7f\x7fread", "\x7f"),
     "E54 vertical": ("a\x0bb\x0cc", "\x0b|\x0c"),
     "E55 right to left": ("\u202edlrow\u202c", "[\u202a-\u202e]"),
