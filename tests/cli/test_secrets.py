@@ -272,7 +272,7 @@ def test_a_keyring_holds_the_key(developer: Aosctl, tenant: Tenant, tmp_path: Pa
     assert "from the system's keyring" in developer("describe", "secret", "rung", **settings).out
     before = stored(tenant, "rung")["value"].split(".")
     rotated = developer("secret", "rotate", **settings)
-    assert rotated.out.startswith("1 values of 1 secrets are under master key ")
+    assert rotated.out.startswith("secrets: 1, values: 1, all under master key ")
     after = stored(tenant, "rung")["value"].split(".")
     assert after[1] != before[1] and after[3:] == before[3:]
     assert developer("secret", "rotate", **settings).status == 0

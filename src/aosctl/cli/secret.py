@@ -98,7 +98,7 @@ def rotate(
     with closing(session_of(given, select_tenant=False)) as session:
         done = rotation.rotate(session.connection, plan, only=given.tenant)
     output.write(
-        f"{done.values} values of {done.secrets} secrets are under master key {plan.new.key_id}\n"
+        f"secrets: {done.secrets}, values: {done.values}, all under master key {plan.new.key_id}\n"
     )
     note = partial(output.note, quiet=given.quiet)
     note(done.remark)

@@ -153,7 +153,7 @@ spec:
         shown = [entry for entry in super().describe(short) if entry[0] != "Spec"]
         return [
             *shown,
-            ("Updated", resource.status.get("updatedAt")),
+            ("Updated", _updated(resource)),
             ("Data", listed),
             ("Master Key", _at_hand()),
         ]
