@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply create diff get describe delete chat run worker ps logs approve deny resolve resume cost kill audit export db auth doctor config version completion'
+      commands='quickstart apply create diff get describe delete chat run worker ps logs approve deny resolve resume cost kill audit export db auth doctor secret config version completion'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace'
       files='' ;;
@@ -19,10 +19,15 @@ _aosctl_spec() {
       values='--dry-run -o --output --dsn --context -n --tenant --namespace'
       files='-f --filename' ;;
     'create')
-      commands='principal'
+      commands='secret principal'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
       files='' ;;
+    'create secret')
+      commands=''
+      flags='--from-file --from-env --from-stdin --key --from-literal --replace --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--from-env --key --from-literal --dry-run -o --output --dsn --context -n --tenant --namespace'
+      files='--from-file' ;;
     'create principal')
       commands=''
       flags='--role --type --display-name --db-role --login --password-file --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
@@ -237,6 +242,21 @@ _aosctl_spec() {
       commands=''
       flags='--list --only --ignore -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--only --ignore -o --output --dsn --context -n --tenant --namespace'
+      files='' ;;
+    'secret')
+      commands='init rotate'
+      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files='' ;;
+    'secret init')
+      commands=''
+      flags='--file --keyring --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files='--file' ;;
+    'secret rotate')
+      commands=''
+      flags='--new-key-from --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--new-key-from --dsn --context -n --tenant --namespace'
       files='' ;;
     'config')
       commands='get-contexts current-context use-context set-context rename-context delete-context view'

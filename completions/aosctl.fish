@@ -9,7 +9,7 @@ function __aosctl_command
         set -l values
         switch "$path"
         case ''
-            set commands quickstart apply create diff get describe delete chat run worker ps logs approve deny resolve resume cost kill audit export db auth doctor config version completion
+            set commands quickstart apply create diff get describe delete chat run worker ps logs approve deny resolve resume cost kill audit export db auth doctor secret config version completion
             set values --dsn --context -n --tenant --namespace
         case 'quickstart'
             set commands 
@@ -18,8 +18,11 @@ function __aosctl_command
             set commands 
             set values --dry-run -o --output --dsn --context -n --tenant --namespace -f --filename
         case 'create'
-            set commands principal
+            set commands secret principal
             set values --dsn --context -n --tenant --namespace
+        case 'create secret'
+            set commands 
+            set values --from-env --key --from-literal --dry-run -o --output --dsn --context -n --tenant --namespace --from-file
         case 'create principal'
             set commands 
             set values --role --type --display-name --db-role --dsn --context -n --tenant --namespace --password-file
@@ -149,6 +152,15 @@ function __aosctl_command
         case 'doctor'
             set commands 
             set values --only --ignore -o --output --dsn --context -n --tenant --namespace
+        case 'secret'
+            set commands init rotate
+            set values --dsn --context -n --tenant --namespace
+        case 'secret init'
+            set commands 
+            set values --dsn --context -n --tenant --namespace --file
+        case 'secret rotate'
+            set commands 
+            set values --new-key-from --dsn --context -n --tenant --namespace
         case 'config'
             set commands get-contexts current-context use-context set-context rename-context delete-context view
             set values --dsn --context -n --tenant --namespace
@@ -220,6 +232,7 @@ complete -c aosctl -n '__aosctl_at ""' -a export -d 'Take everything of a tenant
 complete -c aosctl -n '__aosctl_at ""' -a db -d 'Install the kernel and run the embedded database'
 complete -c aosctl -n '__aosctl_at ""' -a auth -d 'Say who may do what; give and take roles'
 complete -c aosctl -n '__aosctl_at ""' -a doctor -d 'Check the kernel, the server and this client\'s files'
+complete -c aosctl -n '__aosctl_at ""' -a secret -d 'Make and change the master key of secrets'
 complete -c aosctl -n '__aosctl_at ""' -a config -d 'Choose the database and tenant to work with'
 complete -c aosctl -n '__aosctl_at ""' -a version -d 'Print the versions of the client and the kernel'
 complete -c aosctl -n '__aosctl_at ""' -a completion -d 'Print the completion script of a shell'
@@ -249,6 +262,7 @@ complete -c aosctl -n '__aosctl_at "apply"' -s q -l quiet -d 'Print results and 
 complete -c aosctl -n '__aosctl_at "apply"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "apply"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "apply"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "create"' -a secret -d 'Seal values, and keep them in the database as a secret'
 complete -c aosctl -n '__aosctl_at "create"' -a principal -d 'Make a principal, and with --login the database login that it stands for'
 complete -c aosctl -n '__aosctl_at "create"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "create"' -l context -x -d 'Context of the config file to use'
@@ -257,6 +271,21 @@ complete -c aosctl -n '__aosctl_at "create"' -s q -l quiet -d 'Print results and
 complete -c aosctl -n '__aosctl_at "create"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "create secret"' -l from-file -r -F -d 'A file; KEY is its name if absent'
+complete -c aosctl -n '__aosctl_at "create secret"' -l from-env -x -d 'An environment variable'
+complete -c aosctl -n '__aosctl_at "create secret"' -l from-stdin -d 'Read the value of --key from standard input'
+complete -c aosctl -n '__aosctl_at "create secret"' -l key -x -d 'The key of a value that is read or typed'
+complete -c aosctl -n '__aosctl_at "create secret"' -l from-literal -x -d ''
+complete -c aosctl -n '__aosctl_at "create secret"' -l replace -d 'Replace the values of a secret that exists'
+complete -c aosctl -n '__aosctl_at "create secret"' -l dry-run -x -d 'client: compare only; server: the real change, rolled back'
+complete -c aosctl -n '__aosctl_at "create secret"' -s o -l output -x -d 'json, yaml, wide, name, jsonpath=…'
+complete -c aosctl -n '__aosctl_at "create secret"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "create secret"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "create secret"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "create secret"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "create secret"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "create secret"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "create secret"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "create principal"' -l role -x -d 'admin, developer, auditor or viewer'
 complete -c aosctl -n '__aosctl_at "create principal"' -l type -x -d 'user, or service'
 complete -c aosctl -n '__aosctl_at "create principal"' -l display-name -x -d 'What people read'
@@ -695,6 +724,32 @@ complete -c aosctl -n '__aosctl_at "doctor"' -s q -l quiet -d 'Print results and
 complete -c aosctl -n '__aosctl_at "doctor"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "doctor"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "doctor"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "secret"' -a init -d 'Make a master key, in a file that only you can read'
+complete -c aosctl -n '__aosctl_at "secret"' -a rotate -d 'Put all secrets under a new master key, in one transaction'
+complete -c aosctl -n '__aosctl_at "secret"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "secret"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "secret"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "secret"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "secret"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "secret"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "secret"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "secret init"' -l file -r -F -d 'Keep it there instead'
+complete -c aosctl -n '__aosctl_at "secret init"' -l keyring -d 'Keep it in the system\'s keyring instead'
+complete -c aosctl -n '__aosctl_at "secret init"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "secret init"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "secret init"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "secret init"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "secret init"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "secret init"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "secret init"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "secret rotate"' -l new-key-from -x -d 'file:PATH or env:NAME of the new key, instead of making one'
+complete -c aosctl -n '__aosctl_at "secret rotate"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "secret rotate"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "secret rotate"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "secret rotate"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "secret rotate"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "secret rotate"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "secret rotate"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "config"' -a get-contexts -d 'List the contexts of the config file'
 complete -c aosctl -n '__aosctl_at "config"' -a current-context -d 'Print the name of the current context'
 complete -c aosctl -n '__aosctl_at "config"' -a use-context -d 'Make a context the current one'

@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands=('quickstart:Bring up PostgreSQL, the kernel and a first agent' 'apply:Create or change resources from manifests' 'create:Make a resource from flags' 'diff:Show what apply would change' 'get:List resources' 'describe:Show one resource in detail' 'delete:Delete resources by name or manifest' 'chat:Talk to an agent' 'run:Give an agent one task and wait for the answer' 'worker:Drive runs in the background' 'ps:List runs' 'logs:Show the events of a run or an agent' 'approve:Allow tool calls that wait for a decision' 'deny:Refuse tool calls that wait for a decision' 'resolve:Say what became of calls whose outcome is unknown' 'resume:Let a run go on that is paused or at a limit' 'cost:Show what was paid for, by agent, model or day' 'kill:Stop a run' 'audit:Verify the audit trail, sign its heads, take it away' 'export:Take everything of a tenant away' 'db:Install the kernel and run the embedded database' 'auth:Say who may do what; give and take roles' 'doctor:Check the kernel, the server and this client'\''s files' 'config:Choose the database and tenant to work with' 'version:Print the versions of the client and the kernel' 'completion:Print the completion script of a shell')
+      commands=('quickstart:Bring up PostgreSQL, the kernel and a first agent' 'apply:Create or change resources from manifests' 'create:Make a resource from flags' 'diff:Show what apply would change' 'get:List resources' 'describe:Show one resource in detail' 'delete:Delete resources by name or manifest' 'chat:Talk to an agent' 'run:Give an agent one task and wait for the answer' 'worker:Drive runs in the background' 'ps:List runs' 'logs:Show the events of a run or an agent' 'approve:Allow tool calls that wait for a decision' 'deny:Refuse tool calls that wait for a decision' 'resolve:Say what became of calls whose outcome is unknown' 'resume:Let a run go on that is paused or at a limit' 'cost:Show what was paid for, by agent, model or day' 'kill:Stop a run' 'audit:Verify the audit trail, sign its heads, take it away' 'export:Take everything of a tenant away' 'db:Install the kernel and run the embedded database' 'auth:Say who may do what; give and take roles' 'doctor:Check the kernel, the server and this client'\''s files' 'secret:Make and change the master key of secrets' 'config:Choose the database and tenant to work with' 'version:Print the versions of the client and the kernel' 'completion:Print the completion script of a shell')
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command' '--version:Print the version of the client')
       values=(--dsn --context -n --tenant --namespace)
       files=() ;;
@@ -19,10 +19,15 @@ _aosctl_spec() {
       values=(--dry-run -o --output --dsn --context -n --tenant --namespace)
       files=(-f --filename) ;;
     'create')
-      commands=('principal:Make a principal, and with --login the database login that it stands for')
+      commands=('secret:Seal values, and keep them in the database as a secret' 'principal:Make a principal, and with --login the database login that it stands for')
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
       files=() ;;
+    'create secret')
+      commands=()
+      flags=('--from-file:A file; KEY is its name if absent' '--from-env:An environment variable' '--from-stdin:Read the value of --key from standard input' '--key:The key of a value that is read or typed' '--from-literal:' '--replace:Replace the values of a secret that exists' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--from-env --key --from-literal --dry-run -o --output --dsn --context -n --tenant --namespace)
+      files=(--from-file) ;;
     'create principal')
       commands=()
       flags=('--role:admin, developer, auditor or viewer' '--type:user, or service' '--display-name:What people read' '--db-role:Its login; with --login NAME' '--login:Make the login too, with the least rights' '--password-file:Write a new password for the login into a new file that only you can read' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
@@ -237,6 +242,21 @@ _aosctl_spec() {
       commands=()
       flags=('--list:List the rules and check nothing' '--only:Check this rule (repeatable, or a,b)' '--ignore:Leave this rule out (likewise)' '-o:json or yaml' '--output:json or yaml' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--only --ignore -o --output --dsn --context -n --tenant --namespace)
+      files=() ;;
+    'secret')
+      commands=('init:Make a master key, in a file that only you can read' 'rotate:Put all secrets under a new master key, in one transaction')
+      flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
+      files=() ;;
+    'secret init')
+      commands=()
+      flags=('--file:Keep it there instead' '--keyring:Keep it in the system'\''s keyring instead' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
+      files=(--file) ;;
+    'secret rotate')
+      commands=()
+      flags=('--new-key-from:file:PATH or env:NAME of the new key, instead of making one' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--new-key-from --dsn --context -n --tenant --namespace)
       files=() ;;
     'config')
       commands=('get-contexts:List the contexts of the config file' 'current-context:Print the name of the current context' 'use-context:Make a context the current one' 'set-context:Create or change a context' 'rename-context:Rename a context; the current one stays current' 'delete-context:Delete a context from the config file; the database stays as it is' 'view:Print the config file, passwords hidden')

@@ -11,7 +11,8 @@ create table aos_meta.kernel_version (
 
 -- One row a model that personas can name. `model_name` is what people type, `vendor_model` what
 -- the provider's API is asked for. Prices are US dollars per million tokens; null = unknown (0).
--- `api_key_ref` names where the worker finds the key ('env:OPENAI_API_KEY'), never a key itself.
+-- `api_key_ref` names where the worker finds the key, never a key itself: 'env:OPENAI_API_KEY', or
+-- 'secret:NAME/KEY', a secret of the tenant whose run asks the model ('/KEY' where it has several).
 create table aos_meta.llm_model_registry (
   model_id uuid primary key default aos_core.uuidv7(),
   model_name text not null unique check (model_name ~ '^[a-z0-9][a-zA-Z0-9_.:/-]{0,127}$'),

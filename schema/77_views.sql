@@ -107,7 +107,9 @@ create view aos_meta.model_resource as
 select null::uuid as tenant_id, null::text as tenant, m.model_name as name, m.model_id as uid,
        m.generation, m.labels, m.annotations, jsonb_strip_nulls(jsonb_build_object(
          'provider', m.provider, 'model', coalesce(nullif(m.vendor_model, ''), m.model_name),
-         'baseUrl', m.base_url, 'apiKeyEnv', substr(m.api_key_ref, 5),
+         'baseUrl', m.base_url,
+         'apiKeyEnv', case when m.api_key_ref like 'env:%' then substr(m.api_key_ref, 5) end,
+         'apiKeySecret', case when m.api_key_ref like 'secret:%' then substr(m.api_key_ref, 8) end,
          'contextWindow', m.context_window, 'maxOutputTokens', m.max_output_tokens,
          'timeoutSeconds', m.timeout_seconds, 'active', m.is_active, 'script', m.script))
        || jsonb_build_object('capabilities', m.capabilities, 'params', m.default_params,

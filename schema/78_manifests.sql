@@ -96,7 +96,8 @@ begin
   v_new.provider := p_spec ->> 'provider';
   v_new.vendor_model := coalesce(p_spec ->> 'model', p_name);
   v_new.base_url := p_spec ->> 'baseUrl';
-  v_new.api_key_ref := 'env:' || (p_spec ->> 'apiKeyEnv');
+  v_new.api_key_ref := coalesce('secret:' || (p_spec ->> 'apiKeySecret'),
+                                'env:' || (p_spec ->> 'apiKeyEnv'));
   v_new.context_window := coalesce((p_spec ->> 'contextWindow')::integer, 128000);
   v_new.max_output_tokens := coalesce((p_spec ->> 'maxOutputTokens')::integer, 4096);
   v_new.timeout_seconds := coalesce((p_spec ->> 'timeoutSeconds')::numeric, 120);
@@ -498,6 +499,7 @@ begin
     union all select count(*), 'skills' from aos_skills.skill s where s.tenant_id = v_tenant
     union all select count(*), 'collections' from aos_rag.collection c where c.tenant_id = v_tenant
     union all select count(*), 'budgets' from aos_core.budget b where b.tenant_id = v_tenant
+    union all select count(*), 'secrets' from aos_auth.secret s where s.tenant_id = v_tenant
     union all select count(*), 'principals' from aos_auth.principal p where p.tenant_id = v_tenant) x
   where x.n > 0;
   if v_used is not null then

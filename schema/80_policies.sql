@@ -18,7 +18,7 @@ begin
     'aos_core.turn', 'aos_core.turn_queue', 'aos_core.inbox', 'aos_core.step',
     'aos_core.tool_call', 'aos_core.approval', 'aos_core.event_log', 'aos_core.event_checkpoint',
     'aos_core.session_memory', 'aos_core.notification', 'aos_core.tombstone',
-    'aos_agent.agent', 'aos_rag.collection', 'aos_rag.document']
+    'aos_agent.agent', 'aos_rag.collection', 'aos_rag.document', 'aos_auth.secret']
   loop
     execute format($p$
       create policy kernel on %1$s for all to aos_kernel
@@ -45,7 +45,7 @@ begin
   -- not seen, and not changed unseen either.
   foreach v_table in array array[
     'aos_persona.persona', 'aos_skills.skill', 'aos_skills.role_skill', 'aos_agent.agent',
-    'aos_rag.collection', 'aos_rag.document', 'aos_auth.role']
+    'aos_rag.collection', 'aos_rag.document', 'aos_auth.role', 'aos_auth.secret']
   loop
     execute format($p$
       create policy people_read on %1$s for select to aos_viewer

@@ -260,6 +260,15 @@ grant execute on function aos_core.may_set_budgets(uuid, text),
   aos_core.apply_budget(uuid, text, jsonb, jsonb),
   aos_core.delete_budget(uuid, text) to aos_developer;
 
+-- Secrets: who may change them reads the sealed values; others, names and digests in the view.
+grant select on aos_auth.secret to aos_kernel, aos_view;
+grant select on aos_auth.secret_resource to aos_viewer;
+grant select, insert, update, delete on aos_auth.secret to aos_developer;
+grant execute on function aos_auth.is_sealed(text), aos_auth.is_sealed_data(jsonb),
+  aos_auth.apply_secret(uuid, text, jsonb, jsonb), aos_auth.delete_secret(uuid, text),
+  aos_auth.rewrap_secret(uuid, text, bigint, jsonb) to aos_developer;
+grant execute on function aos_agent.model_secret(uuid, uuid, uuid) to aos_worker;
+
 do $schemas$
 declare
   v record;

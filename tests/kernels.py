@@ -28,6 +28,8 @@ SCHEMAS = (
     "aos_sandbox",
 )
 META = {"labels": {}, "annotations": {}}
+SEALED = f"aos1.{'0' * 16}.{'A' * 80}.{'A' * 40}.{'A' * 22}"
+"""What has the form of a sealed value; nothing opens it."""
 _numbers = itertools.count(1)
 
 

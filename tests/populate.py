@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from kernels import META, KernelDatabase, Tenant, apply, ask, call, make_tenant, say
+from kernels import META, SEALED, KernelDatabase, Tenant, apply, ask, call, make_tenant, say
 
 SHOP = """
 create schema if not exists shop;
@@ -59,6 +59,7 @@ def _more_manifests(tenant: Tenant) -> None:
     apply(admin, "aos_rag.apply_collection", tenant.id, "notes", {
         "documents": [{"title": "One", "text": AWKWARD}, {"title": "Two", "text": "join"}],
     })  # fmt: skip
+    apply(admin, "aos_auth.apply_secret", tenant.id, "keys", {"data": {"api": {"sealed": SEALED}}})
     apply(admin, "aos_skills.apply_skill", tenant.id, "sql_query", {
         "builtin": "sql_query",
         "sql": {"searchPath": ["shop"], "grants": [

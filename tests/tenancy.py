@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from aosctl.db.rights import create_login
-from kernels import META, Connection, KernelDatabase, Tenant, apply, ask, call, make_tenant, say
+from kernels import (
+    META,
+    SEALED,
+    Connection,
+    KernelDatabase,
+    Tenant,
+    apply,
+    ask,
+    call,
+    make_tenant,
+    say,
+)
 
 # caller: its group in the database, and its role as a principal of tenant A
 PEOPLE: dict[str, tuple[str | None, str | None]] = {
@@ -57,6 +68,7 @@ def fill(database: KernelDatabase, name: str) -> Filled:
     apply(admin, "aos_skills.apply_policy", tenant.id, "watchful", {
         "skills": ["nothing_*"], "decision": "deny",
     })  # fmt: skip
+    apply(admin, "aos_auth.apply_secret", tenant.id, "keys", {"data": {"api": {"sealed": SEALED}}})
     remembered = tenant.start_run()
     lease = tenant.open(remembered, p_worker="w1")
     answer = tenant.respond(lease, ask(("memory_store", {"key": "k", "value": name})))

@@ -11,7 +11,7 @@ import pytest
 import aosctl
 
 PACKAGE = Path(aosctl.__file__).parent
-LEAVES = {"", "errors", "messages", "config", "config_file", "resources", "terminal"}
+LEAVES = {"", "errors", "messages", "config", "config_file", "redaction", "resources", "terminal"}
 MAY_IMPORT = {
     "leaf": {"leaf"},
     "db": {"leaf", "db"},

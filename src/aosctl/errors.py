@@ -130,9 +130,15 @@ _SECRETS = (
 
 
 def redact_dsn(text: str) -> str:
-    """Replace passwords of URIs and conninfo strings, and vendors' API keys, by `***`."""
+    """Replace passwords of URIs and conninfo strings, and vendors' API keys, by `***`.
+
+    What this process has opened as a secret becomes `[redacted]`.
+    """
     import re
 
+    from aosctl.redaction import redact
+
+    text = redact(text)
     for pattern, replacement in _SECRETS:
         text = re.sub(pattern, replacement, text, flags=re.IGNORECASE)
     return text

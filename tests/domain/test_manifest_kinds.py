@@ -32,6 +32,10 @@ SETS = sorted(
 STATUS: dict[str, dict[str, Any]] = {
     "Tenant": {"agents": 1, "runs": 2},
     "Principal": {},
+    "Secret": {
+        "updatedAt": "2026-11-22T14:05:09.12+00:00",
+        "keys": {"api_key": {"masterKey": "0" * 16, "digest": "A" * 12}},
+    },
     "Model": {"builtin": False},
     "Collection": {"documents": 23, "search": "full-text"},
     "Skill": {"version": 3, "effect": "read", "runner": "kernel", "risk": "low"},
@@ -148,8 +152,8 @@ def test_an_unknown_resource_type_has_kubectls_text_and_the_nearest_name() -> No
         'the server doesn\'t have a resource type "personae"; did you mean "persona"?'
     )
     assert caught.value.hint == (
-        "it has tenants, principals, models, collections, skills, policies, personas, agents,"
-        " budgets"
+        "it has tenants, principals, secrets, models, collections, skills, policies, personas,"
+        " agents, budgets"
     )
 
 
@@ -249,6 +253,7 @@ def test_absent_skills_differ_from_no_skills() -> None:
 CELLS = {
     "Tenant": ["tech_corp", "Tech Corp Inc.", 1, 2],
     "Principal": ["jane", "user", ["developer", "viewer"], "jane"],
+    "Secret": ["openai", 1],
     "Model": ["local-qwen", "openai", "qwen3-32b", 32768, True],
     "Collection": ["handbook", 23, "trusted"],
     "Skill": ["sql_query", "sql_query", "read", "low", "risk"],

@@ -30,6 +30,7 @@ WORKER_FUNCTIONS = {
     "aos_agent.heartbeat",
     "aos_agent.check_lease",
     "aos_agent.turn_context",
+    "aos_agent.model_secret",
     "aos_agent.record_response",
     "aos_agent.execute_sql_call",
     "aos_agent.start_call",

@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from kernels import META, SCHEMAS, Connection, KernelDatabase, refused, user
+from kernels import META, SCHEMAS, SEALED, Connection, KernelDatabase, refused, user
 from tenancy import PEOPLE, Filled, admit, fill, select
 
 CALLERS = (*PEOPLE, "aos_worker")
@@ -41,6 +41,8 @@ MANIFESTS = READ - {
     "aos_auth.role_grant",
     "aos_skills.policy",
 }
+# People with the role developer alone; the view shows others names and digests.
+SEALED_VALUES = {"aos_auth.secret"}
 ADMINISTERED = {
     "aos_auth.principal", "aos_auth.role_grant", "aos_core.budget", "aos_skills.policy",
 }  # fmt: skip
@@ -199,10 +201,11 @@ def test_what_members_may_do_in_their_own_tenant(
                 relation(name), str(here.id)))  # fmt: skip
             if gone == "23503" or (isinstance(gone, int) and gone > 0):  # in use: it was allowed
                 can["delete"].add(name)
-        assert can["read"] == READ | views, who
+        sealed = SEALED_VALUES if who in DEVELOPERS else set()
+        assert can["read"] == READ | sealed | views, who
         expected = set()
         if who in DEVELOPERS:
-            expected = MANIFESTS | (ADMINISTERED if who == "iso_admin" else set())
+            expected = MANIFESTS | sealed | (ADMINISTERED if who == "iso_admin" else set())
         assert can["delete"] == expected, who
         assert can["update"] == expected | ({CONVERSATION} if expected else set()), who
 
@@ -297,7 +300,10 @@ WITH_TENANT: dict[str, list[Any]] = {
     "aos_skills.apply_policy": ["{tenant}", "x", META, {"skills": ["x"], "decision": "deny"}],
     "aos_agent.apply_agent": ["{tenant}", "x", META, SPEC],
     "aos_rag.apply_collection": ["{tenant}", "x", META, SPEC],
+    "aos_auth.apply_secret": ["{tenant}", "x", META, {"data": {"k": {"sealed": SEALED}}}],
+    "aos_auth.rewrap_secret": ["{tenant}", "keys", 1, {"api": SEALED}],
     "aos_auth.delete_principal": ["{tenant}", "dev"],
+    "aos_auth.delete_secret": ["{tenant}", "keys"],
     "aos_persona.delete_persona": ["{tenant}", "expert"],
     "aos_skills.delete_skill": ["{tenant}", "send_mail"],
     "aos_skills.delete_policy": ["{tenant}", "watchful"],
@@ -332,6 +338,7 @@ HARMLESS = {
     "aos_core.period_start", "aos_core.may_set_budgets",
     "aos_core.applied", "aos_core.deleted", "aos_skills.grant_targets",
     "aos_skills.existing_tables", "aos_core.audit_tenants", "aos_core.export_tables",
+    "aos_auth.is_sealed", "aos_auth.is_sealed_data",
 }  # fmt: skip
 
 

@@ -9,7 +9,6 @@ import typer
 
 from aosctl.cli import output
 from aosctl.cli.flags import (
-    DryRun,
     DryRunText,
     Filenames,
     OutputText,
@@ -61,14 +60,15 @@ def command(
                 keep=trial == "none",
                 read_back=chosen.format in ("json", "yaml"),
             )
-    _print(applied, chosen, trial)
+    write_applied(applied, chosen, suffix(trial))
 
 
-def _print(applied: list[Applied], chosen: output.Output, trial: DryRun) -> None:
+def write_applied(applied: list[Applied], chosen: output.Output, after: str) -> None:
+    """Print what became of documents; `after` follows each outcome that did not happen."""
     if chosen.format == "name":
         output.write("".join(f"{one.name}\n" for one in applied))
     elif chosen.is_table:
-        output.write("".join(f"{one.name} {one.outcome}{suffix(trial)}\n" for one in applied))
+        output.write("".join(f"{one.name} {one.outcome}{after}\n" for one in applied))
     else:
         from aosctl.domain.kinds import BY_NAME
 

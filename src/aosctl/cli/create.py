@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from aosctl.cli import output
+from aosctl.cli import create_secret, output
 from aosctl.cli.globals import globals_of
 from aosctl.errors import AosError, Conflict, UsageError
 
@@ -18,9 +18,11 @@ app = typer.Typer(
     help="""Make a resource from flags; apply takes manifests.
 
 Examples:
-  aosctl create principal jane --role developer --login""",
+  aosctl create principal jane --role developer --login
+  aosctl create secret openai --from-env api_key=OPENAI_API_KEY""",
     rich_markup_mode=None,
 )
+app.command("secret")(create_secret.secret)
 
 
 @app.command("principal")

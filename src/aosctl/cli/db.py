@@ -12,6 +12,7 @@ import typer
 from aosctl.cli import db_kernel, output
 from aosctl.cli.db_target import embedded_only, owner_conninfo, progress_of, target_of, worker_of
 from aosctl.errors import DatabaseUnavailable, redact_dsn
+from aosctl.redaction import MASTER_KEY_VARIABLE
 
 if TYPE_CHECKING:
     from aosctl.db.kernel_status import DatabaseStatus
@@ -109,6 +110,7 @@ def psql(
     if password is not None:
         os.environ["PGPASSWORD"] = password
     sys.stdout.flush()
+    os.environ.pop(MASTER_KEY_VARIABLE, None)
     os.execv(program, [str(program), *words])  # noqa: S606 - psql, with no shell in between
 
 

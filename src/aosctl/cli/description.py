@@ -19,9 +19,9 @@ def format_entries(entries: Sequence[Entry], indent: str = "") -> str:
     """Lay out entries: `Key:  value` with the values in one column, lists and texts below."""
     lines: list[str] = []
     for group in _groups(entries):
-        width = max(display_width(label) for label, _ in group) + 3
+        width = max(display_width(_text(label)) for label, _ in group) + 3
         for label, value in group:
-            lines += _entry(label, value, width, indent)
+            lines += _entry(_text(label), value, width, indent)
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -91,7 +91,7 @@ def _compare(live: str, merged: str, program: str) -> int:
             command,
             stdout=None if given else subprocess.PIPE,
             check=False,
-            env={**os.environ, "LC_ALL": os.environ.get("LC_ALL", "C.UTF-8")},
+            env={**_environment(), "LC_ALL": os.environ.get("LC_ALL", "C.UTF-8")},
         )
     except OSError as error:
         raise AosError(
@@ -101,6 +101,12 @@ def _compare(live: str, merged: str, program: str) -> int:
     if done.stdout:
         output.write(done.stdout.decode("utf-8", "replace"))
     return done.returncode
+
+
+def _environment() -> dict[str, str]:
+    from aosctl.redaction import environment_for_children
+
+    return environment_for_children(os.environ)
 
 
 def _as_trouble(error: AosError) -> AosError:

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, cast, get_args
 
 from aosctl.cli.table import NONE, write_table
 from aosctl.errors import UsageError
+from aosctl.redaction import redact
 from aosctl.terminal import clean, is_safe, visible
 
 Format = Literal["table", "wide", "json", "yaml", "name", "jsonpath", "custom-columns"]
@@ -91,7 +92,7 @@ def write(text: str) -> None:
 def note(text: str, *, quiet: bool = False) -> None:
     """Print one message for the person to stderr, unless `--quiet`."""
     if not quiet:
-        sys.stderr.write(clean(text) + "\n")
+        sys.stderr.write(clean(redact(text)) + "\n")
 
 
 def write_json(value: object) -> None:

@@ -43,6 +43,7 @@ VERBS: dict[str, Verb] = {
     "db": Verb("db", "Install the kernel and run the embedded database", SETTINGS),
     "auth": Verb("auth", "Say who may do what; give and take roles", SETTINGS),
     "doctor": Verb("doctor", "Check the kernel, the server and this client's files", SETTINGS),
+    "secret": Verb("secret", "Make and change the master key of secrets", SETTINGS),
     "config": Verb("config", "Choose the database and tenant to work with", SETTINGS),
     "version": Verb("version", "Print the versions of the client and the kernel", SETTINGS),
     "completion": Verb("completion", "Print the completion script of a shell", SETTINGS),

@@ -20,6 +20,7 @@ PREVIEW_SECONDS = 2.0
 
 CLAIM = statement("aos_agent.claim_turn", 4)
 CONTEXT = statement("aos_agent.turn_context", 4)
+SECRET = statement("aos_agent.model_secret", 3)
 RESPONSE = statement("aos_agent.record_response", 8)
 EXECUTE = statement("aos_agent.execute_sql_call", 3)
 CLAIM_PREVIEW = statement("aos_agent.claim_preview", 2)
@@ -212,6 +213,13 @@ class WorkerClient:
             str(lease.turn_id),
             str(lease.token),
             str(since) if since is not None else None,
+        )
+        return row
+
+    def model_secret(self, lease: Lease) -> Mapping[str, str] | None:
+        """Read the key of the turn's model, sealed: secret, key, sealed; None where it has none."""
+        row: Mapping[str, str] | None = self._link.call(
+            SECRET, str(lease.tenant), str(lease.turn_id), str(lease.token)
         )
         return row
 

@@ -21,7 +21,16 @@ from aosctl.domain.manifest import (
     in_delete_order,
     resolve_tenants,
 )
-from aosctl.errors import AosError, Conflict, DatabaseUnavailable, Denied, NotFound, UsageError
+from aosctl.domain.yaml_text import MAX_BYTES
+from aosctl.errors import (
+    AosError,
+    Conflict,
+    DatabaseUnavailable,
+    Denied,
+    ManifestError,
+    NotFound,
+    UsageError,
+)
 
 Key = tuple[str, str | None, str]
 _DENIED = re.compile("^permission denied for function|row-level security policy")
@@ -69,10 +78,12 @@ def apply_set(
     *,
     keep: bool = True,
     read_back: bool = False,
+    only_new: bool = False,
 ) -> list[Applied]:
     """Apply the documents in one transaction, or none of them; without `keep`, try it only.
 
-    Raises ManifestError for references to nothing, the kernel's errors with the document's place.
+    With `only_new` nothing that exists is changed. Raises Conflict for it, ManifestError for
+    references to nothing, the kernel's errors with the document's place.
     """
 
     def work() -> list[Applied]:
@@ -82,6 +93,8 @@ def apply_set(
         _check_generations(ready, live)
         outcomes = [cluster.apply(document) for document in ready]
         cluster.settle(ready)
+        if only_new:
+            _refuse_existing(ready, outcomes)
         merged = cluster.read(ready) if read_back else {}
         return [
             Applied(document, outcome, live.get(key(document)), merged.get(key(document)))
@@ -190,6 +203,16 @@ def _check_generations(documents: Sequence[Document], live: dict[Key, Resource])
             )
 
 
+def _refuse_existing(documents: Sequence[Document], outcomes: Sequence[Outcome]) -> None:
+    for document, outcome in zip(documents, outcomes, strict=True):
+        if outcome != "created":
+            kind = BY_NAME[document.kind]
+            raise Conflict(
+                f'{kind.plural}.aos "{document.name}" already exists',
+                f"aosctl create {kind.singular} {document.name} --replace changes it",
+            )
+
+
 def _refuse_missing(documents: Sequence[Document], there: dict[Key, Resource]) -> None:
     missing = [document for document in documents if key(document) not in there]
     if missing:
@@ -210,6 +233,7 @@ class _Cluster:
         self._tenants = {row.name: row.id for row in tenants.my_tenants(connection)}
         self._names: dict[tuple[str, str | None], list[str]] = {}
         self._chosen: str | None = ""
+        self._sealed: dict[Key, int] = {}
 
     def exists(self, kind: str, tenant: str | None, name: str) -> bool:
         return name in self.names(kind, tenant)
@@ -228,7 +252,21 @@ class _Cluster:
         """Return the documents with their tenants, checked and in the order of applying."""
         ready = self.with_tenants(documents, tenancy)
         check_references(ready, self)
-        return in_apply_order(ready)
+        return tuple(self.sealed(document) for document in in_apply_order(ready))
+
+    def sealed(self, document: Document) -> Document:
+        """Return a Secret with its values sealed, as soon as its tenant exists; others as is."""
+        tenant = self._tenants.get(document.tenant or "")
+        if document.kind != "Secret" or tenant is None:
+            return document
+        from aosctl.domain.secrets import sealed_document
+
+        done = sealed_document(document, tenant, self.read((document,)).get(key(document)))
+        self._sealed[key(document)] = sum(len(one["sealed"]) for one in done.spec["data"].values())
+        if sum(self._sealed.values()) > MAX_BYTES:
+            text = f"the secrets of the set hold more than {MAX_BYTES // 1_000_000} MB"
+            raise ManifestError(document.problem("spec.data", text))
+        return done
 
     def with_tenants(self, documents: Sequence[Document], tenancy: Tenancy) -> tuple[Document, ...]:
         new = {document.name for document in documents if document.kind == "Tenant"}
@@ -270,6 +308,7 @@ class _Cluster:
     def apply(self, document: Document) -> Outcome:
         kind = BY_NAME[document.kind]
         meta = {"labels": dict(document.labels), "annotations": dict(document.annotations)}
+        document = self.sealed(document)
         with _placed(document):
             tenant = self._choose(document.tenant)
             outcome = manifests.apply(

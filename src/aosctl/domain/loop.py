@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from threading import Event
 from typing import Any, TypeAlias
@@ -27,6 +27,7 @@ from aosctl.errors import (
     IllegalTransition,
     LeaseLost,
     ProviderError,
+    redact_dsn,
 )
 from aosctl.messages import Message, Result, Text, usage_to_json
 from aosctl.providers.base import Finished, ModelRequest, ModelSpec, Provider
@@ -163,7 +164,7 @@ class Loop:
                 raise
 
     def _fail(self, lease: Lease, message: str, hint: str | None) -> Outcome:
-        self._client.fail(lease, message)
+        self._client.fail(lease, redact_dsn(message))
         self.transcript.forget_context()  # what failed may be set right before the next turn
         return Outcome("failed", lease.turn, error=message, hint=hint)
 
@@ -208,6 +209,7 @@ class Loop:
         before = self._unstored
         if before and (before.turn_id, before.step) == (lease.turn_id, self._next_step):
             return before.message
+        self._fetch_key(lease)
         request = self.transcript.request()
         provider = self._provider_for(request.model)
         check = partial(self._check, lease, stop)
@@ -222,6 +224,18 @@ class Loop:
                     raise
                 observe(Retrying(error.message, seconds))
                 self._pause(seconds, check)
+
+    def _fetch_key(self, lease: Lease) -> None:
+        """Have the key that is a secret, still sealed, once for each reading of the context."""
+        model = self.transcript.model
+        if model is None or model.api_key_secret is None or model.open_key is not None:
+            return
+        from aosctl.domain.secrets import key_opener
+
+        secret = self._client.model_secret(lease)
+        if secret is not None:
+            opener = key_opener(str(lease.tenant), secret)
+            self.transcript.model = replace(model, open_key=opener)
 
     def _check(self, lease: Lease, stop: Event) -> None:
         """Raise when nobody wants what we wait for any more."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -16,14 +17,15 @@ from aosctl.domain.kinds import BY_NAME, KINDS, Kind
 from aosctl.domain.kinds.base import API_VERSION, Completion
 from aosctl.domain.names import did_you_mean, printable, quoted
 from aosctl.domain.reading import Reading, Ref
-from aosctl.domain.sources import Source, read_sources
+from aosctl.domain.sources import Source, read_beside, read_sources
 from aosctl.domain.structures import arrange
-from aosctl.domain.yaml_text import Node, Scalar, Unreadable
+from aosctl.domain.yaml_text import MAX_BYTES, Node, Scalar, Unreadable
 from aosctl.errors import ManifestError
 
 MAX_DOCUMENTS = 10_000
 MAX_PROBLEMS = 100
 _MOST_SHOWN = 20
+_MOST_COMPARED = 5  # with all the names there are
 _LIST_VERSIONS = (API_VERSION, "v1")
 _HINT = "every field of every kind: docs/manifests.md; worked examples: manifests/quickstart"
 
@@ -48,6 +50,7 @@ class Document:
     places: Mapping[str, tuple[int, int]] = field(default_factory=dict, repr=False)
     uid: str | None = None
     generation: int | None = None
+    folder: Path | None = None
 
     @property
     def subject(self) -> str:
@@ -57,7 +60,8 @@ class Document:
     def problem(self, path: str, text: str) -> str:
         """Return a problem's line: `persona.yaml:12:5: Persona "pg_expert": spec.model: …`."""
         line, column = self.places.get(path, (self.line, self.column))
-        return f"{self.source}:{line}:{column}: {self.subject}: {path}: {text}"
+        place = f":{line}:{column}" if line else ""
+        return f"{self.source}{place}: {self.subject}: {path}: {text}"
 
     def manifest(self) -> dict[str, Any]:
         """Return the document as the manifest that `get -o yaml` would print after its apply."""
@@ -140,18 +144,21 @@ def check_references(documents: Sequence[Document], lookup: Lookup) -> None:
     here = {(document.kind, document.tenant, document.name) for document in documents}
     problems: list[str] = []
     missing: list[Ref] = []
-    for document in documents:
-        for ref in _references(document):
-            tenant = document.tenant if BY_NAME[ref.kind].tenanted else None
-            if ref.name in ref.builtins or (ref.kind, tenant, ref.name) in here:
-                continue
-            if lookup.exists(ref.kind, tenant, ref.name):
-                continue
-            known = [name for kind, owner, name in here if (kind, owner) == (ref.kind, tenant)]
-            known += [*lookup.names(ref.kind, tenant), *ref.builtins]
-            text = f"no {ref.kind} {quoted(ref.name)} exists{did_you_mean(ref.name, known)}"
-            problems.append(document.problem(ref.path, text))
-            missing.append(ref)
+    for document, ref in ((one, ref) for one in documents for ref in _references(one)):
+        tenant = document.tenant if BY_NAME[ref.kind].tenanted else None
+        if ref.name in ref.builtins or (ref.kind, tenant, ref.name) in here:
+            continue
+        if lookup.exists(ref.kind, tenant, ref.name):
+            continue
+        known = [name for kind, owner, name in here if (kind, owner) == (ref.kind, tenant)]
+        known += [*lookup.names(ref.kind, tenant), *ref.builtins]
+        near = did_you_mean(ref.name, known) if len(problems) < _MOST_COMPARED else ""
+        problems.append(
+            document.problem(ref.path, f"no {ref.kind} {quoted(ref.name)} exists{near}")
+        )
+        missing.append(ref)
+        if len(problems) >= MAX_PROBLEMS:
+            break
     if missing:
         plural = BY_NAME[missing[0].kind].plural
         _refuse(problems, f"aosctl get {plural} lists what exists; or add it to the files")
@@ -221,6 +228,7 @@ class _Loading:
         self.documents: list[Document] = []
         self.problems: list[str] = []
         self.count = 0
+        self.bytes_beside = 0
 
     def read(self, source: Source) -> None:
         """Read one text; a document with problems is reported and left out."""
@@ -262,9 +270,49 @@ class _Loading:
         before = len(self.problems)
         given = kind.manifest_type.read(_with_spec(node), "", reading)
         if len(self.problems) == before and not reading.problems:
-            document = _finished(kind, given, node, source, reading)
+            document = self._finished(kind, given, node, source, reading)
             if document is not None:
                 self.documents.append(document)
+
+    def _finished(
+        self,
+        kind: Kind,
+        given: Mapping[str, Any],
+        node: Node,
+        source: Source,
+        reading: Reading,
+    ) -> Document | None:
+        """Let the kind complete its spec; return the document, None where it reported problems."""
+        metadata = given["metadata"]
+        read = partial(self._read_beside, source.folder)
+        at = Completion(metadata["name"], read, reading.wrong_at)
+        spec = kind.complete(given["spec"], at)
+        if reading.problems:
+            return None
+        return Document(
+            kind=kind.name,
+            name=metadata["name"],
+            tenant=metadata.get("tenant"),
+            labels=metadata.get("labels", {}),
+            annotations=metadata.get("annotations", {}),
+            spec=spec,
+            source=source.label,
+            line=node.line,
+            column=node.column,
+            refs=tuple(reading.refs),
+            places=reading.places,
+            uid=metadata.get("uid"),
+            generation=metadata.get("generation"),
+            folder=source.folder,
+        )
+
+    def _read_beside(self, folder: Path | None, name: str) -> str:
+        """Read a file that a manifest names. Raises ValueError, also for too much in all."""
+        text = read_beside(folder, name)
+        self.bytes_beside += len(text)
+        if self.bytes_beside > MAX_BYTES:
+            raise ValueError(f"the files of the set hold more than {MAX_BYTES // 1_000_000} MB")
+        return text
 
 
 def _items(node: yaml_text.Mapping, report: yaml_text.Problem) -> list[Node]:
@@ -316,36 +364,6 @@ def _with_spec(node: yaml_text.Mapping) -> yaml_text.Mapping:
     spec = yaml_text.Mapping(node.line, node.column, [])
     others = [entry for entry in node.entries if entry.key != "spec"]
     return node._replace(entries=[*others, yaml_text.Entry(*spec[:2], "spec", spec)])
-
-
-def _finished(
-    kind: Kind,
-    given: Mapping[str, Any],
-    node: Node,
-    source: Source,
-    reading: Reading,
-) -> Document | None:
-    """Let the kind complete its spec; return the document, or None where it reported problems."""
-    metadata = given["metadata"]
-    at = Completion(metadata["name"], source.folder, reading.wrong_at)
-    spec = kind.complete(given["spec"], at)
-    if reading.problems:
-        return None
-    return Document(
-        kind=kind.name,
-        name=metadata["name"],
-        tenant=metadata.get("tenant"),
-        labels=metadata.get("labels", {}),
-        annotations=metadata.get("annotations", {}),
-        spec=spec,
-        source=source.label,
-        line=node.line,
-        column=node.column,
-        refs=tuple(reading.refs),
-        places=reading.places,
-        uid=metadata.get("uid"),
-        generation=metadata.get("generation"),
-    )
 
 
 def _text(node: yaml_text.Mapping, key: str) -> str | None:

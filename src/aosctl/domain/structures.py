@@ -33,12 +33,16 @@ class ListOf(Type):
             text = f"has {len(node.items):,} items; {bounds}"
             return reading.wrong(node.line, node.column, path, text)
         values: list[Any] = []
+        seen: set[str] = set()
         for position, item in enumerate(node.items):
             at = f"{path}[{position}]"
             reading.places[at] = (item.line, item.column)
             value = self.item.read(item, at, reading)
-            if self.unique and value in values and value is not INVALID:
-                reading.wrong(item.line, item.column, at, f"{quoted(str(value))} is listed twice")
+            if self.unique and value is not INVALID:
+                if str(value) in seen:
+                    text = f"{quoted(str(value))} is listed twice"
+                    reading.wrong(item.line, item.column, at, text)
+                seen.add(str(value))
             values.append(value)
         return [value for value in values if value is not INVALID]
 

@@ -78,7 +78,8 @@ def model_spec(row: Mapping[str, Any]) -> ModelSpec:
         model=row["model"],
         name=row["name"],
         base_url=row.get("base_url"),
-        api_key_env=reference.removeprefix("env:") or None,
+        api_key_env=_after("env:", reference),
+        api_key_secret=_after("secret:", reference),
         params=row["params"],
         capabilities=row["capabilities"],
         context_window=row["context_window"],
@@ -86,3 +87,7 @@ def model_spec(row: Mapping[str, Any]) -> ModelSpec:
         timeout_seconds=float(row["timeout_seconds"]),
         script=tuple(script) if script is not None else None,
     )
+
+
+def _after(prefix: str, reference: str) -> str | None:
+    return reference.removeprefix(prefix) if reference.startswith(prefix) else None

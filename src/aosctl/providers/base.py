@@ -31,6 +31,9 @@ class ModelSpec:
     max_output_tokens: int = 4096
     timeout_seconds: float = 120.0
     script: tuple[JsonObject, ...] | None = None
+    api_key_secret: str | None = None
+    open_key: Callable[[], str] | None = field(default=None, repr=False, compare=False)
+    """Opens the key that `api_key_secret` names; called for each request anew."""
 
 
 @dataclass(frozen=True, slots=True)

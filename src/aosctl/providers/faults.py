@@ -15,6 +15,7 @@ from email.utils import parsedate_to_datetime
 
 from aosctl.errors import ProviderError, redact_dsn
 from aosctl.providers.base import ModelSpec
+from aosctl.redaction import REDACTED, redact
 
 RETRYABLE = frozenset({"rate_limit", "overloaded", "timeout", "network", "truncated", "server"})
 
@@ -167,12 +168,18 @@ def _hint(kind: str, spec: ModelSpec, fault: Fault, used_up: bool) -> str | None
     if kind == "rate_limit" and fault.retry_after is not None:
         return f"try again in {fault.retry_after:g} s"
     return {
-        "auth": f"check the key in {spec.api_key_env or 'OPENAI_API_KEY'}",
+        "auth": f"check the key in {_key_place(spec)}",
         "network": f"check that {where} can be reached",
         "timeout": "spec.timeoutSeconds of the Model sets the time",
         "context_too_long": "start a new chat, or use a model with a larger context",
         "bad_request": "check spec.model, spec.baseUrl and spec.params of the Model",
     }.get(kind)
+
+
+def _key_place(spec: ModelSpec) -> str:
+    if spec.api_key_secret:
+        return f'the secret "{spec.api_key_secret}"'
+    return spec.api_key_env or "OPENAI_API_KEY"
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
@@ -199,7 +206,7 @@ def _is_bad_address(err: Exception) -> bool:
 def _one_line(text: str, secret: str | None) -> str:
     """Cut a service's words to one line that a person can read and that gives nothing away."""
     if secret and len(secret) >= _SECRET_AT_LEAST:
-        text = text.replace(secret, "***")
+        text = redact(text).replace(secret, REDACTED)
     if re.search(r"<(!doctype|html|head|body)\b", text, re.IGNORECASE):
         title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
         text = f"a web page, {title[1].strip()!r}" if title else "a web page"

@@ -25,6 +25,7 @@ from aosctl.providers.base import EventStream, Finished, Line, ModelRequest, Mod
 from aosctl.providers.chat_answer import ChatAnswer
 from aosctl.providers.chat_format import ToolNames, chat_params
 from aosctl.providers.faults import fault_in_stream, name_exception, name_fault, named
+from aosctl.redaction import remember
 
 if TYPE_CHECKING:
     import ssl
@@ -162,19 +163,25 @@ def _tls() -> ssl.SSLContext:
 
 
 def _key(spec: ModelSpec) -> str:
-    """Read the key from the variable that the model names; a server of one's own may need none."""
+    """Read the key from where the model says; a server of one's own may need none."""
+    if spec.open_key is not None:
+        return _usable(spec, spec.open_key().strip(), f'the secret "{spec.api_key_secret}"')
     if spec.base_url and not spec.api_key_env:
         return _NO_KEY_NEEDED
     variable = spec.api_key_env or "OPENAI_API_KEY"
-    key = os.environ.get(variable, "").strip()
+    key = remember(os.environ.get(variable, "").strip())
     if not key:
         raise ProviderError(
             f'model "{spec.name}" needs an API key: the environment variable {variable} is not set',
             hint=f"export {variable}=..., or name another variable in spec.apiKeyEnv of the Model",
             kind="no_key",
         )
-    if not (key.isascii() and key.isprintable()):
-        raise named(spec, "auth", f"{variable} holds characters that no key has")
+    return _usable(spec, key, variable)
+
+
+def _usable(spec: ModelSpec, key: str, where: str) -> str:
+    if not (key and key.isascii() and key.isprintable()):
+        raise named(spec, "auth", f"{where} holds characters that no key has")
     return key
 
 

@@ -10,6 +10,7 @@ from aosctl.domain.kinds.model import Model
 from aosctl.domain.kinds.persona import Persona
 from aosctl.domain.kinds.policy import Policy
 from aosctl.domain.kinds.principal import Principal
+from aosctl.domain.kinds.secret import Secret
 from aosctl.domain.kinds.skill import Skill
 from aosctl.domain.kinds.tenant import Tenant
 from aosctl.domain.names import did_you_mean, quoted
@@ -20,6 +21,7 @@ __all__ = ["BY_NAME", "KINDS", "Kind", "kind_named"]
 KINDS: tuple[Kind, ...] = (
     Tenant(),
     Principal(),
+    Secret(),
     Model(),
     Collection(),
     Skill(),

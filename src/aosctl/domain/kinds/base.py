@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
@@ -61,10 +60,13 @@ class Column(NamedTuple):
 
 
 class Completion(NamedTuple):
-    """What a kind may need to complete a spec: its name, its folder, and how to report."""
+    """What a kind may need to complete a spec: its name, how to read a file, how to report.
+
+    `read` takes a path relative to the manifest's folder and raises ValueError with the reason.
+    """
 
     name: str
-    folder: Path | None
+    read: Callable[[str], str]
     wrong: Callable[[str, str], None]
 
 

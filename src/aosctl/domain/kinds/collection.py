@@ -7,7 +7,6 @@ from typing import Any
 from aosctl.domain.fields import Choice, Text
 from aosctl.domain.kinds.base import Column, Completion, Entry, Kind, Resource, Spec
 from aosctl.domain.names import CONTROL, quoted
-from aosctl.domain.sources import read_beside
 from aosctl.domain.structures import Field, ListOf, Object
 
 _LONGEST_TEXT = 1_000_000
@@ -123,7 +122,7 @@ def _with_text(document: dict[str, Any], path: str, at: Completion) -> dict[str,
         return document
     name = document["file"]
     try:
-        text = read_beside(at.folder, name)
+        text = at.read(name)
     except ValueError as error:
         at.wrong(f"{path}.file", str(error))
         return document

@@ -117,6 +117,11 @@ def _price(row: Resource, name: str) -> float | None:
     return price
 
 
+def _key(row: Resource) -> str | None:
+    secret = row.spec.get("apiKeySecret")
+    return f"secret/{secret}" if secret else row.spec.get("apiKeyEnv")
+
+
 class Model(Kind):
     name = "Model"
     plural = "models"
@@ -162,6 +167,19 @@ class Model(Kind):
             "The environment variable of the worker that holds the key. The key itself never"
             " enters a manifest or the database.",
             default_words="the provider's usual one",
+        ),
+        Field(
+            "apiKeySecret",
+            Text(
+                min_length=1,
+                max_length=320,
+                pattern=r"[a-z0-9][a-z0-9_.-]{0,62}(?:/[A-Za-z0-9_.-]{1,253})?",
+                rule="takes NAME or NAME/KEY of a Secret, never the key itself",
+                secret=True,
+            ),
+            "The Secret that holds the key, instead of `apiKeyEnv`: `NAME`, or `NAME/KEY` where it"
+            " has several values. It is one of the tenant whose agent asks the model, and is"
+            " opened in the worker's process at the moment of the call.",
         ),
         Field(
             "contextWindow",
@@ -236,7 +254,7 @@ spec:
         Column("INPUT-USD", lambda row: _price(row, "inputUsdPerMtok"), wide=True),
         Column("OUTPUT-USD", lambda row: _price(row, "outputUsdPerMtok"), wide=True),
         Column("BUILT-IN", lambda row: row.status.get("builtin"), wide=True),
-        Column("KEY", lambda row: row.spec.get("apiKeyEnv"), wide=True),
+        Column("KEY", _key, wide=True),
         Column("BASE-URL", lambda row: row.spec.get("baseUrl"), wide=True),
     )
 
@@ -249,6 +267,8 @@ spec:
         for place, step in enumerate(spec.get("script", [])):
             if not step:
                 at.wrong(f"spec.script[{place}]", "needs a text, a think or calls")
+        if "apiKeyEnv" in spec and "apiKeySecret" in spec:
+            at.wrong("spec.apiKeySecret", "goes instead of apiKeyEnv, not beside it")
         if spec["maxOutputTokens"] > spec["contextWindow"]:
             at.wrong("spec.maxOutputTokens", "is larger than the context window")
         return {**spec, "model": spec.get("model", at.name)}
