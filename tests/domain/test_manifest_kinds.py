@@ -333,7 +333,10 @@ def test_a_manifest_keeps_what_the_server_owns_apart(tmp_path: Path) -> None:
             "generation": 3,
             "creationTimestamp": "2026-11-22T14:05:09.120000Z",
         },
-        "spec": {"displayName": "Tech Corp Inc."},
+        "spec": {
+            "displayName": "Tech Corp Inc.",
+            "retention": {"content": "90d", "events": "400d"},
+        },
         "status": {"agents": 1, "runs": 2},
     }
 
