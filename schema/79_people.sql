@@ -76,11 +76,12 @@ language sql immutable parallel safe
 as $$
   select case
     when p_verb = 'get' and p_kind in ('tenant', 'principal', 'model', 'persona', 'skill', 'agent',
-                                       'collection', 'run', 'approval', 'event') then 'viewer'
+                                       'collection', 'secret', 'policy', 'budget', 'run',
+                                       'approval', 'event') then 'viewer'
     when p_verb in ('apply', 'delete') and p_kind in ('tenant', 'model') then 'aos_admin'
-    when p_verb in ('apply', 'delete') and p_kind = 'principal' then 'admin'
+    when p_verb in ('apply', 'delete') and p_kind in ('principal', 'policy', 'budget') then 'admin'
     when p_verb in ('apply', 'delete')
-         and p_kind in ('persona', 'skill', 'agent', 'collection') then 'developer'
+         and p_kind in ('persona', 'skill', 'agent', 'collection', 'secret') then 'developer'
     when (p_verb, p_kind) in (('chat', 'agent'), ('kill', 'run'), ('resolve', 'run'),
                               ('approve', 'approval')) then 'developer'
   end

@@ -9,13 +9,18 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from kernels import META, Connection, KernelDatabase, apply, call, refused
+from kernels import META, SEALED, Connection, KernelDatabase, apply, call, refused
 from tenancy import Filled, admit, fill, select
 
 GROUPLESS = "iso_groupless"
 CALLERS = ("iso_viewer", "iso_developer", "iso_admin", "iso_auditor", "iso_expired", GROUPLESS)
 SPEC = {"systemPrompt": "x", "model": "offline", "persona": "expert", "builtin": "web_search",
         "type": "user", "roles": [], "provider": "offline"}  # fmt: skip
+SPECS: dict[str, dict[str, Any]] = {
+    "policy": {"skills": ["nothing_*"], "decision": "deny"},
+    "budget": {"scope": "tenant", "period": "day", "limits": {"maxTokens": 10**9}},
+    "secret": {"data": {"api": {"sealed": SEALED}}},
+}
 
 
 @pytest.fixture(scope="module")
@@ -49,17 +54,21 @@ def actions(filled: Filled) -> dict[tuple[str, str], tuple[str, list[Any]]]:
         "skill": "aos_skills.skill_resource", "agent": "aos_agent.agent_resource",
         "collection": "aos_rag.collection_resource", "run": "aos_core.run_status",
         "approval": "aos_core.approval_status", "event": "aos_core.event",
+        "secret": "aos_auth.secret_resource", "policy": "aos_skills.policy_resource",
+        "budget": "aos_core.budget_resource",
     }  # fmt: skip
     found: dict[tuple[str, str], tuple[str, list[Any]]] = {
         ("get", kind): (read.format(view), []) for kind, view in views.items()
     }
     schemas = {"principal": "aos_auth", "persona": "aos_persona", "skill": "aos_skills",
-               "agent": "aos_agent", "collection": "aos_rag"}  # fmt: skip
+               "agent": "aos_agent", "collection": "aos_rag", "secret": "aos_auth",
+               "policy": "aos_skills", "budget": "aos_core"}  # fmt: skip
     there = {"principal": "dev", "persona": "expert", "skill": "send_mail", "agent": "clerk",
-             "collection": "notes"}  # fmt: skip
+             "collection": "notes", "secret": "keys", "policy": "watchful",
+             "budget": "wide"}  # fmt: skip
     for kind, schema in schemas.items():
         given = f"select {schema}.apply_{kind}(%s, 'fresh', %s, %s)"
-        found["apply", kind] = given, [tenant, META, SPEC]
+        found["apply", kind] = given, [tenant, META, SPECS.get(kind, SPEC)]
         found["delete", kind] = f"select {schema}.delete_{kind}(%s, %s)", [tenant, there[kind]]
     for kind, schema, name in (("tenant", "aos_auth", "no_such"), ("model", "aos_meta", "no_such")):
         found["apply", kind] = f"select {schema}.apply_{kind}('fresh', %s, %s)", [META, SPEC]
