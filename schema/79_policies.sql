@@ -351,7 +351,7 @@ begin
 end
 $$;
 create trigger valid before insert or update on aos_skills.policy
-  for each row when (current_setting('row_security') = 'on')
+  for each row when (aos_core.is_live())
   execute function aos_skills.policy_valid();
 
 -- Trigger: a permission has its marks, whoever writes it.
@@ -371,7 +371,7 @@ begin
 end
 $$;
 create trigger marks before insert or update on aos_skills.role_skill
-  for each row when (current_setting('row_security') = 'on')
+  for each row when (aos_core.is_live())
   execute function aos_skills.mark_permission();
 
 -- Trigger: the permissions that a policy or a skill has a word in learn of it, in the same commit.
@@ -396,10 +396,10 @@ begin
 end
 $$;
 create trigger marks after insert or update or delete on aos_skills.policy
-  for each row when (current_setting('row_security') = 'on')
+  for each row when (aos_core.is_live())
   execute function aos_skills.marks_changed();
 create trigger marks after insert or update or delete on aos_skills.skill
-  for each row when (current_setting('row_security') = 'on')
+  for each row when (aos_core.is_live())
   execute function aos_skills.marks_changed();
 
 -- The skills of agents that touch something, one row each: what, and whether a person is asked before
@@ -493,7 +493,7 @@ begin
   foreach v_table in array array['aos_agent.agent', 'aos_skills.skill', 'aos_skills.policy',
                                  'aos_skills.role_skill', 'aos_rag.collection'] loop
     execute format('create constraint trigger reach after insert or update%s on %s '
-      'deferrable initially deferred for each row when (current_setting(''row_security'') = ''on'') '
+      'deferrable initially deferred for each row when (aos_core.is_live()) '
       'execute function aos_skills.reach_changed()',
       case when v_table in ('aos_skills.skill', 'aos_skills.policy') then ' or delete' else '' end,
       v_table);
