@@ -596,6 +596,9 @@ begin
         using errcode = 'AO002', hint = 'resolve it by "result" or "fail"';
     elsif v_run.state in ('active', 'paused') then
       perform aos_core.put_in_inbox(p_tenant, v_run.run_id, v_message, null, v_actor);
+      if v_call.taints and v_run.taint is null then  -- it is read at the next step at the earliest
+        perform aos_core.taint_run(p_tenant, v_run.run_id, v_call.skill, v_run.last_step + 1);
+      end if;
     end if;
     return jsonb_build_object('call_id', p_call, 'state', v_state, 'run_id', v_run.run_id);
   end if;
