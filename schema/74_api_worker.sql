@@ -323,14 +323,16 @@ as $$
 declare
   v_bound text := set_config('aos.kernel_tenant', p_tenant::text, true);
 begin
-  if p_message @> '{"role": "assistant", "blocks": [{"t": "call"}]}' then
+  if p_message ? 'erased' then  -- the mark of what retention took
+    null;
+  elsif p_message @> '{"role": "assistant", "blocks": [{"t": "call"}]}' then
     return aos_core.record_calls(p_tenant, p_turn, aos_core.lease_hash(p_lease), p_seq, p_message,
                                  p_usage, p_raw, p_run);
   elsif p_message @> '{"role": "assistant", "blocks": []}' then
     return aos_core.record_final_answer(p_tenant, p_turn, aos_core.lease_hash(p_lease), p_seq,
                                         p_message, p_usage, p_raw, p_run);
   end if;
-  raise exception 'a response must be a message of role "assistant" with a list of blocks'
+  raise exception 'a response must be a message of role "assistant" with a list of blocks, and not "erased"'
     using errcode = 'AO006', hint = 'schema/README.md shows the message';
 end
 $$;

@@ -20,8 +20,8 @@ declare
   v_lease uuid;
   v_opened jsonb;
 begin
-  if (p_message @> '{"role": "user", "blocks": []}') is not true then
-    raise exception 'a message must have the role "user" and a list of blocks'
+  if (p_message @> '{"role": "user", "blocks": []}' and not p_message ? 'erased') is not true then
+    raise exception 'a message must have the role "user", a list of blocks, and no "erased"'
       using errcode = 'AO006', hint = 'schema/README.md shows the message';
   end if;
   if p_worker is not null then
