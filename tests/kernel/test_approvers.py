@@ -262,3 +262,44 @@ def test_the_policies_of_another_tenant_decide_nothing_here(
     assert decide(ruled, ruled.person, asked)["state"] == "approved"
     other.person.close()
     other.worker.close()
+
+
+def test_with_four_eyes_nobody_approves_who_drove_the_run_there(ruled: Tenant) -> None:
+    """Who works in the place of a worker writes what the model is said to have asked for."""
+    policy(ruled, approvers={"fourEyes": True})
+    alice, bob = login(ruled, "alice"), login(ruled, "bob")
+    run = ruled.start_run("clerk")
+    turn = ruled.open(run)["turn_id"]
+    forged = call(alice, "aos_agent.process_tool_call", turn, *MAIL)
+    asked = Asked(run, {}, {}, UUID(forged["call_id"]))
+    with refused("AO004", 'demands four eyes, and "user:alice"'):
+        decide(ruled, alice, asked)
+    assert decide(ruled, bob, asked)["state"] == "approved"
+    # What was asked before somebody drove the run is another's.
+    earlier = ask_as(ruled, bob, ruled.start_run("clerk"))
+    ruled.open(earlier.run)  # sets the call aside
+    call(alice, "aos_agent.run_turn", ruled.run_row(earlier.run)["open_turn_id"])
+    assert decide(ruled, alice, earlier)["state"] == "approved"
+
+
+@pytest.mark.parametrize("change", ["nothing", "a policy", "the skill"])
+def test_a_result_is_taken_only_of_a_call_that_may_still_run(ruled: Tenant, change: str) -> None:
+    alice, bob = login(ruled, "alice"), login(ruled, "bob")
+    turn = ruled.open(ruled.start_run("clerk"))["turn_id"]
+    letter = UUID(call(alice, "aos_agent.process_tool_call", turn, *MAIL)["call_id"])
+    call(bob, "aos_agent.decide_approval", ruled.id, ruled.approval(letter)[0], "approved")
+    result = (turn, MAIL[0], {"sent": True}, letter)
+    if change == "nothing":
+        call(alice, "aos_agent.record_tool_result", *result)
+        assert ruled.call_state(letter) == "succeeded"
+        return
+    if change == "a policy":
+        policy(ruled, decision="deny", reason="no mail today")
+    else:
+        spec = {"builtin": "web_search", "risk": "high", "description": "another"}
+        apply(ruled.database.superuser, "aos_skills.apply_skill", ruled.id, "send_mail", spec)
+    with refused("AO004" if change == "a policy" else "AO008"):
+        call(alice, "aos_agent.record_tool_result", *result)
+    assert ruled.call_state(letter) == "approved"
+    again = call(alice, "aos_agent.process_tool_call", turn, *MAIL)
+    assert again["status"] == ("denied" if change == "a policy" else "awaiting_approval")
