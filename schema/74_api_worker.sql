@@ -578,7 +578,10 @@ begin
      or v_run.lease_expires_at <= aos_core.now() or v_run.open_turn_id <> v_call.turn_id then
     perform aos_core.raise_lost(p_tenant, v_call.turn_id, aos_core.lease_hash(p_lease));
   end if;
-  if v_call.state in ('approved', 'pending') then
+  if v_call.runner <> 'worker' then
+    raise exception 'call "%" of "%" is one that the kernel carries out', p_call, v_call.skill
+      using errcode = 'AO002', hint = 'execute_sql_call runs it';
+  elsif v_call.state in ('approved', 'pending') then
     v_gate := aos_core.gate_again(v_call, v_run);
     if v_gate.decision in ('deny', 'invalid') then
       return aos_core.refuse_call(v_call, aos_core.lease_hash(p_lease), v_gate.reason);

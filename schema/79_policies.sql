@@ -358,6 +358,24 @@ create trigger valid before insert or update on aos_skills.policy
   for each row when (aos_core.is_live())
   execute function aos_skills.policy_valid();
 
+-- Trigger: a skill is known by its id and how often it was changed (touch), and nobody makes another that
+-- passes for one that was there.
+create function aos_skills.skill_identity() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if tg_op = 'INSERT' then
+    new.skill_id := aos_core.uuidv7();
+    new.generation := 1;
+  else
+    new.skill_id := old.skill_id;
+  end if;
+  return new;
+end
+$$;
+create trigger identity before insert or update on aos_skills.skill
+  for each row when (aos_core.is_live()) execute function aos_skills.skill_identity();
+
 -- Trigger: a permission has its marks, whoever writes it.
 -- security definer: people cannot lock the tenant's configuration.
 create function aos_skills.mark_permission() returns trigger

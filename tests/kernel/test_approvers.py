@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from kernels import Asked, Connection, KernelDatabase, Tenant, apply, ask, call, refused, user
 
@@ -303,3 +304,40 @@ def test_a_result_is_taken_only_of_a_call_that_may_still_run(ruled: Tenant, chan
     assert ruled.call_state(letter) == "approved"
     again = call(alice, "aos_agent.process_tool_call", turn, *MAIL)
     assert again["status"] == ("denied" if change == "a policy" else "awaiting_approval")
+
+
+@pytest.mark.parametrize("how", ["changed", "made anew", "disguised"])
+def test_an_approval_is_of_the_skill_that_was_there(ruled: Tenant, how: str) -> None:
+    """With rights on the table a developer can write columns that no manifest can."""
+    alice = login(ruled, "alice")
+    asked = ruled.asked(*MAIL, "clerk")
+    decide(ruled, login(ruled, "bob"), asked)
+    skill = alice.execute(
+        "select skill_id, version, generation from aos_skills.skill where name = 'send_mail'"
+    ).fetchone()
+    assert skill is not None
+    if how == "changed":
+        alice.execute("update aos_skills.skill set config = '{\"to\": 1}' where name = 'send_mail'")
+    else:
+        alice.execute("delete from aos_skills.skill where name = 'send_mail'")
+        alice.execute(
+            "insert into aos_skills.skill (tenant_id, name, builtin, risk, config, skill_id,"
+            " version, generation) values (%s, 'send_mail', 'web_search', 'high', %s, %s, %s, %s)",
+            (ruled.id, Jsonb({"to": 1}), skill[0], skill[1], skill[2] - (how == "disguised")),
+        )
+    if how == "disguised":
+        alice.execute(
+            "update aos_skills.skill set skill_id = %s, version = %s where name = 'send_mail'",
+            skill[:2],
+        )
+    assert start(ruled, asked)["status"] == "awaiting_approval"
+
+
+def test_a_worker_starts_no_call_that_the_kernel_carries_out(ruled: Tenant) -> None:
+    """It could say of a statement that it had run, and what it had found."""
+    asked = ruled.asked(*STORE, "clerk")
+    with refused("AO002", "the kernel carries out"):
+        call(ruled.worker, "aos_agent.start_call", ruled.id, asked.call, asked.lease["lease"])
+    with refused("AO002"):
+        ruled.result(asked.call, asked.lease, {"stored": "k"})
+    assert ruled.execute(asked.call, asked.lease)["ok"] is True
