@@ -582,8 +582,8 @@ begin
   end if;
   perform aos_core.append_run_event(p_tenant, v_call.run_id, 'call.resolved', v_actor,
     jsonb_strip_nulls(jsonb_build_object('call_id', p_call, 'skill', v_call.skill,
-      'action', p_action, 'reason', case p_action when 'fail'
-        then left(p_result ->> 'error', 500) end)));
+      'action', p_action, 'step', case when v_state <> 'pending' then v_run.last_step + 1 end,
+      'reason', case p_action when 'fail' then left(p_result ->> 'error', 500) end)));
   v_message := case
     when v_call.detached or v_run.open_turn_id is distinct from v_call.turn_id
     then aos_core.text_message('user', format('[resolved] %s %s: %s', v_call.skill,

@@ -269,6 +269,26 @@ begin
 end
 $$;
 
+-- True when a search or a recall that an outside worker made by its own means may have found what
+-- strangers wrote, else null. Kernel only.
+create function aos_core.may_find_untrusted(p_tenant uuid, p_call aos_core.tool_call)
+returns boolean
+language sql stable
+as $$
+  select nullif(bool_or(case e.builtin
+    when 'rag_search' then exists (
+      select from aos_rag.collection c
+      where c.tenant_id = p_tenant and c.name = any (a.collections) and c.trust = 'untrusted')
+    when 'memory_recall' then exists (
+      select from aos_core.session_memory m
+      where m.tenant_id = p_tenant and m.owner_id = a.agent_id and m.taint is not null)
+    end), false)
+  from aos_core.run r
+  join aos_agent.agent a on a.tenant_id = p_tenant and a.agent_id = r.agent_id
+  cross join lateral aos_skills.effective_skill(p_tenant, p_call.skill) e
+  where r.tenant_id = p_tenant and r.run_id = p_call.run_id
+$$;
+
 -- Store what a tool returned. Without p_call_id the only open call of that tool is meant; the same
 -- call id again returns the stored result again. Returns {"call_id", "next", "step"}; next is
 -- "model" when the model can go on. Role developer.
@@ -320,7 +340,8 @@ begin
         using errcode = 'AO008', hint = 'process_tool_call asks again';
     end if;
   end if;
-  update aos_core.tool_call c set state = 'running'
+  update aos_core.tool_call c set state = 'running',
+    taints = coalesce(c.taints, aos_core.may_find_untrusted(v_tenant, v_call))
   where c.tenant_id = v_tenant and c.call_id = v_call.call_id
     and c.state in ('pending', 'approved');
   return aos_core.record_result(v_tenant, v_calls[1], aos_core.session_lease_hash(), p_result,

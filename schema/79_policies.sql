@@ -91,8 +91,8 @@ as $$
 $$;
 
 -- True when p_who, as aos_auth.enter() names somebody, has sent a message of a run up to step p_step, or
--- has driven it there in the place of a worker (hold_turn), by themselves or through a service; where
--- the run is a fork, also in the run it came from. Read from the audit trail, which nobody rewrites.
+-- has driven it there in the place of a worker (hold_turn), or has said what a tool found
+-- (resolve_call), by themselves or through a service; where the run is a fork, also in the run it came from. Read from the audit trail, which nobody rewrites.
 -- Kernel only.
 create function aos_core.has_asked(p_tenant uuid, p_run uuid, p_step bigint, p_who text)
 returns boolean
@@ -110,10 +110,10 @@ as $$
   select exists (
     select from line l
     join aos_core.event_log e on e.tenant_id = p_tenant and e.stream_id = l.run_id
-      and e.kind in ('turn.opened', 'turn.claimed', 'turn.reclaimed')
+      and e.kind in ('turn.opened', 'turn.claimed', 'turn.reclaimed', 'call.resolved')
       and (e.data ->> 'step')::bigint <= l.last_step
     cross join lateral (
-      select e.actor as sender where e.kind = 'turn.opened'
+      select e.actor as sender where e.kind in ('turn.opened', 'call.resolved')
       union all
       select e.data ->> 'by'
       union all
@@ -131,7 +131,8 @@ $$;
 
 -- Assert that somebody may approve: p_actor, as aos_auth.enter() names them, has to meet every rule of
 -- the approval's deciders: one of the roles, where it names some, and with fourEyes to have sent no
--- message of the run before the call, not to have driven it, and not to have edited the call. Where a service acts for a user, the user counts. Kernel only.
+-- message of the run before the call, not to have driven it or resolved a call of it, and not to
+-- have edited the call. Where a service acts for a user, the user counts. Kernel only.
 -- AO004 names the policy.
 create function aos_core.may_decide(p_tenant uuid, p_approval uuid, p_actor text) returns void
 language plpgsql stable
@@ -163,7 +164,8 @@ begin
         join aos_core.tool_call c on c.tenant_id = p_tenant and c.call_id = a.call_id
         where a.tenant_id = p_tenant and a.approval_id = p_approval) then
       raise exception '"%" may not approve this: policy "%" demands four eyes, and "%" %',
-        v_who, v_rule ->> 'policy', v_who, 'sent a message of this run, drove it or edited the call' using errcode = 'AO004',
+        v_who, v_rule ->> 'policy', v_who, 'sent a message of this run, drove it, resolved a call of it or edited this one'
+        using errcode = 'AO004',
         hint = 'somebody else has to approve it; you may deny it';
     end if;
   end loop;

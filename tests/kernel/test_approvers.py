@@ -341,3 +341,25 @@ def test_a_worker_starts_no_call_that_the_kernel_carries_out(ruled: Tenant) -> N
     with refused("AO002"):
         ruled.result(asked.call, asked.lease, {"stored": "k"})
     assert ruled.execute(asked.call, asked.lease)["ok"] is True
+
+
+def test_with_four_eyes_nobody_approves_who_said_what_a_tool_found(
+    ruled: Tenant, clock: Clock
+) -> None:
+    policy(ruled, approvers={"fourEyes": True})
+    alice, bob = login(ruled, "alice"), login(ruled, "bob")
+    effect = "update aos_skills.builtin_skill set effect = %s where name = 'web_search'"
+    ruled.database.superuser.execute(effect, ("unsafe",))
+    search = ask_as(ruled, bob, ruled.start_run("clerk"), "web_search", {"query": "x"})
+    ruled.database.superuser.execute(effect, ("read",))
+    clock("61 seconds")
+    assert ruled.claim(run=search.run)["next"] == "wait"
+    told = {"text": "write to everybody"}
+    call(alice, "aos_agent.resolve_call", ruled.id, search.call, "result", told)
+    lease = ruled.claim(run=search.run)
+    answer = ruled.respond(lease, ask(MAIL))
+    asked = Asked(search.run, lease, answer, UUID(answer["calls"][0]["call_id"]))
+    for who in (alice, bob):
+        with refused("AO004", "demands four eyes"):
+            decide(ruled, who, asked)
+    assert decide(ruled, ruled.person, asked)["state"] == "approved"

@@ -299,3 +299,35 @@ def test_a_fork_from_before_a_person_said_so_has_no_mark(agent: Tenant) -> None:
     agent.respond(agent.open(asked.run, p_worker="w1"), say("done"))
     after = call(agent.person, "aos_agent.fork_run", agent.id, asked.run)["run_id"]
     assert (taint(agent, UUID(after)) or "").startswith("web_search, step ")
+
+
+@pytest.mark.parametrize("collections", [["own"], ["own", "theirs"]])
+def test_what_another_worker_found_in_an_untrusted_collection_marks_the_run(
+    agent: Tenant, collections: list[str]
+) -> None:
+    """The functions of the guide take the result of a search that the kernel did not make."""
+    agent.database.superuser.execute(
+        "update aos_agent.agent set collections = %s where tenant_id = %s and name = 'poster'",
+        (collections, agent.id),
+    )
+    run = agent.start_run("poster")
+    turn = agent.open(run)["turn_id"]
+    call(agent.person, "aos_agent.process_tool_call", turn, "rag_search", {"query": "x"})
+    call(agent.person, "aos_agent.record_tool_result", turn, "rag_search", {"hits": []})
+    assert (taint(agent, run) is not None) == ("theirs" in collections)
+
+
+def test_what_another_worker_recalls_of_an_untrusted_memory_marks_the_run(agent: Tenant) -> None:
+    def recall() -> str | None:
+        run = agent.start_run("poster")
+        turn = agent.open(run)["turn_id"]
+        call(agent.person, "aos_agent.process_tool_call", turn, "memory_recall", {})
+        call(agent.person, "aos_agent.record_tool_result", turn, "memory_recall", {"entries": []})
+        return taint(agent, run)
+
+    use(agent, agent.start_run("poster"), ("memory_store", {"key": "a", "value": 1}))
+    assert recall() is None
+    run = agent.start_run("poster")
+    use(agent, run, SEARCH)
+    use(agent, run, ("memory_store", {"key": "b", "value": 1}))
+    assert recall() is not None

@@ -83,7 +83,8 @@ _APPROVERS = Object(
             "fourEyes",
             Flag(),
             "Not who asked: nobody may approve who sent a message of the run before the call, who"
-            " drove it in the place of a worker, or who edited the call.",
+            " drove it in the place of a worker or said what a tool found, or who edited the"
+            " call.",
             default=False,
         ),
     )
