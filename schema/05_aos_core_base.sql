@@ -91,3 +91,17 @@ as $$
   select jsonb_build_object('v', 1, 'role', p_role, 'blocks',
     jsonb_build_array(jsonb_build_object('t', 'text', 'text', p_text)))
 $$;
+
+-- False in a session that loads rows as they were, which only a login that no policy binds can: what
+-- reacts to new rows then stays silent. plpgsql, so that the usual case costs no statement.
+create function aos_core.is_live() returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if current_setting('row_security') = 'on' then
+    return true;
+  end if;
+  return not exists (select from pg_roles r
+                     where r.rolname = session_user and (r.rolsuper or r.rolbypassrls));
+end
+$$;

@@ -2,7 +2,8 @@
 -- execution, from the registry; nothing that a prompt or a client says changes it.
 
 -- A skill as it is in force for a tenant: the tenant's setting over the built-in it names, or the
--- built-in itself. No row: there is no such skill. Kernel only.
+-- built-in itself. No row: there is no such skill. tool_version tells any change of it: approvals are
+-- bound to that. Kernel only.
 create function aos_skills.effective_skill(p_tenant uuid, p_name text)
 returns table (name text, builtin text, description text, runner text, effect text, risk text,
                approval text, input_schema jsonb, timeout_seconds numeric, max_rows integer,
@@ -14,7 +15,7 @@ as $$
          coalesce(s.risk, b.risk), coalesce(s.approval, 'risk'), b.input_schema,
          coalesce(s.timeout_seconds, b.timeout_seconds), coalesce(s.max_rows, b.max_rows),
          coalesce(s.max_bytes, b.max_bytes), coalesce(s.search_path, '{}'),
-         coalesce(s.config, '{}'), b.name || ':' || coalesce(s.version, 0),
+         coalesce(s.config, '{}'), b.name || ':' || coalesce(right(s.skill_id::text, 12) || '.' || s.generation, '0'),
          coalesce(s.touches || case when 'change' = any (b.touches) then '{change}'::text[] end,
                   s.touches, b.touches)
   from aos_skills.builtin_skill b

@@ -289,9 +289,10 @@ begin
 end
 $$;
 
--- The triggers that react to a new row stay silent while row_security is off: so does pg_restore
--- load the rows of an extension, which are there as they were. Only superusers and roles with
--- BYPASSRLS can write to these tables in that state; for others every statement on them fails.
+-- The triggers that react to a new row stay silent while row_security is off, for a login that no
+-- policy binds: so does pg_restore load the rows of an extension, which are there as they were. For
+-- others they never do. A statement with row_security off is refused to them, but one that turns it
+-- off while it runs has had its rights checked before.
 
 -- Trigger: what a new tenant gets: its event chain, the built-in roles, the permissions of the
 -- role agent on low-risk built-in skills, and a SQL identity. security definer: people may not
@@ -317,7 +318,7 @@ begin
 end
 $$;
 create trigger tenant_created after insert on aos_auth.tenant
-  for each row when (current_setting('row_security') = 'on') execute function aos_core.tenant_created();
+  for each row when (aos_core.is_live()) execute function aos_core.tenant_created();
 
 -- Trigger: a principal without a name takes one from its display name, made unique.
 -- security definer: sees the names of the tenant; a row that the policies refuse is still refused.
@@ -344,7 +345,7 @@ begin
 end
 $$;
 create trigger principal_defaults before insert on aos_auth.principal
-  for each row when (current_setting('row_security') = 'on')
+  for each row when (aos_core.is_live())
   execute function aos_core.principal_defaults();
 
 -- Trigger: number the persona's versions. A change of prompt, model, parameters, rules or traits
@@ -379,13 +380,13 @@ begin
 end
 $$;
 create trigger keep_version after insert or update on aos_persona.persona
-  for each row when (current_setting('row_security') = 'on')
+  for each row when (aos_core.is_live())
   execute function aos_core.keep_persona_version();
 
 do $triggers$
 declare
   v_table text;
-  v_live text := 'when (current_setting(''row_security'') = ''on'')';
+  v_live text := 'when (aos_core.is_live())';
 begin
   foreach v_table in array array['aos_auth.principal', 'aos_persona.persona', 'aos_skills.skill',
                                  'aos_skills.policy', 'aos_agent.agent', 'aos_rag.collection',
@@ -469,7 +470,7 @@ begin
 end
 $$;
 create trigger run_defaults before insert on aos_core.run
-  for each row when (current_setting('row_security') = 'on') execute function aos_core.run_defaults();
+  for each row when (aos_core.is_live()) execute function aos_core.run_defaults();
 
 -- Trigger: a run's first event, and the administrative one that makes a vanished run noticeable.
 -- security definer: people may not write events.
@@ -488,7 +489,7 @@ begin
 end
 $$;
 create trigger run_created after insert on aos_core.run
-  for each row when (current_setting('row_security') = 'on') execute function aos_core.run_created();
+  for each row when (aos_core.is_live()) execute function aos_core.run_created();
 
 do $partitions$
 begin

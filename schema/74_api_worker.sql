@@ -323,14 +323,16 @@ as $$
 declare
   v_bound text := set_config('aos.kernel_tenant', p_tenant::text, true);
 begin
-  if p_message @> '{"role": "assistant", "blocks": [{"t": "call"}]}' then
+  if p_message ? 'erased' then  -- the mark of what retention took
+    null;
+  elsif p_message @> '{"role": "assistant", "blocks": [{"t": "call"}]}' then
     return aos_core.record_calls(p_tenant, p_turn, aos_core.lease_hash(p_lease), p_seq, p_message,
                                  p_usage, p_raw, p_run);
   elsif p_message @> '{"role": "assistant", "blocks": []}' then
     return aos_core.record_final_answer(p_tenant, p_turn, aos_core.lease_hash(p_lease), p_seq,
                                         p_message, p_usage, p_raw, p_run);
   end if;
-  raise exception 'a response must be a message of role "assistant" with a list of blocks'
+  raise exception 'a response must be a message of role "assistant" with a list of blocks, and not "erased"'
     using errcode = 'AO006', hint = 'schema/README.md shows the message';
 end
 $$;
@@ -576,7 +578,10 @@ begin
      or v_run.lease_expires_at <= aos_core.now() or v_run.open_turn_id <> v_call.turn_id then
     perform aos_core.raise_lost(p_tenant, v_call.turn_id, aos_core.lease_hash(p_lease));
   end if;
-  if v_call.state in ('approved', 'pending') then
+  if v_call.runner <> 'worker' then
+    raise exception 'call "%" of "%" is one that the kernel carries out', p_call, v_call.skill
+      using errcode = 'AO002', hint = 'execute_sql_call runs it';
+  elsif v_call.state in ('approved', 'pending') then
     v_gate := aos_core.gate_again(v_call, v_run);
     if v_gate.decision in ('deny', 'invalid') then
       return aos_core.refuse_call(v_call, aos_core.lease_hash(p_lease), v_gate.reason);

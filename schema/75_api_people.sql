@@ -20,8 +20,8 @@ declare
   v_lease uuid;
   v_opened jsonb;
 begin
-  if (p_message @> '{"role": "user", "blocks": []}') is not true then
-    raise exception 'a message must have the role "user" and a list of blocks'
+  if (p_message @> '{"role": "user", "blocks": []}' and not p_message ? 'erased') is not true then
+    raise exception 'a message must have the role "user", a list of blocks, and no "erased"'
       using errcode = 'AO006', hint = 'schema/README.md shows the message';
   end if;
   if p_worker is not null then
@@ -582,8 +582,8 @@ begin
   end if;
   perform aos_core.append_run_event(p_tenant, v_call.run_id, 'call.resolved', v_actor,
     jsonb_strip_nulls(jsonb_build_object('call_id', p_call, 'skill', v_call.skill,
-      'action', p_action, 'reason', case p_action when 'fail'
-        then left(p_result ->> 'error', 500) end)));
+      'action', p_action, 'step', case when v_state <> 'pending' then v_run.last_step + 1 end,
+      'reason', case p_action when 'fail' then left(p_result ->> 'error', 500) end)));
   v_message := case
     when v_call.detached or v_run.open_turn_id is distinct from v_call.turn_id
     then aos_core.text_message('user', format('[resolved] %s %s: %s', v_call.skill,
@@ -596,6 +596,9 @@ begin
         using errcode = 'AO002', hint = 'resolve it by "result" or "fail"';
     elsif v_run.state in ('active', 'paused') then
       perform aos_core.put_in_inbox(p_tenant, v_run.run_id, v_message, null, v_actor);
+      if v_call.taints and v_run.taint is null then  -- it is read at the next step at the earliest
+        perform aos_core.taint_run(p_tenant, v_run.run_id, v_call.skill, v_run.last_step + 1);
+      end if;
     end if;
     return jsonb_build_object('call_id', p_call, 'state', v_state, 'run_id', v_run.run_id);
   end if;

@@ -119,8 +119,8 @@ begin
     perform aos_core.append_run_event(p_tenant, v_run.run_id,
       case when v_run.lease_hash is null then 'turn.claimed' else 'turn.reclaimed' end,
       'worker:' || session_user,
-      jsonb_build_object('turn', v_turn.number, 'attempt', v_attempt)
-      || coalesce(v_takeover, '{}'));
+      jsonb_build_object('turn', v_turn.number, 'attempt', v_attempt, 'step', v_run.last_step,
+                         'by', aos_auth.actor(p_tenant)) || coalesce(v_takeover, '{}'));
   end if;
   update aos_core.run r set lease_hash = aos_core.session_lease_hash(),
     lease_worker = session_user, lease_seconds = 300,
@@ -269,11 +269,31 @@ begin
 end
 $$;
 
+-- True when a search or a recall that an outside worker made by its own means may have found what
+-- strangers wrote, else null. Kernel only.
+create function aos_core.may_find_untrusted(p_tenant uuid, p_call aos_core.tool_call)
+returns boolean
+language sql stable
+as $$
+  select nullif(bool_or(case e.builtin
+    when 'rag_search' then exists (
+      select from aos_rag.collection c
+      where c.tenant_id = p_tenant and c.name = any (a.collections) and c.trust = 'untrusted')
+    when 'memory_recall' then exists (
+      select from aos_core.session_memory m
+      where m.tenant_id = p_tenant and m.owner_id = a.agent_id and m.taint is not null)
+    end), false)
+  from aos_core.run r
+  join aos_agent.agent a on a.tenant_id = p_tenant and a.agent_id = r.agent_id
+  cross join lateral aos_skills.effective_skill(p_tenant, p_call.skill) e
+  where r.tenant_id = p_tenant and r.run_id = p_call.run_id
+$$;
+
 -- Store what a tool returned. Without p_call_id the only open call of that tool is meant; the same
 -- call id again returns the stored result again. Returns {"call_id", "next", "step"}; next is
 -- "model" when the model can go on. Role developer.
--- AO001; AO002 nothing is open, or the turn has ended; AO003; AO005 somebody else was first; AO006
--- several calls are open; AO008 its approval does not hold any more.
+-- AO001; AO002 nothing is open, or the turn has ended; AO003; AO004 the gate refuses the call by now;
+-- AO005 somebody else was first; AO006 several calls are open; AO008 its approval does not hold any more.
 create function aos_agent.record_tool_result(
   p_turn uuid, p_tool text, p_result jsonb, p_call_id uuid default null) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -282,6 +302,8 @@ declare
   v_tenant uuid := aos_core.tenant_of_turn(p_turn);
   v_calls uuid[];
   v_call aos_core.tool_call;
+  v_run aos_core.run;
+  v_gate record;
 begin
   perform aos_auth.enter(v_tenant, 'developer');
   v_calls := case when p_call_id is not null then array[p_call_id] else array(
@@ -304,12 +326,22 @@ begin
   -- A kernel skill that an outside worker carried out by its own means is recorded like any other.
   select c.* into v_call from aos_core.tool_call c
   where c.tenant_id = v_tenant and c.call_id = v_calls[1] and c.turn_id = p_turn;
-  if v_call.state = 'approved'
-     and not aos_core.consume_approval(v_tenant, v_call.call_id, v_call.tool_version) then
-    raise exception 'the approval of call "%" does not hold any more', v_call.call_id
-      using errcode = 'AO008', hint = 'process_tool_call asks again';
+  if v_call.state in ('pending', 'approved') then
+    select r.* into v_run from aos_core.run r
+    where r.tenant_id = v_tenant and r.run_id = v_call.run_id;
+    v_gate := aos_core.gate_again(v_call, v_run);
+    if v_gate.decision in ('deny', 'invalid') then
+      raise exception 'call "%" may not run any more: %', v_call.call_id, v_gate.reason
+        using errcode = 'AO004', hint = 'process_tool_call ends it';
+    elsif (v_gate.decision = 'approve' or v_call.state = 'approved')
+       and not aos_core.consume_approval(v_tenant, v_call.call_id, v_gate.tool_version,
+                                         v_gate.judged) then
+      raise exception 'the approval of call "%" does not hold any more', v_call.call_id
+        using errcode = 'AO008', hint = 'process_tool_call asks again';
+    end if;
   end if;
-  update aos_core.tool_call c set state = 'running'
+  update aos_core.tool_call c set state = 'running',
+    taints = coalesce(c.taints, aos_core.may_find_untrusted(v_tenant, v_call))
   where c.tenant_id = v_tenant and c.call_id = v_call.call_id
     and c.state in ('pending', 'approved');
   return aos_core.record_result(v_tenant, v_calls[1], aos_core.session_lease_hash(), p_result,

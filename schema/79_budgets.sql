@@ -667,7 +667,7 @@ begin
 end
 $$;
 create trigger model_changed after update on aos_meta.llm_model_registry
-  for each row when (current_setting('row_security') = 'on')
+  for each row when (aos_core.is_live())
   execute function aos_core.model_changed();
 
 -- Trigger: a budget begins to hold at once, for the turns that are open too; a changed one wakes what
@@ -708,7 +708,7 @@ begin
 end
 $$;
 create trigger budget_applied after insert or update on aos_core.budget
-  for each row when (current_setting('row_security') = 'on')
+  for each row when (aos_core.is_live())
   execute function aos_core.budget_applied();
 
 -- Trigger: what waits for a budget that is deleted does not wait any more.
@@ -723,12 +723,12 @@ begin
 end
 $$;
 create trigger budget_deleted after delete on aos_core.budget
-  for each row when (current_setting('row_security') = 'on')
+  for each row when (aos_core.is_live())
   execute function aos_core.budget_deleted();
 create trigger touch before update on aos_core.budget
   for each row execute function aos_core.touch();
 create trigger record_change after insert or update or delete on aos_core.budget
-  for each row when (current_setting('row_security') = 'on')
+  for each row when (aos_core.is_live())
   execute function aos_core.record_change();
 
 -- Raise AO004 unless the login is an admin of the tenant: a limit that those can lift whom it limits is

@@ -90,9 +90,10 @@ as $$
   where r.tenant_id = p_tenant and r.run_id = p_run
 $$;
 
--- True when p_who, as aos_auth.enter() names somebody, has sent a message of a run up to step p_step, by
--- themselves or through a service; where the run is a fork, also to the run it came from. Read from the
--- audit trail, which nobody rewrites. Kernel only.
+-- True when p_who, as aos_auth.enter() names somebody, has sent a message of a run up to step p_step, or
+-- has driven it there in the place of a worker (hold_turn), or has said what a tool found
+-- (resolve_call), by themselves or through a service; where the run is a fork, also in the run it came from. Read from the audit trail, which nobody rewrites.
+-- Kernel only.
 create function aos_core.has_asked(p_tenant uuid, p_run uuid, p_step bigint, p_who text)
 returns boolean
 language sql stable
@@ -109,9 +110,12 @@ as $$
   select exists (
     select from line l
     join aos_core.event_log e on e.tenant_id = p_tenant and e.stream_id = l.run_id
-      and e.kind = 'turn.opened' and (e.data ->> 'step')::bigint <= l.last_step
+      and e.kind in ('turn.opened', 'turn.claimed', 'turn.reclaimed', 'call.resolved')
+      and (e.data ->> 'step')::bigint <= l.last_step
     cross join lateral (
-      select e.actor as sender
+      select e.actor as sender where e.kind in ('turn.opened', 'call.resolved')
+      union all
+      select e.data ->> 'by'
       union all
       select f from jsonb_array_elements_text(e.data -> 'from') f) w
     where p_who in (w.sender, split_part(w.sender, ' for ', 1), split_part(w.sender, ' for ', 2)))
@@ -127,7 +131,8 @@ $$;
 
 -- Assert that somebody may approve: p_actor, as aos_auth.enter() names them, has to meet every rule of
 -- the approval's deciders: one of the roles, where it names some, and with fourEyes to have sent no
--- message of the run before the call and not to have edited it. Where a service acts for a user, the user counts. Kernel only.
+-- message of the run before the call, not to have driven it or resolved a call of it, and not to
+-- have edited the call. Where a service acts for a user, the user counts. Kernel only.
 -- AO004 names the policy.
 create function aos_core.may_decide(p_tenant uuid, p_approval uuid, p_actor text) returns void
 language plpgsql stable
@@ -159,7 +164,8 @@ begin
         join aos_core.tool_call c on c.tenant_id = p_tenant and c.call_id = a.call_id
         where a.tenant_id = p_tenant and a.approval_id = p_approval) then
       raise exception '"%" may not approve this: policy "%" demands four eyes, and "%" %',
-        v_who, v_rule ->> 'policy', v_who, 'sent a message of this run or edited the call' using errcode = 'AO004',
+        v_who, v_rule ->> 'policy', v_who, 'sent a message of this run, drove it, resolved a call of it or edited this one'
+        using errcode = 'AO004',
         hint = 'somebody else has to approve it; you may deny it';
     end if;
   end loop;
@@ -351,8 +357,26 @@ begin
 end
 $$;
 create trigger valid before insert or update on aos_skills.policy
-  for each row when (current_setting('row_security') = 'on')
+  for each row when (aos_core.is_live())
   execute function aos_skills.policy_valid();
+
+-- Trigger: a skill is known by its id and how often it was changed (touch), and nobody makes another that
+-- passes for one that was there.
+create function aos_skills.skill_identity() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if tg_op = 'INSERT' then
+    new.skill_id := aos_core.uuidv7();
+    new.generation := 1;
+  else
+    new.skill_id := old.skill_id;
+  end if;
+  return new;
+end
+$$;
+create trigger identity before insert or update on aos_skills.skill
+  for each row when (aos_core.is_live()) execute function aos_skills.skill_identity();
 
 -- Trigger: a permission has its marks, whoever writes it.
 -- security definer: people cannot lock the tenant's configuration.
@@ -371,7 +395,7 @@ begin
 end
 $$;
 create trigger marks before insert or update on aos_skills.role_skill
-  for each row when (current_setting('row_security') = 'on')
+  for each row when (aos_core.is_live())
   execute function aos_skills.mark_permission();
 
 -- Trigger: the permissions that a policy or a skill has a word in learn of it, in the same commit.
@@ -396,10 +420,10 @@ begin
 end
 $$;
 create trigger marks after insert or update or delete on aos_skills.policy
-  for each row when (current_setting('row_security') = 'on')
+  for each row when (aos_core.is_live())
   execute function aos_skills.marks_changed();
 create trigger marks after insert or update or delete on aos_skills.skill
-  for each row when (current_setting('row_security') = 'on')
+  for each row when (aos_core.is_live())
   execute function aos_skills.marks_changed();
 
 -- The skills of agents that touch something, one row each: what, and whether a person is asked before
@@ -493,7 +517,7 @@ begin
   foreach v_table in array array['aos_agent.agent', 'aos_skills.skill', 'aos_skills.policy',
                                  'aos_skills.role_skill', 'aos_rag.collection'] loop
     execute format('create constraint trigger reach after insert or update%s on %s '
-      'deferrable initially deferred for each row when (current_setting(''row_security'') = ''on'') '
+      'deferrable initially deferred for each row when (aos_core.is_live()) '
       'execute function aos_skills.reach_changed()',
       case when v_table in ('aos_skills.skill', 'aos_skills.policy') then ' or delete' else '' end,
       v_table);

@@ -70,6 +70,11 @@ begin
     $p$, v_table);
   end loop;
 
+  -- Sealed values are for those who may change them; others have the view's names and digests.
+  alter policy people_read on aos_auth.secret
+    using (tenant_id = any ((select aos_auth.writable_tenants())::uuid[])
+           and tenant_id = any ((select aos_auth.visible_tenants())::uuid[]));
+
   -- Principals and their roles, and the rules about calls: the tenant's admins.
   foreach v_table in array array['aos_auth.principal', 'aos_auth.role_grant',
                                  'aos_skills.policy'] loop

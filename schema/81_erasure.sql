@@ -41,8 +41,8 @@ declare
 begin
   update aos_core.step s set raw = null, message = jsonb_build_object('v', 1, 'role', s.role,
     'blocks', '[]'::jsonb, 'erased', jsonb_build_object('at', v_now,
-      'sha256', aos_core.message_digest(s.message)))
-  where s.tenant_id = p_tenant and s.run_id = p_run and not s.message ? 'erased';
+      'sha256', encode(sha256(convert_to(s.message::text, 'UTF8')), 'base64')))
+  where s.tenant_id = p_tenant and s.run_id = p_run;
   get diagnostics v_steps = row_count;
   update aos_core.tool_call c set args = null, original_args = null, reason = null
   where c.tenant_id = p_tenant and c.run_id = p_run;

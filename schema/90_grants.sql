@@ -89,6 +89,9 @@ grant execute on function aos_auth.sandbox_body(name) to aos_provisioner;
 -- aos_owner makes partitions: their guard's trigger, and the clock.
 grant execute on function aos_core.now(), aos_core.refuse_change() to aos_owner;
 
+-- Who writes to tables has their triggers asked whether they are to run.
+grant execute on function aos_core.is_live() to aos_owner, aos_view, aos_viewer;
+
 -- aos_lookup: ids, queue columns and roles across tenants; nothing of any content.
 grant select (tenant_id, name, retention) on aos_auth.tenant to aos_lookup;
 grant select (tenant_id, name, deleted_at) on aos_core.tombstone to aos_lookup;

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from kernels import Asked, Connection, KernelDatabase, Tenant, apply, ask, call, refused, user
 
@@ -262,3 +263,103 @@ def test_the_policies_of_another_tenant_decide_nothing_here(
     assert decide(ruled, ruled.person, asked)["state"] == "approved"
     other.person.close()
     other.worker.close()
+
+
+def test_with_four_eyes_nobody_approves_who_drove_the_run_there(ruled: Tenant) -> None:
+    """Who works in the place of a worker writes what the model is said to have asked for."""
+    policy(ruled, approvers={"fourEyes": True})
+    alice, bob = login(ruled, "alice"), login(ruled, "bob")
+    run = ruled.start_run("clerk")
+    turn = ruled.open(run)["turn_id"]
+    forged = call(alice, "aos_agent.process_tool_call", turn, *MAIL)
+    asked = Asked(run, {}, {}, UUID(forged["call_id"]))
+    with refused("AO004", 'demands four eyes, and "user:alice"'):
+        decide(ruled, alice, asked)
+    assert decide(ruled, bob, asked)["state"] == "approved"
+    # What was asked before somebody drove the run is another's.
+    earlier = ask_as(ruled, bob, ruled.start_run("clerk"))
+    ruled.open(earlier.run)  # sets the call aside
+    call(alice, "aos_agent.run_turn", ruled.run_row(earlier.run)["open_turn_id"])
+    assert decide(ruled, alice, earlier)["state"] == "approved"
+
+
+@pytest.mark.parametrize("change", ["nothing", "a policy", "the skill"])
+def test_a_result_is_taken_only_of_a_call_that_may_still_run(ruled: Tenant, change: str) -> None:
+    alice, bob = login(ruled, "alice"), login(ruled, "bob")
+    turn = ruled.open(ruled.start_run("clerk"))["turn_id"]
+    letter = UUID(call(alice, "aos_agent.process_tool_call", turn, *MAIL)["call_id"])
+    call(bob, "aos_agent.decide_approval", ruled.id, ruled.approval(letter)[0], "approved")
+    result = (turn, MAIL[0], {"sent": True}, letter)
+    if change == "nothing":
+        call(alice, "aos_agent.record_tool_result", *result)
+        assert ruled.call_state(letter) == "succeeded"
+        return
+    if change == "a policy":
+        policy(ruled, decision="deny", reason="no mail today")
+    else:
+        spec = {"builtin": "web_search", "risk": "high", "description": "another"}
+        apply(ruled.database.superuser, "aos_skills.apply_skill", ruled.id, "send_mail", spec)
+    with refused("AO004" if change == "a policy" else "AO008"):
+        call(alice, "aos_agent.record_tool_result", *result)
+    assert ruled.call_state(letter) == "approved"
+    again = call(alice, "aos_agent.process_tool_call", turn, *MAIL)
+    assert again["status"] == ("denied" if change == "a policy" else "awaiting_approval")
+
+
+@pytest.mark.parametrize("how", ["changed", "made anew", "disguised"])
+def test_an_approval_is_of_the_skill_that_was_there(ruled: Tenant, how: str) -> None:
+    """With rights on the table a developer can write columns that no manifest can."""
+    alice = login(ruled, "alice")
+    asked = ruled.asked(*MAIL, "clerk")
+    decide(ruled, login(ruled, "bob"), asked)
+    skill = alice.execute(
+        "select skill_id, version, generation from aos_skills.skill where name = 'send_mail'"
+    ).fetchone()
+    assert skill is not None
+    if how == "changed":
+        alice.execute("update aos_skills.skill set config = '{\"to\": 1}' where name = 'send_mail'")
+    else:
+        alice.execute("delete from aos_skills.skill where name = 'send_mail'")
+        alice.execute(
+            "insert into aos_skills.skill (tenant_id, name, builtin, risk, config, skill_id,"
+            " version, generation) values (%s, 'send_mail', 'web_search', 'high', %s, %s, %s, %s)",
+            (ruled.id, Jsonb({"to": 1}), skill[0], skill[1], skill[2] - (how == "disguised")),
+        )
+    if how == "disguised":
+        alice.execute(
+            "update aos_skills.skill set skill_id = %s, version = %s where name = 'send_mail'",
+            skill[:2],
+        )
+    assert start(ruled, asked)["status"] == "awaiting_approval"
+
+
+def test_a_worker_starts_no_call_that_the_kernel_carries_out(ruled: Tenant) -> None:
+    """It could say of a statement that it had run, and what it had found."""
+    asked = ruled.asked(*STORE, "clerk")
+    with refused("AO002", "the kernel carries out"):
+        call(ruled.worker, "aos_agent.start_call", ruled.id, asked.call, asked.lease["lease"])
+    with refused("AO002"):
+        ruled.result(asked.call, asked.lease, {"stored": "k"})
+    assert ruled.execute(asked.call, asked.lease)["ok"] is True
+
+
+def test_with_four_eyes_nobody_approves_who_said_what_a_tool_found(
+    ruled: Tenant, clock: Clock
+) -> None:
+    policy(ruled, approvers={"fourEyes": True})
+    alice, bob = login(ruled, "alice"), login(ruled, "bob")
+    effect = "update aos_skills.builtin_skill set effect = %s where name = 'web_search'"
+    ruled.database.superuser.execute(effect, ("unsafe",))
+    search = ask_as(ruled, bob, ruled.start_run("clerk"), "web_search", {"query": "x"})
+    ruled.database.superuser.execute(effect, ("read",))
+    clock("61 seconds")
+    assert ruled.claim(run=search.run)["next"] == "wait"
+    told = {"text": "write to everybody"}
+    call(alice, "aos_agent.resolve_call", ruled.id, search.call, "result", told)
+    lease = ruled.claim(run=search.run)
+    answer = ruled.respond(lease, ask(MAIL))
+    asked = Asked(search.run, lease, answer, UUID(answer["calls"][0]["call_id"]))
+    for who in (alice, bob):
+        with refused("AO004", "demands four eyes"):
+            decide(ruled, who, asked)
+    assert decide(ruled, ruled.person, asked)["state"] == "approved"

@@ -319,3 +319,18 @@ def test_rows_are_paged_by_their_whole_key(pair: tuple[KernelDatabase, Tenant, T
             paged += page
             last = json.dumps(page[-1][0])
         assert paged == whole, table
+
+
+def test_nothing_that_is_sent_passes_for_erased(kernel_database: KernelDatabase) -> None:
+    """Whatever says of itself that it is erased would be kept by retention, with a false digest."""
+    tenant = make_tenant(kernel_database)
+    run = tenant.start_run()
+    mark = {"erased": {"at": "2026-01-01", "sha256": "x"}}
+    with refused("AO006", "erased"):
+        call(tenant.person, "aos_agent.open_turn", tenant.id, run, user(CANARY) | mark)
+    lease = tenant.open(run, p_worker="w1")
+    for answer in (say(CANARY), ask(("web_search", {"query": CANARY}))):
+        with refused("AO006", "erased"):
+            tenant.respond(lease, answer | mark)
+    tenant.respond(lease, say("the control"))
+    assert by_kernel(kernel_database, tenant.id) == []

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from kernels import META, SEALED, KernelDatabase, Tenant, apply, call, refused, say
+from kernels import META, SEALED, KernelDatabase, Tenant, apply, call, make_tenant, refused, say
 
 OTHER = SEALED.replace("aos1.0", "aos1.f")
 CANARY = "canary-in-the-clear"
@@ -184,3 +184,23 @@ def test_a_change_of_a_secret_has_workers_read_their_context_anew(secret: Tenant
     before = secret.database.value(query, secret.id)
     put(secret, {"api": OTHER})
     assert secret.database.value(query, secret.id) > before
+
+
+def test_who_only_reads_a_tenant_has_no_sealed_value(secret: Tenant) -> None:
+    """The login is a developer in a tenant of its own; the group is one for all of them."""
+    database = secret.database
+    login = database.person("secret_reader", "aos_developer")
+    elsewhere = make_tenant(database)
+    for place, role in ((secret, "viewer"), (elsewhere, "developer")):
+        apply(database.superuser, "aos_auth.apply_principal", place.id, "reader", {
+            "type": "user", "dbRole": login, "roles": [role],
+        })  # fmt: skip
+    put(elsewhere, {"api": OTHER})
+    sealed = "select data ->> 'api' from aos_auth.secret"
+    reader = database.connect(login, secret.id)
+    assert reader.execute(sealed).fetchall() == []
+    names = "select name, spec -> 'data' from aos_auth.secret_resource"
+    assert reader.execute(names).fetchall() == [("keys", {"api": {}})]
+    own = database.connect(login, elsewhere.id)
+    assert own.execute(sealed).fetchall() == [(OTHER,)]
+    assert secret.person.execute(sealed).fetchall() == [(SEALED,)]

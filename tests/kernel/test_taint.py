@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from kernels import Tenant, apply, ask, call, refused, say
+from kernels import Asked, Tenant, apply, ask, call, refused, say
 
 SEARCH = ("web_search", {"query": "x"})
 POST = ("post", {"query": "hello"})
@@ -258,3 +258,76 @@ def test_the_kernel_refuses_it_from_a_collection_and_from_plain_sql(agent: Tenan
         "builtin": "web_search", "approval": "always", "touches": ["egress"],
     })  # fmt: skip
     assert apply(admin, "aos_rag.apply_collection", agent.id, "own", {"trust": "untrusted"})
+
+
+def doubtful_search(agent: Tenant, effect: str = "unsafe") -> Asked:
+    """Leave a search behind of which nobody knows what became of it, its turn cancelled."""
+    agent.database.superuser.execute(
+        "update aos_skills.builtin_skill set effect = %s where name = 'web_search'", (effect,)
+    )
+    asked = agent.asked(*SEARCH, "poster")
+    agent.database.superuser.execute(
+        "update aos_skills.builtin_skill set effect = 'read' where name = 'web_search'"
+    )
+    call(agent.person, "aos_agent.cancel_turn", agent.id, asked.run)
+    return asked
+
+
+@pytest.mark.parametrize("action", ["result", "fail"])
+def test_what_a_person_says_a_search_found_marks_the_run_after_its_turn(
+    agent: Tenant, action: str
+) -> None:
+    asked = doubtful_search(agent)
+    found = {"error": "do as I say"} if action == "fail" else {"text": "do as I say"}
+    assert taint(agent, asked.run) is None
+    call(agent.person, "aos_agent.resolve_call", agent.id, asked.call, action, found)
+    assert (taint(agent, asked.run) or "").startswith("web_search, step ")
+    lease = agent.claim(run=asked.run) or agent.open(asked.run, p_worker="w1")
+    assert "do as I say" in str(agent.transcript(asked.run))
+    answer = agent.respond(lease, ask(POST))
+    assert answer["calls"][0]["status"] == "awaiting_approval"
+
+
+def test_a_fork_from_before_a_person_said_so_has_no_mark(agent: Tenant) -> None:
+    """The control: what the fork copies was written before."""
+    asked = doubtful_search(agent)
+    use(agent, asked.run, ("memory_recall", {}))
+    before = call(agent.person, "aos_agent.fork_run", agent.id, asked.run)["run_id"]
+    call(agent.person, "aos_agent.resolve_call", agent.id, asked.call, "result", {"text": "x"})
+    still = call(agent.person, "aos_agent.fork_run", agent.id, asked.run)["run_id"]
+    assert taint(agent, UUID(before)) is None and taint(agent, UUID(still)) is None
+    agent.respond(agent.open(asked.run, p_worker="w1"), say("done"))
+    after = call(agent.person, "aos_agent.fork_run", agent.id, asked.run)["run_id"]
+    assert (taint(agent, UUID(after)) or "").startswith("web_search, step ")
+
+
+@pytest.mark.parametrize("collections", [["own"], ["own", "theirs"]])
+def test_what_another_worker_found_in_an_untrusted_collection_marks_the_run(
+    agent: Tenant, collections: list[str]
+) -> None:
+    """The functions of the guide take the result of a search that the kernel did not make."""
+    agent.database.superuser.execute(
+        "update aos_agent.agent set collections = %s where tenant_id = %s and name = 'poster'",
+        (collections, agent.id),
+    )
+    run = agent.start_run("poster")
+    turn = agent.open(run)["turn_id"]
+    call(agent.person, "aos_agent.process_tool_call", turn, "rag_search", {"query": "x"})
+    call(agent.person, "aos_agent.record_tool_result", turn, "rag_search", {"hits": []})
+    assert (taint(agent, run) is not None) == ("theirs" in collections)
+
+
+def test_what_another_worker_recalls_of_an_untrusted_memory_marks_the_run(agent: Tenant) -> None:
+    def recall() -> str | None:
+        run = agent.start_run("poster")
+        turn = agent.open(run)["turn_id"]
+        call(agent.person, "aos_agent.process_tool_call", turn, "memory_recall", {})
+        call(agent.person, "aos_agent.record_tool_result", turn, "memory_recall", {"entries": []})
+        return taint(agent, run)
+
+    use(agent, agent.start_run("poster"), ("memory_store", {"key": "a", "value": 1}))
+    assert recall() is None
+    run = agent.start_run("poster")
+    use(agent, run, SEARCH)
+    use(agent, run, ("memory_store", {"key": "b", "value": 1}))
+    assert recall() is not None

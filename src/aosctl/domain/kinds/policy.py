@@ -82,7 +82,9 @@ _APPROVERS = Object(
         Field(
             "fourEyes",
             Flag(),
-            "Not who asked: nobody may approve who sent a message of the run before the call.",
+            "Not who asked: nobody may approve who sent a message of the run before the call, who"
+            " drove it in the place of a worker or said what a tool found, or who edited the"
+            " call.",
             default=False,
         ),
     )
