@@ -152,14 +152,14 @@ begin
       hint = 'aosctl db upgrade makes it anew';
   end if;
   p_query := aos_core.single_statement(p_query, p_read_only);
-  if p_max_rows < 0 then
-    p_query := 'explain (verbose, costs off, format json) ' || p_query;
-  end if;
   -- Not by set_config(): hardening.sql takes that from this role.
   if p_read_only then
     set local transaction_read_only = on;
   end if;
-  if p_search_path <> 'pg_temp' then
+  if p_max_rows < 0 or p_search_path <> 'pg_temp' then
+    if p_max_rows < 0 then
+      p_query := 'explain (verbose, costs off, format json) ' || p_query;
+    end if;
     execute 'set local search_path = ' || p_search_path;
   end if;
   begin

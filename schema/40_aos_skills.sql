@@ -47,8 +47,8 @@ alter table aos_skills.skill enable row level security;
 alter table aos_skills.skill force row level security;
 
 -- Role × skill. `allowed_params` and `denied_params` map a parameter to the values it may, or may
--- not, have: {"table": ["orders"]}. A parameter that is not named is free. Two columns spare the gate,
--- which reads this row anyway, a look elsewhere: `taints`, true where the skill touches untrusted
+-- not, have: {"table": ["orders"]}. A parameter that is not named is free. Three columns spare the gate,
+-- which reads this row anyway, work: `any_params`, true where no parameter is limited; `taints`, true where the skill touches untrusted
 -- content, else null, and `marks`: 1 policies have a word in it, 2 it changes or sends something. Kept by triggers.
 create table aos_skills.role_skill (
   tenant_id uuid not null,
@@ -56,6 +56,7 @@ create table aos_skills.role_skill (
   skill_name text not null,
   allowed_params jsonb not null default '{}',
   denied_params jsonb not null default '{}',
+  any_params boolean generated always as (allowed_params = '{}' and denied_params = '{}') stored,
   taints boolean check (taints),
   marks smallint not null default 0,
   primary key (tenant_id, role_name, skill_name),

@@ -105,7 +105,7 @@ as $$
 declare
   v_low boolean;    -- its risk is low
   v_texts boolean;  -- the arguments are the usual ones
-  v_free boolean;   -- the role's arguments are not limited
+  v_free boolean;   -- the role's arguments are not limited, and nothing else has a word in it
   v_marks integer;  -- what else has a word in it
   v_wrong text;
 begin
@@ -120,7 +120,7 @@ begin
     runner := 'worker'; effect := 'read'; tool_version := p_skill || ':0';
     return;
   end if;
-  select rs.allowed_params = '{}' and rs.denied_params = '{}', rs.taints, rs.marks
+  select rs.any_params and rs.marks = 0, rs.taints, rs.marks
     into v_free, taints, v_marks
   from aos_skills.role_skill rs
   where rs.tenant_id = p_tenant and rs.role_name = p_role and rs.skill_name = p_skill;
@@ -144,14 +144,12 @@ begin
     limit 1;
     if found then
       decision := 'deny'; reason := v_wrong; return;
+    elsif v_marks > 0 and (v_marks <> 2 or p_taint is not null) then
+      judged := aos_skills.judge(p_tenant, p_agent, p_role, p_skill, p_args, p_taint);
+      decision := judged ->> 'decision'; reason := judged ->> 'reason'; return;
     end if;
   end if;
   decision := case when reason is null then 'allow' else 'approve' end;
-  if v_marks > 0 and (v_marks <> 2 or p_taint is not null) then
-    judged := aos_skills.judge(p_tenant, p_agent, p_role, p_skill, p_args, p_taint);
-    decision := judged ->> 'decision';
-    reason := judged ->> 'reason';
-  end if;
 end
 $$;
 

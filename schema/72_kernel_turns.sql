@@ -277,9 +277,11 @@ begin
   if v_watched > v_now then
     perform pg_notify('aos_run', p_run::text);
   end if;
+  if v_next is null then
+    v_next := aos_core.first_move(p_tenant, p_run, v_now);
+  end if;
   return jsonb_build_object('status', 'opened', 'turn_id', v_id, 'turn', v_turn, 'step', v_step,
-    'fence', v_fence, 'config_version', v_config, 'lease', p_lease,
-    'next', coalesce(v_next, aos_core.first_move(p_tenant, p_run, v_now)));
+    'fence', v_fence, 'config_version', v_config, 'lease', p_lease, 'next', v_next);
 end
 $$;
 
@@ -519,6 +521,7 @@ declare
   v_cost numeric;
   v_role text;
   v_skills text[];
+  v_agent text;
   v_taint text;
   v_block jsonb;
   v_skill text;
@@ -536,19 +539,19 @@ declare
   v_spent numeric;
   v_next text;
   v_watched timestamptz;
-  v_guarded boolean;  -- there are enough of them for one to be repeated too often
+  v_spare integer;  -- how many more calls come before one can be repeated too often; null: any
   v_loops boolean;
 begin
   select r.last_turn, 'agent:' || r.agent_name, r.model_name,
-         aos_core.cost_usd(v_in - v_cached, v_cached, v_out, r.input_usd_per_mtok,
-           r.cached_input_usd_per_mtok, r.output_usd_per_mtok), a.role_name, a.skills, r.taint,
-         r.last_step - r.turn_first_step + jsonb_array_length(v_blocks) > r.max_repeats
-    into v_turn, v_actor, v_run_model, v_cost, v_role, v_skills, v_taint, v_guarded
+         case when (v_in - v_cached | v_cached | v_out) >= 0 then  -- else one is negative
+           aos_core.cost_usd(v_in - v_cached, v_cached, v_out, r.input_usd_per_mtok,
+             r.cached_input_usd_per_mtok, r.output_usd_per_mtok) end, a.role_name, a.skills,
+         r.agent_name, r.taint, r.max_repeats - (r.last_step - r.turn_first_step)
+    into v_turn, v_actor, v_run_model, v_cost, v_role, v_skills, v_agent, v_taint, v_spare
   from aos_core.run r
   join aos_agent.agent a on a.tenant_id = p_tenant and a.agent_id = r.agent_id
-  where r.tenant_id = p_tenant and r.run_id = v_run
-    and least(v_cached, v_in - v_cached, v_out) >= 0;
-  if not found then
+  where r.tenant_id = p_tenant and r.run_id = v_run;
+  if v_cost is null then
     perform aos_core.check_usage(p_usage);
     perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
   end if;
@@ -557,26 +560,25 @@ begin
     continue when v_block ->> 't' is distinct from 'call';
     v_skill := coalesce(v_block ->> 'name', '');
     v_gate := aos_skills.gate(p_tenant, v_role, v_skills, v_skill,
-                              nullif(v_block -> 'args', 'null'), substr(v_actor, 7), v_taint);
-    if v_guarded then
+                              nullif(v_block -> 'args', 'null'), v_agent, v_taint);
+    if v_index >= v_spare then
       if aos_core.repeats_too_often(p_tenant, p_turn, v_run, v_block, v_calls) then
         v_loops := true;
         v_gate.decision := 'invalid';
         v_gate.reason := aos_core.repeated_reason(p_tenant, v_run, v_skill);
       end if;
     end if;
-    case v_gate.decision
-      when 'allow' then
-        v_open := v_open + 1;
-        v_status := case v_gate.runner when 'kernel' then 'pending' else 'running' end;
-      when 'approve' then
-        v_open := v_open + 1;
-        v_waiting := v_waiting + 1;
-        v_status := 'awaiting_approval';
-      else
-        v_refused := v_refused + 1;
-        v_status := case v_gate.decision when 'deny' then 'denied' else 'failed' end;
-    end case;
+    if v_gate.decision = 'allow' then
+      v_open := v_open + 1;
+      v_status := case v_gate.runner when 'kernel' then 'pending' else 'running' end;
+    elsif v_gate.decision = 'approve' then
+      v_open := v_open + 1;
+      v_waiting := v_waiting + 1;
+      v_status := 'awaiting_approval';
+    else
+      v_refused := v_refused + 1;
+      v_status := case v_gate.decision when 'deny' then 'denied' else 'failed' end;
+    end if;
     v_calls := v_calls || jsonb_build_object('call_id', aos_core.uuidv7(),
       'id', coalesce(v_block ->> 'id', ''), 'skill', v_skill, 'args', v_block -> 'args',
       'status', v_status, 'runner', v_gate.runner, 'effect', v_gate.effect,
@@ -633,7 +635,9 @@ begin
       v_next := nullif(v_next, 'model');
     end if;
   end if;
-  v_next := coalesce(v_next, aos_core.next_move(p_tenant, v_run));
+  if v_next is null then
+    v_next := aos_core.next_move(p_tenant, v_run);
+  end if;
   if v_watched > v_now then
     perform pg_notify('aos_run', v_run::text);
   end if;
@@ -727,12 +731,12 @@ declare
   v_watched timestamptz;
 begin
   select r.last_turn, 'agent:' || r.agent_name, r.model_name,
-         aos_core.cost_usd(v_in - v_cached, v_cached, v_out, r.input_usd_per_mtok,
-           r.cached_input_usd_per_mtok, r.output_usd_per_mtok)
+         case when (v_in - v_cached | v_cached | v_out) >= 0 then  -- else one is negative
+           aos_core.cost_usd(v_in - v_cached, v_cached, v_out, r.input_usd_per_mtok,
+             r.cached_input_usd_per_mtok, r.output_usd_per_mtok) end
     into v_turn, v_actor, v_run_model, v_cost
-  from aos_core.run r where r.tenant_id = p_tenant and r.run_id = v_run
-    and least(v_cached, v_in - v_cached, v_out) >= 0;
-  if not found then
+  from aos_core.run r where r.tenant_id = p_tenant and r.run_id = v_run;
+  if v_cost is null then
     perform aos_core.check_usage(p_usage);
     perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
   end if;
@@ -861,7 +865,7 @@ language plpgsql
 as $$
 declare
   v_now timestamptz := aos_core.now();
-  v_clean boolean;  -- no untrusted content was read before
+  v_first boolean;  -- it is the first untrusted content that the run reads
   v_message jsonb;
   v_data jsonb;
   v_actor text;
@@ -892,8 +896,8 @@ begin
   where r.tenant_id = p_tenant and r.run_id = p_run and r.open_turn_id = p_turn
     and r.lease_hash = p_lease and r.lease_expires_at > v_now
   returning 'agent:' || r.agent_name, r.last_turn, r.last_step, r.last_seq, r.last_hash, r.watched_until,
-            aos_core.usual_move(r), r.taint is null
-    into v_actor, v_turn, v_step, v_event, v_hash, v_watched, v_next, v_clean;
+            aos_core.usual_move(r), p_taints and r.taint is null
+    into v_actor, v_turn, v_step, v_event, v_hash, v_watched, v_next, v_first;
   if not found then
     perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
   end if;
@@ -912,10 +916,12 @@ begin
   if not found then
     raise exception 'call "%" was changed meanwhile', p_call using errcode = 'AO005',
       hint = 'read it again';
-  elsif p_taints and v_clean then
+  elsif v_first then
     perform aos_core.taint_run(p_tenant, p_run, p_skill, v_step);
   end if;
-  v_next := coalesce(v_next, aos_core.next_move(p_tenant, p_run));
+  if v_next is null then
+    v_next := aos_core.next_move(p_tenant, p_run);
+  end if;
   if v_watched > v_now then
     perform pg_notify('aos_run', p_run::text);
   end if;

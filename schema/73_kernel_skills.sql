@@ -6,11 +6,11 @@
 create function aos_core.session_settings() returns text
 language sql stable
 as $$
-  select pg_catalog.current_setting('search_path') operator(pg_catalog.||)
-    pg_catalog.current_setting('row_security') operator(pg_catalog.||)
-    pg_catalog.current_setting('synchronous_commit') operator(pg_catalog.||)
-    pg_catalog.current_setting('client_encoding') operator(pg_catalog.||)
-    coalesce(pg_catalog.current_setting('transaction_timeout', true), '')
+  select pg_catalog.concat(pg_catalog.current_setting('search_path'),
+    pg_catalog.current_setting('row_security'),
+    pg_catalog.current_setting('synchronous_commit'),
+    pg_catalog.current_setting('client_encoding'),
+    pg_catalog.current_setting('transaction_timeout', true))
 $$;
 
 -- Run one SQL statement as the tenant's SQL identity, in a subtransaction of the caller's.
@@ -34,7 +34,8 @@ declare
   v_hint text;
   v_detail text;
 begin
-  select i.db_role, i.function_digest into v_role, v_digest
+  select i.db_role, i.function_digest, aos_core.session_settings()
+    into v_role, v_digest, v_settings
   from aos_auth.sql_identity i
   where i.tenant_id = p_tenant and i.scope_id = p_tenant;
   select p.prosecdef and pg_get_userbyid(p.proowner) = v_role and md5(p.prosrc) = v_digest
@@ -52,7 +53,6 @@ begin
   if p_search_path <> '{}' then
     select string_agg(quote_ident(s), ', ') || ', pg_temp' into v_path from unnest(p_search_path) s;
   end if;
-  v_settings := aos_core.session_settings();
   begin
     execute format('select true, aos_sandbox.%I($1, %L, %s, %s, %L)', v_role, p_read_only,
                    p_max_rows, p_max_bytes, v_path)

@@ -371,6 +371,7 @@ declare
   v_skills text[];
   v_taints boolean;
   v_taint text;
+  v_step bigint;
   v_gate record;
   v_outcome record;
   v_settled jsonb;
@@ -378,9 +379,9 @@ begin
   select c.run_id, c.turn_id, c.state, c.runner, c.skill, c.args, c.vendor_call_id, c.detached,
          c.original_args is not null, r.lease_hash = v_lease and r.open_turn_id = c.turn_id
            and r.lease_expires_at > aos_core.now(), a.agent_id, a.role_name, a.skills,
-         r.agent_name, c.taints, aos_core.taint_before(r.taint, c.step_seq)
+         r.agent_name, c.taints, r.taint, c.step_seq
     into v_run, v_turn, v_state, v_runner, v_skill, v_args, v_vendor_call_id, v_detached,
-         v_edited, v_holds, v_agent, v_role, v_skills, v_agent_name, v_taints, v_taint
+         v_edited, v_holds, v_agent, v_role, v_skills, v_agent_name, v_taints, v_taint, v_step
   from aos_core.tool_call c
   join aos_core.run r on r.tenant_id = p_tenant and r.run_id = c.run_id
   join aos_agent.agent a on a.tenant_id = p_tenant and a.agent_id = r.agent_id
@@ -396,6 +397,8 @@ begin
     raise exception 'call "%" of "%" is %, not ready to run here', p_call, v_skill, v_state
       using errcode = 'AO002', hint = case when v_runner = 'kernel'
         then 'wait for its approval' else 'the worker runs this skill itself' end;
+  elsif v_taint is not null then
+    v_taint := aos_core.taint_before(v_taint, v_step);
   end if;
   v_gate := aos_skills.gate(p_tenant, v_role, v_skills, v_skill, v_args, v_agent_name, v_taint);
   if v_gate.decision in ('deny', 'invalid') then
@@ -429,11 +432,13 @@ begin
       v_taints := v_taints or v_outcome.taints;
     end if;
     v_bound := set_config('aos.kernel_tenant', p_tenant::text, true);  -- the call may have set it
-    if v_approved then
-      perform aos_core.use_approval(p_tenant, p_call, v_run);
-    end if;
-    if v_edited then
-      v_outcome.result := aos_core.tell_edited(p_tenant, p_call, v_outcome.result);
+    if v_approved or v_edited then
+      if v_approved then
+        perform aos_core.use_approval(p_tenant, p_call, v_run);
+      end if;
+      if v_edited then
+        v_outcome.result := aos_core.tell_edited(p_tenant, p_call, v_outcome.result);
+      end if;
     end if;
   end if;
   v_settled := aos_core.settle_call(p_tenant, v_lease, p_call, v_run, v_turn, v_state, v_skill,
