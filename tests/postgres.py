@@ -48,6 +48,7 @@ FORGETFUL: Mapping[str, str] = {
     "synchronous_commit": "off",
     "full_page_writes": "off",
     "logging_collector": "off",  # the log is start.log
+    "max_connections": "200",  # a file's tenants have three each, kept until its end
 }
 PREFIX = "aosctl-test-pg-"
 

@@ -76,14 +76,19 @@ class Scene:
         )
         admin.execute(SHOP.encode())
         admin.execute(HARNESS.encode())
-        for skill in ("sql_query", "sql_execute"):
+        for skill, touches in (("sql_query", []), ("sql_execute", ["change"])):
             apply(admin, "aos_skills.apply_skill", self.thief.id, skill, {
                 "builtin": skill, "approval": "never", "maxRows": 40, "maxBytes": 20000,
+                "touches": touches,
                 "sql": {"searchPath": ["shop"], "grants": GRANTS},
             })  # fmt: skip
         admin.execute("insert into shop.victim values (%s)", (self.victim.id,))
         admin.execute("insert into shop.guc_orders values (%s, 1, 'believed')", (self.victim.id,))
         admin.execute("insert into shop.wages values ('canary', 1)")
+        admin.execute(
+            "insert into aos_meta.model_rate (model_id, minute)"
+            " select model_id, now() from aos_meta.llm_model_registry limit 1"
+        )
         admin.execute("insert into shop.orders values (%s, 4, 'canary 4')", (self.victim.id,))
         self.victim.tenant.open(self.victim.tenant.start_run(), "a canary in a message")
         self.own_approval = self.thief.approval(

@@ -139,6 +139,15 @@ def test_a_reply_that_is_lost_on_its_way_is_asked_for_again(
     turn.assert_done_once(talk, outcome)
 
 
+def has_lost_its_server(connection: psycopg.Connection[Any]) -> bool:
+    """Tell whether the server has ended this connection."""
+    try:
+        connection.execute("select")
+    except psycopg.OperationalError:
+        return True
+    return False
+
+
 @pytest.mark.parametrize("crash", [False, True])
 def test_the_server_is_restarted_between_calls_and_while_the_model_thinks(
     play: Stage, crash: bool
@@ -158,7 +167,9 @@ def test_the_server_is_restarted_between_calls_and_while_the_model_thinks(
 
     def restart() -> None:
         if crash:  # one backend dies, and the server ends all others and recovers
-            os.kill(until(recovered), signal.SIGKILL)
+            with psycopg.connect(cluster.dsn(), autocommit=True) as witness:
+                os.kill(until(recovered), signal.SIGKILL)
+                until(lambda: has_lost_its_server(witness))  # until then others go on working
         else:
             cluster.halt()
             cluster.resume()

@@ -323,7 +323,10 @@ def test_what_get_prints_applies_back_unchanged(kind: Kind, tmp_path: Path) -> N
 
 def test_a_manifest_keeps_what_the_server_owns_apart(tmp_path: Path) -> None:
     kind = BY_NAME["Tenant"]
-    document = replace(example(kind, tmp_path), spec={"displayName": "Tech Corp Inc."})
+    document = replace(
+        example(kind, tmp_path),
+        spec={"displayName": "Tech Corp Inc.", "retention": {"content": "90d", "events": "400d"}},
+    )
     assert kind.to_manifest(as_resource(document)) == {
         "apiVersion": "aos/v1",
         "kind": "Tenant",
