@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply create diff get describe delete chat run worker ps logs approve deny resolve resume cost kill audit export db auth doctor secret config version completion'
+      commands='quickstart apply create diff get describe delete chat run worker ps logs approve deny resolve kill resume cost audit export db auth doctor secret config version completion'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace'
       files='' ;;
@@ -93,6 +93,11 @@ _aosctl_spec() {
       flags='--retry --result --fail --reason -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--reason -o --output --dsn --context -n --tenant --namespace'
       files='--result' ;;
+    'kill')
+      commands=''
+      flags='-s --signal --reason --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-s --signal --reason --dsn --context -n --tenant --namespace'
+      files='' ;;
     'resume')
       commands=''
       flags='--max-usd --max-tokens --max-steps --max-seconds --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
@@ -102,11 +107,6 @@ _aosctl_spec() {
       commands=''
       flags='--by --since -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--by --since -o --output --dsn --context -n --tenant --namespace'
-      files='' ;;
-    'kill')
-      commands=''
-      flags='-s --signal --reason --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-s --signal --reason --dsn --context -n --tenant --namespace'
       files='' ;;
     'audit')
       commands='verify checkpoint public-key export prune'

@@ -9,7 +9,7 @@ function __aosctl_command
         set -l values
         switch "$path"
         case ''
-            set commands quickstart apply create diff get describe delete chat run worker ps logs approve deny resolve resume cost kill audit export db auth doctor secret config version completion
+            set commands quickstart apply create diff get describe delete chat run worker ps logs approve deny resolve kill resume cost audit export db auth doctor secret config version completion
             set values --dsn --context -n --tenant --namespace
         case 'quickstart'
             set commands 
@@ -62,15 +62,15 @@ function __aosctl_command
         case 'resolve'
             set commands 
             set values --reason -o --output --dsn --context -n --tenant --namespace --result
+        case 'kill'
+            set commands 
+            set values -s --signal --reason --dsn --context -n --tenant --namespace
         case 'resume'
             set commands 
             set values --max-usd --max-tokens --max-steps --max-seconds --dsn --context -n --tenant --namespace
         case 'cost'
             set commands 
             set values --by --since -o --output --dsn --context -n --tenant --namespace
-        case 'kill'
-            set commands 
-            set values -s --signal --reason --dsn --context -n --tenant --namespace
         case 'audit'
             set commands verify checkpoint public-key export prune
             set values --dsn --context -n --tenant --namespace
@@ -224,9 +224,9 @@ complete -c aosctl -n '__aosctl_at ""' -a logs -d 'Show the events of a run or a
 complete -c aosctl -n '__aosctl_at ""' -a approve -d 'Allow tool calls that wait for a decision'
 complete -c aosctl -n '__aosctl_at ""' -a deny -d 'Refuse tool calls that wait for a decision'
 complete -c aosctl -n '__aosctl_at ""' -a resolve -d 'Say what became of calls whose outcome is unknown'
+complete -c aosctl -n '__aosctl_at ""' -a kill -d 'Stop runs, for good or for a while'
 complete -c aosctl -n '__aosctl_at ""' -a resume -d 'Let a run go on that is paused or at a limit'
 complete -c aosctl -n '__aosctl_at ""' -a cost -d 'Show what was paid for, by agent, model or day'
-complete -c aosctl -n '__aosctl_at ""' -a kill -d 'Stop a run'
 complete -c aosctl -n '__aosctl_at ""' -a audit -d 'Verify the audit trail, sign its heads, take it away'
 complete -c aosctl -n '__aosctl_at ""' -a export -d 'Take everything of a tenant away'
 complete -c aosctl -n '__aosctl_at ""' -a db -d 'Install the kernel and run the embedded database'
@@ -445,6 +445,15 @@ complete -c aosctl -n '__aosctl_at "resolve"' -s q -l quiet -d 'Print results an
 complete -c aosctl -n '__aosctl_at "resolve"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "resolve"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "resolve"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "kill"' -s s -l signal -x -d 'TERM, KILL, STOP or CONT'
+complete -c aosctl -n '__aosctl_at "kill"' -l reason -x -d 'Why, for the audit trail'
+complete -c aosctl -n '__aosctl_at "kill"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "kill"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "kill"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "kill"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "kill"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "kill"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "kill"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "resume"' -l max-usd -x -d 'What it may cost in all'
 complete -c aosctl -n '__aosctl_at "resume"' -l max-tokens -x -d 'Tokens in all'
 complete -c aosctl -n '__aosctl_at "resume"' -l max-steps -x -d 'Steps of one turn'
@@ -468,15 +477,6 @@ complete -c aosctl -n '__aosctl_at "cost"' -s q -l quiet -d 'Print results and e
 complete -c aosctl -n '__aosctl_at "cost"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "cost"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "cost"' -s h -l help -d 'Show the help of a command'
-complete -c aosctl -n '__aosctl_at "kill"' -s s -l signal -x -d 'TERM, KILL, STOP or CONT'
-complete -c aosctl -n '__aosctl_at "kill"' -l reason -x -d 'Why, for the audit trail'
-complete -c aosctl -n '__aosctl_at "kill"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
-complete -c aosctl -n '__aosctl_at "kill"' -l context -x -d 'Context of the config file to use'
-complete -c aosctl -n '__aosctl_at "kill"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "kill"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "kill"' -l no-color -d 'Print without colour'
-complete -c aosctl -n '__aosctl_at "kill"' -l debug -d 'Print the traceback of an error'
-complete -c aosctl -n '__aosctl_at "kill"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "audit"' -a verify -d 'Verify every chain, head and effect; each finding is a line, and exit status 1'
 complete -c aosctl -n '__aosctl_at "audit"' -a checkpoint -d 'Sign the heads of all chains, to be kept where the database\'s owners can\'t reach it'
 complete -c aosctl -n '__aosctl_at "audit"' -a public-key -d 'Print the public key of the key that signs checkpoints, for `verify --public-key`'

@@ -20,7 +20,8 @@ OpenTerminal = Callable[..., Terminal]
 @pytest.fixture(scope="module", autouse=True)
 def shop(kernel_database: KernelDatabase, tenant: Tenant) -> None:
     kernel_database.superuser.execute(
-        "create schema shop; create table shop.orders (id integer primary key, item text)"
+        "create schema shop; create table shop.orders (id integer primary key, item text);"
+        "create table shop.prices (id integer primary key, price numeric, more jsonb)"
     )
     apply(kernel_database.superuser, "aos_skills.apply_skill", tenant.id, "sql_execute", {
         "builtin": "sql_execute", "risk": "high", "sql": {"searchPath": ["shop"], "grants": [
@@ -92,6 +93,47 @@ def test_json_has_the_preview_and_decides_nothing(developer: Aosctl, tenant: Ten
     ]
     assert preview["rows"][0]["after"] == {"id": 1, "item": "cup"}
     assert tenant.call_state(call) == "awaiting_approval"
+
+
+@pytest.mark.parametrize("words", [("--all", "--show"), ("--show",), ("--all", "-o", "json")])
+def test_all_can_be_shown_and_then_nothing_is_decided(
+    developer: Aosctl, tenant: Tenant, words: tuple[str, ...]
+) -> None:
+    calls = [waiting(tenant) for _ in range(2)]
+    done = developer("approve", *words)
+    assert done.status == 0
+    assert all(one in done.out for _, one in calls) and "cup" in done.out
+    assert {tenant.call_state(call) for call, _ in calls} == {"awaiting_approval"}
+    assert developer("deny", "--all", "-o", "json").status == 2
+    assert {tenant.call_state(call) for call, _ in calls} == {"awaiting_approval"}
+    assert developer("deny", "--all").status == 0
+    assert developer("approve", *words).err == "No pending approvals in acme tenant\n"
+
+
+def test_all_are_asked_about_on_a_terminal(open_terminal: OpenTerminal, tenant: Tenant) -> None:
+    calls = [waiting(tenant) for _ in range(2)]
+    terminal = open_terminal("approve", "--all")
+    for answer in ("approved", "denied"):
+        terminal.expect_text(ASK)
+        terminal.type(("y" if answer == "approved" else "n") + ENTER)
+        if answer == "denied":
+            terminal.type(ENTER)
+        terminal.expect_text(answer)
+    assert [tenant.call_state(call) for call, _ in calls] == ["approved", "denied"]
+
+
+def test_numbers_are_shown_with_all_their_digits(
+    kernel_database: KernelDatabase, developer: Aosctl, tenant: Tenant
+) -> None:
+    kernel_database.superuser.execute(
+        "insert into shop.prices values (1, 4.90, '{}'), (2, 9007199254740993.10, '{}')"
+    )
+    raised = """update prices set price = price + 0.01, more = '{"was": 4.90}'"""
+    _, one = waiting(tenant, {"statement": raised})
+    shown = developer("approve", one, "--show").out
+    assert "*4.90 → 4.91" in shown and "*9007199254740993.10 → 9007199254740993.11" in shown
+    assert '{"was": 4.90}' in shown
+    developer("deny", one)
 
 
 def test_hidden_characters_of_rows_and_arguments_are_visible(

@@ -125,6 +125,9 @@ def test_a_checkpoint_shows_what_a_chain_alone_does_not(
     assert done.err == f"new key in {key}; its public key: {public}\n"
     again = auditor("audit", "checkpoint", "-o", str(file))
     assert again.status == 2 and "exists already" in again.err
+    missing = auditor("audit", "verify", "--checkpoint", "none.aos")
+    why = "error: can't read the checkpoint none.aos: No such file or directory\n"
+    assert (missing.status, missing.err) == (1, why)
 
     def verify() -> Ended:
         return auditor("audit", "verify", "--checkpoint", str(file))
@@ -298,7 +301,8 @@ def test_prune_says_what_went(
     assert auditor("apply", "-f", str(manifest)).out == "tenant.aos/acme unchanged\n"
     assert auditor("diff", "-f", str(manifest)).status == 0
     database = world[0]
-    assert auditor("audit", "prune").out == ""
+    none = auditor("audit", "prune")
+    assert (none.out, none.err) == ("", "Nothing to let go: no tenant's retention is over\n")
     database.superuser.execute(
         "update aos_core.run set closed_at = now() - interval '31 days' where closed_at is not null"
     )

@@ -102,8 +102,8 @@ def test_a_principal_that_is_there_or_wrong_leaves_nothing(
     assert not secret.exists()
     assert not tenant.database.value("select true from pg_roles where rolname = 'auth_dev2'")
     done = there("create", "principal", "lee", "--role", "amin", "--login")
-    assert done.status == 1
-    assert 'spec.roles[0]: "amin" is not one of' in done.err
+    assert done.status == 2
+    assert done.err == 'error: --role: "amin" is not one of admin, developer, auditor, viewer\n'
     taken = there("create", "principal", "lee", "--db-role", "test_developer", "--login")
     assert taken.status == 1
     assert 'the login "test_developer" exists already' in taken.err

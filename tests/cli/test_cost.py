@@ -103,6 +103,7 @@ def test_footer_cost_ps_and_ledger_agree_to_the_cent(
         ["spender", "1", "1333", "207", "$0.0059"],
         ["TOTAL", "4", "5332", "828", "$0.0236"],
     ]
+    assert lines == [line.rstrip() for line in lines]
     assert lines[1].count("█") == 24 and lines[2].endswith("█" * 8)
     assert "\x1b" not in paid("cost", FORCE_COLOR="1").out
     rows = paid("ps", "-a", "--no-headers").out.splitlines()

@@ -52,7 +52,8 @@ class VerbCommand(TyperCommand):
         _write_help_text(self, formatter)
         self.format_options(ctx, formatter)
         names = [p.make_metavar(ctx) for p in self.params if p.param_type_name == "argument"]
-        _write_usage(formatter, " ".join([ctx.command_path, *names, "[options]"]))
+        words = [ctx.command_path, *filter(None, names), "[options]"]
+        _write_usage(formatter, " ".join(words))
         formatter.write('\nUse "aosctl --help" for the global options.\n')
 
 

@@ -29,7 +29,8 @@ def command(
 
     On a terminal each is shown first: its exact arguments, the rows that it would change, who
     asked and why it needs a decision; then you approve, deny or edit it. What you approve is what
-    runs: when its rows have changed by then, you are asked again.
+    runs: when its rows have changed by then, you are asked again. With --show or -o nothing is
+    decided.
 
     An ID may be cut to a unique beginning or end. A run with one pending approval may stand for
     it. The waiting run goes on by itself.
@@ -38,6 +39,7 @@ def command(
       aosctl approve
       aosctl approve 3f2a91cc
       aosctl approve 3f2a91cc --show
+      aosctl approve --all --yes
       aosctl approve my_pg_bot-x7k2p --reason "checked the rows"
     """
     decide_or_list(

@@ -16,7 +16,7 @@ from aosctl.cli.audit_report import as_json, line_of, summary
 from aosctl.cli.audit_scope import Run, Since, narrow, session_of, tenants_of
 from aosctl.cli.audit_taking import register
 from aosctl.cli.globals import globals_of
-from aosctl.errors import NotFound, UsageError
+from aosctl.errors import InvalidInput, UsageError
 
 if TYPE_CHECKING:
     from aosctl.db.connection import Session
@@ -100,7 +100,8 @@ def _read_checkpoint(path: Path | None, public_key: str | None) -> Checkpoint | 
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise NotFound(f"can't read the checkpoint {path}: {error}") from error
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise InvalidInput(f"can't read the checkpoint {path}: {why}") from error
     if public_key is not None:
         return checkpoint.read(text, signing.read_public(public_key))
     own = signing.default_path(os.environ)
@@ -165,7 +166,7 @@ def _opened(file: str) -> AbstractContextManager[IO[str]]:
             return gzip.open(file, "rt", encoding="utf-8")
         return Path(file).open(encoding="utf-8")
     except OSError as error:
-        raise NotFound(f"can't read the export {file}: {error.strerror}") from error
+        raise InvalidInput(f"can't read the export {file}: {error.strerror}") from error
 
 
 register(app)

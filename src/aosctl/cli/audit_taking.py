@@ -19,6 +19,7 @@ from aosctl.cli.audit_scope import (
     tenants_of,
     write_texts,
 )
+from aosctl.cli.globals import globals_of
 from aosctl.errors import NotFound
 
 if TYPE_CHECKING:
@@ -117,16 +118,20 @@ def prune(
 
     with closing(session_of(ctx)) as session:
         tenants, complete = tenants_of(session)
+        runs = 0
         with audit.trial(session.connection, keep=not dry_run):
             for tenant in tenants:
                 if tenant.deleted_at is None:
-                    _prune_tenant(session, tenant, dry_run)
+                    runs += _prune_tenant(session, tenant, dry_run)
             months = audit.prune_events(session.connection) if complete else []
             for month in months:
                 output.write(f"{month} dropped{' (dry run)' if dry_run else ''}\n")
+    if not runs and not months:
+        output.note("Nothing to let go: no tenant's retention is over", quiet=globals_of(ctx).quiet)
 
 
-def _prune_tenant(session: Session, tenant: AuditTenant, dry_run: bool) -> None:
+def _prune_tenant(session: Session, tenant: AuditTenant, dry_run: bool) -> int:
+    """Erase what is due of a tenant, and say so; return of how many runs."""
     from aosctl.db import audit
 
     runs, steps, more = 0, 0, True
@@ -136,6 +141,7 @@ def _prune_tenant(session: Session, tenant: AuditTenant, dry_run: bool) -> None:
     if runs:
         done = " (dry run)" if dry_run else ""
         output.write(f"{tenant.name}: content of runs erased: {runs} (messages {steps}){done}\n")
+    return runs
 
 
 _VERBS: dict[str, Callable[..., None]] = {

@@ -52,7 +52,12 @@ def whoami(
         str | None, typer.Option("-o", "--output", metavar="FORMAT", help="json or yaml")
     ] = None,
 ) -> None:
-    """Print the login and what it is in each of its tenants."""
+    """Print the login and what it is in each of its tenants.
+
+    Examples:
+      aosctl auth whoami
+      aosctl auth whoami -o json
+    """
     from aosctl.cli.wiring import session_of
     from aosctl.db import rights, tenants
 
@@ -162,7 +167,11 @@ def grant(
 
 @app.command("revoke")
 def revoke(ctx: typer.Context, principal: PrincipalName, role: RoleName) -> None:
-    """Take a role from a principal; it counts at once, in open sessions too."""
+    """Take a role from a principal; it counts at once, in open sessions too.
+
+    Example:
+      aosctl auth revoke jane admin
+    """
     from aosctl.cli.wiring import session_of
     from aosctl.db import rights
 

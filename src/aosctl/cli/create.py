@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -63,10 +63,13 @@ def principal(
       aosctl create principal web --type service --role developer --db-role web_app
     """
     from aosctl.cli.wiring import session_of
+    from aosctl.domain.kinds.principal import ROLES, TYPES
     from aosctl.domain.people import create_principal
 
     if password_file is not None and not login:
         raise UsageError("--password-file belongs to --login")
+    _one_of("--type", [kind], TYPES)
+    _one_of("--role", role or [], ROLES)
     role_name = db_role or (name if login else None)
     spec = {"type": kind, "displayName": display_name, "dbRole": role_name, "roles": role or []}
     with closing(session_of(globals_of(ctx))) as session, _password(password_file) as password:
@@ -78,6 +81,12 @@ def principal(
     if login:
         after = f"its password is in {password_file}" if password_file else "it has no password"
         output.note(f'login "{role_name}" created; {after}', quiet=globals_of(ctx).quiet)
+
+
+def _one_of(flag: str, words: Sequence[str], known: Sequence[str]) -> None:
+    for word in words:
+        if word not in known:
+            raise UsageError(f'{flag}: "{word}" is not one of {", ".join(known)}')
 
 
 @contextmanager

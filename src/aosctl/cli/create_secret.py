@@ -29,7 +29,7 @@ _NOT_HERE = (
     "a value on the command line stands in the shell's history, and everybody on this machine can"
     " read it in the process list: take it for known, and get a new one"
 )
-_WAYS = "give --from-file, --from-env or --from-stdin; on a terminal, nothing asks for the value"
+_WAYS = "give --from-file, --from-env or --from-stdin; on a terminal you are asked"
 
 
 def secret(

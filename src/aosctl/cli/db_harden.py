@@ -61,9 +61,9 @@ def harden(
             confirm(what + kept, name, yes=yes)
         told = hardening.harden(connection, app_role or (), undo=undo, dry=dry_run)
     for line in told:
-        output.write(f"{line}\n")
+        output.write(f"{line}{' (dry run)' if dry_run else ''}\n")
     done = "is not hardened any more" if undo else "is hardened"
-    done = "would be changed so" if dry_run and told else "stays as it is" if dry_run else done
+    done = "is as it was" if dry_run and told else "stays as it is" if dry_run else done
     output.note(f'database "{name}" {done}', quiet=globals_of(ctx).quiet)
 
 

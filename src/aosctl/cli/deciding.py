@@ -39,26 +39,29 @@ def decide_or_list(
 ) -> None:
     """Decide the approvals that are named, or all; list the pending ones where none is named.
 
-    `show`, or an output format, shows those that are named and decides nothing. On a terminal
-    each is shown and asked about before it is approved, unless `yes`.
+    `show`, or an output format, shows those that are meant and decides nothing; with `show` and
+    no name that is all of them. On a terminal each is shown and asked about before it is
+    approved, unless `yes`.
     """
     from aosctl.cli.wiring import quick_session_of
 
     chosen = output.parse_output(output_format)
     if ids and everything:
         raise UsageError("--all takes no IDs")
-    if (ids or everything) and all_tenants:
+    if (ids or everything or show) and all_tenants:
         raise UsageError("-A only lists; choose a tenant to decide in with -n")
+    if (ids or everything) and decision == "denied" and not chosen.is_table:
+        raise UsageError("-o is for the list", "leave it out to deny; aosctl approve -o shows")
     given = globals_of(ctx)
     with closing(quick_session_of(given, select_tenant=not all_tenants)) as session:
-        if ids and decision == "approved" and (show or not chosen.is_table):
-            _show(session, ids, chosen, given)
-            return
-        if ids and decision == "approved" and not yes and _is_interactive():
-            _ask(session, ids, reason, given)
-            return
-        if ids or everything:
-            _decide(session, ids, decision, reason, quiet=given.quiet)
+        if ids or everything or show:
+            meant = _meant(session, ids, quiet=given.quiet)
+            if show or not chosen.is_table:
+                _show(session, meant, chosen, given)
+            elif decision == "approved" and not yes and _is_interactive():
+                _ask(session, meant, reason, given)
+            else:
+                _decide(session, meant, decision, reason)
             return
         rows = _pending(session, all_tenants)
         tenant = session.tenant
@@ -86,16 +89,13 @@ def _pending(session: AnySession, all_tenants: bool) -> list[ApprovalRow]:
 
 
 def _decide(
-    session: AnySession, ids: list[str], decision: Decision, reason: str | None, *, quiet: bool
+    session: AnySession, rows: list[ApprovalRow], decision: Decision, reason: str | None
 ) -> None:
-    """Decide one after the other; what can't be found is refused before the first."""
+    """Decide one after the other."""
     from aosctl.cli.targets import raise_all
-    from aosctl.db.approvals import approvals, decide
+    from aosctl.db.approvals import decide
 
     tenant = session.require_tenant()
-    rows = _named(session, ids) or approvals(session.connection, tenant, pending_only=True)
-    if not rows:
-        output.note(f"No pending approvals in {session.tenant} tenant", quiet=quiet)
     errors: list[AosError] = []
     for row in rows:
         try:
@@ -109,10 +109,18 @@ def _decide(
     raise_all(errors)
 
 
-def _named(session: AnySession, ids: list[str]) -> list[ApprovalRow]:
-    """Find the approvals that are named, each once. Raises NotFound before any is decided."""
+def _meant(session: AnySession, ids: list[str], *, quiet: bool) -> list[ApprovalRow]:
+    """Find the approvals that are named, each once, or else all that are pending.
+
+    Raises NotFound before any is decided.
+    """
     from aosctl.db.approvals import find_approval
 
+    if not ids:
+        rows = _pending(session, all_tenants=False)
+        if not rows:
+            output.note(f"No pending approvals in {session.tenant} tenant", quiet=quiet)
+        return rows
     tenant = session.require_tenant()
     found = [find_approval(session.connection, tenant, typed) for typed in ids]
     return list({row.approval_id: row for row in found}.values())
@@ -122,8 +130,10 @@ def _is_interactive() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def _show(session: AnySession, ids: list[str], chosen: output.Output, given: Globals) -> None:
-    rows = [_tried(session, row, given) for row in _named(session, ids)]
+def _show(
+    session: AnySession, meant: list[ApprovalRow], chosen: output.Output, given: Globals
+) -> None:
+    rows = [_tried(session, row, given) for row in meant]
     if not chosen.is_table:
         output.write_objects([_manifest(row) for row in rows], chosen, show_headers=True)
         return
@@ -157,12 +167,12 @@ def _text_of(session: AnySession, row: ApprovalRow, stream: TextIO, given: Globa
     return "\n".join(approval_lines(row, request, width, style_for(colour))) + "\n"
 
 
-def _ask(session: AnySession, ids: list[str], reason: str | None, given: Globals) -> None:
+def _ask(session: AnySession, meant: list[ApprovalRow], reason: str | None, given: Globals) -> None:
     """Show each approval and let the person decide it."""
     from aosctl.cli.targets import raise_all
 
     errors: list[AosError] = []
-    for row in _named(session, ids):
+    for row in meant:
         try:
             said = _ask_one(session, row, reason, given)
         except DatabaseUnavailable:

@@ -138,6 +138,7 @@ def _erase_tenant(
     from aosctl.cli.wiring import session_of
     from aosctl.db.audit import trial as attempt
     from aosctl.db.tenants import erase_tenant
+    from aosctl.repl.words import counted
 
     wanted = parse_targets(words, "delete") if words else []
     names = wanted[0].names or () if len(wanted) == 1 and wanted[0].kind.name == "Tenant" else ()
@@ -152,7 +153,8 @@ def _erase_tenant(
         with attempt(session.connection, keep=trial == "none"):
             runs, rows = erase_tenant(session.connection, name, confirm)
     _print(wanted[0].kind, name, trial, chosen)
-    output.note(f"erased: {runs} runs, {rows} rows; its events stay", quiet=globals_of(ctx).quiet)
+    gone = f"{counted(runs, 'run')}, {counted(rows, 'row')}"
+    output.note(f"erased: {gone}; its events stay", quiet=globals_of(ctx).quiet)
 
 
 def _wanted(words: list[str], *, selective: bool) -> list[Wanted]:

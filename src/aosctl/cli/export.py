@@ -47,7 +47,7 @@ def tenant(
     with closing(session_of(ctx)) as session:
         found = tenant_id(session.connection, name)
         if found is None:
-            raise NotFound(f'tenant "{name}" not found', "aosctl get tenants")
+            raise NotFound(f'tenant "{name}" not found', "aosctl get tenants lists them")
         choose(session.connection, found)
         with audit.snapshot(session.connection):
             lines = tenant_archive.lines(session.connection, session.kernel, found, name)

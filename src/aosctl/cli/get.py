@@ -42,7 +42,10 @@ def command(
     ] = None,
     ignore_not_found: IgnoreNotFound = False,
 ) -> None:
-    """List resources: tenants, principals, models, collections, skills, personas, agents, runs.
+    """List resources.
+
+    Kinds: tenants, principals, secrets, models, collections, skills, policies, personas,
+    agents, budgets, runs.
 
     Examples:
       aosctl get agents

@@ -31,8 +31,8 @@ def command(
 ) -> int:
     """Give an agent one task and wait for the answer.
 
-    The run is closed when the task is done. The answer alone goes to stdout; the exit status is
-    that of `aosctl chat AGENT MESSAGE`.
+    The run is closed when the task is done; one that was parked stays open. The answer alone goes
+    to stdout; the exit status is that of `aosctl chat AGENT MESSAGE`.
 
     Examples:
       aosctl run my_pg_bot "Which products are out of stock?"

@@ -38,7 +38,7 @@ def format_table(lines: Sequence[Sequence[str]]) -> str:
 
 def _format_line(line: Sequence[str], widths: Sequence[int]) -> str:
     padded = [t + " " * (w - display_width(t)) for t, w in zip(line[:-1], widths, strict=False)]
-    return "".join([*padded, *line[-1:]]) + "\n"
+    return "".join([*padded, *line[-1:]]).rstrip() + "\n"
 
 
 def cell(value: object) -> str:

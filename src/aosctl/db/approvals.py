@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from uuid import UUID
 
 from aosctl.db.errors import to_json, translated
+from aosctl.db.json_text import load_exact
 from aosctl.db.rows import rows_of
 from aosctl.db.runs import find_run
 from aosctl.errors import AosError, NotFound
@@ -71,12 +72,12 @@ def approvals(
     id_part: str | None = None,
 ) -> list[ApprovalRow]:
     """List approvals, the oldest first; `id_part` is how their id begins or ends."""
-    return rows_of(
+    found = rows_of(
         connection,
         ApprovalRow,
         "select tenant_id, tenant, approval_id, call_id, run_id, run, agent, skill, args,"
         " reason, state, digest, requested_at, expires_at, overdue, decided_at, decided_by,"
-        " decision_reason, preview, previewing, effect, edited_by, original_args, step_seq"
+        " decision_reason, preview::text, previewing, effect, edited_by, original_args, step_seq"
         " from aos_core.approval_status"
         " where (%(tenant)s::uuid is null or tenant_id = %(tenant)s)"
         " and (not %(pending)s or (state = 'pending' and not overdue))"
@@ -87,6 +88,12 @@ def approvals(
         " order by tenant, requested_at, approval_id",
         {"tenant": tenant, "pending": pending_only, "run": run, "part": id_part},
     )
+    return [row._replace(preview=shown(row.preview)) for row in found]
+
+
+def shown(preview: str | Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Read a preview as it came from the database, with every digit of its numbers."""
+    return load_exact(preview) if isinstance(preview, str) else preview
 
 
 def find_approval(connection: AnyConnection, tenant: UUID | None, typed: str) -> ApprovalRow:

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 _LONGEST_INT = 4000  # digits; Python refuses a little more
@@ -15,6 +16,11 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},]')
 def load(text: str) -> Any:
     """Decode JSON; a number that Python can't hold becomes its text."""
     return _DECODER.decode(text)
+
+
+def load_exact(text: str) -> Any:
+    """Decode JSON; a number with a point keeps its digits, as a Decimal."""
+    return _EXACT.decode(text)
 
 
 def load_or_keep(text: str) -> Any:
@@ -55,3 +61,4 @@ def _finite(text: str) -> float | str:
 
 
 _DECODER = json.JSONDecoder(parse_int=_whole, parse_float=_finite)
+_EXACT = json.JSONDecoder(parse_int=_whole, parse_float=Decimal)

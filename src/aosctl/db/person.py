@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from aosctl.db.approvals import shown
 from aosctl.db.connection import Connection, Session, connect
 from aosctl.db.errors import to_json, translated
 from aosctl.db.hot import Link, statement
@@ -97,7 +98,7 @@ _RUN_COLUMNS = (
 )
 _APPROVAL_COLUMNS = (
     "approval_id, call_id, run_id, run, agent, skill, args, reason, state, requested_at,"
-    " expires_at, digest, preview, previewing, effect, edited_by, original_args"
+    " expires_at, digest, preview::text, previewing, effect, edited_by, original_args"
 )
 
 
@@ -199,7 +200,8 @@ class PersonClient:
             " order by requested_at, approval_id",
             (self.tenant, run_id),
         )
-        return [Approval(*row) for row in rows]
+        found = [Approval(*row) for row in rows]
+        return [replace(each, preview=shown(each.preview)) for each in found]
 
     def decision(self, approval_id: UUID) -> Decision:
         """Return how an approval stands. Raises NotFound."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from aosctl.terminal import display_width, visible
@@ -182,9 +183,22 @@ def _value(value: Any) -> str:
     if value is None:
         return "NULL"
     if not isinstance(value, str):
-        return _line(json.dumps(value, ensure_ascii=False))
+        return _line(_json(value))
     mistakable = value in ("", "NULL") or value != value.strip() or "→" in value
     return _line(json.dumps(value, ensure_ascii=False) if mistakable else value)
+
+
+def _json(value: Any) -> str:
+    """Write JSON with all digits of its numbers."""
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, Mapping):
+        return (
+            "{" + ", ".join(f"{_json(name)}: {_json(each)}" for name, each in value.items()) + "}"
+        )
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_json, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _line(text: str) -> str:

@@ -103,7 +103,7 @@ def _wrap_all(connection: Connection, plan: Plan, only: str | None) -> tuple[int
     """Wrap every value that is under another key; return how many secrets and values."""
     found = [row for row in tenants.my_tenants(connection) if only in (None, row.name)]
     if only is not None and not found:
-        raise NotFound(f'tenants.aos "{only}" not found')
+        raise NotFound(f'tenant "{only}" not found', "aosctl get tenants lists them")
     counts = [_wrap_tenant(connection, plan, row.id) for row in found]
     return sum(one for one, _ in counts), sum(one for _, one in counts)
 

@@ -44,7 +44,8 @@ _PARAMETER = Object(
         Field(
             "matches",
             _EXPRESSION,
-            "The whole text fits this regular expression, in PostgreSQL's syntax.",
+            "The whole text fits this regular expression, in PostgreSQL's syntax but for options"
+            " such as `(?i)`: write `[Dd]elete`.",
         ),
         Field("notMatches", _EXPRESSION, "It does not."),
         Field("greaterThan", Number(), "The number is greater."),

@@ -9,6 +9,7 @@ from aosctl.domain.kinds.base import Column, Completion, Kind, Spec
 from aosctl.domain.names import quoted
 from aosctl.domain.structures import Field, ListOf, MapOf
 
+TYPES = ("user", "service")
 ROLES = ("admin", "developer", "auditor", "viewer")
 _LONGEST_IDENTIFIER_BYTES = 63
 
@@ -46,7 +47,7 @@ class Principal(Kind):
     fields = (
         Field(
             "type",
-            Choice(values=("user", "service")),
+            Choice(values=TYPES),
             "A person, or a program that may also act on behalf of other principals.",
             default="user",
         ),
