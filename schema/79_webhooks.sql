@@ -31,14 +31,14 @@ create function aos_core.notify_approval() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if current_setting('row_security') = 'on' and new.state = 'pending' then
+  if new.state = 'pending' then
     perform aos_core.notify(new.tenant_id, 'approval.pending', new.run_id, new.approval_id);
   end if;
   return null;
 end
 $$;
 create trigger notify_approval after insert on aos_core.approval
-  for each row execute function aos_core.notify_approval();
+  for each row when (aos_core.is_live()) execute function aos_core.notify_approval();
 
 -- Tenants whose webhooks may have something due now, the longest waiting first. aos_worker.
 -- security definer: looks across tenants, at ids and times only.

@@ -15,10 +15,16 @@ from probes import Caller, Reach, outcomes
 STATES = ("active", "paused", "completed", "failed", "cancelled", "queued", "running", "limited",
           "awaiting_approval", "awaiting_input", "pending", "approved", "denied", "succeeded",
           "outcome_unknown", "consumed", "expired")  # fmt: skip
-# What triggers leave behind: events, versions, identities and roles of tenants.
+# What triggers leave behind: events, versions, identities, marks, meters, what is to be told.
 LEFT = """(select concat_ws(' ', (select count(*) from aos_core.event_log),
   (select count(*) from aos_persona.persona_version), (select count(*) from aos_auth.role),
-  (select count(*) from aos_auth.sql_identity), (select sum(version) from aos_persona.persona)))"""
+  (select count(*) from aos_auth.sql_identity), (select sum(version) from aos_persona.persona),
+  (select sum(config_version) from aos_core.tenant_state),
+  (select count(*) from aos_core.notification), (select count(*) from aos_core.meter),
+  (select count(*) from aos_core.budget_usage), (select sum(marks) from aos_skills.role_skill),
+  (select count(*) from aos_skills.role_skill where taints),
+  (select min(ready_at) from aos_core.turn_queue),
+  (select max(generation) from aos_skills.skill)))"""
 # How each kind of row is made anew; the rest comes from defaults and triggers.
 MADE = {
     "aos_auth.tenant": "(name) values ('new_corp')",
@@ -27,6 +33,72 @@ MADE = {
     " 'x', model_id from aos_persona.persona limit 1",
     "aos_core.run": "(tenant_id, agent_id) select tenant_id, agent_id from aos_agent.agent limit 1",
 }
+
+
+# What leaves an agent with all three of the Rule of Two, by the table whose change does it: first
+# what is lawful, then the change.
+ALL_THREE = {
+    "aos_skills.skill": (
+        "update aos_agent.agent set skills = '{web_search,sql_query,sql_execute}'",
+        "update aos_skills.skill set approval = 'never' where name = 'sql_execute'",
+    ),
+    "aos_agent.agent": (
+        "update aos_agent.agent set skills = '{sql_execute}';"
+        " update aos_skills.skill set approval = 'never' where name = 'sql_execute'",
+        "update aos_agent.agent set skills = '{web_search,sql_query,sql_execute}'",
+    ),
+    "aos_skills.role_skill": (
+        "update aos_agent.agent set skills = '{sql_execute}';"
+        " delete from aos_skills.role_skill where skill_name = 'sql_execute';"
+        " update aos_skills.skill set approval = 'never', risk = 'low' where name = 'sql_execute';"
+        " update aos_agent.agent set skills = null",
+        "insert into aos_skills.role_skill (tenant_id, role_name, skill_name)"
+        " select tenant_id, 'agent', 'sql_execute' from aos_auth.tenant",
+    ),
+    "aos_rag.collection": (
+        "update aos_agent.agent set skills = '{sql_execute}';"
+        " update aos_skills.skill set approval = 'never' where name = 'sql_execute';"
+        " update aos_agent.agent set skills = '{rag_search,sql_query,sql_execute}',"
+        " collections = '{notes}'",
+        "update aos_rag.collection set trust = 'untrusted'",
+    ),
+    "aos_skills.policy": (
+        "update aos_agent.agent set skills = '{web_search,sql_query,sql_execute}'",
+        "insert into aos_skills.policy (tenant_id, name, skills, decision)"
+        " select tenant_id, 'lax', '{sql_execute}', 'allow' from aos_auth.tenant",
+    ),
+}
+# What triggers of one table refuse, correct or answer, and the common deeds don't show.
+PECULIAR = {
+    "aos_core.approval": (
+        "insert into aos_core.approval (tenant_id, call_id, run_id, skill, args, digest, reason,"
+        " requested_at, expires_at) select tenant_id, gen_random_uuid(), run_id, skill, args,"
+        " digest, reason, requested_at, expires_at from aos_core.approval limit 1",
+    ),
+    "aos_core.budget": (
+        "insert into aos_core.budget (tenant_id, name, scope, period, max_tokens)"
+        " select tenant_id, 'new', 'tenant', 'total', 5 from aos_auth.tenant",
+        "do $$ begin update aos_core.turn_queue set ready_at = 'infinity';"
+        " delete from aos_core.meter; insert into aos_core.meter (tenant_id, run_id, turn_id,"
+        " waits_for) select q.tenant_id, q.run_id, q.turn_id, b.budget_id from aos_core.turn_queue q"
+        " join aos_core.budget b on b.tenant_id = q.tenant_id;"
+        " delete from aos_core.budget_share; delete from aos_core.budget_usage;"
+        " delete from aos_core.budget; end $$",
+    ),
+    "aos_skills.skill": (
+        "insert into aos_skills.skill (tenant_id, name, builtin, generation)"
+        " select tenant_id, 'fresh', 'web_search', 7 from aos_auth.tenant",
+        "update aos_skills.skill set touches = '{untrusted}'",
+    ),
+    "aos_skills.role_skill": ("update aos_skills.role_skill set marks = 9",),
+    "aos_skills.policy": (
+        "insert into aos_skills.policy (tenant_id, name, skills, decision)"
+        " select tenant_id, 'fresh', '{web_search}', 'deny' from aos_auth.tenant",
+        "insert into aos_skills.policy (tenant_id, name, skills, decision, conditions)"
+        " select tenant_id, 'odd', '{web_search}', 'deny', '{\"bogus\": 1}' from aos_auth.tenant",
+    ),
+}
+AT_ONCE = "set constraints all immediate; set constraints all deferred;"
 
 
 class Mutation(NamedTuple):
@@ -89,6 +161,10 @@ class Deeds:
             yield from (f"update {table} set state = '{state}'" for state in STATES)
         if table in MADE:
             yield f"insert into {table} {MADE[table]}"
+        yield from PECULIAR.get(table, ())
+        if table in ALL_THREE:
+            lawful, last = ALL_THREE[table]
+            yield f"do $$ begin {lawful}; {AT_ONCE} {last}; {AT_ONCE} end $$"
 
 
 @pytest.fixture(scope="module")
