@@ -43,7 +43,7 @@ declare
 begin
   if not (select r.rolsuper from pg_catalog.pg_roles r where r.rolname = current_user) then
     raise exception 'only a superuser may harden a database' using errcode = 'AO004',
-      hint = 'connect as one; aosctl db harden --dry-run shows what would change';
+      hint = 'connect as one, to try it with --dry-run too; --dump-sql prints what it does';
   elsif to_regclass('aos_meta.kernel_version') is null then
     raise exception 'the kernel is not installed in this database' using errcode = 'AO001',
       hint = 'aosctl db install';

@@ -255,12 +255,18 @@ def test_who_sees_one_tenant_audits_that_one(
     done = one("audit", "prune")
     assert done.status == 1
     done = one("export", "tenant", "acme")
-    assert done.status == 1 and "Forbidden" in done.err
+    assert (done.status, done.out) == (1, "") and "Forbidden" in done.err
+    assert "hint: aosctl auth can-i --list says what the login may do, and why not" in done.err
+    assert one("export", "tenant", "acme", "-o", str(tmp_path / "a.jsonl")).status == 1
+    assert not (tmp_path / "a.jsonl").exists()
+    done = one("audit", "export", "-o", str(tmp_path / "none" / "a.jsonl"))
+    assert (done.status, "No such file or directory" in done.err) == (2, True)
 
 
 def test_a_tenant_goes_when_its_name_is_typed_twice(auditor: Aosctl, tmp_path: Path) -> None:
     database_file = tmp_path / "globex.jsonl"
     assert auditor("export", "tenant", "globex", "-o", str(database_file)).status == 0
+    assert database_file.stat().st_mode & 0o777 == 0o600
     lines = [json.loads(line) for line in database_file.read_text().splitlines()]
     assert lines[0]["format"] == "aos-tenant/1" and lines[-1]["lines"] == len(lines)
     refusals = {

@@ -104,6 +104,8 @@ def test_a_principal_that_is_there_or_wrong_leaves_nothing(
     done = there("create", "principal", "lee", "--role", "amin", "--login")
     assert done.status == 2
     assert done.err == 'error: --role: "amin" is not one of admin, developer, auditor, viewer\n'
+    done = there("create", "principal", "A B")
+    assert (done.status, done.err.startswith("error: NAME is not a name: ")) == (2, True)
     taken = there("create", "principal", "lee", "--db-role", "test_developer", "--login")
     assert taken.status == 1
     assert 'the login "test_developer" exists already' in taken.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import closing
 from decimal import Decimal
 from functools import partial
@@ -195,3 +196,20 @@ def test_a_run_at_its_own_limit_is_resumed_with_a_higher_one(paid: Aosctl, admin
     assert paid("resume").status == 2
     missing = paid("resume", "nobody")
     assert (missing.status, missing.out) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--max-usd", "1e400"),
+        ("--max-tokens", "99999999999999999999"),
+        ("--max-steps", "2147483648"),
+        ("--max-seconds", "nan"),
+        ("--max-seconds", "inf"),
+    ],
+)
+def test_a_limit_that_is_no_limit_is_wrong_usage(developer: Aosctl, flag: str, value: str) -> None:
+    done = developer("resume", "any", flag, value)
+    assert (done.status, done.out) == (2, "")
+    assert re.match(rf"error: {flag} is at most [0-9,]+, not ", done.err)
+    assert developer("resume", "any", flag, "1").status == 1  # there is no such run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,13 +82,23 @@ def _moment(text: str | None) -> datetime | None:
 
 
 def write_texts(texts: Iterator[str], target: str | None) -> None:
-    """Write to stdout, or into a file that must not be there yet. Raises UsageError."""
+    """Write to stdout, or into a new file that only its owner may read; none if that fails.
+
+    Raises UsageError for a file that is there, or can't be made.
+    """
     if target is None:
         for text in texts:
             sys.stdout.write(text)
         return
     try:
-        with Path(target).open("x", encoding="utf-8") as file:
-            file.writelines(texts)
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise UsageError(f"{target} exists already", "write to another file") from None
+    except OSError as error:
+        raise UsageError(f"can't write {target}: {error.strerror}") from error
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.writelines(texts)
+    except BaseException:
+        Path(target).unlink(missing_ok=True)
+        raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -64,10 +65,13 @@ def principal(
     """
     from aosctl.cli.wiring import session_of
     from aosctl.domain.kinds.principal import ROLES, TYPES
+    from aosctl.domain.names import NAME_PATTERN, NAME_RULE
     from aosctl.domain.people import create_principal
 
     if password_file is not None and not login:
         raise UsageError("--password-file belongs to --login")
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise UsageError(f"NAME is not a name: {NAME_RULE}")
     _one_of("--type", [kind], TYPES)
     _one_of("--role", role or [], ROLES)
     role_name = db_role or (name if login else None)

@@ -11,6 +11,11 @@ from aosctl.cli import output
 from aosctl.cli.globals import globals_of
 from aosctl.errors import AosError, DatabaseUnavailable, UsageError
 
+_MOST_USD = 1_000_000_000  # as in a Budget
+_MOST_TOKENS = 2**63 - 1
+_MOST_STEPS = 2**31 - 1
+_MOST_SECONDS = 1_000_000_000
+
 
 def command(
     ctx: typer.Context,
@@ -43,6 +48,9 @@ def command(
 
     if not runs:
         raise UsageError("which run? aosctl resume RUN…", "aosctl ps lists the runs")
+    _at_most("--max-tokens", max_tokens, _MOST_TOKENS)
+    _at_most("--max-steps", max_steps, _MOST_STEPS)
+    _at_most("--max-seconds", max_seconds, _MOST_SECONDS)
     limits = Limits(_amount(max_usd), max_tokens, max_steps, max_seconds)
     errors: list[AosError] = []
     with closing(quick_session_of(globals_of(ctx))) as session:
@@ -59,6 +67,11 @@ def command(
     raise_all(errors)
 
 
+def _at_most(flag: str, value: float | None, most: int) -> None:
+    if value is not None and not value <= most:  # nan is not
+        raise UsageError(f"{flag} is at most {most:,}, not {value}")
+
+
 def _amount(text: str | None) -> str | None:
     """Return a sum of US dollars as it was typed. Raises UsageError when it is none."""
     from decimal import Decimal, InvalidOperation
@@ -71,4 +84,6 @@ def _amount(text: str | None) -> str | None:
         amount = Decimal("nan")
     if not amount.is_finite() or amount < 0:
         raise UsageError(f'"{text}" is no sum of US dollars', "such as --max-usd 2.50")
+    if amount > _MOST_USD:
+        raise UsageError(f"--max-usd is at most {_MOST_USD:,}, not {text}")
     return str(amount)

@@ -42,7 +42,9 @@ def from_sqlstate(sqlstate: str | None, message: str, hint: str | None = None) -
     if sqlstate in _MISSING and ("aos_" in text):
         return KernelMismatch(f"the kernel is not installed here: {text}", "aosctl db install")
     if sqlstate == "42501":
-        return Denied(text, hint or "the login lacks a right; see schema/README.md")
+        return Denied(
+            text, hint or "aosctl auth can-i --list says what the login may do, and why not"
+        )
     if sqlstate.startswith("23"):
         return Conflict(text, hint)
     if sqlstate.startswith("22"):

@@ -28,6 +28,8 @@ def lines(connection: Connection, kernel: str, tenant: UUID, name: str) -> Itera
 
 
 def _lines(connection: Connection, kernel: str, tenant: UUID, name: str) -> Iterator[Line]:
+    first, *others = tenant_rows.tables(connection)  # who may not is refused before a line is out
+    rows = list(tenant_rows.rows(connection, tenant, first))
     yield {
         "t": "archive",
         "format": FORMAT,
@@ -41,7 +43,9 @@ def _lines(connection: Connection, kernel: str, tenant: UUID, name: str) -> Iter
         manifest = kind.to_manifest(resource)
         manifest.pop("status", None)
         yield {"t": "manifest", "manifest": manifest}
-    for table in tenant_rows.tables(connection):
+    for row in rows:
+        yield {"t": "row", "table": first, "row": row}
+    for table in others:
         for row in tenant_rows.rows(connection, tenant, table):
             yield {"t": "row", "table": table, "row": row}
     for cut in audit.cuts(connection, tenant, audit.Scope()):

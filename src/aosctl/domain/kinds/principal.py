@@ -68,8 +68,8 @@ class Principal(Kind):
             "roles",
             ListOf(item=Choice(values=ROLES), unique=True),
             "What it may do: `admin` everything in the tenant; `developer` change personas,"
-            " skills, agents and collections, and run agents; `auditor` read everything, the"
-            " audit trail included; `viewer` read agents and runs.",
+            " skills, agents, collections and secrets, run agents and decide approvals; `auditor`"
+            " and `viewer` read everything, the audit trail included.",
             default=[],
         ),
         Field(
