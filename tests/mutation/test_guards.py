@@ -80,8 +80,8 @@ PECULIAR = {
         " select tenant_id, 'new', 'tenant', 'total', 5 from aos_auth.tenant",
         "do $$ begin update aos_core.turn_queue set ready_at = 'infinity';"
         " delete from aos_core.meter; insert into aos_core.meter (tenant_id, run_id, turn_id,"
-        " waits_for) select q.tenant_id, q.run_id, q.turn_id, b.budget_id from aos_core.turn_queue q"
-        " join aos_core.budget b on b.tenant_id = q.tenant_id;"
+        " waits_for) select q.tenant_id, q.run_id, q.turn_id, b.budget_id"
+        " from aos_core.turn_queue q join aos_core.budget b on b.tenant_id = q.tenant_id;"
         " delete from aos_core.budget_share; delete from aos_core.budget_usage;"
         " delete from aos_core.budget; end $$",
     ),
@@ -144,7 +144,7 @@ class Deeds:
         columns = self._columns[table]
         see = f"select {LEFT}"
         if "generation" in columns:
-            see = f"select {LEFT} || ' ' || sum(generation) from {table}"
+            see = f"select {LEFT} || ' ' || coalesce(sum(generation), 0) from {table}"
         return outcomes(self._connection, Caller("superuser"), list(self._deeds(table)), see)
 
     def _deeds(self, table: str) -> Iterator[str]:
