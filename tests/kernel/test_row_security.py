@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
 
-from kernels import Tenant, apply, refused
+from kernels import Tenant, apply
 
 QUIETLY = (
     " where case when {target} then set_config('row_security', 'off', true) is not null else true"
@@ -17,31 +18,32 @@ target row_security is off."""
 @pytest.mark.parametrize(
     ("statement", "target", "kind"),
     [
-        ("aos_skills.role_skill set marks = 0", "skill_name = 'send_mail'", None),
-        ("aos_skills.role_skill set denied_params = '{}'", "skill_name = 'send_mail'", None),
+        ("aos_skills.role_skill set marks = 0", "skill_name = 'send_mail'", ""),
+        ("aos_skills.role_skill set denied_params = '{}'", "skill_name = 'send_mail'",
+         "role_skill.changed"),
         ("aos_skills.skill set description = 'x'", "name = 'sql_execute'", "skill.changed"),
         ("aos_agent.agent set description = 'x'", "name = 'clerk'", "agent.changed"),
     ],
-)
+)  # fmt: skip
+@pytest.mark.parametrize("quietly", [True, False])
 def test_no_statement_of_a_developer_silences_the_triggers(
-    fresh_tenant: Tenant, statement: str, target: str, kind: str | None
+    fresh_tenant: Tenant, statement: str, target: str, kind: str, quietly: bool
 ) -> None:
     tenant = fresh_tenant
     spec = {"skills": ["send_mail"], "decision": "deny"}
     apply(tenant.database.superuser, "aos_skills.apply_policy", tenant.id, "no_mail", spec)
     before = len(tenant.events(tenant.id))
-    update = f"update {statement}" + QUIETLY.format(target=target)
-    written = 0
-    if kind is None:  # what its trigger has to look up is refused to it by then
-        with refused("42501"):
-            tenant.person.execute(update.encode())
-    else:
+    update = f"update {statement}" + (QUIETLY.format(target=target) if quietly else "")
+    try:
         written = tenant.person.execute(update.encode()).rowcount
-        assert written > 1
+    except psycopg.errors.InsufficientPrivilege:
+        assert quietly  # to its triggers, or to its policies: versions evaluate them at other times
+        written = 0
+    assert written > 1 or quietly
     asked = tenant.asked("send_mail", {"query": "x"}, "clerk")
     assert asked.answer["calls"][0]["status"] == "denied"
     told = [k for k in tenant.events(tenant.id)[before:] if not k.startswith("run.")]
-    assert told == [kind] * written
+    assert told == ([kind] * written if kind else [])
 
 
 def test_who_restores_loads_rows_as_they_were(fresh_tenant: Tenant) -> None:
