@@ -91,7 +91,7 @@ def test_e41_changed_arguments_do_not_run_on_the_old_approval(scene: Scene, what
         "update aos_core.approval set expires_at = expires_at + interval '1 s' where call_id = %s",
         "update aos_core.approval set digest = 'x' where call_id = %s",
         "update aos_core.tool_call set run_id = gen_random_uuid() where call_id = %s",
-        "update aos_skills.skill set version = version + 1 where name = 'sql_danger'"
+        "update aos_skills.skill set generation = generation + 1 where name = 'sql_danger'"
         " and %s::uuid is not null",
     ],
 )

@@ -67,8 +67,7 @@ BREAKS = {
         "and has 0 effects",
     "update biz.effect set xid = '3' where id ="
     " (select id from biz.effect where key like '%.%' limit 1)": "has 0 events",
-    "delete from aos_core.step where (run_id, seq) = (select run_id, seq from aos_core.step"
-    " where role = 'assistant' limit 1)": "acknowledged and lost",
+    "delete from aos_core.step where role = 'assistant'": "acknowledged and lost",
     "delete from aos_core.step where (run_id, seq) = (select run_id, seq from aos_core.step"
     " where role = 'tool' limit 1)": "has 0 results",
     "delete from aos_core.step where (run_id, seq) = (select run_id, seq from aos_core.step"

@@ -51,6 +51,7 @@ def _theme() -> Any:
 
 def _document() -> Any:
     """Return rich's Markdown with headings that stand on the left, and code without a frame."""
+    from markdown_it import MarkdownIt
     from rich.markdown import CodeBlock, Heading, Markdown
     from rich.syntax import Syntax
     from rich.text import Text
@@ -74,6 +75,12 @@ def _document() -> Any:
             yield Padding(shown, (0, 0, 0, 2))
 
     class Document(Markdown):
+        def __init__(self, markup: str, **settings: Any) -> None:
+            super().__init__(markup, **settings)
+            # rich leaves HTML out; what a model writes as a tag is text like all else
+            parser = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])
+            self.parsed = parser.parse(markup)
+
         elements = {  # noqa: RUF012 - rich's own name and shape
             **Markdown.elements,
             "heading_open": PlainHeading,
