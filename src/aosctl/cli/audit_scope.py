@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,25 +59,17 @@ def narrow(
     session: Session, tenants: list[AuditTenant], run: str | None, since: str | None
 ) -> tuple[list[AuditTenant], Scope]:
     """Return the tenants and the scope that --run and --since leave. Raises NotFound."""
+    from aosctl.cli.moments import parse_since
     from aosctl.db import audit
     from aosctl.db.runs import find_run
 
-    moment = _moment(since)
+    moment = parse_since(since) if since is not None else None
     if run is None:
         return tenants, audit.Scope(None, moment)
     only = tenants[0].tenant_id if len(tenants) == 1 else None
     row = find_run(session.connection, only, run)
     kept = [tenant for tenant in tenants if tenant.tenant_id == row.tenant_id]
     return kept, audit.Scope(row.run_id, moment)
-
-
-def _moment(text: str | None) -> datetime | None:
-    """Return an age, or an RFC 3339 time, as a moment. Raises UsageError."""
-    from aosctl.cli.moments import parse_duration, parse_moment
-
-    if text is None:
-        return None
-    return parse_moment(text) if "-" in text else datetime.now(UTC) - parse_duration(text)
 
 
 def write_texts(texts: Iterator[str], target: str | None) -> None:

@@ -216,13 +216,13 @@ def _list(session: Session, principal: str | None) -> None:
     from aosctl.db import rights
     from aosctl.domain.kinds import KINDS
 
-    tenant, connection = session.require_tenant(), session.connection
-    rows = []
-    for kind in (*(one.singular for one in KINDS), *_RECORDS):
-        for verb in VERBS:
-            if rights.exists(connection, verb, kind):
-                answer = rights.can_i(connection, tenant, verb, kind, principal)
-                rows.append((verb, kind, "yes" if answer.allowed else "no", answer.reason))
+    kinds = [*(one.singular for one in KINDS), *_RECORDS]
+    tenant = session.require_tenant()
+    found = rights.everything(session.connection, tenant, VERBS, kinds, principal)
+    rows = [
+        (verb, kind, "yes" if answer.allowed else "no", answer.reason)
+        for verb, kind, answer in found
+    ]
     write_table(["VERB", "KIND", "ALLOWED", "REASON"], rows)
 
 

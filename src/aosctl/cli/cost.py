@@ -49,11 +49,12 @@ def command(
       aosctl cost --by day --since 7d
       aosctl cost --by tenant -A -o json
     """
+    from aosctl.cli.moments import parse_since
     from aosctl.cli.wiring import quick_session_of
 
     chosen = output.parse_output(output_format, allowed=("json",))
     key = _key(by)
-    begin = _moment(since) if since else None
+    begin = parse_since(since) if since else None
     everywhere = all_tenants or key == "tenant"
     given = globals_of(ctx)
     with closing(quick_session_of(given, select_tenant=not everywhere)) as session:
@@ -73,19 +74,6 @@ def _key(text: str) -> By:
     if text not in get_args(By):
         raise UsageError(f'cannot add up by "{text}"', f"--by {', '.join(get_args(By))}")
     return cast("By", text)
-
-
-def _moment(text: str) -> datetime:
-    """Return the moment that --since names. Raises UsageError."""
-    from datetime import UTC, datetime
-
-    from aosctl.cli.moments import parse_duration
-
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return datetime.now(UTC) - parse_duration(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _read(

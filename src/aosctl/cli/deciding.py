@@ -233,9 +233,10 @@ def _cells(row: ApprovalRow, width: int | None) -> list[object]:
     from aosctl.cli.approval_screen import asked_of
     from aosctl.cli.table import age, human_duration
     from aosctl.domain.previewing import effect_words
+    from aosctl.repl.words import arguments_line
 
     left = (row.expires_at - datetime.now(UTC)).total_seconds()
-    arguments = _arguments(row, width)
+    arguments = arguments_line(row.args, width)
     return [
         row.short,
         row.run,
@@ -247,22 +248,6 @@ def _cells(row: ApprovalRow, width: int | None) -> list[object]:
         human_duration(max(left, 0)),
         row.reason,
     ]
-
-
-def _arguments(row: ApprovalRow, width: int | None) -> str:
-    """Return the arguments on one line, what is hidden in them made visible."""
-    import json
-
-    from aosctl.terminal import visible
-
-    parts = [
-        value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        for value in row.args.values()
-    ]
-    if len(parts) != 1:
-        parts = [f"{name}: {text}" for name, text in zip(row.args, parts, strict=True)]
-    line = visible(" ".join(", ".join(parts).split()))
-    return line if width is None or len(line) <= width else line[: width - 1] + "…"
 
 
 def _manifest(row: ApprovalRow) -> dict[str, object]:

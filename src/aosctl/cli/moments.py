@@ -30,3 +30,13 @@ def parse_moment(text: str) -> datetime:
     except ValueError:
         raise UsageError(f'invalid time "{text}"', "such as 2026-01-31T12:00:00Z") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def parse_since(text: str) -> datetime:
+    """Return an age (45s, 3d), counted from now, or a time as a moment. Raises UsageError."""
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        if "-" not in text:
+            return datetime.now(UTC) - parse_duration(text)
+    return parse_moment(text)

@@ -69,13 +69,29 @@ def can_i(
     return Answer(bool(allowed), str(role), str(reason))
 
 
-def exists(connection: Connection, verb: str, kind: str) -> bool:
-    """Tell whether there is such a thing to do with a kind (aos_auth.needed_role)."""
+def everything(
+    connection: Connection,
+    tenant: UUID,
+    verbs: Sequence[str],
+    kinds: Sequence[str],
+    principal: str | None,
+) -> list[tuple[str, str, Answer]]:
+    """Ask about whatever there is to do of these verbs with these kinds, in one statement."""
     with translated():
-        row = connection.execute(
-            "select aos_auth.needed_role(%s, %s) is not null", (verb, kind)
-        ).fetchone()
-    return bool(row and row[0])
+        rows = connection.execute(
+            "select x.verb, x.kind, a ->> 'allowed' = 'true', a ->> 'role', a ->> 'reason' from ("
+            " select v.verb, v.place, k.kind, k.n from unnest(%(verbs)s::text[])"
+            "  with ordinality v (verb, place), unnest(%(kinds)s::text[])"
+            "  with ordinality k (kind, n)"
+            " where aos_auth.needed_role(v.verb, k.kind) is not null offset 0) x"
+            " cross join lateral aos_auth.can_i(%(tenant)s, x.verb, x.kind, %(principal)s) a"
+            " order by x.n, x.place",
+            {"verbs": list(verbs), "kinds": list(kinds), "tenant": tenant, "principal": principal},
+        ).fetchall()
+    return [
+        (str(verb), str(kind), Answer(bool(allowed), str(role), str(reason)))
+        for verb, kind, allowed, role, reason in rows
+    ]
 
 
 def grant_role(

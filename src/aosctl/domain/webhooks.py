@@ -33,8 +33,6 @@ SECONDS = 10.0
 
 POLL_SECONDS = 1.0
 
-Post = Callable[[str, bytes, Mapping[str, str]], None]
-
 
 class Undelivered(Exception):
     """Why a request was not taken."""
