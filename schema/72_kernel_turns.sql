@@ -854,8 +854,8 @@ as $$
 $$;
 
 -- Store the outcome of one call in the caller's transaction: the fenced UPDATE of the run, the
--- step, the call, its event. p_taints: true when the result
--- is untrusted, and the run from here on, else null. Returns {"next", "step", "last_step", "ok", "result", "calls"?}; calls
+-- step, the call, its event. p_taints: true when the result is untrusted, and the run from here on,
+-- else null. Returns {"next", "step", "last_step", "ok", "result", "calls"?}; calls
 -- when next is "calls". AO003 when the lease is lost: the caller's effect is rolled back with it.
 create function aos_core.settle_call(
   p_tenant uuid, p_lease bytea, p_call uuid, p_run uuid, p_turn uuid, p_state text, p_skill text,

@@ -6,7 +6,7 @@
 create function aos_core.session_settings() returns text
 language sql stable
 as $$
-  select pg_catalog.concat(pg_catalog.current_setting('search_path'),
+  select pg_catalog.concat_ws('|', pg_catalog.current_setting('search_path'),
     pg_catalog.current_setting('row_security'),
     pg_catalog.current_setting('synchronous_commit'),
     pg_catalog.current_setting('client_encoding'),

@@ -3,6 +3,19 @@
 -- All are security definer (owner aos_kernel): the worker may touch no table itself. Each binds the
 -- tenant in its first declaration: an assignment costs a fifth of a PERFORM.
 
+-- Raise AO004 when the transaction has written: what a SQL skill left for the commit of its own, such as
+-- a held cursor, runs as the worker, and could claim what is other tenants'. p_what: what is done.
+create function aos_core.require_fresh_transaction(p_what text) returns void
+language plpgsql stable
+as $$
+begin
+  if pg_current_xact_id_if_assigned() is not null then
+    raise exception '% in a transaction of its own, before anything is written', p_what
+      using errcode = 'AO004', hint = 'commit first';
+  end if;
+end
+$$;
+
 -- Which tenants have turns that can be claimed now, or approvals whose time is over, which
 -- claim_turn settles: the longest waiting first; none in a transaction that has written, see
 -- claim_turn. Takes no locks.
@@ -46,10 +59,7 @@ declare
   v_kind text;
   v_data jsonb;
 begin
-  if pg_current_xact_id_if_assigned() is not null then
-    raise exception 'a turn is claimed in a transaction of its own, before anything is written'
-      using errcode = 'AO004', hint = 'commit first';
-  end if;
+  perform aos_core.require_fresh_transaction('a turn is claimed');
   perform aos_core.check_lease_seconds(p_lease_seconds);
   if aos_core.expire_approvals(p_tenant, v_now) > 0 then
     v_now := aos_core.now();  -- what these have queued is ready since this moment

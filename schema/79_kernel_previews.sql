@@ -514,10 +514,7 @@ declare
   v_call record;
   v_approval uuid;
 begin
-  if pg_current_xact_id_if_assigned() is not null then
-    raise exception 'a preview is claimed in a transaction of its own, before anything is written'
-      using errcode = 'AO004', hint = 'commit first';
-  end if;
+  perform aos_core.require_fresh_transaction('a preview is claimed');
   select c.runner, e.builtin into v_call
   from aos_core.tool_call c
   left join lateral aos_skills.effective_skill(p_tenant, c.skill) e on true

@@ -69,7 +69,7 @@ begin
 end
 $$;
 
--- The role that it takes to do p_verb (get, apply, delete, chat, kill, approve, resolve, audit) to a kind
+-- The role that it takes to do p_verb (get, apply, delete, chat, kill, approve, resolve) to a kind
 -- of resource; aos_admin is no role of a tenant but an administrator's. Null: no such pair.
 create function aos_auth.needed_role(p_verb text, p_kind text) returns text
 language sql immutable parallel safe

@@ -47,7 +47,8 @@ returns table (tenant_id uuid, oldest timestamptz)
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select n.tenant_id, min(n.due_at) from aos_core.notification n
-  where n.due_at <= aos_core.now() and pg_current_xact_id_if_assigned() is null group by n.tenant_id order by 2 limit p_limit
+  where n.due_at <= aos_core.now() and pg_current_xact_id_if_assigned() is null
+  group by n.tenant_id order by 2 limit p_limit
 $$;
 
 -- Take what the tenant's webhook is to be told next, for p_seconds (1 to 3600). Null when nothing is
@@ -67,10 +68,7 @@ declare
   v_row aos_core.notification;
   v_data jsonb;
 begin
-  if pg_current_xact_id_if_assigned() is not null then
-    raise exception 'a notification is taken in a transaction of its own, before anything is written'
-      using errcode = 'AO004', hint = 'commit first';
-  end if;
+  perform aos_core.require_fresh_transaction('a notification is taken');
   perform aos_core.check_lease_seconds(p_seconds);
   select t.webhook into v_webhook from aos_auth.tenant t where t.tenant_id = p_tenant;
   if v_webhook is null then

@@ -14,10 +14,11 @@ begin
   foreach v_table in array array[
     'aos_auth.tenant', 'aos_auth.principal', 'aos_auth.role', 'aos_auth.role_grant',
     'aos_auth.sql_identity', 'aos_persona.persona', 'aos_persona.persona_version',
-    'aos_skills.skill', 'aos_skills.role_skill', 'aos_skills.policy', 'aos_core.tenant_state', 'aos_core.run',
-    'aos_core.turn', 'aos_core.turn_queue', 'aos_core.inbox', 'aos_core.step',
+    'aos_skills.skill', 'aos_skills.role_skill', 'aos_skills.policy', 'aos_core.tenant_state',
+    'aos_core.run', 'aos_core.turn', 'aos_core.turn_queue', 'aos_core.inbox', 'aos_core.step',
     'aos_core.tool_call', 'aos_core.approval', 'aos_core.event_log', 'aos_core.event_checkpoint',
-    'aos_core.session_memory', 'aos_core.notification', 'aos_core.tombstone',
+    'aos_core.session_memory', 'aos_core.notification', 'aos_core.tombstone', 'aos_core.budget',
+    'aos_core.budget_usage', 'aos_core.budget_share', 'aos_core.meter',
     'aos_agent.agent', 'aos_rag.collection', 'aos_rag.document', 'aos_auth.secret']
   loop
     execute format($p$
@@ -75,9 +76,9 @@ begin
     using (tenant_id = any ((select aos_auth.writable_tenants())::uuid[])
            and tenant_id = any ((select aos_auth.visible_tenants())::uuid[]));
 
-  -- Principals and their roles, and the rules about calls: the tenant's admins.
+  -- Principals and their roles, the rules about calls and the budgets: the tenant's admins.
   foreach v_table in array array['aos_auth.principal', 'aos_auth.role_grant',
-                                 'aos_skills.policy'] loop
+                                 'aos_skills.policy', 'aos_core.budget'] loop
     execute format($p$
       create policy people_read on %1$s for select to aos_viewer
       using (tenant_id = any ((select aos_auth.visible_tenants())::uuid[]))
@@ -117,30 +118,3 @@ create policy conversation_titles on aos_core.run for update to aos_view
   using (tenant_id = any ((select aos_auth.writable_tenants())::uuid[])
          and tenant_id = any ((select aos_auth.visible_tenants())::uuid[]))
   with check (tenant_id = any ((select aos_auth.writable_tenants())::uuid[]));
-
--- Budgets: people see what there is and what is left; the tenant's admins set them.
-do $budgets$
-declare
-  v_table text;
-begin
-  foreach v_table in array array['aos_core.budget', 'aos_core.budget_usage', 'aos_core.budget_share',
-                                 'aos_core.meter'] loop
-    execute format($p$
-      create policy kernel on %1$s for all to aos_kernel
-      using (tenant_id::text = current_setting('aos.kernel_tenant', true))
-      with check (tenant_id::text = current_setting('aos.kernel_tenant', true))
-    $p$, v_table);
-    execute format($p$
-      create policy readers on %1$s for select to aos_view
-      using (tenant_id = any ((select aos_auth.visible_tenants())::uuid[]))
-    $p$, v_table);
-    execute format('create policy backup on %s for select to aos_backup using (true)', v_table);
-  end loop;
-end
-$budgets$;
-create policy people_read on aos_core.budget for select to aos_viewer
-  using (tenant_id = any ((select aos_auth.visible_tenants())::uuid[]));
-create policy people_write on aos_core.budget for all to aos_developer
-  using (tenant_id = any ((select aos_auth.administered_tenants())::uuid[])
-         and tenant_id = any ((select aos_auth.visible_tenants())::uuid[]))
-  with check (tenant_id = any ((select aos_auth.administered_tenants())::uuid[]));
