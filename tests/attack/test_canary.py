@@ -229,10 +229,13 @@ def test_the_search_finds_what_is_planted_on_purpose(scene: Scene, tmp_path: Pat
     scene.external_diff(INNOCENT=f"prefix {scene.canary('env')}")
     assert scene.finds(scene.children())
     assert scene.finds(scene.history(f"true {scene.canary('typed')}"))
-    process = subprocess.Popen(["sleep", "60"], env={"HELD": scene.canary("child")})
-    assert scene.finds(repr(live_processes(process.pid)).encode())
-    process.kill()
-    process.wait()
+    held = {"HELD": scene.canary("child")}
+    with subprocess.Popen(["cat"], env=held, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as cat:
+        assert cat.stdin is not None and cat.stdout is not None
+        cat.stdin.write(b"\n")
+        cat.stdin.flush()
+        cat.stdout.read(1)  # now it is a process of its own
+        assert scene.finds(repr(live_processes(cat.pid)).encode())
     for hidden in (scene.canary("x").encode().hex(), yaml.safe_dump(scene.canary("x").encode())):
         assert scene.finds(hidden.encode())
     assert not scene.finds(b"nothing of the kind")

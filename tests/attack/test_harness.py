@@ -40,7 +40,7 @@ BROKEN = {
     "a turn is claimed at the commit": (
         WRITABLE
         + "do $$ begin execute replace(pg_get_functiondef('aos_agent.claim_turn'::regproc),"
-        " 'pg_current_xact_id_if_assigned() is not null', 'false'); end $$",
+        " 'perform aos_core.require_fresh_transaction', 'perform length'); end $$",
         "E12 held cursor 4", "function", "claimed"),
     "work is listed at the commit": (
         WRITABLE

@@ -90,6 +90,22 @@ def test_once_drives_what_waits_and_ends(developer: Aosctl, tenant: Tenant) -> N
     assert (again.status, again.err) == (0, "")
 
 
+def test_once_ends_when_a_look_has_found_nothing(developer: Aosctl, tenant: Tenant) -> None:
+    """Whether or not the look was over before the next question after it."""
+    admin = tenant.database.superuser
+    admin.execute("alter system set track_functions = 'all'")
+    admin.execute("select pg_reload_conf()")
+    looks = (
+        "select coalesce(sum(calls), 0) from pg_stat_user_functions where funcname = 'next_ready'"
+    )
+    before = tenant.database.value(looks)
+    assert developer("worker", "--once").status == 0
+    admin.execute("alter system reset track_functions")
+    admin.execute("select pg_reload_conf()")
+    until(lambda: tenant.database.value(looks) > before, "the counts of a session that has ended")
+    assert tenant.database.value(looks) - before == 1
+
+
 def test_an_approval_decided_after_the_chat_has_closed_is_carried_out(
     developer: Aosctl, tenant: Tenant
 ) -> None:

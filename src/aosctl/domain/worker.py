@@ -103,10 +103,8 @@ class Worker:
 
     def run(self, *, once: bool = False) -> None:
         """Work until told to rest; with `once`, until nothing is left that could be taken."""
-        while not self._rest.is_set():
+        while not self._rest.is_set() and not (once and self._is_drained()):
             self._send_scout()
-            if once and self._is_drained():
-                break
             if self._bell.wait(self._patience(once), self._wanted) and not once:
                 self._rest.wait(HESITATION_SECONDS)
             self._keep_house()
@@ -158,6 +156,7 @@ class Worker:
                 with self._lock:
                     self._busy -= 1
                     again = not self._scouting and not self._rest.is_set()
+                    self._look_again = self._scouting  # our turn may have made work meanwhile
                     self._scouting = self._scouting or again
             if not again:
                 return
