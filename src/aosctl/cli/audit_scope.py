@@ -11,6 +11,7 @@ import typer
 
 from aosctl.cli.globals import globals_of
 from aosctl.errors import NotFound, UsageError
+from aosctl.terminal import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,11 +76,12 @@ def narrow(
 def write_texts(texts: Iterator[str], target: str | None) -> None:
     """Write to stdout, or into a new file that only its owner may read; none if that fails.
 
-    Raises UsageError for a file that is there, or can't be made.
+    What a terminal could act on stands as an escape of JSON, there as well as in a file that
+    is printed one day. Raises UsageError for a file that is there, or can't be made.
     """
     if target is None:
         for text in texts:
-            sys.stdout.write(text)
+            sys.stdout.write(_harmless(text))
         return
     try:
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -89,7 +91,12 @@ def write_texts(texts: Iterator[str], target: str | None) -> None:
         raise UsageError(f"can't write {target}: {error.strerror}") from error
     try:
         with open(descriptor, "w", encoding="utf-8") as file:
-            file.writelines(texts)
+            file.writelines(map(_harmless, texts))
     except BaseException:
         Path(target).unlink(missing_ok=True)
         raise
+
+
+def _harmless(text: str) -> str:
+    """Escape what JSON leaves as it is; ASCII but for DEL is harmless, and told apart quickly."""
+    return text if text.isascii() and "\x7f" not in text else visible(text)
