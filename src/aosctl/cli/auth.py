@@ -11,7 +11,7 @@ from aosctl.cli import output
 from aosctl.cli.globals import globals_of
 from aosctl.cli.moments import parse_duration, parse_moment
 from aosctl.cli.table import write_table
-from aosctl.errors import AosError, NotFound, UsageError
+from aosctl.errors import AosError, UnknownKind, UsageError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -232,7 +232,7 @@ def _verb(word: str) -> str:
 
 
 def _kind(word: str) -> str:
-    """Return the singular of a kind or a record that a person typed. Raises NotFound."""
+    """Return the singular of a kind or a record that a person typed. Raises UnknownKind."""
     from aosctl.domain.inventory import readable_kind
 
     for record in _RECORDS:
@@ -240,5 +240,5 @@ def _kind(word: str) -> str:
             return record
     try:
         return readable_kind(word).singular
-    except NotFound as error:
-        raise NotFound(error.message, f"{error.hint}, approvals, events") from None
+    except UnknownKind as error:
+        raise UnknownKind(error.message, f"{error.hint}, approvals, events") from None
