@@ -865,7 +865,6 @@ language plpgsql
 as $$
 declare
   v_now timestamptz := aos_core.now();
-  v_first boolean;  -- it is the first untrusted content that the run reads
   v_message jsonb;
   v_data jsonb;
   v_actor text;
@@ -892,12 +891,14 @@ begin
     last_seq = r.last_seq + 1,
     last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
                                     'tool.result', 'agent:' || r.agent_name, v_data),
+    taint = coalesce(r.taint, case when p_taints then  -- as taint_run() writes it
+      p_skill || ', step ' || (r.last_step + 1) end),
     updated_at = v_now
   where r.tenant_id = p_tenant and r.run_id = p_run and r.open_turn_id = p_turn
     and r.lease_hash = p_lease and r.lease_expires_at > v_now
   returning 'agent:' || r.agent_name, r.last_turn, r.last_step, r.last_seq, r.last_hash, r.watched_until,
-            aos_core.usual_move(r), p_taints and r.taint is null
-    into v_actor, v_turn, v_step, v_event, v_hash, v_watched, v_next, v_first;
+            aos_core.usual_move(r)
+    into v_actor, v_turn, v_step, v_event, v_hash, v_watched, v_next;
   if not found then
     perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
   end if;
@@ -916,8 +917,6 @@ begin
   if not found then
     raise exception 'call "%" was changed meanwhile', p_call using errcode = 'AO005',
       hint = 'read it again';
-  elsif v_first then
-    perform aos_core.taint_run(p_tenant, p_run, p_skill, v_step);
   end if;
   if v_next is null then
     v_next := aos_core.next_move(p_tenant, p_run);

@@ -659,10 +659,12 @@ begin
         from aos_agent.agent a where a.tenant_id = p_tenant), 'there are none; aosctl apply -f …');
   end if;
   insert into aos_core.run (tenant_id, agent_id, kind, name)
-  values (p_tenant, v_agent, p_kind, p_name) returning run_id, name into v_run;
+  values (p_tenant, v_agent, p_kind, p_name) on conflict do nothing
+  returning run_id, name into v_run;
+  if not found then
+    raise exception 'run "%" already exists', p_name using errcode = 'AO005',
+      hint = 'choose another name';
+  end if;
   return jsonb_build_object('run_id', v_run.run_id, 'run', v_run.name, 'agent', p_agent);
-exception when unique_violation then
-  raise exception 'run "%" already exists', p_name using errcode = 'AO005',
-    hint = 'choose another name';
 end
 $$;
