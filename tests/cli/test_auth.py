@@ -68,8 +68,7 @@ def test_can_i_lists_everything_there_is_to_do(developer: Aosctl) -> None:
         (
             ("can-i", "get", "runz"),
             1,
-            'doesn\'t have a resource type "runz"; did you mean "run"?\n'
-            "hint: it has tenants, ",
+            'doesn\'t have a resource type "runz"; did you mean "run"?\nhint: it has tenants, ',
         ),
         (("can-i", "approve", "aproval"), 1, '"aproval"; did you mean "approval"?\nhint: '),
         (("can-i", "get", "x"), 1, "agents, budgets, runs, approvals, events\n"),
