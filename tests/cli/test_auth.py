@@ -192,7 +192,11 @@ def test_a_principal_that_is_there_or_wrong_leaves_nothing(
     assert 'the login "test_developer" exists already' in taken.err
     secret.write_text("mine")
     done = there("create", "principal", "lee", "--login", "--password-file", str(secret))
-    assert (done.status, secret.read_text()) == (1, "mine")
+    assert (done.status, secret.read_text()) == (2, "mine")
+    assert done.err == f"error: {secret} exists already\nhint: name another file\n"
+    done = there("create", "principal", "lee", "--login", "--password-file", str(tmp_path / "x/y"))
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith(f"error: can't write {tmp_path}/x/y: No such file or directory\n")
     assert there("get", "principal", "lee").status == 1
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aosctl.cli.globals import globals_of
-from aosctl.errors import NotFound, UsageError
+from aosctl.errors import NotFound
+from aosctl.private_file import new_private_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,18 +78,7 @@ def write_texts(texts: Iterator[str], target: str | None) -> None:
     Raises UsageError for a file that is there, or can't be made.
     """
     if target is None:
-        for text in texts:
-            sys.stdout.write(text)
+        sys.stdout.writelines(texts)
         return
-    try:
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise UsageError(f"{target} exists already", "write to another file") from None
-    except OSError as error:
-        raise UsageError(f"can't write {target}: {error.strerror}") from error
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.writelines(texts)
-    except BaseException:
-        Path(target).unlink(missing_ok=True)
-        raise
+    with new_private_file(Path(target)) as file:
+        file.writelines(texts)
