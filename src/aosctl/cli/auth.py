@@ -40,8 +40,6 @@ _MEANS = {
 _RECORDS = ("run", "approval", "event")
 """What can be read and acted on, but not applied."""
 
-register(app)
-
 
 @app.command("whoami")
 def whoami(
@@ -186,3 +184,6 @@ def _kind(word: str) -> str:
             f"it has {', '.join(plurals)}",
         )
     return known[typed]
+
+
+register(app)

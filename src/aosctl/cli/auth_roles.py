@@ -109,14 +109,14 @@ def roles(
     chosen = output.parse_output(output_format, allowed=("json", "yaml"))
     given = globals_of(ctx)
     with closing(session_of(given)) as session:
-        found = _principals(session, principal)
+        found, named = _principals(session, principal), session.tenant
         now = rights.moment_now(session.connection)
     held = [(one.name, role, _end_of(one, role)) for one in found for role in one.spec["roles"]]
     if chosen.is_table and held:
         rows = [(name, role, end and _utc(end), _left(end, now)) for name, role, end in held]
         write_table(["PRINCIPAL", "ROLE", "UNTIL", "LEFT"], rows)
     elif chosen.is_table:
-        output.note("No roles found.", quiet=given.quiet)
+        output.note(f"No roles found in {named} tenant.", quiet=given.quiet)
     else:
         write = output.write_json if chosen.format == "json" else output.write_yaml
         write([

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from aosctl.cli.table import NONE
@@ -55,6 +56,8 @@ def _text(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    if isinstance(value, Decimal):
+        return f"{value.normalize():f}"
     return clean(str(value)).strip("\n").replace("\n", " ")
 
 

