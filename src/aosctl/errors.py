@@ -37,6 +37,10 @@ class NotFound(AosError):
     label = "Error from server (NotFound)"
 
 
+class UnknownKind(AosError):
+    """No resource type has the name that was typed."""
+
+
 class Conflict(AosError):
     """The object exists, is still used, or was changed meanwhile."""
 

@@ -6,7 +6,9 @@ real terminal. Each attack is then searched for in what came out.
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,8 @@ import pexpect
 import pytest
 
 from aosctl.db.embedded import INSTALLER
-from kernels import META, KernelDatabase, Tenant, apply, ask, call, make_tenant
+from command import AOSCTL
+from kernels import META, SEALED, KernelDatabase, Tenant, apply, ask, call, make_tenant
 from terminal import CTRL_D, Terminal
 
 # name: (what is planted, what of it must never reach a terminal)
@@ -67,12 +70,33 @@ VERBS: list[str] = [
     "describe collections",
     "describe principals",
     "describe models hostile",
+    "describe policies",
+    "describe budgets",
+    "describe secrets",
     "describe runs",
     "ps -a",
+    "ps -a -o wide",
     "ps -a -o json",
     "logs agent/hostile",
     "logs agent/hostile -o json",
     "approve",
+    "approve --show",
+    "approve -o json",
+    "approve NAME",
+    "deny NAME",
+    "resolve",
+    "resolve -o wide",
+    "resolve -o json",
+    "resume NAME",
+    "cost --by run",
+    "audit verify",
+    "audit export",
+    "export tenant acme",
+    "auth can-i --list --as hostile",
+    "auth can-i apply NAME",
+    "secret NAME",
+    "doctor",
+    "worker --once --lease NAME",
     "diff -f MANIFEST",
     "apply -f MANIFEST --dry-run=server",
     "apply -f BROKEN",
@@ -89,6 +113,7 @@ class Stage:
 
     outputs: dict[str, str]
     chat: str
+    env: dict[str, str]
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +142,7 @@ def stage(kernel_database: KernelDatabase, tmp_path_factory: pytest.TempPathFact
         chat.prompt()
         chat.type(CTRL_D)
         chat.status()
-        return Stage(outputs, chat.raw)
+        return Stage(outputs, chat.raw, env)
 
 
 def _plant(database: KernelDatabase, tenant: Tenant) -> None:
@@ -147,6 +172,13 @@ def _plant(database: KernelDatabase, tenant: Tenant) -> None:
         ("aos_auth.apply_principal", "hostile", {
             "type": "user", "displayName": evil, "roles": [],
         }),
+        ("aos_auth.apply_secret", "hostile", {"data": {"k": {"sealed": SEALED}}}),
+        ("aos_skills.apply_policy", "hostile", {
+            "skills": ["hostile"], "decision": "ask", "reason": evil[:400],
+        }),
+        ("aos_core.apply_budget", "hostile", {
+            "description": evil, "scope": "tenant", "period": "day", "limits": {"maxTurns": 1000},
+        }),
     ):  # fmt: skip
         call(admin, kind, tenant.id, name, meta, spec)
     asked = tenant.asked("hostile", {"statement": evil, KEY: evil, EVERYTHING: 1}, "hostile")
@@ -159,6 +191,7 @@ def _plant(database: KernelDatabase, tenant: Tenant) -> None:
         )
         assert answer["next"]
         call(tenant.person, "aos_agent.cancel_run", tenant.id, run, evil)
+    _leave_in_doubt(database, tenant, evil)
     failed = tenant.start_run("hostile")
     lease = tenant.open(failed, p_worker="w")
     call(tenant.worker, "aos_agent.fail_turn", tenant.id, lease["turn_id"], lease["lease"], evil)
@@ -167,9 +200,19 @@ def _plant(database: KernelDatabase, tenant: Tenant) -> None:
     })  # fmt: skip
 
 
-def _files(home: Path) -> dict[str, str]:
-    import json
+def _leave_in_doubt(database: KernelDatabase, tenant: Tenant, evil: str) -> None:
+    """Let a worker vanish in a call that must not be repeated."""
+    effect = "update aos_skills.builtin_skill set effect = %s where name = 'web_search'"
+    database.superuser.execute(effect, ("unsafe",))
+    asked = tenant.asked("web_search", {"query": evil})
+    database.superuser.execute(effect, ("read",))
+    database.move_clock("2 minutes")
+    tenant.claim("w2", run=asked.run)
+    database.move_clock()
+    assert tenant.call_state(asked.call) == "outcome_unknown"
 
+
+def _files(home: Path) -> dict[str, str]:
     manifest = home / "manifest.yaml"
     persona = {
         "apiVersion": "aos/v1", "kind": "Persona", "metadata": {"name": "plain"},
@@ -208,6 +251,37 @@ def test_the_texts_themselves_are_shown(stage: Stage) -> None:
     shown = [verb for verb, raw in stage.outputs.items() if "E55 tags" in raw]
     assert len(shown) > 18, shown
     assert "<E52 clear></E52 clear>" in stage.chat.replace("\\", "")
+
+
+def test_what_is_taken_away_is_the_same_text_and_harmless_to_print(
+    stage: Stage, tmp_path: Path
+) -> None:
+    """In a pipe and a file too, which somebody prints one day."""
+    file = tmp_path / "acme.jsonl"
+    for words in (["export", "tenant", "acme", "-o", str(file)], ["audit", "export"]):
+        done = subprocess.run([AOSCTL, *words], env=stage.env, capture_output=True, check=True)
+        text = (done.stdout or file.read_bytes()).decode()
+        assert {char for char in text if not char.isprintable() and char != "\n"} == set()
+        assert any(EVERYTHING in one for line in text.splitlines() for one in _texts(line))
+    verify = [AOSCTL, "audit", "verify", "-f", "-"]
+    assert subprocess.run(verify, env=stage.env, input=done.stdout, check=False).returncode == 0
+
+
+def _texts(line: str) -> list[str]:
+    """Return every text in a line of JSON, and in those that are JSON themselves."""
+    found: list[str] = []
+
+    def look(value: Any) -> None:
+        if isinstance(value, dict | list):
+            for each in value.values() if isinstance(value, dict) else value:
+                look(each)
+        elif isinstance(value, str):
+            found.append(value)
+            if value.startswith("{"):
+                look(json.loads(value))
+
+    look(json.loads(line))
+    return found
 
 
 SHOWN_AS_IT_IS = ("chat hostile hello", "run hostile hello", "get all -o jsonpath={.items[*].spec}")

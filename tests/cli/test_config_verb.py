@@ -50,6 +50,22 @@ def test_contexts_are_made_used_changed_renamed_and_deleted(aosctl: Aosctl, path
         "to select a different one\n",
     )
     assert aosctl("config", "get-contexts", "-o", "name") == ok("local\n")
+    assert aosctl("config", "current-context") == failed(
+        "error: current-context is not set\nhint: aosctl config use-context NAME\n"
+    )
+
+
+def test_without_its_current_context_a_command_chooses_as_before_it(
+    aosctl: Aosctl, env: dict[str, str]
+) -> None:
+    aosctl("config", "set-context", "gone", "--dsn", "host=/nowhere")
+    aosctl("config", "use-context", "gone")
+    assert 'tried: --dsn, --context, AOSCTL_DSN, AOSCTL_CONTEXT, context "gone"' in aosctl("ps").err
+    aosctl("config", "delete-context", "gone")
+    done = aosctl("ps", PGHOST="/elsewhere")
+    assert (done.status, done.out) == (1, "")
+    assert done.err.startswith("error: can't connect to the database: ")
+    assert "/elsewhere" in done.err and "PGHOST" in done.err
 
 
 def test_unknown_contexts_are_errors_in_kubectls_words(aosctl: Aosctl, path: Path) -> None:

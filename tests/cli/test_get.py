@@ -152,8 +152,8 @@ def test_rows_that_exist_print_beside_the_error_for_those_that_do_not(developer:
 def test_a_kind_that_does_not_exist_and_none_at_all(developer: Aosctl) -> None:
     done = developer("get", "personnas")
     assert (done.status, done.out) == (1, "")
-    assert done.err.splitlines()[0].endswith(
-        'the server doesn\'t have a resource type "personnas"; did you mean "personas"?'
+    assert done.err.splitlines()[0] == (
+        'error: the server doesn\'t have a resource type "personnas"; did you mean "personas"?'
     )
     done = developer("get")
     assert done.status == 2

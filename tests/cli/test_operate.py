@@ -145,6 +145,7 @@ def test_get_and_describe_show_runs(developer: Aosctl, tenant: Tenant) -> None:
     done = developer("describe", f"run/{name}")
     assert done.out.startswith(f"Name:         {name}\nTenant:       acme\n")
     assert re.search(r"\n  \d+s +run\.created +user:dev\n$", done.out)
+    assert re.search(r"\n  Cost Usd: +0\n", done.out)
 
 
 def test_approve_without_an_id_lists_and_hints(developer: Aosctl, tenant: Tenant) -> None:

@@ -99,6 +99,11 @@ def test_an_address_that_cannot_be_read_does_not_show_its_password(kind: str) ->
     assert "secret" not in shown and "hunter2" not in shown
 
 
+def test_an_address_that_cannot_be_read_names_its_setting() -> None:
+    with pytest.raises(UsageError, match=r"invalid connection option \(AOSCTL_DSN\)$"):
+        connect("port_=1", "test", tried=("--dsn", "--context", "AOSCTL_DSN"))
+
+
 def test_a_database_that_does_not_exist_is_named(cluster: Cluster) -> None:
     with pytest.raises(DatabaseUnavailable, match='database "nowhere" does not exist'):
         connect(cluster.dsn(dbname="nowhere"), "test")

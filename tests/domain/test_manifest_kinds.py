@@ -21,7 +21,7 @@ from aosctl.domain.kinds.reference import PAGE, SCHEMA, reference, rows, schema_
 from aosctl.domain.kinds.skill import BUILTINS
 from aosctl.domain.manifest import Document, check_references, load, loads
 from aosctl.domain.yaml_dump import dump_yaml
-from aosctl.errors import NotFound
+from aosctl.errors import UnknownKind
 
 ROOT = Path(__file__).parents[2]
 SETS = sorted(
@@ -146,7 +146,7 @@ def test_a_kind_is_found_by_any_of_its_names(typed: str, kind: str) -> None:
 
 
 def test_an_unknown_resource_type_has_kubectls_text_and_the_nearest_name() -> None:
-    with pytest.raises(NotFound) as caught:
+    with pytest.raises(UnknownKind) as caught:
         kind_named("personae")
     assert str(caught.value) == (
         'the server doesn\'t have a resource type "personae"; did you mean "persona"?'

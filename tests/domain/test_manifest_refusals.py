@@ -194,7 +194,7 @@ FIELDS = {
     ),
     "a cluster-wide kind with a tenant": (
         MODEL.replace("name: mine", "name: mine\n  tenant: t"),
-        'x.yaml:5:3: Model "mine": metadata.tenant: unknown field',
+        'x.yaml:5:3: Model "mine": metadata.tenant: this kind belongs to no tenant; leave it out',
     ),
     "a name with capitals": (
         PERSONA.replace("pg_expert", "PgExpert"),
@@ -550,7 +550,7 @@ def test_more_than_twenty_problems_are_counted_not_listed() -> None:
 
 def test_the_same_document_twice_is_refused() -> None:
     assert refusal(PERSONA + "---\n" + PERSONA) == (
-        'x.yaml:12:9: Persona "pg_expert": metadata.name: is already given at x.yaml:1'
+        'x.yaml:12:9: Persona "pg_expert": metadata.name: is already given at x.yaml:4:9'
     )
 
 

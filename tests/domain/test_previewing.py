@@ -59,10 +59,43 @@ def test_rows_that_are_too_wide_stand_one_value_a_line() -> None:
     wide = {"before": {"id": 1, "item": "x" * 60, "note": "y" * 60, "more": 1},
             "after": {"id": 1, "item": "x" * 61, "note": "y" * 60, "more": 1},
             "changed": ["item"]}  # fmt: skip
-    assert lines(preview(wide))[2:5] == [
-        "~ id    1",
+    assert lines(preview(wide))[2:4] == [
+        f"~ id 1   note {'y' * 60}   more 1",
+        f"  item  *{'x' * 60} → {'x' * 61}",
+    ]
+    assert lines(preview(wide), width=64)[2:5] == [
+        "~ id 1",
         f"  item  *{'x' * 60} → {'x' * 61}",
         "  (2 more, unchanged)",
+    ]
+
+
+def test_a_row_that_is_too_wide_says_which_row_it_is() -> None:
+    """The key may be of several columns, and the first of them the same in all rows."""
+    tenant, at = "01a205be-22b2-7e6f-824a-f6e071666a23", "2026-11-19T22:00:00+00:00"
+    rows = [
+        {"before": {"tenant_id": tenant, "id": n, "of": 7, "state": "open", "at": at},
+         "after": {"tenant_id": tenant, "id": n, "of": 7, "state": "sent", "at": at},
+         "changed": ["state"]}
+        for n in (9, 10)
+    ]  # fmt: skip
+    columns = ["tenant_id", "id", "of", "state", "at"]
+    assert lines(preview(*rows, columns=columns), width=70)[2:8] == [
+        f"~ tenant_id {tenant}   id 9   of 7",
+        f"  at {at}",
+        "  state  *open → sent",
+        f"~ tenant_id {tenant}   id 10   of 7",
+        f"  at {at}",
+        "  state  *open → sent",
+    ]
+    many = {f"c{n}": "x" * 30 for n in range(9)}
+    row = {"before": {**many, "id": 1}, "after": {**many, "id": 2}, "changed": ["id"]}
+    told = lines(preview(row, columns=[*many, "id"]), width=80)[2:6]
+    assert told == [
+        f"~ c0 {'x' * 30}   c1 {'x' * 30}",
+        f"  c2 {'x' * 30}   c3 {'x' * 30}",
+        "  id  *1 → 2",
+        "  (5 more, unchanged)",
     ]
 
 

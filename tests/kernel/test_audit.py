@@ -44,9 +44,11 @@ EDITS = {
     "copy before": "insert into LOG select tenant_id, stream_id, seq - 1, at, kind, actor, data,"
     " hash from LOG where THIS on conflict do nothing",
     "copy beside": "insert into LOG select tenant_id, stream_id, seq, at"
-    " + interval '1 microsecond', kind, actor, data, hash from LOG where THIS",
+    " + interval '1 microsecond', kind, actor, data, hash from LOG where THIS"
+    " on conflict do nothing",
     "copy after": "insert into LOG select tenant_id, stream_id, seq + 1, at"
-    " + interval '1 microsecond', kind, actor, data, hash from LOG where THIS",
+    " + interval '1 microsecond', kind, actor, data, hash from LOG where THIS"
+    " on conflict do nothing",
     "change of places": "update LOG e set kind = o.kind, actor = o.actor, data = o.data,"
     " hash = o.hash from LOG o where o.tenant_id = e.tenant_id and o.stream_id = e.stream_id"
     " and e.stream_id = %(stream)s and (e.seq, o.seq) in"

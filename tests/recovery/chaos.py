@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # tests import kernels.py, r
 import psycopg
 
 from recovery import checker
-from recovery.failpoints import POINTS, VARIABLE
+from recovery.failpoints import POINTS, SKEW, VARIABLE
 from recovery.herd import Herd, Proxy
 from recovery.scene import PATIENCE_SECONDS, PLANS, Run, Scene, scene
 
@@ -107,16 +107,17 @@ class Chaos:
         self.scene.resolve_all()
 
     def _arms(self) -> dict[str, str]:
-        """Give most workers a failpoint, of those that were hit least."""
+        """Give most workers a failpoint, of those that were hit least, and many a wrong clock."""
+        clock = {SKEW: str(self._chance.choice((-3600, 0, 3600)))}
         if self._chance.random() < 0.3:
-            return {}
+            return clock
         hits = self._hits()
         least = sorted(hits, key=lambda point: (hits[point], self._chance.random()))
         point = self._chance.choice(least[:4])
         action = self._chance.choice(
             ("kill", "kill", "stop", "cut" if point == "sql_sent" else "kill")
         )
-        return {VARIABLE: f"{point}:{action}:{self._chance.randint(1, 3)}"}
+        return {**clock, VARIABLE: f"{point}:{action}:{self._chance.randint(1, 3)}"}
 
     def _hits(self) -> Counter[str]:
         found = Counter(line["point"] for line in self.scene.journal.read("points"))

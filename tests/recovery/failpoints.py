@@ -18,6 +18,8 @@ from recovery.journal import Journal
 VARIABLE = "AOSCTL_FAILPOINT"
 POISON = "RECOVERY_POISON"
 """The name of a run that kills every worker that takes a turn of it."""
+SKEW = "RECOVERY_SKEW"
+"""By how many seconds a worker's own clock is wrong."""
 IN_SQL_SECONDS = 0.01
 """How far into a statement of scene.BUSINESS, which takes three times as long."""
 
@@ -150,7 +152,8 @@ def _install_in_the_model(failpoint: Failpoint, journal: Journal) -> None:
     stream = ScriptProvider.stream
 
     def spoken(self: Any, request: Any, line: Any = None) -> Any:
-        journal.write("asked", model=request.model.name, answers=_answers(request))
+        asked = {"model": request.model.name, "answers": _answers(request), "at": time.time()}
+        journal.write("asked", **asked)
         failpoint.reach("asking")
         for event in stream(self, request, line):
             yield event

@@ -15,13 +15,14 @@ import psycopg
 import pytest
 
 from recovery import checker
-from recovery.failpoints import POINTS, VARIABLE
+from recovery.failpoints import POINTS, SKEW, VARIABLE
 from recovery.herd import Herd
 from recovery.scene import PATIENCE_SECONDS, Run, Scene, scene
 
 LEASE_SECONDS = 1
 POLL_SECONDS = 1
 ORPHANS = 20
+HOUR_SECONDS = 3600
 PLAN = (("sql_write", "put_note", "post_note"),)
 UNSAFE = ("acting.post_note", "acted.post_note", "recorded.post_note")
 
@@ -108,7 +109,8 @@ def _rescue(made: Scene, herd: Herd, runs: dict[Case, Run]) -> None:
         herd.tend()
         ours = [pid for pid in ours if pid in herd.alive]
         while len(ours) < 2:
-            ours.append(herd.start(env=rescuers))
+            clock = {SKEW: str(HOUR_SECONDS if len(ours) % 2 else -HOUR_SECONDS)}
+            ours.append(herd.start(env={**rescuers, **clock}))
         made.resolve_all()
         assert time.monotonic() < deadline, {str(c): made.state(r) for c, r in runs.items()}
         time.sleep(0.05)
@@ -184,9 +186,11 @@ def test_a_turn_that_was_cut_off_at_a_point_ends_with_every_effect_once(
 
 
 def test_another_worker_goes_on_within_lease_poll_and_a_second(rescued: Rescued) -> None:
-    """Those that go on hear no notice: they poll."""
+    """Those that go on hear no notice: they poll. Their own clocks are an hour fast and slow."""
     assert len(rescued.waits) == ORPHANS
     assert all(LEASE_SECONDS < wait <= LEASE_SECONDS + POLL_SECONDS + 1 for wait in rescued.waits)
+    wrong = [line["at"] - time.time() for line in rescued.scene.journal.read("asked")]
+    assert min(wrong) < -HOUR_SECONDS and max(wrong) > HOUR_SECONDS / 2
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.point in (*UNSAFE, "stored")], ids=str)

@@ -11,6 +11,7 @@ import typer
 from aosctl.cli.globals import globals_of
 from aosctl.errors import NotFound
 from aosctl.private_file import new_private_file
+from aosctl.terminal import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,10 +76,16 @@ def narrow(
 def write_texts(texts: Iterator[str], target: str | None) -> None:
     """Write to stdout, or into a new file that only its owner may read; none if that fails.
 
-    Raises UsageError for a file that is there, or can't be made.
+    What a terminal could act on stands as an escape of JSON, there as well as in a file that
+    is printed one day. Raises UsageError for a file that is there, or can't be made.
     """
     if target is None:
-        sys.stdout.writelines(texts)
+        sys.stdout.writelines(map(_harmless, texts))
         return
     with new_private_file(Path(target)) as file:
-        file.writelines(texts)
+        file.writelines(map(_harmless, texts))
+
+
+def _harmless(text: str) -> str:
+    """Escape what JSON leaves as it is; ASCII but for DEL is harmless, and told apart quickly."""
+    return text if text.isascii() and "\x7f" not in text else visible(text)

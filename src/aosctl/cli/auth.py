@@ -11,7 +11,7 @@ from aosctl.cli import output
 from aosctl.cli.auth_roles import register
 from aosctl.cli.globals import globals_of
 from aosctl.cli.table import write_table
-from aosctl.errors import AosError, InvalidInput, NotFound, UsageError
+from aosctl.errors import AosError, InvalidInput, UnknownKind, UsageError
 
 if TYPE_CHECKING:
     from aosctl.db.connection import Session
@@ -168,7 +168,7 @@ def _verb(word: str) -> str:
 
 
 def _kind(word: str) -> str:
-    """Return the singular of a kind or a record that a person typed. Raises NotFound."""
+    """Return the singular of a kind or a record that a person typed. Raises UnknownKind."""
     from aosctl.domain.kinds import KINDS
     from aosctl.domain.names import did_you_mean, quoted
 
@@ -179,7 +179,7 @@ def _kind(word: str) -> str:
     typed = word.lower().removesuffix(".aos")
     if typed not in known:
         plurals = (*(one.plural for one in KINDS), *(record + "s" for record in _RECORDS))
-        raise NotFound(
+        raise UnknownKind(
             f"the server doesn't have a resource type {quoted(word)}{did_you_mean(typed, known)}",
             f"it has {', '.join(plurals)}",
         )

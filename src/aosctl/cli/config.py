@@ -168,11 +168,15 @@ def delete_context(name: Name) -> None:
     def change(settings: Config) -> Config:
         if settings.find(name) is None:
             raise AosError(f"cannot delete context {name}, not in {settings.path}")
-        return replace(settings, contexts=tuple(c for c in settings.contexts if c.name != name))
+        kept = tuple(c for c in settings.contexts if c.name != name)
+        # kubectl keeps the name of a context that is gone; then no command finds a database.
+        current = None if settings.current == name else settings.current
+        return replace(settings, contexts=kept, current=current)
 
+    was_current = config.load(os.environ).current == name
     changed = _update(change)
     output.write(f"deleted context {name} from {changed.path}\n")
-    if changed.current == name:
+    if was_current:
         output.note(
             'warning: this removed your active context, use "aosctl config use-context" '
             "to select a different one"

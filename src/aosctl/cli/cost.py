@@ -121,6 +121,8 @@ def _total(rows: Sequence[CostRow]) -> tuple[int, int, int, Decimal]:
 
 
 def _as_json(key: By, rows: Sequence[CostRow]) -> dict[str, object]:
+    from aosctl.domain.money import exact
+
     def one(answers: int, tokens_in: int, tokens_out: int, usd: Decimal) -> dict[str, object]:
         return {
             "answers": answers,
@@ -134,12 +136,6 @@ def _as_json(key: By, rows: Sequence[CostRow]) -> dict[str, object]:
         "items": [{key: row.name, **one(*row[1:])} for row in rows],
         "total": one(*_total(rows)),
     }
-
-
-def exact(usd: Decimal) -> str:
-    """Return a sum with all its digits and no zeros after them."""
-    text = f"{usd:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _write(key: By, rows: Sequence[CostRow], *, show_headers: bool) -> None:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from aosctl.cli.table import NONE
+from aosctl.domain.money import exact
 from aosctl.terminal import clean, display_width
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ def _text(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    if isinstance(value, Decimal):
-        return f"{value.normalize():f}"
+    if isinstance(value, Decimal):  # a sum of money
+        return exact(value)
     return clean(str(value)).strip("\n").replace("\n", " ")
 
 

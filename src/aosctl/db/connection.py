@@ -54,7 +54,7 @@ def connect(
     dsn: str, verb: str, *, autocommit: bool = True, tried: tuple[str, ...] = ()
 ) -> Connection:
     """Connect to a database. Raises DatabaseUnavailable in one line, with what was tried."""
-    params = parse(dsn)
+    params = parse(dsn, tried)
     params.setdefault("connect_timeout", CONNECT_SECONDS)
     params["application_name"] = f"aosctl/{__version__} {verb}"
     try:
@@ -67,15 +67,16 @@ def connect(
         raise from_psycopg(error) from error
 
 
-def parse(dsn: str) -> dict[str, Any]:
+def parse(dsn: str, tried: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the settings in a libpq URI or conninfo string. Raises UsageError."""
     try:
         return conninfo.conninfo_to_dict(dsn)
     except psycopg.ProgrammingError as error:
         # libpq quotes the string, and a password in it, after the first quotation mark.
         reason = str(error).partition('"')[0].strip().rstrip(":")
+        where = f" ({tried[-1]})" if tried else ""
         raise UsageError(
-            f"the address of the database can't be read: {reason}",
+            f"the address of the database can't be read: {reason}{where}",
             "write postgresql://user@host:port/database; special characters as %XX",
         ) from None
 

@@ -12,7 +12,7 @@ from aosctl.db.runs import find_run, runs
 from aosctl.domain.kinds import KINDS, Kind, kind_named
 from aosctl.domain.kinds.base import Resource
 from aosctl.domain.kinds.run import RUN, run_resource
-from aosctl.errors import NotFound
+from aosctl.errors import NotFound, UnknownKind
 
 if TYPE_CHECKING:
     from aosctl.db.rows import AnyConnection
@@ -21,15 +21,15 @@ READABLE: tuple[Kind, ...] = (*KINDS, RUN)
 
 
 def readable_kind(word: str) -> Kind:
-    """Find the kind that a person typed, runs among them. Raises NotFound in kubectl's words."""
+    """Find the kind that a person typed, runs among them. Raises UnknownKind in kubectl's words."""
     if word.lower().removesuffix(".aos") in (RUN.singular, RUN.plural):
         return RUN
     try:
         return kind_named(word)
-    except NotFound as error:
+    except UnknownKind as error:
         if word.lower() in ("approval", "approvals"):
-            raise NotFound(error.message, "aosctl approve lists what is pending") from None
-        raise NotFound(error.message, f"{error.hint}, {RUN.plural}") from None
+            raise UnknownKind(error.message, "aosctl approve lists what is pending") from None
+        raise UnknownKind(error.message, f"{error.hint}, {RUN.plural}") from None
 
 
 def named(

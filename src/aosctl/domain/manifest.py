@@ -189,7 +189,8 @@ def _duplicates(documents: Sequence[Document]) -> list[str]:
     for document in documents:
         earlier = first.setdefault((document.kind, document.tenant, document.name), document)
         if earlier is not document:
-            where = f"{earlier.source}:{earlier.line}"
+            place = earlier.places.get("metadata.name", (earlier.line, earlier.column))
+            where = ":".join(map(str, (earlier.source, *place)))
             problems.append(document.problem("metadata.name", f"is already given at {where}"))
     return problems
 

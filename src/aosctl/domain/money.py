@@ -16,3 +16,9 @@ def money(usd: Decimal) -> str:
         return f"${usd:,.2f}"
     shown = f"{usd:.4f}"
     return f"${shown}" if float(shown) else "<$0.0001"
+
+
+def exact(usd: Decimal) -> str:
+    """Return a sum with all its digits and no zeros after them, never as 0E-24."""
+    text = f"{usd:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

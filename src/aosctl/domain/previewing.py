@@ -136,7 +136,7 @@ def _row_lines(rows: Sequence[_Row], columns: Sequence[str], width: int, style: 
         for name in names
     }
     if 2 + sum(size + 3 for size in widths.values()) > width:
-        return [line for row in rows for line in _tall(row, names, style)]
+        return [line for row in rows for line in _tall(row, names, width, style)]
     head = "   ".join(_padded(_line(name), _line(name), widths[name]) for name in names)
     lines = [style(f"  {head}".rstrip(), "dim")]
     for row in rows:
@@ -148,18 +148,36 @@ def _row_lines(rows: Sequence[_Row], columns: Sequence[str], width: int, style: 
     return lines
 
 
-def _tall(row: _Row, names: Sequence[str], style: Style) -> list[str]:
-    """Show one row value by value; of an update the first value and those that change."""
-    told = [name for name in names if not row.changed or name in row.changed or name == names[0]]
+def _tall(row: _Row, names: Sequence[str], width: int, style: Style) -> list[str]:
+    """Show one row value by value; of an update what tells which row it is, then what changes."""
+    told = [name for name in names if not row.changed or name in row.changed]
+    known, left = _which(row, [name for name in names if name not in told], width - 2, style)
     size = max(display_width(_line(name)) for name in told)
-    lines = []
-    for index, name in enumerate(told):
-        mark = _mark(row, style) if index == 0 else " "
-        label = _padded(style(_line(name), "dim"), _line(name), size)
-        lines.append(f"{mark} {label}  {_cell(row, name, style)}")
-    if len(told) < len(names):
-        lines.append(style(f"  ({len(names) - len(told)} more, unchanged)", "dim"))
-    return lines
+    values = [
+        f"{_padded(style(_line(name), 'dim'), _line(name), size)}  {_cell(row, name, style)}"
+        for name in told
+    ]
+    lines = [*known, *values]
+    if left:
+        lines.append(style(f"({left} more, unchanged)", "dim"))
+    return [f"{' ' if index else _mark(row, style)} {line}" for index, line in enumerate(lines)]
+
+
+def _which(row: _Row, names: Sequence[str], width: int, style: Style) -> tuple[list[str], int]:
+    """Fill two lines with values that stay, keys come first; return how many are left out."""
+    lines: list[str] = []
+    shown, used = "", 0
+    for index, name in enumerate(names):
+        pair = f"{_line(name)} {_cell(row, name, plain)}"
+        size = display_width(pair)
+        if shown and used + 3 + size > width:
+            lines.append(shown)
+            shown, used = "", 0
+        if len(lines) == 2 or (size > width and index > 0):
+            return [*lines, shown] if shown else lines, len(names) - index
+        shown += ("   " if shown else "") + f"{style(_line(name), 'dim')} {_cell(row, name, style)}"
+        used += size + (3 if used else 0)
+    return [*lines, shown] if shown else lines, 0
 
 
 def _mark(row: _Row, style: Style) -> str:

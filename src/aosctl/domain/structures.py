@@ -106,10 +106,11 @@ class Field(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Object(Type):
-    """A mapping with known fields."""
+    """A mapping with known fields; `unknown` has its own words for names that others have."""
 
     what: ClassVar[str] = "a mapping"
     fields: tuple[Field, ...]
+    unknown: AnyMapping[str, str] = field(default_factory=dict)
 
     def read(self, node: Node, path: str, reading: Reading) -> Any:
         if not isinstance(node, yaml_text.Mapping):
@@ -124,7 +125,8 @@ class Object(Type):
                 likely = nearest(entry.key, known)
                 meant.add(likely or "")
                 advice = f"; did you mean {quoted(likely)}?" if likely else ""
-                reading.wrong(entry.line, entry.column, at, f"unknown field{advice}")
+                text = self.unknown.get(entry.key, f"unknown field{advice}")
+                reading.wrong(entry.line, entry.column, at, text)
             elif not is_null(entry.node):
                 reading.places[at] = (entry.node.line, entry.node.column)
                 given[entry.key] = declared.type.read(entry.node, at, reading)

@@ -27,7 +27,13 @@ _SHAPES = {
     "delete": r"delete\s+from\s+\S+",
     "merge": r"merge\s+into\s+\S+",
 }
-_SELECT_SIGNS = re.compile(r"\bfrom\b|[(*=|:'\"<>+/]|\Aselect\s+\S+\s*\Z", re.IGNORECASE)
+_SELECT_SIGNS = re.compile(
+    r"""\bfrom\b | [(*=|:'"<>+/] | \Aselect\s+\S+\s*\Z
+      # a constant, and nothing after it that a sentence would have: "select 3 indexes" is prose
+      | \Aselect\s+(all\s+|distinct\s+)?-?(\d+(\.\d+)?|true|false|null|current_\w+|session_user)
+        \s*(,|;|\Z|\b(as|union|intersect|except|where|limit|offset|is|not|between)\b)""",
+    re.IGNORECASE | re.VERBOSE,
+)
 _CHANGES_IN_WITH = re.compile(r"[()]\s*(insert|update|delete|merge)\b", re.IGNORECASE)
 _OTHER_SHAPES = re.compile(
     r"""(show\s+[\w.]+\s*;?\s*\Z

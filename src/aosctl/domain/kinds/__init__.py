@@ -14,7 +14,7 @@ from aosctl.domain.kinds.secret import Secret
 from aosctl.domain.kinds.skill import Skill
 from aosctl.domain.kinds.tenant import Tenant
 from aosctl.domain.names import did_you_mean, quoted
-from aosctl.errors import NotFound
+from aosctl.errors import UnknownKind
 
 __all__ = ["BY_NAME", "KINDS", "Kind", "kind_named"]
 
@@ -38,7 +38,7 @@ BY_NAME: dict[str, Kind] = {kind.name: kind for kind in KINDS}
 def kind_named(word: str) -> Kind:
     """Find the kind that a person typed: `persona`, `personas`, `per`, `Persona`, `persona.aos`.
 
-    Raises NotFound with kubectl's text.
+    Raises UnknownKind with kubectl's text.
     """
     typed = word.lower().removesuffix(".aos")
     known = {
@@ -48,4 +48,4 @@ def kind_named(word: str) -> Kind:
         return known[typed]
     plurals = ", ".join(kind.plural for kind in KINDS)
     text = f"the server doesn't have a resource type {quoted(word)}"
-    raise NotFound(text + did_you_mean(typed, known), f"it has {plurals}")
+    raise UnknownKind(text + did_you_mean(typed, known), f"it has {plurals}")

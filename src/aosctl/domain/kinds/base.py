@@ -194,7 +194,9 @@ def _metadata(tenanted: bool) -> Field:
         ),
         Field("creationTimestamp", Text(), "Set by the server; ignored when applied."),
     )
-    return Field("metadata", Object(fields=fields), "Name, tenant and labels.", required=True)
+    unknown = {} if tenanted else {"tenant": "this kind belongs to no tenant; leave it out"}
+    doc = "Name, tenant and labels."
+    return Field("metadata", Object(fields=fields, unknown=unknown), doc, required=True)
 
 
 def _body(spec: Type) -> tuple[Field, ...]:

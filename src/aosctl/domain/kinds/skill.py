@@ -96,7 +96,8 @@ _SQL = Object(
             ListOf(item=_GRANT, max_items=500),
             "The tables that the skill reaches, and how. Whoever applies this needs the right to"
             " grant them. Rows are limited by the tables' own policies, in which"
-            " `aos_auth.tenant_of(current_user)` is the tenant of the agent.",
+            " `aos_auth.tenant_of(current_user)` is the tenant of the agent. All SQL skills of a"
+            " tenant run as one role: what one of them is granted the others reach too.",
             default=[],
         ),
     )
