@@ -214,19 +214,9 @@ _aosctl_spec() {
       values='--dsn --context -n --tenant --namespace'
       files='' ;;
     'auth')
-      commands='whoami can-i grant revoke'
+      commands='grant revoke roles whoami can-i'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='' ;;
-    'auth whoami')
-      commands=''
-      flags='-o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-o --output --dsn --context -n --tenant --namespace'
-      files='' ;;
-    'auth can-i')
-      commands=''
-      flags='--as --list --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--as --dsn --context -n --tenant --namespace'
       files='' ;;
     'auth grant')
       commands=''
@@ -237,6 +227,21 @@ _aosctl_spec() {
       commands=''
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
+      files='' ;;
+    'auth roles')
+      commands=''
+      flags='-o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-o --output --dsn --context -n --tenant --namespace'
+      files='' ;;
+    'auth whoami')
+      commands=''
+      flags='-o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-o --output --dsn --context -n --tenant --namespace'
+      files='' ;;
+    'auth can-i')
+      commands=''
+      flags='--as --list --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--as --dsn --context -n --tenant --namespace'
       files='' ;;
     'doctor')
       commands=''

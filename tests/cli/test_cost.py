@@ -145,7 +145,10 @@ def test_cost_is_added_up_by_what_is_asked_for(paid: Aosctl, tenant: Tenant) -> 
     ("arguments", "error"),
     [
         (("--by", "colour"), 'error: cannot add up by "colour"'),
-        (("--since", "soon"), 'error: invalid duration "soon"'),
+        (
+            ("--since", "soon"),
+            'error: invalid time "soon"\nhint: such as 45s, 2h30m, 3d or 2026-01-31T12:00:00Z',
+        ),
         (("-o", "yaml"), "error: unable to match a printer"),
     ],
 )

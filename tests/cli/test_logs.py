@@ -230,8 +230,8 @@ def test_what_logs_refuses(developer: Aosctl) -> None:
     for words, status, text in (
         (["nope"], 1, 'Error from server (NotFound): runs.aos "nope" not found'),
         (["agent/nope"], 1, 'Error from server (NotFound): agents.aos "nope" not found'),
-        ([], 2, "error: expected RUN, agent/NAME or -l LABELS, and one of them"),
-        (["x", "-l", "a=b"], 2, "error: expected RUN, agent/NAME or -l LABELS, and one of them"),
+        ([], 2, "error: expected one RUN, agent/NAME or -l LABELS"),
+        (["x", "-l", "a=b"], 2, "error: expected one RUN, agent/NAME or -l LABELS"),
         (["x", "--since", "soon"], 2, 'error: invalid duration "soon"'),
         (
             ["x", "--since", "1m", "--since-time", "2026-01-01"],
@@ -243,6 +243,12 @@ def test_what_logs_refuses(developer: Aosctl) -> None:
         done = developer("logs", *words)
         assert (done.status, done.out) == (status, "")
         assert done.err.splitlines()[0] == text
+    agents = developer("logs", "clerk")
+    assert (agents.status, agents.err) == (
+        1,
+        'Error from server (NotFound): runs.aos "clerk" not found\n'
+        "hint: of the agent: aosctl logs agent/clerk\n",
+    )
 
 
 def test_follow_prints_as_things_happen_and_ends_with_the_run(

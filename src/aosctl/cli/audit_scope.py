@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aosctl.cli.globals import globals_of
-from aosctl.errors import NotFound, UsageError
+from aosctl.errors import NotFound
+from aosctl.private_file import new_private_file
 from aosctl.terminal import visible
 
 if TYPE_CHECKING:
@@ -80,21 +80,10 @@ def write_texts(texts: Iterator[str], target: str | None) -> None:
     is printed one day. Raises UsageError for a file that is there, or can't be made.
     """
     if target is None:
-        for text in texts:
-            sys.stdout.write(_harmless(text))
+        sys.stdout.writelines(map(_harmless, texts))
         return
-    try:
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise UsageError(f"{target} exists already", "write to another file") from None
-    except OSError as error:
-        raise UsageError(f"can't write {target}: {error.strerror}") from error
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.writelines(map(_harmless, texts))
-    except BaseException:
-        Path(target).unlink(missing_ok=True)
-        raise
+    with new_private_file(Path(target)) as file:
+        file.writelines(map(_harmless, texts))
 
 
 def _harmless(text: str) -> str:

@@ -86,16 +86,14 @@ def export(
       aosctl audit export | gzip > trail.jsonl.gz
       aosctl audit export -n acme --since 30d -o trail.jsonl
     """
-    import json
-
     from aosctl.db import audit
     from aosctl.domain.audit import export as trail
 
     with closing(session_of(ctx)) as session, audit.snapshot(session.connection):
         tenants, complete = tenants_of(session)
         tenants, scope = narrow(session, tenants, run, since)
-        lines = trail.lines(session.connection, session.kernel, tenants, scope, complete=complete)
-        write_texts((json.dumps(line, ensure_ascii=False) + "\n" for line in lines), target)
+        texts = trail.texts(session.connection, session.kernel, tenants, scope, complete=complete)
+        write_texts(texts, target)
 
 
 def prune(

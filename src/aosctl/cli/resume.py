@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aosctl.cli import output
 from aosctl.cli.globals import globals_of
 from aosctl.errors import AosError, DatabaseUnavailable, UsageError
+
+if TYPE_CHECKING:
+    from aosctl.db.runs import RunRow
 
 _MOST_USD = 1_000_000_000  # as in a Budget
 _MOST_TOKENS = 2**63 - 1
@@ -58,6 +61,7 @@ def command(
         for typed in runs:
             try:
                 run = find_run(session.connection, tenant, typed)
+                _refuse_ended(run)
                 resume_run(session.connection, tenant, run.run_id, limits)
                 output.write(f"run.aos/{run.name} resumed\n")
             except DatabaseUnavailable:
@@ -65,6 +69,12 @@ def command(
             except AosError as error:
                 errors.append(error)
     raise_all(errors)
+
+
+def _refuse_ended(run: RunRow) -> None:
+    if run.run_state in ("completed", "failed", "cancelled"):
+        text = f'run "{run.name}" is already {run.run_state}'
+        raise AosError(text, f"aosctl chat {run.agent} begins another")
 
 
 def _at_most(flag: str, value: float | None, most: int) -> None:

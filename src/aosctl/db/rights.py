@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple, cast
 from uuid import UUID
 
@@ -69,6 +69,17 @@ def can_i(
     return Answer(bool(allowed), str(role), str(reason))
 
 
+def verbs_of(connection: Connection, verbs: Sequence[str], kind: str) -> list[str]:
+    """Name those of the verbs that a kind has (aos_auth.needed_role)."""
+    with translated():
+        rows = connection.execute(
+            "select v.verb from unnest(%s::text[]) with ordinality v (verb, place)"
+            " where aos_auth.needed_role(v.verb, %s) is not null order by v.place",
+            (list(verbs), kind),
+        ).fetchall()
+    return [str(verb) for (verb,) in rows]
+
+
 def everything(
     connection: Connection,
     tenant: UUID,
@@ -111,12 +122,10 @@ def revoke_role(connection: Connection, tenant: UUID, principal: str, role: str)
         connection.execute("select aos_auth.revoke_role(%s, %s, %s)", (tenant, principal, role))
 
 
-def moment_from_now(connection: Connection, age: timedelta) -> datetime:
-    """Return the moment that is so far ahead by the kernel's clock, to the second."""
+def moment_now(connection: Connection) -> datetime:
+    """Return the kernel's time, to the second."""
     with translated():
-        ((moment,),) = connection.execute(
-            "select date_trunc('second', aos_core.now() + %s)", (age,)
-        ).fetchall()
+        ((moment,),) = connection.execute("select date_trunc('second', aos_core.now())").fetchall()
     return cast(datetime, moment)
 
 
