@@ -361,7 +361,7 @@ create trigger valid before insert or update on aos_skills.policy
   execute function aos_skills.policy_valid();
 
 -- Trigger: a skill is known by its id and how often it was changed (touch), and nobody makes another that
--- passes for one that was there.
+-- passes for one that was there. Its name stays, which permissions have their marks by. AO006.
 create function aos_skills.skill_identity() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -369,6 +369,9 @@ begin
   if tg_op = 'INSERT' then
     new.skill_id := aos_core.uuidv7();
     new.generation := 1;
+  elsif (new.tenant_id, new.name) <> (old.tenant_id, old.name) then
+    raise exception 'skill "%" keeps its name and its tenant', old.name using errcode = 'AO006',
+      hint = 'apply it under the other name, then delete this one';
   else
     new.skill_id := old.skill_id;
   end if;
@@ -440,11 +443,13 @@ as $$
     or exists (
       select from aos_skills.policy p
       where p.tenant_id = p_tenant and p.decision in ('ask', 'deny')
-        and p.conditions in ('{}', '{"tainted": true}') and aos_skills.fits(e.name, p.skills)
+        and p.conditions in ('{}', '{"tainted": true}')
+        and aos_skills.concerns(p.skills, p.decision, e.name, e.builtin)
         and aos_skills.fits(a.name, p.agents) and aos_skills.fits(a.role_name, p.roles))
     or e.approval = 'risk' and e.risk = 'high' and not exists (
       select from aos_skills.policy p
-      where p.tenant_id = p_tenant and p.decision = 'allow' and aos_skills.fits(e.name, p.skills)
+      where p.tenant_id = p_tenant and p.decision = 'allow'
+        and aos_skills.concerns(p.skills, p.decision, e.name, e.builtin)
         and aos_skills.fits(a.name, p.agents) and aos_skills.fits(a.role_name, p.roles)
         and p.conditions -> 'tainted' is distinct from 'true')
   from aos_agent.agent a
@@ -572,6 +577,7 @@ begin
 end
 $$;
 
+-- status.skills: the skills with a permission that the policy is about as things stand, by the tenant's names.
 create view aos_skills.policy_resource as
 select p.tenant_id, n.name as tenant, p.name, p.policy_id as uid, p.generation, p.labels,
        p.annotations, jsonb_build_object('skills', to_jsonb(p.skills), 'agents', to_jsonb(p.agents),
@@ -585,5 +591,11 @@ select p.tenant_id, n.name as tenant, p.name, p.policy_id as uid, p.generation, 
        jsonb_build_object('pendingApprovals', (
          select count(*) from aos_core.approval a
          where a.tenant_id = p.tenant_id and a.state = 'pending'
-           and p.name = any (a.policies))) as status, p.created_at
+           and p.name = any (a.policies)), 'skills', array(
+         select distinct r.skill_name from aos_skills.role_skill r
+         left join aos_skills.skill s on s.tenant_id = p.tenant_id and s.name = r.skill_name
+         where r.tenant_id = p.tenant_id and aos_skills.fits(r.role_name, p.roles)
+           and aos_skills.concerns(p.skills, p.decision, r.skill_name,
+                                   coalesce(s.builtin, r.skill_name)) order by 1)) as status,
+       p.created_at
 from aos_skills.policy p join aos_auth.tenant n on n.tenant_id = p.tenant_id;

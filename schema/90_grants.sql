@@ -156,6 +156,7 @@ grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
   aos_auth.tenant_id(text), aos_auth.my_tenants(), aos_auth.tenant_of(name), aos_auth.sql_role(uuid),
   aos_core.now(), aos_core.uuidv7(), aos_core.is_name(text), aos_core.verify_stream(uuid, uuid),
   aos_core.utc_text(timestamptz), aos_core.short_age(interval),
+  aos_skills.fits(text, text[]), aos_skills.concerns(text[], text, text, text),
   aos_agent.watch_run(uuid, uuid, integer),
   aos_agent.explain_gate(uuid, text, text, jsonb, uuid) to aos_viewer;
 grant select on aos_core.run_status, aos_core.approval_status, aos_core.event,

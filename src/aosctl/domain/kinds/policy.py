@@ -66,7 +66,12 @@ _WHEN = Object(
             " that look like others: `ask` and `deny` hold then, `allow` does not. With"
             " `present: true` beside it, a condition does not hold for a missing parameter.",
         ),
-        Field("risk", Choice(values=("low", "medium", "high")), "The skill's risk, at least."),
+        Field(
+            "risk",
+            Choice(values=("low", "medium", "high")),
+            "The skill's risk, at least. For `ask` and `deny` it is never lower than its"
+            " built-in's.",
+        ),
         Field("tainted", Flag(), "Untrusted content was read in the run before, or was not."),
     )
 )
@@ -123,7 +128,8 @@ class Policy(Kind):
             "skills",
             _PATTERNS,
             "The skills it is about: names or patterns, `*` for any text, `?` for one character."
-            " The tenant's names for them count, not the built-ins' behind.",
+            " `ask` and `deny` are also about every skill whose `builtin` they name, whatever the"
+            " tenant calls it; `allow` about the tenant's names alone.",
             required=True,
         ),
         Field("agents", _PATTERNS, "The agents it is about: names or patterns.", default=["*"]),
