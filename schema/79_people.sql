@@ -96,7 +96,8 @@ as $$
 $$;
 
 -- Whether a principal of the tenant may do p_verb to a kind, and why:
--- {"allowed": true, "role": "developer", "reason": "…"}. p_principal null: the session itself.
+-- {"allowed": true, "role": "developer", "reason": "…", "but": "…"?}. but: the policies whose approvals are
+-- not the principal's to give. p_principal null: the session itself.
 -- About others, admins of the tenant may ask. AO001: no such principal; AO004; AO006: no such pair
 -- of verb and kind. security definer: reads principals and their roles.
 create function aos_auth.can_i(p_tenant uuid, p_verb text, p_kind text, p_principal text default null)
@@ -111,6 +112,8 @@ declare
   v_roles text[];
   v_expired text;
   v_reason text;
+  v_has text;    -- what gives the right
+  v_actor text;  -- as enter() names it
 begin
   if v_role is null then
     raise exception 'nothing is there to "%" with the kind "%"', p_verb, p_kind
@@ -123,12 +126,14 @@ begin
     select p.principal_id, p.principal_type || ' "' || p.name || '"' into v_id, v_who
     from aos_auth.principal p where p.tenant_id = p_tenant and p.db_role = session_user
       and p.principal_type <> 'agent';
+    v_actor := aos_auth.actor(p_tenant);
   elsif not p_tenant = any (aos_auth.tenants_with_role('admin')) then
     raise exception 'login "%" lacks the role "admin" in this tenant', session_user
       using errcode = 'AO004', hint = 'ask about yourself, or ask an admin of the tenant';
   else
-    select p.principal_id, p.principal_type || ' "' || p.name || '"', p.db_role
-      into v_id, v_who, v_login
+    select p.principal_id, p.principal_type || ' "' || p.name || '"', p.db_role,
+           p.principal_type || ':' || p.name
+      into v_id, v_who, v_login, v_actor
     from aos_auth.principal p where p.tenant_id = p_tenant and p.name = p_principal
       and p.principal_type <> 'agent';
     if v_id is null then
@@ -141,8 +146,7 @@ begin
   elsif not exists (select from pg_catalog.pg_roles r where r.rolname = v_login) then
     v_reason := format('the login "%s" of %s does not exist in the database', v_login, v_who);
   elsif pg_has_role(v_login, 'aos_admin', 'member') then
-    return jsonb_build_object('allowed', true, 'role', v_role,
-      'reason', format('"%s" is an administrator: a member of aos_admin', v_login));
+    v_has := format('"%s" is an administrator: a member of aos_admin', v_login);
   elsif v_role = 'aos_admin' then
     v_reason := 'it takes an administrator: a member of aos_admin';
   else
@@ -162,9 +166,13 @@ begin
                          aos_auth.group_of_role(v_role));
     end if;
   end if;
-  return jsonb_build_object('allowed', v_reason is null, 'role', v_role,
-    'reason', coalesce(v_reason, format('%s has the role %s', v_who, (
+  if v_reason is not null then
+    return jsonb_build_object('allowed', false, 'role', v_role, 'reason', v_reason);
+  end if;
+  return jsonb_strip_nulls(jsonb_build_object('allowed', true, 'role', v_role, 'reason',
+    coalesce(v_has, format('%s has the role %s', v_who, (
       select string_agg(quote_ident(r), ', ') from unnest(v_roles) r
-      where r = any (aos_auth.roles_that_include(v_role))))));
+      where r = any (aos_auth.roles_that_include(v_role))))),
+    'but', case p_verb when 'approve' then aos_skills.not_to_approve(p_tenant, v_actor) end));
 end
 $$;

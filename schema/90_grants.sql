@@ -105,7 +105,7 @@ grant select (tenant_id, due_at) on aos_core.notification to aos_lookup;
 grant select (tenant_id, state, expires_at) on aos_core.approval to aos_lookup;
 grant execute on function aos_auth.is_admin(),
   aos_auth.roles_that_include(text), aos_auth.needed_role(text, text),
-  aos_auth.group_of_role(text), aos_core.now() to aos_lookup;
+  aos_auth.group_of_role(text), aos_core.now(), aos_skills.not_to_approve(uuid, text) to aos_lookup;
 
 -- aos_owner: makes the partitions of the event log, with their guards.
 grant execute on function aos_core.now(), aos_core.refuse_change() to aos_owner;

@@ -111,7 +111,8 @@ def can_i(
     """Say whether something is allowed, and which grant is missing where it is not.
 
     Exits 1 for no. What an agent's calls may do is another question: its
-    skills, their grants and the approvals decide it.
+    skills, their grants and the approvals decide it. Where policies name
+    others to approve what they ask about, stderr names these policies.
 
     Examples:
       aosctl auth can-i apply agents
@@ -127,7 +128,7 @@ def can_i(
         if everything:
             _list(session, as_principal)
             return 0
-        return _answer(session, _verb(verb or ""), _kind(kind or ""), as_principal)
+        return _answer(session, (verb or "").lower(), _kind(kind or ""), as_principal)
 
 
 @app.command("grant")
@@ -207,8 +208,10 @@ def _answer(session: Session, verb: str, kind: str, principal: str | None) -> in
     from aosctl.db import rights
 
     tenant = session.require_tenant()
-    answer = rights.can_i(session.connection, tenant, verb, kind, principal)
+    answer = rights.can_i(session.connection, tenant, _MEANS.get(verb, verb), kind, principal)
     output.write("yes\n" if answer.allowed else f"no - {answer.reason}\n")
+    if answer.but and verb != "deny":
+        output.note(f"warning: {answer.but}")
     return 0 if answer.allowed else 1
 
 
@@ -220,15 +223,15 @@ def _list(session: Session, principal: str | None) -> None:
     tenant = session.require_tenant()
     found = rights.everything(session.connection, tenant, VERBS, kinds, principal)
     rows = [
-        (verb, kind, "yes" if answer.allowed else "no", answer.reason)
+        (
+            verb,
+            kind,
+            "yes" if answer.allowed else "no",
+            "; but ".join(word for word in (answer.reason, answer.but) if word),
+        )
         for verb, kind, answer in found
     ]
     write_table(["VERB", "KIND", "ALLOWED", "REASON"], rows)
-
-
-def _verb(word: str) -> str:
-    verb = word.lower()
-    return _MEANS.get(verb, verb)
 
 
 def _kind(word: str) -> str:

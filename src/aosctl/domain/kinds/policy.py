@@ -88,9 +88,10 @@ _APPROVERS = Object(
         Field(
             "fourEyes",
             Flag(),
-            "Not who asked: nobody may approve who sent a message of the run before the call, who"
-            " drove it in the place of a worker or said what a tool found, or who edited the"
-            " call.",
+            "Not who asked: nobody may approve who put words into the run before the call (sent a"
+            " message, drove it in the place of a worker, said what a tool found, changed the"
+            " arguments of a call, gave the reason of a denial or a cancelled turn), or who edited"
+            " the call.",
             default=False,
         ),
     )
