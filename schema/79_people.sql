@@ -69,8 +69,8 @@ begin
 end
 $$;
 
--- The role that it takes to do p_verb (get, apply, delete, chat, kill, approve, resolve) to a kind
--- of resource; aos_admin is no role of a tenant but an administrator's. Null: no such pair.
+-- The role that it takes to do p_verb (get, apply, delete, chat, kill, approve, resolve, verify, export) to
+-- a kind of resource; aos_admin is no role of a tenant but an administrator's. Null: no such pair.
 create function aos_auth.needed_role(p_verb text, p_kind text) returns text
 language sql immutable parallel safe
 as $$
@@ -84,10 +84,14 @@ as $$
          and p_kind in ('persona', 'skill', 'agent', 'collection', 'secret') then 'developer'
     when (p_verb, p_kind) in (('chat', 'agent'), ('kill', 'run'), ('resolve', 'run'),
                               ('approve', 'approval')) then 'developer'
+    when (p_verb, p_kind) = ('verify', 'event') then 'viewer'
+    when (p_verb, p_kind) = ('export', 'event') then 'auditor'
+    when (p_verb, p_kind) = ('export', 'tenant') then 'admin'
   end
 $$;
 
--- The group of logins that a role of a tenant needs beside it, for the right to call at all.
+-- The group of logins that a role of a tenant needs beside it, for the right to call at all. For auditor it
+-- may be aos_developer as well, which an admin's login is in.
 create function aos_auth.group_of_role(p_role text) returns name
 language sql immutable parallel safe
 as $$
@@ -161,7 +165,8 @@ begin
       v_reason := format('%s lacks the role "%s": %s', v_who, v_role, coalesce(v_expired,
         case when v_roles = '{}' then 'it has none'
              else 'it has ' || array_to_string(v_roles, ', ') end));
-    elsif not pg_has_role(v_login, aos_auth.group_of_role(v_role), 'usage') then
+    elsif not pg_has_role(v_login, aos_auth.group_of_role(v_role), 'usage')
+          and not (v_role = 'auditor' and pg_has_role(v_login, 'aos_developer', 'usage')) then
       v_reason := format('the login "%s" is no member of %s: grant %2$s to %1$I', v_login,
                          aos_auth.group_of_role(v_role));
     end if;

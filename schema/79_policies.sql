@@ -409,8 +409,8 @@ begin
   if tg_op = 'INSERT' then
     new.skill_id := aos_core.uuidv7();
     new.generation := 1;
-  elsif (new.tenant_id, new.name) <> (old.tenant_id, old.name) then
-    raise exception 'skill "%" keeps its name and its tenant', old.name using errcode = 'AO006',
+  elsif new.name <> old.name then
+    raise exception 'skill "%" keeps its name', old.name using errcode = 'AO006',
       hint = 'apply it under the other name, then delete this one';
   else
     new.skill_id := old.skill_id;

@@ -143,6 +143,7 @@ grant insert (tenant_id, run_id, agent_id, name, title, kind, labels), update (t
   on aos_core.run to aos_view;
 grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
   aos_auth.visible_tenants(), aos_auth.writable_tenants(), aos_auth.administered_tenants(),
+  aos_auth.audited_tenants(),
   aos_auth.tenants_with_role(text), aos_core.now(), aos_core.uuidv7(), aos_core.is_name(text),
   aos_core.utc_text(timestamptz) to aos_view;
 
@@ -151,6 +152,7 @@ grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
 -- aos_auth.enter() decide by the login's principals.
 grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
   aos_auth.visible_tenants(), aos_auth.writable_tenants(), aos_auth.administered_tenants(),
+  aos_auth.audited_tenants(),
   aos_auth.tenants_with_role(text), aos_auth.whoami(),
   aos_auth.can_i(uuid, text, text, text), aos_auth.needed_role(text, text),
   aos_auth.tenant_id(text), aos_auth.my_tenants(), aos_auth.tenant_of(name), aos_auth.sql_role(uuid),
@@ -227,7 +229,7 @@ grant execute on function aos_agent.next_ready(integer), aos_agent.served_tenant
 grant select, insert, update on aos_core.tombstone to aos_kernel;
 grant update (message, raw) on aos_core.step to aos_kernel;
 grant update (updated_at) on aos_auth.tenant to aos_kernel;  -- to lock it
-grant execute on function aos_core.audit_tenants(), aos_core.retentions(),
+grant execute on function aos_core.audit_tenants(text), aos_core.retentions(),
   aos_core.drop_events_before(timestamptz) to aos_kernel;
 grant execute on function aos_core.record_cuts(timestamptz) to aos_owner;
 -- A tenant leaves with all its rows (erase_rows), whatever table they stand in.
@@ -244,12 +246,14 @@ grant execute on function aos_core.prune_events(), aos_auth.erase_tenant(text, t
   aos_core.erase_whole_tenant(uuid, text) to aos_admin;
 grant execute on function aos_core.prune_content(uuid, integer), aos_core.export_tables(),
   aos_core.export_rows(uuid, text, jsonb, integer) to aos_developer;
-grant execute on function aos_core.audit_tenants(),
+grant execute on function aos_core.audit_tenants(text),
   aos_core.verify_tenant(uuid, uuid, timestamptz),
   aos_core.audit_counts(uuid, uuid, timestamptz),
-  aos_core.audit_events(uuid, uuid, bigint, integer, uuid, timestamptz),
-  aos_core.audit_streams(uuid, uuid), aos_core.audit_cuts(uuid, uuid, timestamptz),
   aos_core.check_heads(uuid, uuid[], bigint[], text[]) to aos_viewer;
+-- Who takes the trail away is an auditor or an admin of the tenant; the logins of these are aos_developer's.
+grant execute on function aos_core.audit_events(uuid, uuid, bigint, integer, uuid, timestamptz),
+  aos_core.audit_streams(uuid, uuid), aos_core.audit_cuts(uuid, uuid, timestamptz)
+  to aos_auditor, aos_developer;
 
 -- Budgets and the ledger.
 grant select on aos_core.budget to aos_kernel;

@@ -28,15 +28,23 @@ Examples:
     rich_markup_mode=None,
 )
 
-VERBS = ("get", "apply", "delete", "chat", "kill", "resolve", "approve")
+VERBS = ("get", "apply", "delete", "chat", "kill", "resolve", "approve", "verify", "export")
 _MEANS = {
     **dict.fromkeys(("list", "watch", "describe", "ps", "logs"), "get"),
     **dict.fromkeys(("create", "edit", "update", "patch", "label"), "apply"),
     **dict.fromkeys(("run", "send"), "chat"),
     **dict.fromkeys(("deny", "decide"), "approve"),
     **dict.fromkeys(("cancel", "pause", "resume"), "kill"),
+    **dict.fromkeys(("checkpoint", "audit"), "export"),
 }
 """Other words for the verbs that the kernel knows."""
+
+_PROBES = {
+    "admin": ("delete", "principal"),
+    "developer": ("delete", "agent"),
+    "auditor": ("export", "event"),
+}
+"""What a role gives, to ask whether it does."""
 
 _RECORDS = ("run", "approval", "event")
 """What can be read and acted on, but not applied."""
@@ -117,6 +125,7 @@ def can_i(
     Examples:
       aosctl auth can-i apply agents
       aosctl auth can-i approve approvals --as jane
+      aosctl auth can-i export events
       aosctl auth can-i --list
     """
     from aosctl.cli.wiring import session_of
@@ -194,8 +203,7 @@ def _warn_of_group(session: Session, principal: str, role: str) -> None:
     from aosctl.db import rights
 
     tenant = session.require_tenant()
-    probe = "delete" if role in ("admin", "developer") else "get"
-    kind = "principal" if role == "admin" else "agent"
+    probe, kind = _PROBES.get(role, ("get", "agent"))
     try:
         answer = rights.can_i(session.connection, tenant, probe, kind, principal)
     except AosError:
