@@ -1,6 +1,31 @@
 -- What people may do: the roles of a principal, each until a time or for good, and the answer to
 -- "may I?".
 
+-- Raise AO004 unless the login is an admin of the tenant, who may change a p_kind p_name. The policies of
+-- the tables decide; this says it in words. Any caller.
+create function aos_auth.assert_tenant_admin(p_tenant uuid, p_kind text, p_name text) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_tenant is null or not p_tenant = any (aos_auth.administered_tenants()) then
+    raise exception '% "%": login "%" lacks the role "admin" in this tenant', p_kind, p_name,
+      session_user using errcode = 'AO004', hint = 'an admin of the tenant can do it';
+  end if;
+end
+$$;
+
+-- Raise AO004 unless the login is an administrator of the database. Any caller.
+create function aos_auth.assert_administrator() returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not aos_auth.is_admin() then
+    raise exception 'only an administrator deletes tenants' using errcode = 'AO004',
+      hint = 'ask a member of aos_admin';
+  end if;
+end
+$$;
+
 -- The id of a principal whose roles the session may change. Role: admin of the tenant. AO001, AO004.
 create function aos_auth.principal_named(p_tenant uuid, p_principal text) returns uuid
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -8,10 +33,7 @@ as $$
 declare
   v_id uuid;
 begin
-  if p_tenant is null or not p_tenant = any (aos_auth.administered_tenants()) then
-    raise exception 'login "%" lacks the role "admin" in this tenant', session_user
-      using errcode = 'AO004', hint = 'an admin of the tenant can do it';
-  end if;
+  perform aos_auth.assert_tenant_admin(p_tenant, 'principal', p_principal);
   select p.principal_id into v_id from aos_auth.principal p
   where p.tenant_id = p_tenant and p.name = p_principal and p.principal_type <> 'agent';
   if v_id is null then

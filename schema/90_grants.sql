@@ -180,7 +180,7 @@ grant insert, update on aos_agent.conversation to aos_developer;
 grant execute on function aos_core.applied(boolean), aos_core.deleted(text, text, boolean),
   aos_auth.apply_principal(uuid, text, jsonb, jsonb),
   aos_auth.grant_role(uuid, text, text, timestamptz), aos_auth.revoke_role(uuid, text, text),
-  aos_auth.principal_named(uuid, text),
+  aos_auth.principal_named(uuid, text), aos_auth.assert_tenant_admin(uuid, text, text),
   aos_persona.apply_persona(uuid, text, jsonb, jsonb),
   aos_skills.apply_skill(uuid, text, jsonb, jsonb), aos_skills.grant_targets(jsonb),
   aos_skills.apply_policy(uuid, text, jsonb, jsonb), aos_skills.delete_policy(uuid, text),
@@ -242,7 +242,8 @@ begin
   end loop;
 end
 $erasure$;
-grant execute on function aos_core.prune_events(), aos_auth.erase_tenant(text, text),
+grant execute on function aos_core.prune_events(), aos_auth.assert_administrator(),
+  aos_auth.erase_tenant(text, text),
   aos_core.erase_whole_tenant(uuid, text) to aos_admin;
 grant execute on function aos_core.prune_content(uuid, integer), aos_core.export_tables(),
   aos_core.export_rows(uuid, text, jsonb, integer) to aos_developer;
@@ -264,8 +265,7 @@ grant execute on function aos_core.period_start(text, timestamptz) to aos_view, 
 grant select on aos_core.budget, aos_core.ledger, aos_core.budget_status, aos_core.budget_resource
   to aos_viewer;
 grant insert, update, delete on aos_core.budget to aos_developer;
-grant execute on function aos_core.may_set_budgets(uuid, text),
-  aos_core.apply_budget(uuid, text, jsonb, jsonb),
+grant execute on function aos_core.apply_budget(uuid, text, jsonb, jsonb),
   aos_core.delete_budget(uuid, text) to aos_developer;
 
 -- Secrets: who may change them reads the sealed values; others, names and digests in the view.
