@@ -81,6 +81,17 @@ as $$
     else '{}'::uuid[] end
 $$;
 
+-- As visible_tenants, for what is told of people, secrets and settings (role auditor).
+create function aos_auth.audited_tenants() returns uuid[]
+language sql stable
+as $$
+  select case
+    when aos_auth.selected_tenant() is null then aos_auth.tenants_with_role('auditor')
+    when aos_auth.selected_tenant() = any (aos_auth.tenants_with_role('auditor'))
+      then array[aos_auth.selected_tenant()]
+    else '{}'::uuid[] end
+$$;
+
 -- The tenant of a SQL identity's database role, or null. For the policies of business tables:
 --   using (tenant_id = (select aos_auth.tenant_of(current_user)))
 -- Any caller. Runs with the caller's rights, and a role may read its own identity only, so that

@@ -306,7 +306,7 @@ begin
   insert into aos_auth.role (tenant_id, role_name, description) values
     (new.tenant_id, 'admin', 'may do everything in the tenant'),
     (new.tenant_id, 'developer', 'may apply manifests, run agents and decide approvals'),
-    (new.tenant_id, 'auditor', 'may read everything, events included'),
+    (new.tenant_id, 'auditor', 'may read everything, and take the audit trail away'),
     (new.tenant_id, 'viewer', 'may read'),
     (new.tenant_id, 'agent', 'what agents have unless their manifest names another role');
   insert into aos_skills.role_skill (tenant_id, role_name, skill_name)

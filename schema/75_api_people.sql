@@ -220,7 +220,8 @@ begin
   returning * into v_call;
   perform aos_core.append_run_event(p_tenant, p_approval.run_id, 'approval.' || p_state, p_actor,
     jsonb_strip_nulls(jsonb_build_object('call_id', v_call.call_id, 'skill', v_call.skill,
-      'digest', encode(p_approval.digest, 'hex'), 'reason', left(p_reason, 500))));
+      'digest', encode(p_approval.digest, 'hex'), 'reason', left(p_reason, 500),
+      'step', case p_state when 'denied' then aos_core.next_step(p_tenant, p_approval.run_id) end)));
   v_error := case p_state when 'expired' then 'the approval expired before anybody decided'
     else 'denied by ' || p_actor || coalesce(': ' || p_reason, '') end;
   if v_call.detached and not exists (
@@ -369,7 +370,8 @@ begin
   update aos_core.run r set last_step = v_step
   where r.tenant_id = p_tenant and r.run_id = p_run.run_id;
   perform aos_core.append_run_event(p_tenant, p_run.run_id, 'turn.cancelled', p_actor,
-    jsonb_strip_nulls(jsonb_build_object('turn', p_run.last_turn, 'reason', left(p_reason, 500))));
+    jsonb_strip_nulls(jsonb_build_object('turn', p_run.last_turn, 'reason', left(p_reason, 500),
+      'step', nullif(v_step, p_run.last_step))));
   perform aos_core.end_turn(p_tenant, p_run.run_id, p_run.open_turn_id, 'cancelled', p_reason);
 end
 $$;

@@ -484,10 +484,7 @@ declare
   v_heads text;
   v_actor text;
 begin
-  if not aos_auth.is_admin() then
-    raise exception 'only an administrator deletes tenants' using errcode = 'AO004',
-      hint = 'ask a member of aos_admin';
-  end if;
+  perform aos_auth.assert_administrator();
   v_tenant := aos_auth.tenant_id(p_name);
   perform aos_core.deleted('tenant', p_name, v_tenant is not null);
   v_actor := aos_auth.enter(v_tenant, 'admin');

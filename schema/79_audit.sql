@@ -1,9 +1,9 @@
 -- The audit: what is checked of the trail, and what an auditor takes away to check elsewhere
 -- (docs/audit.md has the words of each fault, the format and the limits).
 
--- Enter a tenant to read its trail: role viewer, and for an administrator also a tenant that was
--- deleted. AO001, AO004. Kernel only.
-create function aos_core.enter_audit(p_tenant uuid) returns void
+-- Enter a tenant for its trail with p_role: viewer to hear whether it is whole, auditor to take it away. An
+-- administrator enters also a tenant that was deleted. AO001, AO004. Kernel only.
+create function aos_core.enter_audit(p_tenant uuid, p_role text default 'viewer') returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -13,18 +13,18 @@ begin
       return;
     end if;
   end if;
-  perform aos_auth.enter(p_tenant, 'viewer');
+  perform aos_auth.enter(p_tenant, p_role);
 end
 $$;
 
--- The tenants whose trail the login may read, by name; for an administrator also the deleted ones.
--- Any caller. security definer: reads tenants and tombstones.
-create function aos_core.audit_tenants()
+-- The tenants whose trail the login may verify (p_role viewer) or take away (auditor), by name; for an
+-- administrator also the deleted ones. Any caller. security definer: reads tenants and tombstones.
+create function aos_core.audit_tenants(p_role text default 'viewer')
 returns table (tenant_id uuid, name text, deleted_at timestamptz)
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select t.tenant_id, t.name, null::timestamptz from aos_auth.tenant t
-  where t.tenant_id = any (aos_auth.tenants_with_role('viewer'))
+  where t.tenant_id = any (aos_auth.tenants_with_role(p_role))
   union all
   select s.tenant_id, s.name, s.deleted_at from aos_core.tombstone s where aos_auth.is_admin()
   order by 2, 3 nulls first
@@ -454,7 +454,7 @@ end
 $$;
 
 -- A page of a tenant's events as they are hashed, after event p_seq of p_stream, by stream and number.
--- at is in seconds since 1970 with six decimals, data as PostgreSQL prints it. Role viewer. AO001, AO004.
+-- at is in seconds since 1970 with six decimals, data as PostgreSQL prints it. Role auditor. AO001, AO004.
 -- security definer: people read the log through views only, and not that of a deleted tenant. The
 -- planner takes what the policies show for a few rows, and would sort all that is left of the log for
 -- each page: it walks the key in order instead.
@@ -466,7 +466,7 @@ language plpgsql stable security definer set search_path = pg_catalog, pg_temp
   set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
 as $$
 begin
-  perform aos_core.enter_audit(p_tenant);
+  perform aos_core.enter_audit(p_tenant, 'auditor');
   return query
     select l.stream_id, l.seq, extract(epoch from l.at)::text, l.kind, l.actor, l.data::text,
            encode(l.hash, 'hex')
@@ -478,7 +478,7 @@ end
 $$;
 
 -- Every stream of a tenant that is, or was, with its head as its row tells it (null where there is none)
--- and its last event: what a checkpoint and an export write down. By stream. Role viewer. AO001, AO004.
+-- and its last event: what a checkpoint and an export write down. By stream. Role auditor. AO001, AO004.
 -- security definer: people read the log through views only, and not that of a deleted tenant.
 create function aos_core.audit_streams(p_tenant uuid, p_run uuid default null)
 returns table (stream_id uuid, name text, state text, head_seq bigint, head_hash text,
@@ -486,7 +486,7 @@ returns table (stream_id uuid, name text, state text, head_seq bigint, head_hash
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform aos_core.enter_audit(p_tenant);
+  perform aos_core.enter_audit(p_tenant, 'auditor');
   return query
     select x.stream_id, h.name, h.state, h.last_seq, encode(h.last_hash, 'hex'), h.last_step,
            h.forked_at_step, e.seq, encode(e.hash, 'hex')
@@ -504,7 +504,7 @@ end
 $$;
 
 -- What retention cut of a tenant's streams, by stream and number; with p_since also, as a piece without
--- cut_at, all that came before the first event since then. Role viewer. AO001, AO004.
+-- cut_at, all that came before the first event since then. Role auditor. AO001, AO004.
 -- security definer: as audit_streams.
 create function aos_core.audit_cuts(
   p_tenant uuid, p_run uuid default null, p_since timestamptz default null)
@@ -512,7 +512,7 @@ returns table (stream_id uuid, first_seq bigint, seq bigint, hash text, cut_at t
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform aos_core.enter_audit(p_tenant);
+  perform aos_core.enter_audit(p_tenant, 'auditor');
   return query
     select c.stream_id, c.first_seq, c.seq, encode(c.hash, 'hex'), extract(epoch from c.cut_at)::text
     from aos_core.event_checkpoint c

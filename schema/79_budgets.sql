@@ -731,19 +731,6 @@ create trigger record_change after insert or update or delete on aos_core.budget
   for each row when (aos_core.is_live())
   execute function aos_core.record_change();
 
--- Raise AO004 unless the login is an admin of the tenant: a limit that those can lift whom it limits is
--- none. The policies decide; this says it in words. Any caller.
-create function aos_core.may_set_budgets(p_tenant uuid, p_name text) returns void
-language plpgsql stable set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if p_tenant <> all (aos_auth.administered_tenants()) then
-    raise exception 'budget "%": login "%" is no admin of the tenant', p_name, session_user
-      using errcode = 'AO004', hint = 'an admin of the tenant sets its budgets';
-  end if;
-end
-$$;
-
 -- Create or change a budget. Role: admin of the tenant. AO001: there is no such agent. AO004. AO005: its
 -- scope, agent or period would change.
 create function aos_core.apply_budget(p_tenant uuid, p_name text, p_meta jsonb, p_spec jsonb)
@@ -755,7 +742,7 @@ declare
   v_agent uuid;
   v_limits jsonb := p_spec -> 'limits';
 begin
-  perform aos_core.may_set_budgets(p_tenant, p_name);
+  perform aos_auth.assert_tenant_admin(p_tenant, 'budget', p_name);
   if p_spec ? 'agent' then
     select a.agent_id into v_agent from aos_agent.agent a
     where a.tenant_id = p_tenant and a.name = p_spec ->> 'agent';
@@ -796,7 +783,7 @@ create function aos_core.delete_budget(p_tenant uuid, p_name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform aos_core.may_set_budgets(p_tenant, p_name);
+  perform aos_auth.assert_tenant_admin(p_tenant, 'budget', p_name);
   delete from aos_core.budget b where b.tenant_id = p_tenant and b.name = p_name;
   perform aos_core.deleted('budget', p_name, found);
 end

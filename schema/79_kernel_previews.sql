@@ -630,7 +630,7 @@ begin
   perform aos_core.append_run_event(p_tenant, v_old.run_id, 'approval.edited', v_actor,
     jsonb_strip_nulls(jsonb_build_object('call_id', v_old.call_id, 'skill', v_old.skill,
       'was', encode(v_old.digest, 'hex'), 'digest', encode(v_digest, 'hex'),
-      'reason', left(p_reason, 500))));
+      'reason', left(p_reason, 500), 'step', aos_core.next_step(p_tenant, v_old.run_id))));
   perform pg_notify('aos_approval', p_tenant::text);
   return jsonb_build_object('approval_id', v_id, 'call_id', v_old.call_id,
                             'digest', encode(v_digest, 'hex'));

@@ -188,10 +188,7 @@ declare
   v_grants jsonb[];
   v_selected text := coalesce(current_setting('aos.tenant_id', true), '');
 begin
-  if not aos_auth.is_admin() then
-    raise exception 'only an administrator deletes tenants' using errcode = 'AO004',
-      hint = 'ask a member of aos_admin';
-  end if;
+  perform aos_auth.assert_administrator();
   v_tenant := aos_auth.tenant_id(p_name);
   perform aos_core.deleted('tenant', p_name, v_tenant is not null);
   if p_confirm is distinct from p_name then
@@ -227,10 +224,7 @@ declare
   v_heads text;
   v_rows bigint;
 begin
-  if not aos_auth.is_admin() then
-    raise exception 'only an administrator deletes tenants' using errcode = 'AO004',
-      hint = 'ask a member of aos_admin';
-  end if;
+  perform aos_auth.assert_administrator();
   perform 1 from aos_auth.tenant t where t.tenant_id = p_tenant for update;
   perform 1 from aos_core.run r where r.tenant_id = p_tenant for update;
   for v_run in select r.run_id from aos_core.run r

@@ -105,7 +105,7 @@ grant select (tenant_id, due_at) on aos_core.notification to aos_lookup;
 grant select (tenant_id, state, expires_at) on aos_core.approval to aos_lookup;
 grant execute on function aos_auth.is_admin(),
   aos_auth.roles_that_include(text), aos_auth.needed_role(text, text),
-  aos_auth.group_of_role(text), aos_core.now() to aos_lookup;
+  aos_auth.group_of_role(text), aos_core.now(), aos_skills.not_to_approve(uuid, text) to aos_lookup;
 
 -- aos_owner: makes the partitions of the event log, with their guards.
 grant execute on function aos_core.now(), aos_core.refuse_change() to aos_owner;
@@ -143,6 +143,7 @@ grant insert (tenant_id, run_id, agent_id, name, title, kind, labels), update (t
   on aos_core.run to aos_view;
 grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
   aos_auth.visible_tenants(), aos_auth.writable_tenants(), aos_auth.administered_tenants(),
+  aos_auth.audited_tenants(),
   aos_auth.tenants_with_role(text), aos_core.now(), aos_core.uuidv7(), aos_core.is_name(text),
   aos_core.utc_text(timestamptz) to aos_view;
 
@@ -151,11 +152,13 @@ grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
 -- aos_auth.enter() decide by the login's principals.
 grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
   aos_auth.visible_tenants(), aos_auth.writable_tenants(), aos_auth.administered_tenants(),
+  aos_auth.audited_tenants(),
   aos_auth.tenants_with_role(text), aos_auth.whoami(),
   aos_auth.can_i(uuid, text, text, text), aos_auth.needed_role(text, text),
   aos_auth.tenant_id(text), aos_auth.my_tenants(), aos_auth.tenant_of(name), aos_auth.sql_role(uuid),
   aos_core.now(), aos_core.uuidv7(), aos_core.is_name(text), aos_core.verify_stream(uuid, uuid),
   aos_core.utc_text(timestamptz), aos_core.short_age(interval),
+  aos_skills.fits(text, text[]), aos_skills.concerns(text[], text, text, text),
   aos_agent.watch_run(uuid, uuid, integer),
   aos_agent.explain_gate(uuid, text, text, jsonb, uuid) to aos_viewer;
 grant select on aos_core.run_status, aos_core.approval_status, aos_core.event,
@@ -177,7 +180,7 @@ grant insert, update on aos_agent.conversation to aos_developer;
 grant execute on function aos_core.applied(boolean), aos_core.deleted(text, text, boolean),
   aos_auth.apply_principal(uuid, text, jsonb, jsonb),
   aos_auth.grant_role(uuid, text, text, timestamptz), aos_auth.revoke_role(uuid, text, text),
-  aos_auth.principal_named(uuid, text),
+  aos_auth.principal_named(uuid, text), aos_auth.assert_tenant_admin(uuid, text, text),
   aos_persona.apply_persona(uuid, text, jsonb, jsonb),
   aos_skills.apply_skill(uuid, text, jsonb, jsonb), aos_skills.grant_targets(jsonb),
   aos_skills.apply_policy(uuid, text, jsonb, jsonb), aos_skills.delete_policy(uuid, text),
@@ -226,7 +229,7 @@ grant execute on function aos_agent.next_ready(integer), aos_agent.served_tenant
 grant select, insert, update on aos_core.tombstone to aos_kernel;
 grant update (message, raw) on aos_core.step to aos_kernel;
 grant update (updated_at) on aos_auth.tenant to aos_kernel;  -- to lock it
-grant execute on function aos_core.audit_tenants(), aos_core.retentions(),
+grant execute on function aos_core.audit_tenants(text), aos_core.retentions(),
   aos_core.drop_events_before(timestamptz) to aos_kernel;
 grant execute on function aos_core.record_cuts(timestamptz) to aos_owner;
 -- A tenant leaves with all its rows (erase_rows), whatever table they stand in.
@@ -239,16 +242,19 @@ begin
   end loop;
 end
 $erasure$;
-grant execute on function aos_core.prune_events(), aos_auth.erase_tenant(text, text),
+grant execute on function aos_core.prune_events(), aos_auth.assert_administrator(),
+  aos_auth.erase_tenant(text, text),
   aos_core.erase_whole_tenant(uuid, text) to aos_admin;
 grant execute on function aos_core.prune_content(uuid, integer), aos_core.export_tables(),
   aos_core.export_rows(uuid, text, jsonb, integer) to aos_developer;
-grant execute on function aos_core.audit_tenants(),
+grant execute on function aos_core.audit_tenants(text),
   aos_core.verify_tenant(uuid, uuid, timestamptz),
   aos_core.audit_counts(uuid, uuid, timestamptz),
-  aos_core.audit_events(uuid, uuid, bigint, integer, uuid, timestamptz),
-  aos_core.audit_streams(uuid, uuid), aos_core.audit_cuts(uuid, uuid, timestamptz),
   aos_core.check_heads(uuid, uuid[], bigint[], text[]) to aos_viewer;
+-- Who takes the trail away is an auditor or an admin of the tenant; the logins of these are aos_developer's.
+grant execute on function aos_core.audit_events(uuid, uuid, bigint, integer, uuid, timestamptz),
+  aos_core.audit_streams(uuid, uuid), aos_core.audit_cuts(uuid, uuid, timestamptz)
+  to aos_auditor, aos_developer;
 
 -- Budgets and the ledger.
 grant select on aos_core.budget to aos_kernel;
@@ -259,8 +265,7 @@ grant execute on function aos_core.period_start(text, timestamptz) to aos_view, 
 grant select on aos_core.budget, aos_core.ledger, aos_core.budget_status, aos_core.budget_resource
   to aos_viewer;
 grant insert, update, delete on aos_core.budget to aos_developer;
-grant execute on function aos_core.may_set_budgets(uuid, text),
-  aos_core.apply_budget(uuid, text, jsonb, jsonb),
+grant execute on function aos_core.apply_budget(uuid, text, jsonb, jsonb),
   aos_core.delete_budget(uuid, text) to aos_developer;
 
 -- Secrets: who may change them reads the sealed values; others, names and digests in the view.

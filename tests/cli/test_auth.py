@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from command import Aosctl, Ended
-from kernels import Tenant
+from kernels import Tenant, apply, call
 from postgres import Cluster
 
 
@@ -53,6 +53,27 @@ def test_can_i_lists_everything_there_is_to_do(developer: Aosctl) -> None:
     cells = {tuple(row.split()[:3]) for row in rows}
     assert {("apply", "agent", "yes"), ("apply", "principal", "no")} <= cells
     assert {("approve", "approval", "yes"), ("get", "event", "yes")} <= cells
+
+
+def test_can_i_names_the_policies_that_ask_others(
+    developer: Aosctl, admin: Aosctl, tenant: Tenant
+) -> None:
+    spec = {"skills": ["send_mail"], "decision": "ask", "approvers": {"roles": ["auditor"]}}
+    superuser = tenant.database.superuser
+    apply(superuser, "aos_skills.apply_policy", tenant.id, "mail", spec)
+    try:
+        for who in (developer, admin):
+            done = who("auth", "can-i", "approve", "approvals")
+            assert (done.status, done.out, done.err) == (0, "yes\n", (
+                'warning: not what policy "mail" asks about: it demands one of the roles auditor\n'
+            ))  # fmt: skip
+            assert who("auth", "can-i", "deny", "approvals").err == ""
+            listed = who("auth", "can-i", "--list").out
+            assert '; but not what policy "mail" asks about' in listed
+    finally:
+        call(superuser, "aos_skills.delete_policy", tenant.id, "mail")
+    done = admin("auth", "can-i", "approve", "approvals")
+    assert (done.out, done.err) == ("yes\n", "")
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def test_a_budget_stops_a_run_with_status_5_and_a_higher_one_lets_it_go_on(
     assert (row[2], row[-1]) == ("limited", "budget")
     refused = paid("apply", "-f", "-", stdin=BUDGET.format(usd=1000))
     assert refused.status == 1
-    assert 'budget "team": login "test_developer" is no admin of the tenant' in refused.err
+    assert 'budget "team": login "test_developer" lacks the role "admin"' in refused.err
     again = paid("chat", "--resume", name)
     assert again.status == 5
     assert admin("apply", "-f", "-", stdin=BUDGET.format(usd=1000)).out == (

@@ -317,7 +317,8 @@ FOR_ADMINS = {
     "aos_auth.apply_principal", "aos_auth.delete_principal", "aos_auth.grant_role",
     "aos_auth.revoke_role", "aos_auth.principal_named", "aos_core.prune_content",
     "aos_core.export_rows", "aos_core.apply_budget", "aos_core.delete_budget",
-    "aos_skills.apply_policy", "aos_skills.delete_policy",
+    "aos_skills.apply_policy", "aos_skills.delete_policy", "aos_core.audit_events",
+    "aos_core.audit_streams", "aos_core.audit_cuts",
 }  # fmt: skip
 WITHOUT_TENANT: dict[str, list[Any]] = {
     "aos_agent.add_user_message": ["{run}", "x"],
@@ -332,10 +333,11 @@ WITHOUT_TENANT: dict[str, list[Any]] = {
 HARMLESS = {
     "aos_auth.is_admin", "aos_auth.selected_tenant", "aos_auth.visible_tenants",
     "aos_auth.writable_tenants", "aos_auth.administered_tenants", "aos_auth.tenants_with_role",
+    "aos_auth.audited_tenants", "aos_skills.fits", "aos_skills.concerns",
     "aos_auth.whoami", "aos_auth.needed_role", "aos_core.utc_text", "aos_auth.tenant_id",
     "aos_auth.my_tenants", "aos_auth.tenant_of",
     "aos_core.now", "aos_core.is_live", "aos_core.uuidv7", "aos_core.is_name", "aos_core.short_age",
-    "aos_core.period_start", "aos_core.may_set_budgets",
+    "aos_core.period_start", "aos_auth.assert_tenant_admin",
     "aos_core.applied", "aos_core.deleted", "aos_skills.grant_targets",
     "aos_skills.existing_tables", "aos_core.audit_tenants", "aos_core.export_tables",
     "aos_auth.is_sealed", "aos_auth.is_sealed_data",

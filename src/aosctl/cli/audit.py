@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="""Verify the audit trail, sign its heads and take it away.
 
-Without -n all tenants are meant whose trail you may read; for an administrator that
-includes what is left of deleted ones.
+Without -n all tenants are meant whose trail you may read (to take it away, in which you
+are an auditor); for an administrator that includes what is left of deleted ones.
 
 Examples:
   aosctl audit verify

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aosctl.cli.globals import globals_of
-from aosctl.errors import NotFound
+from aosctl.errors import Denied, NotFound
 from aosctl.private_file import new_private_file
 from aosctl.terminal import visible
 
@@ -39,17 +39,29 @@ def session_of(ctx: typer.Context) -> Session:
     return wiring.session_of(globals_of(ctx), select_tenant=False)
 
 
-def tenants_of(session: Session) -> tuple[list[AuditTenant], bool]:
-    """Return the tenants that are meant, and whether these are all there are. Raises NotFound."""
+def tenants_of(session: Session, *, taking: bool = False) -> tuple[list[AuditTenant], bool]:
+    """Return the tenants that are meant, and whether these are all there are.
+
+    `taking`: those whose trail the login may take away, not only verify. Raises NotFound, Denied.
+    """
     from aosctl.db import audit
     from aosctl.db.tenants import choose, is_admin
 
     found = audit.audit_tenants(session.connection)
     name = session.target.tenant
     named = [tenant for tenant in found if name in (None, tenant.name)]
+    if taking and named:
+        known = audit.audit_tenants(session.connection, "auditor")
+        named = [tenant for tenant in named if tenant in known]
+        if not named:
+            where = "any tenant" if name is None else f'tenant "{name}"'
+            raise Denied(
+                f'taking the audit trail away needs the role "auditor" in {where}',
+                "an admin of the tenant can grant it; `aosctl audit verify` needs none",
+            )
     if name is not None and not named:
-        known = ", ".join(tenant.name for tenant in found) or "none"
-        raise NotFound(f'tenant "{name}" not found', f"tenants you may audit: {known}")
+        names = ", ".join(tenant.name for tenant in found) or "none"
+        raise NotFound(f'tenant "{name}" not found', f"tenants you may audit: {names}")
     live = [tenant for tenant in named if tenant.deleted_at is None]
     if len(live) == 1:
         choose(session.connection, live[0].tenant_id)

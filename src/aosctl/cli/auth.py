@@ -27,13 +27,14 @@ Examples:
     rich_markup_mode=None,
 )
 
-VERBS = ("get", "apply", "delete", "chat", "kill", "resolve", "approve")
+VERBS = ("get", "apply", "delete", "chat", "kill", "resolve", "approve", "verify", "export")
 _MEANS = {
     **dict.fromkeys(("list", "watch", "describe", "ps", "logs"), "get"),
     **dict.fromkeys(("create", "edit", "update", "patch", "label"), "apply"),
     **dict.fromkeys(("run", "send"), "chat"),
     **dict.fromkeys(("deny", "decide"), "approve"),
     **dict.fromkeys(("cancel", "pause", "resume"), "kill"),
+    **dict.fromkeys(("checkpoint", "audit"), "export"),
 }
 """Other words for the verbs that the kernel knows."""
 
@@ -107,11 +108,13 @@ def can_i(
     """Say whether something is allowed, and which grant is missing where it is not.
 
     Exits 1 for no. What an agent's calls may do is another question: its
-    skills, their grants and the approvals decide it.
+    skills, their grants and the approvals decide it. Where policies name
+    others to approve what they ask about, stderr names these policies.
 
     Examples:
       aosctl auth can-i apply agents
       aosctl auth can-i approve approvals --as jane
+      aosctl auth can-i export events
       aosctl auth can-i --list
     """
     from aosctl.cli.wiring import session_of
@@ -123,7 +126,7 @@ def can_i(
         if everything:
             _list(session, as_principal)
             return 0
-        return _answer(session, _verb(verb or ""), _kind(kind or ""), as_principal)
+        return _answer(session, verb or "", _kind(kind or ""), as_principal)
 
 
 def _answer(session: Session, verb: str, kind: str, principal: str | None) -> int:
@@ -131,11 +134,13 @@ def _answer(session: Session, verb: str, kind: str, principal: str | None) -> in
 
     tenant = session.require_tenant()
     try:
-        answer = rights.can_i(session.connection, tenant, verb, kind, principal)
+        answer = rights.can_i(session.connection, tenant, _verb(verb), kind, principal)
     except InvalidInput as error:
         there = rights.verbs_of(session.connection, VERBS, kind)
         raise AosError(error.message, f"the verbs of {kind}: {', '.join(there)}") from None
     output.write("yes\n" if answer.allowed else f"no - {answer.reason}\n")
+    if answer.but and verb.lower() != "deny":
+        output.note(f"warning: {answer.but}")
     return 0 if answer.allowed else 1
 
 
@@ -147,7 +152,12 @@ def _list(session: Session, principal: str | None) -> None:
     tenant = session.require_tenant()
     found = rights.everything(session.connection, tenant, VERBS, kinds, principal)
     rows = [
-        (verb, kind, "yes" if answer.allowed else "no", answer.reason)
+        (
+            verb,
+            kind,
+            "yes" if answer.allowed else "no",
+            "; but ".join(word for word in (answer.reason, answer.but) if word),
+        )
         for verb, kind, answer in found
     ]
     write_table(["VERB", "KIND", "ALLOWED", "REASON"], rows)

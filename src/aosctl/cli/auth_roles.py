@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 LONGEST = timedelta(days=3650)
 """What is given for longer is given for good: it has no end that anybody waits for."""
 
+_PROBES = {
+    "admin": ("delete", "principal"),
+    "developer": ("delete", "agent"),
+    "auditor": ("export", "event"),
+}
+"""What a role gives, to ask whether it does."""
+
 PrincipalName = Annotated[str, typer.Argument(metavar="PRINCIPAL", show_default=False)]
 RoleName = Annotated[str, typer.Argument(metavar="ROLE", show_default=False)]
 
@@ -170,8 +177,7 @@ def _warn_of_group(session: Session, principal: str, role: str) -> None:
     from aosctl.db import rights
 
     tenant = session.require_tenant()
-    probe = "delete" if role in ("admin", "developer") else "get"
-    kind = "principal" if role == "admin" else "agent"
+    probe, kind = _PROBES.get(role, ("get", "agent"))
     try:
         answer = rights.can_i(session.connection, tenant, probe, kind, principal)
     except AosError:

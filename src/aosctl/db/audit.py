@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -112,13 +112,16 @@ def trial(connection: Connection, *, keep: bool) -> Iterator[None]:
         yield
 
 
-def audit_tenants(connection: Connection) -> list[AuditTenant]:
-    """List the tenants whose trail the login may read (aos_core.audit_tenants)."""
+def audit_tenants(connection: Connection, role: str = "viewer") -> list[AuditTenant]:
+    """List the tenants whose trail the login may verify (aos_core.audit_tenants).
+
+    With the role `auditor` those whose trail it may take away.
+    """
     return rows_of(
         connection,
         AuditTenant,
-        "select tenant_id, name, deleted_at from aos_core.audit_tenants()",
-        (),
+        "select tenant_id, name, deleted_at from aos_core.audit_tenants(%s)",
+        (role,),
     )
 
 
@@ -251,6 +254,17 @@ def effects(
         cursor.execute(query.encode(), given)
         while page := cursor.fetchmany(PAGE):
             yield from page
+
+
+def run_names(connection: Connection, tenant: UUID, streams: Collection[UUID]) -> dict[UUID, str]:
+    """Return the names of those streams that are runs and still there, of the chosen tenant."""
+    with translated():
+        rows = connection.execute(
+            "select run_id, name from aos_core.run_status"
+            " where tenant_id = %s and run_id = any (%s)",
+            (tenant, list(streams)),
+        ).fetchall()
+    return {UUID(str(run)): str(name) for run, name in rows}
 
 
 def identity(connection: Connection) -> Identity:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from aosctl.db import audit
+from aosctl.db.tenants import choose_local
 from aosctl.domain.audit import checkpoint as heads
 from aosctl.domain.audit.chain import Problem
 
@@ -75,12 +76,13 @@ def _check_tenant(
         report.heads += len(wanted)
         faults += audit.head_faults(connection, own, wanted)
     if faults:
-        names = {s.stream_id: s.name for s in audit.streams(connection, own) if s.stream_id != own}
+        choose_local(connection, own)
+        names = audit.run_names(connection, own, {fault.stream_id for fault in faults})
         for fault in faults:
             report.problems.append(_problem(tenant, fault, names))
 
 
-def _problem(tenant: AuditTenant, fault: audit.Fault, names: dict[UUID, str | None]) -> Problem:
+def _problem(tenant: AuditTenant, fault: audit.Fault, names: dict[UUID, str]) -> Problem:
     name = names.get(fault.stream_id)
     return Problem(tenant.name, str(fault.stream_id), name, fault.seq, fault.fault, fault.detail)
 
