@@ -406,15 +406,17 @@ begin
 end
 $$;
 
--- End a run. Kernel only.
+-- End a run. Kernel only. Locks the tenant's state, then the run.
 create function aos_core.end_run(
   p_tenant uuid, p_run uuid, p_state text, p_reason text, p_actor text) returns jsonb
 language plpgsql
 as $$
 declare
   v_now timestamptz := aos_core.now();
-  v_run aos_core.run := aos_core.lock_run(p_tenant, p_run);
+  v_run aos_core.run;
 begin
+  perform aos_core.lock_configuration(p_tenant);
+  v_run := aos_core.lock_run(p_tenant, p_run);
   if v_run.state in ('completed', 'failed', 'cancelled') then
     raise exception 'run "%" is already %', v_run.name, v_run.state using errcode = 'AO002',
       hint = 'nothing was changed';
@@ -462,7 +464,8 @@ end
 $$;
 
 -- Let a paused run, or a turn that reached a limit, go on. New limits replace the old ones where
--- given. Returns {"run", "state"}. Role developer. AO001, AO002, AO004.
+-- given. Returns {"run", "state"}. Role developer. AO001, AO002, AO004. Locks the run, and before it the
+-- tenant's state where there is a limit of money.
 create function aos_agent.resume_run(
   p_tenant uuid, p_run uuid, p_max_usd numeric default null, p_max_tokens bigint default null,
   p_max_steps integer default null, p_max_seconds numeric default null) returns jsonb
@@ -471,8 +474,12 @@ as $$
 declare
   v_now timestamptz := aos_core.now();
   v_actor text := aos_auth.enter(p_tenant, 'developer');
-  v_run aos_core.run := aos_core.lock_run(p_tenant, p_run);
+  v_run aos_core.run;
 begin
+  if p_max_usd is not null then
+    perform aos_core.lock_configuration(p_tenant);
+  end if;
+  v_run := aos_core.lock_run(p_tenant, p_run);
   update aos_core.run r set state = 'active', max_usd = coalesce(p_max_usd, r.max_usd),
     max_tokens = coalesce(p_max_tokens, r.max_tokens), max_steps = coalesce(p_max_steps, r.max_steps),
     max_seconds = coalesce(p_max_seconds, r.max_seconds)
@@ -501,19 +508,21 @@ $$;
 
 -- A new run with the transcript of p_run up to p_step (the whole when null), cut back to the end
 -- of a turn. It is tainted where p_run was by then. Returns {"run_id", "run", "steps"}.
--- Role developer. AO001; AO002: retention took its content; AO004.
+-- Role developer. AO001; AO002: retention took its content; AO004. Locks the tenant's state, then the run.
 create function aos_agent.fork_run(p_tenant uuid, p_run uuid, p_step bigint default null)
 returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_actor text := aos_auth.enter(p_tenant, 'developer');
-  v_from aos_core.run := aos_core.lock_run(p_tenant, p_run);
+  v_from aos_core.run;
   v_to record;
   v_step bigint;
   v_turn integer;
   v_last uuid := aos_core.uuidv7();
 begin
+  perform aos_core.lock_configuration(p_tenant);
+  v_from := aos_core.lock_run(p_tenant, p_run);
   if v_from.erased_at is not null then
     raise exception 'the content of run "%" is erased', v_from.name using errcode = 'AO002',
       hint = 'retention took it; start a new run';
