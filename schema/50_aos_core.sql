@@ -191,7 +191,7 @@ alter table aos_core.tool_call force row level security;
 create index tool_call_turn on aos_core.tool_call (turn_id, tenant_id);
 
 -- A question to a person about one call, bound by its digest to exactly that call and to what its
--- preview shows (aos_core.preview_statement). `policies` are the policies that have a part in it;
+-- preview shows (aos_core.preview_of). `policies` are the policies that have a part in it;
 -- `deciders` limits who may approve it, each of [{"policy", "roles": [], "fourEyes": false}] has to be
 -- met. edits_id: the question that it replaced when a person, edited_by, changed the arguments; the
 -- call keeps the model's own as original_args. preview_lease: the hash of the right to make the preview.

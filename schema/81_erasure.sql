@@ -195,6 +195,7 @@ begin
     raise exception 'erasing tenant "%" must be confirmed by its name', p_name
       using errcode = 'AO006', hint = format('aosctl delete tenant %s --confirm=%s', p_name, p_name);
   end if;
+  perform aos_core.lock_tenant(v_tenant);
   perform set_config('aos.tenant_id', v_tenant::text, true);  -- what the policies show
   v_grants := array(select s.grants from aos_skills.skill s where s.tenant_id = v_tenant);
   delete from aos_skills.skill s where s.tenant_id = v_tenant;  -- a skill that is there is granted anew
@@ -207,6 +208,33 @@ begin
   end loop;
   perform set_config('aos.tenant_id', v_selected, true);
   return aos_core.erase_whole_tenant(v_tenant, p_name);
+end
+$$;
+
+-- Lock a tenant's state, its runs and then its own row, against all who write in it. Whoever has locked a
+-- run may need the tenant's row for a foreign key, and whoever begins a run has that and needs the state:
+-- so the last of the three is never waited for while the others are held. aos_admin, through erase_tenant.
+-- AO001, AO004. security definer: people may not lock a tenant's state.
+create function aos_core.lock_tenant(p_tenant uuid) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_actor text := aos_auth.enter(p_tenant, 'admin');
+begin
+  loop
+    begin
+      perform aos_core.lock_configuration(p_tenant);
+      perform 1 from aos_core.run r where r.tenant_id = p_tenant order by r.run_id for update;
+      perform 1 from aos_auth.tenant t where t.tenant_id = p_tenant for update nowait;
+      return;
+    exception when lock_not_available then null;
+    end;
+    begin
+      perform 1 from aos_auth.tenant t where t.tenant_id = p_tenant for update;
+      raise exception 'undo' using errcode = 'AOUND', hint = 'nobody sees this';
+    exception when sqlstate 'AOUND' then null;  -- it is free, or was
+    end;
+  end loop;
 end
 $$;
 
@@ -225,8 +253,7 @@ declare
   v_rows bigint;
 begin
   perform aos_auth.assert_administrator();
-  perform 1 from aos_auth.tenant t where t.tenant_id = p_tenant for update;
-  perform 1 from aos_core.run r where r.tenant_id = p_tenant for update;
+  perform aos_core.lock_tenant(p_tenant);
   for v_run in select r.run_id from aos_core.run r
                where r.tenant_id = p_tenant and r.state in ('active', 'paused') order by r.run_id loop
     perform aos_core.end_run(p_tenant, v_run, 'cancelled', 'the tenant is deleted', v_actor);

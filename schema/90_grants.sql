@@ -244,7 +244,7 @@ end
 $erasure$;
 grant execute on function aos_core.prune_events(), aos_auth.assert_administrator(),
   aos_auth.erase_tenant(text, text),
-  aos_core.erase_whole_tenant(uuid, text) to aos_admin;
+  aos_core.erase_whole_tenant(uuid, text), aos_core.lock_tenant(uuid) to aos_admin;
 grant execute on function aos_core.prune_content(uuid, integer), aos_core.export_tables(),
   aos_core.export_rows(uuid, text, jsonb, integer) to aos_developer;
 grant execute on function aos_core.audit_tenants(text),
@@ -266,7 +266,7 @@ grant select on aos_core.budget, aos_core.ledger, aos_core.budget_status, aos_co
   to aos_viewer;
 grant insert, update, delete on aos_core.budget to aos_developer;
 grant execute on function aos_core.apply_budget(uuid, text, jsonb, jsonb),
-  aos_core.delete_budget(uuid, text) to aos_developer;
+  aos_core.delete_budget(uuid, text), aos_core.enter_configuration(uuid) to aos_developer;
 
 -- Secrets: who may change them reads the sealed values; others, names and digests in the view.
 grant select on aos_auth.secret to aos_kernel, aos_view;

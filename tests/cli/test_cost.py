@@ -195,6 +195,11 @@ def test_a_run_at_its_own_limit_is_resumed_with_a_higher_one(paid: Aosctl, admin
     assert f"aosctl resume {name} --max-usd N lets it go on" in done.err
     assert paid("resume", name, "--max-usd", "much").status == 2
     assert paid("resume", name, "--max-usd", "0.5").out == f"run.aos/{name} resumed\n"
+    again = paid("resume", name, "--max-usd", "0.5")
+    assert (again.status, again.out) == (0, f"run.aos/{name} unchanged\n")
+    assert again.err == f"{name} was not paused, and rested at no limit\n"
+    assert paid("resume", name, "--max-usd", "0.6").out == f"run.aos/{name} configured\n"
+    assert paid("kill", "-s", "CONT", name).out == f"run.aos/{name} unchanged\n"
     assert paid("chat", "--resume", name).out == "Yes.\n"
     assert paid("resume").status == 2
     missing = paid("resume", "nobody")

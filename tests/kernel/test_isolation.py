@@ -310,6 +310,7 @@ WITH_TENANT: dict[str, list[Any]] = {
     "aos_agent.explain_gate": ["{tenant}", "bot", "web_search"],
     "aos_agent.delete_agent": ["{tenant}", "clerk"],
     "aos_rag.delete_collection": ["{tenant}", "notes"],
+    "aos_core.enter_configuration": ["{tenant}"],
     "aos_core.apply_budget": ["{tenant}", "wide", META, SPEC],
     "aos_core.delete_budget": ["{tenant}", "wide"],
 }
@@ -317,6 +318,7 @@ FOR_ADMINS = {
     "aos_auth.apply_principal", "aos_auth.delete_principal", "aos_auth.grant_role",
     "aos_auth.revoke_role", "aos_auth.principal_named", "aos_core.prune_content",
     "aos_core.export_rows", "aos_core.apply_budget", "aos_core.delete_budget",
+    "aos_core.enter_configuration",
     "aos_skills.apply_policy", "aos_skills.delete_policy", "aos_core.audit_events",
     "aos_core.audit_streams", "aos_core.audit_cuts",
 }  # fmt: skip

@@ -162,6 +162,8 @@ def _turn(event: EventRow, content: Content) -> list[str]:
     match event.kind:
         case "turn.claimed":
             what = f"claimed by {event.actor}, attempt {data.get('attempt', 1)}"
+            if data.get("repeated"):
+                what = f"claimed again by {data.get('by')}, whose request came twice"
         case "turn.reclaimed":
             what = _takeover(event)
         case "turn.failed":

@@ -39,6 +39,7 @@ def command(
     """Let runs go on that are paused or rest at a limit, with other limits where they are given.
 
     The turn waits in the queue then: a worker takes it, or `aosctl chat --resume RUN`.
+    `unchanged` is printed of a run that nothing had stopped, `configured` when its limits are new.
     A turn that a Budget has stopped goes on by itself when a higher one is applied.
 
     Examples:
@@ -56,14 +57,18 @@ def command(
     _at_most("--max-seconds", max_seconds, _MOST_SECONDS)
     limits = Limits(_amount(max_usd), max_tokens, max_steps, max_seconds)
     errors: list[AosError] = []
-    with closing(quick_session_of(globals_of(ctx))) as session:
+    given = globals_of(ctx)
+    with closing(quick_session_of(given)) as session:
         tenant = session.require_tenant()
         for typed in runs:
             try:
                 run = find_run(session.connection, tenant, typed)
                 _refuse_ended(run)
-                resume_run(session.connection, tenant, run.run_id, limits)
-                output.write(f"run.aos/{run.name} resumed\n")
+                what = resume_run(session.connection, tenant, run.run_id, limits)
+                output.write(f"run.aos/{run.name} {what}\n")
+                if what != "resumed":
+                    why = f"{run.name} was not paused, and rested at no limit"
+                    output.note(why, quiet=given.quiet)
             except DatabaseUnavailable:
                 raise
             except AosError as error:
