@@ -22,7 +22,6 @@ START_RUN = statement("aos_agent.start_run", 4)
 DECIDE = statement("aos_agent.decide_approval", 5)
 EDIT = statement("aos_agent.edit_call", 5)
 CANCEL_TURN = statement("aos_agent.cancel_turn", 4)
-CLOSE_RUN = statement("aos_agent.close_run", 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +166,6 @@ class PersonClient:
     def cancel_turn(self, run_id: UUID, reason: str | None, turn_id: UUID) -> None:
         """Stop this turn, if it is still the open one, and keep the run."""
         self.link.call(CANCEL_TURN, str(self.tenant), str(run_id), reason, str(turn_id))
-
-    def close_run(self, run_id: UUID, state: str, reason: str | None = None) -> None:
-        """End a run as completed or failed."""
-        self.link.call(CLOSE_RUN, str(self.tenant), str(run_id), state, reason)
 
     def decide(
         self, approval_id: UUID, decision: str, reason: str | None, digest: str | None = None

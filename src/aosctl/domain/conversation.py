@@ -11,7 +11,8 @@ from uuid import UUID
 from aosctl.db.ids import uuid7
 from aosctl.db.person import Approval as Approval
 from aosctl.db.person import Decision as Decision
-from aosctl.db.person import PersonClient, RunStatus
+from aosctl.db.person import PersonClient
+from aosctl.db.person import RunStatus as RunStatus
 from aosctl.db.worker import Lease, WorkerClient
 from aosctl.domain.loop import Interrupted, Loop, Observer, Outcome
 from aosctl.domain.previewing import Asked, can_be_tried
@@ -94,10 +95,6 @@ class Conversation:
         turn_id = turn_id or self.turn_id
         if turn_id is not None:
             self._person.cancel_turn(self.run_id, reason, turn_id)
-
-    def close_run(self, state: str, reason: str | None = None) -> None:
-        """End the run, as completed or failed."""
-        self._person.close_run(self.run_id, state, reason)
 
     def pending_approvals(self) -> list[Approval]:
         """Return what waits for a person, oldest first."""
