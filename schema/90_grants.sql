@@ -11,12 +11,12 @@ as $$
       'aos_auth.whoami', 'aos_auth.can_i', 'aos_auth.tenant_id', 'aos_auth.my_tenants',
       'aos_core.tenant_of_run', 'aos_core.tenant_of_turn', 'aos_agent.next_ready',
       'aos_agent.served_tenant', 'aos_agent.next_webhooks', 'aos_core.audit_tenants',
-      'aos_core.retentions')
+      'aos_core.retentions', 'aos_core.trails', 'aos_agent.next_retention')
       then 'aos_lookup'
     when p_schema || '.' || p_name in ('aos_auth.provision_sql_role', 'aos_auth.drop_sql_role')
       then 'aos_provisioner'
     when p_schema || '.' || p_name in ('aos_core.ensure_partitions', 'aos_core.create_partition',
-                                         'aos_core.drop_events_before')
+                                         'aos_core.drop_months')
       then 'aos_owner'
     else 'aos_kernel' end)::name
 $$;
@@ -95,6 +95,7 @@ grant execute on function aos_core.is_live() to aos_owner, aos_view, aos_viewer;
 -- aos_lookup: ids, queue columns and roles across tenants; nothing of any content.
 grant select (tenant_id, name, retention) on aos_auth.tenant to aos_lookup;
 grant select (tenant_id, name, deleted_at) on aos_core.tombstone to aos_lookup;
+grant select (tenant_id, retained_at) on aos_core.tenant_state to aos_lookup;
 grant select (tenant_id, principal_id, principal_type, name, db_role) on aos_auth.principal
   to aos_lookup;
 grant select (tenant_id, principal_id, role_name, expires_at) on aos_auth.role_grant to aos_lookup;
@@ -226,8 +227,10 @@ grant execute on function aos_agent.next_ready(integer), aos_agent.served_tenant
 grant select, insert, update on aos_core.tombstone to aos_kernel;
 grant update (message, raw) on aos_core.step to aos_kernel;
 grant update (updated_at) on aos_auth.tenant to aos_kernel;  -- to lock it
-grant execute on function aos_core.audit_tenants(), aos_core.retentions(),
-  aos_core.drop_events_before(timestamptz) to aos_kernel;
+grant execute on function aos_core.audit_tenants(), aos_core.retentions(), aos_core.trails(),
+  aos_core.drop_months(timestamptz, integer) to aos_kernel;
+grant execute on function aos_agent.next_retention(integer), aos_agent.keep_content(uuid, uuid),
+  aos_agent.keep_events() to aos_worker;
 grant execute on function aos_core.record_cuts(timestamptz) to aos_owner;
 -- A tenant leaves with all its rows (erase_rows), whatever table they stand in.
 do $erasure$

@@ -16,7 +16,7 @@ import pytest
 
 from command import AOSCTL, Aosctl
 from hooks import hook_server
-from kernels import META, Tenant, apply, call, make_tenant
+from kernels import META, Tenant, apply, call, make_tenant, say
 from shop import SHOP, open_shop
 from talks import until
 
@@ -376,3 +376,48 @@ def test_webhooks_are_told_beside_the_turns(aosctl: Aosctl, tenant: Tenant) -> N
         call(database.superuser, "aos_auth.apply_tenant", tenant.name, META, {})
     for one in (asked, late):
         call(tenant.person, "aos_agent.cancel_run", tenant.id, one.run)
+
+
+def test_what_a_tenant_keeps_no_longer_goes_beside_the_turns(
+    env: dict[str, str], developer: Aosctl, tenant: Tenant
+) -> None:
+    """By itself, once, and what is kept stays; the control is a tenant that declares nothing."""
+    database = tenant.database
+    other = make_tenant(database, "initech")
+    old: dict[str, list[Any]] = {"acme": [], "initech": []}
+    database.move_clock("-40 days")
+    call(database.superuser, "aos_core.ensure_partitions", 0)
+    try:
+        for each in (tenant, other):
+            for _ in range(25):
+                run = each.start_run()
+                each.respond(each.open(run, p_worker="w1"), say("old words"))
+                call(each.person, "aos_agent.close_run", each.id, run)
+                old[each.name].append(run)
+    finally:
+        database.move_clock()
+    young = queued(tenant)
+    spec = {"displayName": "acme", "retention": {"content": "30d"}}
+    call(database.superuser, "aos_auth.apply_tenant", "acme", META, spec)
+    left = (
+        "select count(*) from aos_core.step where run_id = any (%s) and message::text ~ 'old words'"
+    )
+    with working(env, tenant) as process:
+        until(lambda: database.value(left, old["acme"]) == 0, "the end of the old words")
+        until(lambda: state(tenant, young) == "completed", "a turn beside it")
+        status, err = end(process)
+    assert status == 0
+    assert "retention of acme: took the content of 25 runs\n" in err
+    assert database.value(left, old["initech"]) == 25
+    events = "select count(*) from aos_core.event_log where kind = 'content.erased'"
+    assert database.value(events) == 25
+    assert tenant.transcript(young)[-1][0] == "assistant"
+    again = developer("worker", "--once")
+    assert "retention" not in again.err
+    database.superuser.execute("update aos_core.tenant_state set retained_at = null")
+    call(database.superuser, "aos_auth.apply_tenant", "initech", META, {
+        **spec, "displayName": "initech",
+    })  # fmt: skip
+    once = developer("worker", "--once")
+    assert "retention of initech: took the content of 25 runs\n" in once.err
+    call(database.superuser, "aos_auth.apply_tenant", "acme", META, {"displayName": "acme"})

@@ -107,7 +107,7 @@ class Tenant(Kind):
                     ),
                 )
             ),
-            "What `aosctl audit prune` lets go.",
+            "What `aosctl worker` lets go, about once an hour; or `aosctl audit prune`, at once.",
             default_words="everything is kept",
         ),
     )
