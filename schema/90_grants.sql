@@ -272,7 +272,8 @@ grant select on aos_auth.secret_resource to aos_viewer;
 grant select, insert, update, delete on aos_auth.secret to aos_developer;
 grant execute on function aos_auth.is_sealed(text), aos_auth.is_sealed_data(jsonb),
   aos_auth.apply_secret(uuid, text, jsonb, jsonb), aos_auth.delete_secret(uuid, text),
-  aos_auth.rewrap_secret(uuid, text, bigint, jsonb) to aos_developer;
+  aos_auth.rewrap_secret(uuid, text, bigint, jsonb),
+  aos_auth.keep_for_webhook(jsonb, text, jsonb) to aos_developer;
 grant execute on function aos_agent.model_secret(uuid, uuid, uuid) to aos_worker;
 
 do $schemas$
