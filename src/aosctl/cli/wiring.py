@@ -191,9 +191,11 @@ def open_conversation(
     from aosctl.db.person import PersonClient
     from aosctl.db.worker import WorkerClient
     from aosctl.domain.conversation import Conversation
+    from aosctl.domain.holder import own_name
 
     person = PersonClient(session, session.require_tenant(), verb)
     if run_id is None:
         run_id, _ = person.start_run(agent or "", kind, name)
-    client = WorkerClient(worker_conninfo(session), worker_name(), verb)
+    holder = own_name(session.connection.info.user)
+    client = WorkerClient(worker_conninfo(session), holder, verb)
     return Conversation(person, client, loop_of(client), person.run_status(run_id))

@@ -22,6 +22,7 @@ START_RUN = statement("aos_agent.start_run", 4)
 DECIDE = statement("aos_agent.decide_approval", 5)
 EDIT = statement("aos_agent.edit_call", 5)
 CANCEL_TURN = statement("aos_agent.cancel_turn", 4)
+GIVE_UP = statement("aos_agent.give_up_lease", 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +167,11 @@ class PersonClient:
     def cancel_turn(self, run_id: UUID, reason: str | None, turn_id: UUID) -> None:
         """Stop this turn, if it is still the open one, and keep the run."""
         self.link.call(CANCEL_TURN, str(self.tenant), str(run_id), reason, str(turn_id))
+
+    def give_up_lease(self, run_id: UUID, worker: str) -> bool:
+        """End the lease that a process of this login left behind; False when it is over already."""
+        row = self.link.call(GIVE_UP, str(self.tenant), str(run_id), worker)
+        return bool(row["given_up"])
 
     def decide(
         self, approval_id: UUID, decision: str, reason: str | None, digest: str | None = None

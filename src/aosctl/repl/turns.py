@@ -12,6 +12,7 @@ from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
 from aosctl.domain.conversation import Conversation, RunStatus
+from aosctl.domain.holder import shown
 from aosctl.domain.loop import ApprovalAsked, LoopEvent, Observer, Outcome
 from aosctl.errors import AosError, DatabaseUnavailable, IllegalTransition, LeaseLost
 from aosctl.repl.deciding import waiting
@@ -166,13 +167,18 @@ class Turns:
         return Outcome(state, self._last_turn, text, error=error)
 
     def _await_lease(self, worker: str, ends: datetime, left: float) -> None:
-        """Wait a moment for a lease that another process holds, or has left behind."""
+        """Wait a moment for a lease that another process holds, or has left behind.
+
+        One of this person's on this machine that has ended is not waited for.
+        """
+        if self.conversation.take_from_the_dead(worker):
+            return
         before, self._lease_ends = self._lease_ends, ends
         if before is not None and before < ends:
-            what = f"{worker} is at work on this run; waiting for it"
+            what = f"{shown(worker)} is at work on this run; waiting for it"
         else:
-            shown = f" ({left:.0f}s)" if self.screen.styled else ""
-            what = f"waiting for the lease of the earlier process{shown}"
+            seconds = f" ({left:.0f}s)" if self.screen.styled else ""
+            what = f"waiting for the lease of the earlier process{seconds}"
         self.screen.doing(what)
         self._pause(min(left + 0.05, 1.0))
 
