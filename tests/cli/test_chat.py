@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -432,7 +433,7 @@ def expire_leases(superuser: str) -> None:
 
 
 def test_chat_killed_in_mid_turn_goes_on_where_it_was_without_waiting_for_the_lease(
-    opened: Open, bot: Bot, superuser: str
+    here: Aosctl, opened: Open, bot: Bot, superuser: str
 ) -> None:
     """SIGKILL; the lease would stand for 20 seconds, and nothing moves the clock."""
     name = bot("victim", {"text": "here I am again", "delaySeconds": 3})
@@ -462,6 +463,9 @@ def test_chat_killed_in_mid_turn_goes_on_where_it_was_without_waiting_for_the_le
         "run.created", "turn.opened", "lease.given_up", "turn.reclaimed", "turn.completed",
     ]  # fmt: skip
     assert (rows[3][1] - rows[2][1]).total_seconds() < 5
+    log = here("logs", f"agent/{name}").out
+    assert re.search(r"turn +1 left behind by \S+@[^@ ]*:[0-9]+, which has ended", log)
+    assert re.search(r"turn +1 taken over from \S+@\S*:[0-9]+ by worker:\S+:[0-9]+, attempt", log)
 
 
 def test_chat_on_another_machine_that_was_killed_is_waited_for(

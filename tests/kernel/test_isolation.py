@@ -339,7 +339,7 @@ HARMLESS = {
     "aos_core.period_start", "aos_core.may_set_budgets",
     "aos_core.applied", "aos_core.deleted", "aos_skills.grant_targets",
     "aos_skills.existing_tables", "aos_core.audit_tenants", "aos_core.export_tables",
-    "aos_auth.is_sealed", "aos_auth.is_sealed_data",
+    "aos_auth.is_sealed", "aos_auth.is_sealed_data", "aos_auth.keep_for_webhook",
 }  # fmt: skip
 
 

@@ -7,10 +7,8 @@ number alone says nothing: it is given again, and means another process elsewher
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-import socket
 from pathlib import Path
 
 _PROC = Path("/proc")
@@ -23,6 +21,8 @@ _STATE, _BEGAN = 0, 19
 
 def own_name(login: str) -> str:
     """Return the name of this process, as one of the database's `login`."""
+    import socket
+
     pid = os.getpid()
     shown = f"{login}@{socket.gethostname()}:{pid}"
     place, stat = _place(), _stat(pid)
@@ -56,6 +56,8 @@ def has_ended(name: str) -> bool:
 
 def _place() -> str | None:
     """Return a digest of where process numbers mean what they mean to us, None if unknown."""
+    import hashlib
+
     try:
         boot = (_PROC / "sys/kernel/random/boot_id").read_text()
         numbers = os.readlink(_PROC / "self/ns/pid")
