@@ -7,7 +7,8 @@ create table aos_core.tenant_state (
   tenant_id uuid primary key references aos_auth.tenant,
   last_seq bigint not null default 0,
   last_hash bytea,
-  config_version bigint not null default 1
+  config_version bigint not null default 1,
+  retained_at timestamptz  -- when a worker last began to carry out what the tenant retains, or null
 );
 alter table aos_core.tenant_state enable row level security;
 alter table aos_core.tenant_state force row level security;

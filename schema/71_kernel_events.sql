@@ -188,50 +188,56 @@ $$;
 -- Drop the monthly partitions that end at or before p_before, after writing down which events each
 -- stream loses and the hash of the last of them, so that what is left still verifies; each tenant's
 -- chain says that it was cut, and digests what was written down. Returns the names of the partitions. aos_admin. AO006 for a time in the last 24 hours.
--- security definer: owned by aos_owner, which alone owns partitions. Locks the event log for writers
--- while a partition is detached.
+-- security definer: calls drop_months for whoever may call this.
 create function aos_core.drop_events_before(p_before timestamptz) returns text[]
+language sql security definer set search_path = pg_catalog, pg_temp
+as $$ select aos_core.drop_months(p_before, null) $$;
+
+-- As drop_events_before, but at most p_most months (null: all), the oldest first. Kernel only.
+-- security definer: owned by aos_owner, which alone owns partitions. Locks the event log for writers
+-- at the very end, from when it detaches a partition to the commit.
+create function aos_core.drop_months(p_before timestamptz, p_most integer) returns text[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_part record;
-  v_streams bigint;
-  v_dropped text[] := '{}';
+  v_extension boolean := exists (select from pg_extension where extname = 'pgagentos');
+  v_months text[];
+  v_month text;
   v_now timestamptz := aos_core.now();
 begin
   if p_before is null or p_before > aos_core.now() - interval '24 hours' then
     raise exception 'events of the last 24 hours are kept' using errcode = 'AO006',
       hint = 'name an earlier time';
   end if;
-  for v_part in
+  v_months := array(
     select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
     where i.inhparent = 'aos_core.event_log'::regclass
       and (regexp_match(pg_get_expr(c.relpartbound, c.oid),
                         'TO \(''([^'']+)''\)'))[1]::timestamptz <= p_before
-    order by c.relname
-  loop
-    execute format('alter table aos_core.%I no force row level security', v_part.relname);
+      and not (v_extension and pg_relation_size(c.oid) = 0)  -- was emptied
+    order by c.relname limit p_most);
+  foreach v_month in array v_months loop
+    execute format('alter table aos_core.%I no force row level security', v_month);
     execute format('insert into aos_core.event_checkpoint '
       '(tenant_id, stream_id, seq, hash, cut_at, first_seq) '
       'select tenant_id, stream_id, max(seq), (array_agg(hash order by seq desc))[1], $1, min(seq) '
       'from (select e.*, e.seq - row_number() over (partition by e.tenant_id, e.stream_id '
       'order by e.seq) as piece from aos_core.%I e) x group by tenant_id, stream_id, piece',
-      v_part.relname) using v_now;
-    get diagnostics v_streams = row_count;
-    if not exists (select from pg_extension where extname = 'pgagentos') then
-      execute format('alter table aos_core.event_log detach partition aos_core.%I', v_part.relname);
-      execute format('drop table aos_core.%I', v_part.relname);
-    else  -- an extension's partition can only be emptied
-      execute format('alter table aos_core.%I force row level security, '
-                     'disable trigger append_only_truncate', v_part.relname);
-      execute format('truncate aos_core.%I', v_part.relname);
-      execute format('alter table aos_core.%I enable trigger append_only_truncate', v_part.relname);
-      continue when v_streams = 0;
-    end if;
-    v_dropped := v_dropped || v_part.relname::text;
+      v_month) using v_now;
   end loop;
   perform aos_core.record_cuts(v_now);
-  return v_dropped;
+  foreach v_month in array v_months loop
+    if not v_extension then
+      execute format('alter table aos_core.event_log detach partition aos_core.%I', v_month);
+      execute format('drop table aos_core.%I', v_month);
+    else  -- an extension's partition can only be emptied
+      execute format('alter table aos_core.%I force row level security, '
+                     'disable trigger append_only_truncate', v_month);
+      execute format('truncate aos_core.%I', v_month);
+      execute format('alter table aos_core.%I enable trigger append_only_truncate', v_month);
+    end if;
+  end loop;
+  return v_months;
 end
 $$;
 

@@ -439,12 +439,7 @@ begin
   update aos_core.tool_call c set state = 'cancelled', finished_at = v_now
   where c.tenant_id = p_tenant and c.run_id = p_run and c.detached
     and c.state in ('awaiting_approval', 'approved');
-  perform aos_core.append_run_event(p_tenant, p_run, 'run.' || p_state, p_actor,
-    jsonb_strip_nulls(jsonb_build_object('reason', left(p_reason, 500))));
-  select r.* into v_run from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run;
-  perform aos_core.append_tenant_event(p_tenant, 'run.' || p_state, p_actor, jsonb_build_object(
-    'run_id', p_run, 'name', v_run.name, 'last_seq', v_run.last_seq,
-    'last_hash', encode(v_run.last_hash, 'hex')));
+  perform aos_core.tell_end(p_tenant, p_run, p_state, p_reason, p_actor);
   return jsonb_build_object('run', v_run.name, 'state', p_state);
 end
 $$;

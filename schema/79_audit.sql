@@ -219,7 +219,7 @@ as $$
   from aos_core.event_checkpoint c where c.tenant_id = p_tenant and c.cut_at = p_cut_at
 $$;
 
--- Tell each tenant's chain what a cut wrote down. For drop_events_before alone, whose owner may not
+-- Tell each tenant's chain what a cut wrote down. For drop_months alone, whose owner may not
 -- write events. security definer: owned by aos_kernel, which may.
 create function aos_core.record_cuts(p_cut_at timestamptz) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -228,7 +228,7 @@ declare
   v_tenant uuid;
   v_data jsonb;
 begin
-  for v_tenant in select t.tenant_id from aos_core.audit_tenants() t loop
+  for v_tenant in select t.tenant_id from aos_core.trails() t loop
     perform set_config('aos.kernel_tenant', v_tenant::text, true);
     select jsonb_build_object('streams', count(distinct c.stream_id),
              'events', coalesce(sum(c.seq - c.first_seq + 1), 0),

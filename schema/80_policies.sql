@@ -46,7 +46,7 @@ begin
   foreach v_table in array array[
     'aos_auth.tenant', 'aos_auth.principal', 'aos_auth.role_grant', 'aos_core.run',
     'aos_core.turn', 'aos_core.turn_queue', 'aos_core.approval', 'aos_core.notification',
-    'aos_core.tombstone']
+    'aos_core.tombstone', 'aos_core.tenant_state']
   loop
     execute format('create policy lookup on %s for select to aos_lookup using (true)', v_table);
   end loop;

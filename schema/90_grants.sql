@@ -11,12 +11,12 @@ as $$
       'aos_auth.whoami', 'aos_auth.can_i', 'aos_auth.tenant_id', 'aos_auth.my_tenants',
       'aos_core.tenant_of_run', 'aos_core.tenant_of_turn', 'aos_agent.next_ready',
       'aos_agent.served_tenant', 'aos_agent.next_webhooks', 'aos_core.audit_tenants',
-      'aos_core.retentions')
+      'aos_core.retentions', 'aos_core.trails', 'aos_agent.next_retention')
       then 'aos_lookup'
     when p_schema || '.' || p_name in ('aos_auth.provision_sql_role', 'aos_auth.drop_sql_role')
       then 'aos_provisioner'
     when p_schema || '.' || p_name in ('aos_core.ensure_partitions', 'aos_core.create_partition',
-                                         'aos_core.drop_events_before')
+                                         'aos_core.drop_months')
       then 'aos_owner'
     else 'aos_kernel' end)::name
 $$;
@@ -95,6 +95,7 @@ grant execute on function aos_core.is_live() to aos_owner, aos_view, aos_viewer;
 -- aos_lookup: ids, queue columns and roles across tenants; nothing of any content.
 grant select (tenant_id, name, retention) on aos_auth.tenant to aos_lookup;
 grant select (tenant_id, name, deleted_at) on aos_core.tombstone to aos_lookup;
+grant select (tenant_id, retained_at) on aos_core.tenant_state to aos_lookup;
 grant select (tenant_id, principal_id, principal_type, name, db_role) on aos_auth.principal
   to aos_lookup;
 grant select (tenant_id, principal_id, role_name, expires_at) on aos_auth.role_grant to aos_lookup;
@@ -192,7 +193,7 @@ grant execute on function aos_core.applied(boolean), aos_core.deleted(text, text
   aos_agent.open_turn(uuid, uuid, jsonb, uuid, text, integer, boolean),
   aos_agent.decide_approval(uuid, uuid, text, text, text),
   aos_agent.edit_call(uuid, uuid, jsonb, text, text),
-  aos_agent.cancel_turn(uuid, uuid, text, uuid),
+  aos_agent.cancel_turn(uuid, uuid, text, uuid), aos_agent.give_up_lease(uuid, uuid, text),
   aos_agent.cancel_run(uuid, uuid, text), aos_agent.close_run(uuid, uuid, text, text),
   aos_agent.pause_run(uuid, uuid, text),
   aos_agent.resume_run(uuid, uuid, numeric, bigint, integer, numeric),
@@ -229,8 +230,10 @@ grant execute on function aos_agent.next_ready(integer), aos_agent.served_tenant
 grant select, insert, update on aos_core.tombstone to aos_kernel;
 grant update (message, raw) on aos_core.step to aos_kernel;
 grant update (updated_at) on aos_auth.tenant to aos_kernel;  -- to lock it
-grant execute on function aos_core.audit_tenants(text), aos_core.retentions(),
-  aos_core.drop_events_before(timestamptz) to aos_kernel;
+grant execute on function aos_core.audit_tenants(text), aos_core.retentions(), aos_core.trails(),
+  aos_core.drop_months(timestamptz, integer) to aos_kernel;
+grant execute on function aos_agent.next_retention(integer), aos_agent.keep_content(uuid, uuid),
+  aos_agent.keep_events() to aos_worker;
 grant execute on function aos_core.record_cuts(timestamptz) to aos_owner;
 -- A tenant leaves with all its rows (erase_rows), whatever table they stand in.
 do $erasure$
@@ -274,7 +277,8 @@ grant select on aos_auth.secret_resource to aos_viewer;
 grant select, insert, update, delete on aos_auth.secret to aos_developer;
 grant execute on function aos_auth.is_sealed(text), aos_auth.is_sealed_data(jsonb),
   aos_auth.apply_secret(uuid, text, jsonb, jsonb), aos_auth.delete_secret(uuid, text),
-  aos_auth.rewrap_secret(uuid, text, bigint, jsonb) to aos_developer;
+  aos_auth.rewrap_secret(uuid, text, bigint, jsonb),
+  aos_auth.keep_for_webhook(jsonb, text, jsonb) to aos_developer;
 grant execute on function aos_agent.model_secret(uuid, uuid, uuid) to aos_worker;
 
 do $schemas$

@@ -254,7 +254,7 @@ def test_what_logs_refuses(developer: Aosctl) -> None:
 def test_follow_prints_as_things_happen_and_ends_with_the_run(
     follow: Follow, tenant: Tenant, developer: Aosctl
 ) -> None:
-    run, name = started(tenant, kind="task")
+    run, name = started(tenant)
     turn(tenant, run, "before", "0")
     with follow(name) as log:
         log.until("agent 0")
@@ -266,6 +266,17 @@ def test_follow_prints_as_things_happen_and_ends_with_the_run(
     assert (status, err) == (0, "")
     assert out.endswith("run   completed by user:dev\n")
     assert out == developer("logs", name).out
+
+
+def test_follow_of_a_task_ends_with_its_answer(follow: Follow, tenant: Tenant) -> None:
+    run, name = started(tenant, kind="task")
+    lease = tenant.open(run, "the task", p_worker="w1")
+    with follow(name) as log:
+        log.until("user  the task")
+        tenant.respond(lease, say("done"))
+        status, out, err = log.end()
+    assert (status, err) == (0, "")
+    assert out.endswith("run   completed by kernel\n")
 
 
 def test_follow_starts_at_the_tail_and_sees_every_new_run_of_an_agent(

@@ -6,13 +6,18 @@ import base64
 import hashlib
 import hmac
 import json
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aosctl.db import notifications
 from aosctl.db.connection import Connection
+from aosctl.domain.master_key import FileStore, key_text
+from aosctl.domain.rotation import prepare, rotate
+from aosctl.domain.sealing import MasterKey, Place, Sealed, new_key, seal
 from aosctl.domain.webhooks import deliver_all
 from aosctl.errors import LeaseLost
 from hooks import Hook, hook_server
@@ -231,3 +236,153 @@ def test_nobody_but_a_worker_takes_what_is_to_be_told(tenant: Tenant) -> None:
         tenant.person.execute("select * from aos_core.notification")
     with refused("42501"):
         tenant.worker.execute("select * from aos_core.notification")
+
+
+# The signing secret as a Secret of the tenant
+
+
+@pytest.fixture
+def master(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MasterKey:
+    """The master key of the person and the worker, in a file."""
+    file = tmp_path / "master.key"
+    monkeypatch.setenv("AOSCTL_MASTER_KEY_FILE", str(file))
+    return FileStore(file).keep("", new_key())
+
+
+def put(tenant: Tenant, master: MasterKey, name: str = "hooks", **values: str) -> None:
+    """Seal values into a secret of the tenant, as `aosctl apply` does."""
+    data = {
+        key: {"sealed": seal(master, Place(str(tenant.id), name, key), text)}
+        for key, text in values.items()
+    }
+    call(tenant.person, "aos_auth.apply_secret", tenant.id, name, META, {"data": data})
+
+
+def refer(tenant: Tenant, url: str, reference: str) -> None:
+    webhook = {"url": url, "secretRef": reference, "events": EVENTS}
+    call(tenant.database.superuser, "aos_auth.apply_tenant", tenant.name, META, {
+        "displayName": tenant.name, "webhook": webhook,
+    })  # fmt: skip
+
+
+def signed_with(hook: Hook, key: bytes) -> bool:
+    """Verify the last request as Standard Webhooks says, apart from our own code."""
+    headers, body = hook.taken[-1]
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    digest = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+    return hmac.compare_digest(headers["webhook-signature"], f"v1,{digest}")
+
+
+@pytest.mark.parametrize("reference", ["hooks", "hooks/signing"])
+def test_a_secret_of_the_tenant_signs(
+    tenant: Tenant, worker: Connection, hook: Hook, master: MasterKey, reference: str
+) -> None:
+    put(tenant, master, signing=SECRET)
+    refer(tenant, hook.url, reference)
+    fail(tenant, "x")
+    assert deliver_all(worker, {}) == 1, "no variable of the environment is needed"
+    assert signed_with(hook, b"k" * 32)
+    assert not signed_with(hook, b"x" * 32)
+    put(tenant, master, signing="whsec_" + base64.b64encode(b"n" * 32).decode())
+    fail(tenant, "y")
+    assert deliver_all(worker, {}) == 1
+    assert signed_with(hook, b"n" * 32), "a value that was replaced counts from then on"
+
+
+def test_a_webhook_signs_after_a_rotation_of_the_master_key(
+    tenant: Tenant, worker: Connection, hook: Hook, master: MasterKey
+) -> None:
+    put(tenant, master, signing=SECRET)
+    refer(tenant, hook.url, "hooks/signing")
+    plan = prepare(os.environ, None)
+    done = rotate(tenant.database.superuser, plan, only=tenant.name)
+    assert done.values >= 1
+    data = tenant.database.value(
+        "select data ->> 'signing' from aos_auth.secret where tenant_id = %s", tenant.id
+    )
+    assert Sealed.parse(data).key_id == plan.new.key_id != master.key_id
+    fail(tenant, "x")
+    assert deliver_all(worker, {}) == 1
+    assert signed_with(hook, b"k" * 32)
+
+
+def test_what_does_not_open_is_told_and_repeated(
+    tenant: Tenant,
+    worker: Connection,
+    hook: Hook,
+    master: MasterKey,
+    clock: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    put(tenant, master, signing=SECRET)
+    refer(tenant, hook.url, "hooks")
+    fail(tenant, "x")
+    lines: list[str] = []
+    with monkeypatch.context() as another:
+        another.setenv("AOSCTL_MASTER_KEY", key_text(new_key()))
+        assert deliver_all(worker, {}, lines.append) == 0
+        assert "is sealed under the master key" in lines[-1]
+    refer(tenant, hook.url, "gone/signing")
+    clock("6 seconds")
+    assert deliver_all(worker, {}, lines.append) == 0
+    assert 'this tenant has no secret "gone/signing"' in lines[-1]
+    refer(tenant, hook.url, "hooks/none")
+    clock("20 seconds")
+    assert deliver_all(worker, {}, lines.append) == 0
+    assert 'this tenant has no secret "hooks/none" (attempt 3)' in lines[-1]
+    assert hook.taken == [] and SECRET not in "".join(lines)
+    refer(tenant, hook.url, "hooks")
+    clock("1 hour")
+    assert deliver_all(worker, {}) == 1
+
+
+def test_a_sealed_secret_is_had_with_a_claimed_notification_only(
+    tenant: Tenant, kernel_database: KernelDatabase, hook: Hook, master: MasterKey
+) -> None:
+    one, other = (kernel_database.connect("aos_worker") for _ in range(2))
+    rival = make_tenant(kernel_database)
+    put(tenant, master, signing=SECRET)
+    put(tenant, master, "private", k="not for webhooks")
+    put(rival, master, signing="whsec_" + base64.b64encode(b"r" * 32).decode())
+    refer(tenant, hook.url, "hooks")
+    refer(rival, hook.url, "hooks")
+    assert notifications.take(one, tenant.id) is None, "nothing is to be told: nothing is had"
+    fail(tenant, "x")
+    held = notifications.take(one, tenant.id)
+    assert held is not None and held.secret is not None and held.secret_env is None
+    assert (held.secret["secret"], held.secret["key"]) == ("hooks", "signing")
+    assert notifications.take(other, tenant.id) is None, "it is another's"
+    assert notifications.take(other, rival.id) is None
+    fail(rival, "y")
+    theirs = notifications.take(other, rival.id)
+    assert theirs is not None and theirs.secret is not None
+    assert theirs.secret["sealed"] != held.secret["sealed"], "each tenant's own"
+    for reach in (
+        "select * from aos_auth.secret",
+        "select * from aos_auth.secret_resource",
+        f"select aos_auth.sealed_value('{tenant.id}', 'private')",
+        "select aos_auth.keep_for_webhook('{}', 'hooks', null)",
+    ):
+        with refused("42501"):
+            one.execute(reach.encode())
+
+
+def test_a_secret_that_signs_is_neither_deleted_nor_emptied(
+    tenant: Tenant, hook: Hook, master: MasterKey
+) -> None:
+    put(tenant, master, signing=SECRET, other="other")
+    put(tenant, master, "spare", k="spare")
+    refer(tenant, hook.url, "hooks/signing")
+    delete = "aos_auth.delete_secret"
+    with refused("AO005", 'the webhook of the tenant still signs with the secret "hooks/signing"'):
+        call(tenant.person, delete, tenant.id, "hooks")
+    with refused("AO005", "still signs"):
+        put(tenant, master, other="other")
+    put(tenant, master, signing=SECRET)  # the control: what else it has may go
+    refer(tenant, hook.url, "hooks")
+    with refused("AO005", "still signs"):  # which one would it be?
+        put(tenant, master, signing=SECRET, other="other")
+    call(tenant.person, delete, tenant.id, "spare")
+    tell(tenant, hook.url)
+    call(tenant.person, delete, tenant.id, "hooks")

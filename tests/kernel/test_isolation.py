@@ -271,6 +271,7 @@ WITH_TENANT: dict[str, list[Any]] = {
     "aos_agent.decide_approval": ["{tenant}", "{approval}", "approved"],
     "aos_agent.edit_call": ["{tenant}", "{approval}", {"query": "edited"}],
     "aos_agent.cancel_turn": ["{tenant}", "{run}"],
+    "aos_agent.give_up_lease": ["{tenant}", "{run}", "test_developer@here:1"],
     "aos_agent.cancel_run": ["{tenant}", "{run}"],
     "aos_agent.close_run": ["{tenant}", "{run}"],
     "aos_agent.pause_run": ["{tenant}", "{run}"],
@@ -342,7 +343,7 @@ HARMLESS = {
     "aos_core.period_start", "aos_auth.assert_tenant_admin",
     "aos_core.applied", "aos_core.deleted", "aos_skills.grant_targets",
     "aos_skills.existing_tables", "aos_core.audit_tenants", "aos_core.export_tables",
-    "aos_auth.is_sealed", "aos_auth.is_sealed_data",
+    "aos_auth.is_sealed", "aos_auth.is_sealed_data", "aos_auth.keep_for_webhook",
 }  # fmt: skip
 
 

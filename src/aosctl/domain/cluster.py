@@ -50,6 +50,11 @@ class Cluster:
             self._names[kind, tenant] = found
         return self._names[kind, tenant]
 
+    def secret_keys(self, tenant: str, name: str) -> list[str]:
+        view = BY_NAME["Secret"].view
+        rows = manifests.resources(self._connection, view, self._choose(tenant), [name])
+        return [key for row in rows for key in row.spec["data"]]
+
     def prepare(self, documents: Sequence[Document], tenancy: Tenancy) -> tuple[Document, ...]:
         """Return the documents with their tenants, checked and in the order of applying."""
         ready = self.with_tenants(documents, tenancy)

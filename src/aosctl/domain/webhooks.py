@@ -119,12 +119,26 @@ def _deliver(one: Notification, environment: Mapping[str, str]) -> str | None:
     """Send one; return why it did not arrive, in words without the URL's secrets."""
     try:
         url = one.url or _variable(environment, one.url_env or "")
-        secret = _variable(environment, one.secret_env)
+        secret = _secret(one, environment)
         body = json.dumps(one.body, ensure_ascii=False, separators=(",", ":")).encode()
         post(url, body, headers(str(one.id), int(time.time()), body, secret))
     except Undelivered as reason:
         return str(reason)
     return None
+
+
+def _secret(one: Notification, environment: Mapping[str, str]) -> str:
+    """Return what signs a request, opened now where it is sealed. Raises Undelivered."""
+    if one.fault is not None:
+        raise Undelivered(one.fault)
+    if one.secret is None:
+        return _variable(environment, one.secret_env or "")
+    from aosctl.domain.secrets import key_opener
+
+    try:
+        return key_opener(str(one.tenant), one.secret)()
+    except AosError as error:
+        raise Undelivered(error.message) from None
 
 
 def headers(message_id: str, timestamp: int, body: bytes, secret: str) -> dict[str, str]:
