@@ -23,7 +23,10 @@ _ENDS = ("run.completed", "run.failed", "run.cancelled")
 
 @dataclass(slots=True)
 class Verified:
-    """What was looked at, filled while `verify` is consumed."""
+    """What was looked at, filled while `verify` is consumed.
+
+    `compared`: the heads (tenant, stream) that were, or that a problem tells of.
+    """
 
     header: Line = field(default_factory=dict)
     tenants: int = 0
@@ -32,6 +35,13 @@ class Verified:
     steps: int = 0
     cut: int = 0
     ids: set[str] = field(default_factory=set)
+    compared: set[tuple[str, str]] = field(default_factory=set)
+
+    def part(self) -> str:
+        """Return which part of a trail the export says that it is; nothing for a whole one."""
+        run, since = self.header.get("run"), self.header.get("since")
+        parts = (f"run {run}" if run else "", f"since {since}" if since else "")
+        return " ".join(filter(None, parts))
 
 
 def read_lines(texts: Iterable[str]) -> Iterator[Line]:
@@ -45,6 +55,8 @@ def read_lines(texts: Iterable[str]) -> Iterator[Line]:
             raise AosError(f"line {number} is no line of an export", "aosctl audit export > FILE")
         if number == 1 and line.get("format") != FORMAT:
             raise AosError("this is no export of an audit trail", "aosctl audit export > FILE")
+        if number > 1 and line["t"] == "export":
+            raise AosError(f"line {number} is a second header")
         yield line
 
 
@@ -80,10 +92,11 @@ def verify(lines: Iterable[Line], heads: Heads, told: Verified) -> Iterator[Prob
         raise AosError("the export is incomplete: its last line is missing, or others are")
 
 
-def vanished(tenants: Mapping[str, str], told: Verified) -> Iterator[Problem]:
+def vanished(tenants: Mapping[str, str], heads: Heads, told: Verified) -> Iterator[Problem]:
     """Yield a checkpoint's tenants (id to name) that a complete export does not have."""
     for tenant, name in tenants.items():
         if told.header.get("complete") and tenant not in told.ids:
+            told.compared.update(key for key in heads if key[0] == tenant)
             yield Problem(name, tenant, None, None, "tenant vanished", "with all its streams")
 
 
@@ -99,6 +112,7 @@ class _Tenant:
         self._chain: Chain | None = None
         self._effects: Effects | None = None
         self._stream: Line = {}
+        self._before = 0
         self._seen: set[str] = set()
         self._created: dict[str, tuple[int, str]] = {}
         self._ends: dict[str, dict[int, tuple[int, str]]] = {}
@@ -136,7 +150,8 @@ class _Tenant:
         stream = str(line["stream_id"])
         self._seen.add(stream)
         self._told.streams += 1
-        cuts = pieces(self._cuts.get(stream, []))
+        cuts = pieces(self._cuts.get(stream, []), since=self._since)
+        self._before = int(cuts[0]["seq"]) if cuts and cuts[0]["cut_at"] is None else 0
         self._told.cut += sum(int(c["seq"]) - int(c["first_seq"]) + 1 for c in cuts if c["cut_at"])
         self._chain = Chain(self._id, stream, cuts)
         if line["kind"] != "run":
@@ -221,7 +236,10 @@ class _Tenant:
             yield self._problem(1, "events without their run", f"{last} events")
         if chain.stream_id in self._heads:
             seq, wanted = self._heads[chain.stream_id]
-            if chain.seq < seq and not (self._since and chain.seq == 0):
+            if self._since and (chain.seq == 0 or seq <= self._before):
+                return  # from before the export's beginning
+            self._told.compared.add((self._id, chain.stream_id))
+            if chain.seq < seq:
                 yield self._problem(seq, "tail cut", f"its last event is {chain.seq}")
             elif chain.seq == seq and last < seq and chain.hash.hex() != wanted:
                 yield self._problem(seq, "history rewritten", "this event had another hash")
@@ -237,6 +255,7 @@ class _Tenant:
         for stream, (head, _) in self._heads.items():
             if stream not in self._seen:
                 detail = "it had events up to this one"
+                self._told.compared.add((self._id, stream))
                 yield Problem(self._name, stream, None, head, "stream vanished", detail)
         yield from self._check_cuts()
         if self._deleted and self._buried and self._buried[1] != self._last_heads.hexdigest():
