@@ -8,6 +8,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from aosctl.db import hardening
+from aosctl.db.install import install_script
 from command import Aosctl
 from kernels import KernelDatabase, Tenant
 
@@ -52,3 +54,33 @@ def test_no_function_of_a_developer_runs_as_the_administrator(
     ):  # fmt: skip
         admin(*words)
         assert logins(caught) == [], words
+
+
+POLYMORPHIC = """
+create function public.unnest(text[]) returns setof text language plpgsql as $$
+begin
+  insert into public.caught values (session_user::text);
+  return query select pg_catalog.unnest($1);
+end $$;
+create function public.joined(text[], text[]) returns text[] language plpgsql as $$
+begin
+  insert into public.caught values (session_user::text);
+  return $1 operator(pg_catalog.||) $2;
+end $$;
+create operator public.|| (leftarg = text[], rightarg = text[], function = public.joined);
+"""
+
+
+def test_no_function_of_a_developer_runs_in_a_script_for_psql(
+    caught: Superuser,
+) -> None:
+    """psql has the path of the login that runs the script."""
+    with caught.transaction(force_rollback=True):
+        caught.execute("set local role test_developer")
+        caught.execute(POLYMORPHIC)
+        caught.execute("reset role")
+        caught.execute("select unnest(array['x'] || array['y'])")
+        assert logins(caught) == ["aos_superuser"] * 2, "a plain statement falls for it"
+        caught.execute(hardening.script().encode())
+        assert logins(caught) == []
+    assert install_script().startswith("begin;\nset local search_path = pg_catalog, pg_temp;\n")
