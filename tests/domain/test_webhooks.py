@@ -209,6 +209,18 @@ def test_a_url_that_is_none_is_an_attempt_too(tenant: Tenant, worker: Connection
     assert waiting(tenant) == 1
 
 
+@pytest.mark.parametrize("more", [{"secretEnv": "AOSCTL_MASTER_KEY"}, {"urlEnv": "PGPASSWORD"}])
+def test_nothing_is_sent_or_signed_with_what_the_worker_works_with(
+    tenant: Tenant, worker: Connection, hook: Hook, more: dict[str, str]
+) -> None:
+    fail(tenant, "x")
+    tell(tenant, None if "urlEnv" in more else hook.url, **more)
+    noted: list[str] = []
+    own = {"AOSCTL_MASTER_KEY": SECRET, "PGPASSWORD": hook.url}
+    assert deliver_all(worker, {**ENVIRONMENT, **own}, noted.append) == 0
+    assert "aosctl's own" in noted[0] and not hook.taken
+
+
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_receiver_that_answers_drop_by_drop_holds_nobody_up(
     tenant: Tenant, worker: Connection, monkeypatch: pytest.MonkeyPatch, scheme: str

@@ -33,6 +33,7 @@ from aosctl import __version__
 from aosctl.db import notifications
 from aosctl.db.notifications import Notification
 from aosctl.errors import AosError, LeaseLost
+from aosctl.redaction import may_be_named
 
 if TYPE_CHECKING:
     from aosctl.db.connection import Connection
@@ -249,6 +250,8 @@ class _NoRedirect(HTTPRedirectHandler):
 
 
 def _variable(environment: Mapping[str, str], name: str) -> str:
+    if not may_be_named(name):
+        raise Undelivered(f"the variable {name} is aosctl's own")
     value = environment.get(name, "")
     if not value:
         raise Undelivered(f"the worker's environment has no variable {name}")
