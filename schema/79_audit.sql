@@ -339,6 +339,9 @@ as $$
   union all
   select s.run_id, coalesce(s.before, 0) + 1, 'step missing', s.role from steps s
   where s.seq <> coalesce(s.before, case when p_since is null then 0 else s.seq - 1 end) + 1
+    and (p_since is null or not exists (  -- a clock that was put back leaves the one before out
+      select from aos_core.step x
+      where x.tenant_id = p_tenant and x.run_id = s.run_id and x.seq = s.seq - 1))
   union all
   select r.run_id, least(r.last_step, x.last) + 1,
          case when x.last > r.last_step then 'step without its event' else 'step missing' end,
@@ -455,7 +458,9 @@ end
 $$;
 
 -- A page of a tenant's events as they are hashed, after event p_seq of p_stream, by stream and number.
--- at is in seconds since 1970 with six decimals, data as PostgreSQL prints it. Role viewer. AO001, AO004.
+-- at is in seconds since 1970 with six decimals, data as PostgreSQL prints it. With p_since each stream
+-- begins at its first event since then, and has all that follow it: a clock may have been put back, and
+-- of two that write at once the later one may have looked at it first. Role viewer. AO001, AO004.
 -- security definer: people read the log through views only, and not that of a deleted tenant.
 create function aos_core.audit_events(
   p_tenant uuid, p_stream uuid, p_seq bigint, p_limit integer default 5000, p_run uuid default null,
@@ -466,11 +471,17 @@ as $$
 begin
   perform aos_core.enter_audit(p_tenant);
   return query
+    with begun as materialized (
+      select x.stream_id, min(x.seq) as seq from aos_core.event_log x
+      where x.tenant_id = p_tenant and x.stream_id >= p_stream
+        and (p_run is null or x.stream_id = p_run) and x.at >= p_since
+      group by 1
+    )
     select l.stream_id, l.seq, extract(epoch from l.at)::text, l.kind, l.actor, l.data::text,
            encode(l.hash, 'hex')
-    from aos_core.event_log l
+    from aos_core.event_log l left join begun b on b.stream_id = l.stream_id
     where l.tenant_id = p_tenant and (l.stream_id, l.seq) > (p_stream, p_seq)
-      and (p_run is null or l.stream_id = p_run) and (p_since is null or l.at >= p_since)
+      and (p_run is null or l.stream_id = p_run) and (p_since is null or l.seq >= b.seq)
     order by l.stream_id, l.seq limit p_limit;
 end
 $$;

@@ -12,8 +12,8 @@ from aosctl.db import audit
 from aosctl.db.audit import Scope
 from aosctl.domain.audit import export, verifier
 from aosctl.errors import AosError
-from kernels import KernelDatabase, Tenant, make_tenant
-from trails import by_kernel, close, heads_of, play, tampering
+from kernels import KernelDatabase, Tenant, apply, ask, make_tenant, say
+from trails import by_export, by_kernel, close, heads_of, play, tampering
 
 Lines = list[dict[str, Any]]
 
@@ -111,3 +111,54 @@ def test_no_event_is_read_in_another_way(kernel_database: KernelDatabase) -> Non
                " actor = %(actor)s where stream_id = %(run)s and seq = %(seq)s",
                run=asked.run, seq=event["seq"], **readings["kind"])  # fmt: skip
         assert (event["seq"], "hash differs") in by_kernel(kernel_database, tenant.id)
+
+
+def test_a_clock_that_was_put_back_raises_no_alarm(kernel_database: KernelDatabase) -> None:
+    """By its moment an event may be older than the one before it; by its number it is not."""
+    tenant = make_tenant(kernel_database)
+    run = tenant.start_run()
+
+    def act(word: str) -> None:
+        spec = {"systemPrompt": word, "model": "offline"}
+        apply(kernel_database.superuser, "aos_persona.apply_persona", tenant.id, "expert", spec)
+        lease = tenant.open(run, word, p_worker="w1")
+        asked = tenant.respond(lease, ask(("memory_store", {"key": word, "value": 1})))
+        call_id = asked["calls"][0]["call_id"]
+        tenant.execute(call_id, lease)
+        tenant.respond(lease, say(word))
+
+    moments = []
+    try:
+        for word, clock in (("a", "0 s"), ("b", "1 s"), ("c", "-1 hour"), ("d", "2 s")):
+            kernel_database.move_clock(clock)
+            moments.append(kernel_database.value("select aos_core.now()"))
+            act(word)
+    finally:
+        kernel_database.move_clock()
+    for since in (None, *moments):
+        scope = Scope(None, since)
+        assert by_kernel(kernel_database, tenant.id, scope) == [], since
+        assert by_export(kernel_database, tenant.id, scope) == [], since
+    with tampering(kernel_database) as change:
+        change("delete from aos_core.step where run_id = %(run)s and seq = 7", run=run)
+        for since in moments[:2]:
+            scope = Scope(None, since)
+            assert by_kernel(kernel_database, tenant.id, scope)
+            assert by_export(kernel_database, tenant.id, scope)
+
+
+def test_what_is_no_export_is_said_in_a_line(
+    kernel_database: KernelDatabase, large: Tenant
+) -> None:
+    lines = exported(kernel_database, large.id)
+    since = {"since": "2020-01-01T00:00:00+00:00"}
+    event = next(i for i, line in enumerate(lines) if line.get("kind") == "turn.opened")
+    for change in ({"at": "soon"}, {"at": 5}, {"seq": "x"}, {"data": "[" * 50_000}, {"hash": "zz"}):
+        edited = [lines[0] | since, *lines[1:]]
+        edited[event] = edited[event] | change
+        try:
+            assert read(edited, {})[0], change
+        except AosError as error:
+            assert "is not of the form" in error.message
+    with pytest.raises(AosError, match="is no line of an export"):
+        list(verifier.read_lines(["[" * 200_000]))

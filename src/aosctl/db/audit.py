@@ -199,11 +199,14 @@ def events(connection: Connection, tenant: UUID, scope: Scope) -> Iterator[Event
 EFFECTS = {
     "turn": "select run_id, number, state from aos_core.turn_status"
     " where created_at >= %(since)s and {} order by run_id, number",
-    "step": "select run_id, seq, turn, role, extract(epoch from created_at)::text as at,"
+    "step": "with begun as (select run_id, min(seq) as seq from aos_core.transcript"
+    " where created_at >= %(since)s and {} group by run_id)"
+    " select run_id, s.seq, turn, role, extract(epoch from created_at)::text as at,"
     " coalesce(message #>> '{{erased,sha256}}',"
     " encode(sha256(convert_to(message::text, 'UTF8')), 'base64')) as sha256,"
     " message ? 'erased' as erased, message #>> '{{blocks,0,call_id}}' as answers"
-    " from aos_core.transcript where created_at >= %(since)s and {} order by run_id, seq",
+    " from aos_core.transcript s join begun b using (run_id) where s.seq >= b.seq and {}"
+    " order by run_id, s.seq",
     "call": "select run_id, call_id::text, skill, state, step_seq, result_seq,"
     " vendor_call_id as vendor_id from aos_core.call_status"
     " where coalesce(finished_at, 'infinity') >= %(since)s and {} order by run_id, call_id",
@@ -220,7 +223,7 @@ def effects(
     connection: Connection, tenant: UUID, scope: Scope, kind: str
 ) -> Iterator[tuple[UUID, dict[str, object]]]:
     """Read the turns, steps, calls or approvals of a tenant's runs, by run, through a cursor."""
-    query = EFFECTS[kind].format(_NARROWED)
+    query = EFFECTS[kind].replace("{}", _NARROWED).replace("{{", "{").replace("}}", "}")
     given = {"tenant": tenant, "run": scope.run, "since": scope.since or "-infinity"}
     with translated(), connection.cursor(name=f"audit_{kind}") as cursor:
         cursor.itersize = PAGE

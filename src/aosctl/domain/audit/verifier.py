@@ -9,6 +9,8 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from hashlib import sha256
 
 from aosctl.domain.audit.chain import Chain, Line, Problem, data_of, pieces
@@ -49,7 +51,7 @@ def read_lines(texts: Iterable[str]) -> Iterator[Line]:
     for number, text in enumerate(texts, 1):
         try:
             line = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             line = None
         if not isinstance(line, dict) or not isinstance(line.get("t"), str):
             raise AosError(f"line {number} is no line of an export", "aosctl audit export > FILE")
@@ -84,7 +86,7 @@ def verify(lines: Iterable[Line], heads: Heads, told: Verified) -> Iterator[Prob
                 told.ids.add(str(line["tenant_id"]))
             elif tenant is not None:
                 yield from tenant.line(line)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise AosError(f"line {count} is not of the form {FORMAT}: {error!r}") from error
     if tenant is not None:
         yield from tenant.end()
@@ -98,6 +100,12 @@ def vanished(tenants: Mapping[str, str], heads: Heads, told: Verified) -> Iterat
         if told.header.get("complete") and tenant not in told.ids:
             told.compared.update(key for key in heads if key[0] == tenant)
             yield Problem(name, tenant, None, None, "tenant vanished", "with all its streams")
+
+
+def _epoch(moment: str) -> Decimal:
+    """Return an RFC 3339 time in seconds since 1970, to the microsecond."""
+    since = datetime.fromisoformat(moment) - datetime(1970, 1, 1, tzinfo=UTC)
+    return since // timedelta(microseconds=1) / Decimal(1_000_000)
 
 
 class _Tenant:
@@ -122,6 +130,7 @@ class _Tenant:
         self._last_heads = sha256()
         self._partial = bool(told.header["run"])
         self._since = bool(told.header["since"])
+        self._moment = _epoch(str(told.header["since"])) if self._since else None
 
     def line(self, line: Line) -> Iterator[Problem]:
         """Check the next line."""
@@ -160,7 +169,7 @@ class _Tenant:
         self._runs.add(stream)
         real = [cut for cut in self._cuts.get(stream, []) if cut["cut_at"]]
         self._effects = Effects(
-            not real, int(line["copied_steps"] or 0), int(line["last_step"] or 0), self._since
+            not real, int(line["copied_steps"] or 0), int(line["last_step"] or 0), self._moment
         )
         if not (self._partial or self._since or stream in self._created or self._is_cut()):
             yield self._problem(1, "run never created", "the tenant's chain does not know it")
