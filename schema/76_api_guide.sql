@@ -3,7 +3,8 @@
 -- their implementation with the worker's functions.
 -- All are security definer (owner aos_kernel): people may write no kernel table of these.
 
--- The tenant of a run or turn, among those where the login has the role developer, or AO001.
+-- The tenant of a run or turn, among those where the login has the role developer, or AO001. A turn's
+-- id may be its sender's choice (p_key): where several tenants have it, the selected one's counts.
 -- security definer (owner aos_lookup): reads ids across tenants.
 create function aos_core.tenant_of_run(p_run uuid) returns uuid
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
@@ -26,10 +27,15 @@ language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_tenant uuid;
+  v_tenants bigint;
 begin
-  select t.tenant_id into v_tenant from aos_core.turn t
-  where t.tenant_id = any (aos_auth.tenants_with_role('developer')) and t.turn_id = p_turn;
-  if not found then
+  select t.tenant_id, count(*) over () into v_tenant, v_tenants from aos_core.turn t
+  where t.tenant_id = any (aos_auth.tenants_with_role('developer')) and t.turn_id = p_turn
+  order by t.tenant_id = aos_auth.selected_tenant() desc nulls last limit 1;
+  if v_tenants > 1 and v_tenant is distinct from aos_auth.selected_tenant() then
+    raise exception 'turn "%" is in several of your tenants', p_turn using errcode = 'AO005',
+      hint = 'select one: set aos.tenant_id = ''…''';
+  elsif not found then
     raise exception 'turn "%" not found', p_turn using errcode = 'AO001',
       hint = 'the login needs the role developer in its tenant';
   end if;

@@ -184,7 +184,6 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_inserted boolean;
-  v_old jsonb;
   v_grants jsonb := coalesce(p_spec -> 'sql' -> 'grants', '[]');
   v_roles text[] := array(select r from jsonb_array_elements_text(
     coalesce(p_spec -> 'roles', '["agent"]')) r order by 1);
@@ -194,8 +193,6 @@ begin
       using errcode = 'AO001', hint = 'known: ' || (
         select string_agg(b.name, ', ' order by b.name) from aos_skills.builtin_skill b);
   end if;
-  select s.grants into v_old from aos_skills.skill s
-  where s.tenant_id = p_tenant and s.name = p_name;
   insert into aos_skills.skill as s (tenant_id, name, builtin, description, risk, approval, touches,
     timeout_seconds, max_rows, max_bytes, search_path, grants, config, labels, annotations)
   values (p_tenant, p_name, p_spec ->> 'builtin', p_spec ->> 'description', p_spec ->> 'risk',
@@ -229,7 +226,7 @@ begin
     select p_tenant, r, p_name from unnest(v_roles) r on conflict do nothing;
     v_inserted := coalesce(v_inserted, false);
   end if;
-  perform aos_skills.change_grants(p_tenant, coalesce(v_old, '[]'), v_grants);
+  perform aos_skills.change_grants(p_tenant, v_grants, v_grants);  -- to tables that are new
   return aos_core.applied(v_inserted);
 end
 $$;
@@ -318,7 +315,8 @@ begin
       select distinct o.* from (
         select x ->> 'schema' as schema_name, t as table_name, p as privilege
         from jsonb_array_elements(p_old) x, jsonb_array_elements_text(x -> 'tables') t,
-             jsonb_array_elements_text(x -> 'privileges') p) o
+             jsonb_array_elements_text(x -> 'privileges') p
+        where lower(p) in ('select', 'insert', 'update', 'delete')) o
     loop
       if v.table_name = '*' and to_regnamespace(quote_ident(v.schema_name)) is not null then
         execute format('revoke %s on all tables in schema %I from %I', v.privilege, v.schema_name,
@@ -357,6 +355,30 @@ begin
   end loop;
 end
 $$;
+
+-- Trigger: the rights of a tenant's SQL identity follow what its skills say, whoever writes them and
+-- with that login's own power to grant. A row that says more than was given would be believed by the
+-- next who may give it, an administrator for one. Not when a tenant is erased: erase_tenant has done it.
+create function aos_skills.grants_follow() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if tg_op = 'UPDATE' and new.tenant_id = old.tenant_id then
+    perform aos_skills.change_grants(new.tenant_id, old.grants, new.grants);
+  else
+    if tg_op <> 'INSERT' and current_user <> 'aos_kernel' then
+      perform aos_skills.change_grants(old.tenant_id, old.grants, '[]');
+    end if;
+    if tg_op <> 'DELETE' then
+      perform aos_skills.change_grants(new.tenant_id, '[]', new.grants);
+    end if;
+  end if;
+  return null;
+end
+$$;
+create trigger grants_follow after insert or delete or update of grants, tenant_id
+  on aos_skills.skill for each row when (aos_core.is_live())
+  execute function aos_skills.grants_follow();
 
 -- Create or change an agent. AO001: there is no such persona, skill or collection.
 create function aos_agent.apply_agent(p_tenant uuid, p_name text, p_meta jsonb, p_spec jsonb)
@@ -555,7 +577,6 @@ create function aos_skills.delete_skill(p_tenant uuid, p_name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_grants jsonb;
   v_agents text;
 begin
   select string_agg(a.name, ', ' order by a.name) into v_agents from aos_agent.agent a
@@ -565,10 +586,8 @@ begin
     raise exception 'skill "%" is still used by agents: %', p_name, v_agents
       using errcode = 'AO005', hint = 'take it out of their spec.skills first';
   end if;
-  delete from aos_skills.skill s where s.tenant_id = p_tenant and s.name = p_name
-  returning s.grants into v_grants;
+  delete from aos_skills.skill s where s.tenant_id = p_tenant and s.name = p_name;
   perform aos_core.deleted('skill', p_name, found);
-  perform aos_skills.change_grants(p_tenant, v_grants, '[]');
   delete from aos_skills.role_skill r
   where r.tenant_id = p_tenant and r.skill_name = p_name and not exists (
     select from aos_skills.builtin_skill b where b.name = p_name and b.risk = 'low');

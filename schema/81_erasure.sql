@@ -212,7 +212,7 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_tenant uuid;
-  v_grants jsonb[];
+  v_skill uuid;
   v_selected text := coalesce(current_setting('aos.tenant_id', true), '');
 begin
   perform aos_auth.assert_administrator();
@@ -224,11 +224,9 @@ begin
   end if;
   perform aos_core.lock_tenant(v_tenant);
   perform set_config('aos.tenant_id', v_tenant::text, true);  -- what the policies show
-  v_grants := array(select s.grants from aos_skills.skill s where s.tenant_id = v_tenant);
-  delete from aos_skills.skill s where s.tenant_id = v_tenant;  -- a skill that is there is granted anew
-  for v_index in 1 .. cardinality(v_grants) loop
-    begin
-      perform aos_skills.change_grants(v_tenant, v_grants[v_index], '[]');
+  for v_skill in select s.skill_id from aos_skills.skill s where s.tenant_id = v_tenant loop
+    begin  -- with the skill goes what was granted for it
+      delete from aos_skills.skill s where s.tenant_id = v_tenant and s.skill_id = v_skill;
     exception when insufficient_privilege or undefined_object then
       null;  -- another's grants; drop_sql_role leaves such a role without members
     end;

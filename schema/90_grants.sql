@@ -104,7 +104,7 @@ grant select (tenant_id, turn_id) on aos_core.turn to aos_lookup;
 grant select (tenant_id, ready_at) on aos_core.turn_queue to aos_lookup;
 grant select (tenant_id, due_at) on aos_core.notification to aos_lookup;
 grant select (tenant_id, state, expires_at) on aos_core.approval to aos_lookup;
-grant execute on function aos_auth.is_admin(),
+grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
   aos_auth.roles_that_include(text), aos_auth.needed_role(text, text),
   aos_auth.group_of_role(text), aos_core.now(), aos_skills.not_to_approve(uuid, text) to aos_lookup;
 
@@ -134,13 +134,14 @@ grant execute on function aos_auth.tenants_with_role(text), aos_auth.tenant_of(n
   aos_core.tenant_of_run(uuid), aos_core.tenant_of_turn(uuid),
   aos_auth.provision_sql_role(name), aos_auth.drop_sql_role(name) to aos_kernel;
 
--- aos_view: reads everything its policies show; inserts and titles conversations.
+-- aos_view: reads everything its policies show; inserts and titles conversations. Not their ids: one
+-- that is a tenant's, or another run's, would be two streams of events under one name.
 grant select on aos_auth.tenant, aos_auth.principal, aos_auth.role_grant, aos_auth.sql_identity,
   aos_meta.llm_model_registry, aos_persona.persona, aos_persona.persona_version,
   aos_skills.builtin_skill, aos_skills.skill, aos_skills.role_skill, aos_skills.policy,
   aos_core.run, aos_core.turn, aos_core.step, aos_core.tool_call, aos_core.approval, aos_core.event_log, aos_agent.agent,
   aos_rag.collection, aos_rag.document to aos_view;
-grant insert (tenant_id, run_id, agent_id, name, title, kind, labels), update (title, labels)
+grant insert (tenant_id, agent_id, name, title, kind, labels), update (title, labels)
   on aos_core.run to aos_view;
 grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
   aos_auth.visible_tenants(), aos_auth.writable_tenants(), aos_auth.administered_tenants(),

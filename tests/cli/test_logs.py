@@ -259,6 +259,8 @@ def test_follow_prints_as_things_happen_and_ends_with_the_run(
     with follow(name) as log:
         log.until("agent 0")
         for number in range(1, 4):
+            # whoever may connect can send notices of this name
+            tenant.database.superuser.execute("notify aos_run, 'no id'; notify aos_run")
             turn(tenant, run, f"q{number}", f"a{number}")
             log.until(f"agent a{number}")
         close(tenant, run)

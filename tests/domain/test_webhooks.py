@@ -7,8 +7,12 @@ import hashlib
 import hmac
 import json
 import os
+import socket
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -34,9 +38,14 @@ def hook() -> Iterator[Hook]:
         yield made
 
 
-def tell(tenant: Tenant, url: str, **more: Any) -> None:
+def tell(tenant: Tenant, url: str | None, **more: Any) -> None:
     """Give the tenant a webhook."""
-    webhook = {"url": url, "secretEnv": "HOOK_SECRET", "events": EVENTS, **more}
+    webhook = {
+        **({"url": url} if url else {}),
+        "secretEnv": "HOOK_SECRET",
+        "events": EVENTS,
+        **more,
+    }
     call(tenant.database.superuser, "aos_auth.apply_tenant", tenant.name, META, {
         "displayName": tenant.name, "webhook": webhook,
     })  # fmt: skip
@@ -53,6 +62,27 @@ def tenant(kernel_database: KernelDatabase, hook: Hook) -> Iterator[Tenant]:
 @pytest.fixture
 def worker(kernel_database: KernelDatabase) -> Connection:
     return kernel_database.connect("aos_worker")
+
+
+@contextmanager
+def receiver(answer: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Run a server that takes one request and answers in its own way."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            taken, _ = server.accept()
+            with taken, suppress(OSError):
+                taken.recv(65_536)
+                answer(taken)
+
+        thread = Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/"
+        thread.join(10)
+
+
+def due_now(tenant: Tenant) -> None:
+    tenant.database.superuser.execute("update aos_core.notification set due_at = now()")
 
 
 def fail(tenant: Tenant, error: str) -> dict[str, Any]:
@@ -149,6 +179,76 @@ def test_a_dead_address_and_a_missing_secret_are_named_and_lose_nothing(
     tell(tenant, hook.url)
     clock("1 minute")
     assert deliver_all(worker, ENVIRONMENT) == 1
+
+
+NO_HTTP = {
+    "no status line": b"hello\r\n",
+    "an endless one": b"HTTP/1.1 200 " + b"x" * 70_000,
+    "too many headers": b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 200 + b"\r\n",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("answer", NO_HTTP.values(), ids=NO_HTTP)
+def test_what_is_no_http_is_an_attempt_and_not_the_end_of_the_courier(
+    tenant: Tenant, worker: Connection, hook: Hook, answer: bytes
+) -> None:
+    fail(tenant, "x")
+    with receiver(lambda taken: taken.sendall(answer)) as url:
+        tell(tenant, url)
+        noted: list[str] = []
+        assert deliver_all(worker, ENVIRONMENT, noted.append) == 0
+    assert noted[0].startswith(f"webhook of {tenant.name}: no answer: ")
+    tell(tenant, hook.url)
+    due_now(tenant)
+    assert deliver_all(worker, ENVIRONMENT) == 1
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://user:pw@localhost/", "http://a b/"])
+def test_a_url_that_is_none_is_an_attempt_too(tenant: Tenant, worker: Connection, url: str) -> None:
+    fail(tenant, "x")
+    tell(tenant, None, urlEnv="HOOK_URL")
+    noted: list[str] = []
+    assert deliver_all(worker, {**ENVIRONMENT, "HOOK_URL": url}, noted.append) == 0
+    assert "no answer" in noted[0] and "pw" not in noted[0]
+    assert waiting(tenant) == 1
+
+
+@pytest.mark.parametrize("more", [{"secretEnv": "AOSCTL_MASTER_KEY"}, {"urlEnv": "PGPASSWORD"}])
+def test_nothing_is_sent_or_signed_with_what_the_worker_works_with(
+    tenant: Tenant, worker: Connection, hook: Hook, more: dict[str, str]
+) -> None:
+    fail(tenant, "x")
+    tell(tenant, None if "urlEnv" in more else hook.url, **more)
+    noted: list[str] = []
+    own = {"AOSCTL_MASTER_KEY": SECRET, "PGPASSWORD": hook.url}
+    assert deliver_all(worker, {**ENVIRONMENT, **own}, noted.append) == 0
+    assert "aosctl's own" in noted[0] and not hook.taken
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_receiver_that_answers_drop_by_drop_holds_nobody_up(
+    tenant: Tenant, worker: Connection, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    """https: its handshake drips; the socket's own timeout begins anew with each byte."""
+    monkeypatch.setattr("aosctl.domain.webhooks.SECONDS", 1.0)
+    fail(tenant, "x")
+    began = {"http": b"HTTP/1.1 200 OK\r\nx: ", "https": b"\x16\x03\x03\x40\x00"}[scheme]
+
+    def drip(taken: socket.socket) -> None:
+        taken.sendall(began)
+        for _ in range(100):
+            taken.sendall(b"x")
+            time.sleep(0.1)
+
+    with receiver(drip) as url:
+        tell(tenant, url.replace("http", scheme))
+        noted: list[str] = []
+        start = time.monotonic()
+        assert deliver_all(worker, ENVIRONMENT, noted.append) == 0
+        assert time.monotonic() - start < 5
+    assert "none within 1 s" in noted[0]
+    assert waiting(tenant) == 1
 
 
 def test_the_url_may_be_a_secret_of_the_environment(

@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from kernels import META, SCHEMAS, SEALED, Connection, KernelDatabase, refused, user
+from kernels import META, SCHEMAS, SEALED, Connection, KernelDatabase, call, refused, user
 from tenancy import PEOPLE, Filled, admit, fill, select
 
 CALLERS = (*PEOPLE, "aos_worker")
@@ -229,6 +229,44 @@ def test_a_conversation_begins_in_the_own_tenant_only(
     assert fault(connection, insert, there.agent, there.id) == fault(
         connection, insert, uuid4(), uuid4()
     )
+
+
+@pytest.mark.parametrize("taken", ["tenant", "agent", "their run"])
+def test_nobody_chooses_the_id_of_a_conversation(
+    kernel_database: KernelDatabase, here: Filled, there: Filled, taken: str
+) -> None:
+    """Under a tenant's id its events would mix with the tenant's, under a run's two be one."""
+    connection = kernel_database.connect("iso_developer", here.id)
+    chosen = {"tenant": here.id, "agent": here.agent, "their run": there.run}[taken]
+    insert = "insert into aos_agent.conversation ({}agent_id, tenant_id) values ({}%s, %s)"
+    with refused("42501"):
+        connection.execute(
+            insert.format("conversation_id, ", "%s, ").encode(), (chosen, here.agent, here.id)
+        )
+    with connection.transaction(force_rollback=True):
+        assert connection.execute(insert.format("", "").encode(), (here.agent, here.id)).rowcount
+
+
+def test_a_turn_whose_id_somebody_has_copied_is_that_of_the_selected_tenant(
+    kernel_database: KernelDatabase, here: Filled, there: Filled
+) -> None:
+    connection = kernel_database.connect("iso_both")
+    key = uuid4()
+    with connection.transaction(force_rollback=True):
+        for filled in (here, there):
+            select(connection, filled.id)
+            run = call(connection, "aos_agent.start_run", filled.id, "bot")["run_id"]
+            call(connection, "aos_agent.open_turn", filled.id, UUID(run), user("hi"), key)
+        for filled in (here, there):
+            select(connection, filled.id)
+            call(connection, "aos_agent.run_turn", key)
+            (tenant,) = (
+                connection.execute("select current_setting('aos.kernel_tenant')").fetchone() or ()
+            )
+            assert tenant == str(filled.id)
+        select(connection, None)
+        with refused("AO005", "several of your tenants"):
+            call(connection, "aos_agent.run_turn", key)
 
 
 def test_a_row_cannot_be_moved_or_tied_to_the_other_tenant(

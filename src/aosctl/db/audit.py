@@ -216,12 +216,14 @@ EFFECTS = {
     ),
     "step": Effect(
         ("seq", "turn", "role", "at", "sha256", "erased", "answers"),
-        "select run_id::text, seq, turn, role, extract(epoch from created_at)::text,"
+        "with begun as (select run_id, min(seq) as seq from aos_core.transcript"
+        " where created_at >= %(since)s and {0} group by run_id)"
+        " select run_id::text, s.seq, turn, role, extract(epoch from created_at)::text,"
         " coalesce(message #>> '{{erased,sha256}}',"
         " encode(sha256(convert_to(message::text, 'UTF8')), 'base64')),"
         " message ? 'erased', message #>> '{{blocks,0,call_id}}'"
-        " from aos_core.transcript where created_at >= %(since)s and {}"
-        " order by transcript.run_id, seq",
+        " from aos_core.transcript s join begun b using (run_id) where s.seq >= b.seq and {0}"
+        " order by s.run_id, s.seq",
     ),
     "call": Effect(
         ("call_id", "skill", "state", "step_seq", "result_seq", "vendor_id"),

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Report:
-    """What was looked at and found; `unchecked` heads belong to tenants that are not seen here."""
+    """What was looked at and found.
+
+    `unchecked` heads belong to what is not seen here, such as other tenants; `only` says what part
+    of the trail an export says that it is, in words.
+    """
 
     tenants: int = 0
     streams: int = 0
@@ -29,6 +33,7 @@ class Report:
     cut: int = 0
     heads: int = 0
     unchecked: int = 0
+    only: str = ""
     problems: list[Problem] = field(default_factory=list)
 
 
