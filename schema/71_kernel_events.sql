@@ -456,6 +456,9 @@ begin
   elsif new.state <> 'active' or new.max_usd < 0 or new.max_tokens < 0 or new.max_steps < 1 then
     raise exception 'a run begins active, with limits that are not negative'
       using errcode = 'AO006', hint = 'leave its state out';
+  elsif new.run_id = new.tenant_id then  -- whose stream of events is the tenant's own
+    raise exception 'a run may not have the id of its tenant' using errcode = 'AO006',
+      hint = 'leave its id out, or take a new uuid';
   end if;
   while new.name is null loop
     new.name := left(coalesce(v_agent.name, 'run'), 50) || '-'
