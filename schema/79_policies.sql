@@ -90,10 +90,11 @@ as $$
   where r.tenant_id = p_tenant and r.run_id = p_run
 $$;
 
--- True when p_who, as aos_auth.enter() names somebody, has sent a message of a run up to step p_step, or
--- has driven it there in the place of a worker (hold_turn), or has said what a tool found
--- (resolve_call), by themselves or through a service; where the run is a fork, also in the run it came from. Read from the audit trail, which nobody rewrites.
--- Kernel only.
+-- True when p_who, as aos_auth.enter() names somebody, has put words of theirs into a run up to step
+-- p_step, by themselves or through a service: has sent a message, driven it in the place of a worker
+-- (hold_turn), said what a tool found (resolve_call), edited a call, or given a reason for a denial or
+-- for stopping a turn, which the model reads; where the run is a fork, also in the run it came from.
+-- Read from the audit trail, which nobody rewrites. Kernel only.
 create function aos_core.has_asked(p_tenant uuid, p_run uuid, p_step bigint, p_who text)
 returns boolean
 language sql stable
@@ -110,10 +111,11 @@ as $$
   select exists (
     select from line l
     join aos_core.event_log e on e.tenant_id = p_tenant and e.stream_id = l.run_id
-      and e.kind in ('turn.opened', 'turn.claimed', 'turn.reclaimed', 'call.resolved')
+      and e.kind in ('turn.opened', 'turn.claimed', 'turn.reclaimed', 'turn.cancelled',
+                     'call.resolved', 'approval.denied', 'approval.edited')
       and (e.data ->> 'step')::bigint <= l.last_step
     cross join lateral (
-      select e.actor as sender where e.kind in ('turn.opened', 'call.resolved')
+      select e.actor as sender where e.kind not in ('turn.claimed', 'turn.reclaimed')
       union all
       select e.data ->> 'by'
       union all
@@ -130,9 +132,9 @@ as $$
 $$;
 
 -- Assert that somebody may approve: p_actor, as aos_auth.enter() names them, has to meet every rule of
--- the approval's deciders: one of the roles, where it names some, and with fourEyes to have sent no
--- message of the run before the call, not to have driven it or resolved a call of it, and not to
--- have edited the call. Where a service acts for a user, the user counts. Kernel only.
+-- the approval's deciders: one of the roles, where it names some, and with fourEyes to have put no
+-- words into the run before the call (has_asked), and not to have edited the call. Where a service
+-- acts for a user, the user counts. Kernel only.
 -- AO004 names the policy.
 create function aos_core.may_decide(p_tenant uuid, p_approval uuid, p_actor text) returns void
 language plpgsql stable
@@ -164,7 +166,7 @@ begin
         join aos_core.tool_call c on c.tenant_id = p_tenant and c.call_id = a.call_id
         where a.tenant_id = p_tenant and a.approval_id = p_approval) then
       raise exception '"%" may not approve this: policy "%" demands four eyes, and "%" %',
-        v_who, v_rule ->> 'policy', v_who, 'sent a message of this run, drove it, resolved a call of it or edited this one'
+        v_who, v_rule ->> 'policy', v_who, 'sent a message of this run, drove it, or resolved, edited, or denied or stopped with a reason, a call of it'
         using errcode = 'AO004',
         hint = 'somebody else has to approve it; you may deny it';
     end if;

@@ -84,8 +84,8 @@ _APPROVERS = Object(
             "fourEyes",
             Flag(),
             "Not who asked: nobody may approve who sent a message of the run before the call, who"
-            " drove it in the place of a worker or said what a tool found, or who edited the"
-            " call.",
+            " drove it in the place of a worker, said what a tool found, edited a call, or gave a"
+            " reason, which the model reads, for denying one or stopping the turn.",
             default=False,
         ),
     )
