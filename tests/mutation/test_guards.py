@@ -89,6 +89,9 @@ PECULIAR = {
         "insert into aos_skills.skill (tenant_id, name, builtin, generation)"
         " select tenant_id, 'fresh', 'web_search', 7 from aos_auth.tenant",
         "update aos_skills.skill set touches = '{untrusted}'",
+        'do $$ begin update aos_skills.skill set grants = \'[{"schema": "aos_core", "tables":'
+        ' ["run"], "privileges": ["select"]}]\'; set constraints all immediate;'
+        " set constraints all deferred; end $$",
     ),
     "aos_skills.role_skill": ("update aos_skills.role_skill set marks = 9",),
     "aos_skills.policy": (
