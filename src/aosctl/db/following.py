@@ -128,7 +128,7 @@ class Follower:
         with translated():
             while (left := until - time.monotonic()) > 0:
                 for notice in self._connection.notifies(timeout=left, stop_after=1):
-                    if UUID(notice.payload) in self._watched:
+                    if notice.payload in map(str, self._watched):  # anybody may send anything
                         return
 
     def _reconnect(self, error: DatabaseUnavailable) -> None:
