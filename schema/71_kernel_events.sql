@@ -429,6 +429,9 @@ begin
   elsif p_run.kind not in ('conversation', 'task') then
     raise exception 'a run is a conversation or a task, not "%"', p_run.kind using errcode = 'AO006',
       hint = 'leave kind out for a conversation';
+  elsif p_run.run_id = p_run.tenant_id then  -- whose stream of events is the tenant's own
+    raise exception 'a run may not have the id of its tenant' using errcode = 'AO006',
+      hint = 'leave its id out, or take a new uuid';
   end if;
   raise exception 'a run begins active, with limits that are not negative'
     using errcode = 'AO006', hint = 'leave its state out';
@@ -486,7 +489,8 @@ begin
     new.is_metered := aos_core.must_be_metered(new.tenant_id, new);
   end if;
   if new.name !~ '^[a-z0-9][a-z0-9_.-]{0,62}$' or new.kind not in ('conversation', 'task')
-     or new.state <> 'active' or new.max_usd < 0 or new.max_tokens < 0 or new.max_steps < 1 then
+     or new.state <> 'active' or new.max_usd < 0 or new.max_tokens < 0 or new.max_steps < 1
+     or new.run_id = new.tenant_id then
     perform aos_core.refuse_run(new);
   end if;
   while new.name is null loop

@@ -55,7 +55,7 @@ begin
   elsif v.state in ('completed', 'failed', 'cancelled') then
     raise exception 'turn % of run "%" is % and takes nothing more', v.number, v.name, v.state
       using errcode = 'AO002', hint = 'send a new message to open the next turn';
-  elsif v.lease_hash is distinct from p_lease then
+  elsif (v.lease_hash = p_lease) is not true then
     raise exception 'the lease of turn % of run "%" is lost: %', v.number, v.name,
       case when v.lease_hash is null then 'it was released'
            else format('"%s" holds it until %s', v.lease_worker, v.lease_expires_at) end

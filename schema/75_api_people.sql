@@ -74,7 +74,8 @@ end
 $$;
 
 -- The turn that an earlier call with the same key opened, re-leased to the same worker, with an event,
--- when it is still open; null when the key is new. Kernel only.
+-- when it is still open; null when the key is new. AO005: the key is another run's, or another person's,
+-- whose turn nobody takes over unseen. Kernel only.
 create function aos_core.repeated_request(
   p_tenant uuid, p_run uuid, p_key uuid, p_actor text, p_worker text, p_lease uuid,
   p_lease_seconds integer)
@@ -96,6 +97,12 @@ begin
   elsif v_turn.run_id <> p_run then
     raise exception 'the key "%" belongs to another run', p_key using errcode = 'AO005',
       hint = 'each request needs a key of its own';
+  elsif exists (
+      select from aos_core.event_log e
+      where e.tenant_id = p_tenant and e.stream_id = p_run and e.kind = 'turn.opened'
+        and (e.data ->> 'turn')::integer = v_turn.number and e.actor <> p_actor) then
+    raise exception 'the key "%" belongs to a request of somebody else', p_key using
+      errcode = 'AO005', hint = 'each request needs a key of its own';
   end if;
   update aos_core.run r set lease_hash = aos_core.lease_hash(p_lease), fence = r.fence + 1,
     lease_seconds = p_lease_seconds,
@@ -227,7 +234,8 @@ begin
   perform aos_core.append_run_event(p_tenant, p_approval.run_id, 'approval.' || p_state, p_actor,
     jsonb_strip_nulls(jsonb_build_object('call_id', v_call.call_id, 'skill', v_call.skill,
       'digest', encode(p_approval.digest, 'hex'), 'reason', left(p_reason, 500),
-      'step', case p_state when 'denied' then aos_core.next_step(p_tenant, p_approval.run_id) end)));
+      'step', case when p_state = 'denied' and p_reason <> '' then
+        aos_core.next_step(p_tenant, p_approval.run_id) end)));  -- where the model reads why
   v_error := case p_state when 'expired' then 'the approval expired before anybody decided'
     else 'denied by ' || p_actor || coalesce(': ' || p_reason, '') end;
   if v_call.detached and not exists (
@@ -377,7 +385,7 @@ begin
   where r.tenant_id = p_tenant and r.run_id = p_run.run_id;
   perform aos_core.append_run_event(p_tenant, p_run.run_id, 'turn.cancelled', p_actor,
     jsonb_strip_nulls(jsonb_build_object('turn', p_run.last_turn, 'reason', left(p_reason, 500),
-      'step', nullif(v_step, p_run.last_step))));
+      'step', case when p_reason <> '' and v_step > p_run.last_step then p_run.last_step + 1 end)));
   perform aos_core.end_turn(p_tenant, p_run.run_id, p_run.open_turn_id, 'cancelled', p_reason);
 end
 $$;

@@ -313,7 +313,7 @@ begin
   if p_old <> p_new then
     for v in
       select distinct o.* from (
-        select x ->> 'schema' as schema_name, t as table_name, p as privilege
+        select x ->> 'schema' as schema_name, t as table_name, lower(p) as privilege
         from jsonb_array_elements(p_old) x, jsonb_array_elements_text(x -> 'tables') t,
              jsonb_array_elements_text(x -> 'privileges') p
         where lower(p) in ('select', 'insert', 'update', 'delete')) o
@@ -379,6 +379,59 @@ $$;
 create trigger grants_follow after insert or delete or update of grants, tenant_id
   on aos_skills.skill for each row when (aos_core.is_live())
   execute function aos_skills.grants_follow();
+
+-- The first privilege that grants of a skill name and p_role lacks, as "select on shop.orders"; null when
+-- it has all of them. Any caller.
+create function aos_skills.lacking_grant(p_role name, p_grants jsonb) returns text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select format('%s on %I.%I', lower(p), n.nspname, c.relname)
+  from jsonb_array_elements(p_grants) g
+  cross join lateral jsonb_array_elements_text(g -> 'tables') t
+  cross join lateral jsonb_array_elements_text(g -> 'privileges') p
+  join pg_namespace n on n.nspname = g ->> 'schema'
+  join pg_class c on c.relnamespace = n.oid and t in (c.relname, '*')
+    and c.relkind in ('r', 'p', 'v', 'm', 'f')
+  where not has_schema_privilege(p_role, n.oid, 'usage')
+    or not has_table_privilege(p_role, c.oid, p)
+       and (lower(p) = 'delete' or coalesce(g -> 'columns', '[]') = '[]' or exists (
+         select from jsonb_array_elements_text(g -> 'columns') k
+         where not has_column_privilege(p_role, c.oid, k, p)))
+  limit 1
+$$;
+
+-- Trigger, at the end of the transaction: a skill names no grant that its identity does not have by then,
+-- and all tables of a schema only where its writer may grant the schema. Whoever applies a skill of the
+-- tenant later, or upgrades the kernel, gives by their own rights what stands in these rows, and may be
+-- a superuser. AO004; AO001 and AO006 as grant_targets.
+create function aos_skills.grants_given() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_old jsonb := case tg_op when 'UPDATE' then old.grants else '[]' end;
+  v_lacks text;
+begin
+  if new.grants = v_old then
+    return null;
+  end if;
+  perform aos_skills.grant_targets(new.grants);
+  v_lacks := coalesce(
+    aos_skills.lacking_grant(aos_auth.sql_role(new.tenant_id), new.grants),
+    (select format('usage on all of schema %I', g ->> 'schema')
+     from jsonb_array_elements(new.grants) g
+     where g -> 'tables' ? '*' and not v_old @> jsonb_build_array(g)
+       and not has_schema_privilege(to_regnamespace(quote_ident(g ->> 'schema'))::oid,
+                                    'usage with grant option') limit 1));
+  if v_lacks is not null then
+    raise exception 'skill "%": its SQL has not been granted %', new.name, v_lacks
+      using errcode = 'AO004', hint = 'apply it as somebody who may grant that';
+  end if;
+  return null;
+end
+$$;
+create constraint trigger grants_given after insert or update on aos_skills.skill
+  deferrable initially deferred for each row when (aos_core.is_live())
+  execute function aos_skills.grants_given();
 
 -- Create or change an agent. AO001: there is no such persona, skill or collection.
 create function aos_agent.apply_agent(p_tenant uuid, p_name text, p_meta jsonb, p_spec jsonb)

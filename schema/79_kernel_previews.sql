@@ -814,7 +814,8 @@ declare
   v_id uuid := aos_core.uuidv7();
   v_digest bytea;
 begin
-  select a.role_name, a.skills, a.name, aos_core.taint_before(r.taint, c.step_seq) as taint
+  select a.role_name, a.skills, a.name, aos_core.taint_before(r.taint, c.step_seq) as taint,
+         c.step_seq
     into v_agent
   from aos_core.run r
   join aos_agent.agent a on a.tenant_id = p_tenant and a.agent_id = r.agent_id
@@ -846,7 +847,7 @@ begin
   perform aos_core.append_run_event(p_tenant, v_old.run_id, 'approval.edited', v_actor,
     jsonb_strip_nulls(jsonb_build_object('call_id', v_old.call_id, 'skill', v_old.skill,
       'was', encode(v_old.digest, 'hex'), 'digest', encode(v_digest, 'hex'),
-      'reason', left(p_reason, 500), 'step', aos_core.next_step(p_tenant, v_old.run_id))));
+      'step', v_agent.step_seq, 'reason', left(p_reason, 500))));
   perform pg_notify('aos_approval', p_tenant::text);
   return jsonb_build_object('approval_id', v_id, 'call_id', v_old.call_id,
                             'digest', encode(v_digest, 'hex'));

@@ -157,7 +157,7 @@ declare
 begin
   select n.* into v_row from aos_core.notification n
   where n.tenant_id = p_tenant and n.notification_id = p_notification for update;
-  if not found or v_row.token_hash is distinct from aos_core.lease_hash(p_token) then
+  if (v_row.token_hash = aos_core.lease_hash(p_token)) is not true then
     raise exception 'notification "%" is not this worker''s any more', p_notification
       using errcode = 'AO003', hint = 'drop this work and take the next one';
   elsif p_ok is not true and v_row.created_at > v_now - aos_core.webhook_patience() then

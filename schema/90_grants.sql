@@ -185,6 +185,7 @@ grant execute on function aos_core.applied(boolean), aos_core.deleted(text, text
   aos_auth.principal_named(uuid, text), aos_auth.assert_tenant_admin(uuid, text, text),
   aos_persona.apply_persona(uuid, text, jsonb, jsonb),
   aos_skills.apply_skill(uuid, text, jsonb, jsonb), aos_skills.grant_targets(jsonb),
+  aos_skills.lacking_grant(name, jsonb),
   aos_skills.apply_policy(uuid, text, jsonb, jsonb), aos_skills.delete_policy(uuid, text),
   aos_skills.existing_tables(jsonb),
   aos_skills.change_grants(uuid, jsonb, jsonb), aos_agent.apply_agent(uuid, text, jsonb, jsonb),

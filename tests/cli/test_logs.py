@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Self
 from uuid import UUID
@@ -298,6 +299,23 @@ def test_follow_starts_at_the_tail_and_sees_every_new_run_of_an_agent(
         status, out, err = log.end()
     assert (status, err) == (130, "")
     assert "old" not in out
+
+
+def test_what_anybody_may_notify_ends_nobodys_log(follow: Follow, tenant: Tenant) -> None:
+    """A SQL skill may send what it likes in any channel (docs/hardening.md)."""
+    run, name = started(tenant)
+    noise = ("", "x", "00000000-0000-0000-0000-000000000000")
+    statement = "select " + ", ".join(f"pg_notify('aos_run', '{text}')" for text in noise)
+    with follow(name) as log:
+        for number in range(2):
+            turn(tenant, run, f"q{number}", f"a{number}")
+            log.until(f"agent a{number}")
+            asked = tenant.asked("sql_query", {"query": statement})
+            assert tenant.execute(asked.call, asked.lease)["ok"]
+            time.sleep(0.3)  # time to hear it
+        close(tenant, run)
+        status, _, err = log.end()
+    assert (status, err) == (0, "")
 
 
 def test_a_lost_connection_loses_and_repeats_nothing(
