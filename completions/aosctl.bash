@@ -214,9 +214,19 @@ _aosctl_spec() {
       values='--dsn --context -n --tenant --namespace'
       files='' ;;
     'auth')
-      commands='grant revoke roles whoami can-i'
+      commands='whoami can-i grant revoke roles'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
+      files='' ;;
+    'auth whoami')
+      commands=''
+      flags='-o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-o --output --dsn --context -n --tenant --namespace'
+      files='' ;;
+    'auth can-i')
+      commands=''
+      flags='--as --list --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--as --dsn --context -n --tenant --namespace'
       files='' ;;
     'auth grant')
       commands=''
@@ -232,16 +242,6 @@ _aosctl_spec() {
       commands=''
       flags='-o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-o --output --dsn --context -n --tenant --namespace'
-      files='' ;;
-    'auth whoami')
-      commands=''
-      flags='-o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-o --output --dsn --context -n --tenant --namespace'
-      files='' ;;
-    'auth can-i')
-      commands=''
-      flags='--as --list --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--as --dsn --context -n --tenant --namespace'
       files='' ;;
     'doctor')
       commands=''

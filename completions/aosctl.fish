@@ -135,8 +135,14 @@ function __aosctl_command
             set commands 
             set values --dsn --context -n --tenant --namespace
         case 'auth'
-            set commands grant revoke roles whoami can-i
+            set commands whoami can-i grant revoke roles
             set values --dsn --context -n --tenant --namespace
+        case 'auth whoami'
+            set commands 
+            set values -o --output --dsn --context -n --tenant --namespace
+        case 'auth can-i'
+            set commands 
+            set values --as --dsn --context -n --tenant --namespace
         case 'auth grant'
             set commands 
             set values --for --until --dsn --context -n --tenant --namespace
@@ -146,12 +152,6 @@ function __aosctl_command
         case 'auth roles'
             set commands 
             set values -o --output --dsn --context -n --tenant --namespace
-        case 'auth whoami'
-            set commands 
-            set values -o --output --dsn --context -n --tenant --namespace
-        case 'auth can-i'
-            set commands 
-            set values --as --dsn --context -n --tenant --namespace
         case 'doctor'
             set commands 
             set values --only --ignore -o --output --dsn --context -n --tenant --namespace
@@ -672,11 +672,11 @@ complete -c aosctl -n '__aosctl_at "db restore"' -s q -l quiet -d 'Print results
 complete -c aosctl -n '__aosctl_at "db restore"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db restore"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db restore"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "auth"' -a whoami -d 'Print the login and what it is in each of its tenants'
+complete -c aosctl -n '__aosctl_at "auth"' -a can-i -d 'Say whether something is allowed, and which grant is missing where it is not'
 complete -c aosctl -n '__aosctl_at "auth"' -a grant -d 'Give a principal a role of the tenant: admin, developer, auditor or viewer'
 complete -c aosctl -n '__aosctl_at "auth"' -a revoke -d 'Take a role from a principal; it counts at once, in open sessions too'
 complete -c aosctl -n '__aosctl_at "auth"' -a roles -d 'List the roles that people and services have in the tenant, and until when'
-complete -c aosctl -n '__aosctl_at "auth"' -a whoami -d 'Print the login and what it is in each of its tenants'
-complete -c aosctl -n '__aosctl_at "auth"' -a can-i -d 'Say whether something is allowed, and which grant is missing where it is not'
 complete -c aosctl -n '__aosctl_at "auth"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "auth"' -l context -x -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "auth"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
@@ -684,6 +684,23 @@ complete -c aosctl -n '__aosctl_at "auth"' -s q -l quiet -d 'Print results and e
 complete -c aosctl -n '__aosctl_at "auth"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "auth"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "auth"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "auth whoami"' -s o -l output -x -d 'json or yaml'
+complete -c aosctl -n '__aosctl_at "auth whoami"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "auth whoami"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "auth whoami"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "auth whoami"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "auth whoami"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "auth whoami"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "auth whoami"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "auth can-i"' -l as -x -d 'Ask for another; admins may'
+complete -c aosctl -n '__aosctl_at "auth can-i"' -l list -d 'Everything there is to do, and why not'
+complete -c aosctl -n '__aosctl_at "auth can-i"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "auth can-i"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "auth can-i"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "auth can-i"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "auth can-i"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "auth can-i"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "auth can-i"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "auth grant"' -l for -x -d 'Until 45m, 8h or 3d from now'
 complete -c aosctl -n '__aosctl_at "auth grant"' -l until -x -d 'Until this moment'
 complete -c aosctl -n '__aosctl_at "auth grant"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
@@ -708,23 +725,6 @@ complete -c aosctl -n '__aosctl_at "auth roles"' -s q -l quiet -d 'Print results
 complete -c aosctl -n '__aosctl_at "auth roles"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "auth roles"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "auth roles"' -s h -l help -d 'Show the help of a command'
-complete -c aosctl -n '__aosctl_at "auth whoami"' -s o -l output -x -d 'json or yaml'
-complete -c aosctl -n '__aosctl_at "auth whoami"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
-complete -c aosctl -n '__aosctl_at "auth whoami"' -l context -x -d 'Context of the config file to use'
-complete -c aosctl -n '__aosctl_at "auth whoami"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "auth whoami"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "auth whoami"' -l no-color -d 'Print without colour'
-complete -c aosctl -n '__aosctl_at "auth whoami"' -l debug -d 'Print the traceback of an error'
-complete -c aosctl -n '__aosctl_at "auth whoami"' -s h -l help -d 'Show the help of a command'
-complete -c aosctl -n '__aosctl_at "auth can-i"' -l as -x -d 'Ask for another; admins may'
-complete -c aosctl -n '__aosctl_at "auth can-i"' -l list -d 'Everything there is to do, and why not'
-complete -c aosctl -n '__aosctl_at "auth can-i"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
-complete -c aosctl -n '__aosctl_at "auth can-i"' -l context -x -d 'Context of the config file to use'
-complete -c aosctl -n '__aosctl_at "auth can-i"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "auth can-i"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "auth can-i"' -l no-color -d 'Print without colour'
-complete -c aosctl -n '__aosctl_at "auth can-i"' -l debug -d 'Print the traceback of an error'
-complete -c aosctl -n '__aosctl_at "auth can-i"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "doctor"' -l list -d 'List the rules and check nothing'
 complete -c aosctl -n '__aosctl_at "doctor"' -l only -x -d 'Check this rule (repeatable, or a,b)'
 complete -c aosctl -n '__aosctl_at "doctor"' -l ignore -x -d 'Leave this rule out (likewise)'

@@ -518,6 +518,8 @@ def test_a_run_that_was_taken_over_from_a_worker_can_be_approved(
     with refused("AO004", 'demands four eyes, and "user:dev"'):
         decide(ruled, ruled.person, asked)
     assert decide(ruled, login(ruled, "alice"), asked)["state"] == "approved"
+
+
 def words_of(tenant: Tenant, who: Connection, how: str, why: str | None) -> Asked:
     """Let alice's agent ask for a call, somebody do something with it, and the agent ask again."""
     alice = login(tenant, "alice")
