@@ -40,7 +40,8 @@ def tenant(kernel_database: KernelDatabase) -> Iterator[Tenant]:
     })  # fmt: skip
     superuser.execute(
         "create schema shop; create table shop.orders (n int); create schema bare;"
-        " grant usage, create on schema shop to grants_dev;"
+        " grant usage on schema shop to grants_dev with grant option;"
+        " grant create on schema shop to grants_dev;"
         " create schema payroll; create table payroll.salaries (n int)"
     )
     select_tenant(superuser, made.id)
@@ -105,14 +106,17 @@ def test_a_row_that_goes_takes_its_rights_along(tenant: Tenant, mallory: Connect
 def test_a_privilege_is_a_word_and_no_statement(
     tenant: Tenant, mallory: Connection, schema: str
 ) -> None:
-    """An empty schema has no table whose grant would be refused."""
+    """An empty schema has no table whose grant would be refused: who may grant it may say so."""
     row = (tenant.id, Jsonb(grant(schema, "*", INJECTED)))
+    superuser = tenant.database.superuser
     if schema == "shop":
         with refused("AO006", "cannot be granted"):
             mallory.execute(INSERT, row)
     else:
+        with refused("AO004", "usage on all of schema bare"):
+            mallory.execute(INSERT, row)
+        superuser.execute("grant usage on schema bare to grants_dev with grant option")
         mallory.execute(INSERT, row)
-        superuser = tenant.database.superuser
         superuser.execute("create table bare.late (n int)")
         with superuser.transaction(force_rollback=True):
             call(superuser, "aos_skills.delete_skill", tenant.id, "planted")
@@ -123,11 +127,14 @@ def test_a_privilege_is_a_word_and_no_statement(
 def test_an_old_row_is_not_run_either(tenant: Tenant, mallory: Connection) -> None:
     """One that an earlier kernel let in."""
     superuser = tenant.database.superuser
-    superuser.execute("alter table aos_skills.skill disable trigger grants_follow")
+    guards = ("grants_follow", "grants_given")
+    for name in guards:
+        superuser.execute(f"alter table aos_skills.skill disable trigger {name}".encode())
     try:
         mallory.execute(INSERT, (tenant.id, Jsonb(grant("shop", "orders", INJECTED))))
     finally:
-        superuser.execute("alter table aos_skills.skill enable trigger grants_follow")
+        for name in guards:
+            superuser.execute(f"alter table aos_skills.skill enable trigger {name}".encode())
     change(tenant, [], "planted")
     call(superuser, "aos_skills.delete_skill", tenant.id, "planted")
     assert tenant.database.value("select not rolsuper from pg_roles where rolname = 'grants_dev'")
