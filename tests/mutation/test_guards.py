@@ -92,9 +92,13 @@ PECULIAR = {
         "insert into aos_skills.skill (tenant_id, name, builtin, grants)"
         ' select tenant_id, \'greedy\', \'sql_query\', \'[{"schema": "nowhere", "tables": [],'
         ' "privileges": []}]\' from aos_auth.tenant',
-        'do $$ begin update aos_skills.skill set grants = \'[{"schema": "aos_core", "tables":'
-        ' ["run"], "privileges": ["select"]}]\'; set constraints all immediate;'
-        " set constraints all deferred; end $$",
+        # What was given is taken back before the transaction ends.
+        "do $$ declare v_role name; begin create schema given; create table given.t (n int);"
+        ' update aos_skills.skill set grants = \'[{"schema": "given", "tables": ["t"],'
+        ' "privileges": ["select"]}]\';'
+        " for v_role in select db_role from aos_auth.sql_identity loop"
+        " execute format('revoke select on given.t from %I', v_role); end loop;"
+        " set constraints all immediate; set constraints all deferred; end $$",
     ),
     "aos_skills.role_skill": ("update aos_skills.role_skill set marks = 9",),
     "aos_skills.policy": (
