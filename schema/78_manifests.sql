@@ -195,7 +195,10 @@ begin
         select string_agg(b.name, ', ' order by b.name) from aos_skills.builtin_skill b);
   end if;
   select s.grants into v_old from aos_skills.skill s
-  where s.tenant_id = p_tenant and s.name = p_name;
+  where s.tenant_id = p_tenant and s.name = p_name for update;
+  if v_grants = '[]' then  -- before the skill loses its role
+    perform aos_skills.change_grants(p_tenant, p_name, coalesce(v_old, '[]'), '[]');
+  end if;
   insert into aos_skills.skill as s (tenant_id, name, builtin, description, risk, approval, touches,
     timeout_seconds, max_rows, max_bytes, search_path, grants, config, labels, annotations)
   values (p_tenant, p_name, p_spec ->> 'builtin', p_spec ->> 'description', p_spec ->> 'risk',
@@ -229,19 +232,31 @@ begin
     select p_tenant, r, p_name from unnest(v_roles) r on conflict do nothing;
     v_inserted := coalesce(v_inserted, false);
   end if;
-  perform aos_skills.change_grants(p_tenant, coalesce(v_old, '[]'), v_grants);
+  if v_grants <> '[]' then
+    perform aos_skills.change_grants(p_tenant, p_name, coalesce(v_old, '[]'), v_grants);
+  end if;
   return aos_core.applied(v_inserted);
 end
 $$;
 
--- The database role under which a tenant's SQL skills run. Role viewer. AO001, AO004.
+-- The database role under which a skill's SQL runs: its own while it declares grants, else the tenant's,
+-- which is also what comes back without p_skill. Role viewer. AO001, AO004.
 -- security definer: people may not read identities.
-create function aos_auth.sql_role(p_tenant uuid) returns name
+create function aos_auth.sql_role(p_tenant uuid, p_skill text default null) returns name
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_scope uuid;
 begin
   perform aos_auth.enter(p_tenant, 'viewer');
-  return aos_auth.ensure_sql_identity(p_tenant);
+  if p_skill is not null then
+    select e.scope_id into v_scope from aos_skills.effective_skill(p_tenant, p_skill) e;
+    if not found then
+      raise exception 'skill "%" not found', p_skill using errcode = 'AO001',
+        hint = 'aosctl get skills';
+    end if;
+  end if;
+  return aos_auth.ensure_sql_identity(p_tenant, v_scope);
 end
 $$;
 
@@ -289,20 +304,12 @@ begin
 end
 $$;
 
--- A grant of a skill without the tables that are gone since it was applied, in a list. Any caller.
-create function aos_skills.existing_tables(p_grant jsonb) returns jsonb
-language sql stable set search_path = pg_catalog, pg_temp
-as $$
-  select case when to_regnamespace(quote_ident(p_grant ->> 'schema')) is null then '[]'
-    else jsonb_build_array(p_grant || jsonb_build_object('tables', (
-      select coalesce(jsonb_agg(t), '[]') from jsonb_array_elements_text(p_grant -> 'tables') t
-      where t = '*' or to_regclass(format('%I.%I', p_grant ->> 'schema', t)) is not null))) end
-$$;
-
--- Give a tenant's SQL identity what p_new names and take back what only p_old named. Runs with the
--- caller's rights on the business tables: who applies the manifest must be able to grant. The
--- tenant's other skills keep what they name too. AO001, AO006.
-create function aos_skills.change_grants(p_tenant uuid, p_old jsonb, p_new jsonb) returns void
+-- Give the role of a skill what p_new names and take back what only p_old named. The skill's row names
+-- one of the two by then: a role is there from the first declared grant to the last. Runs with the
+-- caller's rights on the business tables: who applies the manifest must be able to grant. Role
+-- developer. AO001, AO004, AO006.
+create function aos_skills.change_grants(p_tenant uuid, p_skill text, p_old jsonb, p_new jsonb)
+returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -312,7 +319,7 @@ begin
   if p_old = '[]' and p_new = '[]' then
     return;
   end if;
-  v_role := aos_auth.sql_role(p_tenant);
+  v_role := aos_skills.own_sql_role(p_tenant, p_skill);
   if p_old <> p_new then
     for v in
       select distinct o.* from (
@@ -329,13 +336,7 @@ begin
       end if;
     end loop;
   end if;
-  for v in
-    select * from aos_skills.grant_targets(p_new)
-    union all
-    select g.* from aos_skills.skill s, jsonb_array_elements(s.grants) x,
-      lateral aos_skills.grant_targets(aos_skills.existing_tables(x)) g
-    where s.tenant_id = p_tenant and p_old <> p_new
-  loop
+  for v in select * from aos_skills.grant_targets(p_new) loop
     if not has_schema_privilege(v_role, quote_ident(v.schema_name), 'usage') then
       execute format('grant usage on schema %I to %I', v.schema_name, v_role);
     end if;
@@ -350,8 +351,7 @@ begin
   for v in
     select distinct x ->> 'schema' as schema_name from jsonb_array_elements(p_old) x
     where to_regnamespace(quote_ident(x ->> 'schema')) is not null and not exists (
-      select from aos_skills.skill s, jsonb_array_elements(s.grants || p_new) g
-      where s.tenant_id = p_tenant and g ->> 'schema' = x ->> 'schema')
+      select from jsonb_array_elements(p_new) g where g ->> 'schema' = x ->> 'schema')
   loop
     execute format('revoke usage on schema %I from %I', v.schema_name, v_role);
   end loop;
@@ -479,6 +479,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_tenant uuid;
+  v_roles name[];
   v_role name;
   v_used text;
   v_heads text;
@@ -507,12 +508,14 @@ begin
       hint = format('aosctl delete tenant %s --confirm=%s erases it with all of it', p_name, p_name);
   end if;
   v_heads := encode(aos_core.heads_digest(v_tenant), 'hex');
-  select i.db_role into v_role from aos_auth.sql_identity i
-  where i.tenant_id = v_tenant and i.scope_id = v_tenant;
+  v_roles := array(select i.db_role from aos_auth.sql_identity i where i.tenant_id = v_tenant);
   perform aos_core.erase_rows(v_tenant);
   perform aos_core.bury_tenant(v_tenant, p_name, v_actor,
     jsonb_build_object('name', p_name, 'runs', 0, 'heads_sha256', v_heads));
-  perform aos_auth.drop_sql_role(v_role);
+  perform aos_auth.lock_identities();
+  foreach v_role in array v_roles loop
+    perform aos_auth.drop_sql_role(v_role);
+  end loop;
 end
 $$;
 
@@ -553,7 +556,7 @@ exception when foreign_key_violation then
 end
 $$;
 
--- Delete a skill and take back what was granted for its SQL. AO001; AO005: an agent names it.
+-- Delete a skill, take back what was granted for its SQL and drop its role. AO001; AO005: an agent names it.
 create function aos_skills.delete_skill(p_tenant uuid, p_name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -568,10 +571,11 @@ begin
     raise exception 'skill "%" is still used by agents: %', p_name, v_agents
       using errcode = 'AO005', hint = 'take it out of their spec.skills first';
   end if;
-  delete from aos_skills.skill s where s.tenant_id = p_tenant and s.name = p_name
-  returning s.grants into v_grants;
+  select s.grants into v_grants from aos_skills.skill s
+  where s.tenant_id = p_tenant and s.name = p_name for update;
   perform aos_core.deleted('skill', p_name, found);
-  perform aos_skills.change_grants(p_tenant, v_grants, '[]');
+  perform aos_skills.change_grants(p_tenant, p_name, v_grants, '[]');
+  delete from aos_skills.skill s where s.tenant_id = p_tenant and s.name = p_name;
   delete from aos_skills.role_skill r
   where r.tenant_id = p_tenant and r.skill_name = p_name and not exists (
     select from aos_skills.builtin_skill b where b.name = p_name and b.risk = 'low');

@@ -40,8 +40,8 @@ $$;
 -- triggers, notifications) or set is gone. result and ok as run_in_sandbox; counts as rows_between,
 -- null when the server counts nothing (track_counts). Kernel only.
 create function aos_core.run_and_undo(
-  p_tenant uuid, p_query text, p_max_rows integer, p_max_bytes integer, p_search_path text[],
-  out ok boolean, out result jsonb, out counts jsonb)
+  p_tenant uuid, p_scope uuid, p_query text, p_max_rows integer, p_max_bytes integer,
+  p_search_path text[], out ok boolean, out result jsonb, out counts jsonb)
 language plpgsql
 as $$
 declare
@@ -50,7 +50,7 @@ begin
   begin
     v_before := aos_core.rows_written();
     select s.ok, s.result into ok, result
-    from aos_core.run_in_sandbox(p_tenant, p_query, false, p_max_rows, p_max_bytes,
+    from aos_core.run_in_sandbox(p_tenant, p_scope, p_query, false, p_max_rows, p_max_bytes,
                                  p_search_path) s;
     if ok and p_max_rows >= 0 and current_setting('track_counts')::boolean then
       counts := aos_core.rows_between(v_before, aos_core.rows_written());
@@ -217,7 +217,7 @@ as $$ select 1000 $$;
 -- are what it did when it ran as it is, and must come out again. why: why there are none.
 -- after_only: those before are not known. Runs and takes back. Kernel only.
 create function aos_core.preview_images(
-  p_tenant uuid, p_query text, p_target jsonb, p_counts jsonb, p_row_count bigint,
+  p_tenant uuid, p_scope uuid, p_query text, p_target jsonb, p_counts jsonb, p_row_count bigint,
   p_search_path text[], out images jsonb, out after_only boolean, out why text)
 language plpgsql
 as $$
@@ -231,7 +231,7 @@ begin
     v_query := aos_core.image_query(p_query, p_target, v_style);
     continue when v_query is null;
     select * into v_ran from aos_core.run_and_undo(
-      p_tenant, v_query, aos_core.max_preview_rows() + 1, 16777216, p_search_path);
+      p_tenant, p_scope, v_query, aos_core.max_preview_rows() + 1, 16777216, p_search_path);
     exit when v_ran.ok or v_ran.result ->> 'sqlstate' = '57014';
   end loop;
   if v_ran.ok is not true then
@@ -253,7 +253,7 @@ begin
     from jsonb_array_elements(v_ran.result -> 'rows') with ordinality r(value, n);
     return;
   end if;
-  images := aos_core.images_before(p_tenant, p_target, v_ran.result -> 'rows', p_search_path);
+  images := aos_core.images_before(p_tenant, p_scope, p_target, v_ran.result -> 'rows', p_search_path);
   if images is null then
     after_only := true;
     images := aos_core.paired_images((
@@ -266,7 +266,7 @@ $$;
 -- Pair the rows of a keyed image query with the rows as they are, by primary key. Null when
 -- that is not possible: no key that can be read, or one that the statement changes. Kernel only.
 create function aos_core.images_before(
-  p_tenant uuid, p_target jsonb, p_rows jsonb, p_search_path text[]) returns jsonb
+  p_tenant uuid, p_scope uuid, p_target jsonb, p_rows jsonb, p_search_path text[]) returns jsonb
 language plpgsql
 as $$
 declare
@@ -281,7 +281,7 @@ begin
   v_query := aos_core.query_by_key(p_target, (
     select jsonb_agg(r.value -> -2) from jsonb_array_elements(p_rows) r(value)));
   select * into v_ran from aos_core.run_and_undo(
-    p_tenant, v_query, aos_core.max_preview_rows() + 1, 16777216, p_search_path);
+    p_tenant, p_scope, v_query, aos_core.max_preview_rows() + 1, 16777216, p_search_path);
   if v_ran.ok is not true or (v_ran.result ->> 'truncated')::boolean then
     return null;
   end if;
@@ -289,21 +289,21 @@ begin
 end
 $$;
 
--- What a statement of sql_execute would change now: it runs as the agent's SQL identity and is
+-- What a statement of sql_execute would change now: it runs as the skill's SQL identity and is
 -- taken back. {"digest", "counts": [{"table", "inserted", "updated", "deleted"}], "row_count",
 -- "table"?, "columns"?, "rows"?: [{"before", "after", "changed"}], "without"?: why no rows are shown,
 -- "after_only"?}, or {"none": why there is no preview}. The digest covers the statement, the counts
 -- and all rows before; rows are a sample, and long values are cut. What a rollback leaves: values
 -- drawn from sequences, and what functions do outside of the transaction. Kernel only.
 create function aos_core.preview_statement(
-  p_tenant uuid, p_query text, p_search_path text[]) returns jsonb
+  p_tenant uuid, p_scope uuid, p_query text, p_search_path text[]) returns jsonb
 language plpgsql
 as $$
 declare
   v_lock text := current_setting('lock_timeout');
   v_bound text := set_config('lock_timeout', '1s', true);
   v_role name := (select i.db_role from aos_auth.sql_identity i
-                  where i.tenant_id = p_tenant and i.scope_id = p_tenant);
+                  where i.tenant_id = p_tenant and i.scope_id = p_scope);
   v_plan record;
   v_ran record;
   v_images record;
@@ -313,12 +313,14 @@ declare
   v_target jsonb;
   v_count jsonb;  -- how many rows it writes itself
 begin
-  select * into v_plan from aos_core.run_and_undo(p_tenant, p_query, -1, 16777216, p_search_path);
+  select * into v_plan
+  from aos_core.run_and_undo(p_tenant, p_scope, p_query, -1, 16777216, p_search_path);
   if v_plan.ok then
     v_plan.result := v_plan.result -> 'rows' -> 0 -> 0;
     v_none := aos_core.why_no_preview(v_role, v_plan.result);
     if v_none is null then
-      select * into v_ran from aos_core.run_and_undo(p_tenant, p_query, 0, 0, p_search_path);
+      select * into v_ran
+      from aos_core.run_and_undo(p_tenant, p_scope, p_query, 0, 0, p_search_path);
       v_failed := case when not v_ran.ok then v_ran.result end;
     end if;
   else
@@ -341,8 +343,8 @@ begin
         format('more than %s rows are counted only', aos_core.max_preview_rows())
       end as why into v_images;
     if v_count::bigint between 1 and aos_core.max_preview_rows() then
-      select * into v_images from aos_core.preview_images(p_tenant, v_query, v_target, v_ran.counts,
-                                                          v_count::bigint, p_search_path);
+      select * into v_images from aos_core.preview_images(
+        p_tenant, p_scope, v_query, v_target, v_ran.counts, v_count::bigint, p_search_path);
     end if;
   end if;
   v_bound := set_config('lock_timeout', v_lock, true);
@@ -439,8 +441,8 @@ $$;
 -- was approved. again: why it was not run; preview: what it would do
 -- now. Kernel only.
 create function aos_core.run_as_previewed(
-  p_tenant uuid, p_call uuid, p_tool_version text, p_query text, p_max_rows integer,
-  p_max_bytes integer, p_search_path text[], p_approved jsonb, p_judged jsonb,
+  p_tenant uuid, p_scope uuid, p_call uuid, p_tool_version text, p_query text,
+  p_max_rows integer, p_max_bytes integer, p_search_path text[], p_approved jsonb, p_judged jsonb,
   out ok boolean, out result jsonb, out again text, out preview jsonb)
 language plpgsql
 as $$
@@ -448,7 +450,7 @@ declare
   v_before jsonb;
   v_bound text;
 begin
-  preview := aos_core.preview_statement(p_tenant, p_query, p_search_path);
+  preview := aos_core.preview_statement(p_tenant, p_scope, p_query, p_search_path);
   again := aos_core.preview_drift(p_approved, preview);
   if again is not null then
     return;
@@ -461,7 +463,7 @@ begin
     end if;
     v_before := aos_core.rows_written();
     select s.ok, s.result into ok, result
-    from aos_core.run_in_sandbox(p_tenant, p_query, false, p_max_rows, p_max_bytes,
+    from aos_core.run_in_sandbox(p_tenant, p_scope, p_query, false, p_max_rows, p_max_bytes,
                                  p_search_path) s;
     v_bound := set_config('aos.kernel_tenant', p_tenant::text, true);
     if ok and (p_approved -> 'counts' is not null
@@ -470,7 +472,7 @@ begin
       raise exception 'undo' using errcode = 'AOUND', hint = 'nobody sees this';  -- somebody was in between
     end if;
   exception when sqlstate 'AOUND' then
-    preview := aos_core.preview_statement(p_tenant, p_query, p_search_path);
+    preview := aos_core.preview_statement(p_tenant, p_scope, p_query, p_search_path);
     again := coalesce(aos_core.preview_drift(p_approved, preview),
                       'others changed its rows while it ran');
     ok := null; result := null;
@@ -535,7 +537,7 @@ begin
 end
 $$;
 
--- Preview the statement of a call under the lease of claim_preview: run it as the agent's SQL
+-- Preview the statement of a call under the lease of claim_preview: run it as the skill's SQL
 -- identity, take it back, and bind the approval to what it did (see preview_statement).
 -- Takes locks for as long as that lasts, but none of the kernel's until its end; waits a second
 -- for others'. To be sent as SQL calls are, with a statement_timeout of 2 seconds. Returns {"approval_id", "preview"}.
@@ -550,14 +552,15 @@ declare
   v_preview jsonb;
 begin
   select a.approval_id, a.run_id, a.args ->> 'statement' as statement, a.skill, e.search_path,
-         c.tool_version into v_asked
+         e.scope_id, c.tool_version into v_asked
   from aos_core.approval a
   join aos_core.tool_call c on c.tenant_id = p_tenant and c.call_id = a.call_id
   join lateral aos_skills.effective_skill(p_tenant, a.skill) e on e.builtin = 'sql_execute'
   where a.tenant_id = p_tenant and a.call_id = p_call and a.state = 'pending'
     and a.preview_lease = v_lease and a.preview_until > aos_core.now();
   if found then
-    v_preview := aos_core.preview_statement(p_tenant, v_asked.statement, v_asked.search_path);
+    v_preview := aos_core.preview_statement(p_tenant, v_asked.scope_id, v_asked.statement,
+                                            v_asked.search_path);
     perform aos_core.lock_run(p_tenant, v_asked.run_id);
     update aos_core.approval a set preview = v_preview, preview_lease = null, preview_until = null,
       digest = aos_core.approval_digest(v_asked.tool_version, a.args, a.run_id, p_call, a.expires_at,

@@ -185,7 +185,7 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_tenant uuid;
-  v_grants jsonb[];
+  v_skill record;
   v_selected text := coalesce(current_setting('aos.tenant_id', true), '');
 begin
   if not aos_auth.is_admin() then
@@ -199,15 +199,16 @@ begin
       using errcode = 'AO006', hint = format('aosctl delete tenant %s --confirm=%s', p_name, p_name);
   end if;
   perform set_config('aos.tenant_id', v_tenant::text, true);  -- what the policies show
-  v_grants := array(select s.grants from aos_skills.skill s where s.tenant_id = v_tenant);
-  delete from aos_skills.skill s where s.tenant_id = v_tenant;  -- a skill that is there is granted anew
-  for v_index in 1 .. cardinality(v_grants) loop
+  for v_skill in
+    select s.name, s.grants from aos_skills.skill s where s.tenant_id = v_tenant for update
+  loop
     begin
-      perform aos_skills.change_grants(v_tenant, v_grants[v_index], '[]');
+      perform aos_skills.change_grants(v_tenant, v_skill.name, v_skill.grants, '[]');
     exception when insufficient_privilege or undefined_object then
       null;  -- another's grants; drop_sql_role leaves such a role without members
     end;
   end loop;
+  delete from aos_skills.skill s where s.tenant_id = v_tenant;
   perform set_config('aos.tenant_id', v_selected, true);
   return aos_core.erase_whole_tenant(v_tenant, p_name);
 end
@@ -243,6 +244,7 @@ begin
   v_rows := aos_core.erase_rows(p_tenant);
   perform aos_core.bury_tenant(p_tenant, p_name, v_actor, jsonb_build_object('name', p_name,
     'runs', v_runs, 'rows', v_rows, 'heads_sha256', v_heads));
+  perform aos_auth.lock_identities();
   foreach v_role in array v_roles loop
     perform aos_auth.drop_sql_role(v_role);
   end loop;

@@ -89,6 +89,8 @@ PECULIAR = {
         "insert into aos_skills.skill (tenant_id, name, builtin, generation)"
         " select tenant_id, 'fresh', 'web_search', 7 from aos_auth.tenant",
         "update aos_skills.skill set touches = '{untrusted}'",
+        'update aos_skills.skill set grants = \'[{"schema": "shop", "tables": ["orders"],'
+        ' "privileges": ["select"]}]\'',
     ),
     "aos_skills.role_skill": ("update aos_skills.role_skill set marks = 9",),
     "aos_skills.policy": (
