@@ -109,19 +109,29 @@ def provision(connection: Connection, identity: Identity, role: str) -> Identity
 def repair(connection: Connection) -> list[str]:
     """Give skills that declare grants their identity, and drop those whose skill is gone.
 
-    Returns the roles that were made or dropped (aos_auth.repair_sql_identities). The caller may act
-    as aos_backup and aos_kernel.
+    Returns the roles that were made or dropped (aos_auth.repair_sql_identities), also those whose
+    sandbox function is all that is left. The caller may act as aos_backup and aos_kernel.
     """
     with acting_as(connection, READER):
         tenants = connection.execute("select tenant_id from aos_auth.tenant order by 1").fetchall()
     with acting_as(connection, "aos_kernel"):
-        return [
+        changed = [
             str(row[0])
             for tenant in tenants
             for row in connection.execute(
                 "select r from aos_auth.repair_sql_identities(%s) r", tenant
             ).fetchall()
         ]
+    known = [identity.role for identity in identities(connection)]
+    with acting_as(connection, "aos_kernel"):
+        stray = connection.execute(
+            "select r.rolname, aos_auth.drop_sql_role(r.rolname) from pg_catalog.pg_roles r"
+            " join pg_catalog.pg_proc p on p.proname = r.rolname"
+            " and p.pronamespace = 'aos_sandbox'::regnamespace"
+            " where r.rolname ~ '^aos_sql_[0-9a-f]{16}$' and r.rolname <> all (%s::name[])",
+            (known,),
+        ).fetchall()
+    return [*changed, *(str(row[0]) for row in stray)]
 
 
 def free_name(connection: Connection, role: str) -> str:
