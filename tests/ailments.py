@@ -151,7 +151,8 @@ CASES = (
     Case("identity-missing", "insert into aos_skills.skill (tenant_id, name, builtin, grants)"
          " select tenant_id, 'lone', 'sql_query', grants from aos_skills.skill"
          " where name = 'sql_query'; delete from aos_auth.sql_identity i using aos_skills.skill s"
-         " where s.skill_id = i.scope_id and s.name = 'lone'", "acme/lone", "delete from aos_skills.skill where name = 'lone'"),
+         " where s.skill_id = i.scope_id and s.name = 'lone'", "acme/lone",
+         "delete from aos_skills.skill where name = 'lone'"),
     Case("identity-stray", "select aos_auth.provision_sql_role('aos_sql_00000000000000ff')",
          "aos_sql_00000000000000ff"),
     Case("identity-stray", "insert into aos_auth.sql_identity (tenant_id, scope_id, db_role,"
