@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from kernels import Connection, KernelDatabase, Tenant, apply, call, make_tenant, refused
+from talks import until
 
 MART = """
 create schema mart;
@@ -307,6 +308,42 @@ def test_whoever_writes_the_row_the_identity_follows(shopper: Tenant) -> None:
         row = person.execute("select count(*) from pg_roles where rolname = %s", (role,)).fetchone()
         assert row == (0,)
     assert not database.rows("select from pg_roles where rolname = %s", role)
+
+
+def test_a_call_whose_role_goes_meanwhile_is_repeated_and_judged_anew(shopper: Tenant) -> None:
+    """The moment between the gate and the sandbox, held open by a gate that waits."""
+    database = shopper.database
+    skill(shopper, "fleeting", "sql_query", grant("product", "select"))
+    apply(database.superuser, "aos_agent.apply_agent", shopper.id, "fleeting", {
+        "persona": "expert", "skills": ["fleeting"],
+    })  # fmt: skip
+    asked = shopper.asked("fleeting", {"query": "select name from mart.product"}, "fleeting")
+    settings = database.value(
+        "select pg_get_functiondef('aos_core.session_settings()'::regprocedure)"
+    )
+    # run_in_sandbox reads the identity and the settings in one statement, which waits here.
+    database.superuser.execute(
+        settings.replace("select pg_catalog.concat_ws(",
+                         "select pg_catalog.pg_advisory_xact_lock(77); "
+                         "select pg_catalog.concat_ws(").replace(" STABLE", " VOLATILE").encode()
+    )  # fmt: skip
+    holder, raised = database.connect("aos_superuser"), list[BaseException]()
+    holder.execute("select pg_advisory_lock(77)")
+    worker = threading.Thread(
+        target=lambda: raised.extend(at_once(lambda: shopper.execute(asked.call, asked.lease)))
+    )
+    worker.start()
+    try:
+        until(lambda: database.value("select exists (select from pg_locks where not granted"
+                                     " and locktype = 'advisory' and objid = 77)"))  # fmt: skip
+        skill(shopper, "fleeting", "sql_query")
+    finally:
+        holder.execute("select pg_advisory_unlock(77)")
+        worker.join(30)
+        database.superuser.execute(settings.encode())
+    assert [getattr(error, "sqlstate", error) for error in raised] == ["40001"]
+    assert shopper.call_state(asked.call) == "pending"
+    assert denied(shopper.execute(asked.call, asked.lease))  # as the tenant's role by now
 
 
 def at_once(*deeds: Any) -> list[BaseException]:
