@@ -214,7 +214,7 @@ _aosctl_spec() {
       values='--dsn --context -n --tenant --namespace'
       files='' ;;
     'auth')
-      commands='whoami can-i grant revoke'
+      commands='whoami can-i grant revoke roles'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
       files='' ;;
@@ -237,6 +237,11 @@ _aosctl_spec() {
       commands=''
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
+      files='' ;;
+    'auth roles')
+      commands=''
+      flags='-o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-o --output --dsn --context -n --tenant --namespace'
       files='' ;;
     'doctor')
       commands=''

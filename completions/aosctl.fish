@@ -135,7 +135,7 @@ function __aosctl_command
             set commands 
             set values --dsn --context -n --tenant --namespace
         case 'auth'
-            set commands whoami can-i grant revoke
+            set commands whoami can-i grant revoke roles
             set values --dsn --context -n --tenant --namespace
         case 'auth whoami'
             set commands 
@@ -149,6 +149,9 @@ function __aosctl_command
         case 'auth revoke'
             set commands 
             set values --dsn --context -n --tenant --namespace
+        case 'auth roles'
+            set commands 
+            set values -o --output --dsn --context -n --tenant --namespace
         case 'doctor'
             set commands 
             set values --only --ignore -o --output --dsn --context -n --tenant --namespace
@@ -673,6 +676,7 @@ complete -c aosctl -n '__aosctl_at "auth"' -a whoami -d 'Print the login and wha
 complete -c aosctl -n '__aosctl_at "auth"' -a can-i -d 'Say whether something is allowed, and which grant is missing where it is not'
 complete -c aosctl -n '__aosctl_at "auth"' -a grant -d 'Give a principal a role of the tenant: admin, developer, auditor or viewer'
 complete -c aosctl -n '__aosctl_at "auth"' -a revoke -d 'Take a role from a principal; it counts at once, in open sessions too'
+complete -c aosctl -n '__aosctl_at "auth"' -a roles -d 'List the roles that people and services have in the tenant, and until when'
 complete -c aosctl -n '__aosctl_at "auth"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "auth"' -l context -x -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "auth"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
@@ -713,6 +717,14 @@ complete -c aosctl -n '__aosctl_at "auth revoke"' -s q -l quiet -d 'Print result
 complete -c aosctl -n '__aosctl_at "auth revoke"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "auth revoke"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "auth revoke"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "auth roles"' -s o -l output -x -d 'json or yaml'
+complete -c aosctl -n '__aosctl_at "auth roles"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "auth roles"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "auth roles"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "auth roles"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "auth roles"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "auth roles"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "auth roles"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "doctor"' -l list -d 'List the rules and check nothing'
 complete -c aosctl -n '__aosctl_at "doctor"' -l only -x -d 'Check this rule (repeatable, or a,b)'
 complete -c aosctl -n '__aosctl_at "doctor"' -l ignore -x -d 'Leave this rule out (likewise)'

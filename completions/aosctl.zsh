@@ -214,7 +214,7 @@ _aosctl_spec() {
       values=(--dsn --context -n --tenant --namespace)
       files=() ;;
     'auth')
-      commands=('whoami:Print the login and what it is in each of its tenants' 'can-i:Say whether something is allowed, and which grant is missing where it is not' 'grant:Give a principal a role of the tenant: admin, developer, auditor or viewer' 'revoke:Take a role from a principal; it counts at once, in open sessions too')
+      commands=('whoami:Print the login and what it is in each of its tenants' 'can-i:Say whether something is allowed, and which grant is missing where it is not' 'grant:Give a principal a role of the tenant: admin, developer, auditor or viewer' 'revoke:Take a role from a principal; it counts at once, in open sessions too' 'roles:List the roles that people and services have in the tenant, and until when')
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
       files=() ;;
@@ -237,6 +237,11 @@ _aosctl_spec() {
       commands=()
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
+      files=() ;;
+    'auth roles')
+      commands=()
+      flags=('-o:json or yaml' '--output:json or yaml' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(-o --output --dsn --context -n --tenant --namespace)
       files=() ;;
     'doctor')
       commands=()

@@ -19,7 +19,7 @@ begin
   else
     execute $f$
       create function aos_core.uuidv7() returns uuid
-      language sql volatile parallel safe
+      language sql volatile parallel safe set search_path = pg_catalog, pg_temp
       as $b$
         -- milliseconds, then the version and their fraction in 4096ths, so that one session's ids
         -- are in the order in which they were made; the rest is random
@@ -36,7 +36,7 @@ $uuid$;
 -- True for the names that people type: tenants, personas, agents, skills, runs.
 create function aos_core.is_name(p_name text) returns boolean
 language sql immutable parallel safe
-as $$ select p_name ~ '^[a-z0-9][a-z0-9_.-]{0,62}$' $$;
+as $$ select p_name operator(pg_catalog.~) '^[a-z0-9][a-z0-9_.-]{0,62}$' $$;
 
 -- A name made from free text: lower case, other characters become "_"; "x" when nothing is left.
 create function aos_core.slug(p_text text) returns text

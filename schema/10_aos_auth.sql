@@ -6,7 +6,7 @@ create table aos_auth.tenant (
   tenant_id uuid primary key default aos_core.uuidv7(),
   name text not null unique check (aos_core.is_name(name)),
   display_name text not null default '',
-  webhook jsonb,  -- {"url", "urlEnv", "secretEnv", "events", "includeArguments"}: 79_webhooks.sql
+  webhook jsonb,  -- {"url" or "urlEnv", "secretEnv" or "secretRef", "events", "includeArguments"}
   retention jsonb not null default '{}',
   labels jsonb not null default '{}',
   annotations jsonb not null default '{}',

@@ -1,5 +1,7 @@
 -- Who may do what, in which tenant. These functions are owned by aos_lookup: they read ids and
 -- roles across tenants, and nothing else (90_grants.sql gives it those columns only).
+-- Policies, and checks of columns, call functions as whoever queries, who may have made an operator "="
+-- of their own: such functions pin their search_path too, or write pg_catalog before all they use.
 
 -- True when the session's login is a superuser or a member of aos_admin. Any caller.
 create function aos_auth.is_admin() returns boolean
@@ -9,7 +11,7 @@ as $$ select pg_catalog.pg_has_role(session_user, 'aos_admin', 'member') $$;
 -- The tenant that the session has selected with `set aos.tenant_id = '<uuid>'`, or null. The
 -- setting is no boundary: it only chooses among tenants that the login has anyway. Any caller.
 create function aos_auth.selected_tenant() returns uuid
-language sql stable parallel safe
+language sql stable parallel safe set search_path = pg_catalog, pg_temp
 as $$
   select case when current_setting('aos.tenant_id', true)
                    ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
@@ -49,7 +51,7 @@ $$;
 -- The tenants whose rows the session may read now: the selected one if the login may, all for an
 -- administrator who selected none, else none. The policies of people and views call it.
 create function aos_auth.visible_tenants() returns uuid[]
-language sql stable
+language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select case
     when aos_auth.selected_tenant() is not null then
@@ -61,7 +63,7 @@ $$;
 
 -- As visible_tenants, for those whose objects the login may change (role developer or admin).
 create function aos_auth.writable_tenants() returns uuid[]
-language sql stable
+language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select case
     when aos_auth.selected_tenant() is null then aos_auth.tenants_with_role('developer')
@@ -72,11 +74,22 @@ $$;
 
 -- As writable_tenants, for principals and role grants (role admin).
 create function aos_auth.administered_tenants() returns uuid[]
-language sql stable
+language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select case
     when aos_auth.selected_tenant() is null then aos_auth.tenants_with_role('admin')
     when aos_auth.selected_tenant() = any (aos_auth.tenants_with_role('admin'))
+      then array[aos_auth.selected_tenant()]
+    else '{}'::uuid[] end
+$$;
+
+-- As visible_tenants, for what is told of people, secrets and settings (role auditor).
+create function aos_auth.audited_tenants() returns uuid[]
+language sql stable
+as $$
+  select case
+    when aos_auth.selected_tenant() is null then aos_auth.tenants_with_role('auditor')
+    when aos_auth.selected_tenant() = any (aos_auth.tenants_with_role('auditor'))
       then array[aos_auth.selected_tenant()]
     else '{}'::uuid[] end
 $$;

@@ -130,7 +130,9 @@ $$;
 -- and several statements by itself), and caps what it returns. A DML statement without RETURNING
 -- gets one, so that its rows can be counted. The first row is made a list of values at once, the
 -- others together at the end; until then one counts with the bytes of its object without the keys
--- (v_keys). A p_max_rows below 0 asks for the statement's plan instead, which runs nothing.
+-- (v_keys). What numbers with exponents and the white space of type json make of it in the end is not
+-- what they look like (1e100000 is 100,001 digits): a row that may have some counts as jsonb prints it.
+-- A p_max_rows below 0 asks for the statement's plan instead, which runs nothing.
 create function aos_auth.sandbox_body(p_role name) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $f$
@@ -169,6 +171,9 @@ begin
       if v_count = 1 then
         select json_agg(key)::text, coalesce(json_agg(value)::text, '[]') into v_columns, v_rows
           from json_each(row_to_json(v_row));
+        if v_rows ~ '[0-9][eE][-+]?[0-9]+\s*[],}]|\s\s' then
+          select json_agg(value::jsonb)::text into v_rows from json_each(row_to_json(v_row));
+        end if;
         if octet_length(v_rows) > p_max_bytes then
           v_rows := null; v_cut := true;
         else
@@ -180,6 +185,10 @@ begin
           v_bytes := octet_length(v_rows);
         end if;
         v_text := row_to_json(v_row)::text;
+        if v_text ~ '[0-9][eE][-+]?[0-9]+\s*[],}]|\s\s' then
+          select '{' || string_agg(to_json(key)::text || ':' || value::jsonb, ',') || '}' into v_text
+            from json_each(v_text::json);
+        end if;
         v_bytes := v_bytes + 1 + octet_length(v_text) - v_keys;
         if v_bytes - 1 > p_max_bytes or v_shown = p_max_rows then
           v_cut := true;
@@ -296,6 +305,9 @@ begin
   if p_role !~ '^aos_sql_[0-9a-f]{16}$' then
     raise exception '"%" is no name of a SQL identity', p_role using errcode = 'AO006',
       hint = 'aos_auth.ensure_sql_identity() names them';
+  end if;
+  if not exists (select from pg_roles where rolname = p_role) then
+    return;
   end if;
   execute format('grant %I to aos_provisioner', p_role);
   execute format('drop function if exists aos_sandbox.%I', p_role);

@@ -5,7 +5,7 @@
 -- them. The key id of the master key, the wrapped data key, the sealed text and the comparison
 -- digest, the last three in base64url.
 create function aos_auth.is_sealed(p_text text) returns boolean
-language sql immutable parallel safe
+language sql immutable parallel safe set search_path = pg_catalog, pg_temp
 as $$
   select coalesce(length(p_text) <= 100000 and p_text ~
     '^aos1\.[0-9a-f]{16}\.[A-Za-z0-9_-]{80}\.[A-Za-z0-9_-]{39,}\.[A-Za-z0-9_-]{22}$', false)
@@ -13,7 +13,7 @@ $$;
 
 -- True for {"KEY": sealed value, …} with 1 to 100 keys.
 create function aos_auth.is_sealed_data(p_data jsonb) returns boolean
-language sql immutable parallel safe
+language sql immutable parallel safe set search_path = pg_catalog, pg_temp
 as $$
   select coalesce(jsonb_typeof(p_data) = 'object', false)
     and (select count(*) between 1 and 100

@@ -139,8 +139,8 @@ begin
       into v_wrong
     from aos_skills.role_skill rs cross join jsonb_each(p_args) a
     where rs.tenant_id = p_tenant and rs.role_name = p_role and rs.skill_name = p_skill
-      and ((rs.allowed_params ? a.key
-            and not (rs.allowed_params -> a.key) @> jsonb_build_array(a.value))
+      and ((rs.allowed_params ? a.key and not exists (  -- @> would take a part of an object for it
+              select from jsonb_path_query(rs.allowed_params -> a.key, '$[*]') v where v = a.value))
            or (rs.denied_params -> a.key) @> jsonb_build_array(a.value))
     limit 1;
     if found then

@@ -12,6 +12,17 @@ as $$
   from unnest(p_patterns) p
 $$;
 
+-- True when patterns of a policy with p_decision are about a skill. What asks and denies is also about the
+-- built-in behind a skill: who may make skills gives one another name, and no rule the slip.
+-- What allows is about the tenant's own names alone.
+create function aos_skills.concerns(
+  p_patterns text[], p_decision text, p_skill text, p_builtin text) returns boolean
+language sql immutable
+as $$
+  select aos_skills.fits(p_skill, p_patterns)
+    or p_decision <> 'allow' and aos_skills.fits(p_builtin, p_patterns)
+$$;
+
 -- True when what a skill returns is untrusted as such, else null.
 create function aos_skills.is_untrusted(p_tenant uuid, p_skill text) returns boolean
 language sql stable
@@ -26,11 +37,11 @@ language sql stable
 as $$
   select case when exists (
       select from aos_skills.policy p
-      where p.tenant_id = p_tenant and aos_skills.fits(p_skill, p.skills)
-        and aos_skills.fits(p_role, p.roles)) then 1 else 0 end
-    + coalesce((
-      select case when e.touches && array['change', 'egress'] then 2 end
-      from aos_skills.effective_skill(p_tenant, p_skill) e), 0)
+      where p.tenant_id = p_tenant and aos_skills.fits(p_role, p.roles)
+        and aos_skills.concerns(p.skills, p.decision, p_skill, e.builtin)) then 1 else 0 end
+    + case when e.touches && array['change', 'egress'] then 2 else 0 end
+  from (select) one
+  left join aos_skills.effective_skill(p_tenant, p_skill) e on true
 $$;
 
 -- A text as it is read: compatibility forms undone (NFKC), characters that show nothing left out, lower
@@ -177,16 +188,21 @@ create function aos_skills.risk_rank(p_risk text) returns integer
 language sql immutable
 as $$ select array_position(array['low', 'medium', 'high'], p_risk) $$;
 
--- The policies that hold for a call, denials first, then by name.
+-- The policies that hold for a call, denials first, then by name. The risk is the skill's own for those that
+-- allow; for the others at least the built-in's, below which who makes skills cannot declare it.
 create function aos_skills.policies_for(
-  p_tenant uuid, p_agent text, p_role text, p_skill text, p_risk text, p_tainted boolean,
-  p_args jsonb) returns setof aos_skills.policy
+  p_tenant uuid, p_agent text, p_role text, p_skill text, p_tainted boolean, p_args jsonb)
+returns setof aos_skills.policy
 language sql stable
 as $$
-  select p.* from aos_skills.policy p
-  where p.tenant_id = p_tenant and aos_skills.fits(p_skill, p.skills)
-    and aos_skills.fits(p_agent, p.agents) and aos_skills.fits(p_role, p.roles)
-    and coalesce(aos_skills.risk_rank(p_risk)
+  select p.*
+  from aos_skills.effective_skill(p_tenant, p_skill) e
+  join aos_skills.builtin_skill b on b.name = e.builtin
+  join aos_skills.policy p on p.tenant_id = p_tenant
+    and aos_skills.concerns(p.skills, p.decision, p_skill, e.builtin)
+  where aos_skills.fits(p_agent, p.agents) and aos_skills.fits(p_role, p.roles)
+    and coalesce(greatest(aos_skills.risk_rank(e.risk),
+                          case when p.decision <> 'allow' then aos_skills.risk_rank(b.risk) end)
                  >= aos_skills.risk_rank(p.conditions ->> 'risk'), true)
     and coalesce(to_jsonb(p_tainted) = p.conditions -> 'tainted', true)
     and case p.decision when 'allow'
@@ -223,8 +239,8 @@ begin
     v_first := array[format('untrusted content was read (%s)', p_taint)];
   end if;
   for v_policy in
-    select * from aos_skills.policies_for(p_tenant, p_agent, p_role, p_skill, v_skill.risk,
-                                          p_taint is not null, p_args)
+    select * from aos_skills.policies_for(p_tenant, p_agent, p_role, p_skill, p_taint is not null,
+                                          p_args)
   loop
     v_reasons := v_reasons || format('policy "%s" %s', v_policy.name,
       case v_policy.decision when 'ask' then 'asks' when 'deny' then 'denies' else 'allows' end

@@ -7,7 +7,8 @@ create table aos_core.tenant_state (
   tenant_id uuid primary key references aos_auth.tenant,
   last_seq bigint not null default 0,
   last_hash bytea,
-  config_version bigint not null default 1
+  config_version bigint not null default 1,
+  retained_at timestamptz  -- when a worker last began to carry out what the tenant retains, or null
 );
 alter table aos_core.tenant_state enable row level security;
 alter table aos_core.tenant_state force row level security;
@@ -191,7 +192,7 @@ alter table aos_core.tool_call force row level security;
 create index tool_call_turn on aos_core.tool_call (turn_id, tenant_id);
 
 -- A question to a person about one call, bound by its digest to exactly that call and to what its
--- preview shows (aos_core.preview_statement). `policies` are the policies that have a part in it;
+-- preview shows (aos_core.preview_of). `policies` are the policies that have a part in it;
 -- `deciders` limits who may approve it, each of [{"policy", "roles": [], "fourEyes": false}] has to be
 -- met. edits_id: the question that it replaced when a person, edited_by, changed the arguments; the
 -- call keeps the model's own as original_args. preview_lease: the hash of the right to make the preview.

@@ -188,50 +188,56 @@ $$;
 -- Drop the monthly partitions that end at or before p_before, after writing down which events each
 -- stream loses and the hash of the last of them, so that what is left still verifies; each tenant's
 -- chain says that it was cut, and digests what was written down. Returns the names of the partitions. aos_admin. AO006 for a time in the last 24 hours.
--- security definer: owned by aos_owner, which alone owns partitions. Locks the event log for writers
--- while a partition is detached.
+-- security definer: calls drop_months for whoever may call this.
 create function aos_core.drop_events_before(p_before timestamptz) returns text[]
+language sql security definer set search_path = pg_catalog, pg_temp
+as $$ select aos_core.drop_months(p_before, null) $$;
+
+-- As drop_events_before, but at most p_most months (null: all), the oldest first. Kernel only.
+-- security definer: owned by aos_owner, which alone owns partitions. Locks the event log for writers
+-- at the very end, from when it detaches a partition to the commit.
+create function aos_core.drop_months(p_before timestamptz, p_most integer) returns text[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_part record;
-  v_streams bigint;
-  v_dropped text[] := '{}';
+  v_extension boolean := exists (select from pg_extension where extname = 'pgagentos');
+  v_months text[];
+  v_month text;
   v_now timestamptz := aos_core.now();
 begin
   if p_before is null or p_before > aos_core.now() - interval '24 hours' then
     raise exception 'events of the last 24 hours are kept' using errcode = 'AO006',
       hint = 'name an earlier time';
   end if;
-  for v_part in
+  v_months := array(
     select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
     where i.inhparent = 'aos_core.event_log'::regclass
       and (regexp_match(pg_get_expr(c.relpartbound, c.oid),
                         'TO \(''([^'']+)''\)'))[1]::timestamptz <= p_before
-    order by c.relname
-  loop
-    execute format('alter table aos_core.%I no force row level security', v_part.relname);
+      and not (v_extension and pg_relation_size(c.oid) = 0)  -- was emptied
+    order by c.relname limit p_most);
+  foreach v_month in array v_months loop
+    execute format('alter table aos_core.%I no force row level security', v_month);
     execute format('insert into aos_core.event_checkpoint '
       '(tenant_id, stream_id, seq, hash, cut_at, first_seq) '
       'select tenant_id, stream_id, max(seq), (array_agg(hash order by seq desc))[1], $1, min(seq) '
       'from (select e.*, e.seq - row_number() over (partition by e.tenant_id, e.stream_id '
       'order by e.seq) as piece from aos_core.%I e) x group by tenant_id, stream_id, piece',
-      v_part.relname) using v_now;
-    get diagnostics v_streams = row_count;
-    if not exists (select from pg_extension where extname = 'pgagentos') then
-      execute format('alter table aos_core.event_log detach partition aos_core.%I', v_part.relname);
-      execute format('drop table aos_core.%I', v_part.relname);
-    else  -- an extension's partition can only be emptied
-      execute format('alter table aos_core.%I force row level security, '
-                     'disable trigger append_only_truncate', v_part.relname);
-      execute format('truncate aos_core.%I', v_part.relname);
-      execute format('alter table aos_core.%I enable trigger append_only_truncate', v_part.relname);
-      continue when v_streams = 0;
-    end if;
-    v_dropped := v_dropped || v_part.relname::text;
+      v_month) using v_now;
   end loop;
   perform aos_core.record_cuts(v_now);
-  return v_dropped;
+  foreach v_month in array v_months loop
+    if not v_extension then
+      execute format('alter table aos_core.event_log detach partition aos_core.%I', v_month);
+      execute format('drop table aos_core.%I', v_month);
+    else  -- an extension's partition can only be emptied
+      execute format('alter table aos_core.%I force row level security, '
+                     'disable trigger append_only_truncate', v_month);
+      execute format('truncate aos_core.%I', v_month);
+      execute format('alter table aos_core.%I enable trigger append_only_truncate', v_month);
+    end if;
+  end loop;
+  return v_months;
 end
 $$;
 
@@ -306,7 +312,7 @@ begin
   insert into aos_auth.role (tenant_id, role_name, description) values
     (new.tenant_id, 'admin', 'may do everything in the tenant'),
     (new.tenant_id, 'developer', 'may apply manifests, run agents and decide approvals'),
-    (new.tenant_id, 'auditor', 'may read everything, events included'),
+    (new.tenant_id, 'auditor', 'may read everything, and take the audit trail away'),
     (new.tenant_id, 'viewer', 'may read'),
     (new.tenant_id, 'agent', 'what agents have unless their manifest names another role');
   insert into aos_skills.role_skill (tenant_id, role_name, skill_name)
@@ -412,59 +418,91 @@ begin
 end
 $triggers$;
 
+-- Say why a run cannot begin so. Kernel only. AO006.
+create function aos_core.refuse_run(p_run aos_core.run) returns void
+language plpgsql
+as $$
+begin
+  if not aos_core.is_name(p_run.name) then
+    raise exception '"%" is no name for a run', p_run.name using errcode = 'AO006',
+      hint = 'use a-z, 0-9, "_", "." and "-", at most 63 characters';
+  elsif p_run.kind not in ('conversation', 'task') then
+    raise exception 'a run is a conversation or a task, not "%"', p_run.kind using errcode = 'AO006',
+      hint = 'leave kind out for a conversation';
+  elsif p_run.run_id = p_run.tenant_id then  -- whose stream of events is the tenant's own
+    raise exception 'a run may not have the id of its tenant' using errcode = 'AO006',
+      hint = 'leave its id out, or take a new uuid';
+  end if;
+  raise exception 'a run begins active, with limits that are not negative'
+    using errcode = 'AO006', hint = 'leave its state out';
+end
+$$;
+
+-- What a run's first event says. p_run: as it stands after run_defaults. Kernel only. Not inlined:
+-- it is planned with the trigger, once.
+create function aos_core.run_created_data(p_run aos_core.run) returns jsonb
+language plpgsql immutable
+as $$
+begin
+  return jsonb_strip_nulls(jsonb_build_object('name', p_run.name, 'agent_id', p_run.agent_id,
+    'persona_version', p_run.persona_version, 'parent_run_id', p_run.parent_run_id,
+    'step', nullif(p_run.last_step, 0)));
+end
+$$;
+
 -- Trigger: what a new run gets: a name that people can type, the persona's current version, the
--- agent's limits. When the agent is not there the row stays incomplete and the policies or the
--- constraints refuse it, with the same error for "not yours" and "not there".
+-- agent's limits, and the head of its chain, which the event that run_created() writes has: a row that
+-- is changed again in its own transaction pays for its foreign keys twice. When the agent is not there
+-- the row stays incomplete and the policies or the constraints refuse it, with the same error for "not
+-- yours" and "not there".
 -- security definer: reads agent and persona whoever inserts.
 create function aos_core.run_defaults() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_agent record;
   v_bound text := coalesce(current_setting('aos.kernel_tenant', true), '');
+  v_metered boolean;
 begin
   perform set_config('aos.kernel_tenant', new.tenant_id::text, true);
-  select a.name, a.persona_id, p.version, a.max_steps, a.max_tokens, a.max_usd, a.max_seconds,
-         a.max_repeats into v_agent
+  select coalesce(new.persona_id, a.persona_id), v.version, coalesce(a.max_steps, new.max_steps),
+         coalesce(new.max_tokens, a.max_tokens), coalesce(new.max_usd, a.max_usd),
+         coalesce(new.max_seconds, a.max_seconds), coalesce(new.max_repeats, a.max_repeats),
+         a.name, m.model_name, m.max_output_tokens, m.input_usd_per_mtok,
+         m.cached_input_usd_per_mtok, m.output_usd_per_mtok, s.config_version,
+         coalesce(new.max_seconds, a.max_seconds, m.requests_per_minute, m.tokens_per_minute)
+           is not null
+         or exists (select from aos_core.budget b where b.tenant_id = new.tenant_id),
+         aos_core.now()
+    into new.persona_id, new.persona_version, new.max_steps, new.max_tokens, new.max_usd,
+         new.max_seconds, new.max_repeats, new.agent_name, new.model_name, new.max_output_tokens,
+         new.input_usd_per_mtok, new.cached_input_usd_per_mtok, new.output_usd_per_mtok,
+         new.config_version, v_metered, new.updated_at
   from aos_agent.agent a
-  join aos_persona.persona p on p.tenant_id = a.tenant_id and p.persona_id = a.persona_id
-  where a.tenant_id = new.tenant_id and a.agent_id = new.agent_id;
-  new.persona_id := coalesce(new.persona_id, v_agent.persona_id);
-  new.persona_version := coalesce(new.persona_version, v_agent.version);
-  new.max_steps := coalesce(v_agent.max_steps, new.max_steps);
-  new.max_tokens := coalesce(new.max_tokens, v_agent.max_tokens);
-  new.max_usd := coalesce(new.max_usd, v_agent.max_usd);
-  new.max_seconds := coalesce(new.max_seconds, v_agent.max_seconds);
-  new.max_repeats := coalesce(new.max_repeats, v_agent.max_repeats);
-  new.agent_name := v_agent.name;
-  select m.model_name, m.max_output_tokens, m.input_usd_per_mtok, m.cached_input_usd_per_mtok,
-         m.output_usd_per_mtok
-    into new.model_name, new.max_output_tokens, new.input_usd_per_mtok,
-         new.cached_input_usd_per_mtok, new.output_usd_per_mtok
-  from aos_persona.persona_version v
+  join aos_core.tenant_state s on s.tenant_id = a.tenant_id
+  join aos_persona.persona p on p.tenant_id = a.tenant_id
+    and p.persona_id = coalesce(new.persona_id, a.persona_id)
+  join aos_persona.persona_version v on v.tenant_id = a.tenant_id and v.persona_id = p.persona_id
+    and v.version = coalesce(new.persona_version, p.version)
   join aos_meta.llm_model_registry m on m.model_id = v.model_id
-  where v.tenant_id = new.tenant_id and v.persona_id = new.persona_id
-    and v.version = new.persona_version;
-  new.config_version := coalesce(aos_core.config_version(new.tenant_id), 0);
-  new.is_metered := aos_core.must_be_metered(new.tenant_id, new);
-  if not aos_core.is_name(coalesce(new.name, 'x')) then
-    raise exception '"%" is no name for a run', new.name using errcode = 'AO006',
-      hint = 'use a-z, 0-9, "_", "." and "-", at most 63 characters';
-  elsif new.kind not in ('conversation', 'task') then
-    raise exception 'a run is a conversation or a task, not "%"', new.kind using errcode = 'AO006',
-      hint = 'leave kind out for a conversation';
-  elsif new.state <> 'active' or new.max_usd < 0 or new.max_tokens < 0 or new.max_steps < 1 then
-    raise exception 'a run begins active, with limits that are not negative'
-      using errcode = 'AO006', hint = 'leave its state out';
+  where a.tenant_id = new.tenant_id and a.agent_id = new.agent_id;
+  if v_metered then  -- spares the usual case a statement
+    new.is_metered := aos_core.must_be_metered(new.tenant_id, new);
+  end if;
+  if new.name !~ '^[a-z0-9][a-z0-9_.-]{0,62}$' or new.kind not in ('conversation', 'task')
+     or new.state <> 'active' or new.max_usd < 0 or new.max_tokens < 0 or new.max_steps < 1
+     or new.run_id = new.tenant_id then
+    perform aos_core.refuse_run(new);
   end if;
   while new.name is null loop
-    new.name := left(coalesce(v_agent.name, 'run'), 50) || '-'
-      || translate(left(encode(sha256(uuid_send(gen_random_uuid())), 'hex'), 6), '01', 'xz');
-    if exists (select from aos_core.run r
-               where r.tenant_id = new.tenant_id and r.name = new.name) then
-      new.name := null;
-    end if;
+    select c.name into new.name
+    from (select left(coalesce(new.agent_name, 'run'), 50) || '-'
+                 || translate(left(gen_random_uuid()::text, 6), '01', 'xz') as name) c
+    where not exists (select from aos_core.run r
+                      where r.tenant_id = new.tenant_id and r.name = c.name);
   end loop;
+  new.last_seq := 1;
+  new.last_hash := aos_core.event_hash(null, new.tenant_id, new.run_id, 1, new.updated_at,
+    'run.created', aos_auth.actor(new.tenant_id), aos_core.run_created_data(new));
   perform set_config('aos.kernel_tenant', v_bound, true);  -- the policies see what the writer bound
   return new;
 end
@@ -477,14 +515,16 @@ create trigger run_defaults before insert on aos_core.run
 create function aos_core.run_created() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_actor text;
 begin
   perform set_config('aos.kernel_tenant', new.tenant_id::text, true);
-  perform aos_core.append_run_event(new.tenant_id, new.run_id, 'run.created',
-    aos_auth.actor(new.tenant_id), jsonb_strip_nulls(jsonb_build_object('name', new.name,
-      'agent_id', new.agent_id, 'persona_version', new.persona_version,
-      'parent_run_id', new.parent_run_id, 'step', nullif(new.last_step, 0))));
-  perform aos_core.append_tenant_event(new.tenant_id, 'run.created',
-    aos_auth.actor(new.tenant_id), jsonb_build_object('run_id', new.run_id, 'name', new.name));
+  v_actor := aos_auth.actor(new.tenant_id);
+  insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
+  values (new.tenant_id, new.run_id, new.last_seq, new.updated_at, 'run.created', v_actor,
+          aos_core.run_created_data(new), new.last_hash);
+  perform aos_core.append_tenant_event(new.tenant_id, 'run.created', v_actor,
+    jsonb_build_object('run_id', new.run_id, 'name', new.name));
   return null;
 end
 $$;

@@ -55,7 +55,7 @@ begin
   elsif v.state in ('completed', 'failed', 'cancelled') then
     raise exception 'turn % of run "%" is % and takes nothing more', v.number, v.name, v.state
       using errcode = 'AO002', hint = 'send a new message to open the next turn';
-  elsif v.lease_hash is distinct from p_lease then
+  elsif (v.lease_hash = p_lease) is not true then
     raise exception 'the lease of turn % of run "%" is lost: %', v.number, v.name,
       case when v.lease_hash is null then 'it was released'
            else format('"%s" holds it until %s', v.lease_worker, v.lease_expires_at) end
@@ -308,7 +308,7 @@ end
 $$;
 
 -- End the open turn: completed, failed or cancelled. When messages wait, the next turn opens,
--- queued. The caller holds the run's lock and has written the event.
+-- queued; else a task that has failed is over. The caller holds the run's lock and has written the event.
 create function aos_core.end_turn(
   p_tenant uuid, p_run uuid, p_turn uuid, p_state text, p_error text) returns void
 language plpgsql
@@ -323,26 +323,33 @@ begin
   update aos_core.run r set open_turn_id = null, open_calls = 0, waiting_calls = 0,
     lease_hash = null, lease_worker = null, lease_expires_at = null, reserved_usd = 0
   where r.tenant_id = p_tenant and r.run_id = p_run
-  returning r.inbox_count, r.state into v_run;
+  returning r.inbox_count, r.state, r.kind into v_run;
   if p_state = 'failed' then
     perform aos_core.notify(p_tenant, 'run.failed', p_run, p_turn);
   end if;
   if v_run.inbox_count > 0 and v_run.state = 'active' then
     perform aos_core.begin_turn(p_tenant, p_run, null, null, 'kernel', null, null, null);
+  elsif p_state = 'failed' and v_run.kind = 'task' then
+    perform aos_core.finish_task(p_tenant, p_run, 'failed', p_error);
   end if;
 end
 $$;
 
 -- What is left to do when a turn has ended with its answer: settle what it held of budgets, and open
--- the next turn when messages wait. The caller holds the run's lock.
+-- the next turn when messages wait, or end the run of a task. The caller holds the run's lock.
 create function aos_core.after_turn(p_tenant uuid, p_run uuid) returns void
 language plpgsql
 as $$
+declare
+  v_run record;
 begin
   perform aos_core.settle_budgets(p_tenant, p_run, true);
-  if exists (select from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run
-             and r.inbox_count > 0 and r.state = 'active') then
+  select r.inbox_count, r.state, r.kind into v_run
+  from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run;
+  if v_run.inbox_count > 0 and v_run.state = 'active' then
     perform aos_core.begin_turn(p_tenant, p_run, null, null, 'kernel', null, null, null);
+  elsif v_run.kind = 'task' then
+    perform aos_core.finish_task(p_tenant, p_run, 'completed', null);
   end if;
 end
 $$;
@@ -757,7 +764,7 @@ begin
     and r.lease_hash = p_lease and r.lease_expires_at > v_now and r.open_calls = 0
     and (p_seq is null or r.last_step = p_seq - 1)
   returning r.last_step, r.last_seq, r.last_hash, r.spent_usd,
-            r.is_metered or r.inbox_count > 0, r.watched_until
+            r.is_metered or r.inbox_count > 0 or r.kind = 'task', r.watched_until
     into v_step, v_event, v_hash, v_spent, v_waits, v_watched;
   if not found then
     return aos_core.recorded_answer(p_tenant, v_run, p_turn, p_lease, p_seq, p_message);
@@ -865,7 +872,6 @@ language plpgsql
 as $$
 declare
   v_now timestamptz := aos_core.now();
-  v_first boolean;  -- it is the first untrusted content that the run reads
   v_message jsonb;
   v_data jsonb;
   v_actor text;
@@ -892,12 +898,14 @@ begin
     last_seq = r.last_seq + 1,
     last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
                                     'tool.result', 'agent:' || r.agent_name, v_data),
+    taint = coalesce(r.taint, case when p_taints then  -- as taint_run() writes it
+      p_skill || ', step ' || (r.last_step + 1) end),
     updated_at = v_now
   where r.tenant_id = p_tenant and r.run_id = p_run and r.open_turn_id = p_turn
     and r.lease_hash = p_lease and r.lease_expires_at > v_now
   returning 'agent:' || r.agent_name, r.last_turn, r.last_step, r.last_seq, r.last_hash, r.watched_until,
-            aos_core.usual_move(r), p_taints and r.taint is null
-    into v_actor, v_turn, v_step, v_event, v_hash, v_watched, v_next, v_first;
+            aos_core.usual_move(r)
+    into v_actor, v_turn, v_step, v_event, v_hash, v_watched, v_next;
   if not found then
     perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
   end if;
@@ -916,8 +924,6 @@ begin
   if not found then
     raise exception 'call "%" was changed meanwhile', p_call using errcode = 'AO005',
       hint = 'read it again';
-  elsif v_first then
-    perform aos_core.taint_run(p_tenant, p_run, p_skill, v_step);
   end if;
   if v_next is null then
     v_next := aos_core.next_move(p_tenant, p_run);

@@ -13,6 +13,29 @@ as $$
     pg_catalog.current_setting('transaction_timeout', true))
 $$;
 
+-- Raise AO011 for what a statement of a SQL identity did, or left to be done at the commit as the session's
+-- login, by turning the transaction back into one that writes: before PostgreSQL 16 RESET does, and
+-- set_config() of null, also at the commit. There a skill that reads may assign no transaction id, and
+-- no statement may leave a cursor that outlives the transaction, or a deferred trigger on a table of its
+-- own. Kernel only.
+create function aos_core.refuse_left_behind(p_role name, p_read_only boolean) returns void
+language plpgsql
+as $$
+begin
+  if p_read_only and pg_current_xact_id_if_assigned() is not null then
+    raise exception 'this skill only reads' using errcode = 'AO011',
+      hint = 'use sql_execute for statements that change rows';
+  elsif exists (select from pg_cursors c where c.is_holdable) or exists (
+      select from pg_shdepend d join pg_trigger t on t.tgrelid = d.objid and t.tgdeferrable
+      where d.refclassid = 'pg_authid'::regclass and d.refobjid = p_role::text::regrole
+        and d.classid = 'pg_class'::regclass and d.deptype = 'o' and d.dbid in (
+          0, (select b.oid from pg_database b where b.datname = current_database()))) then
+    raise exception 'a statement may leave nothing to be done at its commit' using errcode = 'AO011',
+      hint = 'close its cursors, and make no deferred triggers';
+  end if;
+end
+$$;
+
 -- Run one SQL statement as a SQL identity of the tenant (p_scope: the tenant's own id, or that of a skill
 -- that declares grants), in a subtransaction of the caller's.
 -- result: rows on success ({"columns", "rows", "row_count", "truncated"}), else
@@ -69,6 +92,9 @@ begin
     if aos_core.session_settings() operator(pg_catalog.<>) v_settings then
       raise exception 'a statement may not change the settings of the session' using
         errcode = 'AO011', hint = 'change them for the statement alone: set_config(…, …, true)';
+    end if;
+    if current_setting('server_version_num')::integer < 160000 then
+      perform aos_core.refuse_left_behind(v_role, p_read_only);
     end if;
   exception
     when query_canceled then

@@ -589,8 +589,8 @@ begin
   where r.tenant_id = p_tenant and r.run_id = c.run_id for update of r;
   select c.* into v_call from aos_core.tool_call c
   where c.tenant_id = p_tenant and c.call_id = p_call;
-  if v_run.lease_hash is distinct from aos_core.lease_hash(p_lease)
-     or v_run.lease_expires_at <= aos_core.now() or v_run.open_turn_id <> v_call.turn_id then
+  if (v_run.lease_hash = aos_core.lease_hash(p_lease) and v_run.lease_expires_at > aos_core.now()
+      and v_run.open_turn_id = v_call.turn_id) is not true then  -- nor is no lease a lease
     perform aos_core.raise_lost(p_tenant, v_call.turn_id, aos_core.lease_hash(p_lease));
   end if;
   if v_call.runner <> 'worker' then
@@ -725,8 +725,7 @@ begin
   where r.tenant_id = p_tenant and r.open_turn_id = p_turn
     and r.run_id = aos_core.run_of_turn(p_tenant, p_turn)
   for update;
-  if not found or v_run.lease_hash is distinct from p_lease
-     or v_run.lease_expires_at <= aos_core.now() then
+  if (v_run.lease_hash = p_lease and v_run.lease_expires_at > aos_core.now()) is not true then
     perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
   end if;
   return v_run;

@@ -56,7 +56,7 @@ declare
   v_opened jsonb;
 begin
   if p_key is not null then
-    v_opened := aos_core.repeated_request(p_tenant, p_run, p_key, p_worker, p_lease,
+    v_opened := aos_core.repeated_request(p_tenant, p_run, p_key, p_actor, p_worker, p_lease,
                                           p_lease_seconds);
   end if;
   if v_opened is null then
@@ -73,10 +73,12 @@ begin
 end
 $$;
 
--- The turn that an earlier call with the same key opened, re-leased to the same worker when it is
--- still open; null when the key is new. Kernel only.
+-- The turn that an earlier call with the same key opened, re-leased to the same worker, with an event,
+-- when it is still open; null when the key is new. AO005: the key is another run's, or another person's,
+-- whose turn nobody takes over unseen. Kernel only.
 create function aos_core.repeated_request(
-  p_tenant uuid, p_run uuid, p_key uuid, p_worker text, p_lease uuid, p_lease_seconds integer)
+  p_tenant uuid, p_run uuid, p_key uuid, p_actor text, p_worker text, p_lease uuid,
+  p_lease_seconds integer)
 returns jsonb
 language plpgsql
 as $$
@@ -84,7 +86,7 @@ declare
   v_turn record;
   v_run aos_core.run;
 begin
-  select t.turn_id, t.number, t.state, t.run_id into v_turn from aos_core.turn t
+  select t.turn_id, t.number, t.state, t.run_id, t.attempts into v_turn from aos_core.turn t
   where t.tenant_id = p_tenant and t.turn_id = p_key;
   if not found then
     select i.item_id, r.open_turn_id as turn_id, r.last_turn as number into v_turn
@@ -95,6 +97,12 @@ begin
   elsif v_turn.run_id <> p_run then
     raise exception 'the key "%" belongs to another run', p_key using errcode = 'AO005',
       hint = 'each request needs a key of its own';
+  elsif exists (
+      select from aos_core.event_log e
+      where e.tenant_id = p_tenant and e.stream_id = p_run and e.kind = 'turn.opened'
+        and (e.data ->> 'turn')::integer = v_turn.number and e.actor <> p_actor) then
+    raise exception 'the key "%" belongs to a request of somebody else', p_key using
+      errcode = 'AO005', hint = 'each request needs a key of its own';
   end if;
   update aos_core.run r set lease_hash = aos_core.lease_hash(p_lease), fence = r.fence + 1,
     lease_seconds = p_lease_seconds,
@@ -102,6 +110,11 @@ begin
   where r.tenant_id = p_tenant and r.run_id = p_run and r.open_turn_id = v_turn.turn_id
     and r.lease_worker = p_worker
   returning * into v_run;
+  if found then
+    perform aos_core.append_run_event(p_tenant, p_run, 'turn.claimed', 'worker:' || p_worker,
+      jsonb_build_object('turn', v_turn.number, 'attempt', v_turn.attempts, 'step', v_run.last_step,
+                         'by', p_actor, 'repeated', true));
+  end if;
   return jsonb_build_object('status', 'opened', 'repeated', true, 'turn_id', v_turn.turn_id,
     'turn', v_turn.number, 'turn_state', v_turn.state, 'fence', v_run.fence,
     'step', v_run.last_step,
@@ -220,7 +233,9 @@ begin
   returning * into v_call;
   perform aos_core.append_run_event(p_tenant, p_approval.run_id, 'approval.' || p_state, p_actor,
     jsonb_strip_nulls(jsonb_build_object('call_id', v_call.call_id, 'skill', v_call.skill,
-      'digest', encode(p_approval.digest, 'hex'), 'reason', left(p_reason, 500))));
+      'digest', encode(p_approval.digest, 'hex'), 'reason', left(p_reason, 500),
+      'step', case when p_state = 'denied' and p_reason <> '' then
+        aos_core.next_step(p_tenant, p_approval.run_id) end)));  -- where the model reads why
   v_error := case p_state when 'expired' then 'the approval expired before anybody decided'
     else 'denied by ' || p_actor || coalesce(': ' || p_reason, '') end;
   if v_call.detached and not exists (
@@ -369,7 +384,8 @@ begin
   update aos_core.run r set last_step = v_step
   where r.tenant_id = p_tenant and r.run_id = p_run.run_id;
   perform aos_core.append_run_event(p_tenant, p_run.run_id, 'turn.cancelled', p_actor,
-    jsonb_strip_nulls(jsonb_build_object('turn', p_run.last_turn, 'reason', left(p_reason, 500))));
+    jsonb_strip_nulls(jsonb_build_object('turn', p_run.last_turn, 'reason', left(p_reason, 500),
+      'step', case when p_reason <> '' and v_step > p_run.last_step then p_run.last_step + 1 end)));
   perform aos_core.end_turn(p_tenant, p_run.run_id, p_run.open_turn_id, 'cancelled', p_reason);
 end
 $$;
@@ -406,15 +422,17 @@ begin
 end
 $$;
 
--- End a run. Kernel only.
+-- End a run. Kernel only. Locks the tenant's state, then the run.
 create function aos_core.end_run(
   p_tenant uuid, p_run uuid, p_state text, p_reason text, p_actor text) returns jsonb
 language plpgsql
 as $$
 declare
   v_now timestamptz := aos_core.now();
-  v_run aos_core.run := aos_core.lock_run(p_tenant, p_run);
+  v_run aos_core.run;
 begin
+  perform aos_core.lock_configuration(p_tenant);
+  v_run := aos_core.lock_run(p_tenant, p_run);
   if v_run.state in ('completed', 'failed', 'cancelled') then
     raise exception 'run "%" is already %', v_run.name, v_run.state using errcode = 'AO002',
       hint = 'nothing was changed';
@@ -429,12 +447,7 @@ begin
   update aos_core.tool_call c set state = 'cancelled', finished_at = v_now
   where c.tenant_id = p_tenant and c.run_id = p_run and c.detached
     and c.state in ('awaiting_approval', 'approved');
-  perform aos_core.append_run_event(p_tenant, p_run, 'run.' || p_state, p_actor,
-    jsonb_strip_nulls(jsonb_build_object('reason', left(p_reason, 500))));
-  select r.* into v_run from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run;
-  perform aos_core.append_tenant_event(p_tenant, 'run.' || p_state, p_actor, jsonb_build_object(
-    'run_id', p_run, 'name', v_run.name, 'last_seq', v_run.last_seq,
-    'last_hash', encode(v_run.last_hash, 'hex')));
+  perform aos_core.tell_end(p_tenant, p_run, p_state, p_reason, p_actor);
   return jsonb_build_object('run', v_run.name, 'state', p_state);
 end
 $$;
@@ -461,8 +474,10 @@ begin
 end
 $$;
 
--- Let a paused run, or a turn that reached a limit, go on. New limits replace the old ones where
--- given. Returns {"run", "state"}. Role developer. AO001, AO002, AO004.
+-- Let a paused run, or a turn that reached a limit or waits to be tried again, go on. New limits replace
+-- the old ones where given. Returns {"run", "state", "resumed": something rested that goes on now,
+-- "changed": or a limit is another now}; where nothing changes there is no event either. Role developer. AO001, AO002, AO004. Locks the run, and before it the
+-- tenant's state where there is a limit of money.
 create function aos_agent.resume_run(
   p_tenant uuid, p_run uuid, p_max_usd numeric default null, p_max_tokens bigint default null,
   p_max_steps integer default null, p_max_seconds numeric default null) returns jsonb
@@ -471,8 +486,28 @@ as $$
 declare
   v_now timestamptz := aos_core.now();
   v_actor text := aos_auth.enter(p_tenant, 'developer');
-  v_run aos_core.run := aos_core.lock_run(p_tenant, p_run);
+  v_run aos_core.run;
+  v_resumed boolean;
+  v_changed boolean;
 begin
+  if p_max_usd is not null then
+    perform aos_core.lock_configuration(p_tenant);
+  end if;
+  v_run := aos_core.lock_run(p_tenant, p_run);
+  v_resumed := v_run.state <> 'active' or v_run.inbox_count > 0 and v_run.open_turn_id is null
+    or exists (
+      select from aos_core.turn_queue q join aos_core.turn t using (tenant_id, turn_id)
+      where q.tenant_id = p_tenant and q.turn_id = v_run.open_turn_id
+        and (t.state = 'limited' or t.state in ('queued', 'running')
+             and q.ready_at > coalesce(v_run.lease_expires_at, v_now)));
+  v_changed := v_resumed or coalesce(p_max_usd, v_run.max_usd) is distinct from v_run.max_usd
+    or coalesce(p_max_tokens, v_run.max_tokens) is distinct from v_run.max_tokens
+    or coalesce(p_max_steps, v_run.max_steps) is distinct from v_run.max_steps
+    or coalesce(p_max_seconds, v_run.max_seconds) is distinct from v_run.max_seconds;
+  if not v_changed then
+    return jsonb_build_object('run', v_run.name, 'state', v_run.state, 'resumed', false,
+                              'changed', false);
+  end if;
   update aos_core.run r set state = 'active', max_usd = coalesce(p_max_usd, r.max_usd),
     max_tokens = coalesce(p_max_tokens, r.max_tokens), max_steps = coalesce(p_max_steps, r.max_steps),
     max_seconds = coalesce(p_max_seconds, r.max_seconds)
@@ -495,25 +530,28 @@ begin
     perform aos_core.begin_turn(p_tenant, p_run, null, null, v_actor, null, null, null);
   end if;
   perform pg_notify('aos_work', p_tenant::text);
-  return jsonb_build_object('run', v_run.name, 'state', 'active');
+  return jsonb_build_object('run', v_run.name, 'state', 'active', 'resumed', v_resumed,
+                            'changed', true);
 end
 $$;
 
 -- A new run with the transcript of p_run up to p_step (the whole when null), cut back to the end
 -- of a turn. It is tainted where p_run was by then. Returns {"run_id", "run", "steps"}.
--- Role developer. AO001; AO002: retention took its content; AO004.
+-- Role developer. AO001; AO002: retention took its content; AO004. Locks the tenant's state, then the run.
 create function aos_agent.fork_run(p_tenant uuid, p_run uuid, p_step bigint default null)
 returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_actor text := aos_auth.enter(p_tenant, 'developer');
-  v_from aos_core.run := aos_core.lock_run(p_tenant, p_run);
+  v_from aos_core.run;
   v_to record;
   v_step bigint;
   v_turn integer;
   v_last uuid := aos_core.uuidv7();
 begin
+  perform aos_core.lock_configuration(p_tenant);
+  v_from := aos_core.lock_run(p_tenant, p_run);
   if v_from.erased_at is not null then
     raise exception 'the content of run "%" is erased', v_from.name using errcode = 'AO002',
       hint = 'retention took it; start a new run';
@@ -659,10 +697,12 @@ begin
         from aos_agent.agent a where a.tenant_id = p_tenant), 'there are none; aosctl apply -f …');
   end if;
   insert into aos_core.run (tenant_id, agent_id, kind, name)
-  values (p_tenant, v_agent, p_kind, p_name) returning run_id, name into v_run;
+  values (p_tenant, v_agent, p_kind, p_name) on conflict do nothing
+  returning run_id, name into v_run;
+  if not found then
+    raise exception 'run "%" already exists', p_name using errcode = 'AO005',
+      hint = 'choose another name';
+  end if;
   return jsonb_build_object('run_id', v_run.run_id, 'run', v_run.name, 'agent', p_agent);
-exception when unique_violation then
-  raise exception 'run "%" already exists', p_name using errcode = 'AO005',
-    hint = 'choose another name';
 end
 $$;

@@ -3,7 +3,8 @@
 -- their implementation with the worker's functions.
 -- All are security definer (owner aos_kernel): people may write no kernel table of these.
 
--- The tenant of a run or turn, among those where the login has the role developer, or AO001.
+-- The tenant of a run or turn, among those where the login has the role developer, or AO001. A turn's
+-- id may be its sender's choice (p_key): where several tenants have it, the selected one's counts.
 -- security definer (owner aos_lookup): reads ids across tenants.
 create function aos_core.tenant_of_run(p_run uuid) returns uuid
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
@@ -26,10 +27,15 @@ language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_tenant uuid;
+  v_tenants bigint;
 begin
-  select t.tenant_id into v_tenant from aos_core.turn t
-  where t.tenant_id = any (aos_auth.tenants_with_role('developer')) and t.turn_id = p_turn;
-  if not found then
+  select t.tenant_id, count(*) over () into v_tenant, v_tenants from aos_core.turn t
+  where t.tenant_id = any (aos_auth.tenants_with_role('developer')) and t.turn_id = p_turn
+  order by t.tenant_id = aos_auth.selected_tenant() desc nulls last limit 1;
+  if v_tenants > 1 and v_tenant is distinct from aos_auth.selected_tenant() then
+    raise exception 'turn "%" is in several of your tenants', p_turn using errcode = 'AO005',
+      hint = 'select one: set aos.tenant_id = ''…''';
+  elsif not found then
     raise exception 'turn "%" not found', p_turn using errcode = 'AO001',
       hint = 'the login needs the role developer in its tenant';
   end if;
@@ -56,6 +62,16 @@ begin
 end
 $$;
 
+-- The session as it stands in a run's row as the worker: its login, or whom a service acts for. Kernel
+-- only.
+create function aos_core.session_worker(p_tenant uuid) returns text
+language sql stable
+as $$
+  select case when coalesce(current_setting('aos.on_behalf_of', true), '') = '' then session_user
+    else (select case when a like '% for %' then a else session_user end
+          from aos_auth.actor(p_tenant) a) end
+$$;
+
 -- Open a turn for the messages that wait, and take its lease for this session's login. The turn
 -- that is open already is returned when it is free or this login's. Role developer.
 -- AO001; AO002 nothing to answer, or it waits for an approval; AO003 another worker has it.
@@ -67,7 +83,8 @@ declare
   v_actor text := aos_auth.enter(v_tenant, 'developer');
   v_opened jsonb;
 begin
-  v_opened := aos_core.begin_turn(v_tenant, p_conversation, null, null, v_actor, session_user,
+  v_opened := aos_core.begin_turn(v_tenant, p_conversation, null, null, v_actor,
+                                  aos_core.session_worker(v_tenant),
                                   aos_core.session_lease_hash(), 300);
   if v_opened ->> 'status' = 'open' then
     perform aos_core.hold_turn(v_tenant, (v_opened ->> 'turn_id')::uuid);
@@ -87,6 +104,7 @@ declare
   v_run aos_core.run;
   v_attempt integer;
   v_takeover jsonb;
+  v_worker text := aos_core.session_worker(p_tenant);
 begin
   select t.* into v_turn from aos_core.turn t
   where t.tenant_id = p_tenant and t.turn_id = p_turn;
@@ -121,9 +139,14 @@ begin
       'worker:' || session_user,
       jsonb_build_object('turn', v_turn.number, 'attempt', v_attempt, 'step', v_run.last_step,
                          'by', aos_auth.actor(p_tenant)) || coalesce(v_takeover, '{}'));
+  elsif v_run.lease_worker is distinct from v_worker then  -- a service goes on for somebody else
+    perform aos_core.append_run_event(p_tenant, v_run.run_id, 'turn.claimed',
+      'worker:' || session_user,
+      jsonb_build_object('turn', v_turn.number, 'attempt', v_turn.attempts, 'step', v_run.last_step,
+                         'by', aos_auth.actor(p_tenant)));
   end if;
   update aos_core.run r set lease_hash = aos_core.session_lease_hash(),
-    lease_worker = session_user, lease_seconds = 300,
+    lease_worker = v_worker, lease_seconds = 300,
     lease_expires_at = v_now + interval '300 seconds',
     fence = r.fence + case when r.lease_hash = aos_core.session_lease_hash() then 0 else 1 end
   where r.tenant_id = p_tenant and r.run_id = v_run.run_id;

@@ -35,7 +35,8 @@ create view aos_core.approval_status as
 select p.tenant_id, n.name as tenant, p.approval_id, p.call_id, p.run_id, r.name as run,
        a.name as agent, p.skill, p.args, p.reason, p.state, encode(p.digest, 'hex') as digest,
        p.requested_at, p.expires_at, p.state = 'pending' and p.expires_at <= aos_core.now() as overdue,
-       p.decided_at, p.decided_by, p.decision_reason, p.policies, p.deciders, p.preview,
+       p.decided_at, p.decided_by, p.decision_reason, p.policies, p.deciders,
+       nullif(p.preview - 'looks', '{}') as preview,
        p.edits_id, p.edited_by, c.original_args, c.step_seq, c.effect,
        p.preview_until > aos_core.now() as previewing
 from aos_core.approval p

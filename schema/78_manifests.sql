@@ -184,7 +184,6 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_inserted boolean;
-  v_old jsonb;
   v_grants jsonb := coalesce(p_spec -> 'sql' -> 'grants', '[]');
   v_roles text[] := array(select r from jsonb_array_elements_text(
     coalesce(p_spec -> 'roles', '["agent"]')) r order by 1);
@@ -193,11 +192,6 @@ begin
     raise exception 'skill "%": built-in skill "%" not found', p_name, p_spec ->> 'builtin'
       using errcode = 'AO001', hint = 'known: ' || (
         select string_agg(b.name, ', ' order by b.name) from aos_skills.builtin_skill b);
-  end if;
-  select s.grants into v_old from aos_skills.skill s
-  where s.tenant_id = p_tenant and s.name = p_name for update;
-  if v_grants = '[]' then  -- before the skill loses its role
-    perform aos_skills.change_grants(p_tenant, p_name, coalesce(v_old, '[]'), '[]');
   end if;
   insert into aos_skills.skill as s (tenant_id, name, builtin, description, risk, approval, touches,
     timeout_seconds, max_rows, max_bytes, search_path, grants, config, labels, annotations)
@@ -232,8 +226,9 @@ begin
     select p_tenant, r, p_name from unnest(v_roles) r on conflict do nothing;
     v_inserted := coalesce(v_inserted, false);
   end if;
-  if v_grants <> '[]' then
-    perform aos_skills.change_grants(p_tenant, p_name, coalesce(v_old, '[]'), v_grants);
+  if v_grants <> '[]' then  -- to tables that are new
+    perform aos_skills.change_grants(p_tenant, s.skill_id, v_grants, v_grants)
+    from aos_skills.skill s where s.tenant_id = p_tenant and s.name = p_name;
   end if;
   return aos_core.applied(v_inserted);
 end
@@ -304,11 +299,10 @@ begin
 end
 $$;
 
--- Give the role of a skill what p_new names and take back what only p_old named. The skill's row names
--- one of the two by then: a role is there from the first declared grant to the last. Runs with the
--- caller's rights on the business tables: who applies the manifest must be able to grant. Role
--- developer. AO001, AO004, AO006.
-create function aos_skills.change_grants(p_tenant uuid, p_skill text, p_old jsonb, p_new jsonb)
+-- Give the role of a skill, by its id, what p_new names and take back what only p_old named. Runs with
+-- the caller's rights on the business tables: who applies the manifest must be able to grant. Role
+-- developer. AO001, AO004, AO005, AO006.
+create function aos_skills.change_grants(p_tenant uuid, p_skill uuid, p_old jsonb, p_new jsonb)
 returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -323,9 +317,10 @@ begin
   if p_old <> p_new then
     for v in
       select distinct o.* from (
-        select x ->> 'schema' as schema_name, t as table_name, p as privilege
+        select x ->> 'schema' as schema_name, t as table_name, lower(p) as privilege
         from jsonb_array_elements(p_old) x, jsonb_array_elements_text(x -> 'tables') t,
-             jsonb_array_elements_text(x -> 'privileges') p) o
+             jsonb_array_elements_text(x -> 'privileges') p
+        where lower(p) in ('select', 'insert', 'update', 'delete')) o
     loop
       if v.table_name = '*' and to_regnamespace(quote_ident(v.schema_name)) is not null then
         execute format('revoke %s on all tables in schema %I from %I', v.privilege, v.schema_name,
@@ -357,6 +352,83 @@ begin
   end loop;
 end
 $$;
+
+-- Trigger: the rights of a skill's SQL identity follow what its row says, whoever writes that and
+-- with that login's own power to grant. A row that says more than was given would be believed by the
+-- next who may give it, an administrator for one. Not when a tenant is erased: erase_tenant has done it.
+create function aos_skills.grants_follow() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if tg_op = 'UPDATE' and new.tenant_id = old.tenant_id then
+    perform aos_skills.change_grants(new.tenant_id, new.skill_id, old.grants, new.grants);
+  else
+    if tg_op <> 'INSERT' and current_user <> 'aos_kernel' then
+      perform aos_skills.change_grants(old.tenant_id, old.skill_id, old.grants, '[]');
+    end if;
+    if tg_op <> 'DELETE' then
+      perform aos_skills.change_grants(new.tenant_id, new.skill_id, '[]', new.grants);
+    end if;
+  end if;
+  return null;
+end
+$$;
+create trigger grants_follow after insert or delete or update of grants, tenant_id
+  on aos_skills.skill for each row when (aos_core.is_live())
+  execute function aos_skills.grants_follow();
+
+-- The first privilege that grants of a skill name and p_role lacks, as "select on shop.orders"; null when
+-- it has all of them. Any caller.
+create function aos_skills.lacking_grant(p_role name, p_grants jsonb) returns text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select format('%s on %I.%I', lower(p), n.nspname, c.relname)
+  from jsonb_array_elements(p_grants) g
+  cross join lateral jsonb_array_elements_text(g -> 'tables') t
+  cross join lateral jsonb_array_elements_text(g -> 'privileges') p
+  join pg_namespace n on n.nspname = g ->> 'schema'
+  join pg_class c on c.relnamespace = n.oid and t in (c.relname, '*')
+    and c.relkind in ('r', 'p', 'v', 'm', 'f')
+  where not has_schema_privilege(p_role, n.oid, 'usage')
+    or not has_table_privilege(p_role, c.oid, p)
+       and (lower(p) = 'delete' or coalesce(g -> 'columns', '[]') = '[]' or exists (
+         select from jsonb_array_elements_text(g -> 'columns') k
+         where not has_column_privilege(p_role, c.oid, k, p)))
+  limit 1
+$$;
+
+-- Trigger, at the end of the transaction: a skill names no grant that its identity does not have by then,
+-- and all tables of a schema only where its writer may grant the schema. Whoever applies a skill of the
+-- tenant later, or upgrades the kernel, gives by their own rights what stands in these rows, and may be
+-- a superuser. AO004; AO001 and AO006 as grant_targets.
+create function aos_skills.grants_given() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_old jsonb := case tg_op when 'UPDATE' then old.grants else '[]' end;
+  v_lacks text;
+begin
+  if new.grants in (v_old, '[]') then
+    return null;
+  end if;
+  perform aos_skills.grant_targets(new.grants);
+  v_lacks := coalesce(
+    aos_skills.lacking_grant(aos_skills.own_sql_role(new.tenant_id, new.skill_id), new.grants),
+    (select format('usage on all of schema %I', g ->> 'schema')
+     from jsonb_array_elements(new.grants) g
+     where g -> 'tables' ? '*' and not v_old @> jsonb_build_array(g)
+       and not has_schema_privilege(to_regnamespace(quote_ident(g ->> 'schema'))::oid,
+                                    'usage with grant option') limit 1));
+  if v_lacks is not null then
+    raise exception 'skill "%": its SQL has not been granted %', new.name, v_lacks
+      using errcode = 'AO004', hint = 'apply it as somebody who may grant that';
+  end if;
+  return null;
+end
+$$;
+create constraint trigger grants_given after insert or update on aos_skills.skill
+  deferrable initially deferred for each row when (aos_core.is_live())
+  execute function aos_skills.grants_given();
 
 -- Create or change an agent. AO001: there is no such persona, skill or collection.
 create function aos_agent.apply_agent(p_tenant uuid, p_name text, p_meta jsonb, p_spec jsonb)
@@ -485,10 +557,7 @@ declare
   v_heads text;
   v_actor text;
 begin
-  if not aos_auth.is_admin() then
-    raise exception 'only an administrator deletes tenants' using errcode = 'AO004',
-      hint = 'ask a member of aos_admin';
-  end if;
+  perform aos_auth.assert_administrator();
   v_tenant := aos_auth.tenant_id(p_name);
   perform aos_core.deleted('tenant', p_name, v_tenant is not null);
   v_actor := aos_auth.enter(v_tenant, 'admin');
@@ -556,12 +625,11 @@ exception when foreign_key_violation then
 end
 $$;
 
--- Delete a skill, take back what was granted for its SQL and drop its role. AO001; AO005: an agent names it.
+-- Delete a skill and take back what was granted for its SQL. AO001; AO005: an agent names it.
 create function aos_skills.delete_skill(p_tenant uuid, p_name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_grants jsonb;
   v_agents text;
 begin
   select string_agg(a.name, ', ' order by a.name) into v_agents from aos_agent.agent a
@@ -571,11 +639,8 @@ begin
     raise exception 'skill "%" is still used by agents: %', p_name, v_agents
       using errcode = 'AO005', hint = 'take it out of their spec.skills first';
   end if;
-  select s.grants into v_grants from aos_skills.skill s
-  where s.tenant_id = p_tenant and s.name = p_name for update;
-  perform aos_core.deleted('skill', p_name, found);
-  perform aos_skills.change_grants(p_tenant, p_name, v_grants, '[]');
   delete from aos_skills.skill s where s.tenant_id = p_tenant and s.name = p_name;
+  perform aos_core.deleted('skill', p_name, found);
   delete from aos_skills.role_skill r
   where r.tenant_id = p_tenant and r.skill_name = p_name and not exists (
     select from aos_skills.builtin_skill b where b.name = p_name and b.risk = 'low');

@@ -1,9 +1,9 @@
 -- The audit: what is checked of the trail, and what an auditor takes away to check elsewhere
 -- (docs/audit.md has the words of each fault, the format and the limits).
 
--- Enter a tenant to read its trail: role viewer, and for an administrator also a tenant that was
--- deleted. AO001, AO004. Kernel only.
-create function aos_core.enter_audit(p_tenant uuid) returns void
+-- Enter a tenant for its trail with p_role: viewer to hear whether it is whole, auditor to take it away. An
+-- administrator enters also a tenant that was deleted. AO001, AO004. Kernel only.
+create function aos_core.enter_audit(p_tenant uuid, p_role text default 'viewer') returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -13,18 +13,18 @@ begin
       return;
     end if;
   end if;
-  perform aos_auth.enter(p_tenant, 'viewer');
+  perform aos_auth.enter(p_tenant, p_role);
 end
 $$;
 
--- The tenants whose trail the login may read, by name; for an administrator also the deleted ones.
--- Any caller. security definer: reads tenants and tombstones.
-create function aos_core.audit_tenants()
+-- The tenants whose trail the login may verify (p_role viewer) or take away (auditor), by name; for an
+-- administrator also the deleted ones. Any caller. security definer: reads tenants and tombstones.
+create function aos_core.audit_tenants(p_role text default 'viewer')
 returns table (tenant_id uuid, name text, deleted_at timestamptz)
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select t.tenant_id, t.name, null::timestamptz from aos_auth.tenant t
-  where t.tenant_id = any (aos_auth.tenants_with_role('viewer'))
+  where t.tenant_id = any (aos_auth.tenants_with_role(p_role))
   union all
   select s.tenant_id, s.name, s.deleted_at from aos_core.tombstone s where aos_auth.is_admin()
   order by 2, 3 nulls first
@@ -62,6 +62,7 @@ as $$
   select l.stream_id, l.seq, 'hash differs' from linked l
   where l.hash is distinct from aos_core.event_hash(l.prev, p_tenant, l.stream_id, l.seq, l.at,
                                                     l.kind, l.actor, l.data)
+    or strpos(l.kind, '|') > 0  -- what stands between two bars holds none
 $$;
 
 -- The hash of an event, there or cut by retention; null when neither is known. Kernel only.
@@ -219,7 +220,7 @@ as $$
   from aos_core.event_checkpoint c where c.tenant_id = p_tenant and c.cut_at = p_cut_at
 $$;
 
--- Tell each tenant's chain what a cut wrote down. For drop_events_before alone, whose owner may not
+-- Tell each tenant's chain what a cut wrote down. For drop_months alone, whose owner may not
 -- write events. security definer: owned by aos_kernel, which may.
 create function aos_core.record_cuts(p_cut_at timestamptz) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -228,7 +229,7 @@ declare
   v_tenant uuid;
   v_data jsonb;
 begin
-  for v_tenant in select t.tenant_id from aos_core.audit_tenants() t loop
+  for v_tenant in select t.tenant_id from aos_core.trails() t loop
     perform set_config('aos.kernel_tenant', v_tenant::text, true);
     select jsonb_build_object('streams', count(distinct c.stream_id),
              'events', coalesce(sum(c.seq - c.first_seq + 1), 0),
@@ -338,6 +339,9 @@ as $$
   union all
   select s.run_id, coalesce(s.before, 0) + 1, 'step missing', s.role from steps s
   where s.seq <> coalesce(s.before, case when p_since is null then 0 else s.seq - 1 end) + 1
+    and (p_since is null or not exists (  -- a clock that was put back leaves the one before out
+      select from aos_core.step x
+      where x.tenant_id = p_tenant and x.run_id = s.run_id and x.seq = s.seq - 1))
   union all
   select r.run_id, least(r.last_step, x.last) + 1,
          case when x.last > r.last_step then 'step without its event' else 'step missing' end,
@@ -454,28 +458,48 @@ end
 $$;
 
 -- A page of a tenant's events as they are hashed, after event p_seq of p_stream, by stream and number.
--- at is in seconds since 1970 with six decimals, data as PostgreSQL prints it. Role viewer. AO001, AO004.
--- security definer: people read the log through views only, and not that of a deleted tenant.
+-- at is in seconds since 1970 with six decimals, data as PostgreSQL prints it. With p_since each stream
+-- begins at its first event since then, and has all that follow it: a clock may have been put back, and
+-- of two that write at once the later one may have looked at it first. Role auditor. AO001, AO004.
+-- security definer: people read the log through views only, and not that of a deleted tenant. The
+-- planner takes what the policies show for a few rows, and would sort all that is left of the log for
+-- each page: it walks the key in order instead.
 create function aos_core.audit_events(
   p_tenant uuid, p_stream uuid, p_seq bigint, p_limit integer default 5000, p_run uuid default null,
   p_since timestamptz default null)
 returns table (stream_id uuid, seq bigint, at text, kind text, actor text, data text, hash text)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
 as $$
 begin
-  perform aos_core.enter_audit(p_tenant);
+  perform aos_core.enter_audit(p_tenant, 'auditor');
+  if p_since is null then
+    return query
+      select l.stream_id, l.seq, extract(epoch from l.at)::text, l.kind, l.actor, l.data::text,
+             encode(l.hash, 'hex')
+      from aos_core.event_log l
+      where l.tenant_id = p_tenant and (l.stream_id, l.seq) > (p_stream, p_seq)
+        and (p_run is null or l.stream_id = p_run)
+      order by l.stream_id, l.seq limit p_limit;
+    return;
+  end if;
   return query
+    with begun as materialized (
+      select x.stream_id, min(x.seq) as seq from aos_core.event_log x
+      where x.tenant_id = p_tenant and x.stream_id >= p_stream
+        and (p_run is null or x.stream_id = p_run) and x.at >= p_since
+      group by 1
+    )
     select l.stream_id, l.seq, extract(epoch from l.at)::text, l.kind, l.actor, l.data::text,
            encode(l.hash, 'hex')
-    from aos_core.event_log l
-    where l.tenant_id = p_tenant and (l.stream_id, l.seq) > (p_stream, p_seq)
-      and (p_run is null or l.stream_id = p_run) and (p_since is null or l.at >= p_since)
+    from aos_core.event_log l join begun b on b.stream_id = l.stream_id
+    where l.tenant_id = p_tenant and (l.stream_id, l.seq) > (p_stream, p_seq) and l.seq >= b.seq
     order by l.stream_id, l.seq limit p_limit;
 end
 $$;
 
 -- Every stream of a tenant that is, or was, with its head as its row tells it (null where there is none)
--- and its last event: what a checkpoint and an export write down. By stream. Role viewer. AO001, AO004.
+-- and its last event: what a checkpoint and an export write down. By stream. Role auditor. AO001, AO004.
 -- security definer: people read the log through views only, and not that of a deleted tenant.
 create function aos_core.audit_streams(p_tenant uuid, p_run uuid default null)
 returns table (stream_id uuid, name text, state text, head_seq bigint, head_hash text,
@@ -483,7 +507,7 @@ returns table (stream_id uuid, name text, state text, head_seq bigint, head_hash
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform aos_core.enter_audit(p_tenant);
+  perform aos_core.enter_audit(p_tenant, 'auditor');
   return query
     select x.stream_id, h.name, h.state, h.last_seq, encode(h.last_hash, 'hex'), h.last_step,
            h.forked_at_step, e.seq, encode(e.hash, 'hex')
@@ -501,7 +525,7 @@ end
 $$;
 
 -- What retention cut of a tenant's streams, by stream and number; with p_since also, as a piece without
--- cut_at, all that came before the first event since then. Role viewer. AO001, AO004.
+-- cut_at, all that came before the first event since then. Role auditor. AO001, AO004.
 -- security definer: as audit_streams.
 create function aos_core.audit_cuts(
   p_tenant uuid, p_run uuid default null, p_since timestamptz default null)
@@ -509,7 +533,7 @@ returns table (stream_id uuid, first_seq bigint, seq bigint, hash text, cut_at t
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform aos_core.enter_audit(p_tenant);
+  perform aos_core.enter_audit(p_tenant, 'auditor');
   return query
     select c.stream_id, c.first_seq, c.seq, encode(c.hash, 'hex'), extract(epoch from c.cut_at)::text
     from aos_core.event_checkpoint c

@@ -671,7 +671,8 @@ create trigger model_changed after update on aos_meta.llm_model_registry
   execute function aos_core.model_changed();
 
 -- Trigger: a budget begins to hold at once, for the turns that are open too; a changed one wakes what
--- waits for it. security definer: people may not write runs.
+-- waits for it. Locks the tenant's state before runs and queue. security definer: people may not write
+-- runs.
 create function aos_core.budget_applied() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -681,6 +682,7 @@ declare
   v_run aos_core.run;
 begin
   perform set_config('aos.kernel_tenant', new.tenant_id::text, true);
+  perform aos_core.lock_configuration(new.tenant_id);
   if tg_op = 'UPDATE' then
     perform aos_core.wake_waiting(new.tenant_id, new.budget_id, true);
     return null;
@@ -711,13 +713,14 @@ create trigger budget_applied after insert or update on aos_core.budget
   for each row when (aos_core.is_live())
   execute function aos_core.budget_applied();
 
--- Trigger: what waits for a budget that is deleted does not wait any more.
+-- Trigger: what waits for a budget that is deleted does not wait any more. Locks as budget_applied.
 -- security definer: people may not write the queue.
 create function aos_core.budget_deleted() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform set_config('aos.kernel_tenant', old.tenant_id::text, true);
+  perform aos_core.lock_configuration(old.tenant_id);
   perform aos_core.wake_waiting(old.tenant_id, old.budget_id, true);
   return null;
 end
@@ -731,16 +734,15 @@ create trigger record_change after insert or update or delete on aos_core.budget
   for each row when (aos_core.is_live())
   execute function aos_core.record_change();
 
--- Raise AO004 unless the login is an admin of the tenant: a limit that those can lift whom it limits is
--- none. The policies decide; this says it in words. Any caller.
-create function aos_core.may_set_budgets(p_tenant uuid, p_name text) returns void
-language plpgsql stable set search_path = pg_catalog, pg_temp
+-- Lock a tenant's configuration for a change of its budgets, which locks runs. Role: admin of the tenant.
+-- AO001, AO004. security definer: people may not lock a tenant's state.
+create function aos_core.enter_configuration(p_tenant uuid) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_actor text := aos_auth.enter(p_tenant, 'admin');
 begin
-  if p_tenant <> all (aos_auth.administered_tenants()) then
-    raise exception 'budget "%": login "%" is no admin of the tenant', p_name, session_user
-      using errcode = 'AO004', hint = 'an admin of the tenant sets its budgets';
-  end if;
+  perform aos_core.lock_configuration(p_tenant);
 end
 $$;
 
@@ -755,7 +757,8 @@ declare
   v_agent uuid;
   v_limits jsonb := p_spec -> 'limits';
 begin
-  perform aos_core.may_set_budgets(p_tenant, p_name);
+  perform aos_auth.assert_tenant_admin(p_tenant, 'budget', p_name);
+  perform aos_core.enter_configuration(p_tenant);
   if p_spec ? 'agent' then
     select a.agent_id into v_agent from aos_agent.agent a
     where a.tenant_id = p_tenant and a.name = p_spec ->> 'agent';
@@ -796,7 +799,8 @@ create function aos_core.delete_budget(p_tenant uuid, p_name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform aos_core.may_set_budgets(p_tenant, p_name);
+  perform aos_auth.assert_tenant_admin(p_tenant, 'budget', p_name);
+  perform aos_core.enter_configuration(p_tenant);  -- before the shares of open runs go with it
   delete from aos_core.budget b where b.tenant_id = p_tenant and b.name = p_name;
   perform aos_core.deleted('budget', p_name, found);
 end

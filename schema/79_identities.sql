@@ -18,6 +18,7 @@ end
 $$;
 
 -- Trigger: a skill has an identity of its own while it declares grants, whoever writes its row.
+-- Comes after grants_follow, which needs the role to take back what was granted, in the order of names.
 -- security definer: people may not write identities.
 create function aos_skills.keep_sql_identity() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -43,27 +44,23 @@ create trigger sql_identity after insert or delete or update of grants on aos_sk
   for each row when (aos_core.is_live())
   execute function aos_skills.keep_sql_identity();
 
--- The role of a skill that declares grants, for whoever is about to change these: others wait until the
--- commit. Role developer. AO001; AO004; AO005: it declares none.
+-- The role of a skill that declares grants, by the skill's id, for whoever is about to change these:
+-- others wait until the commit. Role developer. AO001; AO004; AO005: there is none.
 -- security definer: people may not read identities.
-create function aos_skills.own_sql_role(p_tenant uuid, p_skill text) returns name
+create function aos_skills.own_sql_role(p_tenant uuid, p_skill uuid) returns name
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_skill record;
 begin
   perform aos_auth.enter(p_tenant, 'developer');
   perform aos_auth.lock_identities();
-  select s.skill_id, s.grants <> '[]' as has_grants into v_skill from aos_skills.skill s
-  where s.tenant_id = p_tenant and s.name = p_skill;
-  if not found then
-    raise exception 'skill "%" not found', p_skill using errcode = 'AO001',
-      hint = 'aosctl get skills';
-  elsif not v_skill.has_grants then
-    raise exception 'skill "%" declares no grants and runs as the tenant''s SQL role', p_skill
+  if not exists (select from aos_skills.skill s where s.tenant_id = p_tenant
+                 and s.skill_id = p_skill and s.grants <> '[]')
+     and not exists (select from aos_auth.sql_identity i where i.tenant_id = p_tenant
+                     and i.scope_id = p_skill and p_skill <> p_tenant) then
+    raise exception 'no skill of this tenant with the id "%" declares grants', p_skill
       using errcode = 'AO005', hint = 'declare them in its spec.sql.grants';
   end if;
-  return aos_auth.ensure_sql_identity(p_tenant, v_skill.skill_id);
+  return aos_auth.ensure_sql_identity(p_tenant, p_skill);
 end
 $$;
 

@@ -41,7 +41,8 @@ $$;
 -- null when the server counts nothing (track_counts). Kernel only.
 create function aos_core.run_and_undo(
   p_tenant uuid, p_scope uuid, p_query text, p_max_rows integer, p_max_bytes integer,
-  p_search_path text[], out ok boolean, out result jsonb, out counts jsonb)
+  p_search_path text[],
+  out ok boolean, out result jsonb, out counts jsonb)
 language plpgsql
 as $$
 declare
@@ -164,22 +165,25 @@ end
 $$;
 
 -- A query for the rows of a target that have the keys of these images; its one column is a row's
--- image. Null when there is nothing to look for. Kernel only.
-create function aos_core.query_by_key(p_target jsonb, p_images jsonb) returns text
+-- image. p_lock: it locks them too, as an UPDATE does, in the order of their keys. Null when there is
+-- nothing to look for. Kernel only.
+create function aos_core.query_by_key(p_target jsonb, p_images jsonb, p_lock boolean default false)
+returns text
 language sql stable
 as $$
   select format('select %s from %s t where (%s) in (values %s)',
-    aos_core.image_of('t', p_target), p_target ->> 'table',
-    (select string_agg(format('t.%I', k.key), ', ' order by k.key)
-     from jsonb_each(p_target -> 'key') k),
+    aos_core.image_of('t', p_target), p_target ->> 'table', c.columns,
     string_agg(r.literals, ', '))
+    || case when p_lock then format(' order by %s for no key update', c.columns) else '' end
   from (
     select '(' || string_agg(format('%L::%s', i.value ->> k.key, k.value), ', ' order by k.key)
              || ')' as literals
     from jsonb_array_elements(p_images) with ordinality i(value, n)
     cross join jsonb_each_text(p_target -> 'key') k
     group by i.n) r
-  having count(*) > 0
+  cross join (select string_agg(format('t.%I', k.key), ', ' order by k.key) as columns
+              from jsonb_each(p_target -> 'key') k) c
+  group by c.columns
 $$;
 
 -- The rows of a keyed image query, [[…, image, done], …], with the images before
@@ -215,23 +219,23 @@ as $$ select 1000 $$;
 
 -- The images of the rows that a statement changes: [{"before", "after"}]; p_counts and p_row_count
 -- are what it did when it ran as it is, and must come out again. why: why there are none.
--- after_only: those before are not known. Runs and takes back. Kernel only.
+-- after_only: those before are not known. query, style: what gave them, see image_query. Runs and
+-- takes back. Kernel only.
 create function aos_core.preview_images(
   p_tenant uuid, p_scope uuid, p_query text, p_target jsonb, p_counts jsonb, p_row_count bigint,
-  p_search_path text[], out images jsonb, out after_only boolean, out why text)
+  p_search_path text[], out images jsonb, out after_only boolean, out why text, out query text,
+  out style text)
 language plpgsql
 as $$
 declare
   v_ran record;
-  v_query text;
-  v_style text;
 begin
   select null::boolean as ok, null::jsonb as result into v_ran;
-  foreach v_style in array '{whole,columns,keyed}'::text[] loop
-    v_query := aos_core.image_query(p_query, p_target, v_style);
-    continue when v_query is null;
+  foreach style in array '{whole,columns,keyed}'::text[] loop
+    query := aos_core.image_query(p_query, p_target, style);
+    continue when query is null;
     select * into v_ran from aos_core.run_and_undo(
-      p_tenant, p_scope, v_query, aos_core.max_preview_rows() + 1, 16777216, p_search_path);
+      p_tenant, p_scope, query, aos_core.max_preview_rows() + 1, 16777216, p_search_path);
     exit when v_ran.ok or v_ran.result ->> 'sqlstate' = '57014';
   end loop;
   if v_ran.ok is not true then
@@ -247,7 +251,7 @@ begin
     why := 'the agent may not read all of the rows that it changes, or others change them now';
     return;
   end if;
-  if v_style <> 'keyed' then
+  if style <> 'keyed' then
     select jsonb_agg(jsonb_build_object('before', r.value -> -2, 'after', r.value -> -1)
                      order by r.n) into images
     from jsonb_array_elements(v_ran.result -> 'rows') with ordinality r(value, n);
@@ -289,13 +293,12 @@ begin
 end
 $$;
 
--- What a statement of sql_execute would change now: it runs as the skill's SQL identity and is
--- taken back. {"digest", "counts": [{"table", "inserted", "updated", "deleted"}], "row_count",
--- "table"?, "columns"?, "rows"?: [{"before", "after", "changed"}], "without"?: why no rows are shown,
--- "after_only"?}, or {"none": why there is no preview}. The digest covers the statement, the counts
--- and all rows before; rows are a sample, and long values are cut. What a rollback leaves: values
--- drawn from sequences, and what functions do outside of the transaction. Kernel only.
-create function aos_core.preview_statement(
+-- One look at what a statement of sql_execute would do now: it runs as the skill's SQL identity and is
+-- taken back. {"counts": [{"table", "inserted", "updated", "deleted"}], "row_count", "target"?: see
+-- preview_target, "images"?: [{"before", "after"}], "query", "style": what gave them, "after_only"?,
+-- "why"?: why there are no images}, or {"none": why it could not be tried}. What a rollback leaves:
+-- values drawn from sequences, and what functions do outside of the transaction. Kernel only.
+create function aos_core.try_statement(
   p_tenant uuid, p_scope uuid, p_query text, p_search_path text[]) returns jsonb
 language plpgsql
 as $$
@@ -313,14 +316,12 @@ declare
   v_target jsonb;
   v_count jsonb;  -- how many rows it writes itself
 begin
-  select * into v_plan
-  from aos_core.run_and_undo(p_tenant, p_scope, p_query, -1, 16777216, p_search_path);
+  select * into v_plan from aos_core.run_and_undo(p_tenant, p_scope, p_query, -1, 16777216, p_search_path);
   if v_plan.ok then
     v_plan.result := v_plan.result -> 'rows' -> 0 -> 0;
     v_none := aos_core.why_no_preview(v_role, v_plan.result);
     if v_none is null then
-      select * into v_ran
-      from aos_core.run_and_undo(p_tenant, p_scope, p_query, 0, 0, p_search_path);
+      select * into v_ran from aos_core.run_and_undo(p_tenant, p_scope, p_query, 0, 0, p_search_path);
       v_failed := case when not v_ran.ok then v_ran.result end;
     end if;
   else
@@ -341,7 +342,7 @@ begin
         'what it writes in a WITH clause or a function is counted only'
       when v_count::bigint > aos_core.max_preview_rows() then
         format('more than %s rows are counted only', aos_core.max_preview_rows())
-      end as why into v_images;
+      end as why, null::text as query, null::text as style into v_images;
     if v_count::bigint between 1 and aos_core.max_preview_rows() then
       select * into v_images from aos_core.preview_images(
         p_tenant, p_scope, v_query, v_target, v_ran.counts, v_count::bigint, p_search_path);
@@ -352,27 +353,89 @@ begin
   if v_none is not null then
     return jsonb_build_object('none', v_none);
   end if;
-  return jsonb_strip_nulls(jsonb_build_object(
-    'digest', aos_core.preview_digest(p_query, v_ran.counts, v_count,
-                                      case when v_images.after_only then null else v_images.images end),
-    'counts', v_ran.counts, 'row_count', v_count, 'table', v_target -> 'table',
-    'columns', v_target -> 'columns', 'without', v_images.why,
-    'after_only', v_images.after_only))
-    || case when v_images.images is null then '{}'
-            else jsonb_build_object('rows', aos_core.preview_sample(v_images.images)) end;
+  return aos_core.without_nulls(jsonb_build_object('counts', v_ran.counts, 'row_count', v_count,
+    'target', v_target, 'images', v_images.images, 'query', v_images.query, 'style', v_images.style,
+    'after_only', v_images.after_only, 'why', v_images.why));
 end
 $$;
 
--- The digest of a preview, as hex: the statement, how many rows of which table, and the rows
--- before, in any order. Kernel only.
-create function aos_core.preview_digest(
-  p_query text, p_counts jsonb, p_row_count jsonb, p_images jsonb) returns text
+-- An object without its members that are null; what is in them stays as it is. Kernel only.
+create function aos_core.without_nulls(p_object jsonb) returns jsonb
 language sql immutable
 as $$
-  select encode(sha256(convert_to(concat_ws('|', p_counts::text, p_row_count::text, (
-    select string_agg(encode(sha256(convert_to(i.value ->> 'before', 'UTF8')), 'hex'), ','
-      order by encode(sha256(convert_to(i.value ->> 'before', 'UTF8')), 'hex') collate "C")
-    from jsonb_array_elements(p_images) i(value)), p_query), 'UTF8')), 'hex')
+  select coalesce(jsonb_object_agg(m.key, m.value), '{}') from jsonb_each(p_object) m
+  where m.value <> 'null'
+$$;
+
+-- What a look is compared by: {"before": a digest, as hex, of the statement, how many rows of which
+-- table, and the rows before, in any order, "columns": {name: a digest of its values after, each with
+-- its row before}}. Kernel only.
+create function aos_core.look_marks(p_query text, p_look jsonb) returns jsonb
+language sql immutable
+as $$
+  with images as (
+    select encode(sha256(convert_to(i.value ->> 'before', 'UTF8')), 'hex') collate "C" as before,
+           aos_core.object_of(i.value -> 'after') as after
+    from jsonb_array_elements(p_look -> 'images') i(value)
+  )
+  select jsonb_build_object(
+    'before', encode(sha256(convert_to(concat_ws('|', p_look ->> 'counts', p_look ->> 'row_count',
+      (select string_agg(i.before, ',' order by i.before) from images i), p_query), 'UTF8')), 'hex'),
+    'columns', (select coalesce(jsonb_object_agg(c.name, c.mark), '{}') from (
+      select v.key as name, left(encode(sha256(convert_to(string_agg(
+               concat(i.before, ' ', v.value::text), ',' order by i.before, v.value::text collate "C"),
+               'UTF8')), 'hex'), 32) as mark
+      from images i cross join lateral jsonb_each(i.after) v group by v.key) c))
+$$;
+
+-- The digest of a look, as hex: the statement, how many rows of which table, and of each row, in any
+-- order, how it is before, and after in the columns p_compared. Kernel only.
+create function aos_core.look_digest(p_query text, p_look jsonb, p_compared text[]) returns text
+language sql immutable
+as $$
+  select encode(sha256(convert_to(concat_ws('|', p_look ->> 'counts', p_look ->> 'row_count',
+    to_jsonb(p_compared)::text, (
+      select string_agg(r.mark, ',' order by r.mark)
+      from jsonb_array_elements(p_look -> 'images') i(value)
+      cross join lateral (
+        select encode(sha256(convert_to(concat_ws('|', coalesce(i.value ->> 'before', '-'),
+          (select jsonb_object_agg(v.key, v.value)::text
+           from jsonb_each(aos_core.object_of(i.value -> 'after')) v
+           where v.key = any (p_compared))), 'UTF8')), 'hex') collate "C" as mark) r),
+    p_query), 'UTF8')), 'hex')
+$$;
+
+-- What two looks after one another came out the same in: names of columns, in order. p_first, p_second:
+-- of look_marks. Null when they can't be compared: other rows, or rows that were changed between
+-- them. Kernel only.
+create function aos_core.agreed_columns(p_first jsonb, p_second jsonb) returns text[]
+language sql immutable
+as $$
+  select case when p_first ->> 'before' = p_second ->> 'before' then array(
+    select s.key from jsonb_each(p_second -> 'columns') s
+    where s.value = p_first -> 'columns' -> s.key order by s.key collate "C") end
+$$;
+
+-- What the approver of a statement sees, from a look: {"digest", "counts", "row_count", "table"?,
+-- "columns"?, "rows"?: [{"before", "after", "changed"}], "without"?: why no rows are shown,
+-- "after_only"?, "varies"?: [columns whose values after are not compared when it runs]}, or {"none":
+-- why there is no preview}. rows are a sample, and long values are cut. "looks" is for the kernel alone:
+-- its marks, "compared": the columns that are, and "drifted": how often each came out otherwise.
+create function aos_core.preview_of(
+  p_query text, p_look jsonb, p_compared text[], p_drifted jsonb default '{}') returns jsonb
+language sql immutable
+as $$
+  select case when p_look ? 'none' then p_look else aos_core.without_nulls(jsonb_build_object(
+    'digest', aos_core.look_digest(p_query, p_look, p_compared),
+    'counts', p_look -> 'counts', 'row_count', p_look -> 'row_count',
+    'table', p_look -> 'target' -> 'table', 'columns', p_look -> 'target' -> 'columns',
+    'without', p_look -> 'why', 'after_only', p_look -> 'after_only',
+    'rows', case when p_look ? 'images' then aos_core.preview_sample(p_look -> 'images') end,
+    'varies', (select jsonb_agg(c.name order by c.name collate "C")
+               from jsonb_object_keys(m.marks -> 'columns') c(name)
+               where c.name <> all (p_compared)),
+    'looks', m.marks || jsonb_build_object('compared', p_compared, 'drifted', p_drifted))) end
+  from (select aos_core.look_marks(p_query, p_look) as marks) m
 $$;
 
 -- The first rows of a preview, for people: {"before", "after", "changed": the columns that
@@ -410,20 +473,58 @@ as $$
       else v.value end), '{}') from jsonb_each(aos_core.object_of(p_image)) v) end
 $$;
 
--- What differs between the preview that was approved and one made now, in words; null when it is
--- the same. Kernel only.
-create function aos_core.preview_drift(p_approved jsonb, p_now jsonb) returns text
+-- What differs between the preview that was approved and a look made now, in words. Kernel only.
+create function aos_core.preview_drift(p_query text, p_approved jsonb, p_look jsonb) returns text
 language sql immutable
 as $$
   select case
-    when p_approved ->> 'digest' = p_now ->> 'digest' then null
-    when p_now ? 'none' then 'what was approved can''t be tried again: ' || (p_now ->> 'none')
-    when p_approved -> 'counts' is distinct from p_now -> 'counts'
-      or p_approved -> 'row_count' is distinct from p_now -> 'row_count' then
+    when p_look ? 'none' then 'what was approved can''t be tried again: ' || (p_look ->> 'none')
+    when p_approved -> 'counts' is distinct from p_look -> 'counts'
+      or p_approved -> 'row_count' is distinct from p_look -> 'row_count' then
       format('other rows than approved: now %s, approved was %s',
-             aos_core.count_words(p_now), aos_core.count_words(p_approved))
-    else 'the rows that it changes are not as they were when it was approved'
+             aos_core.count_words(p_look), aos_core.count_words(p_approved))
+    when p_approved -> 'looks' -> 'before' is distinct from m.marks -> 'before' then
+      'the rows that it changes are not as they were when it was approved'
+    else 'what it writes is not what was approved' || coalesce((
+      select ': ' || string_agg(format('"%s"', c.name), ', ' order by c.name)
+      from aos_core.drifted_columns(p_approved -> 'looks', m.marks) c(name)), '')
   end
+  from (select aos_core.look_marks(p_query, p_look) as marks) m
+$$;
+
+-- Which of the columns that are compared came out otherwise, in rows that were the same before.
+-- Kernel only.
+create function aos_core.drifted_columns(p_looks jsonb, p_marks jsonb) returns setof text
+language sql immutable
+as $$
+  select c.name from jsonb_array_elements_text(p_looks -> 'compared') c(name)
+  where p_looks ->> 'before' = p_marks ->> 'before'
+    and p_looks -> 'columns' -> c.name is distinct from p_marks -> 'columns' -> c.name
+$$;
+
+-- The preview of the next question, after p_did was not what was approved; p_look is what it would do
+-- now. A column that has come out otherwise twice, with the rows before the same, is not compared any
+-- more: else a clock of seconds, or a die, would ask for ever. Kernel only.
+create function aos_core.preview_after_drift(
+  p_query text, p_approved jsonb, p_did jsonb, p_look jsonb) returns jsonb
+language plpgsql immutable
+as $$
+declare
+  v_looks jsonb := p_approved -> 'looks';
+  v_drifted jsonb := v_looks -> 'drifted';
+  v_marks jsonb := aos_core.look_marks(p_query, p_did);
+  v_columns text[] := array(select * from aos_core.drifted_columns(v_looks, v_marks));
+begin
+  if v_columns = '{}' and not p_did ? 'none' and v_looks ->> 'before' = v_marks ->> 'before' then
+    -- Each column has the same values, in other rows.
+    v_columns := array(select jsonb_array_elements_text(v_looks -> 'compared'));
+  end if;
+  select v_drifted || coalesce(jsonb_object_agg(c, coalesce((v_drifted ->> c)::integer, 0) + 1), '{}')
+    into v_drifted from unnest(v_columns) c;
+  return aos_core.preview_of(p_query, p_look, array(
+    select c.name from jsonb_array_elements_text(v_looks -> 'compared') with ordinality c(name, n)
+    where coalesce((v_drifted ->> c.name)::integer, 0) < 2 order by c.n), v_drifted);
+end
 $$;
 
 -- What a preview counts, in words: "shop.orders 2 updated, shop.audit 2 inserted". Kernel only.
@@ -437,47 +538,133 @@ as $$
   from jsonb_array_elements(p_preview -> 'counts') with ordinality c(value, n)
 $$;
 
--- Run an approved statement that was previewed: try it again first, and run it only if it does what
--- was approved. again: why it was not run; preview: what it would do
--- now. Kernel only.
+-- Run an approved statement that was previewed: look again first, run it only if it would do what was
+-- approved, and keep it only if that is what it did. again: why it was not run, or not kept; preview:
+-- what it would do now. Kernel only.
 create function aos_core.run_as_previewed(
-  p_tenant uuid, p_scope uuid, p_call uuid, p_tool_version text, p_query text,
-  p_max_rows integer, p_max_bytes integer, p_search_path text[], p_approved jsonb, p_judged jsonb,
+  p_tenant uuid, p_scope uuid, p_call uuid, p_tool_version text, p_query text, p_max_rows integer,
+  p_max_bytes integer, p_search_path text[], p_approved jsonb, p_judged jsonb,
   out ok boolean, out result jsonb, out again text, out preview jsonb)
 language plpgsql
 as $$
 declare
+  v_compared text[] := array(select jsonb_array_elements_text(p_approved #> '{looks,compared}'));
+  v_look jsonb := aos_core.try_statement(p_tenant, p_scope, p_query, p_search_path);
+  v_did jsonb := v_look;
+  v_ran record;
+begin
+  if p_approved ->> 'digest' = aos_core.look_digest(p_query, v_look, v_compared) then
+    if not aos_core.approval_holds(p_tenant, p_call, p_tool_version, p_judged,
+                                   p_approved ->> 'digest') then
+      again := 'the skill changed, or the approval expired, before the call could run';
+      preview := p_approved;
+      return;
+    end if;
+    begin
+      select * into v_ran from aos_core.run_and_look(p_tenant, p_scope, p_query, v_look, p_max_rows,
+                                                     p_max_bytes, p_search_path);
+      v_did := v_ran.did;
+      if v_ran.ok and p_approved ->> 'digest'
+           is distinct from aos_core.look_digest(p_query, v_did, v_compared) then
+        raise exception 'undo' using errcode = 'AOUND', hint = 'nobody sees this';
+      end if;
+      ok := v_ran.ok;
+      result := v_ran.result;
+      return;
+    exception when sqlstate 'AOUND' then
+      v_look := aos_core.try_statement(p_tenant, p_scope, p_query, p_search_path);
+    end;
+  end if;
+  again := aos_core.preview_drift(p_query, p_approved, v_did);
+  preview := aos_core.preview_after_drift(p_query, p_approved, v_did, v_look);
+end
+$$;
+
+-- Run a statement, for good, and look at what it did: did is p_look, with counts, row_count and images
+-- as they came out. ok and result as run_in_sandbox. Where the images of a row before are found by its
+-- key, the row is locked before it is read. Kernel only.
+create function aos_core.run_and_look(
+  p_tenant uuid, p_scope uuid, p_query text, p_look jsonb, p_max_rows integer, p_max_bytes integer,
+  p_search_path text[], out ok boolean, out result jsonb, out did jsonb)
+language plpgsql
+as $$
+declare
+  v_images boolean := p_look ? 'images';
+  v_rows jsonb := '[]';  -- those that it updates, as they are before
   v_before jsonb;
   v_bound text;
 begin
-  preview := aos_core.preview_statement(p_tenant, p_scope, p_query, p_search_path);
-  again := aos_core.preview_drift(p_approved, preview);
-  if again is not null then
-    return;
-  end if;
-  begin
-    if not aos_core.approval_holds(p_tenant, p_call, p_tool_version, p_judged,
-                                   preview ->> 'digest') then
-      again := 'the skill changed, or the approval expired, before the call could run';
+  if p_look ->> 'style' = 'keyed' and not p_look ? 'after_only'
+     and p_look -> 'target' ->> 'operation' not in ('insert', 'delete') then
+    select s.ok, s.result into ok, result
+    from aos_core.query_by_key(p_look -> 'target', (
+      select jsonb_agg(i.value -> 'before') from jsonb_array_elements(p_look -> 'images') i(value)
+      where i.value -> 'before' <> 'null' and i.value -> 'after' <> 'null'), true) q(query)
+    cross join lateral aos_core.run_in_sandbox(p_tenant, p_scope, q.query, false,
+      aos_core.max_preview_rows() + 1, 16777216, p_search_path) s
+    where q.query is not null;
+    v_bound := set_config('aos.kernel_tenant', p_tenant::text, true);
+    if ok is false then
       return;
     end if;
-    v_before := aos_core.rows_written();
-    select s.ok, s.result into ok, result
-    from aos_core.run_in_sandbox(p_tenant, p_scope, p_query, false, p_max_rows, p_max_bytes,
-                                 p_search_path) s;
-    v_bound := set_config('aos.kernel_tenant', p_tenant::text, true);
-    if ok and (p_approved -> 'counts' is not null
-               and p_approved -> 'counts' <> aos_core.rows_between(v_before, aos_core.rows_written())
-               or p_approved -> 'row_count' <> result -> 'row_count') then
-      raise exception 'undo' using errcode = 'AOUND', hint = 'nobody sees this';  -- somebody was in between
-    end if;
-  exception when sqlstate 'AOUND' then
-    preview := aos_core.preview_statement(p_tenant, p_scope, p_query, p_search_path);
-    again := coalesce(aos_core.preview_drift(p_approved, preview),
-                      'others changed its rows while it ran');
-    ok := null; result := null;
-  end;
+    v_rows := coalesce(result -> 'rows', v_rows);
+  end if;
+  v_before := aos_core.rows_written();
+  select s.ok, s.result into ok, result
+  from aos_core.run_in_sandbox(p_tenant, p_scope, case when v_images then p_look ->> 'query' else p_query end,
+    false, case when v_images then aos_core.max_preview_rows() + 1 else p_max_rows end,
+    case when v_images then 16777216 else p_max_bytes end, p_search_path) s;
+  v_bound := set_config('aos.kernel_tenant', p_tenant::text, true);
+  if not ok then
+    return;
+  end if;
+  did := p_look || aos_core.without_nulls(jsonb_build_object(
+    'counts', case when p_look ? 'counts'
+                   then aos_core.rows_between(v_before, aos_core.rows_written()) end,
+    'row_count', case when p_look ? 'row_count' then result -> 'row_count' end));
+  if v_images then
+    did := did || jsonb_build_object('images', aos_core.images_of(p_look, result -> 'rows', v_rows));
+    result := aos_core.without_images(result, (p_look -> 'target' ->> 'returns')::boolean, p_max_rows,
+                                      p_max_bytes);
+  end if;
 end
+$$;
+
+-- The images in the rows of the statement with images that a look names; p_before: the rows that it
+-- updates, as query_by_key found them before. Kernel only.
+create function aos_core.images_of(p_look jsonb, p_rows jsonb, p_before jsonb) returns jsonb
+language sql stable
+as $$
+  select coalesce(case
+    when p_look ->> 'style' <> 'keyed' then (
+      select jsonb_agg(jsonb_build_object('before', r.value -> -2, 'after', r.value -> -1)
+                       order by r.n)
+      from jsonb_array_elements(p_rows) with ordinality r(value, n))
+    when p_look ? 'after_only' then (
+      select jsonb_agg(jsonb_build_object('before', null, 'after', r.value -> -2) order by r.n)
+      from jsonb_array_elements(p_rows) with ordinality r(value, n))
+    when p_look -> 'target' -> 'key' = 'null' then aos_core.paired_images(p_rows, '{}', '[]')
+    else aos_core.paired_images(p_rows, p_look -> 'target' -> 'key', p_before) end, '[]')
+$$;
+
+-- What the statement itself would have returned, of what it returned with images; capped as
+-- run_in_sandbox does. Kernel only.
+create function aos_core.without_images(
+  p_result jsonb, p_returns boolean, p_max_rows integer, p_max_bytes integer) returns jsonb
+language sql immutable
+as $$
+  with rows as (
+    select r.n, r.value - -1 - -1 as row from jsonb_array_elements(p_result -> 'rows')
+      with ordinality r(value, n) where p_returns
+  ), shown as (
+    select s.n, s.row from (
+      select r.n, r.row, sum(octet_length(r.row::text) + 1) over (order by r.n) as bytes from rows r) s
+    where s.bytes - 1 <= p_max_bytes and s.n <= greatest(p_max_rows, 1)
+  )
+  select p_result || jsonb_build_object(
+    'columns', case when p_returns then (p_result -> 'columns') - -1 - -1 else '[]' end,
+    'rows', coalesce((select jsonb_agg(s.row order by s.n) from shown s), '[]'),
+    'truncated', (select count(*) from rows) > (select count(*) from shown))
 $$;
 
 -- The preview that a call's approval is bound to; null without one. Kernel only.
@@ -538,9 +725,11 @@ end
 $$;
 
 -- Preview the statement of a call under the lease of claim_preview: run it as the skill's SQL
--- identity, take it back, and bind the approval to what it did (see preview_statement).
+-- identity, take it back, and bind the approval to what it did (see preview_of).
 -- Takes locks for as long as that lasts, but none of the kernel's until its end; waits a second
--- for others'. To be sent as SQL calls are, with a statement_timeout of 2 seconds. Returns {"approval_id", "preview"}.
+-- for others'. To be sent as SQL calls are, with a statement_timeout of 2 seconds. Returns
+-- {"approval_id", "preview"}, or {"approval_id", "again": true}: the same call again, in a transaction
+-- of its own, for a second look: what differs between two (clocks, sequences) is not compared later.
 -- AO003: the lease is lost, or the approval is decided. The session must own nothing.
 create function aos_agent.preview_call(p_tenant uuid, p_call uuid, p_lease uuid) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -550,19 +739,25 @@ declare
   v_lease bytea := aos_core.lease_hash(p_lease);
   v_asked record;
   v_preview jsonb;
+  v_done boolean;
 begin
   select a.approval_id, a.run_id, a.args ->> 'statement' as statement, a.skill, e.search_path,
-         e.scope_id, c.tool_version into v_asked
+         e.scope_id,
+         c.tool_version, a.preview -> 'looks' as looks into v_asked
   from aos_core.approval a
   join aos_core.tool_call c on c.tenant_id = p_tenant and c.call_id = a.call_id
   join lateral aos_skills.effective_skill(p_tenant, a.skill) e on e.builtin = 'sql_execute'
   where a.tenant_id = p_tenant and a.call_id = p_call and a.state = 'pending'
     and a.preview_lease = v_lease and a.preview_until > aos_core.now();
   if found then
-    v_preview := aos_core.preview_statement(p_tenant, v_asked.scope_id, v_asked.statement,
-                                            v_asked.search_path);
+    v_preview := aos_core.next_look(v_asked.statement, v_asked.looks,
+      aos_core.try_statement(p_tenant, v_asked.scope_id, v_asked.statement,
+                             v_asked.search_path));
+    v_done := v_preview ?| '{digest,none}';
     perform aos_core.lock_run(p_tenant, v_asked.run_id);
-    update aos_core.approval a set preview = v_preview, preview_lease = null, preview_until = null,
+    update aos_core.approval a set preview = v_preview,
+      preview_lease = case when not v_done then a.preview_lease end,
+      preview_until = case when not v_done then a.preview_until end,
       digest = aos_core.approval_digest(v_asked.tool_version, a.args, a.run_id, p_call, a.expires_at,
                                         v_preview ->> 'digest')
     where a.tenant_id = p_tenant and a.approval_id = v_asked.approval_id and a.state = 'pending'
@@ -572,12 +767,33 @@ begin
     raise exception 'the preview of call "%" is not this worker''s to make', p_call
       using errcode = 'AO003', hint = 'claim_preview gives the lease while nobody has decided';
   end if;
-  perform aos_core.append_run_event(p_tenant, v_asked.run_id, 'approval.previewed', 'kernel',
-    jsonb_strip_nulls(jsonb_build_object('call_id', p_call, 'skill', v_asked.skill,
-      'digest', v_preview -> 'digest', 'counts', v_preview -> 'counts',
-      'none', case when v_preview ? 'none' then true end)));
+  if v_done then
+    perform aos_core.append_run_event(p_tenant, v_asked.run_id, 'approval.previewed', 'kernel',
+      jsonb_strip_nulls(jsonb_build_object('call_id', p_call, 'skill', v_asked.skill,
+        'digest', v_preview -> 'digest', 'counts', v_preview -> 'counts',
+        'none', case when v_preview ? 'none' then true end)));
+  end if;
   v_bound := set_config('transaction_read_only', 'on', false);  -- as execute_sql_call does
-  return jsonb_build_object('approval_id', v_asked.approval_id, 'preview', v_preview);
+  return jsonb_build_object('approval_id', v_asked.approval_id) || case when v_done
+    then jsonb_build_object('preview', v_preview - 'looks') else '{"again": true}' end;
+end
+$$;
+
+-- The preview from a look and what the looks before it left (null: it is the first), or {"looks"}
+-- alone, for one more look. Two are enough where the rows before were the same; of three that were all
+-- different no column is compared. Kernel only.
+create function aos_core.next_look(p_query text, p_looks jsonb, p_look jsonb) returns jsonb
+language plpgsql immutable
+as $$
+declare
+  v_marks jsonb := aos_core.look_marks(p_query, p_look);
+  v_agreed text[] := aos_core.agreed_columns(p_looks, v_marks);
+  v_tries integer := coalesce((p_looks ->> 'tries')::integer, 0) + 1;
+begin
+  if v_agreed is null and v_tries < 3 and v_marks -> 'columns' <> '{}' then
+    return jsonb_build_object('looks', v_marks || jsonb_build_object('tries', v_tries));
+  end if;
+  return aos_core.preview_of(p_query, p_look, coalesce(v_agreed, '{}'));
 end
 $$;
 
@@ -601,7 +817,8 @@ declare
   v_id uuid := aos_core.uuidv7();
   v_digest bytea;
 begin
-  select a.role_name, a.skills, a.name, aos_core.taint_before(r.taint, c.step_seq) as taint
+  select a.role_name, a.skills, a.name, aos_core.taint_before(r.taint, c.step_seq) as taint,
+         c.step_seq
     into v_agent
   from aos_core.run r
   join aos_agent.agent a on a.tenant_id = p_tenant and a.agent_id = r.agent_id
@@ -633,7 +850,7 @@ begin
   perform aos_core.append_run_event(p_tenant, v_old.run_id, 'approval.edited', v_actor,
     jsonb_strip_nulls(jsonb_build_object('call_id', v_old.call_id, 'skill', v_old.skill,
       'was', encode(v_old.digest, 'hex'), 'digest', encode(v_digest, 'hex'),
-      'reason', left(p_reason, 500))));
+      'step', v_agent.step_seq, 'reason', left(p_reason, 500))));
   perform pg_notify('aos_approval', p_tenant::text);
   return jsonb_build_object('approval_id', v_id, 'call_id', v_old.call_id,
                             'digest', encode(v_digest, 'hex'));

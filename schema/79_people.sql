@@ -1,6 +1,31 @@
 -- What people may do: the roles of a principal, each until a time or for good, and the answer to
 -- "may I?".
 
+-- Raise AO004 unless the login is an admin of the tenant, who may change a p_kind p_name. The policies of
+-- the tables decide; this says it in words. Any caller.
+create function aos_auth.assert_tenant_admin(p_tenant uuid, p_kind text, p_name text) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_tenant is null or not p_tenant = any (aos_auth.administered_tenants()) then
+    raise exception '% "%": login "%" lacks the role "admin" in this tenant', p_kind, p_name,
+      session_user using errcode = 'AO004', hint = 'an admin of the tenant can do it';
+  end if;
+end
+$$;
+
+-- Raise AO004 unless the login is an administrator of the database. Any caller.
+create function aos_auth.assert_administrator() returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not aos_auth.is_admin() then
+    raise exception 'only an administrator deletes tenants' using errcode = 'AO004',
+      hint = 'ask a member of aos_admin';
+  end if;
+end
+$$;
+
 -- The id of a principal whose roles the session may change. Role: admin of the tenant. AO001, AO004.
 create function aos_auth.principal_named(p_tenant uuid, p_principal text) returns uuid
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -8,10 +33,7 @@ as $$
 declare
   v_id uuid;
 begin
-  if p_tenant is null or not p_tenant = any (aos_auth.administered_tenants()) then
-    raise exception 'login "%" lacks the role "admin" in this tenant', session_user
-      using errcode = 'AO004', hint = 'an admin of the tenant can do it';
-  end if;
+  perform aos_auth.assert_tenant_admin(p_tenant, 'principal', p_principal);
   select p.principal_id into v_id from aos_auth.principal p
   where p.tenant_id = p_tenant and p.name = p_principal and p.principal_type <> 'agent';
   if v_id is null then
@@ -69,8 +91,8 @@ begin
 end
 $$;
 
--- The role that it takes to do p_verb (get, apply, delete, chat, kill, approve, resolve) to a kind
--- of resource; aos_admin is no role of a tenant but an administrator's. Null: no such pair.
+-- The role that it takes to do p_verb (get, apply, delete, chat, kill, approve, resolve, verify, export) to
+-- a kind of resource; aos_admin is no role of a tenant but an administrator's. Null: no such pair.
 create function aos_auth.needed_role(p_verb text, p_kind text) returns text
 language sql immutable parallel safe
 as $$
@@ -84,10 +106,14 @@ as $$
          and p_kind in ('persona', 'skill', 'agent', 'collection', 'secret') then 'developer'
     when (p_verb, p_kind) in (('chat', 'agent'), ('kill', 'run'), ('resolve', 'run'),
                               ('approve', 'approval')) then 'developer'
+    when (p_verb, p_kind) = ('verify', 'event') then 'viewer'
+    when (p_verb, p_kind) = ('export', 'event') then 'auditor'
+    when (p_verb, p_kind) = ('export', 'tenant') then 'admin'
   end
 $$;
 
--- The group of logins that a role of a tenant needs beside it, for the right to call at all.
+-- The group of logins that a role of a tenant needs beside it, for the right to call at all. For auditor it
+-- may be aos_developer as well, which an admin's login is in.
 create function aos_auth.group_of_role(p_role text) returns name
 language sql immutable parallel safe
 as $$
@@ -96,7 +122,8 @@ as $$
 $$;
 
 -- Whether a principal of the tenant may do p_verb to a kind, and why:
--- {"allowed": true, "role": "developer", "reason": "…"}. p_principal null: the session itself.
+-- {"allowed": true, "role": "developer", "reason": "…", "but": "…"?}. but: the policies whose approvals are
+-- not the principal's to give. p_principal null: the session itself.
 -- About others, admins of the tenant may ask. AO001: no such principal; AO004; AO006: no such pair
 -- of verb and kind. security definer: reads principals and their roles.
 create function aos_auth.can_i(p_tenant uuid, p_verb text, p_kind text, p_principal text default null)
@@ -111,6 +138,8 @@ declare
   v_roles text[];
   v_expired text;
   v_reason text;
+  v_has text;    -- what gives the right
+  v_actor text;  -- as enter() names it
 begin
   if v_role is null then
     raise exception 'nothing is there to "%" with the kind "%"', p_verb, p_kind
@@ -123,12 +152,14 @@ begin
     select p.principal_id, p.principal_type || ' "' || p.name || '"' into v_id, v_who
     from aos_auth.principal p where p.tenant_id = p_tenant and p.db_role = session_user
       and p.principal_type <> 'agent';
+    v_actor := aos_auth.actor(p_tenant);
   elsif not p_tenant = any (aos_auth.tenants_with_role('admin')) then
     raise exception 'login "%" lacks the role "admin" in this tenant', session_user
       using errcode = 'AO004', hint = 'ask about yourself, or ask an admin of the tenant';
   else
-    select p.principal_id, p.principal_type || ' "' || p.name || '"', p.db_role
-      into v_id, v_who, v_login
+    select p.principal_id, p.principal_type || ' "' || p.name || '"', p.db_role,
+           p.principal_type || ':' || p.name
+      into v_id, v_who, v_login, v_actor
     from aos_auth.principal p where p.tenant_id = p_tenant and p.name = p_principal
       and p.principal_type <> 'agent';
     if v_id is null then
@@ -141,8 +172,7 @@ begin
   elsif not exists (select from pg_catalog.pg_roles r where r.rolname = v_login) then
     v_reason := format('the login "%s" of %s does not exist in the database', v_login, v_who);
   elsif pg_has_role(v_login, 'aos_admin', 'member') then
-    return jsonb_build_object('allowed', true, 'role', v_role,
-      'reason', format('"%s" is an administrator: a member of aos_admin', v_login));
+    v_has := format('"%s" is an administrator: a member of aos_admin', v_login);
   elsif v_role = 'aos_admin' then
     v_reason := 'it takes an administrator: a member of aos_admin';
   else
@@ -157,14 +187,19 @@ begin
       v_reason := format('%s lacks the role "%s": %s', v_who, v_role, coalesce(v_expired,
         case when v_roles = '{}' then 'it has none'
              else 'it has ' || array_to_string(v_roles, ', ') end));
-    elsif not pg_has_role(v_login, aos_auth.group_of_role(v_role), 'usage') then
+    elsif not pg_has_role(v_login, aos_auth.group_of_role(v_role), 'usage')
+          and not (v_role = 'auditor' and pg_has_role(v_login, 'aos_developer', 'usage')) then
       v_reason := format('the login "%s" is no member of %s: grant %2$s to %1$I', v_login,
                          aos_auth.group_of_role(v_role));
     end if;
   end if;
-  return jsonb_build_object('allowed', v_reason is null, 'role', v_role,
-    'reason', coalesce(v_reason, format('%s has the role %s', v_who, (
+  if v_reason is not null then
+    return jsonb_build_object('allowed', false, 'role', v_role, 'reason', v_reason);
+  end if;
+  return jsonb_strip_nulls(jsonb_build_object('allowed', true, 'role', v_role, 'reason',
+    coalesce(v_has, format('%s has the role %s', v_who, (
       select string_agg(quote_ident(r), ', ') from unnest(v_roles) r
-      where r = any (aos_auth.roles_that_include(v_role))))));
+      where r = any (aos_auth.roles_that_include(v_role))))),
+    'but', case p_verb when 'approve' then aos_skills.not_to_approve(p_tenant, v_actor) end));
 end
 $$;

@@ -90,10 +90,19 @@ as $$
   where r.tenant_id = p_tenant and r.run_id = p_run
 $$;
 
--- True when p_who, as aos_auth.enter() names somebody, has sent a message of a run up to step p_step, or
--- has driven it there in the place of a worker (hold_turn), or has said what a tool found
--- (resolve_call), by themselves or through a service; where the run is a fork, also in the run it came from. Read from the audit trail, which nobody rewrites.
--- Kernel only.
+-- The step at which what a person writes now is read at the earliest. Kernel only; the caller holds the
+-- run's lock.
+create function aos_core.next_step(p_tenant uuid, p_run uuid) returns bigint
+language sql stable
+as $$
+  select r.last_step + 1 from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run
+$$;
+
+-- True when p_who, as aos_auth.enter() names somebody, has put words into a run up to step p_step, by
+-- themselves or through a service: sent a message, driven it in the place of a worker (hold_turn), said
+-- what a tool found (resolve_call), changed the arguments of a call, or given a reason that the model
+-- reads, for a denial or for the end of a turn. Where the run is a fork, also in the run it came from.
+-- Read from the audit trail, which nobody rewrites. Kernel only.
 create function aos_core.has_asked(p_tenant uuid, p_run uuid, p_step bigint, p_who text)
 returns boolean
 language sql stable
@@ -110,14 +119,17 @@ as $$
   select exists (
     select from line l
     join aos_core.event_log e on e.tenant_id = p_tenant and e.stream_id = l.run_id
-      and e.kind in ('turn.opened', 'turn.claimed', 'turn.reclaimed', 'call.resolved')
+      and (e.kind in ('turn.opened', 'turn.claimed', 'turn.reclaimed', 'call.resolved',
+                      'approval.edited')
+           or e.kind in ('approval.denied', 'turn.cancelled') and e.data ? 'reason')
       and (e.data ->> 'step')::bigint <= l.last_step
     cross join lateral (
-      select e.actor as sender where e.kind in ('turn.opened', 'call.resolved')
+      select e.actor as sender where e.kind not in ('turn.claimed', 'turn.reclaimed')
       union all
       select e.data ->> 'by'
       union all
-      select f from jsonb_array_elements_text(e.data -> 'from') f) w
+      select f from jsonb_array_elements_text(
+        case e.kind when 'turn.opened' then e.data -> 'from' end) f) w
     where p_who in (w.sender, split_part(w.sender, ' for ', 1), split_part(w.sender, ' for ', 2)))
 $$;
 
@@ -129,10 +141,44 @@ as $$
               else p_actor end
 $$;
 
+-- True when p_who, as aos_auth.enter() names somebody, has one of p_roles (a JSON list) in the tenant, or a
+-- role that includes it. A role of the database, 'role:postgres', is no principal and has none, an
+-- administrator's neither. Kernel only.
+create function aos_auth.has_one_of(p_tenant uuid, p_who text, p_roles jsonb) returns boolean
+language sql stable
+as $$
+  select exists (
+    select from aos_auth.principal p
+    join aos_auth.role_grant g on g.tenant_id = p_tenant and g.principal_id = p.principal_id
+    cross join jsonb_array_elements_text(p_roles) r
+    where p.tenant_id = p_tenant and p.principal_type || ':' || p.name = p_who
+      and g.role_name = any (aos_auth.roles_that_include(r))
+      and (g.expires_at is null or g.expires_at > aos_core.now()))
+$$;
+
+-- What p_actor may not approve, in words: what those policies ask about that name roles which p_actor does
+-- not have. Null: nothing. An administrator of the database is bound by them as well. Kernel only, and can_i.
+-- security definer: can_i (aos_lookup) reads no policies.
+create function aos_skills.not_to_approve(p_tenant uuid, p_actor text) returns text
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_bound text := set_config('aos.kernel_tenant', p_tenant::text, true);
+begin
+  return (
+    select string_agg(format('not what policy "%s" asks about: it demands one of the roles %s',
+      p.name, (select string_agg(r, ', ') from jsonb_array_elements_text(p.approvers -> 'roles') r)),
+      '; ' order by p.name)
+    from aos_skills.policy p
+    where p.tenant_id = p_tenant and p.decision = 'ask' and p.approvers -> 'roles' <> '[]'
+      and not aos_auth.has_one_of(p_tenant, aos_core.person_of(p_actor), p.approvers -> 'roles'));
+end
+$$;
+
 -- Assert that somebody may approve: p_actor, as aos_auth.enter() names them, has to meet every rule of
 -- the approval's deciders: one of the roles, where it names some, and with fourEyes to have sent no
--- message of the run before the call, not to have driven it or resolved a call of it, and not to
--- have edited the call. Where a service acts for a user, the user counts. Kernel only.
+-- message of the run before the call, nor put words into it otherwise (has_asked), and not to have
+-- edited the call. Where a service acts for a user, the user counts. Kernel only.
 -- AO004 names the policy.
 create function aos_core.may_decide(p_tenant uuid, p_approval uuid, p_actor text) returns void
 language plpgsql stable
@@ -147,13 +193,7 @@ begin
     where a.tenant_id = p_tenant and a.approval_id = p_approval
   loop
     select string_agg(r, ', ') into v_roles from jsonb_array_elements_text(v_rule -> 'roles') r;
-    if v_roles is not null and not exists (
-         select from aos_auth.principal p
-         join aos_auth.role_grant g on g.tenant_id = p_tenant and g.principal_id = p.principal_id
-         cross join jsonb_array_elements_text(v_rule -> 'roles') r
-         where p.tenant_id = p_tenant and p.principal_type || ':' || p.name = v_who
-           and g.role_name = any (aos_auth.roles_that_include(r))
-           and (g.expires_at is null or g.expires_at > aos_core.now())) then
+    if v_roles is not null and not aos_auth.has_one_of(p_tenant, v_who, v_rule -> 'roles') then
       raise exception '"%" may not approve this: policy "%" demands one of the roles %', v_who,
         v_rule ->> 'policy', v_roles using errcode = 'AO004',
         hint = 'ask somebody who has it; an admin of the tenant can grant it';
@@ -164,7 +204,7 @@ begin
         join aos_core.tool_call c on c.tenant_id = p_tenant and c.call_id = a.call_id
         where a.tenant_id = p_tenant and a.approval_id = p_approval) then
       raise exception '"%" may not approve this: policy "%" demands four eyes, and "%" %',
-        v_who, v_rule ->> 'policy', v_who, 'sent a message of this run, drove it, resolved a call of it or edited this one'
+        v_who, v_rule ->> 'policy', v_who, 'sent a message of this run, drove it, edited or resolved a call of it, or gave it a reason to read'
         using errcode = 'AO004',
         hint = 'somebody else has to approve it; you may deny it';
     end if;
@@ -361,7 +401,7 @@ create trigger valid before insert or update on aos_skills.policy
   execute function aos_skills.policy_valid();
 
 -- Trigger: a skill is known by its id and how often it was changed (touch), and nobody makes another that
--- passes for one that was there.
+-- passes for one that was there. Its name stays, which permissions have their marks by. AO006.
 create function aos_skills.skill_identity() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -369,6 +409,9 @@ begin
   if tg_op = 'INSERT' then
     new.skill_id := aos_core.uuidv7();
     new.generation := 1;
+  elsif new.name <> old.name then
+    raise exception 'skill "%" keeps its name', old.name using errcode = 'AO006',
+      hint = 'apply it under the other name, then delete this one';
   else
     new.skill_id := old.skill_id;
   end if;
@@ -440,11 +483,13 @@ as $$
     or exists (
       select from aos_skills.policy p
       where p.tenant_id = p_tenant and p.decision in ('ask', 'deny')
-        and p.conditions in ('{}', '{"tainted": true}') and aos_skills.fits(e.name, p.skills)
+        and p.conditions in ('{}', '{"tainted": true}')
+        and aos_skills.concerns(p.skills, p.decision, e.name, e.builtin)
         and aos_skills.fits(a.name, p.agents) and aos_skills.fits(a.role_name, p.roles))
     or e.approval = 'risk' and e.risk = 'high' and not exists (
       select from aos_skills.policy p
-      where p.tenant_id = p_tenant and p.decision = 'allow' and aos_skills.fits(e.name, p.skills)
+      where p.tenant_id = p_tenant and p.decision = 'allow'
+        and aos_skills.concerns(p.skills, p.decision, e.name, e.builtin)
         and aos_skills.fits(a.name, p.agents) and aos_skills.fits(a.role_name, p.roles)
         and p.conditions -> 'tainted' is distinct from 'true')
   from aos_agent.agent a
@@ -572,6 +617,7 @@ begin
 end
 $$;
 
+-- status.skills: the skills with a permission that the policy is about as things stand, by the tenant's names.
 create view aos_skills.policy_resource as
 select p.tenant_id, n.name as tenant, p.name, p.policy_id as uid, p.generation, p.labels,
        p.annotations, jsonb_build_object('skills', to_jsonb(p.skills), 'agents', to_jsonb(p.agents),
@@ -585,5 +631,11 @@ select p.tenant_id, n.name as tenant, p.name, p.policy_id as uid, p.generation, 
        jsonb_build_object('pendingApprovals', (
          select count(*) from aos_core.approval a
          where a.tenant_id = p.tenant_id and a.state = 'pending'
-           and p.name = any (a.policies))) as status, p.created_at
+           and p.name = any (a.policies)), 'skills', array(
+         select distinct r.skill_name from aos_skills.role_skill r
+         left join aos_skills.skill s on s.tenant_id = p.tenant_id and s.name = r.skill_name
+         where r.tenant_id = p.tenant_id and aos_skills.fits(r.role_name, p.roles)
+           and aos_skills.concerns(p.skills, p.decision, r.skill_name,
+                                   coalesce(s.builtin, r.skill_name)) order by 1)) as status,
+       p.created_at
 from aos_skills.policy p join aos_auth.tenant n on n.tenant_id = p.tenant_id;

@@ -16,8 +16,26 @@ select s.tenant_id, n.name as tenant, s.name, s.secret_id as uid, s.generation, 
          from jsonb_each_text(s.data) d)) as status, s.created_at
 from aos_auth.secret s join aos_auth.tenant n on n.tenant_id = s.tenant_id;
 
+-- Raise AO005 when a webhook (a tenant's, may be null) signs with a value of the secret p_name that
+-- p_data, what the secret is to hold (null: nothing), has not. Any caller.
+create function aos_auth.keep_for_webhook(p_webhook jsonb, p_name text, p_data jsonb) returns void
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_ref text := p_webhook ->> 'secretRef';
+  v_key text := nullif(split_part(v_ref, '/', 2), '');
+begin
+  if split_part(v_ref, '/', 1) = p_name
+     and (p_data is null or not p_data ? v_key
+          or v_key is null and (select count(*) from jsonb_object_keys(p_data)) <> 1) then
+    raise exception 'the webhook of the tenant still signs with the secret "%"', v_ref
+      using errcode = 'AO005', hint = 'change spec.webhook.secretRef of the tenant first';
+  end if;
+end
+$$;
+
 -- Create or change a secret. p_spec is {"data": {"KEY": {"sealed": …}, …}}. AO006: a value is not
--- sealed; the message names its key and never the value.
+-- sealed; the message names its key and never the value. AO005: the tenant's webhook loses its value.
 create function aos_auth.apply_secret(p_tenant uuid, p_name text, p_meta jsonb, p_spec jsonb)
 returns text
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -42,6 +60,8 @@ begin
       coalesce('not sealed: ' || v_bare, 'it takes 1 to 100 values')
       using errcode = 'AO006', hint = 'aosctl create secret, or aosctl apply, seals values first';
   end if;
+  perform aos_auth.keep_for_webhook(t.webhook, p_name, v_data)
+  from aos_auth.tenant t where t.tenant_id = p_tenant;
   insert into aos_auth.secret as s (tenant_id, name, data, labels, annotations)
   values (p_tenant, p_name, v_data, p_meta -> 'labels', p_meta -> 'annotations')
   on conflict (tenant_id, name) do update set data = excluded.data, labels = excluded.labels,
@@ -53,7 +73,8 @@ begin
 end
 $$;
 
--- Delete a secret. Role developer. AO001; AO005: a model names it that an agent of the tenant uses.
+-- Delete a secret. Role developer. AO001; AO005: a model names it that an agent of the tenant uses, or
+-- the tenant's webhook does.
 create function aos_auth.delete_secret(p_tenant uuid, p_name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -70,6 +91,8 @@ begin
     raise exception 'secret "%" is still the key of models that agents use: %', p_name, v_models
       using errcode = 'AO005', hint = 'change spec.apiKeySecret of these models first';
   end if;
+  perform aos_auth.keep_for_webhook(t.webhook, p_name, null)
+  from aos_auth.tenant t where t.tenant_id = p_tenant;
   delete from aos_auth.secret s where s.tenant_id = p_tenant and s.name = p_name;
   perform aos_core.deleted('secret', p_name, found);
 end
@@ -106,6 +129,29 @@ begin
 end
 $$;
 
+-- One value of a tenant's secret, still sealed, by a reference NAME or NAME/KEY (the only one, where
+-- KEY is left out): {"secret", "key", "sealed", "keys"}. `sealed` is null when there is none such, `keys`
+-- (what the secret has) when there is no such secret. Kernel only: the caller says who may have it.
+create function aos_auth.sealed_value(p_tenant uuid, p_ref text) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_name text := split_part(p_ref, '/', 1);
+  v_key text := nullif(split_part(p_ref, '/', 2), '');
+  v_data jsonb;
+  v_keys text[];
+begin
+  select s.data into v_data from aos_auth.secret s
+  where s.tenant_id = p_tenant and s.name = v_name;
+  if found then
+    v_keys := array(select k from jsonb_object_keys(v_data) k order by k);
+    v_key := coalesce(v_key, case when cardinality(v_keys) = 1 then v_keys[1] end);
+  end if;
+  return jsonb_build_object('secret', v_name, 'key', v_key, 'sealed', v_data -> v_key,
+                            'keys', to_jsonb(v_keys));
+end
+$$;
+
 -- The sealed key of the model that the leased turn asks, for the worker to open: {"secret", "key",
 -- "sealed"}, or null when its model names no secret. No other secret can be had. AO001: the tenant
 -- has no such secret, or it has not the value, or several and the model names none; AO002, AO003.
@@ -116,9 +162,7 @@ declare
   v_bound text := set_config('aos.kernel_tenant', p_tenant::text, true);
   v_run aos_core.run := aos_core.leased_run(p_tenant, p_turn, aos_core.lease_hash(p_lease));
   v_model record;
-  v_name text;
-  v_key text;
-  v_data jsonb;
+  v_value jsonb;
 begin
   select m.model_name, m.api_key_ref into v_model
   from aos_persona.persona_version v
@@ -128,22 +172,18 @@ begin
   if not found then
     return null;
   end if;
-  v_name := split_part(substr(v_model.api_key_ref, 8), '/', 1);
-  v_key := nullif(split_part(substr(v_model.api_key_ref, 8), '/', 2), '');
-  select s.data into v_data from aos_auth.secret s
-  where s.tenant_id = p_tenant and s.name = v_name;
-  if not found then
-    raise exception 'model "%": this tenant has no secret "%"', v_model.model_name, v_name
-      using errcode = 'AO001', hint = format('aosctl create secret %s --from-stdin', v_name);
+  v_value := aos_auth.sealed_value(p_tenant, substr(v_model.api_key_ref, 8));
+  if v_value ->> 'keys' is null then
+    raise exception 'model "%": this tenant has no secret "%"', v_model.model_name,
+      v_value ->> 'secret' using errcode = 'AO001',
+      hint = format('aosctl create secret %s --from-stdin', v_value ->> 'secret');
+  elsif v_value ->> 'sealed' is null then
+    raise exception 'model "%": which value of the secret "%"?', v_model.model_name,
+      v_value ->> 'secret' using errcode = 'AO001',
+      hint = format('set spec.apiKeySecret of the model to %s/KEY; it has %s',
+        v_value ->> 'secret', (select string_agg(k, ', ')
+                               from jsonb_array_elements_text(v_value -> 'keys') k));
   end if;
-  if v_key is null and (select count(*) from jsonb_object_keys(v_data)) = 1 then
-    v_key := (select k from jsonb_object_keys(v_data) k);
-  end if;
-  if v_key is null or not v_data ? v_key then
-    raise exception 'model "%": which value of the secret "%"?', v_model.model_name, v_name
-      using errcode = 'AO001', hint = format('set spec.apiKeySecret of the model to %s/KEY; it has %s',
-        v_name, (select string_agg(k, ', ' order by k) from jsonb_object_keys(v_data) k));
-  end if;
-  return jsonb_build_object('secret', v_name, 'key', v_key, 'sealed', v_data -> v_key);
+  return v_value - 'keys';
 end
 $$;

@@ -34,3 +34,38 @@ begin
   return v_tenant;
 end
 $$;
+
+-- End the lease that a process of this session's own login left behind when it ended, so that nobody
+-- waits for it: p_worker is the very name under which it was taken, LOGIN@PLACE. What happens next is
+-- what happens when a lease runs out: the next claim takes the turn over. A process that lives after
+-- all has lost it, and its next write fails (AO003). Returns {"given_up"}: false when the open turn is
+-- not leased under that name any more. Role developer. AO001; AO004: the name is another login's.
+-- security definer: people may write no run. Locks the run.
+create function aos_agent.give_up_lease(p_tenant uuid, p_run uuid, p_worker text) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_actor text := aos_auth.enter(p_tenant, 'developer');
+  v_now timestamptz := aos_core.now();
+  v_run aos_core.run := aos_core.lock_run(p_tenant, p_run);
+begin
+  -- The last @: a login may have one in its name, a place has none.
+  if regexp_replace(p_worker, '@[^@]*$', '') <> session_user::text or p_worker !~ '@' then
+    raise exception 'the lease of "%" is another login''s', p_worker using errcode = 'AO004',
+      hint = 'it ends by itself; or cancel the turn';
+  elsif v_run.lease_worker is distinct from p_worker or v_run.lease_hash is null
+        or v_run.lease_expires_at <= v_now then
+    return jsonb_build_object('given_up', false);
+  end if;
+  perform aos_core.append_run_event(p_tenant, p_run, 'lease.given_up', v_actor,
+    jsonb_build_object('turn', v_run.last_turn, 'worker', p_worker));
+  update aos_core.run r set lease_expires_at = v_now
+  where r.tenant_id = p_tenant and r.run_id = p_run;
+  if v_run.state = 'active' then
+    update aos_core.turn_queue q set ready_at = v_now
+    where q.tenant_id = p_tenant and q.turn_id = v_run.open_turn_id;
+    perform pg_notify('aos_work', p_tenant::text);
+  end if;
+  return jsonb_build_object('given_up', true);
+end
+$$;

@@ -53,8 +53,9 @@ $$;
 
 -- Take what the tenant's webhook is to be told next, for p_seconds (1 to 3600). Null when nothing is
 -- due: one is told at a time, so that the order holds. A question that was answered meanwhile is not
--- told. Returns {"notification_id", "token", "url", "url_env", "secret_env", "attempt", "body"}; the same
--- notification keeps its id in every attempt. AO004 in a transaction that has written, see
+-- told. Returns {"notification_id", "token", "url", "url_env", "secret_env", "secret", "fault", "attempt",
+-- "body"}: `secret` the sealed value that spec.webhook.secretRef names, for the worker to open, as
+-- model_secret has it; `fault` says why there is none. The same notification keeps its id in every attempt. AO004 in a transaction that has written, see
 -- claim_turn; AO006: other seconds. aos_worker.
 -- security definer: reads what it tells.
 create function aos_agent.take_notification(p_tenant uuid, p_seconds integer default 60) returns jsonb
@@ -67,6 +68,7 @@ declare
   v_webhook jsonb;
   v_row aos_core.notification;
   v_data jsonb;
+  v_secret jsonb;
 begin
   perform aos_core.require_fresh_transaction('a notification is taken');
   perform aos_core.check_lease_seconds(p_seconds);
@@ -90,9 +92,16 @@ begin
   update aos_core.notification n set attempts = n.attempts + 1,
     due_at = v_now + make_interval(secs => p_seconds), token_hash = aos_core.lease_hash(v_token)
   where n.tenant_id = p_tenant and n.notification_id = v_row.notification_id;
+  if v_webhook ? 'secretRef' then
+    v_secret := aos_auth.sealed_value(p_tenant, v_webhook ->> 'secretRef');
+  end if;
   return jsonb_build_object('notification_id', v_row.notification_id, 'token', v_token,
     'url', v_webhook ->> 'url', 'url_env', v_webhook ->> 'urlEnv',
-    'secret_env', v_webhook ->> 'secretEnv', 'attempt', v_row.attempts + 1, 'body', v_data);
+    'secret_env', v_webhook ->> 'secretEnv',
+    'secret', case when v_secret ->> 'sealed' is not null then v_secret - 'keys' end,
+    'fault', case when v_webhook ? 'secretRef' and v_secret ->> 'sealed' is null then
+      format('this tenant has no secret "%s"', v_webhook ->> 'secretRef') end,
+    'attempt', v_row.attempts + 1, 'body', v_data);
 end
 $$;
 
@@ -148,7 +157,7 @@ declare
 begin
   select n.* into v_row from aos_core.notification n
   where n.tenant_id = p_tenant and n.notification_id = p_notification for update;
-  if not found or v_row.token_hash is distinct from aos_core.lease_hash(p_token) then
+  if (v_row.token_hash = aos_core.lease_hash(p_token)) is not true then
     raise exception 'notification "%" is not this worker''s any more', p_notification
       using errcode = 'AO003', hint = 'drop this work and take the next one';
   elsif p_ok is not true and v_row.created_at > v_now - aos_core.webhook_patience() then

@@ -33,11 +33,20 @@ begin
     execute format('create policy backup on %s for select to aos_backup using (true)', v_table);
   end loop;
 
+  -- The trail: what happened in runs, and who changed what everybody reads. The rest of a tenant's own
+  -- stream tells of people, their roles, secrets and settings: auditors read it.
+  alter policy readers on aos_core.event_log
+    using (tenant_id = any ((select aos_auth.visible_tenants())::uuid[])
+           and (stream_id <> tenant_id
+                or split_part(kind, '.', 1) in ('persona', 'skill', 'agent', 'collection', 'policy',
+                                                'budget')
+                or tenant_id = any ((select aos_auth.audited_tenants())::uuid[])));
+
   -- Ids and roles across tenants, for aos_lookup.
   foreach v_table in array array[
     'aos_auth.tenant', 'aos_auth.principal', 'aos_auth.role_grant', 'aos_core.run',
     'aos_core.turn', 'aos_core.turn_queue', 'aos_core.approval', 'aos_core.notification',
-    'aos_core.tombstone']
+    'aos_core.tombstone', 'aos_core.tenant_state']
   loop
     execute format('create policy lookup on %s for select to aos_lookup using (true)', v_table);
   end loop;

@@ -11,69 +11,88 @@ as $$
 declare
   v_actor text := aos_auth.enter(p_tenant, 'admin');
   v_before timestamptz;
-  v_run uuid;
-  v_runs integer := 0;
-  v_steps bigint := 0;
+  v_runs uuid[];
 begin
-  select aos_core.now() - (t.retention ->> 'content')::interval into v_before
+  select aos_core.kept_since(t.retention ->> 'content') into v_before
   from aos_auth.tenant t where t.tenant_id = p_tenant;
-  for v_run in
+  v_runs := array(
     select r.run_id from aos_core.run r
     where r.tenant_id = p_tenant and r.closed_at < v_before and r.erased_at is null
       and r.state in ('completed', 'failed', 'cancelled')
-    order by r.closed_at limit p_limit for update skip locked
-  loop
-    v_steps := v_steps + aos_core.erase_content(p_tenant, v_run, v_actor);
-    v_runs := v_runs + 1;
-  end loop;
-  return jsonb_build_object('runs', v_runs, 'steps', v_steps, 'more', v_runs = p_limit);
+    order by r.closed_at limit p_limit for update skip locked);
+  return jsonb_build_object('runs', cardinality(v_runs),
+    'steps', aos_core.erase_content(p_tenant, v_runs, v_actor),
+    'more', cardinality(v_runs) = p_limit);
 end
 $$;
 
--- Take the content of one closed run; returns its number of steps. Kernel only; the caller holds the
--- run's lock.
-create function aos_core.erase_content(p_tenant uuid, p_run uuid, p_actor text) returns bigint
+-- Take the content of closed runs; returns their number of steps. Calls, approvals and turns have no
+-- index by run: they are read once for all of p_runs. Kernel only; the caller holds the runs' locks.
+create function aos_core.erase_content(p_tenant uuid, p_runs uuid[], p_actor text) returns bigint
 language plpgsql
 as $$
 declare
   v_now timestamptz := aos_core.now();
-  v_steps bigint;
+  v_run record;
+  v_steps bigint := 0;
 begin
+  if cardinality(p_runs) = 0 then
+    return 0;
+  end if;
   update aos_core.step s set raw = null, message = jsonb_build_object('v', 1, 'role', s.role,
     'blocks', '[]'::jsonb, 'erased', jsonb_build_object('at', v_now,
       'sha256', encode(sha256(convert_to(s.message::text, 'UTF8')), 'base64')))
-  where s.tenant_id = p_tenant and s.run_id = p_run;
-  get diagnostics v_steps = row_count;
+  where s.tenant_id = p_tenant and s.run_id = any (p_runs);
   update aos_core.tool_call c set args = null, original_args = null, reason = null
-  where c.tenant_id = p_tenant and c.run_id = p_run;
+  where c.tenant_id = p_tenant and c.run_id = any (p_runs);
   update aos_core.approval a set args = '{}', preview = null, reason = '', decision_reason = null
-  where a.tenant_id = p_tenant and a.run_id = p_run;
+  where a.tenant_id = p_tenant and a.run_id = any (p_runs);
   update aos_core.turn t set error = null
-  where t.tenant_id = p_tenant and t.run_id = p_run and t.error is not null;
-  delete from aos_core.inbox i where i.tenant_id = p_tenant and i.run_id = p_run;
+  where t.tenant_id = p_tenant and t.run_id = any (p_runs) and t.error is not null;
+  delete from aos_core.inbox i where i.tenant_id = p_tenant and i.run_id = any (p_runs);
   delete from aos_core.session_memory m
-  where m.tenant_id = p_tenant and (m.owner_id = p_run or m.run_id = p_run and m.owner_id = m.run_id);
-  update aos_core.run r set erased_at = v_now, title = null
-  where r.tenant_id = p_tenant and r.run_id = p_run;
-  perform aos_core.append_run_event(p_tenant, p_run, 'content.erased', p_actor,
-                                    jsonb_build_object('steps', v_steps));
+  where m.tenant_id = p_tenant
+    and (m.owner_id = any (p_runs) or m.run_id = any (p_runs) and m.owner_id = m.run_id);
+  for v_run in
+    select r.run_id, count(s.seq) as steps from aos_core.run r
+    left join aos_core.step s on s.tenant_id = p_tenant and s.run_id = r.run_id
+    where r.tenant_id = p_tenant and r.run_id = any (p_runs) group by r.run_id order by r.run_id
+  loop
+    update aos_core.run r set erased_at = v_now, title = null
+    where r.tenant_id = p_tenant and r.run_id = v_run.run_id;
+    perform aos_core.append_run_event(p_tenant, v_run.run_id, 'content.erased', p_actor,
+                                      jsonb_build_object('steps', v_run.steps));
+    v_steps := v_steps + v_run.steps;
+  end loop;
   return v_steps;
 end
 $$;
 
+-- Since when is kept what is kept for p_retention, such as 90d; null when that is null. In UTC, so that
+-- no setting of the session moves it. Kernel only.
+create function aos_core.kept_since(p_retention text) returns timestamptz
+language sql volatile
+as $$ select (aos_core.now() at time zone 'UTC' - p_retention::interval) at time zone 'UTC' $$;
+
+-- Since when some tenant keeps events; null while one keeps them for ever. Kernel only.
+create function aos_core.events_kept_since() returns timestamptz
+language sql volatile
+as $$
+  select case when bool_and(x.retention ? 'events')
+              then min(aos_core.kept_since(x.retention ->> 'events')) end
+  from aos_core.retentions() x
+$$;
+
 -- Drop the months of the event log that are older than every tenant's spec.retention.events; nothing
 -- while one tenant has none. Deleted tenants keep no month. Returns the names of the partitions. aos_admin.
--- security definer: calls drop_events_before for whoever may call this.
+-- security definer: calls drop_months for whoever may call this.
 create function aos_core.prune_events() returns text[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_before timestamptz;
+  v_before timestamptz := aos_core.events_kept_since();
 begin
-  select case when bool_and(x.retention ? 'events')
-              then aos_core.now() - max((x.retention ->> 'events')::interval) end into v_before
-  from aos_core.retentions() x;
-  return case when v_before is null then '{}' else aos_core.drop_events_before(v_before) end;
+  return case when v_before is null then '{}' else aos_core.drop_months(v_before, null) end;
 end
 $$;
 
@@ -81,6 +100,14 @@ $$;
 create function aos_core.retentions() returns table (tenant_id uuid, retention jsonb)
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$ select t.tenant_id, t.retention from aos_auth.tenant t $$;
+
+-- Every tenant that has a trail, those that were deleted too. Kernel only. security definer: as above.
+create function aos_core.trails() returns table (tenant_id uuid)
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+  select t.tenant_id from aos_auth.tenant t
+  union all select s.tenant_id from aos_core.tombstone s
+$$;
 
 -- Every table that holds rows of a tenant which leave with it, those first that others point at last:
 -- in this order rows can be deleted, in the reverse inserted. Kernel only.
@@ -185,25 +212,21 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_tenant uuid;
-  v_skill record;
+  v_skill uuid;
   v_selected text := coalesce(current_setting('aos.tenant_id', true), '');
 begin
-  if not aos_auth.is_admin() then
-    raise exception 'only an administrator deletes tenants' using errcode = 'AO004',
-      hint = 'ask a member of aos_admin';
-  end if;
+  perform aos_auth.assert_administrator();
   v_tenant := aos_auth.tenant_id(p_name);
   perform aos_core.deleted('tenant', p_name, v_tenant is not null);
   if p_confirm is distinct from p_name then
     raise exception 'erasing tenant "%" must be confirmed by its name', p_name
       using errcode = 'AO006', hint = format('aosctl delete tenant %s --confirm=%s', p_name, p_name);
   end if;
+  perform aos_core.lock_tenant(v_tenant);
   perform set_config('aos.tenant_id', v_tenant::text, true);  -- what the policies show
-  for v_skill in
-    select s.name, s.grants from aos_skills.skill s where s.tenant_id = v_tenant for update
-  loop
-    begin
-      perform aos_skills.change_grants(v_tenant, v_skill.name, v_skill.grants, '[]');
+  for v_skill in select s.skill_id from aos_skills.skill s where s.tenant_id = v_tenant loop
+    begin  -- with the skill goes what was granted for it
+      delete from aos_skills.skill s where s.tenant_id = v_tenant and s.skill_id = v_skill;
     exception when insufficient_privilege or undefined_object then
       null;  -- another's grants; drop_sql_role leaves such a role without members
     end;
@@ -211,6 +234,33 @@ begin
   delete from aos_skills.skill s where s.tenant_id = v_tenant;
   perform set_config('aos.tenant_id', v_selected, true);
   return aos_core.erase_whole_tenant(v_tenant, p_name);
+end
+$$;
+
+-- Lock a tenant's state, its runs and then its own row, against all who write in it. Whoever has locked a
+-- run may need the tenant's row for a foreign key, and whoever begins a run has that and needs the state:
+-- so the last of the three is never waited for while the others are held. aos_admin, through erase_tenant.
+-- AO001, AO004. security definer: people may not lock a tenant's state.
+create function aos_core.lock_tenant(p_tenant uuid) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_actor text := aos_auth.enter(p_tenant, 'admin');
+begin
+  loop
+    begin
+      perform aos_core.lock_configuration(p_tenant);
+      perform 1 from aos_core.run r where r.tenant_id = p_tenant order by r.run_id for update;
+      perform 1 from aos_auth.tenant t where t.tenant_id = p_tenant for update nowait;
+      return;
+    exception when lock_not_available then null;
+    end;
+    begin
+      perform 1 from aos_auth.tenant t where t.tenant_id = p_tenant for update;
+      raise exception 'undo' using errcode = 'AOUND', hint = 'nobody sees this';
+    exception when sqlstate 'AOUND' then null;  -- it is free, or was
+    end;
+  end loop;
 end
 $$;
 
@@ -228,12 +278,8 @@ declare
   v_heads text;
   v_rows bigint;
 begin
-  if not aos_auth.is_admin() then
-    raise exception 'only an administrator deletes tenants' using errcode = 'AO004',
-      hint = 'ask a member of aos_admin';
-  end if;
-  perform 1 from aos_auth.tenant t where t.tenant_id = p_tenant for update;
-  perform 1 from aos_core.run r where r.tenant_id = p_tenant for update;
+  perform aos_auth.assert_administrator();
+  perform aos_core.lock_tenant(p_tenant);
   for v_run in select r.run_id from aos_core.run r
                where r.tenant_id = p_tenant and r.state in ('active', 'paused') order by r.run_id loop
     perform aos_core.end_run(p_tenant, v_run, 'cancelled', 'the tenant is deleted', v_actor);

@@ -11,12 +11,12 @@ as $$
       'aos_auth.whoami', 'aos_auth.can_i', 'aos_auth.tenant_id', 'aos_auth.my_tenants',
       'aos_core.tenant_of_run', 'aos_core.tenant_of_turn', 'aos_agent.next_ready',
       'aos_agent.served_tenant', 'aos_agent.next_webhooks', 'aos_core.audit_tenants',
-      'aos_core.retentions')
+      'aos_core.retentions', 'aos_core.trails', 'aos_agent.next_retention')
       then 'aos_lookup'
     when p_schema || '.' || p_name in ('aos_auth.provision_sql_role', 'aos_auth.drop_sql_role')
       then 'aos_provisioner'
     when p_schema || '.' || p_name in ('aos_core.ensure_partitions', 'aos_core.create_partition',
-                                         'aos_core.drop_events_before')
+                                         'aos_core.drop_months')
       then 'aos_owner'
     else 'aos_kernel' end)::name
 $$;
@@ -95,6 +95,7 @@ grant execute on function aos_core.is_live() to aos_owner, aos_view, aos_viewer;
 -- aos_lookup: ids, queue columns and roles across tenants; nothing of any content.
 grant select (tenant_id, name, retention) on aos_auth.tenant to aos_lookup;
 grant select (tenant_id, name, deleted_at) on aos_core.tombstone to aos_lookup;
+grant select (tenant_id, retained_at) on aos_core.tenant_state to aos_lookup;
 grant select (tenant_id, principal_id, principal_type, name, db_role) on aos_auth.principal
   to aos_lookup;
 grant select (tenant_id, principal_id, role_name, expires_at) on aos_auth.role_grant to aos_lookup;
@@ -103,9 +104,9 @@ grant select (tenant_id, turn_id) on aos_core.turn to aos_lookup;
 grant select (tenant_id, ready_at) on aos_core.turn_queue to aos_lookup;
 grant select (tenant_id, due_at) on aos_core.notification to aos_lookup;
 grant select (tenant_id, state, expires_at) on aos_core.approval to aos_lookup;
-grant execute on function aos_auth.is_admin(),
+grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
   aos_auth.roles_that_include(text), aos_auth.needed_role(text, text),
-  aos_auth.group_of_role(text), aos_core.now() to aos_lookup;
+  aos_auth.group_of_role(text), aos_core.now(), aos_skills.not_to_approve(uuid, text) to aos_lookup;
 
 -- aos_owner: makes the partitions of the event log, with their guards.
 grant execute on function aos_core.now(), aos_core.refuse_change() to aos_owner;
@@ -133,16 +134,18 @@ grant execute on function aos_auth.tenants_with_role(text), aos_auth.tenant_of(n
   aos_core.tenant_of_run(uuid), aos_core.tenant_of_turn(uuid),
   aos_auth.provision_sql_role(name), aos_auth.drop_sql_role(name) to aos_kernel;
 
--- aos_view: reads everything its policies show; inserts and titles conversations.
+-- aos_view: reads everything its policies show; inserts and titles conversations. Not their ids: one
+-- that is a tenant's, or another run's, would be two streams of events under one name.
 grant select on aos_auth.tenant, aos_auth.principal, aos_auth.role_grant, aos_auth.sql_identity,
   aos_meta.llm_model_registry, aos_persona.persona, aos_persona.persona_version,
   aos_skills.builtin_skill, aos_skills.skill, aos_skills.role_skill, aos_skills.policy,
   aos_core.run, aos_core.turn, aos_core.step, aos_core.tool_call, aos_core.approval, aos_core.event_log, aos_agent.agent,
   aos_rag.collection, aos_rag.document to aos_view;
-grant insert (tenant_id, run_id, agent_id, name, title, kind, labels), update (title, labels)
+grant insert (tenant_id, agent_id, name, title, kind, labels), update (title, labels)
   on aos_core.run to aos_view;
 grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
   aos_auth.visible_tenants(), aos_auth.writable_tenants(), aos_auth.administered_tenants(),
+  aos_auth.audited_tenants(),
   aos_auth.tenants_with_role(text), aos_core.now(), aos_core.uuidv7(), aos_core.is_name(text),
   aos_core.utc_text(timestamptz) to aos_view;
 
@@ -151,11 +154,13 @@ grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
 -- aos_auth.enter() decide by the login's principals.
 grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
   aos_auth.visible_tenants(), aos_auth.writable_tenants(), aos_auth.administered_tenants(),
+  aos_auth.audited_tenants(),
   aos_auth.tenants_with_role(text), aos_auth.whoami(),
   aos_auth.can_i(uuid, text, text, text), aos_auth.needed_role(text, text),
   aos_auth.tenant_id(text), aos_auth.my_tenants(), aos_auth.tenant_of(name), aos_auth.sql_role(uuid, text),
   aos_core.now(), aos_core.uuidv7(), aos_core.is_name(text), aos_core.verify_stream(uuid, uuid),
   aos_core.utc_text(timestamptz), aos_core.short_age(interval),
+  aos_skills.fits(text, text[]), aos_skills.concerns(text[], text, text, text),
   aos_agent.watch_run(uuid, uuid, integer),
   aos_agent.explain_gate(uuid, text, text, jsonb, uuid) to aos_viewer;
 grant select on aos_core.run_status, aos_core.approval_status, aos_core.event,
@@ -177,19 +182,20 @@ grant insert, update on aos_agent.conversation to aos_developer;
 grant execute on function aos_core.applied(boolean), aos_core.deleted(text, text, boolean),
   aos_auth.apply_principal(uuid, text, jsonb, jsonb),
   aos_auth.grant_role(uuid, text, text, timestamptz), aos_auth.revoke_role(uuid, text, text),
-  aos_auth.principal_named(uuid, text),
+  aos_auth.principal_named(uuid, text), aos_auth.assert_tenant_admin(uuid, text, text),
   aos_persona.apply_persona(uuid, text, jsonb, jsonb),
   aos_skills.apply_skill(uuid, text, jsonb, jsonb), aos_skills.grant_targets(jsonb),
+  aos_skills.lacking_grant(name, jsonb),
   aos_skills.apply_policy(uuid, text, jsonb, jsonb), aos_skills.delete_policy(uuid, text),
-  aos_skills.own_sql_role(uuid, text),
-  aos_skills.change_grants(uuid, text, jsonb, jsonb), aos_agent.apply_agent(uuid, text, jsonb, jsonb),
+  aos_skills.own_sql_role(uuid, uuid),
+  aos_skills.change_grants(uuid, uuid, jsonb, jsonb), aos_agent.apply_agent(uuid, text, jsonb, jsonb),
   aos_rag.apply_collection(uuid, text, jsonb, jsonb), aos_auth.delete_principal(uuid, text),
   aos_persona.delete_persona(uuid, text), aos_skills.delete_skill(uuid, text),
   aos_agent.delete_agent(uuid, text), aos_rag.delete_collection(uuid, text),
   aos_agent.open_turn(uuid, uuid, jsonb, uuid, text, integer, boolean),
   aos_agent.decide_approval(uuid, uuid, text, text, text),
   aos_agent.edit_call(uuid, uuid, jsonb, text, text),
-  aos_agent.cancel_turn(uuid, uuid, text, uuid),
+  aos_agent.cancel_turn(uuid, uuid, text, uuid), aos_agent.give_up_lease(uuid, uuid, text),
   aos_agent.cancel_run(uuid, uuid, text), aos_agent.close_run(uuid, uuid, text, text),
   aos_agent.pause_run(uuid, uuid, text),
   aos_agent.resume_run(uuid, uuid, numeric, bigint, integer, numeric),
@@ -226,8 +232,10 @@ grant execute on function aos_agent.next_ready(integer), aos_agent.served_tenant
 grant select, insert, update on aos_core.tombstone to aos_kernel;
 grant update (message, raw) on aos_core.step to aos_kernel;
 grant update (updated_at) on aos_auth.tenant to aos_kernel;  -- to lock it
-grant execute on function aos_core.audit_tenants(), aos_core.retentions(),
-  aos_core.drop_events_before(timestamptz) to aos_kernel;
+grant execute on function aos_core.audit_tenants(text), aos_core.retentions(), aos_core.trails(),
+  aos_core.drop_months(timestamptz, integer) to aos_kernel;
+grant execute on function aos_agent.next_retention(integer), aos_agent.keep_content(uuid, uuid),
+  aos_agent.keep_events() to aos_worker;
 grant execute on function aos_core.record_cuts(timestamptz) to aos_owner;
 -- A tenant leaves with all its rows (erase_rows), whatever table they stand in.
 do $erasure$
@@ -239,16 +247,19 @@ begin
   end loop;
 end
 $erasure$;
-grant execute on function aos_core.prune_events(), aos_auth.erase_tenant(text, text),
-  aos_core.erase_whole_tenant(uuid, text) to aos_admin;
+grant execute on function aos_core.prune_events(), aos_auth.assert_administrator(),
+  aos_auth.erase_tenant(text, text),
+  aos_core.erase_whole_tenant(uuid, text), aos_core.lock_tenant(uuid) to aos_admin;
 grant execute on function aos_core.prune_content(uuid, integer), aos_core.export_tables(),
   aos_core.export_rows(uuid, text, jsonb, integer) to aos_developer;
-grant execute on function aos_core.audit_tenants(),
+grant execute on function aos_core.audit_tenants(text),
   aos_core.verify_tenant(uuid, uuid, timestamptz),
   aos_core.audit_counts(uuid, uuid, timestamptz),
-  aos_core.audit_events(uuid, uuid, bigint, integer, uuid, timestamptz),
-  aos_core.audit_streams(uuid, uuid), aos_core.audit_cuts(uuid, uuid, timestamptz),
   aos_core.check_heads(uuid, uuid[], bigint[], text[]) to aos_viewer;
+-- Who takes the trail away is an auditor or an admin of the tenant; the logins of these are aos_developer's.
+grant execute on function aos_core.audit_events(uuid, uuid, bigint, integer, uuid, timestamptz),
+  aos_core.audit_streams(uuid, uuid), aos_core.audit_cuts(uuid, uuid, timestamptz)
+  to aos_auditor, aos_developer;
 
 -- Budgets and the ledger.
 grant select on aos_core.budget to aos_kernel;
@@ -259,9 +270,8 @@ grant execute on function aos_core.period_start(text, timestamptz) to aos_view, 
 grant select on aos_core.budget, aos_core.ledger, aos_core.budget_status, aos_core.budget_resource
   to aos_viewer;
 grant insert, update, delete on aos_core.budget to aos_developer;
-grant execute on function aos_core.may_set_budgets(uuid, text),
-  aos_core.apply_budget(uuid, text, jsonb, jsonb),
-  aos_core.delete_budget(uuid, text) to aos_developer;
+grant execute on function aos_core.apply_budget(uuid, text, jsonb, jsonb),
+  aos_core.delete_budget(uuid, text), aos_core.enter_configuration(uuid) to aos_developer;
 
 -- Secrets: who may change them reads the sealed values; others, names and digests in the view.
 grant select on aos_auth.secret to aos_kernel, aos_view;
@@ -269,7 +279,8 @@ grant select on aos_auth.secret_resource to aos_viewer;
 grant select, insert, update, delete on aos_auth.secret to aos_developer;
 grant execute on function aos_auth.is_sealed(text), aos_auth.is_sealed_data(jsonb),
   aos_auth.apply_secret(uuid, text, jsonb, jsonb), aos_auth.delete_secret(uuid, text),
-  aos_auth.rewrap_secret(uuid, text, bigint, jsonb) to aos_developer;
+  aos_auth.rewrap_secret(uuid, text, bigint, jsonb),
+  aos_auth.keep_for_webhook(jsonb, text, jsonb) to aos_developer;
 grant execute on function aos_agent.model_secret(uuid, uuid, uuid) to aos_worker;
 
 do $schemas$

@@ -41,6 +41,8 @@ declare
   v_roles text;
   v_object record;
 begin
+  -- psql runs this with public in its path, where others may have put functions that fit better.
+  perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
   if not (select r.rolsuper from pg_catalog.pg_roles r where r.rolname = current_user) then
     raise exception 'only a superuser may harden a database' using errcode = 'AO004',
       hint = 'connect as one, to try it with --dry-run too; --dump-sql prints what it does';

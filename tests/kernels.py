@@ -239,6 +239,14 @@ class Tenant:
         )[0]
         return row[0], row[1]
 
+    def preview(self, call_id: UUID) -> dict[str, Any]:
+        """Let the worker preview a call that waits, as often as the kernel wants it tried."""
+        lease = call(self.worker, "aos_agent.claim_preview", self.id, call_id)["lease"]
+        while True:
+            made = call(self.worker, "aos_agent.preview_call", self.id, call_id, lease)
+            if "again" not in made:
+                return dict(made["preview"])
+
     def decide(self, call_id: UUID, decision: str, reason: str | None = None) -> Any:
         return call(
             self.person,

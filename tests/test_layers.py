@@ -11,7 +11,10 @@ import pytest
 import aosctl
 
 PACKAGE = Path(aosctl.__file__).parent
-LEAVES = {"", "errors", "messages", "config", "config_file", "redaction", "resources", "terminal"}
+LEAVES = {
+    "", "errors", "messages", "config", "config_file", "private_file", "redaction", "resources",
+    "terminal",
+}  # fmt: skip
 MAY_IMPORT = {
     "leaf": {"leaf"},
     "db": {"leaf", "db"},

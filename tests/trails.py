@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from uuid import UUID
@@ -29,15 +28,17 @@ def problems(
     heads: verifier.Heads = NO_HEADS,
 ) -> list[Problem]:
     """Return what the independent verifier finds in an export, written and read back as text."""
-    connection = database.superuser
-    with connection.transaction(force_rollback=True):
-        chosen = [t for t in audit.audit_tenants(connection) if t.tenant_id == tenant]
+    with database.superuser.transaction(force_rollback=True):
         told = verifier.Verified()
-        texts = [
-            json.dumps(line)
-            for line in export.lines(connection, "x", chosen, scope, complete=False)
-        ]
+        texts = list(texts_of(database, tenant, scope))
     return list(verifier.verify(verifier.read_lines(texts), heads, told))
+
+
+def texts_of(database: KernelDatabase, tenant: UUID, scope: Scope = Scope()) -> Iterator[str]:  # noqa: B008 - a value
+    """Yield the lines of an export; the caller has a transaction open."""
+    connection = database.superuser
+    chosen = [t for t in audit.audit_tenants(connection) if t.tenant_id == tenant]
+    yield from export.texts(connection, "x", chosen, scope, complete=False)
 
 
 def by_export(database: KernelDatabase, tenant: UUID, scope: Scope = Scope()) -> Found:  # noqa: B008 - a value

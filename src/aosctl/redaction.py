@@ -39,6 +39,16 @@ def redact(text: str) -> str:
     return text
 
 
+def may_be_named(variable: str) -> bool:
+    """Tell whether a manifest may have the value of this variable used: sent, or signed with.
+
+    Not what this process reaches its database and opens secrets with. Who makes models has the
+    database, not the machine of the worker.
+    """
+    name = variable.upper()
+    return not name.startswith(("AOSCTL_", "PG")) and name != "DATABASE_URL"
+
+
 def environment_for_children(env: Mapping[str, str]) -> dict[str, str]:
     """Return `env` without the master key and without variables that hold a remembered secret."""
     return {

@@ -157,6 +157,26 @@ ATTACKS: list[Attack] = [
             "insert into shop.loot select ''canary '' || session_user",
         ), 1)
     ],
+    *[
+        Attack("E13", f"held cursor after a reset {n}",
+               ("DECLARE w CURSOR WITH HOLD FOR SELECT shop.run_all('DO $r$ BEGIN RESET"
+                f" transaction_read_only; {change}; END $r$')",), ends=True, residue=OBJECTS)
+        for n, change in enumerate((
+            "ALTER ROLE aos_worker PASSWORD ''x''",
+            "ALTER ROLE aos_worker SET search_path = shop, pg_catalog",
+            "perform lo_from_bytea(0, ''canary'')",
+            "insert into shop.loot select ''canary '' || session_user",
+        ), 1)
+    ],
+    Attack("E14", "temporary trigger after a reset", (
+        "CREATE TEMP TABLE z (a int)",
+        "CREATE FUNCTION pg_temp.f() RETURNS trigger LANGUAGE plpgsql AS 'begin set constraints all"
+        " deferred; if new.a = 1 then insert into z values (2); end if;"
+        " begin reset transaction_read_only; alter role aos_worker set search_path = shop, pg_catalog;"
+        " exception when others then null; end; return null; end'",
+        "CREATE CONSTRAINT TRIGGER late AFTER INSERT ON z DEFERRABLE INITIALLY DEFERRED FOR EACH ROW"
+        " EXECUTE FUNCTION pg_temp.f()",
+        "INSERT INTO z VALUES (1)"), ends=True),
     Attack("E14", "temporary trigger", (
         "CREATE TEMP TABLE z (a int)",
         "CREATE FUNCTION pg_temp.f() RETURNS trigger LANGUAGE plpgsql AS 'begin perform"

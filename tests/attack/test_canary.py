@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import stat
 import subprocess
 import time
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from aosctl.db.embedded import INSTALLER
 from attack.canary import (
     Scene,
     echoes,
@@ -20,7 +23,8 @@ from attack.canary import (
     typed,
 )
 from command import AOSCTL
-from kernels import KernelDatabase, make_tenant
+from hooks import hook_server
+from kernels import KernelDatabase, call, make_tenant
 from providers.wire_openai import OpenAIWire, text
 
 
@@ -34,6 +38,7 @@ def scene(
         made = Scene(kernel_database, tenant, wire, tmp_path_factory.mktemp("home"))
         made.run("init", "secret", "init", "--file", str(made.key_file))
         _every_way_in(made)
+        _every_webhook(made)
         _every_model_call(made)
         _every_failing_verb(made)
         _every_way_out(made)
@@ -61,6 +66,39 @@ def _every_way_in(scene: Scene) -> None:
     scene.external_diff()
     scene.run("rotate", "secret", "rotate")
     assert scene.database.value("select count(*) from aos_auth.secret") == 5
+
+
+def _every_webhook(scene: Scene) -> None:
+    """A secret signs: refused, taken, and not opened; the hook itself learns it from nobody."""
+    secret, tenant, admin = scene.canary("signing"), scene.tenant, scene.database.superuser
+    scene.run("create", "create", "secret", "hooks", "--from-stdin", stdin=secret)
+    with hook_server() as hook:
+        tenants = scene.run("get tenants", "get", "tenant", "acme", "-o", "yaml").out
+        signed = yaml.safe_load(tenants)
+        signed["spec"]["webhook"] = {"url": hook.url, "secretRef": "hooks"}
+        chief = {"AOSCTL_DSN": scene.dsn(INSTALLER)}
+        done = scene.run("apply", "apply", "-f", "-", stdin=yaml.safe_dump(signed), **chief)
+        assert done.status == 0, done.err
+        lease = tenant.open(tenant.start_run(), p_worker="w1")
+        call(tenant.worker, "aos_agent.fail_turn", tenant.id, lease["turn_id"], lease["lease"], "x")
+        other = {"AOSCTL_MASTER_KEY": "ab" * 32}
+        for said, settings in (("it answered 500", {}), ("sealed under", other), ("", {})):
+            hook.answers = [500] if "500" in said else []
+            done = scene.run("worker", "worker", "--once", "--debug", **settings)
+            assert (done.status, said in done.err) == (0, True), done.err
+            admin.execute("update aos_core.notification set due_at = now()")
+        assert len(hook.taken) == 2
+        for headers, body in hook.taken:
+            text = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+            digest = hmac.digest(secret.encode(), text, "sha256")
+            assert headers["webhook-signature"] == f"v1,{base64.b64encode(digest).decode()}"
+        scene.outputs["hook"] = repr(hook.taken).encode()
+        for place in ("secretRef", "secretEnv", "url"):
+            signed["spec"]["webhook"] = {"url": hook.url, "secretRef": "hooks", place: secret}
+            manifest = yaml.safe_dump(signed)
+            wrong = scene.run("wrong hook", "apply", "-f", "-", "--debug", stdin=manifest, **chief)
+            assert wrong.status == 1
+    assert scene.run("delete", "delete", "secret", "hooks").status == 1, "it signs"
 
 
 def _every_model_call(scene: Scene) -> None:

@@ -1,6 +1,16 @@
-"""How long it takes to verify 100,000 events, on an idle machine.
+"""How long it takes to verify and to export 100,000 events, and how much memory.
 
 python tests/bench/audit.py [EVENTS]
+
+Two cores that others kept busy, PostgreSQL 18.4, 101,097 events of 992 runs:
+
+    audit verify                  8.8 s, 44 MB
+    audit checkpoint              1.3 s, 48 MB
+    audit verify --checkpoint     7.5 s, 48 MB
+    audit export                  8.4 s, 56 MB
+    audit verify --file           9.2 s, 56 MB
+
+All of them grow with the log, none with its square; memory is a page's and a run's.
 """
 
 from __future__ import annotations

@@ -9,11 +9,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from aosctl.db.embedded import INSTALLER
 from aosctl.resources import resource_dir
 from command import AOSCTL, Aosctl
-from kernels import KernelDatabase, Tenant
+from kernels import KernelDatabase, MakeKernel, Tenant
 
 QUICKSTART = resource_dir("manifests") / "quickstart"
+EXAMPLES = resource_dir("manifests") / "examples"
 SET = """\
 apiVersion: aos/v1
 kind: Agent
@@ -90,6 +92,35 @@ def test_the_quickstart_applies_from_a_folder_and_once_more(admin: Aosctl, admin
     second = admin("apply", "-f", str(QUICKSTART))
     assert {line.split()[1] for line in second.out.splitlines()} == {"unchanged"}
     assert admin("diff", "-f", str(QUICKSTART)).out == ""
+
+
+def test_the_examples_apply_as_one_folder_and_each_alone(
+    aosctl: Aosctl, make_kernel: MakeKernel
+) -> None:
+    """After what they name under `first`: once all of it is new, then nothing is."""
+    together, apart = make_kernel(), make_kernel()
+    for database in (together, apart):
+        dsn = database.cluster.dsn(INSTALLER, database.name)
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            aosctl("apply", "-f", str(QUICKSTART / "10-tenant.yaml"), AOSCTL_DSN=dsn)
+            connection.execute((QUICKSTART / "shop.sql").read_text())
+            connection.execute((EXAMPLES / "support_triage" / "helpdesk.sql").read_text())
+        assert aosctl("apply", "-f", str(QUICKSTART), AOSCTL_DSN=dsn).status == 0
+    whole = "apply", "-f", str(EXAMPLES), "-R"
+    dsn = together.cluster.dsn(INSTALLER, together.name)
+    first = aosctl(*whole, AOSCTL_DSN=dsn)
+    assert (first.status, first.err) == (0, "")
+    assert {line.split()[1] for line in first.out.splitlines()} == {"created"}
+    again = aosctl(*whole, AOSCTL_DSN=dsn)
+    assert (again.status, again.out) == (0, first.out.replace(" created", " unchanged"))
+    answer = aosctl("chat", "-n", "rehearsal", "scripted_bot", "anything", AOSCTL_DSN=dsn)
+    assert (answer.status, answer.out) == (0, "I stored the greeting and read it back.\n")
+    dsn, alone = apart.cluster.dsn(INSTALLER, apart.name), ""
+    for path in sorted(EXAMPLES.glob("*/*.yaml")):
+        done = aosctl("apply", "-f", str(path), AOSCTL_DSN=dsn)
+        assert (done.status, done.err) == (0, "")
+        alone += done.out
+    assert sorted(alone.splitlines()) == sorted(first.out.splitlines())
 
 
 def test_stdin_goes_to_the_tenant_of_n(admin: Aosctl, tenant: Tenant) -> None:

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from uuid import UUID
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from command import Aosctl
 from kernels import KernelDatabase, Tenant, apply
+from kernels import call as kernel_call
 from terminal import ENTER, Terminal
 
 UPDATE = {"statement": "update orders\nset item = 'cup' where id = 1"}
@@ -205,6 +207,55 @@ def test_an_edit_that_changes_nothing_or_is_refused_asks_again(
     terminal.type("d" + ENTER)
     terminal.expect_text("left pending")
     assert tenant.call_state(call) == "awaiting_approval"
+
+
+def test_a_question_that_waits_notices_that_it_was_decided_elsewhere(
+    open_terminal: OpenTerminal, tenant: Tenant
+) -> None:
+    call, one = waiting(tenant)
+    terminal = open_terminal("approve", one)
+    terminal.expect_text(ASK)
+    tenant.decide(call, "denied", "not this table")
+    seen = terminal.expect_text("not this table")
+    assert f"approval.aos/{one} denied by " in seen
+    assert terminal.status() == 0
+
+
+def test_what_was_typed_for_a_question_that_is_gone_answers_no_other(
+    open_terminal: OpenTerminal, tenant: Tenant
+) -> None:
+    (gone, one), (other, two) = waiting(tenant), waiting(tenant)
+    terminal = open_terminal("approve", one, two)
+    terminal.expect_text(ASK)
+    terminal.type("y")  # and no Enter
+    tenant.decide(gone, "approved")
+    terminal.expect_text(f"approval.aos/{one} approved by ")
+    terminal.expect_text(ASK)
+    terminal.type(ENTER)
+    terminal.expect_text(f"approval.aos/{two} left pending")
+    assert terminal.status() == 0
+    assert tenant.call_state(other) == "awaiting_approval"
+
+
+def test_the_question_for_a_reason_notices_too_and_an_edit_elsewhere_asks_anew(
+    open_terminal: OpenTerminal, tenant: Tenant
+) -> None:
+    call, one = waiting(tenant)
+    terminal = open_terminal("approve", one)
+    terminal.expect_text(ASK)
+    terminal.type("n" + ENTER)
+    terminal.expect_text("reason")
+    args = {"statement": UPDATE["statement"].replace("1", "2")}
+    kernel_call(tenant.person, "aos_agent.edit_call", tenant.id, tenant.approval(call)[0],
+                Jsonb(args))  # fmt: skip
+    terminal.expect_text("edited; the model had asked for:")
+    terminal.expect_text(ASK)
+    terminal.type("y" + ENTER)
+    terminal.expect_text(" approved")
+    assert tenant.call_state(call) == "approved"
+    decided = open_terminal("approve", tenant.approval(call)[0].hex[-8:])
+    decided.expect_text("already approved by ")
+    assert decided.status() == 1
 
 
 def test_yes_and_several_names_ask_nothing(open_terminal: OpenTerminal, tenant: Tenant) -> None:

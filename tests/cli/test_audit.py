@@ -14,7 +14,7 @@ import pytest
 
 from aosctl.db.embedded import INSTALLER
 from command import Aosctl, Ended
-from kernels import KernelDatabase, Tenant, make_tenant
+from kernels import KernelDatabase, Tenant, apply, make_tenant
 from trails import close, play, rehash
 
 MALLORY = "update aos_core.event_log set actor = 'user:mallory' where stream_id = %(run)s"
@@ -248,7 +248,7 @@ def test_who_sees_one_tenant_audits_that_one(
     auditor("audit", "checkpoint", "-o", str(file))
     done = one("audit", "verify", "--checkpoint", str(file))
     assert done.status == 0 and done.out.startswith("1 tenant, ")
-    assert " heads of other tenants not checked" in done.out
+    assert " heads of others not checked" in done.out
     done = one("audit", "verify", "-n", "globex")
     assert done.status == 1 and 'tenant "globex" not found' in done.err
     assert one("audit", "export").status == 0
@@ -318,3 +318,46 @@ def test_prune_says_what_went(
     assert done.out == "acme: content of runs erased: 1 (messages 4)\n"
     assert auditor("audit", "prune").out == ""
     assert auditor("audit", "verify").status == 0
+
+
+def test_who_takes_the_trail_away_is_an_auditor(
+    aosctl: Aosctl, world: tuple[KernelDatabase, Tenant, Tenant], tmp_path: Path
+) -> None:
+    database, acme, _ = world
+    admin = database.superuser
+    login = database.person("audit_auditor", "aos_auditor")
+    spec = {"type": "user", "dbRole": login, "roles": ["auditor"]}
+    apply(admin, "aos_auth.apply_principal", acme.id, "eye", spec)
+    developer = partial(aosctl, AOSCTL_DSN=database.cluster.dsn("test_developer", database.name))
+    eye = partial(aosctl, AOSCTL_DSN=database.cluster.dsn(login, database.name))
+    trail = str(tmp_path / "trail.jsonl")
+    heads = str(tmp_path / "heads.aos")
+    for words in (("export", "-n", "acme", "-o", trail), ("checkpoint", "-n", "acme", "-o", heads)):
+        done = developer("audit", *words)
+        assert (done.status, done.out) == (1, "")
+        assert 'needs the role "auditor" in tenant "acme"' in done.err
+        assert not Path(words[-1]).exists()
+    assert 'the role "auditor" in any tenant' in developer("audit", "export").err
+    assert developer("auth", "can-i", "export", "events", "-n", "acme").out.startswith("no - ")
+    assert developer("audit", "verify", "-n", "acme").status == 0
+    name, run = run_of(world)
+    with forging(database) as change:
+        assert (
+            change(
+                "update aos_core.event_log set actor = 'x' where stream_id = %(run)s and seq = 2",
+                run=run,
+            )
+            == 1
+        )
+        found = developer("audit", "verify", "-n", "acme")
+    assert found.status == 1 and name in found.out and "hash differs" in found.out
+    assert eye("auth", "can-i", "export", "events").out == "yes\n"
+    assert eye("audit", "export", "-o", trail).status == 0
+    assert eye("audit", "verify", "--file", trail).status == 0
+    assert eye("audit", "checkpoint", "-o", heads).status == 0
+    assert developer("audit", "verify", "-n", "acme", "--checkpoint", heads).status == 0
+    told = "Events:\n  AGE"
+    assert told in eye("describe", "principal", "dev").out
+    assert told in developer("describe", "agent", "bot", "-n", "acme").out
+    hidden = developer("describe", "principal", "dev", "-n", "acme").out
+    assert "Events:  <none, or for auditors>" in hidden

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +13,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from command import Aosctl
-from kernels import Tenant
+from command import Aosctl, Ended
+from kernels import Tenant, apply, call
 from postgres import Cluster
 
 
@@ -53,11 +55,50 @@ def test_can_i_lists_everything_there_is_to_do(developer: Aosctl) -> None:
     assert {("approve", "approval", "yes"), ("get", "event", "yes")} <= cells
 
 
+def test_can_i_names_the_policies_that_ask_others(
+    developer: Aosctl, admin: Aosctl, tenant: Tenant
+) -> None:
+    spec = {"skills": ["send_mail"], "decision": "ask", "approvers": {"roles": ["auditor"]}}
+    superuser = tenant.database.superuser
+    apply(superuser, "aos_skills.apply_policy", tenant.id, "mail", spec)
+    try:
+        for who in (developer, admin):
+            done = who("auth", "can-i", "approve", "approvals")
+            assert (done.status, done.out, done.err) == (0, "yes\n", (
+                'warning: not what policy "mail" asks about: it demands one of the roles auditor\n'
+            ))  # fmt: skip
+            assert who("auth", "can-i", "deny", "approvals").err == ""
+            listed = who("auth", "can-i", "--list").out
+            assert '; but not what policy "mail" asks about' in listed
+    finally:
+        call(superuser, "aos_skills.delete_policy", tenant.id, "mail")
+    done = admin("auth", "can-i", "approve", "approvals")
+    assert (done.out, done.err) == ("yes\n", "")
+
+
 @pytest.mark.parametrize(
     ("words", "status", "text"),
     [
-        (("can-i", "fly", "run"), 1, 'nothing is there to "fly" with the kind "run"'),
-        (("can-i", "get", "runz"), 1, 'the server doesn\'t have a resource type "runz"'),
+        (
+            ("can-i", "fly", "agents"),
+            1,
+            'error: verb "fly" is not a known verb\n'
+            "hint: it is get, apply, delete, chat, kill, resolve, approve\n",
+        ),
+        (("can-i", "aply", "agents"), 1, 'is not a known verb; did you mean "apply"?\n'),
+        (
+            ("can-i", "get", "runz"),
+            1,
+            'doesn\'t have a resource type "runz"; did you mean "run"?\nhint: it has tenants, ',
+        ),
+        (("can-i", "approve", "aproval"), 1, '"aproval"; did you mean "approval"?\nhint: '),
+        (("can-i", "get", "x"), 1, "agents, budgets, runs, approvals, events\n"),
+        (
+            ("can-i", "kill", "agents"),
+            1,
+            'error: nothing is there to "kill" with the kind "agent"\n'
+            "hint: the verbs of agent: get, apply, delete, chat\n",
+        ),
         (("can-i", "get"), 2, "you must specify VERB and KIND, or --list"),
         (("can-i", "get", "run", "--as", "dev2"), 1, 'lacks the role "admin" in this tenant'),
         (("grant", "dev", "admin"), 1, 'lacks the role "admin" in this tenant'),
@@ -76,18 +117,79 @@ def test_a_role_is_granted_for_a_while_and_revoked(admin: Aosctl, tenant: Tenant
     there = partial(admin, "-n", "acme")
     assert there("create", "principal", "kim").out == "principal.aos/kim created\n"
     done = there("auth", "grant", "kim", "developer", "--for", "8h")
-    assert done.out == "principal.aos/kim granted\n"
+    assert re.fullmatch(
+        r"principal\.aos/kim granted: developer until \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \(8h\)\n",
+        done.out,
+    )
     assert done.err == 'warning: user "kim" has no login: its dbRole is not set\n'
+    end = done.out.split()[4]
     shown = there("get", "principal", "kim", "-o", "yaml").out
-    assert "roleExpiry:\n    developer: '20" in shown
+    assert f"roleExpiry:\n    developer: '{end}'" in shown
     assert there("apply", "-f", "-", stdin=shown).out == "principal.aos/kim unchanged\n"
-    assert there("auth", "revoke", "kim", "developer").out == "principal.aos/kim revoked\n"
+    done = there("auth", "grant", "kim", "developer", "--until", end)
+    assert done.out.startswith(f"principal.aos/kim unchanged: developer until {end} (")
+    revoked = "principal.aos/kim revoked: developer\n"
+    assert there("auth", "revoke", "kim", "developer").out == revoked
     assert there("auth", "revoke", "kim", "developer").status == 1
     for words in (("--for", "8x"), ("--until", "soon"), ("--for", "1h", "--until", "2099-01-01")):
         assert there("auth", "grant", "kim", "developer", *words).status == 2
     late = there("auth", "grant", "kim", "developer", "--until", "2001-01-01")
     assert late.status == 1
     assert "would have expired" in late.err
+    assert there("get", "principal", "kim", "-o", "jsonpath={.spec.roles}").out == "[]"
+
+
+@pytest.mark.parametrize(
+    ("flag", "text"),
+    [
+        ("--for", "99999999d"),
+        ("--for", "3651d"),
+        ("--for", "9" * 400 + "d"),
+        ("--until", "9999-01-01"),
+    ],
+)
+def test_a_role_for_an_absurd_while_is_refused_in_one_line(
+    admin: Aosctl, tenant: Tenant, flag: str, text: str
+) -> None:
+    done = admin("-n", "acme", "auth", "grant", "dev", "viewer", flag, text)
+    assert done == Ended(
+        2,
+        "",
+        f"error: {flag}: a role for a while ends within 10 years (3650d)\n"
+        f"hint: without {flag} it is given for good\n",
+    )
+    roles = "select count(*) from aos_auth.role_grant where role_name = 'viewer'"
+    assert tenant.database.value(roles) == 0
+
+
+def test_the_roles_are_listed_with_their_ends(admin: Aosctl, tenant: Tenant) -> None:
+    there = partial(admin, "-n", "acme")
+    there("create", "principal", "lou", "--role", "viewer")
+    for words in (("auditor", "--for", "3650d"), ("developer", "--for", "3h")):
+        assert there("auth", "grant", "lou", *words).status == 0
+    for principal in (("lou",), ()):
+        head, *rows = (line.split() for line in there("auth", "roles", *principal).out.splitlines())
+        assert head == ["PRINCIPAL", "ROLE", "UNTIL", "LEFT"]
+        mine = [row for row in rows if row[0] == "lou"]
+        assert [row[1] for row in mine] == ["auditor", "developer", "viewer"]
+        assert (mine[0][3], mine[2][2:]) == ("9y", ["<none>", "<none>"])
+        assert mine[1][3] in ("3h", "179m")
+    assert ["dev", "developer", "<none>", "<none>"] in rows
+    database = tenant.database
+    database.superuser.execute(
+        "update aos_auth.role_grant set expires_at = now() - interval '1 hour'"
+        " where role_name = 'auditor'"
+    )
+    assert there("auth", "roles", "lou").out.splitlines()[1].split()[3] == "expired"
+    told = json.loads(there("auth", "roles", "lou", "-o", "json").out)
+    assert [one["expired"] for one in told] == [True, False, False]
+    assert [one["until"] is None for one in told] == [False, False, True]
+    assert there("auth", "roles", "nobody") == Ended(
+        1,
+        "",
+        'Error from server (NotFound): principals.aos "nobody" not found\n'
+        "hint: aosctl get principals\n",
+    )
 
 
 def test_a_principal_that_is_there_or_wrong_leaves_nothing(
@@ -111,7 +213,11 @@ def test_a_principal_that_is_there_or_wrong_leaves_nothing(
     assert 'the login "test_developer" exists already' in taken.err
     secret.write_text("mine")
     done = there("create", "principal", "lee", "--login", "--password-file", str(secret))
-    assert (done.status, secret.read_text()) == (1, "mine")
+    assert (done.status, secret.read_text()) == (2, "mine")
+    assert done.err == f"error: {secret} exists already\nhint: name another file\n"
+    done = there("create", "principal", "lee", "--login", "--password-file", str(tmp_path / "x/y"))
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith(f"error: can't write {tmp_path}/x/y: No such file or directory\n")
     assert there("get", "principal", "lee").status == 1
 
 

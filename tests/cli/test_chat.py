@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
 import subprocess
 import time
@@ -430,19 +432,77 @@ def expire_leases(superuser: str) -> None:
         )
 
 
-def test_chat_killed_in_mid_turn_goes_on_where_it_was(
-    opened: Open, bot: Bot, superuser: str
+def test_chat_killed_in_mid_turn_goes_on_where_it_was_without_waiting_for_the_lease(
+    here: Aosctl, opened: Open, bot: Bot, superuser: str
 ) -> None:
+    """SIGKILL; the lease would stand for 20 seconds, and nothing moves the clock."""
     name = bot("victim", {"text": "here I am again", "delaySeconds": 3})
     chat = opened("chat", name)
     chat.prompt()
     chat.say("the only question")
     chat.expect_text("thinking")
     chat.kill()
+    with psycopg.connect(superuser) as connection:
+        left = connection.execute(
+            "select extract(epoch from lease_expires_at - now()) from aos_core.run"
+            " where agent_name = %s", (name,),
+        ).fetchone()  # fmt: skip
+    assert left is not None and left[0] > 10
+    again = opened("chat", "-c", name)
+    again.expect_text("here I am again")
+    again.prompt()
+    assert "waiting for the lease" not in again.seen
+    with psycopg.connect(superuser) as connection:
+        rows = connection.execute(
+            "select e.kind, e.at, r.lease_worker from aos_core.event_log e"
+            " join aos_core.run r on r.run_id = e.stream_id"
+            " where r.agent_name = %s order by e.seq", (name,),
+        ).fetchall()  # fmt: skip
+    kinds = [kind for kind, _, _ in rows]
+    assert kinds == [
+        "run.created", "turn.opened", "lease.given_up", "turn.reclaimed", "turn.completed",
+    ]  # fmt: skip
+    assert (rows[3][1] - rows[2][1]).total_seconds() < 5
+    log = here("logs", f"agent/{name}").out
+    assert re.search(r"turn +1 left behind by \S+@[^@ ]*:[0-9]+, which has ended", log)
+    assert re.search(r"turn +1 taken over from \S+@\S*:[0-9]+ by worker:\S+:[0-9]+, attempt", log)
+
+
+def test_chat_on_another_machine_that_was_killed_is_waited_for(
+    opened: Open, bot: Bot, superuser: str
+) -> None:
+    """Whether it has ended can't be seen from here."""
+    name = bot("distant", {"text": "here I am again", "delaySeconds": 3})
+    chat = opened("chat", name)
+    chat.prompt()
+    chat.say("the only question")
+    chat.expect_text("thinking")
+    chat.kill()
+    with psycopg.connect(superuser) as connection:
+        connection.execute(
+            "update aos_core.run set lease_worker = regexp_replace(lease_worker, '[0-9a-f]{12}$',"
+            " '0123456789ab') where agent_name = %s", (name,),
+        )  # fmt: skip
     again = opened("chat", "-c", name)
     again.expect_text("waiting for the lease of the earlier process (")
     expire_leases(superuser)
     again.expect_text("here I am again")
+    again.prompt()
+
+
+def test_chat_that_is_only_stopped_keeps_its_turn(opened: Open, bot: Bot) -> None:
+    """SIGSTOP: it lives, and nobody on its own machine takes its lease before it has run out."""
+    name = bot("sleeper", {"text": "slept well", "delaySeconds": 3})
+    chat = opened("chat", name)
+    chat.prompt()
+    chat.say("the only question")
+    chat.expect_text("thinking")
+    os.kill(chat.pid, signal.SIGSTOP)
+    again = opened("chat", "-c", name)
+    again.expect_text("waiting for the lease of the earlier process (")
+    os.kill(chat.pid, signal.SIGCONT)
+    chat.expect_text("slept well")
+    again.expect_text("slept well")
     again.prompt()
 
 

@@ -145,7 +145,10 @@ def test_cost_is_added_up_by_what_is_asked_for(paid: Aosctl, tenant: Tenant) -> 
     ("arguments", "error"),
     [
         (("--by", "colour"), 'error: cannot add up by "colour"'),
-        (("--since", "soon"), 'error: invalid duration "soon"'),
+        (
+            ("--since", "soon"),
+            'error: invalid time "soon"\nhint: such as 45s, 2h30m, 3d or 2026-01-31T12:00:00Z',
+        ),
         (("-o", "yaml"), "error: unable to match a printer"),
     ],
 )
@@ -169,7 +172,7 @@ def test_a_budget_stops_a_run_with_status_5_and_a_higher_one_lets_it_go_on(
     assert (row[2], row[-1]) == ("limited", "budget")
     refused = paid("apply", "-f", "-", stdin=BUDGET.format(usd=1000))
     assert refused.status == 1
-    assert 'budget "team": login "test_developer" is no admin of the tenant' in refused.err
+    assert 'budget "team": login "test_developer" lacks the role "admin"' in refused.err
     again = paid("chat", "--resume", name)
     assert again.status == 5
     assert admin("apply", "-f", "-", stdin=BUDGET.format(usd=1000)).out == (
@@ -192,6 +195,11 @@ def test_a_run_at_its_own_limit_is_resumed_with_a_higher_one(paid: Aosctl, admin
     assert f"aosctl resume {name} --max-usd N lets it go on" in done.err
     assert paid("resume", name, "--max-usd", "much").status == 2
     assert paid("resume", name, "--max-usd", "0.5").out == f"run.aos/{name} resumed\n"
+    again = paid("resume", name, "--max-usd", "0.5")
+    assert (again.status, again.out) == (0, f"run.aos/{name} unchanged\n")
+    assert again.err == f"{name} was not paused, and rested at no limit\n"
+    assert paid("resume", name, "--max-usd", "0.6").out == f"run.aos/{name} configured\n"
+    assert paid("kill", "-s", "CONT", name).out == f"run.aos/{name} unchanged\n"
     assert paid("chat", "--resume", name).out == "Yes.\n"
     assert paid("resume").status == 2
     missing = paid("resume", "nobody")

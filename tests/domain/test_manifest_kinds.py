@@ -39,7 +39,7 @@ STATUS: dict[str, dict[str, Any]] = {
     "Model": {"builtin": False},
     "Collection": {"documents": 23, "search": "full-text"},
     "Skill": {"version": 3, "effect": "read", "runner": "kernel", "risk": "low"},
-    "Policy": {"pendingApprovals": 1},
+    "Policy": {"pendingApprovals": 1, "skills": ["refund_small"]},
     "Persona": {"version": 3},
     "Agent": {"personaVersion": 3, "model": "gpt-4o", "runs": 4, "openRuns": 2},
     "Budget": {"spentUsd": 0.0052, "tokens": 1700, "turns": 1},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -16,6 +16,7 @@ from aosctl.domain.manifest import (
     resolve_tenants,
 )
 from aosctl.errors import ManifestError
+from kernels import SEALED
 
 HEADS = {
     "Tenant": "",
@@ -43,6 +44,11 @@ class Stored:
     """A database that holds the given resources, of one tenant."""
 
     names_of: dict[str, tuple[str, ...]]
+    keys_of: dict[str, list[str]] = field(default_factory=dict)
+
+    def secret_keys(self, tenant: str, name: str) -> list[str]:
+        assert tenant == "acme"
+        return self.keys_of[name]
 
     def exists(self, kind: str, tenant: str | None, name: str) -> bool:
         assert (tenant is None) == (kind in ("Tenant", "Model"))
@@ -108,6 +114,59 @@ def test_every_dangling_name_is_reported() -> None:
         ' did you mean "note"?',
         'x.yaml:5:11: Agent "bot": metadata.tenant: no Tenant "acme" exists',
     ]
+
+
+SIGNED = """apiVersion: aos/v1
+kind: Tenant
+metadata: {name: acme}
+spec:
+  webhook:
+    url: https://hooks.example.com/aos
+    secretRef: REF
+"""
+SEALED_SECRET = f"""apiVersion: aos/v1
+kind: Secret
+metadata: {{name: hooks, tenant: acme}}
+spec:
+  data:
+    signing: {{sealed: {SEALED}}}
+    other: {{sealed: {SEALED}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("reference", "reason"),
+    [
+        ("hoks", 'no Secret of this name exists; did you mean "hooks"?'),
+        ("hoks/signing", 'no Secret of this name exists; did you mean "hooks"?'),
+        ("hooks/sining", 'the Secret "hooks" has no value of this name; did you mean "signing"?'),
+        ("hooks", 'which value of the Secret "hooks"? It has other, signing'),
+    ],
+)
+def test_a_webhook_whose_secret_is_nowhere_is_refused_with_its_place(
+    reference: str, reason: str
+) -> None:
+    stored = Stored({"Tenant": ("acme",), "Secret": ("hooks",)}, {"hooks": ["signing", "other"]})
+    text = SIGNED.replace("REF", reference)
+    for documents, known in (
+        (set_of(text), stored),
+        (set_of(text, SEALED_SECRET), NOTHING),
+    ):
+        said = str(refusal(documents, known))
+        assert said == f'x.yaml:7:16: Tenant "acme": spec.webhook.secretRef: {reason}'
+    for right in ("hooks/signing", "hooks/other"):
+        check_references(set_of(SIGNED.replace("REF", right)), stored)
+        check_references(set_of(SEALED_SECRET, SIGNED.replace("REF", right)), NOTHING)
+    check_references(
+        set_of(SIGNED.replace("REF", "one")), Stored({"Secret": ("one",)}, {"one": ["k"]})
+    )
+
+
+def test_a_value_in_the_place_of_a_secrets_name_is_not_repeated() -> None:
+    for value in ("whsec_c2VjcmV0", "whsec_secret", "Whsec/secret/secret"):
+        with pytest.raises(ManifestError) as caught:
+            check_references(set_of(SIGNED.replace("REF", value)), NOTHING)
+        assert "whsec" not in str(caught.value).lower()
 
 
 def test_a_misspelt_built_in_skill_is_answered_with_its_name() -> None:

@@ -124,6 +124,14 @@ def test_what_others_write_and_what_is_left_out_is_said() -> None:
     assert only_after[3].startswith("~ 2") and "only as they would be" in only_after[4]
 
 
+def test_what_the_run_is_not_held_to_is_said() -> None:
+    told = lines(preview(STAYS, varies=["at", "to\x1bken"]))
+    assert "differs each time, and is not held to when it runs: at, to\\u001bken" in told
+    told = lines({**preview(), "without": "more than 1000 rows are counted only"})
+    assert "only the number of rows is held to when it runs" in told
+    assert not any("held to" in line for line in lines(preview(STAYS)))
+
+
 NONE = {
     "it fails": ({"none": "it would fail: division by zero"}, {},
                  "no preview: it would fail: division by zero"),

@@ -83,17 +83,12 @@ def test_what_was_edited_runs_and_the_model_is_told(desk: Tenant) -> None:
 def test_an_edited_call_needs_a_preview_of_its_own(desk: Tenant) -> None:
     asked = desk.asked("sql_execute", DELETE, "clerk")
 
-    def preview() -> dict[str, Any]:
-        claimed = call(desk.worker, "aos_agent.claim_preview", desk.id, asked.call)
-        made = call(desk.worker, "aos_agent.preview_call", desk.id, asked.call, claimed["lease"])
-        return dict(made["preview"])
-
-    assert preview()["rows"][0]["before"]["item"] == "pen"
+    assert desk.preview(asked.call)["rows"][0]["before"]["item"] == "pen"
     edit(desk, asked, OTHER)
     approval = desk.approval(asked.call)[0]
     shown = "select preview from aos_core.approval where approval_id = %s"
     assert desk.database.value(shown, approval) is None
-    assert preview()["rows"][0]["before"]["item"] == "ink"
+    assert desk.preview(asked.call)["rows"][0]["before"]["item"] == "ink"
     desk.decide(asked.call, "approved")
     desk.database.superuser.execute("update shop.orders set item = 'x' where id = 2")
     again = desk.execute(asked.call, desk.claim(run=asked.run))

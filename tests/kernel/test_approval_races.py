@@ -43,8 +43,7 @@ def arena(kernel_database: KernelDatabase) -> Tenant:
 def ask(tenant: Tenant, statement: str, previewed: bool) -> Asked:
     asked = tenant.asked("sql_execute", {"statement": statement}, "clerk")
     if previewed:
-        claimed = call(tenant.worker, "aos_agent.claim_preview", tenant.id, asked.call)
-        call(tenant.worker, "aos_agent.preview_call", tenant.id, asked.call, claimed["lease"])
+        tenant.preview(asked.call)
     return asked
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID, uuid4
@@ -265,6 +266,20 @@ def test_a_role_allows_and_denies_values_of_parameters(fresh_tenant: Tenant) -> 
         assert asked.answer["calls"][0]["status"] == status
         if status == "denied":
             assert f'with query = "{value}"' in asked.answer["calls"][0]["reason"]
+
+
+def test_a_part_of_an_allowed_value_is_another_value(fresh_tenant: Tenant) -> None:
+    fresh_tenant.person.execute(
+        "update aos_skills.role_skill set allowed_params = %s where skill_name = 'memory_store'"
+        " and role_name = 'agent'",
+        (json.dumps({"value": [{"a": 1, "b": [1, 2]}, [1, 2]]}),),
+    )
+    for value, status in (
+        ({"a": 1, "b": [1, 2]}, "pending"), ([1, 2], "pending"), ({}, "denied"),
+        ({"a": 1}, "denied"), ([], "denied"), ([2, 1], "denied"), (1, "denied"),
+    ):  # fmt: skip
+        asked = fresh_tenant.asked("memory_store", {"key": "k", "value": value})
+        assert asked.answer["calls"][0]["status"] == status, value
 
 
 def test_refused_and_admitted_calls_of_one_answer_go_their_own_ways(tenant: Tenant) -> None:

@@ -40,6 +40,9 @@ WORKER_FUNCTIONS = {
     "aos_agent.next_webhooks",
     "aos_agent.take_notification",
     "aos_agent.record_delivery",
+    "aos_agent.next_retention",
+    "aos_agent.keep_content",
+    "aos_agent.keep_events",
     "aos_core.ensure_partitions",
 }
 # The functions of the guide take the id that it has; what lists several tenants takes none.
@@ -53,6 +56,8 @@ NO_TENANT_FIRST = {
     "aos_agent.chat_messages",
     "aos_agent.next_ready",
     "aos_agent.next_webhooks",
+    "aos_agent.next_retention",
+    "aos_agent.keep_events",
     "aos_agent.served_tenant",
 }
 TABLES = """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -317,3 +317,15 @@ def test_a_watched_run_notifies_with_its_id_alone(tenant: Tenant) -> None:
     })  # fmt: skip
     unwatched = play(tenant, 1)
     assert list(listener.notifies(timeout=0.2)) == [], unwatched
+
+
+def test_no_run_writes_into_the_tenants_own_stream(tenant: Tenant) -> None:
+    insert = (
+        "insert into aos_agent.conversation (tenant_id, agent_id, conversation_id)"
+        " select %s, a.agent_id, %s from aos_agent.agent a where a.tenant_id = %s and name = 'bot'"
+    )
+    with refused("AO006", "may not have the id of its tenant"):
+        tenant.person.execute(insert, (tenant.id, tenant.id, tenant.id))
+    chosen = uuid4()
+    tenant.person.execute(insert, (tenant.id, chosen, tenant.id))
+    assert tenant.faults(tenant.id) == [] and tenant.faults(chosen) == []

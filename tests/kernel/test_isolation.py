@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from kernels import META, SCHEMAS, SEALED, Connection, KernelDatabase, refused, user
+from kernels import META, SCHEMAS, SEALED, Connection, KernelDatabase, call, refused, user
 from tenancy import PEOPLE, Filled, admit, fill, select
 
 CALLERS = (*PEOPLE, "aos_worker")
@@ -231,6 +231,44 @@ def test_a_conversation_begins_in_the_own_tenant_only(
     )
 
 
+@pytest.mark.parametrize("taken", ["tenant", "agent", "their run"])
+def test_nobody_chooses_the_id_of_a_conversation(
+    kernel_database: KernelDatabase, here: Filled, there: Filled, taken: str
+) -> None:
+    """Under a tenant's id its events would mix with the tenant's, under a run's two be one."""
+    connection = kernel_database.connect("iso_developer", here.id)
+    chosen = {"tenant": here.id, "agent": here.agent, "their run": there.run}[taken]
+    insert = "insert into aos_agent.conversation ({}agent_id, tenant_id) values ({}%s, %s)"
+    with refused("42501"):
+        connection.execute(
+            insert.format("conversation_id, ", "%s, ").encode(), (chosen, here.agent, here.id)
+        )
+    with connection.transaction(force_rollback=True):
+        assert connection.execute(insert.format("", "").encode(), (here.agent, here.id)).rowcount
+
+
+def test_a_turn_whose_id_somebody_has_copied_is_that_of_the_selected_tenant(
+    kernel_database: KernelDatabase, here: Filled, there: Filled
+) -> None:
+    connection = kernel_database.connect("iso_both")
+    key = uuid4()
+    with connection.transaction(force_rollback=True):
+        for filled in (here, there):
+            select(connection, filled.id)
+            run = call(connection, "aos_agent.start_run", filled.id, "bot")["run_id"]
+            call(connection, "aos_agent.open_turn", filled.id, UUID(run), user("hi"), key)
+        for filled in (here, there):
+            select(connection, filled.id)
+            call(connection, "aos_agent.run_turn", key)
+            (tenant,) = (
+                connection.execute("select current_setting('aos.kernel_tenant')").fetchone() or ()
+            )
+            assert tenant == str(filled.id)
+        select(connection, None)
+        with refused("AO005", "several of your tenants"):
+            call(connection, "aos_agent.run_turn", key)
+
+
 def test_a_row_cannot_be_moved_or_tied_to_the_other_tenant(
     kernel_database: KernelDatabase, here: Filled, there: Filled
 ) -> None:
@@ -271,6 +309,7 @@ WITH_TENANT: dict[str, list[Any]] = {
     "aos_agent.decide_approval": ["{tenant}", "{approval}", "approved"],
     "aos_agent.edit_call": ["{tenant}", "{approval}", {"query": "edited"}],
     "aos_agent.cancel_turn": ["{tenant}", "{run}"],
+    "aos_agent.give_up_lease": ["{tenant}", "{run}", "test_developer@here:1"],
     "aos_agent.cancel_run": ["{tenant}", "{run}"],
     "aos_agent.close_run": ["{tenant}", "{run}"],
     "aos_agent.pause_run": ["{tenant}", "{run}"],
@@ -289,10 +328,10 @@ WITH_TENANT: dict[str, list[Any]] = {
     "aos_core.prune_content": ["{tenant}"],
     "aos_core.export_rows": ["{tenant}", "aos_core.run"],
     "aos_auth.sql_role": ["{tenant}"],
-    "aos_skills.own_sql_role": ["{tenant}", "sql_execute"],
+    "aos_skills.own_sql_role": ["{tenant}", "{run}"],
     "aos_skills.change_grants": [
         "{tenant}",
-        "sql_execute",
+        "{run}",
         [],
         [{"schema": "public", "tables": []}],
     ],
@@ -316,6 +355,7 @@ WITH_TENANT: dict[str, list[Any]] = {
     "aos_agent.explain_gate": ["{tenant}", "bot", "web_search"],
     "aos_agent.delete_agent": ["{tenant}", "clerk"],
     "aos_rag.delete_collection": ["{tenant}", "notes"],
+    "aos_core.enter_configuration": ["{tenant}"],
     "aos_core.apply_budget": ["{tenant}", "wide", META, SPEC],
     "aos_core.delete_budget": ["{tenant}", "wide"],
 }
@@ -323,7 +363,9 @@ FOR_ADMINS = {
     "aos_auth.apply_principal", "aos_auth.delete_principal", "aos_auth.grant_role",
     "aos_auth.revoke_role", "aos_auth.principal_named", "aos_core.prune_content",
     "aos_core.export_rows", "aos_core.apply_budget", "aos_core.delete_budget",
-    "aos_skills.apply_policy", "aos_skills.delete_policy",
+    "aos_core.enter_configuration",
+    "aos_skills.apply_policy", "aos_skills.delete_policy", "aos_core.audit_events",
+    "aos_core.audit_streams", "aos_core.audit_cuts",
 }  # fmt: skip
 WITHOUT_TENANT: dict[str, list[Any]] = {
     "aos_agent.add_user_message": ["{run}", "x"],
@@ -338,13 +380,14 @@ WITHOUT_TENANT: dict[str, list[Any]] = {
 HARMLESS = {
     "aos_auth.is_admin", "aos_auth.selected_tenant", "aos_auth.visible_tenants",
     "aos_auth.writable_tenants", "aos_auth.administered_tenants", "aos_auth.tenants_with_role",
+    "aos_auth.audited_tenants", "aos_skills.fits", "aos_skills.concerns",
     "aos_auth.whoami", "aos_auth.needed_role", "aos_core.utc_text", "aos_auth.tenant_id",
     "aos_auth.my_tenants", "aos_auth.tenant_of",
     "aos_core.now", "aos_core.is_live", "aos_core.uuidv7", "aos_core.is_name", "aos_core.short_age",
-    "aos_core.period_start", "aos_core.may_set_budgets",
+    "aos_core.period_start", "aos_auth.assert_tenant_admin",
     "aos_core.applied", "aos_core.deleted", "aos_skills.grant_targets",
-    "aos_core.audit_tenants", "aos_core.export_tables",
-    "aos_auth.is_sealed", "aos_auth.is_sealed_data",
+    "aos_skills.lacking_grant", "aos_core.audit_tenants", "aos_core.export_tables",
+    "aos_auth.is_sealed", "aos_auth.is_sealed_data", "aos_auth.keep_for_webhook",
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from kernels import KernelDatabase, Tenant, ask, call, make_tenant, refused, say
+from kernels import META, KernelDatabase, Tenant, ask, call, make_tenant, refused, say
 
 Clock = Callable[[str], None]
 SEARCH = ("web_search", {"query": "joins"})
@@ -343,3 +343,50 @@ def test_unknown_ids_are_not_found(tenant: Tenant) -> None:
             call(tenant.worker, f"aos_agent.{function}", tenant.id, uuid4(), uuid4())
     with refused("AO001"):
         tenant.result(uuid4(), nobody, {})
+
+
+def test_no_lease_is_no_lease_for_a_turn_that_nobody_holds(fresh_tenant: Tenant) -> None:
+    """NULL equals the lease of a turn that rests only to IS DISTINCT FROM."""
+    tenant = fresh_tenant
+    asked = tenant.asked("send_mail", {"query": "to all"}, "clerk")
+    turn = asked.lease["turn_id"]
+    before = tenant.database.fingerprint()
+    for function, arguments in {
+        "release_turn": (turn, None),
+        "fail_turn": (turn, None, "mine", 0),
+        "heartbeat": (turn, None),
+        "check_lease": (turn, None),
+        "turn_context": (turn, None),
+        "model_secret": (turn, None),
+        "record_response": (turn, None, say("mine")),
+        "record_call_result": (asked.call, None, {}),
+        "preview_call": (asked.call, None),
+    }.items():
+        with refused("AO002" if function == "record_call_result" else "AO003"):
+            call(tenant.worker, f"aos_agent.{function}", tenant.id, *arguments)
+    assert tenant.database.fingerprint() == before
+    tenant.decide(asked.call, "approved")
+    approved = tenant.database.fingerprint()
+    with refused("AO003", "is lost: it was released"):
+        call(tenant.worker, "aos_agent.start_call", tenant.id, asked.call, None)
+    assert tenant.database.fingerprint() == approved
+    lease = tenant.claim(run=asked.run)["lease"]
+    started = call(tenant.worker, "aos_agent.start_call", tenant.id, asked.call, lease)
+    assert started == {"status": "running"}
+
+
+def test_no_token_is_none_of_a_notification_that_nobody_took(fresh_tenant: Tenant) -> None:
+    tenant = fresh_tenant
+    call(tenant.database.superuser, "aos_auth.apply_tenant", tenant.name, META,
+         {"webhook": {"url": "http://localhost:1/", "secretEnv": "HOOK",
+                      "events": ["approval.pending"]}})  # fmt: skip
+    tenant.asked("send_mail", {"query": "to all"}, "clerk")
+    waits = "select notification_id from aos_core.notification where tenant_id = %s"
+    (notification,) = (row[0] for row in tenant.database.rows(waits, tenant.id))
+    with refused("AO003", "is not this worker's"):
+        call(tenant.worker, "aos_agent.record_delivery", tenant.id, notification, None, True, None)
+    assert tenant.database.rows(waits, tenant.id) == [(notification,)]
+    taken = call(tenant.worker, "aos_agent.take_notification", tenant.id, 60)
+    call(tenant.worker, "aos_agent.record_delivery", tenant.id, notification, taken["token"], True,
+         None)  # fmt: skip
+    assert tenant.database.rows(waits, tenant.id) == []

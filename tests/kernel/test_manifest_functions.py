@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from kernels import META, Connection, KernelDatabase, Tenant, apply, call, refused
 from shop import SHOP
@@ -317,6 +319,70 @@ class TestGrantsOfASkill:
                 "builtin": "sql_query", "sql": {"grants": [grant("secret")]},
             })  # fmt: skip
         assert privileges(fresh_tenant) == set()
+
+    @pytest.mark.parametrize("how", ["applied", "written"])
+    def test_a_skill_names_no_grant_that_nobody_could_give(
+        self, fresh_tenant: Tenant, how: str
+    ) -> None:
+        """What stands there is given by the rights of whoever applies another skill later."""
+        tenant, person, admin = fresh_tenant, fresh_tenant.person, fresh_tenant.database.superuser
+        login = "test_developer"
+        skill(tenant, "look", grant("orders"))
+        skill(tenant, "count", grant("lines"))
+        admin.execute(f"grant usage on schema shop to {login}".encode())
+        admin.execute(f"grant select on shop.wages, shop.orders to {login}".encode())
+        try:
+            for wanted, lacks in (
+                (grant("wages"), "select on shop.wages"),  # PostgreSQL only warns of that GRANT
+                (grant("orders", to=("select", "delete")), "delete on shop.orders"),
+                (grant("wages", columns=["name"]), "select on shop.wages"),
+                (grant("orders", "*", to=()), "usage on all of schema shop"),
+            ):
+                with pytest.raises(psycopg.Error) as error, person.transaction():
+                    self.declare(person, tenant, how, wanted)
+                assert error.value.sqlstate in ("AO004", "42501"), error.value
+                assert error.value.sqlstate != "AO004" or lacks in str(error.value)
+            self.declare(person, tenant, how, grant("orders"))  # which it has
+        finally:
+            admin.execute(f"revoke all on shop.wages, shop.orders from {login}".encode())
+            admin.execute(f"revoke usage on schema shop from {login}".encode())
+        assert skill(tenant, "count", grant("lines", "orders")) == "configured"
+        assert privileges(tenant) == {("orders", "select", None)}
+        both = {("orders", "select", None), ("lines", "select", None)}
+        assert privileges(tenant, "count") == both
+
+    @staticmethod
+    def declare(person: Connection, tenant: Tenant, how: str, wanted: dict[str, Any]) -> None:
+        if how == "applied":
+            apply(person, "aos_skills.apply_skill", tenant.id, "look", {
+                "builtin": "sql_query", "sql": {"grants": [wanted]},
+            })  # fmt: skip
+        else:
+            person.execute(
+                "update aos_skills.skill set grants = %s where tenant_id = %s and name = 'look'",
+                (Jsonb([wanted]), tenant.id),
+            )
+
+    @pytest.mark.parametrize("end", ["applied", "deleted"])
+    def test_no_word_of_a_grant_is_carried_out_as_a_statement(
+        self, fresh_tenant: Tenant, end: str
+    ) -> None:
+        """Neither when it is written, nor when an administrator takes back what stands there."""
+        tenant, admin = fresh_tenant, fresh_tenant.database.superuser
+        skill(tenant, "look", grant("orders"))
+        word = "select on shop.orders from public; create role carried_out superuser; revoke select"
+        evil = grant("orders", to=(word,))
+        with pytest.raises(psycopg.Error) as error:
+            self.declare(tenant.person, tenant, "written", evil)
+        assert error.value.sqlstate in ("AO006", "42501")
+        with admin.transaction():  # as if it were there all the same
+            admin.execute("set local session_replication_role = replica")
+            self.declare(admin, tenant, "written", evil)
+        if end == "applied":
+            assert skill(tenant, "look", grant("lines")) == "configured"
+        else:
+            call(admin, "aos_skills.delete_skill", tenant.id, "look")
+        assert not tenant.database.rows("select from pg_roles where rolname = 'carried_out'")
 
     def test_the_kernel_cannot_be_granted(self, fresh_tenant: Tenant) -> None:
         for schema, table in (("aos_core", "event_log"), ("pg_catalog", "pg_authid")):

@@ -98,15 +98,8 @@ def ask(tenant: Tenant, statement: str) -> Asked:
     return tenant.asked("sql_execute", {"statement": statement}, "clerk")
 
 
-def preview_of(tenant: Tenant, asked: Asked) -> dict[str, Any]:
-    """Let the worker preview a call that waits."""
-    claimed = call(tenant.worker, "aos_agent.claim_preview", tenant.id, asked.call)
-    made = call(tenant.worker, "aos_agent.preview_call", tenant.id, asked.call, claimed["lease"])
-    return dict(made["preview"])
-
-
 def preview(tenant: Tenant, statement: str) -> dict[str, Any]:
-    return preview_of(tenant, ask(tenant, statement))
+    return tenant.preview(ask(tenant, statement).call)
 
 
 def counts(made: dict[str, Any]) -> dict[str, tuple[int, int, int]]:
@@ -214,7 +207,7 @@ def test_a_preview_is_what_happens(
     counted, rows = ALL_CHANGES[statement]
     before = kernel_database.rows(EVERYTHING)
     asked = ask(store, statement)
-    made = preview_of(store, asked)
+    made = store.preview(asked.call)
     assert kernel_database.rows(EVERYTHING) == before
     if statement in FROM_17 and version(store) < 17:
         assert made["none"].startswith("it would fail: ")
@@ -305,7 +298,7 @@ def test_nobody_hears_of_a_preview(store: Tenant) -> None:
     listener = store.database.connect("aos_superuser")
     listener.execute("listen late")
     asked = ask(store, "insert into late values (1)")
-    assert counts(preview_of(store, asked))["late"] == (1, 0, 0)
+    assert counts(store.preview(asked.call))["late"] == (1, 0, 0)
     assert list(listener.notifies(timeout=0.2)) == []
     store.decide(asked.call, "approved")
     store.execute(asked.call, store.claim(run=asked.run))
@@ -436,7 +429,7 @@ def wait_until_asleep(tenant: Tenant, connection: psycopg.Connection) -> None:
 def test_the_approval_is_bound_to_its_preview(store: Tenant) -> None:
     asked = ask(store, "delete from heap where n = 1")
     seen = digest_of(store, asked)
-    preview_of(store, asked)
+    store.preview(asked.call)
     now = digest_of(store, asked)
     assert now != seen
     approval = store.approval(asked.call)[0]
@@ -472,7 +465,7 @@ def test_drift_asks_again_with_what_would_happen_now(store: Tenant, meanwhile: s
     admin = store.database.superuser
     role = store.database.value("select aos_auth.sql_role(%s, 'sql_execute')", store.id)
     asked = ask(store, "update items set price = 7")
-    first = preview_of(store, asked)
+    first = store.preview(asked.call)
     store.decide(asked.call, "approved")
     approved = store.approval(asked.call)[0]
     admin.execute(meanwhile.format(role=role).encode())
@@ -499,7 +492,7 @@ def test_drift_asks_again_with_what_would_happen_now(store: Tenant, meanwhile: s
 
 def test_what_has_not_changed_is_not_asked_again(store: Tenant) -> None:
     asked = ask(store, "update items set price = 7 where id = 1")
-    preview_of(store, asked)
+    store.preview(asked.call)
     store.decide(asked.call, "approved")
     store.database.superuser.execute("update store.items set item = 'other' where id = 2")
     assert store.execute(asked.call, store.claim(run=asked.run))["ok"]

@@ -9,6 +9,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from aosctl.cli.auth import VERBS
 from kernels import META, SEALED, Connection, KernelDatabase, apply, call, refused
 from tenancy import Filled, admit, fill, select
 
@@ -79,6 +80,9 @@ def actions(filled: Filled) -> dict[tuple[str, str], tuple[str, list[Any]]]:
         "select aos_agent.resolve_call(%s, %s, 'retry')",
         [tenant, filled.call],
     )
+    found["verify", "event"] = "select 1 from aos_core.audit_counts(%s)", [tenant]
+    found["export", "event"] = "select * from aos_core.audit_streams(%s)", [tenant]
+    found["export", "tenant"] = "select aos_core.export_rows(%s, 'aos_agent.agent')", [tenant]
     found["approve", "approval"] = (
         "select aos_agent.decide_approval(%s, %s, 'denied')", [tenant, filled.approval],
     )  # fmt: skip
@@ -119,7 +123,7 @@ def test_can_i_says_what_is_so(kernel_database: KernelDatabase, here: Filled, wh
 def test_every_verb_and_kind_of_the_kernel_is_tried(
     kernel_database: KernelDatabase, here: Filled
 ) -> None:
-    verbs = ("get", "apply", "delete", "chat", "kill", "resolve", "approve")
+    verbs = (*VERBS, "fly")
     kinds = {kind for _, kind in actions(here)}
     known = kernel_database.rows(
         "select v, k from unnest(%s::text[]) v, unnest(%s::text[]) k"

@@ -37,6 +37,42 @@ def test_an_empty_result_is_empty(owner: Tenant) -> None:
     assert said["ok"] and (said["result"]["rows"], said["result"]["row_count"]) == ([], 0)
 
 
+# Each cell is short as type json or float8 prints it, and long in the result that is kept.
+PADDED = """select ('{"a":' || repeat(' ', 5000) || '1}')::json as j, 1 as n"""
+LONG = {
+    "json": "select ('[' || repeat('1e1000,', {n}) || '0]')::json as j",
+    "json, later rows": "select case n when 1 then '0' else '[' || repeat('1E1000,', {n}) || '0]'"
+    ' end::json as j, \'x\' as "j""" from generate_series(1, 2) n',
+    "json with white space": "select ('[' || repeat('1e1000 ,', {n}) || '0 ]')::json as j",
+    "json in an array": "select array_fill(('[' || repeat('1e1000,', {n}) || '0]')::json, '{{1}}')",
+    "float8": "select array_fill(1e300::float8, array[3 * {n} + 1]) as f",
+    "float8, later rows": "select array_fill(1e300::float8, array[case n when 1 then 1 else"
+    " 3 * {n} + 1 end]) as f from generate_series(1, 2) n",
+}
+
+
+@pytest.mark.parametrize("statement", LONG.values(), ids=LONG)
+def test_numbers_count_as_long_as_they_become(owner: Tenant, statement: str) -> None:
+    """An exponent of four signs is a thousand digits to whoever reads the result."""
+    for repeated, fits in ((1, True), (2, False)):
+        said = query(owner, statement.format(n=repeated))
+        kept = owner.database.value(
+            "select octet_length(message::text) from aos_core.step"
+            " where role = 'tool' order by created_at desc limit 1"
+        )
+        assert said["result"]["truncated"] is not fits
+        assert kept <= 2000 + 300
+        assert fits is bool(said["result"]["rows"]) or "case n" in statement
+
+
+def test_the_white_space_of_a_json_column_does_not_count(owner: Tenant) -> None:
+    said = query(owner, PADDED + " from generate_series(1, 3)")
+    assert said["result"]["rows"] == [[{"a": 1}, 1]] * 3
+    assert said["result"]["truncated"] is False
+    said = query(owner, "select '  two  blanks  ' as t, '5e10' as u, 1 as t from orders")
+    assert said["result"]["rows"] == [["  two  blanks  ", "5e10", 1]] * 3
+
+
 EFFECTS = {
     "insert into orders (id, item) values (7, 'cup')": (
         [], 1, [(1, "pen"), (2, "ink"), (3, "pad"), (7, "cup")]),

@@ -25,6 +25,9 @@ READ_ONLY = [
     " select shop.add_order() from x",
     "select set_config('transaction_read_only', 'off', false), shop.add_order()",
     "select set_config('default_transaction_read_only', 'off', false), shop.add_order()",
+    "select set_config('transaction_read_only', null, false), shop.add_order()",  # RESET
+    "select set_config('transaction_read_only', null, true), shop.add_order(),"
+    " set_config('transaction_read_only', 'on', true)",
     "select nextval('no_such'), shop.add_order()",
     "select * from orders for update",
 ]

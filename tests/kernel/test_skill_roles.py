@@ -170,11 +170,9 @@ def test_a_preview_runs_as_the_skill_that_asks(shopper: Tenant) -> None:
 
     def preview(name: str, statement: str) -> Any:
         asked = shopper.asked(name, {"statement": statement}, "notes")
-        lease = call(shopper.worker, "aos_agent.claim_preview", shopper.id, asked.call)
-        said = call(shopper.worker, "aos_agent.preview_call", shopper.id, asked.call,
-                    lease["lease"])  # fmt: skip
+        made = shopper.preview(asked.call)
         shopper.decide(asked.call, "denied")
-        return said["preview"]
+        return made
 
     orders, product = "update mart.orders set item = 'x'", "update mart.product set name = 'x'"
     assert "permission denied" in preview("note_ask", orders)["none"]
@@ -274,8 +272,12 @@ def test_only_who_may_know_is_told_a_skills_role(shopper: Tenant, stranger: Tena
         call(shopper.person, "aos_auth.sql_role", shopper.id, "nothing")
     with refused("42501"):
         call(shopper.worker, "aos_auth.sql_role", shopper.id, "q_products")
-    with refused("AO005", "declares no grants"):
-        call(shopper.person, "aos_skills.own_sql_role", shopper.id, "send_mail")
+    for scope in (shopper.id, stranger.id, shopper.database.value(
+        "select skill_id from aos_skills.skill where tenant_id = %s and name = 'q_products'",
+        stranger.id,
+    )):  # fmt: skip
+        with refused("AO005", "declares grants"):
+            call(shopper.person, "aos_skills.own_sql_role", shopper.id, scope)
     status = dict(shopper.database.rows(
         "select name, status ->> 'sqlRole' from aos_skills.skill_resource where tenant_id = %s",
         shopper.id,
@@ -291,23 +293,25 @@ def test_only_who_may_know_is_told_a_skills_role(shopper: Tenant, stranger: Tena
 
 
 def test_whoever_writes_the_row_the_identity_follows(shopper: Tenant) -> None:
-    """A developer may write skills past apply; what they then lack is the rights, not the role."""
-    person, database = shopper.person, shopper.database
-    with person.transaction(force_rollback=True):
-        person.execute(
-            "insert into aos_skills.skill (tenant_id, name, builtin, grants) values (%s, 'past',"
-            " 'sql_query', '[{\"schema\": \"mart\", \"tables\": [\"orders\"], \"privileges\":"
-            " [\"select\"]}]')", (shopper.id,),
-        )  # fmt: skip
-        role = call(person, "aos_auth.sql_role", shopper.id, "past")
-        assert role != role_of(shopper)
-        row = person.execute("select has_schema_privilege(%s, 'mart', 'usage')", (role,)).fetchone()
-        assert row == (False,)
-        person.execute("update aos_skills.skill set grants = '[]' where name = 'past'")
-        assert call(person, "aos_auth.sql_role", shopper.id, "past") == role_of(shopper)
-        row = person.execute("select count(*) from pg_roles where rolname = %s", (role,)).fetchone()
-        assert row == (0,)
-    assert not database.rows("select from pg_roles where rolname = %s", role)
+    """Skills may be written past apply: role and rights come and go with the row all the same."""
+    database, admin = shopper.database, shopper.database.superuser
+    grants = '[{"schema": "mart", "tables": ["orders"], "privileges": ["select"]}]'
+    admin.execute(
+        "insert into aos_skills.skill (tenant_id, name, builtin, grants)"
+        " values (%s, 'past', 'sql_query', %s)", (shopper.id, grants),
+    )  # fmt: skip
+    first = role_of(shopper, "past")
+    assert first != role_of(shopper)
+    can = "select has_table_privilege(%s, 'mart.orders', 'select')"
+    assert database.value(can, first) and not database.value(can, role_of(shopper))
+    admin.execute("update aos_skills.skill set grants = '[]' where name = 'past'")
+    assert role_of(shopper, "past") == role_of(shopper)
+    assert not exists(database, first)
+    admin.execute("update aos_skills.skill set grants = %s where name = 'past'", (grants,))
+    second = role_of(shopper, "past")
+    assert second not in (first, role_of(shopper)) and database.value(can, second)
+    admin.execute("delete from aos_skills.skill where name = 'past'")
+    assert not exists(database, second)
 
 
 def test_a_call_whose_role_goes_meanwhile_is_repeated_and_judged_anew(shopper: Tenant) -> None:

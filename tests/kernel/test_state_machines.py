@@ -221,6 +221,13 @@ def test_one_request_key_opens_one_turn(tenant: Tenant) -> None:
     first = tenant.open(run, p_worker="w1", p_key=key)
     again = tenant.open(run, p_worker="w1", p_key=key)
     assert first["turn_id"] == again["turn_id"] == str(key)
+    assert tenant.events(run)[-2:] == ["turn.opened", "turn.claimed"]
+    actor, data = tenant.database.rows(
+        "select actor, data from aos_core.event where stream_id = %s order by seq desc limit 1", run
+    )[0]
+    assert (actor, data["repeated"], data["step"]) == ("worker:w1", True, 1)
+    asked = "select aos_core.has_asked(%s, %s, 5, %s)"
+    assert tenant.database.value(asked, tenant.id, run, data["by"])
     assert again["repeated"] and again["fence"] > first["fence"]
     with refused("AO003"):
         tenant.respond(first, say("with the lost lease"))
@@ -277,6 +284,24 @@ def test_a_paused_run_rests_and_goes_on_where_it_was(tenant: Tenant) -> None:
     assert following["next"] == "calls"
     tenant.result(following["calls"][0]["call_id"], following, {"result": "y"})
     assert tenant.respond(following, say("done"))["next"] == "done"
+
+
+def test_resuming_what_nothing_has_stopped_changes_nothing_and_says_so(tenant: Tenant) -> None:
+    run = tenant.start_run()
+    resume = "aos_agent.resume_run"
+    for open_turn in (False, True):
+        if open_turn:
+            tenant.open(run, p_worker="w1")
+        before = tenant.database.fingerprint()
+        said = call(tenant.person, resume, tenant.id, run)
+        assert (said["state"], said["resumed"], said["changed"]) == ("active", False, False)
+        assert tenant.database.fingerprint() == before
+    said = call(tenant.person, resume, tenant.id, run, p_max_steps=7)
+    assert (said["resumed"], said["changed"]) == (False, True)
+    assert tenant.events(run)[-1] == "run.resumed"
+    assert not call(tenant.person, resume, tenant.id, run, p_max_steps=7)["changed"]
+    call(tenant.person, "aos_agent.pause_run", tenant.id, run)
+    assert call(tenant.person, resume, tenant.id, run)["resumed"]
 
 
 def test_a_run_paused_under_a_worker_that_died_can_be_resumed(

@@ -91,6 +91,12 @@ PECULIAR = {
         "update aos_skills.skill set touches = '{untrusted}'",
         'update aos_skills.skill set grants = \'[{"schema": "shop", "tables": ["orders"],'
         ' "privileges": ["select"]}]\'',
+        "insert into aos_skills.skill (tenant_id, name, builtin, grants)"
+        ' select tenant_id, \'greedy\', \'sql_query\', \'[{"schema": "nowhere", "tables": [],'
+        ' "privileges": []}]\' from aos_auth.tenant',
+        'do $$ begin update aos_skills.skill set grants = \'[{"schema": "aos_core", "tables":'
+        ' ["run"], "privileges": ["select"]}]\'; set constraints all immediate;'
+        " set constraints all deferred; end $$",
     ),
     "aos_skills.role_skill": ("update aos_skills.role_skill set marks = 9",),
     "aos_skills.policy": (

@@ -464,6 +464,20 @@ def test_a_missing_key_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> No
     assert "export OPENAI_API_KEY=..." in str(caught.value.hint)
 
 
+@pytest.mark.parametrize(
+    "variable", ["AOSCTL_MASTER_KEY", "AOSCTL_DSN", "PGPASSWORD", "pgpassfile", "DATABASE_URL"]
+)
+def test_what_the_worker_works_with_is_no_key(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """Who makes models, with a base URL of their own, has no right on the worker's machine."""
+    monkeypatch.setenv(variable, "sk-own-secret")
+    with OpenAIWire([text("hi")]) as server:
+        with pytest.raises(ProviderError, match="aosctl's own") as caught:
+            ask(server, api_key_env=variable)
+        assert caught.value.kind == "no_key" and not server.requests
+
+
 def test_the_named_key_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WIRE_KEY", " k-1\n")
     with OpenAIWire([text("x")]) as server:

@@ -9,10 +9,14 @@ from aosctl.domain.previewing import Asked, Style, effect_lines, plain
 from aosctl.terminal import visible
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aosctl.db.approvals import ApprovalRow, Request
 
 CODES = {"bold": "1", "dim": "2", "gone": "31", "new": "32", "warn": "33"}
 _MESSAGE_WIDTH = 200
+LOOK_SECONDS = 1.0
+"""How often a question that waits looks whether somebody has decided it elsewhere."""
 
 
 def style_for(colour: bool) -> Style:
@@ -65,8 +69,20 @@ def _words(request: Request) -> str:
     return line if len(line) <= _MESSAGE_WIDTH else line[: _MESSAGE_WIDTH - 1] + "…"
 
 
-def ask(question: str) -> str:
-    """Ask on the terminal for one line; the empty text when there is no answer any more."""
+def ask(question: str, has_moved: Callable[[], bool]) -> str | None:
+    """Ask on the terminal for one line; the empty text when there is no answer any more.
+
+    None when `has_moved`, asked once a second meanwhile, says that the question is void; what was
+    typed and not sent is thrown away then, so that it answers nothing else.
+    """
+    from select import select
+    from termios import TCIFLUSH, tcflush
+
     sys.stderr.write(question)
     sys.stderr.flush()
+    while not select([sys.stdin], [], [], LOOK_SECONDS)[0]:
+        if has_moved():
+            tcflush(sys.stdin, TCIFLUSH)
+            sys.stderr.write("\n")
+            return None
     return sys.stdin.readline().strip()

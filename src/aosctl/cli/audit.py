@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="""Verify the audit trail, sign its heads and take it away.
 
-Without -n all tenants are meant whose trail you may read; for an administrator that
-includes what is left of deleted ones.
+Without -n all tenants are meant whose trail you may read (to take it away, in which you
+are an auditor); for an administrator that includes what is left of deleted ones.
 
 Examples:
   aosctl audit verify
@@ -149,9 +149,18 @@ def _verify_file(file: str, against: Checkpoint | None) -> Report:
     with _opened(file) as lines:
         problems = list(verifier.verify(verifier.read_lines(lines), heads, told))
     if against is not None:
-        problems = [*verifier.vanished(against.tenants, told), *problems]
+        problems = [*verifier.vanished(against.tenants, heads, told), *problems]
+    compared = len(told.compared)
     return Report(
-        told.tenants, told.streams, told.events, told.steps, told.cut, len(heads), 0, problems
+        told.tenants,
+        told.streams,
+        told.events,
+        told.steps,
+        told.cut,
+        compared,
+        len(heads) - compared,
+        told.part(),
+        problems,
     )
 
 

@@ -39,7 +39,9 @@ def summary(report: Report) -> str:
     if report.heads:
         parts.append(f"{_count(report.heads, 'head')} of the checkpoint")
     if report.unchecked:
-        parts.append(f"{_count(report.unchecked, 'head')} of other tenants not checked")
+        parts.append(f"{_count(report.unchecked, 'head')} of others not checked")
+    if report.only:
+        parts.append(f"only {report.only}")
     return f"{', '.join(parts)}: {_count(len(report.problems), 'finding')}\n"
 
 
@@ -57,6 +59,7 @@ def as_json(report: Report) -> dict[str, object]:
         "cutEvents": report.cut,
         "checkpointHeads": report.heads,
         "uncheckedHeads": report.unchecked,
+        "only": report.only,
     }
     return {**counts, "findings": [_camel(problem) for problem in report.problems]}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aosctl.cli.globals import globals_of
-from aosctl.errors import NotFound, UsageError
+from aosctl.errors import Denied, NotFound
+from aosctl.private_file import new_private_file
 from aosctl.terminal import visible
 
 if TYPE_CHECKING:
@@ -39,17 +39,29 @@ def session_of(ctx: typer.Context) -> Session:
     return wiring.session_of(globals_of(ctx), select_tenant=False)
 
 
-def tenants_of(session: Session) -> tuple[list[AuditTenant], bool]:
-    """Return the tenants that are meant, and whether these are all there are. Raises NotFound."""
+def tenants_of(session: Session, *, taking: bool = False) -> tuple[list[AuditTenant], bool]:
+    """Return the tenants that are meant, and whether these are all there are.
+
+    `taking`: those whose trail the login may take away, not only verify. Raises NotFound, Denied.
+    """
     from aosctl.db import audit
     from aosctl.db.tenants import choose, is_admin
 
     found = audit.audit_tenants(session.connection)
     name = session.target.tenant
     named = [tenant for tenant in found if name in (None, tenant.name)]
+    if taking and named:
+        known = audit.audit_tenants(session.connection, "auditor")
+        named = [tenant for tenant in named if tenant in known]
+        if not named:
+            where = "any tenant" if name is None else f'tenant "{name}"'
+            raise Denied(
+                f'taking the audit trail away needs the role "auditor" in {where}',
+                "an admin of the tenant can grant it; `aosctl audit verify` needs none",
+            )
     if name is not None and not named:
-        known = ", ".join(tenant.name for tenant in found) or "none"
-        raise NotFound(f'tenant "{name}" not found', f"tenants you may audit: {known}")
+        names = ", ".join(tenant.name for tenant in found) or "none"
+        raise NotFound(f'tenant "{name}" not found', f"tenants you may audit: {names}")
     live = [tenant for tenant in named if tenant.deleted_at is None]
     if len(live) == 1:
         choose(session.connection, live[0].tenant_id)
@@ -80,21 +92,10 @@ def write_texts(texts: Iterator[str], target: str | None) -> None:
     is printed one day. Raises UsageError for a file that is there, or can't be made.
     """
     if target is None:
-        for text in texts:
-            sys.stdout.write(_harmless(text))
+        sys.stdout.writelines(map(_harmless, texts))
         return
-    try:
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise UsageError(f"{target} exists already", "write to another file") from None
-    except OSError as error:
-        raise UsageError(f"can't write {target}: {error.strerror}") from error
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.writelines(map(_harmless, texts))
-    except BaseException:
-        Path(target).unlink(missing_ok=True)
-        raise
+    with new_private_file(Path(target)) as file:
+        file.writelines(map(_harmless, texts))
 
 
 def _harmless(text: str) -> str:

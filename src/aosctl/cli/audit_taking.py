@@ -43,7 +43,7 @@ def write_checkpoint(
     """Sign the heads of all chains, to be kept where the database's owners can't reach it.
 
     The key is made at its first use, beside the config file; --key names another.
-    Nothing of it is ever in the database.
+    Nothing of it is ever in the database. Needs the role auditor.
 
     Examples:
       aosctl audit checkpoint -o heads-2026-11.aos
@@ -57,7 +57,7 @@ def write_checkpoint(
     if is_new:
         output.note(f"new key in {path}; its public key: {signing.public_of(private)}")
     with closing(session_of(ctx)) as session, audit.snapshot(session.connection):
-        tenants, complete = tenants_of(session)
+        tenants, complete = tenants_of(session, taking=True)
         texts = checkpoint.write(
             session.connection, session.kernel, tenants, private, complete=complete
         )
@@ -82,20 +82,20 @@ def export(
 ) -> None:
     """Write the trail as JSON Lines: all that `verify --file` needs, and no content.
 
+    Needs the role auditor.
+
     Examples:
       aosctl audit export | gzip > trail.jsonl.gz
       aosctl audit export -n acme --since 30d -o trail.jsonl
     """
-    import json
-
     from aosctl.db import audit
     from aosctl.domain.audit import export as trail
 
     with closing(session_of(ctx)) as session, audit.snapshot(session.connection):
-        tenants, complete = tenants_of(session)
+        tenants, complete = tenants_of(session, taking=True)
         tenants, scope = narrow(session, tenants, run, since)
-        lines = trail.lines(session.connection, session.kernel, tenants, scope, complete=complete)
-        write_texts((json.dumps(line, ensure_ascii=False) + "\n" for line in lines), target)
+        texts = trail.texts(session.connection, session.kernel, tenants, scope, complete=complete)
+        write_texts(texts, target)
 
 
 def prune(

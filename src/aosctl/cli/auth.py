@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aosctl.cli import output
+from aosctl.cli.auth_roles import register
 from aosctl.cli.globals import globals_of
-from aosctl.cli.moments import parse_duration, parse_moment
 from aosctl.cli.table import write_table
-from aosctl.errors import AosError, UnknownKind, UsageError
+from aosctl.errors import AosError, InvalidInput, UnknownKind, UsageError
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from aosctl.db.connection import Connection, Session
+    from aosctl.db.connection import Session
 
 app = typer.Typer(
     help="""Say who you are and what you may do; give and take roles.
@@ -24,25 +22,24 @@ app = typer.Typer(
 Examples:
   aosctl auth whoami
   aosctl auth can-i apply agents
-  aosctl auth grant jane admin --for 8h""",
+  aosctl auth grant jane admin --for 8h
+  aosctl auth roles""",
     rich_markup_mode=None,
 )
 
-VERBS = ("get", "apply", "delete", "chat", "kill", "resolve", "approve")
+VERBS = ("get", "apply", "delete", "chat", "kill", "resolve", "approve", "verify", "export")
 _MEANS = {
     **dict.fromkeys(("list", "watch", "describe", "ps", "logs"), "get"),
     **dict.fromkeys(("create", "edit", "update", "patch", "label"), "apply"),
     **dict.fromkeys(("run", "send"), "chat"),
     **dict.fromkeys(("deny", "decide"), "approve"),
     **dict.fromkeys(("cancel", "pause", "resume"), "kill"),
+    **dict.fromkeys(("checkpoint", "audit"), "export"),
 }
 """Other words for the verbs that the kernel knows."""
 
 _RECORDS = ("run", "approval", "event")
 """What can be read and acted on, but not applied."""
-
-PrincipalName = Annotated[str, typer.Argument(metavar="PRINCIPAL", show_default=False)]
-RoleName = Annotated[str, typer.Argument(metavar="ROLE", show_default=False)]
 
 
 @app.command("whoami")
@@ -111,11 +108,13 @@ def can_i(
     """Say whether something is allowed, and which grant is missing where it is not.
 
     Exits 1 for no. What an agent's calls may do is another question: its
-    skills, their grants and the approvals decide it.
+    skills, their grants and the approvals decide it. Where policies name
+    others to approve what they ask about, stderr names these policies.
 
     Examples:
       aosctl auth can-i apply agents
       aosctl auth can-i approve approvals --as jane
+      aosctl auth can-i export events
       aosctl auth can-i --list
     """
     from aosctl.cli.wiring import session_of
@@ -127,88 +126,21 @@ def can_i(
         if everything:
             _list(session, as_principal)
             return 0
-        return _answer(session, _verb(verb or ""), _kind(kind or ""), as_principal)
-
-
-@app.command("grant")
-def grant(
-    ctx: typer.Context,
-    principal: PrincipalName,
-    role: RoleName,
-    duration: Annotated[
-        str | None, typer.Option("--for", metavar="TIME", help="Until 45m, 8h or 3d from now")
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option("--until", metavar="RFC3339", help="Until this moment")
-    ] = None,
-) -> None:
-    """Give a principal a role of the tenant: admin, developer, auditor or viewer.
-
-    It changes the principal as it stands; a manifest that is applied later
-    counts whole, its roles and their ends with it.
-
-    Examples:
-      aosctl auth grant jane developer
-      aosctl auth grant jane admin --for 8h
-    """
-    from aosctl.cli.wiring import session_of
-    from aosctl.db import rights
-
-    if duration and until:
-        raise UsageError("only one of --for / --until may be used")
-    given = globals_of(ctx)
-    with closing(session_of(given)) as session:
-        tenant = session.require_tenant()
-        end = _end(session.connection, duration, until)
-        done = rights.grant_role(session.connection, tenant, principal, role, end)
-        output.write(f"principal.aos/{principal} {done}\n")
-        _warn_of_group(session, principal, role)
-
-
-@app.command("revoke")
-def revoke(ctx: typer.Context, principal: PrincipalName, role: RoleName) -> None:
-    """Take a role from a principal; it counts at once, in open sessions too.
-
-    Example:
-      aosctl auth revoke jane admin
-    """
-    from aosctl.cli.wiring import session_of
-    from aosctl.db import rights
-
-    with closing(session_of(globals_of(ctx))) as session:
-        rights.revoke_role(session.connection, session.require_tenant(), principal, role)
-    output.write(f"principal.aos/{principal} revoked\n")
-
-
-def _end(connection: Connection, duration: str | None, until: str | None) -> datetime | None:
-    from aosctl.db import rights
-
-    if duration:
-        return rights.moment_from_now(connection, parse_duration(duration))
-    return parse_moment(until) if until else None
-
-
-def _warn_of_group(session: Session, principal: str, role: str) -> None:
-    """Say on stderr where the role alone is not enough: the login lacks the group beside it."""
-    from aosctl.db import rights
-
-    tenant = session.require_tenant()
-    probe = "delete" if role in ("admin", "developer") else "get"
-    kind = "principal" if role == "admin" else "agent"
-    try:
-        answer = rights.can_i(session.connection, tenant, probe, kind, principal)
-    except AosError:
-        return
-    if not answer.allowed:
-        output.note(f"warning: {answer.reason}")
+        return _answer(session, verb or "", _kind(kind or ""), as_principal)
 
 
 def _answer(session: Session, verb: str, kind: str, principal: str | None) -> int:
     from aosctl.db import rights
 
     tenant = session.require_tenant()
-    answer = rights.can_i(session.connection, tenant, verb, kind, principal)
+    try:
+        answer = rights.can_i(session.connection, tenant, _verb(verb), kind, principal)
+    except InvalidInput as error:
+        there = rights.verbs_of(session.connection, VERBS, kind)
+        raise AosError(error.message, f"the verbs of {kind}: {', '.join(there)}") from None
     output.write("yes\n" if answer.allowed else f"no - {answer.reason}\n")
+    if answer.but and verb.lower() != "deny":
+        output.note(f"warning: {answer.but}")
     return 0 if answer.allowed else 1
 
 
@@ -220,25 +152,48 @@ def _list(session: Session, principal: str | None) -> None:
     tenant = session.require_tenant()
     found = rights.everything(session.connection, tenant, VERBS, kinds, principal)
     rows = [
-        (verb, kind, "yes" if answer.allowed else "no", answer.reason)
+        (
+            verb,
+            kind,
+            "yes" if answer.allowed else "no",
+            "; but ".join(word for word in (answer.reason, answer.but) if word),
+        )
         for verb, kind, answer in found
     ]
     write_table(["VERB", "KIND", "ALLOWED", "REASON"], rows)
 
 
 def _verb(word: str) -> str:
-    verb = word.lower()
-    return _MEANS.get(verb, verb)
+    """Return the kernel's word for a verb that a person typed. Raises AosError."""
+    from aosctl.domain.names import did_you_mean, quoted
+
+    typed = word.lower()
+    verb = _MEANS.get(typed, typed)
+    if verb not in VERBS:
+        near = did_you_mean(typed, (*VERBS, *_MEANS))
+        raise AosError(
+            f"verb {quoted(word)} is not a known verb{near}", f"it is {', '.join(VERBS)}"
+        )
+    return verb
 
 
 def _kind(word: str) -> str:
     """Return the singular of a kind or a record that a person typed. Raises UnknownKind."""
-    from aosctl.domain.inventory import readable_kind
+    from aosctl.domain.kinds import KINDS
+    from aosctl.domain.names import did_you_mean, quoted
 
-    for record in _RECORDS:
-        if word.lower() in (record, record + "s"):
-            return record
-    try:
-        return readable_kind(word).singular
-    except UnknownKind as error:
-        raise UnknownKind(error.message, f"{error.hint}, approvals, events") from None
+    known = {
+        name: one.singular for one in KINDS for name in (one.singular, one.plural, *one.short_names)
+    }
+    known |= {name: record for record in _RECORDS for name in (record, record + "s")}
+    typed = word.lower().removesuffix(".aos")
+    if typed not in known:
+        plurals = (*(one.plural for one in KINDS), *(record + "s" for record in _RECORDS))
+        raise UnknownKind(
+            f"the server doesn't have a resource type {quoted(word)}{did_you_mean(typed, known)}",
+            f"it has {', '.join(plurals)}",
+        )
+    return known[typed]
+
+
+register(app)

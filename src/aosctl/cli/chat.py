@@ -33,7 +33,6 @@ class Subject:
     model: str
     provider: str
     run_id: UUID | None = None
-    is_task: bool = False
 
 
 def command(
@@ -169,7 +168,6 @@ def _one_shot(
         text,
         talk.decider_here(),
         as_json=not chosen.is_table,
-        is_task=subject.is_task,
     )
 
 
@@ -235,7 +233,7 @@ def _named_run(session: Session, typed: str, words: list[str]) -> tuple[Subject,
         )
     if words[:1] == [run.agent]:
         words = words[1:]
-    return Subject(run.agent, run.model, "", run.run_id, run.kind == "task"), words
+    return Subject(run.agent, run.model, "", run.run_id), words
 
 
 def _warm_up(provider: str) -> None:

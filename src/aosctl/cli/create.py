@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -13,7 +12,8 @@ import typer
 
 from aosctl.cli import create_secret, output
 from aosctl.cli.globals import globals_of
-from aosctl.errors import AosError, Conflict, UsageError
+from aosctl.errors import UsageError
+from aosctl.private_file import new_private_file
 
 app = typer.Typer(
     help="""Make a resource from flags; apply takes manifests.
@@ -95,23 +95,14 @@ def _one_of(flag: str, words: Sequence[str], known: Sequence[str]) -> None:
 
 @contextmanager
 def _password(path: Path | None) -> Iterator[str | None]:
-    """Write a new password into a new file of mode 0600; take the file away if the block fails."""
+    """Write a new password into a new file; it is gone if the block fails."""
     from aosctl.db.rights import new_password
 
     if path is None:
         yield None
         return
     password = new_password()
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise Conflict(f"{path} exists already", "name a new file") from None
-    except OSError as error:
-        raise AosError(f"can't write {path}: {error.strerror}") from error
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(password + "\n")
+    with new_private_file(path) as file:
+        file.write(password + "\n")
+        file.flush()  # before the login is there
         yield password
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise

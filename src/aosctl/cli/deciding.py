@@ -10,11 +10,9 @@ import typer
 
 from aosctl.cli import output
 from aosctl.cli.globals import globals_of
-from aosctl.errors import AosError, DatabaseUnavailable, InvalidInput, UsageError
+from aosctl.errors import AosError, DatabaseUnavailable, UsageError
 
 if TYPE_CHECKING:
-    from typing import TextIO
-
     from aosctl.cli.globals import Globals
     from aosctl.db.approvals import ApprovalRow
     from aosctl.db.rows import AnySession
@@ -59,7 +57,9 @@ def decide_or_list(
             if show or not chosen.is_table:
                 _show(session, meant, chosen, given)
             elif decision == "approved" and not yes and _is_interactive():
-                _ask(session, meant, reason, given)
+                from aosctl.cli.asking import ask_all
+
+                ask_all(session, meant, reason, given)
             else:
                 _decide(session, meant, decision, reason)
             return
@@ -133,84 +133,13 @@ def _is_interactive() -> bool:
 def _show(
     session: AnySession, meant: list[ApprovalRow], chosen: output.Output, given: Globals
 ) -> None:
-    rows = [_tried(session, row, given) for row in meant]
+    from aosctl.cli.asking import text_of, tried
+
+    rows = [tried(session, row, given) for row in meant]
     if not chosen.is_table:
         output.write_objects([_manifest(row) for row in rows], chosen, show_headers=True)
         return
-    output.write("\n".join(_text_of(session, row, sys.stdout, given) for row in rows))
-
-
-def _tried(session: AnySession, row: ApprovalRow, given: Globals) -> ApprovalRow:
-    """Return the approval with a preview, which is made now where nobody made one."""
-    from aosctl.cli.approval_screen import asked_of
-    from aosctl.cli.wiring import previewer_of
-    from aosctl.db.approvals import of_call
-    from aosctl.domain.previewing import can_be_tried
-
-    if row.preview is None and row.is_pending and can_be_tried(asked_of(row)):
-        previewer_of(given)(row.tenant_id, row.call_id)
-        return of_call(session.connection, row)
-    return row
-
-
-def _text_of(session: AnySession, row: ApprovalRow, stream: TextIO, given: Globals) -> str:
-    import os
-    import shutil
-
-    from aosctl.cli.approval_screen import approval_lines, style_for
-    from aosctl.db.approvals import request_of
-    from aosctl.terminal import use_colour
-
-    colour = use_colour(stream, os.environ, no_color=given.no_color)
-    request = request_of(session.connection, row)
-    width = shutil.get_terminal_size((100, 24)).columns
-    return "\n".join(approval_lines(row, request, width, style_for(colour))) + "\n"
-
-
-def _ask(session: AnySession, meant: list[ApprovalRow], reason: str | None, given: Globals) -> None:
-    """Show each approval and let the person decide it."""
-    from aosctl.cli.targets import raise_all
-
-    errors: list[AosError] = []
-    for row in meant:
-        try:
-            said = _ask_one(session, row, reason, given)
-        except DatabaseUnavailable:
-            raise
-        except AosError as error:
-            errors.append(type(error)(f"approval.aos/{row.short}: {error.message}", error.hint))
-        else:
-            output.write(f"approval.aos/{said}\n")
-    raise_all(errors)
-
-
-def _ask_one(session: AnySession, row: ApprovalRow, reason: str | None, given: Globals) -> str:
-    """Ask until the person has decided, edited and decided, or put it off."""
-    from aosctl.cli.approval_screen import ask
-    from aosctl.db.approvals import decide, edit
-    from aosctl.repl.editing import edited_arguments
-
-    while True:
-        row = _tried(session, row, given)
-        sys.stderr.write("\n" + _text_of(session, row, sys.stderr, given) + "\n")
-        answer = ask("y approve · n deny · e edit · d later > ").lower()
-        if answer in ("y", "yes", "n", "no"):
-            decision: Decision = "approved" if answer.startswith("y") else "denied"
-            if decision == "denied" and reason is None:
-                reason = ask("reason, for the agent (may be empty) > ") or None
-            decide(session.connection, row.tenant_id, row.approval_id, decision, reason, row.digest)
-            return f"{row.short} {decision}"
-        if answer in ("e", "edit"):
-            try:
-                changed = edited_arguments(row.args)
-                if changed is None:
-                    output.note("the arguments are as before")
-                else:
-                    row = edit(session.connection, row.tenant_id, row, changed)
-            except InvalidInput as refused:
-                output.note(refused.message)
-        elif answer in ("d", "later", ""):
-            return f"{row.short} left pending"
+    output.write("\n".join(text_of(session, row, sys.stdout, given) for row in rows))
 
 
 def _print(

@@ -134,9 +134,11 @@ def _erase_tenant(
     ctx: typer.Context, words: list[str], confirm: str, trial: DryRun, chosen: output.Output
 ) -> None:
     """Erase one tenant with all that it has (aos_auth.erase_tenant)."""
+    from functools import partial
+
     from aosctl.cli.targets import parse_targets
     from aosctl.cli.wiring import session_of
-    from aosctl.db.audit import trial as attempt
+    from aosctl.db.manifests import in_transaction
     from aosctl.db.tenants import erase_tenant
     from aosctl.repl.words import counted
 
@@ -150,8 +152,8 @@ def _erase_tenant(
     with closing(session_of(globals_of(ctx), select_tenant=False)) as session:
         if trial == "client":
             raise UsageError("try it with --dry-run=server")
-        with attempt(session.connection, keep=trial == "none"):
-            runs, rows = erase_tenant(session.connection, name, confirm)
+        erase = partial(erase_tenant, session.connection, name, confirm)
+        runs, rows = in_transaction(session.connection, erase, keep=trial == "none")
     _print(wanted[0].kind, name, trial, chosen)
     gone = f"{counted(runs, 'run')}, {counted(rows, 'row')}"
     output.note(f"erased: {gone}; its events stay", quiet=globals_of(ctx).quiet)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from aosctl.domain.kinds import Kind
     from aosctl.domain.kinds.base import Resource
 
+_FOR_AUDITORS = ("Principal", "Secret", "Tenant")
+"""The kinds whose changes only auditors of the tenant read."""
+
 _EVENTS = 10
 
 
@@ -102,7 +105,7 @@ def _events(connection: AnyConnection, kind: Kind, row: Resource, tenant: UUID |
 
     changes = inventory.changes(connection, kind, row, tenant, _EVENTS)
     if not changes:
-        return "Events:  <none>\n"
+        return f"Events:  <none{', or for auditors' if kind.name in _FOR_AUDITORS else ''}>\n"
     lines = [["  AGE", "EVENT", "BY"], ["  ---", "-----", "--"]]
     lines += [[f"  {age(one.at)}", cell(one.kind), cell(one.actor)] for one in changes]
     return "Events:\n" + format_table(lines)

@@ -117,7 +117,9 @@ def _print(done: Diagnosis) -> None:
 
 
 def _fix(found: Found) -> list[str]:
-    return [*(["-- as a superuser:"] if found.needs_superuser else []), found.fix]
+    """Return the fix, and above it who can run it where that is somebody else."""
+    mark = "#" if found.fix.startswith("aosctl ") else "--"
+    return [*([f"{mark} as {found.ask}:"] if found.ask else []), found.fix]
 
 
 def _report(done: Diagnosis) -> Mapping[str, object]:
@@ -133,6 +135,7 @@ def _report(done: Diagnosis) -> Mapping[str, object]:
                 "detail": found.detail,
                 "fix": found.fix,
                 "needsSuperuser": found.needs_superuser,
+                "runBy": found.ask or None,
             }
             for found in done.found
         ],
@@ -142,10 +145,12 @@ def _report(done: Diagnosis) -> Mapping[str, object]:
 
 def _summary(done: Diagnosis) -> str:
     errors, warnings = done.count("error"), done.count("warning")
+    left = f", {len(done.unchecked)} not" if done.unchecked else ""
+    checked = f"{_count(done.checked, 'rule')} checked{left}"
     if not done.found:
-        return f"{_count(done.checked, 'rule')} checked, all is well"
+        return f"{checked}: nothing found" if left else f"{checked}, all is well"
     told = f"{_count(errors, 'error')}, {_count(warnings, 'warning')}"
-    return f"{_count(done.checked, 'rule')} checked: {told}; SQL goes into aosctl db psql"
+    return f"{checked}: {told}; SQL goes into aosctl db psql"
 
 
 def _count(number: int, word: str) -> str:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from aosctl.domain.holder import shown
 from aosctl.domain.previewing import counts_words
 from aosctl.repl.words import call_line, result_words
 from aosctl.terminal import clean, visible
@@ -161,9 +162,13 @@ def _turn(event: EventRow, content: Content) -> list[str]:
     number = data.get("turn", "")
     match event.kind:
         case "turn.claimed":
-            what = f"claimed by {event.actor}, attempt {data.get('attempt', 1)}"
+            what = f"claimed by {shown(event.actor)}, attempt {data.get('attempt', 1)}"
+            if data.get("repeated"):
+                what = f"claimed again by {data.get('by')}, whose request came twice"
         case "turn.reclaimed":
             what = _takeover(event)
+        case "lease.given_up":
+            what = f"left behind by {shown(str(data.get('worker')))}, which has ended"
         case "turn.failed":
             what = f"failed: {data.get('error')}"
         case "turn.limited":
@@ -180,7 +185,8 @@ def _turn(event: EventRow, content: Content) -> list[str]:
 def _takeover(event: EventRow) -> str:
     """Say whose turn was taken over, and what may have been paid for without being stored."""
     data = event.data
-    what = f"taken over from {data.get('from')} by {event.actor}, attempt {data.get('attempt', 1)}"
+    worker, actor = shown(str(data.get("from"))), shown(event.actor)
+    what = f"taken over from {worker} by {actor}, attempt {data.get('attempt', 1)}"
     if "step" not in data:
         return f"{what}; {data.get('calls')} call(s) had no result"
     cost = data.get("may_have_cost_usd")
@@ -219,6 +225,7 @@ _WRITERS: dict[str, Callable[[EventRow, Content], list[str]]] = {
     "turn.retrying": _turn,
     "turn.cancelled": _turn,
     "turn.set_aside": _turn,
+    "lease.given_up": _turn,
     "run.created": _run,
     "run.paused": _run,
     "run.resumed": _run,

@@ -55,7 +55,7 @@ def command(
     with closing(quick_session_of(globals_of(ctx))) as session:
         for typed in runs:
             try:
-                output.write(f"run.aos/{_send(session, typed, name, reason)} {DONE[name]}\n")
+                output.write(f"run.aos/{_send(session, typed, name, reason)}\n")
             except DatabaseUnavailable:
                 raise
             except AosError as error:
@@ -64,7 +64,7 @@ def command(
 
 
 def _send(session: AnySession, typed: str, signal: str, reason: str | None) -> str:
-    """Do to one run what the signal says; return its name."""
+    """Do to one run what the signal says; return its name and what was done."""
     from aosctl.db.runs import cancel_run, find_run, pause_run, resume_run
 
     tenant = session.require_tenant()
@@ -73,11 +73,12 @@ def _send(session: AnySession, typed: str, signal: str, reason: str | None) -> s
         if signal == "STOP":
             pause_run(session.connection, tenant, run.run_id, reason)
         elif signal == "CONT":
-            resume_run(session.connection, tenant, run.run_id)
+            if resume_run(session.connection, tenant, run.run_id) == "unchanged":
+                return f"{run.name} unchanged"
         else:
             cancel_run(session.connection, tenant, run.run_id, reason)
     except AosError as error:
         if isinstance(error, DatabaseUnavailable) or run.name in error.message:
             raise
         raise type(error)(f"run.aos/{run.name}: {error.message}", error.hint) from error
-    return run.name
+    return f"{run.name} {DONE[signal]}"

@@ -72,9 +72,7 @@ def command(
     if since and since_time:
         raise UsageError("only one of --since-time / --since may be used")
     if (target is None) == (selector is None):
-        raise UsageError(
-            "expected RUN, agent/NAME or -l LABELS, and one of them", "aosctl ps -a lists the runs"
-        )
+        raise UsageError("expected one RUN, agent/NAME or -l LABELS", "aosctl ps -a lists the runs")
     if tail is not None and tail < -1:
         raise UsageError("--tail must be greater than or equal to -1")
     several = selector is not None or (target or "").startswith(("agent/", "agents/", "agent.aos/"))
@@ -150,7 +148,13 @@ def _which(session: AnySession, target: str | None, selector: str | None) -> Whi
         if name not in manifests.names(session.connection, BY_NAME["Agent"].view, tenant):
             raise NotFound(f'agents.aos "{name}" not found', "aosctl get agents")
         return Which(tenant, agent=name)
-    return Which(tenant, (find_run(session.connection, tenant, target or "").run_id,))
+    try:
+        return Which(tenant, (find_run(session.connection, tenant, target or "").run_id,))
+    except NotFound as error:
+        agents = manifests.names(session.connection, BY_NAME["Agent"].view, tenant)
+        if target not in agents:
+            raise
+        raise NotFound(error.message, f"of the agent: aosctl logs agent/{target}") from None
 
 
 def _show(session: AnySession, which: Which, view: View) -> dict[UUID, int]:

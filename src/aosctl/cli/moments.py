@@ -37,6 +37,8 @@ def parse_since(text: str) -> datetime:
     try:
         datetime.fromisoformat(text)
     except ValueError:
-        if "-" not in text:
+        if _DURATION.fullmatch(text) and text:
             return datetime.now(UTC) - parse_duration(text)
+        hint = "such as 45s, 2h30m, 3d or 2026-01-31T12:00:00Z"
+        raise UsageError(f'invalid time "{text}"', hint) from None
     return parse_moment(text)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aosctl.cli import output
 from aosctl.cli.globals import globals_of
 from aosctl.errors import AosError, DatabaseUnavailable, UsageError
+
+if TYPE_CHECKING:
+    from aosctl.db.runs import RunRow
 
 _MOST_USD = 1_000_000_000  # as in a Budget
 _MOST_TOKENS = 2**63 - 1
@@ -36,6 +39,7 @@ def command(
     """Let runs go on that are paused or rest at a limit, with other limits where they are given.
 
     The turn waits in the queue then: a worker takes it, or `aosctl chat --resume RUN`.
+    `unchanged` is printed of a run that nothing had stopped, `configured` when its limits are new.
     A turn that a Budget has stopped goes on by itself when a higher one is applied.
 
     Examples:
@@ -53,18 +57,29 @@ def command(
     _at_most("--max-seconds", max_seconds, _MOST_SECONDS)
     limits = Limits(_amount(max_usd), max_tokens, max_steps, max_seconds)
     errors: list[AosError] = []
-    with closing(quick_session_of(globals_of(ctx))) as session:
+    given = globals_of(ctx)
+    with closing(quick_session_of(given)) as session:
         tenant = session.require_tenant()
         for typed in runs:
             try:
                 run = find_run(session.connection, tenant, typed)
-                resume_run(session.connection, tenant, run.run_id, limits)
-                output.write(f"run.aos/{run.name} resumed\n")
+                _refuse_ended(run)
+                what = resume_run(session.connection, tenant, run.run_id, limits)
+                output.write(f"run.aos/{run.name} {what}\n")
+                if what != "resumed":
+                    why = f"{run.name} was not paused, and rested at no limit"
+                    output.note(why, quiet=given.quiet)
             except DatabaseUnavailable:
                 raise
             except AosError as error:
                 errors.append(error)
     raise_all(errors)
+
+
+def _refuse_ended(run: RunRow) -> None:
+    if run.run_state in ("completed", "failed", "cancelled"):
+        text = f'run "{run.name}" is already {run.run_state}'
+        raise AosError(text, f"aosctl chat {run.agent} begins another")
 
 
 def _at_most(flag: str, value: float | None, most: int) -> None:

@@ -31,8 +31,9 @@ def command(
 ) -> int:
     """Give an agent one task and wait for the answer.
 
-    The run is closed when the task is done; one that was parked stays open. The answer alone goes
-    to stdout; the exit status is that of `aosctl chat AGENT MESSAGE`.
+    The run is closed with its answer. One that was parked for an approval goes on when that is
+    decided, in `aosctl worker` or `aosctl chat --resume RUN`, and is closed then. The answer alone
+    goes to stdout; the exit status is that of `aosctl chat AGENT MESSAGE`.
 
     Examples:
       aosctl run my_pg_bot "Which products are out of stock?"
@@ -62,5 +63,4 @@ def command(
         text,
         talk.decider_here() or (talk.decider_elsewhere() if wait else None),
         as_json=not chosen.is_table,
-        is_task=True,
     )

@@ -115,10 +115,9 @@ def one_shot(
     decider: Decider | None,
     *,
     as_json: bool = False,
-    is_task: bool = False,
 ) -> int:
     """Send `text`, or take up what is open; print the answer and return the exit status."""
-    from aosctl.repl.oneshot import close_task, run_once
+    from aosctl.repl.oneshot import run_once
     from aosctl.repl.turns import Turns
 
     streamed = sys.stdout.isatty() and not as_json
@@ -126,8 +125,6 @@ def one_shot(
     turns = Turns(access, conversation, screen, decider)
     with closing(turns):
         ended = run_once(turns, (lambda: turns.send(text)) if text else turns.take_up)
-        if is_task:
-            close_task(turns, ended)
     if as_json:
         _print_json(ended, conversation)
     elif not streamed and ended.text:

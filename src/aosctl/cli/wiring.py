@@ -115,13 +115,15 @@ def open_worker(
 ) -> Iterator[Worker]:
     """Connect as the worker, without a person. Raises NotFound for an unknown tenant.
 
-    Webhooks are told beside the turns; with `once`, what the turns left to tell too.
+    Webhooks are told, and retention carried out, beside the turns; with `once`, what the turns left
+    of it too.
     """
     from aosctl.db.bell import Bell
     from aosctl.db.connection import connect_worker, person_conninfo, worker_dsn
     from aosctl.db.worker import WorkerClient
     from aosctl.domain.heart import Heart
     from aosctl.domain.loop import Loop
+    from aosctl.domain.retention import Janitor
     from aosctl.domain.webhooks import Courier
     from aosctl.domain.worker import Worker
     from aosctl.providers.registry import provider_for
@@ -133,13 +135,11 @@ def open_worker(
     heart = Heart(client.heart_link, lease_seconds / 3)
     bell = Bell(dsn)
     known = tools()
-    courier = None
+    beside: list[Courier | Janitor] = []
     try:
         client.make_partitions()
         tenant = client.served_tenant(given.tenant) if given.tenant else None
-        courier = Courier(lambda: connect_worker(dsn, "worker webhooks"), os.environ, note, tenant)
-        courier.start()
-        yield Worker(
+        worker = Worker(
             client,
             bell,
             lambda rest: Loop(client, provider_for, known, heart, rest=rest),
@@ -149,9 +149,21 @@ def open_worker(
             tenant=tenant,
             revive=partial(_revive, target),
         )
+        beside = [
+            Courier(lambda: connect_worker(dsn, "worker webhooks"), os.environ, note, tenant),
+            Janitor(
+                lambda: connect_worker(dsn, "worker retention"),
+                lambda: worker.busy > 0,
+                note,
+                tenant,
+            ),
+        ]
+        for each in beside:
+            each.start()
+        yield worker
     finally:
-        if courier is not None:
-            courier.close(finish=once)
+        for each in beside:
+            each.close(finish=once)
         heart.close()
         bell.close()
         client.close()
@@ -179,9 +191,11 @@ def open_conversation(
     from aosctl.db.person import PersonClient
     from aosctl.db.worker import WorkerClient
     from aosctl.domain.conversation import Conversation
+    from aosctl.domain.holder import own_name
 
     person = PersonClient(session, session.require_tenant(), verb)
     if run_id is None:
         run_id, _ = person.start_run(agent or "", kind, name)
-    client = WorkerClient(worker_conninfo(session), worker_name(), verb)
+    holder = own_name(session.connection.info.user)
+    client = WorkerClient(worker_conninfo(session), holder, verb)
     return Conversation(person, client, loop_of(client), person.run_status(run_id))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -78,7 +78,7 @@ class Cut(NamedTuple):
 class Event(NamedTuple):
     """An event in the very texts that its hash covers; `hash` in hexadecimal."""
 
-    stream_id: UUID
+    stream_id: str
     seq: int
     at: str
     kind: str
@@ -112,13 +112,16 @@ def trial(connection: Connection, *, keep: bool) -> Iterator[None]:
         yield
 
 
-def audit_tenants(connection: Connection) -> list[AuditTenant]:
-    """List the tenants whose trail the login may read (aos_core.audit_tenants)."""
+def audit_tenants(connection: Connection, role: str = "viewer") -> list[AuditTenant]:
+    """List the tenants whose trail the login may verify (aos_core.audit_tenants).
+
+    With the role `auditor` those whose trail it may take away.
+    """
     return rows_of(
         connection,
         AuditTenant,
-        "select tenant_id, name, deleted_at from aos_core.audit_tenants()",
-        (),
+        "select tenant_id, name, deleted_at from aos_core.audit_tenants(%s)",
+        (role,),
     )
 
 
@@ -181,35 +184,59 @@ def cuts(connection: Connection, tenant: UUID, scope: Scope) -> list[Cut]:
 
 def events(connection: Connection, tenant: UUID, scope: Scope) -> Iterator[Event]:
     """Read events by stream and number, a page at a time (aos_core.audit_events)."""
-    stream, seq = _NIL, 0
+    stream, seq = str(_NIL), 0
     while True:
-        page = rows_of(
-            connection,
-            Event,
-            "select stream_id, seq, at, kind, actor, data, hash"
-            " from aos_core.audit_events(%s, %s, %s, %s, %s, %s)",
-            (tenant, stream, seq, PAGE, *scope),
-        )
-        yield from page
-        if len(page) < PAGE:
+        with translated():
+            page = connection.execute(
+                "select stream_id::text, seq, at, kind, actor, data, hash"
+                " from aos_core.audit_events(%s, %s, %s, %s, %s, %s)",
+                (tenant, UUID(stream), seq, PAGE, *scope),
+            ).fetchall()
+        last = None
+        for row in page:
+            last = Event._make(row)
+            yield last
+        if last is None or len(page) < PAGE:
             return
-        stream, seq = page[-1].stream_id, page[-1].seq
+        stream, seq = last.stream_id, last.seq
+
+
+class Effect(NamedTuple):
+    """A type of line of an export: its fields, and the query for them by run."""
+
+    fields: tuple[str, ...]
+    query: str
 
 
 EFFECTS = {
-    "turn": "select run_id, number, state from aos_core.turn_status"
-    " where created_at >= %(since)s and {} order by run_id, number",
-    "step": "select run_id, seq, turn, role, extract(epoch from created_at)::text as at,"
-    " coalesce(message #>> '{{erased,sha256}}',"
-    " encode(sha256(convert_to(message::text, 'UTF8')), 'base64')) as sha256,"
-    " message ? 'erased' as erased, message #>> '{{blocks,0,call_id}}' as answers"
-    " from aos_core.transcript where created_at >= %(since)s and {} order by run_id, seq",
-    "call": "select run_id, call_id::text, skill, state, step_seq, result_seq,"
-    " vendor_call_id as vendor_id from aos_core.call_status"
-    " where coalesce(finished_at, 'infinity') >= %(since)s and {} order by run_id, call_id",
-    "approval": "select run_id, approval_id::text, call_id::text, state"
-    " from aos_core.approval_status where coalesce(decided_at, 'infinity') >= %(since)s and {}"
-    " order by run_id, approval_id",
+    "turn": Effect(
+        ("number", "state"),
+        "select run_id::text, number, state from aos_core.turn_status"
+        " where created_at >= %(since)s and {} order by turn_status.run_id, number",
+    ),
+    "step": Effect(
+        ("seq", "turn", "role", "at", "sha256", "erased", "answers"),
+        "with begun as (select run_id, min(seq) as seq from aos_core.transcript"
+        " where created_at >= %(since)s and {0} group by run_id)"
+        " select run_id::text, s.seq, turn, role, extract(epoch from created_at)::text,"
+        " coalesce(message #>> '{{erased,sha256}}',"
+        " encode(sha256(convert_to(message::text, 'UTF8')), 'base64')),"
+        " message ? 'erased', message #>> '{{blocks,0,call_id}}'"
+        " from aos_core.transcript s join begun b using (run_id) where s.seq >= b.seq and {0}"
+        " order by s.run_id, s.seq",
+    ),
+    "call": Effect(
+        ("call_id", "skill", "state", "step_seq", "result_seq", "vendor_id"),
+        "select run_id::text, call_id::text, skill, state, step_seq, result_seq, vendor_call_id"
+        " from aos_core.call_status where coalesce(finished_at, 'infinity') >= %(since)s and {}"
+        " order by call_status.run_id, call_status.call_id",
+    ),
+    "approval": Effect(
+        ("approval_id", "call_id", "state"),
+        "select run_id::text, approval_id::text, call_id::text, state"
+        " from aos_core.approval_status where coalesce(decided_at, 'infinity') >= %(since)s and {}"
+        " order by approval_status.run_id, approval_status.approval_id",
+    ),
 }
 """What events are about, by run: one query a type of line of an export."""
 
@@ -218,17 +245,28 @@ _NARROWED = "tenant_id = %(tenant)s and (%(run)s::uuid is null or run_id = %(run
 
 def effects(
     connection: Connection, tenant: UUID, scope: Scope, kind: str
-) -> Iterator[tuple[UUID, dict[str, object]]]:
-    """Read the turns, steps, calls or approvals of a tenant's runs, by run, through a cursor."""
-    query = EFFECTS[kind].format(_NARROWED)
+) -> Iterator[tuple[object, ...]]:
+    """Read the turns, steps, calls or approvals of a tenant's runs, by run, through a cursor.
+
+    A row is the run's id as text, then the fields of the kind.
+    """
+    query = EFFECTS[kind].query.format(_NARROWED)
     given = {"tenant": tenant, "run": scope.run, "since": scope.since or "-infinity"}
     with translated(), connection.cursor(name=f"audit_{kind}") as cursor:
-        cursor.itersize = PAGE
         cursor.execute(query.encode(), given)
-        names = [column.name for column in cursor.description or ()]
-        for row in cursor:
-            named = dict(zip(names, row, strict=True))
-            yield UUID(str(named.pop("run_id"))), named
+        while page := cursor.fetchmany(PAGE):
+            yield from page
+
+
+def run_names(connection: Connection, tenant: UUID, streams: Collection[UUID]) -> dict[UUID, str]:
+    """Return the names of those streams that are runs and still there, of the chosen tenant."""
+    with translated():
+        rows = connection.execute(
+            "select run_id, name from aos_core.run_status"
+            " where tenant_id = %s and run_id = any (%s)",
+            (tenant, list(streams)),
+        ).fetchall()
+    return {UUID(str(run)): str(name) for run, name in rows}
 
 
 def identity(connection: Connection) -> Identity:

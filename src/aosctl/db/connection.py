@@ -53,14 +53,21 @@ class Session:
 def connect(
     dsn: str, verb: str, *, autocommit: bool = True, tried: tuple[str, ...] = ()
 ) -> Connection:
-    """Connect to a database. Raises DatabaseUnavailable in one line, with what was tried."""
+    """Connect to a database. Raises DatabaseUnavailable in one line, with what was tried.
+
+    The session's search_path is pg_catalog: where others may create functions, in public on 14,
+    one of theirs that fits a call of ours better than PostgreSQL's own would run as this login.
+    """
     params = parse(dsn, tried)
     params.setdefault("connect_timeout", CONNECT_SECONDS)
     params["application_name"] = f"aosctl/{__version__} {verb}"
     try:
-        return psycopg.connect(
-            conninfo.make_conninfo("", **params), autocommit=autocommit, prepare_threshold=None
+        connection = psycopg.connect(
+            conninfo.make_conninfo("", **params), autocommit=True, prepare_threshold=None
         )
+        connection.execute("set search_path = pg_catalog, pg_temp")
+        connection.autocommit = autocommit
+        return connection
     except psycopg.OperationalError as error:
         raise unreachable(error, tried) from error
     except psycopg.Error as error:

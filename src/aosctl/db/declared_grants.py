@@ -12,7 +12,8 @@ from aosctl.db.errors import from_psycopg, to_json
 Connection = psycopg.Connection[tuple[object, ...]]
 
 _DECLARED = """
-select r.tenant, r.tenant_id, r.name, r.spec -> 'sql' -> 'grants', r.status ->> 'sqlRole'
+select r.tenant, r.tenant_id, r.name, r.spec -> 'sql' -> 'grants', r.status ->> 'sqlRole',
+  r.uid
 from aos_skills.skill_resource r
 where r.spec -> 'sql' -> 'grants' <> '[]' and r.status ->> 'sqlRole' is not null
 order by 1, 3
@@ -41,9 +42,9 @@ def give_declared(connection: Connection) -> tuple[list[str], list[str]]:
     caller's transaction is open; the login sees every tenant.
     """
     given, remarks = [], []
-    for tenant, tenant_id, skill, grants, role in connection.execute(_DECLARED).fetchall():
+    for tenant, tenant_id, skill, grants, role, uid in connection.execute(_DECLARED).fetchall():
         values = {
-            "grants": to_json(grants), "role": role, "tenant": tenant_id, "skill": skill,
+            "grants": to_json(grants), "role": role, "tenant": tenant_id, "skill": uid,
         }  # fmt: skip
         try:
             with connection.transaction():

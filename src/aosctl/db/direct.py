@@ -139,11 +139,13 @@ _VERSION = f"""
 select version || coalesce('+' || nullif(build, '{KERNEL_BUILD}'), '') as version
 from aos_meta.kernel_version order by installed_at desc limit 1
 """  # noqa: S608 - our own constants, here and below
-_OPEN = f"select version, null, null from ({_VERSION}) k"  # noqa: S608
+_PATH = "set_config('search_path'::text, 'pg_catalog, pg_temp'::text, false)"
+"""See `connection.connect`. It holds from the next statement on: this one takes exact types."""
+_OPEN = f"select version, null, null, {_PATH} from ({_VERSION}) k"  # noqa: S608
 _OPEN_TENANT = f"""
 with mine as (select tenant_id, name, count(*) over () as many from aos_auth.my_tenants())
 select ({_VERSION}),
-       tenant_id, name, set_config('aos.tenant_id', tenant_id::text, false)
+       tenant_id, name, set_config('aos.tenant_id'::text, tenant_id::text, false), {_PATH}
 from mine where case when %(tenant)s::text is null then many = 1 else name = %(tenant)s end
 """  # noqa: S608
 

@@ -125,10 +125,11 @@ class Follower:
         if not self._is_listening:
             time.sleep(POLL_SECONDS)
             return
+        watched = {str(run_id) for run_id in self._watched}
         with translated():
             while (left := until - time.monotonic()) > 0:
                 for notice in self._connection.notifies(timeout=left, stop_after=1):
-                    if UUID(notice.payload) in self._watched:
+                    if notice.payload in watched:  # whoever may connect sends what they like
                         return
 
     def _reconnect(self, error: DatabaseUnavailable) -> None:

@@ -21,6 +21,10 @@ Connection = psycopg.Connection[tuple[object, ...]]
 PRIVILEGES = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "USAGE", "EXECUTE"})
 """What a manifest or an administrator may have granted; anything else is not given again."""
 
+_NOT_THEIRS = frozenset({*SCHEMAS, "information_schema"})
+"""Schemas of which a backup tells no grants, nor those of PostgreSQL's own: pg_read_file() and its
+kind would give SQL skills the server's files."""
+
 _KINDS = {
     "schema": sql.SQL("schema"),
     "table": sql.SQL("table"),
@@ -194,7 +198,12 @@ def give_again(connection: Connection, role: str, grants: Sequence[Grant]) -> li
     """Grant each right, with the login's own power to grant; return why some could not be."""
     remarks, missing = list[str](), list[Grant]()
     for grant in grants:
-        if grant.privilege not in PRIVILEGES or grant.kind not in _KINDS:
+        if (
+            grant.privilege not in PRIVILEGES
+            or grant.kind not in _KINDS
+            or grant.schema in _NOT_THEIRS
+            or grant.schema.startswith("pg_")
+        ):
             remarks.append(f"{describe(grant)}: not given to {role}: no right of SQL skills")
             continue
         try:

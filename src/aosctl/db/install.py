@@ -39,7 +39,8 @@ def schema_files() -> tuple[Path, ...]:
 def install_script() -> str:
     """Return the whole install as one SQL script, for `db install --dump-sql`."""
     parts = [f"-- {path.name}\n{path.read_text(encoding='utf-8')}" for path in schema_files()]
-    return "begin;\n\n" + "\n".join(parts) + "\ncommit;\n"
+    path = "set local search_path = pg_catalog, pg_temp;"  # as connection.connect
+    return f"begin;\n{path}\n\n" + "\n".join(parts) + "\ncommit;\n"
 
 
 def install(connection: Connection) -> Installed:

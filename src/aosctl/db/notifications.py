@@ -16,14 +16,20 @@ HELD_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """What a webhook is told, and where: `url`, or the environment variable `url_env`."""
+    """What a webhook is told, and where: `url`, or the environment variable `url_env`.
+
+    It is signed with what the variable `secret_env` holds, or with `secret`, a sealed value of the
+    tenant: secret, key, sealed. `fault` says why there is none of both.
+    """
 
     tenant: UUID
     id: UUID
     token: UUID
     url: str | None
     url_env: str | None
-    secret_env: str
+    secret_env: str | None
+    secret: Mapping[str, str] | None
+    fault: str | None
     attempt: int
     body: Mapping[str, Any]
 
@@ -51,6 +57,8 @@ def take(connection: Connection, tenant: UUID) -> Notification | None:
         row["url"],
         row["url_env"],
         row["secret_env"],
+        row["secret"],
+        row["fault"],
         row["attempt"],
         row["body"],
     )

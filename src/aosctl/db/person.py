@@ -22,7 +22,7 @@ START_RUN = statement("aos_agent.start_run", 4)
 DECIDE = statement("aos_agent.decide_approval", 5)
 EDIT = statement("aos_agent.edit_call", 5)
 CANCEL_TURN = statement("aos_agent.cancel_turn", 4)
-CLOSE_RUN = statement("aos_agent.close_run", 4)
+GIVE_UP = statement("aos_agent.give_up_lease", 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +168,10 @@ class PersonClient:
         """Stop this turn, if it is still the open one, and keep the run."""
         self.link.call(CANCEL_TURN, str(self.tenant), str(run_id), reason, str(turn_id))
 
-    def close_run(self, run_id: UUID, state: str, reason: str | None = None) -> None:
-        """End a run as completed or failed."""
-        self.link.call(CLOSE_RUN, str(self.tenant), str(run_id), state, reason)
+    def give_up_lease(self, run_id: UUID, worker: str) -> bool:
+        """End the lease that a process of this login left behind; False when it is over already."""
+        row = self.link.call(GIVE_UP, str(self.tenant), str(run_id), worker)
+        return bool(row["given_up"])
 
     def decide(
         self, approval_id: UUID, decision: str, reason: str | None, digest: str | None = None

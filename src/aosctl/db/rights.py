@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple, cast
 from uuid import UUID
 
@@ -28,11 +28,12 @@ CONNECTIONS = 20
 
 
 class Answer(NamedTuple):
-    """Whether something is allowed, the role that it takes, and why."""
+    """Whether something is allowed, the role that it takes, and why; `but`: what of it is not."""
 
     allowed: bool
     role: str
     reason: str
+    but: str | None
 
 
 class Identity(NamedTuple):
@@ -61,12 +62,23 @@ def can_i(
     Raises InvalidInput for a verb that the kind does not have, Denied, NotFound.
     """
     with translated():
-        ((allowed, role, reason),) = connection.execute(
-            "select a ->> 'allowed' = 'true', a ->> 'role', a ->> 'reason'"
+        ((allowed, role, reason, but),) = connection.execute(
+            "select a ->> 'allowed' = 'true', a ->> 'role', a ->> 'reason', a ->> 'but'"
             " from aos_auth.can_i(%s, %s, %s, %s) a",
             (tenant, verb, kind, principal),
         ).fetchall()
-    return Answer(bool(allowed), str(role), str(reason))
+    return Answer(bool(allowed), str(role), str(reason), None if but is None else str(but))
+
+
+def verbs_of(connection: Connection, verbs: Sequence[str], kind: str) -> list[str]:
+    """Name those of the verbs that a kind has (aos_auth.needed_role)."""
+    with translated():
+        rows = connection.execute(
+            "select v.verb from unnest(%s::text[]) with ordinality v (verb, place)"
+            " where aos_auth.needed_role(v.verb, %s) is not null order by v.place",
+            (list(verbs), kind),
+        ).fetchall()
+    return [str(verb) for (verb,) in rows]
 
 
 def everything(
@@ -79,7 +91,8 @@ def everything(
     """Ask about whatever there is to do of these verbs with these kinds, in one statement."""
     with translated():
         rows = connection.execute(
-            "select x.verb, x.kind, a ->> 'allowed' = 'true', a ->> 'role', a ->> 'reason' from ("
+            "select x.verb, x.kind, a ->> 'allowed' = 'true', a ->> 'role', a ->> 'reason',"
+            " a ->> 'but' from ("
             " select v.verb, v.place, k.kind, k.n from unnest(%(verbs)s::text[])"
             "  with ordinality v (verb, place), unnest(%(kinds)s::text[])"
             "  with ordinality k (kind, n)"
@@ -89,8 +102,12 @@ def everything(
             {"verbs": list(verbs), "kinds": list(kinds), "tenant": tenant, "principal": principal},
         ).fetchall()
     return [
-        (str(verb), str(kind), Answer(bool(allowed), str(role), str(reason)))
-        for verb, kind, allowed, role, reason in rows
+        (
+            str(verb),
+            str(kind),
+            Answer(bool(allowed), str(role), str(reason), None if but is None else str(but)),
+        )
+        for verb, kind, allowed, role, reason, but in rows
     ]
 
 
@@ -111,12 +128,10 @@ def revoke_role(connection: Connection, tenant: UUID, principal: str, role: str)
         connection.execute("select aos_auth.revoke_role(%s, %s, %s)", (tenant, principal, role))
 
 
-def moment_from_now(connection: Connection, age: timedelta) -> datetime:
-    """Return the moment that is so far ahead by the kernel's clock, to the second."""
+def moment_now(connection: Connection) -> datetime:
+    """Return the kernel's time, to the second."""
     with translated():
-        ((moment,),) = connection.execute(
-            "select date_trunc('second', aos_core.now() + %s)", (age,)
-        ).fetchall()
+        ((moment,),) = connection.execute("select date_trunc('second', aos_core.now())").fetchall()
     return cast(datetime, moment)
 
 

@@ -189,12 +189,17 @@ class Limits(NamedTuple):
 
 def resume_run(
     connection: AnyConnection, tenant: UUID, run: UUID, limits: Limits | None = None
-) -> None:
-    """Let a paused run, or one out of a limit, go on (aos_agent.resume_run)."""
+) -> str:
+    """Let a paused run, or one out of a limit, go on (aos_agent.resume_run).
+
+    Returns "resumed"; "configured" when nothing rested but a limit is new, else "unchanged".
+    """
     given = [None if limit is None else str(limit) for limit in limits or Limits()]
     with translated():
-        connection.execute(
-            "select aos_agent.resume_run("
-            "%s, %s, %s::numeric, %s::bigint, %s::integer, %s::numeric)",
+        row = connection.execute(
+            "select (r -> 'resumed')::text, (r -> 'changed')::text from aos_agent.resume_run("
+            "%s, %s, %s::numeric, %s::bigint, %s::integer, %s::numeric) r",
             (tenant, run, *given),
-        )
+        ).fetchone()
+    resumed, changed = row or (None, None)
+    return "resumed" if resumed == "true" else "configured" if changed == "true" else "unchanged"

@@ -85,10 +85,10 @@ def mark_build(connection: Connection) -> None:
 
 @contextmanager
 def _plain_path(connection: Connection) -> Iterator[None]:
-    """Have names printed with their schemas in the block, and bodies not checked."""
+    """Have names printed with their schemas, and in the block bodies not checked."""
     connection.execute("set local search_path = pg_catalog; set local check_function_bodies = off")
     yield
-    connection.execute("set local search_path to default; set local check_function_bodies = on")
+    connection.execute("set local check_function_bodies = on")
 
 
 def _build(connection: Connection) -> tuple[bool, str | None]:

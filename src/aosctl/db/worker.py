@@ -278,14 +278,17 @@ class WorkerClient:
         claimed = self._link.call(CLAIM_PREVIEW, str(tenant), str(call_id))
         if claimed is None:
             return False
-        self._sql.call_text(
-            PREVIEW,
-            str(tenant),
-            str(call_id),
-            claimed["lease"],
-            seconds=PREVIEW_SECONDS,
-            stopped=stopped,
-        )
+        again = True
+        while again:  # a second look tells what differs each time
+            made = self._sql.call_text(
+                PREVIEW,
+                str(tenant),
+                str(call_id),
+                claimed["lease"],
+                seconds=PREVIEW_SECONDS,
+                stopped=stopped,
+            )
+            again = "again" in load(made or "{}")
         return True
 
     def start_call(self, lease: Lease, call: PendingCall) -> Moved | None:

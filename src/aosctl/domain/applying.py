@@ -2,46 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from aosctl.db import manifests, tenants
+from aosctl.db import manifests
 from aosctl.db.connection import Connection
 from aosctl.db.manifests import Outcome
+from aosctl.domain.cluster import Cluster, Key, key
 from aosctl.domain.kinds import BY_NAME, Kind
 from aosctl.domain.kinds.base import Resource
-from aosctl.domain.manifest import (
-    Document,
-    check_references,
-    in_apply_order,
-    in_delete_order,
-    resolve_tenants,
-)
-from aosctl.domain.yaml_text import MAX_BYTES
-from aosctl.errors import (
-    AosError,
-    Conflict,
-    DatabaseUnavailable,
-    Denied,
-    ManifestError,
-    NotFound,
-    UsageError,
-)
+from aosctl.domain.manifest import Document, in_delete_order
+from aosctl.domain.placing import in_words
+from aosctl.errors import Conflict, Denied, NotFound
 
-Key = tuple[str, str | None, str]
-_DENIED = re.compile("^permission denied for function|row-level security policy")
-"""What PostgreSQL says to a login without the right to a kernel function or a row."""
-
-_MAY = {
-    "Tenant": "an administrator can: a member of aos_admin",
-    "Model": "an administrator can: a member of aos_admin",
-    "Principal": "it needs the role admin in the tenant",
-    "Policy": "it needs the role admin in the tenant",
-}
 SERVER_OWNED = ("uid", "generation", "creationTimestamp")
 
 
@@ -87,7 +62,7 @@ def apply_set(
     """
 
     def work() -> list[Applied]:
-        cluster = _Cluster(connection)
+        cluster = Cluster(connection)
         ready = cluster.prepare(documents, tenancy)
         live = cluster.read(ready) if read_back or _has_generations(ready) else {}
         _check_generations(ready, live)
@@ -110,7 +85,7 @@ def compare_set(
     """Say what applying would do, from reading alone."""
 
     def work() -> list[Applied]:
-        cluster = _Cluster(connection)
+        cluster = Cluster(connection)
         ready = cluster.prepare(documents, tenancy)
         live = cluster.read(ready)
         _check_generations(ready, live)
@@ -137,7 +112,7 @@ def delete_set(
     """
 
     def work() -> list[Document]:
-        cluster = _Cluster(connection)
+        cluster = Cluster(connection)
         ready = in_delete_order(cluster.with_tenants(documents, tenancy))
         there = cluster.read(ready)
         if not ignore_missing:
@@ -161,12 +136,7 @@ def delete_named(
             keep=keep,
         )
     except Denied as error:
-        raise _in_words(error, kind) from error
-
-
-def key(document: Document) -> Key:
-    """Return what tells a document from every other of its set."""
-    return document.kind, document.tenant, document.name
+        raise in_words(error, kind) from error
 
 
 def user_owned(kind: Kind, resource: Resource) -> dict[str, Any]:
@@ -223,183 +193,3 @@ def _refuse_missing(documents: Sequence[Document], there: dict[Key, Resource]) -
             for document in missing
         ]
         raise NotFound("\n".join(lines), "nothing was deleted; --ignore-not-found deletes the rest")
-
-
-class _Cluster:
-    """The database as one transaction on a set of documents sees it."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._tenants = {row.name: row.id for row in tenants.my_tenants(connection)}
-        self._names: dict[tuple[str, str | None], list[str]] = {}
-        self._chosen: str | None = ""
-        self._sealed: dict[Key, int] = {}
-
-    def exists(self, kind: str, tenant: str | None, name: str) -> bool:
-        return name in self.names(kind, tenant)
-
-    def names(self, kind: str, tenant: str | None) -> list[str]:
-        if kind == "Tenant":
-            return list(self._tenants)
-        if tenant is not None and tenant not in self._tenants:
-            return []
-        if (kind, tenant) not in self._names:
-            found = manifests.names(self._connection, BY_NAME[kind].view, self._choose(tenant))
-            self._names[kind, tenant] = found
-        return self._names[kind, tenant]
-
-    def prepare(self, documents: Sequence[Document], tenancy: Tenancy) -> tuple[Document, ...]:
-        """Return the documents with their tenants, checked and in the order of applying."""
-        ready = self.with_tenants(documents, tenancy)
-        check_references(ready, self)
-        return tuple(self.sealed(document) for document in in_apply_order(ready))
-
-    def sealed(self, document: Document) -> Document:
-        """Return a Secret with its values sealed, as soon as its tenant exists; others as is."""
-        tenant = self._tenants.get(document.tenant or "")
-        if document.kind != "Secret" or tenant is None:
-            return document
-        from aosctl.domain.secrets import sealed_document
-
-        done = sealed_document(document, tenant, self.read((document,)).get(key(document)))
-        self._sealed[key(document)] = sum(len(one["sealed"]) for one in done.spec["data"].values())
-        if sum(self._sealed.values()) > MAX_BYTES:
-            text = f"the secrets of the set hold more than {MAX_BYTES // 1_000_000} MB"
-            raise ManifestError(document.problem("spec.data", text))
-        return done
-
-    def with_tenants(self, documents: Sequence[Document], tenancy: Tenancy) -> tuple[Document, ...]:
-        new = {document.name for document in documents if document.kind == "Tenant"}
-
-        def default() -> str:
-            known = sorted({*self._tenants, *new})
-            if tenancy.default:
-                return tenancy.default
-            if len(known) == 1:
-                return known[0]
-            if not known:
-                raise NotFound(
-                    "no tenant exists yet, or none that you may see",
-                    "give the documents metadata.tenant and a document of kind Tenant",
-                )
-            raise UsageError(
-                f"which tenant? choose one with -n: {', '.join(known)}",
-                "or write it into the documents as metadata.tenant",
-            )
-
-        return resolve_tenants(documents, tenancy.flag, default)
-
-    def read(self, documents: Sequence[Document]) -> dict[Key, Resource]:
-        """Read what the documents name, as far as it exists."""
-        groups: dict[tuple[str, str | None], list[str]] = {}
-        for document in documents:
-            groups.setdefault((document.kind, document.tenant), []).append(document.name)
-        found: dict[Key, Resource] = {}
-        for (kind, tenant), names in groups.items():
-            if tenant is not None and tenant not in self._tenants:
-                continue
-            rows = manifests.resources(
-                self._connection, BY_NAME[kind].view, self._choose(tenant), names
-            )
-            for row in rows:
-                found[kind, tenant, row.name] = Resource(kind=kind, **row._asdict())
-        return found
-
-    def apply(self, document: Document) -> Outcome:
-        kind = BY_NAME[document.kind]
-        meta = {"labels": dict(document.labels), "annotations": dict(document.annotations)}
-        document = self.sealed(document)
-        with _placed(document):
-            tenant = self._choose(document.tenant)
-            outcome = manifests.apply(
-                self._connection, kind.apply_function, tenant, document.name, meta, document.spec
-            )
-            if kind.name == "Tenant":
-                found = tenants.tenant_id(self._connection, document.name)
-                if found is not None:
-                    self._tenants[document.name] = found
-        return outcome
-
-    def settle(self, documents: Sequence[Document]) -> None:
-        """Let the kernel check what concerns several resources, and place what it refuses."""
-        try:
-            manifests.check_deferred(self._connection)
-        except AosError as error:
-            document = _meant(documents, error.message)
-            if document is None:
-                raise
-            path = _path_of(document, error.message) or "metadata.name"
-            placed = type(error)(document.problem(path, error.message), error.hint)
-            raise placed from (error.__cause__ or error)
-
-    def delete(self, document: Document) -> None:
-        kind = BY_NAME[document.kind]
-        with _placed(document):
-            manifests.delete(
-                self._connection,
-                kind.delete_function,
-                self._choose(document.tenant),
-                document.name,
-            )
-
-    def _choose(self, name: str | None) -> UUID | None:
-        """Select the tenant, none for what belongs to none; return its id."""
-        tenant = self._tenants[name] if name is not None else None
-        if name != self._chosen:
-            tenants.choose_local(self._connection, tenant)
-            self._chosen = name
-        return tenant
-
-
-@contextmanager
-def _placed(document: Document) -> Iterator[None]:
-    """Put the document's place before what the kernel says against it."""
-    try:
-        yield
-    except DatabaseUnavailable:
-        raise
-    except AosError as error:
-        error = _in_words(error, BY_NAME[document.kind])
-        path = _path_of(document, error.message) or "metadata.name"
-        placed = type(error)(document.problem(path, error.message), error.hint)
-        raise placed from (error.__cause__ or error)
-
-
-def _in_words(error: AosError, kind: Kind) -> AosError:
-    """Say what PostgreSQL means by a refused function or row."""
-    if not (isinstance(error, Denied) and _DENIED.search(error.message)):
-        return error
-    text = f"the login may not change {kind.plural}{' here' if kind.tenanted else ''}"
-    return Denied(text, _MAY.get(kind.name, "it needs the role developer in the tenant"))
-
-
-def _meant(documents: Sequence[Document], message: str) -> Document | None:
-    """Find the document that a refusal of an agent is about: it, or what was changed around it."""
-    words = re.findall(r'"([^"]+)"', message)
-    for kind in ("Agent", "Skill", "Policy", "Collection"):
-        for document in reversed(documents):
-            named = document.name in words or kind in ("Policy", "Collection")
-            if document.kind == kind and named:
-                return document
-    return None
-
-
-def _path_of(document: Document, message: str) -> str | None:
-    """Find the value that a message quotes: `spec.model` for `model "gpt-9" not found`."""
-    for word in reversed(re.findall(r'"([^"]+)"', message)):
-        for path, value in _leaves(document.spec, "spec"):
-            matches = value == word or word.endswith(f".{value}")
-            if matches and path in document.places:
-                return path
-    return None
-
-
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from _leaves(inner, f"{path}.{name}")
-    elif isinstance(value, list):
-        for place, inner in enumerate(value):
-            yield from _leaves(inner, f"{path}[{place}]")
-    elif isinstance(value, str):
-        yield path, value

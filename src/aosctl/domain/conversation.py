@@ -11,11 +11,13 @@ from uuid import UUID
 from aosctl.db.ids import uuid7
 from aosctl.db.person import Approval as Approval
 from aosctl.db.person import Decision as Decision
-from aosctl.db.person import PersonClient, RunStatus
+from aosctl.db.person import PersonClient
+from aosctl.db.person import RunStatus as RunStatus
 from aosctl.db.worker import Lease, WorkerClient
+from aosctl.domain import holder
 from aosctl.domain.loop import Interrupted, Loop, Observer, Outcome
 from aosctl.domain.previewing import Asked, can_be_tried
-from aosctl.errors import AosError, IllegalTransition
+from aosctl.errors import AosError, Denied, IllegalTransition
 from aosctl.messages import Message, user
 
 
@@ -66,6 +68,17 @@ class Conversation:
         lease = self._worker.claim(self.tenant, self.run_id)
         return self._drive(lease, observe, stop) if lease else None
 
+    def take_from_the_dead(self, worker: str) -> bool:
+        """End the lease of `worker` if that was a process of this person here that has ended.
+
+        What it may still have under way is refused: it holds the lease no more.
+        """
+        if not holder.has_ended(worker):
+            return False
+        with suppress(Denied):  # it was another login's
+            return self._person.give_up_lease(self.run_id, worker)
+        return False
+
     def _drive(self, lease: Lease, observe: Observer, stop: Event) -> Outcome:
         self.turn_id = lease.turn_id
         try:
@@ -94,10 +107,6 @@ class Conversation:
         turn_id = turn_id or self.turn_id
         if turn_id is not None:
             self._person.cancel_turn(self.run_id, reason, turn_id)
-
-    def close_run(self, state: str, reason: str | None = None) -> None:
-        """End the run, as completed or failed."""
-        self._person.close_run(self.run_id, state, reason)
 
     def pending_approvals(self) -> list[Approval]:
         """Return what waits for a person, oldest first."""

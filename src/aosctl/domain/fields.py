@@ -16,6 +16,9 @@ from aosctl.domain.names import NAME_PATTERN, NAME_RULE, did_you_mean, quoted
 from aosctl.domain.reading import INVALID, Reading, Ref
 from aosctl.domain.yaml_text import Node, Scalar, kind_of
 
+VALUE_PATTERN = r"[a-z0-9][a-z0-9_.-]{0,62}(?:/[A-Za-z0-9_.-]{1,253})?"
+"""NAME or NAME/KEY of a Secret."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Type:
@@ -107,6 +110,24 @@ class Reference(Type):
 
     def schema(self) -> dict[str, Any]:
         return name_text().schema()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecretReference(Text):
+    """A value of a Secret of the same tenant: `NAME`, or `NAME/KEY` where it has several."""
+
+    min_length: int = 1
+    max_length: int = 320
+    pattern: str | None = VALUE_PATTERN
+    rule: str = "takes NAME or NAME/KEY of a Secret, never the value itself"
+    secret: bool = True
+
+    def read(self, node: Node, path: str, reading: Reading) -> Any:
+        text = super().read(node, path, reading)
+        if text is not INVALID:
+            name, _, key = text.partition("/")
+            reading.refs.append(Ref("Secret", name, path, node.line, node.column, value=key))
+        return text
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,8 @@ def readable_kind(word: str) -> Kind:
     try:
         return kind_named(word)
     except UnknownKind as error:
+        if word.lower() in ("approval", "approvals"):
+            raise UnknownKind(error.message, "aosctl approve lists what is pending") from None
         raise UnknownKind(error.message, f"{error.hint}, {RUN.plural}") from None
 
 

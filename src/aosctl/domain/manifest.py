@@ -89,6 +89,9 @@ class Lookup(Protocol):
     def names(self, kind: str, tenant: str | None) -> list[str]:
         """List the names that exist, to suggest one."""
 
+    def secret_keys(self, tenant: str, name: str) -> list[str]:
+        """List what a Secret that exists has values for."""
+
 
 def load(
     paths: Sequence[str],
@@ -141,27 +144,47 @@ def resolve_tenants(
 
 def check_references(documents: Sequence[Document], lookup: Lookup) -> None:
     """Refuse the set if a name in it stands for nothing, neither in the set nor in the database."""
-    here = {(document.kind, document.tenant, document.name) for document in documents}
+    here = {(one.kind, one.tenant, one.name): one for one in documents}
     problems: list[str] = []
     missing: list[Ref] = []
     for document, ref in ((one, ref) for one in documents for ref in _references(one)):
-        tenant = document.tenant if BY_NAME[ref.kind].tenanted else None
-        if ref.name in ref.builtins or (ref.kind, tenant, ref.name) in here:
+        tenant = _owner(document) if BY_NAME[ref.kind].tenanted else None
+        given = here.get((ref.kind, tenant, ref.name))
+        if ref.value is not None and (given or lookup.exists(ref.kind, tenant, ref.name)):
+            keys = list(given.spec["data"]) if given else lookup.secret_keys(tenant or "", ref.name)
+            if reason := _no_value(ref, sorted(keys)):
+                problems.append(document.problem(ref.path, reason))
             continue
-        if lookup.exists(ref.kind, tenant, ref.name):
+        if ref.name in ref.builtins or given or lookup.exists(ref.kind, tenant, ref.name):
             continue
         known = [name for kind, owner, name in here if (kind, owner) == (ref.kind, tenant)]
         known += [*lookup.names(ref.kind, tenant), *ref.builtins]
         near = did_you_mean(ref.name, known) if len(problems) < _MOST_COMPARED else ""
-        problems.append(
-            document.problem(ref.path, f"no {ref.kind} {quoted(ref.name)} exists{near}")
-        )
+        # What stands in the place of a Secret's name may be the value itself: it is not repeated.
+        name = quoted(ref.name) if ref.value is None else "of this name"
+        problems.append(document.problem(ref.path, f"no {ref.kind} {name} exists{near}"))
         missing.append(ref)
         if len(problems) >= MAX_PROBLEMS:
             break
     if missing:
         plural = BY_NAME[missing[0].kind].plural
         _refuse(problems, f"aosctl get {plural} lists what exists; or add it to the files")
+    _refuse(problems)
+
+
+def _owner(document: Document) -> str | None:
+    """Return the tenant whose resources a document names: a Tenant's are its own."""
+    return document.name if document.kind == "Tenant" else document.tenant
+
+
+def _no_value(ref: Ref, keys: Sequence[str]) -> str | None:
+    """Say why a reference to a Secret that exists stands for none of its values."""
+    if ref.value in keys or (not ref.value and len(keys) == 1):
+        return None
+    if ref.value:
+        near = did_you_mean(ref.value, keys)
+        return f"the Secret {quoted(ref.name)} has no value of this name{near}"
+    return f"which value of the Secret {quoted(ref.name)}? It has {', '.join(keys)}"
 
 
 def in_apply_order(documents: Sequence[Document]) -> tuple[Document, ...]:

@@ -97,6 +97,10 @@ def _remarks(preview: Mapping[str, Any], shown: int) -> list[str]:
         remarks.append("only as they would be: how these rows are now can't be told apart")
     if preview.get("without"):
         remarks.append(f"no rows shown: {_line(preview['without'])}")
+        remarks.append("only the number of rows is held to when it runs")
+    if preview.get("varies"):
+        names = ", ".join(map(_line, preview["varies"]))
+        remarks.append(f"differs each time, and is not held to when it runs: {names}")
     return [*remarks, LEFT_OUT] if preview.get("counts") else remarks
 
 

@@ -23,6 +23,8 @@ class Ref(NamedTuple):
     line: int
     column: int
     builtins: tuple[str, ...] = ()
+    value: str | None = None
+    """Of a Secret, which of its values; "" for its only one."""
 
 
 @dataclass

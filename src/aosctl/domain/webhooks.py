@@ -11,25 +11,35 @@ import binascii
 import hashlib
 import hmac
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from typing import TYPE_CHECKING, Self, cast
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import (
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    Request,
+    build_opener,
+)
 from uuid import UUID
 
 from aosctl import __version__
 from aosctl.db import notifications
 from aosctl.db.notifications import Notification
 from aosctl.errors import AosError, LeaseLost
+from aosctl.redaction import may_be_named
 
 if TYPE_CHECKING:
     from aosctl.db.connection import Connection
 
 SECONDS = 10.0
-"""How long a webhook may take to answer."""
+"""How long a webhook may take to answer, from the connection to the last line of its headers."""
 
 POLL_SECONDS = 1.0
 
@@ -119,12 +129,26 @@ def _deliver(one: Notification, environment: Mapping[str, str]) -> str | None:
     """Send one; return why it did not arrive, in words without the URL's secrets."""
     try:
         url = one.url or _variable(environment, one.url_env or "")
-        secret = _variable(environment, one.secret_env)
+        secret = _secret(one, environment)
         body = json.dumps(one.body, ensure_ascii=False, separators=(",", ":")).encode()
         post(url, body, headers(str(one.id), int(time.time()), body, secret))
     except Undelivered as reason:
         return str(reason)
     return None
+
+
+def _secret(one: Notification, environment: Mapping[str, str]) -> str:
+    """Return what signs a request, opened now where it is sealed. Raises Undelivered."""
+    if one.fault is not None:
+        raise Undelivered(one.fault)
+    if one.secret is None:
+        return _variable(environment, one.secret_env or "")
+    from aosctl.domain.secrets import key_opener
+
+    try:
+        return key_opener(str(one.tenant), one.secret)()
+    except AosError as error:
+        raise Undelivered(error.message) from None
 
 
 def headers(message_id: str, timestamp: int, body: bytes, secret: str) -> dict[str, str]:
@@ -142,19 +166,94 @@ def headers(message_id: str, timestamp: int, body: bytes, secret: str) -> dict[s
 
 def post(url: str, body: bytes, fields: Mapping[str, str]) -> None:
     """Send a request and see that it is answered with 2xx. Raises Undelivered; follows nowhere."""
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise Undelivered("its URL is neither http nor https")
-    request = Request(url, body, dict(fields), method="POST")  # noqa: S310 - checked above
     try:
-        with build_opener(_NoRedirect).open(request, timeout=SECONDS) as response:
-            response.read(1)
+        if urlsplit(url).scheme not in ("http", "https"):
+            raise Undelivered("its URL is neither http nor https")
+        request = Request(url, body, dict(fields), method="POST")  # noqa: S310 - checked above
+        with _Deadline(SECONDS) as deadline:
+            opener = build_opener(_NoRedirect, _Http(deadline), _Https(deadline))
+            with opener.open(request, timeout=SECONDS):
+                deadline.require()
     except HTTPError as error:
         error.close()
         raise Undelivered(f"it answered {error.code}") from error
     except URLError as error:
         raise Undelivered(f"no answer: {error.reason}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:  # HTTPException: what is no HTTP
         raise Undelivered(f"no answer: {type(error).__name__}") from error
+
+
+class _Deadline:
+    """Ends the connections of a block after some time, however often a byte still comes.
+
+    The timeout of a socket begins anew with each byte, and one slow receiver would hold up all
+    tenants' webhooks.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._timer = threading.Timer(seconds, self._end)
+        self._sockets: list[socket.socket] = []
+        self._is_over = False
+
+    def watch(self, connected: socket.socket) -> None:
+        """End this connection too; TLS may wrap it meanwhile."""
+        self._sockets.append(connected.dup())
+
+    def require(self) -> None:
+        """Raise Undelivered when the time is over."""
+        if self._is_over:
+            raise Undelivered(f"no answer: none within {self._seconds:g} s")
+
+    def _end(self) -> None:
+        self._is_over = True
+        for watched in self._sockets:
+            with suppress(OSError):
+                watched.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._timer.cancel()
+        self._timer.join()
+        for watched in self._sockets:
+            watched.close()
+        if kind is not None:
+            self.require()
+
+
+class _Http(HTTPHandler):
+    """Opens connections that a deadline watches."""
+
+    def __init__(self, deadline: _Deadline) -> None:
+        super().__init__()
+        self.connection = _watched(deadline)
+
+    def http_open(self, req: Request) -> HTTPResponse:
+        return self.do_open(self.connection, req)
+
+
+class _Https(HTTPSHandler):
+    """As _Http; the handshake is watched as well."""
+
+    def __init__(self, deadline: _Deadline) -> None:
+        super().__init__()
+        tls = type("_Tls", (HTTPSConnection, _watched(deadline)), {})
+        self.connection = cast("type[HTTPSConnection]", tls)
+
+    def https_open(self, req: Request) -> HTTPResponse:
+        return self.do_open(self.connection, req)
+
+
+def _watched(deadline: _Deadline) -> type[HTTPConnection]:
+    class Watched(HTTPConnection):
+        def connect(self) -> None:
+            super().connect()
+            deadline.watch(self.sock)
+
+    return Watched
 
 
 class _NoRedirect(HTTPRedirectHandler):
@@ -165,6 +264,8 @@ class _NoRedirect(HTTPRedirectHandler):
 
 
 def _variable(environment: Mapping[str, str], name: str) -> str:
+    if not may_be_named(name):
+        raise Undelivered(f"the variable {name} is aosctl's own")
     value = environment.get(name, "")
     if not value:
         raise Undelivered(f"the worker's environment has no variable {name}")

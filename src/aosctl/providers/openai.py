@@ -25,7 +25,7 @@ from aosctl.providers.base import EventStream, Finished, Line, ModelRequest, Mod
 from aosctl.providers.chat_answer import ChatAnswer
 from aosctl.providers.chat_format import ToolNames, chat_params
 from aosctl.providers.faults import fault_in_stream, name_exception, name_fault, named
-from aosctl.redaction import remember
+from aosctl.redaction import may_be_named, remember
 
 if TYPE_CHECKING:
     import ssl
@@ -169,6 +169,12 @@ def _key(spec: ModelSpec) -> str:
     if spec.base_url and not spec.api_key_env:
         return _NO_KEY_NEEDED
     variable = spec.api_key_env or "OPENAI_API_KEY"
+    if not may_be_named(variable):
+        raise ProviderError(
+            f'model "{spec.name}": the environment variable {variable} is aosctl\'s own',
+            hint="name another variable in spec.apiKeyEnv of the Model",
+            kind="no_key",
+        )
     key = remember(os.environ.get(variable, "").strip())
     if not key:
         raise ProviderError(

@@ -48,14 +48,6 @@ def run_once(turns: Turns, act: Callable[[], Outcome | None]) -> Ended:
     return Ended(status, outcome.state, outcome.text, error, approvals)
 
 
-def close_task(turns: Turns, ended: Ended) -> None:
-    """Close the run of a task that is over."""
-    if ended.status == DONE:
-        turns.conversation.close_run("completed")
-    elif ended.state == "failed":
-        turns.conversation.close_run("failed", ended.error)
-
-
 def _tell_waiting(turns: Turns, approvals: tuple[str, ...]) -> None:
     run = turns.conversation.run
     for approval in approvals:

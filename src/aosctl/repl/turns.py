@@ -11,7 +11,8 @@ from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
-from aosctl.domain.conversation import Conversation
+from aosctl.domain.conversation import Conversation, RunStatus
+from aosctl.domain.holder import shown
 from aosctl.domain.loop import ApprovalAsked, LoopEvent, Observer, Outcome
 from aosctl.errors import AosError, DatabaseUnavailable, IllegalTransition, LeaseLost
 from aosctl.repl.deciding import waiting
@@ -26,6 +27,8 @@ PAUSE_SECONDS = 0.25
 QUEUE_SECONDS = 1.0
 
 REVIVE_SECONDS = 2.0
+_ELSEWHERE = ("queued", "waiting")
+"""Outcomes of turns that another process may have ended since."""
 
 
 class Access(Protocol):
@@ -113,7 +116,7 @@ class Turns:
         self._last_turn = status.turn
         match status.turn_state:
             case _ if status.run_state != "active":
-                return _stopped(last, status.run_state, status.turn), True
+                return self._at_the_end(last, status), True
             case "awaiting_approval" if waiting(self.conversation):
                 if self._decider is not None and self._decider.settle(self):
                     return last, False
@@ -132,10 +135,17 @@ class Turns:
                 if found is None:
                     self._wait_in_queue(status.error)
                 return found or last, False
-        if last is not None and last.state in ("queued", "waiting"):
+        if last is not None and last.state in _ELSEWHERE:
             # Another process drove the turn to its end.
             last = self._ended_elsewhere(status.turn_state or "completed", status.error)
         return last, True
+
+    def _at_the_end(self, last: Outcome | None, status: RunStatus) -> Outcome:
+        """Say how a run ended, or rests; a task ends with its turn, whoever drove that."""
+        here = last is not None and last.state not in _ELSEWHERE
+        if status.run_state in ("completed", "failed") and not here:
+            return self._ended_elsewhere(status.turn_state or status.run_state, status.error)
+        return _stopped(last, status.run_state, status.turn)
 
     def _at_limit(self, turn: int) -> tuple[Outcome, bool]:
         """Go on if the budget was raised, or has a new day: then the turn can be claimed."""
@@ -157,13 +167,18 @@ class Turns:
         return Outcome(state, self._last_turn, text, error=error)
 
     def _await_lease(self, worker: str, ends: datetime, left: float) -> None:
-        """Wait a moment for a lease that another process holds, or has left behind."""
+        """Wait a moment for a lease that another process holds, or has left behind.
+
+        One of this person's on this machine that has ended is not waited for.
+        """
+        if self.conversation.take_from_the_dead(worker):
+            return
         before, self._lease_ends = self._lease_ends, ends
         if before is not None and before < ends:
-            what = f"{worker} is at work on this run; waiting for it"
+            what = f"{shown(worker)} is at work on this run; waiting for it"
         else:
-            shown = f" ({left:.0f}s)" if self.screen.styled else ""
-            what = f"waiting for the lease of the earlier process{shown}"
+            seconds = f" ({left:.0f}s)" if self.screen.styled else ""
+            what = f"waiting for the lease of the earlier process{seconds}"
         self.screen.doing(what)
         self._pause(min(left + 0.05, 1.0))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,8 +18,10 @@ from aosctl.db.doctor import (
     sandbox,
     server,
     tables,
+    versions,
 )
-from aosctl.db.doctor.rule import Connection, Files, Finding, Rule, Setting
+from aosctl.db.doctor.rule import Connection, Files, Finding, Rule, Setting, Unchecked
+from aosctl.db.doctor.whom import needs_superuser, pasted, whom_to_ask
 from aosctl.db.errors import from_psycopg, translated
 from aosctl.errors import UsageError
 
@@ -33,26 +34,30 @@ RULES: tuple[Rule, ...] = (
     *roles.RULES,
     *sandbox.RULES,
     *people.RULES,
+    *versions.RULES,
     *server.RULES,
     *client.RULES,
 )
-_PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A finding of a rule, its fix as whoever runs the doctor can paste it."""
+    """A finding of a rule, and its fix as it can be pasted.
+
+    `ask` names who can run the fix; it is empty when whoever runs the doctor can.
+    """
 
     rule: Rule
     object: str
     detail: str
     fix: str
     needs_superuser: bool
+    ask: str
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What a check found; `unchecked` holds rules that the login may not run, and why."""
+    """What a check found; `unchecked` holds rules that the login can't evaluate, and why."""
 
     checked: int
     found: tuple[Found, ...]
@@ -86,28 +91,15 @@ def check(connection: Connection, rules: Sequence[Rule], files: Files) -> Diagno
                     found += [_found(setting, rule, one) for one in rule.check(setting)]
             except psycopg.errors.InsufficientPrivilege as error:
                 unchecked.append((rule, from_psycopg(error).message))
+            except Unchecked as error:
+                unchecked.append((rule, str(error)))
     order = {"error": 0, "warning": 1}
     found.sort(key=lambda one: order[one.rule.severity])
     return Diagnosis(len(rules) - len(unchecked), tuple(found), tuple(unchecked))
 
 
 def _found(setting: Setting, rule: Rule, one: Finding) -> Found:
-    return Found(rule, one.object, one.detail, _pasted(setting, one), _is_above(setting, one))
-
-
-def _is_above(setting: Setting, one: Finding) -> bool:
-    """Tell whether the fix takes a superuser, and the login is none."""
-    return not setting.is_superuser and one.role in setting.superusers
-
-
-def _pasted(setting: Setting, one: Finding) -> str:
-    """Return the fix with what lets the login run it: the role that it acts as, for that long."""
-    if one.is_command:
-        return one.fix
-    if one.role in ("", *setting.superusers) or one.role == setting.connection.info.user:
-        return f"{one.fix};"
-    role = one.role if _PLAIN.fullmatch(one.role) else '"' + one.role.replace('"', '""') + '"'
-    acting = f"set role {role}; {one.fix}; reset role;"
-    if setting.is_superuser or one.role in setting.own_roles:
-        return acting
-    return f"grant {role} to current_user; {acting} revoke {role} from current_user;"
+    return Found(
+        rule, one.object, one.detail, pasted(setting, one), needs_superuser(setting, one),
+        whom_to_ask(setting, one),
+    )  # fmt: skip

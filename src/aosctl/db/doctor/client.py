@@ -7,15 +7,17 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from aosctl.db.doctor.rule import Finding, Rule, Setting
+from aosctl.db.doctor.rule import Finding, Rule, Setting, Unchecked
 
 
 def _open_to_others(path: Path | None, allowed: int, what: str) -> Iterable[Finding]:
     """Find a file or folder with more rights than the bits `allowed`."""
     try:
         mode = stat.S_IMODE(path.stat().st_mode) if path is not None else allowed
-    except OSError:
-        return  # not there, or not ours to look at
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise Unchecked(f"{path}: {error.strerror}") from error
     if mode & ~allowed:
         fix = f"chmod {allowed:o} {shlex.quote(str(path))}"
         yield Finding(str(path), f"its mode is {mode:04o}: {what}", fix, is_command=True)

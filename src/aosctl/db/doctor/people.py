@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from aosctl.db.doctor.roles import KERNELS
-from aosctl.db.doctor.rule import query_rule
+from collections.abc import Iterable
 
-PRINCIPALS = query_rule(
-    "principal-powers", "warning", "No principal's login passes the policies by other ways",
-    f"""select x.name || ' of ' || n.name, format('its login %I %s', x.db_role, w.what),
+from aosctl.db.doctor.roles import KERNELS
+from aosctl.db.doctor.rule import Finding, Rule, Setting, Unchecked
+
+_PASSING = f"""
+select x.name || ' of ' || n.name, format('its login %I %s', x.db_role, w.what),
     format('update aos_auth.principal set db_role = null where tenant_id = %L and name = %L',
            x.tenant_id, x.name), ''
     from aos_auth.principal x join aos_auth.tenant n on n.tenant_id = x.tenant_id
@@ -21,6 +22,19 @@ PRINCIPALS = query_rule(
                    and pg_has_role(r.oid, o.oid, 'usage')) then 'has the rights of the kernel'
       when x.principal_type = 'agent' then 'is a person''s, and the principal is an agent'
       end as what) w on w.what is not null
-    order by 1""",
+    order by 1"""
+
+
+def _principals(setting: Setting) -> Iterable[Finding]:
+    if "aos_admin" not in setting.own_roles:
+        raise Unchecked("only a member of aos_admin sees the principals of all tenants")
+    rows = setting.rows(_PASSING)
+    return [Finding(obj, detail, fix, role) for obj, detail, fix, role in rows]
+
+
+RULES = (
+    Rule(
+        "principal-powers", "warning", "No principal's login passes the policies by other ways",
+        _principals,
+    ),
 )  # fmt: skip
-RULES = (PRINCIPALS,)

@@ -23,7 +23,8 @@ class Finding:
     """What is wrong with one object, and what sets it right.
 
     `fix` is SQL without its last semicolon, or a command of the shell when `is_command`. Whoever
-    runs SQL needs the rights of `role`: "superuser" for a superuser, "" for the login itself.
+    runs SQL needs the rights of `role`: "superuser" for a superuser, "" for an administrator
+    (aos_admin).
     """
 
     object: str
@@ -31,6 +32,10 @@ class Finding:
     fix: str
     role: str = ""
     is_command: bool = False
+
+
+class Unchecked(Exception):
+    """A rule can't be evaluated by this login; its text says why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,47 +1,8 @@
-"""The server around the kernel: durability, version, what its log would hold, PUBLIC's rights."""
+"""The server around the kernel: durability, what its log would hold, PUBLIC's rights."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
-from typing import NamedTuple
-
-from aosctl.db.doctor.rule import Finding, Rule, Setting, query_rule
-
-
-class Release(NamedTuple):
-    """A security release: its minor version by major one, and the holes that it closes."""
-
-    minors: Mapping[int, int]
-    closes: str
-
-
-RELEASES = (
-    Release(
-        MappingProxyType({14: 15, 15: 10, 16: 6, 17: 2}),
-        "CVE-2024-10976, CVE-2024-10978: row-level security forgets under which role it is",
-    ),
-    Release(
-        MappingProxyType({14: 19, 15: 14, 16: 10, 17: 6}),
-        "CVE-2025-8713: statistics show rows that row-level security hides",
-    ),
-    Release(
-        MappingProxyType({14: 23, 15: 18, 16: 14, 17: 10, 18: 4}),
-        "CVE-2026-6473 and ten more: whoever may run SQL, as a model may, can corrupt memory",
-    ),
-)
-"""The security releases that matter to the sandbox, as far as this aosctl knows; oldest first."""
-
-
-def _old(setting: Setting) -> Iterable[Finding]:
-    major, minor = divmod(setting.version, 10000)
-    lacking = [release for release in RELEASES if minor < release.minors.get(major, 0)]
-    if lacking:
-        wanted = f"PostgreSQL {major}.{lacking[-1].minors[major]}"
-        fix = f"# install {wanted} or later and restart the server"
-        holes = "; ".join(release.closes for release in lacking)
-        yield Finding(f"PostgreSQL {major}.{minor}", holes, fix, is_command=True)
-
+from aosctl.db.doctor.rule import query_rule
 
 DURABLE = query_rule(
     "durability", "error", "What was committed survives a crash",
@@ -108,7 +69,6 @@ PUBLIC_CREATE = query_rule(
 )  # fmt: skip
 RULES = (
     DURABLE,
-    Rule("version-old", "error", "PostgreSQL has the security fixes that matter here", _old),
     LOGGED,
     PUBLIC_TEMP,
     PUBLIC_CREATE,

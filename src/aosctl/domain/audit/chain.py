@@ -6,12 +6,14 @@ This is no translation of the kernel's SQL: it follows the hash as schema/README
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 Line = Mapping[str, Any]
+_MOMENT = re.compile(r"-?[0-9]+(\.[0-9]+)?|-?Infinity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Chain:
         elif number != self.seq + 1:
             yield self.seq + 1, "event missing"
         digest = self._digest(event)
-        if digest.hex() != event["hash"]:
+        if digest.hex() != event["hash"] or not _is_plain(event):
             yield number, "hash differs"
         self.seq, self.hash = number, bytes.fromhex(event["hash"])
 
@@ -79,16 +81,36 @@ class Chain:
         return sha256(self.hash + "|".join(parts).encode()).digest()
 
 
-def pieces(cuts: Sequence[Line]) -> tuple[Line, ...]:
-    """Return what an export says is absent: what came before its own beginning, if it has one."""
-    since = [cut for cut in cuts if cut["cut_at"] is None]
-    return tuple(since or sorted(cuts, key=lambda cut: int(cut["seq"])))
+def pieces(cuts: Sequence[Line], *, since: bool) -> tuple[Line, ...]:
+    """Return what an export says is absent.
+
+    In one that begins at a moment (`since`) that is what came before it, and nothing later; in any
+    other, what retention cut, of which there is a moment and an event.
+    """
+    if since and (before := [cut for cut in cuts if cut["cut_at"] is None]):
+        return tuple(cut for cut in before[:1] if int(cut["first_seq"]) == 1)
+    kept = [cut for cut in cuts if cut["cut_at"] is not None]
+    return tuple(sorted(kept, key=lambda cut: int(cut["seq"])))
 
 
 def data_of(event: Line) -> dict[str, Any]:
-    """Return an event's data; nothing where somebody made it no object, which its hash shows."""
+    """Return an event's data; nothing where it is no object, of which `follow` tells."""
     try:
         data = json.loads(event["data"])
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
+
+
+def _is_plain(event: Line) -> bool:
+    """Tell whether the line that is hashed can be read in this one way only.
+
+    It has bars between its parts: where no other part holds one, data ends where its JSON does,
+    and the actor is the rest.
+    """
+    if "|" in event["kind"] or not _MOMENT.fullmatch(event["at"]):
+        return False
+    try:
+        return isinstance(json.loads(event["data"]), dict)
+    except (ValueError, RecursionError):
+        return False

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from aosctl.db import audit
+from aosctl.db.tenants import choose_local
 from aosctl.domain.audit import checkpoint as heads
 from aosctl.domain.audit.chain import Problem
 
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Report:
-    """What was looked at and found; `unchecked` heads belong to tenants that are not seen here."""
+    """What was looked at and found.
+
+    `unchecked` heads belong to what is not seen here, such as other tenants; `only` says what part
+    of the trail an export says that it is, in words.
+    """
 
     tenants: int = 0
     streams: int = 0
@@ -28,6 +33,7 @@ class Report:
     cut: int = 0
     heads: int = 0
     unchecked: int = 0
+    only: str = ""
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -75,12 +81,13 @@ def _check_tenant(
         report.heads += len(wanted)
         faults += audit.head_faults(connection, own, wanted)
     if faults:
-        names = {s.stream_id: s.name for s in audit.streams(connection, own) if s.stream_id != own}
+        choose_local(connection, own)
+        names = audit.run_names(connection, own, {fault.stream_id for fault in faults})
         for fault in faults:
             report.problems.append(_problem(tenant, fault, names))
 
 
-def _problem(tenant: AuditTenant, fault: audit.Fault, names: dict[UUID, str | None]) -> Problem:
+def _problem(tenant: AuditTenant, fault: audit.Fault, names: dict[UUID, str]) -> Problem:
     name = names.get(fault.stream_id)
     return Problem(tenant.name, str(fault.stream_id), name, fault.seq, fault.fault, fault.detail)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from aosctl.domain.audit.chain import Line, data_of
 
@@ -16,13 +17,15 @@ class Effects:
     """Of one run: what its events tell, then what its rows tell of that.
 
     `whole`: no event was cut, so that a row without an event is a fault; `copied` steps and turns
-    of a fork are its origin's.
+    of a fork are its origin's. `since`: the moment in epoch seconds from which on rows are told; an
+    event from before (`early`), of a clock that was put back, need not have its row.
     """
 
     whole: bool
     copied: int
     last_step: int
-    since: bool
+    since: Decimal | None
+    early: set[int] = field(default_factory=set)
     digests: dict[tuple[str, str], list[int]] = field(default_factory=dict)
     opened: dict[str, int] = field(default_factory=dict)
     anchors: dict[int, int] = field(default_factory=dict)
@@ -46,6 +49,8 @@ class Effects:
         data = data_of(line)
         seq, kind = int(line["seq"]), line["kind"]
         call = str(data.get("call_id"))
+        if self.since is not None and Decimal(line["at"]) < self.since:
+            self.early.add(seq)
         if kind in _DIGESTED and "sha256" in data:
             self.digests.setdefault((line["at"], str(data["sha256"])), []).append(seq)
         if kind == "turn.opened":
@@ -79,7 +84,7 @@ class Effects:
 
     def _step(self, line: Line) -> Found:
         seq = int(line["seq"])
-        if seq != self.step + 1 and not (self.since and self.step == 0):
+        if seq != self.step + 1 and not (self.since is not None and self.step == 0):
             yield self.step + 1, "step missing", str(line["role"])
         self.step = seq
         if seq <= self.copied:
@@ -115,7 +120,7 @@ class Effects:
         for seq, line in self.steps:
             if not self._explained(seq, line):
                 yield seq, "step without its event", str(line["role"])
-        if self.step != self.last_step and not (self.since and self.step == 0):
+        if self.step != self.last_step and not (self.since is not None and self.step == 0):
             what = "step without its event" if self.step > self.last_step else "step missing"
             detail = f"the run counts {self.last_step}, its last is {self.step}"
             yield min(self.step, self.last_step) + 1, what, detail
@@ -124,29 +129,30 @@ class Effects:
             if self.whole:
                 yield None, "turn without its event", f"turn {turn}"
         for turn, seq in self.turns.items():
-            if turn not in numbers:
+            if turn not in numbers and seq not in self.early:
                 yield seq, "event without its turn", f"turn {turn}"
 
     def _check_events(self) -> Found:
         for left in self.digests.values():
             for seq in left:
-                yield seq, "event without its step", ""
+                if seq not in self.early:
+                    yield seq, "event without its step", ""
         last = 0
         for event, step in sorted(self.paired):
             if step < last:
                 yield event, "steps out of order", f"step {step}"
             last = step
         for event, step in self.anchors.items():
-            if step > self.step:
+            if step > self.step and event not in self.early:
                 yield event, "event without its step", f"step {step}"
         yield from self._check_calls()
 
     def _check_calls(self) -> Found:
         for call, seq in self.results.items():
-            if self.calls.get(call) not in ("succeeded", "failed"):
+            if self.calls.get(call) not in ("succeeded", "failed") and seq not in self.early:
                 yield seq, "event without its call", f"call {call}"
         for (_, call), seq in self.decided.items():
-            if call not in self.approvals:
+            if call not in self.approvals and seq not in self.early:
                 yield seq, "event without its approval", f"call {call}"
 
     def _explained(self, seq: int, line: Line) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aosctl.config import config_path
 from aosctl.errors import AosError, UsageError
+from aosctl.private_file import new_private_file
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -30,16 +30,8 @@ def load_or_make(path: Path) -> tuple[Ed25519PrivateKey, bool]:
         return load(path), False
     key = Ed25519PrivateKey.generate()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as error:
-        raise AosError(
-            f"can't write the key {path}: {error.strerror}", "choose another: --key FILE"
-        ) from (error)
-    with os.fdopen(handle, "wb") as file:
-        file.write(_pem(key))
-        file.flush()
-        os.fsync(file.fileno())
+    with new_private_file(path, "choose another: --key FILE") as file:
+        file.write(_pem(key).decode())
     return key, True
 
 

@@ -9,6 +9,8 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from hashlib import sha256
 
 from aosctl.domain.audit.chain import Chain, Line, Problem, data_of, pieces
@@ -23,7 +25,10 @@ _ENDS = ("run.completed", "run.failed", "run.cancelled")
 
 @dataclass(slots=True)
 class Verified:
-    """What was looked at, filled while `verify` is consumed."""
+    """What was looked at, filled while `verify` is consumed.
+
+    `compared`: the heads (tenant, stream) that were, or that a problem tells of.
+    """
 
     header: Line = field(default_factory=dict)
     tenants: int = 0
@@ -32,6 +37,13 @@ class Verified:
     steps: int = 0
     cut: int = 0
     ids: set[str] = field(default_factory=set)
+    compared: set[tuple[str, str]] = field(default_factory=set)
+
+    def part(self) -> str:
+        """Return which part of a trail the export says that it is; nothing for a whole one."""
+        run, since = self.header.get("run"), self.header.get("since")
+        parts = (f"run {run}" if run else "", f"since {since}" if since else "")
+        return " ".join(filter(None, parts))
 
 
 def read_lines(texts: Iterable[str]) -> Iterator[Line]:
@@ -39,12 +51,14 @@ def read_lines(texts: Iterable[str]) -> Iterator[Line]:
     for number, text in enumerate(texts, 1):
         try:
             line = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             line = None
         if not isinstance(line, dict) or not isinstance(line.get("t"), str):
             raise AosError(f"line {number} is no line of an export", "aosctl audit export > FILE")
         if number == 1 and line.get("format") != FORMAT:
             raise AosError("this is no export of an audit trail", "aosctl audit export > FILE")
+        if number > 1 and line["t"] == "export":
+            raise AosError(f"line {number} is a second header")
         yield line
 
 
@@ -72,7 +86,7 @@ def verify(lines: Iterable[Line], heads: Heads, told: Verified) -> Iterator[Prob
                 told.ids.add(str(line["tenant_id"]))
             elif tenant is not None:
                 yield from tenant.line(line)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise AosError(f"line {count} is not of the form {FORMAT}: {error!r}") from error
     if tenant is not None:
         yield from tenant.end()
@@ -80,11 +94,18 @@ def verify(lines: Iterable[Line], heads: Heads, told: Verified) -> Iterator[Prob
         raise AosError("the export is incomplete: its last line is missing, or others are")
 
 
-def vanished(tenants: Mapping[str, str], told: Verified) -> Iterator[Problem]:
+def vanished(tenants: Mapping[str, str], heads: Heads, told: Verified) -> Iterator[Problem]:
     """Yield a checkpoint's tenants (id to name) that a complete export does not have."""
     for tenant, name in tenants.items():
         if told.header.get("complete") and tenant not in told.ids:
+            told.compared.update(key for key in heads if key[0] == tenant)
             yield Problem(name, tenant, None, None, "tenant vanished", "with all its streams")
+
+
+def _epoch(moment: str) -> Decimal:
+    """Return an RFC 3339 time in seconds since 1970, to the microsecond."""
+    since = datetime.fromisoformat(moment) - datetime(1970, 1, 1, tzinfo=UTC)
+    return since // timedelta(microseconds=1) / Decimal(1_000_000)
 
 
 class _Tenant:
@@ -99,6 +120,7 @@ class _Tenant:
         self._chain: Chain | None = None
         self._effects: Effects | None = None
         self._stream: Line = {}
+        self._before = 0
         self._seen: set[str] = set()
         self._created: dict[str, tuple[int, str]] = {}
         self._ends: dict[str, dict[int, tuple[int, str]]] = {}
@@ -108,6 +130,7 @@ class _Tenant:
         self._last_heads = sha256()
         self._partial = bool(told.header["run"])
         self._since = bool(told.header["since"])
+        self._moment = _epoch(str(told.header["since"])) if self._since else None
 
     def line(self, line: Line) -> Iterator[Problem]:
         """Check the next line."""
@@ -136,7 +159,8 @@ class _Tenant:
         stream = str(line["stream_id"])
         self._seen.add(stream)
         self._told.streams += 1
-        cuts = pieces(self._cuts.get(stream, []))
+        cuts = pieces(self._cuts.get(stream, []), since=self._since)
+        self._before = int(cuts[0]["seq"]) if cuts and cuts[0]["cut_at"] is None else 0
         self._told.cut += sum(int(c["seq"]) - int(c["first_seq"]) + 1 for c in cuts if c["cut_at"])
         self._chain = Chain(self._id, stream, cuts)
         if line["kind"] != "run":
@@ -145,7 +169,7 @@ class _Tenant:
         self._runs.add(stream)
         real = [cut for cut in self._cuts.get(stream, []) if cut["cut_at"]]
         self._effects = Effects(
-            not real, int(line["copied_steps"] or 0), int(line["last_step"] or 0), self._since
+            not real, int(line["copied_steps"] or 0), int(line["last_step"] or 0), self._moment
         )
         if not (self._partial or self._since or stream in self._created or self._is_cut()):
             yield self._problem(1, "run never created", "the tenant's chain does not know it")
@@ -221,7 +245,10 @@ class _Tenant:
             yield self._problem(1, "events without their run", f"{last} events")
         if chain.stream_id in self._heads:
             seq, wanted = self._heads[chain.stream_id]
-            if chain.seq < seq and not (self._since and chain.seq == 0):
+            if self._since and (chain.seq == 0 or seq <= self._before):
+                return  # from before the export's beginning
+            self._told.compared.add((self._id, chain.stream_id))
+            if chain.seq < seq:
                 yield self._problem(seq, "tail cut", f"its last event is {chain.seq}")
             elif chain.seq == seq and last < seq and chain.hash.hex() != wanted:
                 yield self._problem(seq, "history rewritten", "this event had another hash")
@@ -237,6 +264,7 @@ class _Tenant:
         for stream, (head, _) in self._heads.items():
             if stream not in self._seen:
                 detail = "it had events up to this one"
+                self._told.compared.add((self._id, stream))
                 yield Problem(self._name, stream, None, head, "stream vanished", detail)
         yield from self._check_cuts()
         if self._deleted and self._buried and self._buried[1] != self._last_heads.hexdigest():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aosctl.domain.fields import Anything, Choice, Flag, Number, Text
+from aosctl.domain.fields import VALUE_PATTERN, Anything, Choice, Flag, Number, Text
 from aosctl.domain.kinds.base import Column, Completion, Kind, Resource, Spec
 from aosctl.domain.structures import Field, ListOf, MapOf, Object
 
@@ -173,7 +173,7 @@ class Model(Kind):
             Text(
                 min_length=1,
                 max_length=320,
-                pattern=r"[a-z0-9][a-z0-9_.-]{0,62}(?:/[A-Za-z0-9_.-]{1,253})?",
+                pattern=VALUE_PATTERN,
                 rule="takes NAME or NAME/KEY of a Secret, never the key itself",
                 secret=True,
             ),

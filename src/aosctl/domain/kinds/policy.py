@@ -66,7 +66,12 @@ _WHEN = Object(
             " that look like others: `ask` and `deny` hold then, `allow` does not. With"
             " `present: true` beside it, a condition does not hold for a missing parameter.",
         ),
-        Field("risk", Choice(values=("low", "medium", "high")), "The skill's risk, at least."),
+        Field(
+            "risk",
+            Choice(values=("low", "medium", "high")),
+            "The skill's risk, at least. For `ask` and `deny` it is never lower than its"
+            " built-in's.",
+        ),
         Field("tainted", Flag(), "Untrusted content was read in the run before, or was not."),
     )
 )
@@ -83,9 +88,10 @@ _APPROVERS = Object(
         Field(
             "fourEyes",
             Flag(),
-            "Not who asked: nobody may approve who sent a message of the run before the call, who"
-            " drove it in the place of a worker or said what a tool found, or who edited the"
-            " call.",
+            "Not who asked: nobody may approve who put words into the run before the call (sent a"
+            " message, drove it in the place of a worker, said what a tool found, changed the"
+            " arguments of a call, gave the reason of a denial or a cancelled turn), or who edited"
+            " the call.",
             default=False,
         ),
     )
@@ -123,7 +129,8 @@ class Policy(Kind):
             "skills",
             _PATTERNS,
             "The skills it is about: names or patterns, `*` for any text, `?` for one character."
-            " The tenant's names for them count, not the built-ins' behind.",
+            " `ask` and `deny` are also about every skill whose `builtin` they name, whatever the"
+            " tenant calls it; `allow` about the tenant's names alone.",
             required=True,
         ),
         Field("agents", _PATTERNS, "The agents it is about: names or patterns.", default=["*"]),

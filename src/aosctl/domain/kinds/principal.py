@@ -68,8 +68,8 @@ class Principal(Kind):
             "roles",
             ListOf(item=Choice(values=ROLES), unique=True),
             "What it may do: `admin` everything in the tenant; `developer` change personas,"
-            " skills, agents, collections and secrets, run agents and decide approvals; `auditor`"
-            " and `viewer` read everything, the audit trail included.",
+            " skills, agents, collections and secrets, run agents and decide approvals; `viewer`"
+            " read; `auditor` read the whole audit trail as well, and take it away.",
             default=[],
         ),
         Field(

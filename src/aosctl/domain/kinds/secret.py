@@ -94,7 +94,8 @@ class Secret(Kind):
     doc = (
         "Values such as API keys. `aosctl` seals each with the master key before it goes to the"
         " database, and opens it in its own process when it is used; the database never holds"
-        " what opens it. `spec.apiKeySecret` of a Model names one. See secrets.md."
+        " what opens it. `spec.apiKeySecret` of a Model and"
+        " `spec.webhook.secretRef` of a Tenant name one. See secrets.md."
     )
     fields = (
         Field(

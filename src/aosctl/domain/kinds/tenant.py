@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from aosctl.domain.fields import Choice, Flag, Text
+from aosctl.domain.fields import Choice, Flag, SecretReference, Text
 from aosctl.domain.kinds.base import Column, Completion, Kind, Spec
 from aosctl.domain.structures import Field, ListOf, Object
 
@@ -29,7 +29,8 @@ _VARIABLE = Text(
     min_length=1,
     max_length=200,
     pattern=r"[A-Za-z_][A-Za-z0-9_]*",
-    rule="the name of an environment variable",
+    rule="takes the name of an environment variable, never the value itself",
+    secret=True,
 )
 _WEBHOOK = Object(
     fields=(
@@ -45,7 +46,13 @@ _WEBHOOK = Object(
             "The worker's environment variable that holds the signing secret. Requests are signed"
             " as Standard Webhooks has it: `webhook-id`, `webhook-timestamp`,"
             " `webhook-signature` (v1, HMAC-SHA-256).",
-            required=True,
+        ),
+        Field(
+            "secretRef",
+            SecretReference(),
+            "The Secret of this tenant that holds the signing secret, instead of `secretEnv`:"
+            " `NAME`, or `NAME/KEY` where it has several values. It is opened in the worker's"
+            " process for each request.",
         ),
         Field(
             "events",
@@ -107,7 +114,7 @@ class Tenant(Kind):
                     ),
                 )
             ),
-            "What `aosctl audit prune` lets go.",
+            "What `aosctl worker` lets go, about once an hour; or `aosctl audit prune`, at once.",
             default_words="everything is kept",
         ),
     )
@@ -139,5 +146,7 @@ spec:
         webhook = spec.get("webhook")
         if webhook is not None and ("url" in webhook) == ("urlEnv" in webhook):
             at.wrong("spec.webhook", "takes either url or urlEnv")
+        if webhook is not None and ("secretEnv" in webhook) == ("secretRef" in webhook):
+            at.wrong("spec.webhook", "takes either secretEnv or secretRef")
         kept = {name: value for name, value in spec.items() if name != "retention" or value}
         return {"displayName": at.name, **kept}

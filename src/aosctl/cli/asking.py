@@ -1,0 +1,142 @@
+"""Approvals on a terminal: show each, and ask until it is decided, here or elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from aosctl.cli import output
+from aosctl.errors import AosError, ApprovalSettled, DatabaseUnavailable, InvalidInput
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from aosctl.cli.globals import Globals
+    from aosctl.db.approvals import ApprovalRow
+    from aosctl.db.rows import AnySession
+
+
+def tried(session: AnySession, row: ApprovalRow, given: Globals) -> ApprovalRow:
+    """Return the approval with a preview, which is made now where nobody made one."""
+    from aosctl.cli.approval_screen import asked_of
+    from aosctl.cli.wiring import previewer_of
+    from aosctl.db.approvals import of_call
+    from aosctl.domain.previewing import can_be_tried
+
+    if row.preview is None and row.is_pending and can_be_tried(asked_of(row)):
+        previewer_of(given)(row.tenant_id, row.call_id)
+        return of_call(session.connection, row)
+    return row
+
+
+def text_of(session: AnySession, row: ApprovalRow, stream: TextIO, given: Globals) -> str:
+    import os
+    import shutil
+
+    from aosctl.cli.approval_screen import approval_lines, style_for
+    from aosctl.db.approvals import request_of
+    from aosctl.terminal import use_colour
+
+    colour = use_colour(stream, os.environ, no_color=given.no_color)
+    request = request_of(session.connection, row)
+    width = shutil.get_terminal_size((100, 24)).columns
+    return "\n".join(approval_lines(row, request, width, style_for(colour))) + "\n"
+
+
+def ask_all(
+    session: AnySession, meant: list[ApprovalRow], reason: str | None, given: Globals
+) -> None:
+    """Show each approval and let the person decide it."""
+    from aosctl.cli.targets import raise_all
+
+    errors: list[AosError] = []
+    for row in meant:
+        try:
+            said = _ask_one(session, row, reason, given)
+        except DatabaseUnavailable:
+            raise
+        except AosError as error:
+            errors.append(type(error)(f"approval.aos/{row.short}: {error.message}", error.hint))
+        else:
+            output.write(f"approval.aos/{said}\n")
+    raise_all(errors)
+
+
+def _ask_one(session: AnySession, row: ApprovalRow, reason: str | None, given: Globals) -> str:
+    """Ask until it is decided, here or elsewhere, or put off."""
+    from aosctl.db.approvals import of_call
+    from aosctl.repl.words import decision_words
+
+    row = tried(session, row, given)
+    if not row.is_pending:
+        words = decision_words(row.state, row.decided_by, row.decision_reason)
+        raise ApprovalSettled(f"already {words}", "nothing was changed")
+    while True:
+        sys.stderr.write("\n" + text_of(session, row, sys.stderr, given) + "\n")
+        said = _answered(session, row, reason)
+        if said is not None:
+            return said
+        now = of_call(session.connection, row)
+        if not now.is_pending:
+            words = decision_words(now.state, now.decided_by, now.decision_reason)
+            return f"{now.short} {words}"
+        row = tried(session, now, given)
+
+
+def _answered(session: AnySession, row: ApprovalRow, reason: str | None) -> str | None:
+    """Ask once; return what was decided, None when it is to be looked at again."""
+    from functools import partial
+
+    from aosctl.cli.approval_screen import ask
+    from aosctl.db.approvals import decide
+
+    has_moved = partial(_has_moved, session, row)
+    answer = ask("y approve · n deny · e edit · d later > ", has_moved)
+    match answer and answer.lower():
+        case "y" | "yes":
+            decide(
+                session.connection, row.tenant_id, row.approval_id, "approved", reason, row.digest
+            )
+            return f"{row.short} approved"
+        case "n" | "no":
+            if reason is None:
+                reason = ask("reason, for the agent (may be empty) > ", has_moved)
+                if reason is None:
+                    return None
+            decide(
+                session.connection,
+                row.tenant_id,
+                row.approval_id,
+                "denied",
+                reason or None,
+                row.digest,
+            )
+            return f"{row.short} denied"
+        case "e" | "edit":
+            _edit(session, row)
+        case "d" | "later" | "":
+            return f"{row.short} left pending"
+    return None
+
+
+def _has_moved(session: AnySession, row: ApprovalRow) -> bool:
+    """Tell whether the question is another now: decided, over, edited, or with a new preview."""
+    from aosctl.db.approvals import of_call
+
+    now = of_call(session.connection, row)
+    return not now.is_pending or (now.approval_id, now.digest) != (row.approval_id, row.digest)
+
+
+def _edit(session: AnySession, row: ApprovalRow) -> None:
+    """Let the person change the arguments; what is refused is said."""
+    from aosctl.db.approvals import edit
+    from aosctl.repl.editing import edited_arguments
+
+    try:
+        changed = edited_arguments(row.args)
+        if changed is None:
+            output.note("the arguments are as before")
+        else:
+            edit(session.connection, row.tenant_id, row, changed)
+    except InvalidInput as refused:
+        output.note(refused.message)

@@ -1,0 +1,34 @@
+"""New files that only their owner may read: keys, passwords, what an audit takes away."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from aosctl.errors import UsageError
+
+
+@contextmanager
+def new_private_file(path: Path, hint: str = "name another file") -> Iterator[IO[str]]:
+    """Open a file that is not there yet, mode 0600, for text in UTF-8.
+
+    It is on the disk when the block ends, and gone when the block fails. Raises UsageError for a
+    file that is there, which stays as it is, or that can't be made.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise UsageError(f"{path} exists already", hint) from None
+    except OSError as error:
+        raise UsageError(f"can't write {path}: {error.strerror}", hint) from error
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
