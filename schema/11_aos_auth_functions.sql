@@ -85,7 +85,7 @@ $$;
 
 -- As visible_tenants, for what is told of people, secrets and settings (role auditor).
 create function aos_auth.audited_tenants() returns uuid[]
-language sql stable
+language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select case
     when aos_auth.selected_tenant() is null then aos_auth.tenants_with_role('auditor')

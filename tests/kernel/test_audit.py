@@ -282,7 +282,7 @@ def test_a_page_of_events_is_read_in_the_order_of_the_key(
     ((body, settings),) = connection.execute(
         "select prosrc, proconfig from pg_proc where oid = 'aos_core.audit_events'::regproc"
     ).fetchall()
-    query = body[body.index("select l.stream_id") : body.rindex(";\nend")]
+    query = body[body.index("select l.stream_id") : body.index(";\n    return;")]
     given = {
         "p_tenant": f"'{fresh_tenant.id}'::uuid",
         "p_stream": "'00000000-0000-0000-0000-000000000000'::uuid",

@@ -320,12 +320,18 @@ def test_a_watched_run_notifies_with_its_id_alone(tenant: Tenant) -> None:
 
 
 def test_no_run_writes_into_the_tenants_own_stream(tenant: Tenant) -> None:
-    insert = (
-        "insert into aos_agent.conversation (tenant_id, agent_id, conversation_id)"
-        " select %s, a.agent_id, %s from aos_agent.agent a where a.tenant_id = %s and name = 'bot'"
-    )
-    with refused("AO006", "may not have the id of its tenant"):
-        tenant.person.execute(insert, (tenant.id, tenant.id, tenant.id))
+    given = "select %s, a.agent_id, %s from aos_agent.agent a where a.tenant_id = %s"
     chosen = uuid4()
-    tenant.person.execute(insert, (tenant.id, chosen, tenant.id))
+    for each in (tenant.id, chosen):
+        with refused("42501"):
+            tenant.person.execute(
+                "insert into aos_agent.conversation (tenant_id, agent_id, conversation_id)"
+                f" {given} and name = 'bot'".encode(),
+                (tenant.id, each, tenant.id),
+            )
+    insert = f"insert into aos_core.run (tenant_id, agent_id, run_id) {given} and name = 'bot'"
+    superuser = tenant.database.superuser
+    with refused("AO006", "may not have the id of its tenant"):
+        superuser.execute(insert.encode(), (tenant.id, tenant.id, tenant.id))
+    superuser.execute(insert.encode(), (tenant.id, chosen, tenant.id))
     assert tenant.faults(tenant.id) == [] and tenant.faults(chosen) == []

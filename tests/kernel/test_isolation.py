@@ -309,7 +309,7 @@ WITH_TENANT: dict[str, list[Any]] = {
     "aos_agent.decide_approval": ["{tenant}", "{approval}", "approved"],
     "aos_agent.edit_call": ["{tenant}", "{approval}", {"query": "edited"}],
     "aos_agent.cancel_turn": ["{tenant}", "{run}"],
-    "aos_agent.give_up_lease": ["{tenant}", "{run}", "test_developer@here:1"],
+    "aos_agent.give_up_lease": ["{tenant}", "{run}", "iso_developer@here:1"],
     "aos_agent.cancel_run": ["{tenant}", "{run}"],
     "aos_agent.close_run": ["{tenant}", "{run}"],
     "aos_agent.pause_run": ["{tenant}", "{run}"],
