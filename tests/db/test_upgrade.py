@@ -355,7 +355,7 @@ def test_identities_follow_the_skills_that_declare_grants(older: KernelDatabase)
     before = roles(older)
     older.superuser.execute("alter schema shop owner to aos_installer")
     older.superuser.execute("alter table shop.orders owner to aos_installer")
-    older.superuser.execute("alter table aos_skills.skill disable trigger sql_identity")
+    older.superuser.execute("alter table aos_skills.skill disable trigger user")
     older.superuser.execute(
         "insert into aos_skills.skill (tenant_id, name, builtin, grants) select tenant_id, 'fresh',"
         " builtin, grants from aos_skills.skill where name = 'sql_query'"
@@ -364,7 +364,7 @@ def test_identities_follow_the_skills_that_declare_grants(older: KernelDatabase)
         "select aos_auth.sql_role(tenant_id, 'sql_query') from aos_auth.tenant"
     )}  # fmt: skip
     older.superuser.execute("update aos_skills.skill set grants = '[]' where name = 'sql_query'")
-    older.superuser.execute("alter table aos_skills.skill enable trigger sql_identity")
+    older.superuser.execute("alter table aos_skills.skill enable trigger user")
     assert len(gone) == 2
     with installer(older) as connection:
         done = upgrade(connection, quiet)
