@@ -66,8 +66,9 @@ create table aos_auth.role_grant (
 alter table aos_auth.role_grant enable row level security;
 alter table aos_auth.role_grant force row level security;
 
--- The database role under which SQL skills run: one a tenant (scope_id = tenant_id).
--- Its name is opaque; the sandbox function that it owns has the same name in aos_sandbox.
+-- The database roles under which SQL skills run: one for each skill that declares grants (scope_id =
+-- skill_id), and one a tenant for those that declare none (scope_id = tenant_id). Their names are
+-- opaque; the sandbox function that such a role owns has the same name in aos_sandbox.
 create table aos_auth.sql_identity (
   tenant_id uuid not null references aos_auth.tenant,
   scope_id uuid not null,

@@ -1,5 +1,6 @@
--- SQL identities: the opaque NOLOGIN role under which a tenant's SQL skills run, and the sandbox
--- function that this role owns. See README.md, "SQL skills", for why it needs all its parts.
+-- SQL identities: the opaque NOLOGIN roles under which SQL skills run, one for each skill that declares
+-- grants and one for the others of a tenant, and the sandbox function that each of them owns. See
+-- README.md, "SQL skills", for why it needs all its parts.
 
 -- What a SQL skill may run of what a model wrote: one statement of the admitted kinds, without
 -- leading white space and comments and without trailing semicolons. Most need no reading: no
@@ -258,23 +259,36 @@ begin
 end
 $$;
 
--- The role of a tenant's SQL identity, made when it has none yet. Kernel and triggers only.
--- security definer: people may not write identities.
-create function aos_auth.ensure_sql_identity(p_tenant uuid) returns name
+-- One transaction at a time makes or drops SQL identities and grants them anything: each of that changes
+-- the same rows of the catalog, and PostgreSQL refuses a second one. Until the commit. Kernel only.
+create function aos_auth.lock_identities() returns void
+language sql volatile
+as $$ select pg_advisory_xact_lock(hashtextextended('aos_auth.sql_identity', 0)) $$;
+
+-- The role of a SQL identity, made when there is none yet: a tenant's own, or that of the skill with the
+-- id p_scope. Kernel and triggers only. security definer: people may not write identities.
+create function aos_auth.ensure_sql_identity(p_tenant uuid, p_scope uuid default null) returns name
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_scope uuid := coalesce(p_scope, p_tenant);
   v_role name;
 begin
   perform set_config('aos.kernel_tenant', p_tenant::text, true);
   select i.db_role into v_role from aos_auth.sql_identity i
-  where i.tenant_id = p_tenant and i.scope_id = p_tenant;
+  where i.tenant_id = p_tenant and i.scope_id = v_scope;
   if found then
     return v_role;
   end if;
+  perform aos_auth.lock_identities();
+  select i.db_role into v_role from aos_auth.sql_identity i
+  where i.tenant_id = p_tenant and i.scope_id = v_scope;
+  if found then
+    return v_role;  -- somebody else has just made it
+  end if;
   v_role := 'aos_sql_' || left(replace(gen_random_uuid()::text, '-', ''), 16);
   insert into aos_auth.sql_identity (tenant_id, scope_id, db_role, function_digest)
-  values (p_tenant, p_tenant, v_role, aos_auth.provision_sql_role(v_role));
+  values (p_tenant, v_scope, v_role, aos_auth.provision_sql_role(v_role));
   return v_role;
 end
 $$;
@@ -291,6 +305,9 @@ begin
   if p_role !~ '^aos_sql_[0-9a-f]{16}$' then
     raise exception '"%" is no name of a SQL identity', p_role using errcode = 'AO006',
       hint = 'aos_auth.ensure_sql_identity() names them';
+  end if;
+  if not exists (select from pg_roles where rolname = p_role) then
+    return;
   end if;
   execute format('grant %I to aos_provisioner', p_role);
   execute format('drop function if exists aos_sandbox.%I', p_role);

@@ -3,12 +3,12 @@
 
 -- A skill as it is in force for a tenant: the tenant's setting over the built-in it names, or the
 -- built-in itself. No row: there is no such skill. tool_version tells any change of it: approvals are
--- bound to that. Kernel only.
+-- bound to that. scope_id: the SQL identity that it runs as. Kernel only.
 create function aos_skills.effective_skill(p_tenant uuid, p_name text)
 returns table (name text, builtin text, description text, runner text, effect text, risk text,
                approval text, input_schema jsonb, timeout_seconds numeric, max_rows integer,
                max_bytes integer, search_path text[], config jsonb, tool_version text,
-               touches text[])
+               touches text[], scope_id uuid)
 language sql stable
 as $$
   select p_name, b.name, coalesce(s.description, b.description), b.runner, b.effect,
@@ -17,7 +17,8 @@ as $$
          coalesce(s.max_bytes, b.max_bytes), coalesce(s.search_path, '{}'),
          coalesce(s.config, '{}'), b.name || ':' || coalesce(right(s.skill_id::text, 12) || '.' || s.generation, '0'),
          coalesce(s.touches || case when 'change' = any (b.touches) then '{change}'::text[] end,
-                  s.touches, b.touches)
+                  s.touches, b.touches),
+         case when s.grants <> '[]' then s.skill_id else p_tenant end
   from aos_skills.builtin_skill b
   left join aos_skills.skill s on s.tenant_id = p_tenant and s.name = p_name
   where b.name = coalesce(s.builtin, p_name)
@@ -93,13 +94,13 @@ $$;
 -- untrusted content before the call, or null.
 -- decision: allow | approve (a person must) | deny (not permitted) | invalid (arguments).
 -- taints: true when the call's result is untrusted, else null. judged: what judge() said, null where it was not asked.
--- builtin, max_rows, max_bytes and search_path: what the kernel needs to carry the call out.
+-- builtin, max_rows, max_bytes, search_path and scope_id: what the kernel needs to carry the call out.
 create function aos_skills.gate(
   p_tenant uuid, p_role text, p_agent_skills text[], p_skill text, p_args jsonb, p_agent text,
   p_taint text,
   out decision text, out reason text, out runner text, out effect text, out tool_version text,
   out builtin text, out max_rows integer, out max_bytes integer, out search_path text[],
-  out taints boolean, out judged jsonb)
+  out taints boolean, out judged jsonb, out scope_id uuid)
 language plpgsql stable
 as $$
 declare
@@ -111,9 +112,9 @@ declare
 begin
   select e.builtin, e.runner, e.effect, e.tool_version, e.max_rows, e.max_bytes, e.search_path,
          aos_skills.why_approve(e.approval, e.risk), e.risk = 'low',
-         aos_skills.only_texts(e.input_schema, p_args)
+         aos_skills.only_texts(e.input_schema, p_args), e.scope_id
     into builtin, runner, effect, tool_version, max_rows, max_bytes, search_path, reason, v_low,
-         v_texts
+         v_texts, scope_id
   from aos_skills.effective_skill(p_tenant, p_skill) e;
   if not found then
     decision := 'deny'; reason := format('there is no skill "%s"', p_skill);

@@ -36,15 +36,15 @@ begin
 end
 $$;
 
--- Run one SQL statement as the tenant's SQL identity, in a subtransaction of the caller's.
--- Run one SQL statement as the tenant's SQL identity, in a subtransaction of the caller's.
+-- Run one SQL statement as a SQL identity of the tenant (p_scope: the tenant's own id, or that of a skill
+-- that declares grants), in a subtransaction of the caller's.
 -- result: rows on success ({"columns", "rows", "row_count", "truncated"}), else
 -- {"error", "sqlstate", "hint"?} with no effect left behind. Kernel only; reachable through
 -- execute_sql_call alone. AO004: the sandbox function is not the one that was installed, or the
--- session holds a named cursor.
+-- session holds a named cursor. 40001: the skill lost its role since the gate looked.
 create function aos_core.run_in_sandbox(
-  p_tenant uuid, p_query text, p_read_only boolean, p_max_rows integer, p_max_bytes integer,
-  p_search_path text[], out ok boolean, out result jsonb)
+  p_tenant uuid, p_scope uuid, p_query text, p_read_only boolean, p_max_rows integer,
+  p_max_bytes integer, p_search_path text[], out ok boolean, out result jsonb)
 language plpgsql
 as $$
 declare
@@ -61,13 +61,18 @@ begin
   select i.db_role, i.function_digest, aos_core.session_settings()
     into v_role, v_digest, v_settings
   from aos_auth.sql_identity i
-  where i.tenant_id = p_tenant and i.scope_id = p_tenant;
+  where i.tenant_id = p_tenant and i.scope_id = p_scope;
   select p.prosecdef and pg_get_userbyid(p.proowner) = v_role and md5(p.prosrc) = v_digest
     into v_intact
   from pg_catalog.pg_proc p
   where p.proname = v_role and p.pronamespace = 'aos_sandbox'::regnamespace;
-  if v_intact is not true then
-    raise exception 'the SQL sandbox of this tenant is missing or was changed' using
+  if v_intact is not true and p_scope <> p_tenant and not exists (
+      select from aos_skills.skill s
+      where s.tenant_id = p_tenant and s.skill_id = p_scope and s.grants <> '[]') then
+    raise exception 'the grants of the skill were changed at this moment' using errcode = '40001',
+      hint = 'repeat the call: it is judged anew';
+  elsif v_intact is not true then
+    raise exception 'the SQL sandbox of this skill is missing or was changed' using
       errcode = 'AO004', hint = 'aosctl db upgrade makes it anew';
   end if;
   if exists (select from pg_catalog.pg_cursors c where c.name <> '' and c.is_holdable) then

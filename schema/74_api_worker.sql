@@ -426,7 +426,7 @@ begin
       end if;
     end if;
     if v_preview is not null then
-      v_outcome := aos_core.run_as_previewed(p_tenant, p_call, v_gate.tool_version,
+      v_outcome := aos_core.run_as_previewed(p_tenant, v_gate.scope_id, p_call, v_gate.tool_version,
         v_args ->> 'statement', v_gate.max_rows, v_gate.max_bytes, v_gate.search_path, v_preview,
         v_gate.judged);
       if v_outcome.again is not null then
@@ -434,7 +434,7 @@ begin
                                   v_gate.judged, v_outcome.preview);
       end if;
     elsif v_gate.builtin in ('sql_query', 'sql_execute') then
-      v_outcome := aos_core.run_in_sandbox(p_tenant,
+      v_outcome := aos_core.run_in_sandbox(p_tenant, v_gate.scope_id,
         v_args ->> case v_gate.builtin when 'sql_query' then 'query' else 'statement' end,
         v_gate.builtin = 'sql_query', v_gate.max_rows, v_gate.max_bytes, v_gate.search_path);
     else

@@ -155,7 +155,11 @@ select s.tenant_id, n.name as tenant, s.name, s.skill_id as uid, s.generation, s
             'searchPath', to_jsonb(s.search_path), 'grants', s.grants)) end as spec,
        jsonb_build_object('version', s.version, 'effect', b.effect, 'runner', b.runner,
                           'risk', coalesce(s.risk, b.risk),
-                          'touches', to_jsonb(coalesce(s.touches, b.touches))) as status, s.created_at
+                          'touches', to_jsonb(coalesce(s.touches, b.touches)))
+       || case when s.builtin in ('sql_query', 'sql_execute') then jsonb_build_object('sqlRole', (
+            select i.db_role from aos_auth.sql_identity i
+            where i.tenant_id = s.tenant_id and i.scope_id = case when s.grants = '[]'
+              then s.tenant_id else s.skill_id end)) else '{}' end as status, s.created_at
 from aos_skills.skill s
 join aos_auth.tenant n on n.tenant_id = s.tenant_id
 join aos_skills.builtin_skill b on b.name = s.builtin;

@@ -226,19 +226,32 @@ begin
     select p_tenant, r, p_name from unnest(v_roles) r on conflict do nothing;
     v_inserted := coalesce(v_inserted, false);
   end if;
-  perform aos_skills.change_grants(p_tenant, v_grants, v_grants);  -- to tables that are new
+  if v_grants <> '[]' then  -- to tables that are new
+    perform aos_skills.change_grants(p_tenant, s.skill_id, v_grants, v_grants)
+    from aos_skills.skill s where s.tenant_id = p_tenant and s.name = p_name;
+  end if;
   return aos_core.applied(v_inserted);
 end
 $$;
 
--- The database role under which a tenant's SQL skills run. Role viewer. AO001, AO004.
+-- The database role under which a skill's SQL runs: its own while it declares grants, else the tenant's,
+-- which is also what comes back without p_skill. Role viewer. AO001, AO004.
 -- security definer: people may not read identities.
-create function aos_auth.sql_role(p_tenant uuid) returns name
+create function aos_auth.sql_role(p_tenant uuid, p_skill text default null) returns name
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_scope uuid;
 begin
   perform aos_auth.enter(p_tenant, 'viewer');
-  return aos_auth.ensure_sql_identity(p_tenant);
+  if p_skill is not null then
+    select e.scope_id into v_scope from aos_skills.effective_skill(p_tenant, p_skill) e;
+    if not found then
+      raise exception 'skill "%" not found', p_skill using errcode = 'AO001',
+        hint = 'aosctl get skills';
+    end if;
+  end if;
+  return aos_auth.ensure_sql_identity(p_tenant, v_scope);
 end
 $$;
 
@@ -286,20 +299,11 @@ begin
 end
 $$;
 
--- A grant of a skill without the tables that are gone since it was applied, in a list. Any caller.
-create function aos_skills.existing_tables(p_grant jsonb) returns jsonb
-language sql stable set search_path = pg_catalog, pg_temp
-as $$
-  select case when to_regnamespace(quote_ident(p_grant ->> 'schema')) is null then '[]'
-    else jsonb_build_array(p_grant || jsonb_build_object('tables', (
-      select coalesce(jsonb_agg(t), '[]') from jsonb_array_elements_text(p_grant -> 'tables') t
-      where t = '*' or to_regclass(format('%I.%I', p_grant ->> 'schema', t)) is not null))) end
-$$;
-
--- Give a tenant's SQL identity what p_new names and take back what only p_old named. Runs with the
--- caller's rights on the business tables: who applies the manifest must be able to grant. The
--- tenant's other skills keep what they name too. AO001, AO006.
-create function aos_skills.change_grants(p_tenant uuid, p_old jsonb, p_new jsonb) returns void
+-- Give the role of a skill, by its id, what p_new names and take back what only p_old named. Runs with
+-- the caller's rights on the business tables: who applies the manifest must be able to grant. Role
+-- developer. AO001, AO004, AO005, AO006.
+create function aos_skills.change_grants(p_tenant uuid, p_skill uuid, p_old jsonb, p_new jsonb)
+returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -309,7 +313,7 @@ begin
   if p_old = '[]' and p_new = '[]' then
     return;
   end if;
-  v_role := aos_auth.sql_role(p_tenant);
+  v_role := aos_skills.own_sql_role(p_tenant, p_skill);
   if p_old <> p_new then
     for v in
       select distinct o.* from (
@@ -327,13 +331,7 @@ begin
       end if;
     end loop;
   end if;
-  for v in
-    select * from aos_skills.grant_targets(p_new)
-    union all
-    select g.* from aos_skills.skill s, jsonb_array_elements(s.grants) x,
-      lateral aos_skills.grant_targets(aos_skills.existing_tables(x)) g
-    where s.tenant_id = p_tenant and p_old <> p_new
-  loop
+  for v in select * from aos_skills.grant_targets(p_new) loop
     if not has_schema_privilege(v_role, quote_ident(v.schema_name), 'usage') then
       execute format('grant usage on schema %I to %I', v.schema_name, v_role);
     end if;
@@ -348,15 +346,14 @@ begin
   for v in
     select distinct x ->> 'schema' as schema_name from jsonb_array_elements(p_old) x
     where to_regnamespace(quote_ident(x ->> 'schema')) is not null and not exists (
-      select from aos_skills.skill s, jsonb_array_elements(s.grants || p_new) g
-      where s.tenant_id = p_tenant and g ->> 'schema' = x ->> 'schema')
+      select from jsonb_array_elements(p_new) g where g ->> 'schema' = x ->> 'schema')
   loop
     execute format('revoke usage on schema %I from %I', v.schema_name, v_role);
   end loop;
 end
 $$;
 
--- Trigger: the rights of a tenant's SQL identity follow what its skills say, whoever writes them and
+-- Trigger: the rights of a skill's SQL identity follow what its row says, whoever writes that and
 -- with that login's own power to grant. A row that says more than was given would be believed by the
 -- next who may give it, an administrator for one. Not when a tenant is erased: erase_tenant has done it.
 create function aos_skills.grants_follow() returns trigger
@@ -364,13 +361,13 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
   if tg_op = 'UPDATE' and new.tenant_id = old.tenant_id then
-    perform aos_skills.change_grants(new.tenant_id, old.grants, new.grants);
+    perform aos_skills.change_grants(new.tenant_id, new.skill_id, old.grants, new.grants);
   else
     if tg_op <> 'INSERT' and current_user <> 'aos_kernel' then
-      perform aos_skills.change_grants(old.tenant_id, old.grants, '[]');
+      perform aos_skills.change_grants(old.tenant_id, old.skill_id, old.grants, '[]');
     end if;
     if tg_op <> 'DELETE' then
-      perform aos_skills.change_grants(new.tenant_id, '[]', new.grants);
+      perform aos_skills.change_grants(new.tenant_id, new.skill_id, '[]', new.grants);
     end if;
   end if;
   return null;
@@ -411,12 +408,12 @@ declare
   v_old jsonb := case tg_op when 'UPDATE' then old.grants else '[]' end;
   v_lacks text;
 begin
-  if new.grants = v_old then
+  if new.grants in (v_old, '[]') then
     return null;
   end if;
   perform aos_skills.grant_targets(new.grants);
   v_lacks := coalesce(
-    aos_skills.lacking_grant(aos_auth.sql_role(new.tenant_id), new.grants),
+    aos_skills.lacking_grant(aos_skills.own_sql_role(new.tenant_id, new.skill_id), new.grants),
     (select format('usage on all of schema %I', g ->> 'schema')
      from jsonb_array_elements(new.grants) g
      where g -> 'tables' ? '*' and not v_old @> jsonb_build_array(g)
@@ -554,6 +551,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_tenant uuid;
+  v_roles name[];
   v_role name;
   v_used text;
   v_heads text;
@@ -579,12 +577,14 @@ begin
       hint = format('aosctl delete tenant %s --confirm=%s erases it with all of it', p_name, p_name);
   end if;
   v_heads := encode(aos_core.heads_digest(v_tenant), 'hex');
-  select i.db_role into v_role from aos_auth.sql_identity i
-  where i.tenant_id = v_tenant and i.scope_id = v_tenant;
+  v_roles := array(select i.db_role from aos_auth.sql_identity i where i.tenant_id = v_tenant);
   perform aos_core.erase_rows(v_tenant);
   perform aos_core.bury_tenant(v_tenant, p_name, v_actor,
     jsonb_build_object('name', p_name, 'runs', 0, 'heads_sha256', v_heads));
-  perform aos_auth.drop_sql_role(v_role);
+  perform aos_auth.lock_identities();
+  foreach v_role in array v_roles loop
+    perform aos_auth.drop_sql_role(v_role);
+  end loop;
 end
 $$;
 

@@ -40,7 +40,8 @@ $$;
 -- triggers, notifications) or set is gone. result and ok as run_in_sandbox; counts as rows_between,
 -- null when the server counts nothing (track_counts). Kernel only.
 create function aos_core.run_and_undo(
-  p_tenant uuid, p_query text, p_max_rows integer, p_max_bytes integer, p_search_path text[],
+  p_tenant uuid, p_scope uuid, p_query text, p_max_rows integer, p_max_bytes integer,
+  p_search_path text[],
   out ok boolean, out result jsonb, out counts jsonb)
 language plpgsql
 as $$
@@ -50,7 +51,7 @@ begin
   begin
     v_before := aos_core.rows_written();
     select s.ok, s.result into ok, result
-    from aos_core.run_in_sandbox(p_tenant, p_query, false, p_max_rows, p_max_bytes,
+    from aos_core.run_in_sandbox(p_tenant, p_scope, p_query, false, p_max_rows, p_max_bytes,
                                  p_search_path) s;
     if ok and p_max_rows >= 0 and current_setting('track_counts')::boolean then
       counts := aos_core.rows_between(v_before, aos_core.rows_written());
@@ -221,7 +222,7 @@ as $$ select 1000 $$;
 -- after_only: those before are not known. query, style: what gave them, see image_query. Runs and
 -- takes back. Kernel only.
 create function aos_core.preview_images(
-  p_tenant uuid, p_query text, p_target jsonb, p_counts jsonb, p_row_count bigint,
+  p_tenant uuid, p_scope uuid, p_query text, p_target jsonb, p_counts jsonb, p_row_count bigint,
   p_search_path text[], out images jsonb, out after_only boolean, out why text, out query text,
   out style text)
 language plpgsql
@@ -234,7 +235,7 @@ begin
     query := aos_core.image_query(p_query, p_target, style);
     continue when query is null;
     select * into v_ran from aos_core.run_and_undo(
-      p_tenant, query, aos_core.max_preview_rows() + 1, 16777216, p_search_path);
+      p_tenant, p_scope, query, aos_core.max_preview_rows() + 1, 16777216, p_search_path);
     exit when v_ran.ok or v_ran.result ->> 'sqlstate' = '57014';
   end loop;
   if v_ran.ok is not true then
@@ -256,7 +257,7 @@ begin
     from jsonb_array_elements(v_ran.result -> 'rows') with ordinality r(value, n);
     return;
   end if;
-  images := aos_core.images_before(p_tenant, p_target, v_ran.result -> 'rows', p_search_path);
+  images := aos_core.images_before(p_tenant, p_scope, p_target, v_ran.result -> 'rows', p_search_path);
   if images is null then
     after_only := true;
     images := aos_core.paired_images((
@@ -269,7 +270,7 @@ $$;
 -- Pair the rows of a keyed image query with the rows as they are, by primary key. Null when
 -- that is not possible: no key that can be read, or one that the statement changes. Kernel only.
 create function aos_core.images_before(
-  p_tenant uuid, p_target jsonb, p_rows jsonb, p_search_path text[]) returns jsonb
+  p_tenant uuid, p_scope uuid, p_target jsonb, p_rows jsonb, p_search_path text[]) returns jsonb
 language plpgsql
 as $$
 declare
@@ -284,7 +285,7 @@ begin
   v_query := aos_core.query_by_key(p_target, (
     select jsonb_agg(r.value -> -2) from jsonb_array_elements(p_rows) r(value)));
   select * into v_ran from aos_core.run_and_undo(
-    p_tenant, v_query, aos_core.max_preview_rows() + 1, 16777216, p_search_path);
+    p_tenant, p_scope, v_query, aos_core.max_preview_rows() + 1, 16777216, p_search_path);
   if v_ran.ok is not true or (v_ran.result ->> 'truncated')::boolean then
     return null;
   end if;
@@ -292,20 +293,20 @@ begin
 end
 $$;
 
--- One look at what a statement of sql_execute would do now: it runs as the agent's SQL identity and is
+-- One look at what a statement of sql_execute would do now: it runs as the skill's SQL identity and is
 -- taken back. {"counts": [{"table", "inserted", "updated", "deleted"}], "row_count", "target"?: see
 -- preview_target, "images"?: [{"before", "after"}], "query", "style": what gave them, "after_only"?,
 -- "why"?: why there are no images}, or {"none": why it could not be tried}. What a rollback leaves:
 -- values drawn from sequences, and what functions do outside of the transaction. Kernel only.
 create function aos_core.try_statement(
-  p_tenant uuid, p_query text, p_search_path text[]) returns jsonb
+  p_tenant uuid, p_scope uuid, p_query text, p_search_path text[]) returns jsonb
 language plpgsql
 as $$
 declare
   v_lock text := current_setting('lock_timeout');
   v_bound text := set_config('lock_timeout', '1s', true);
   v_role name := (select i.db_role from aos_auth.sql_identity i
-                  where i.tenant_id = p_tenant and i.scope_id = p_tenant);
+                  where i.tenant_id = p_tenant and i.scope_id = p_scope);
   v_plan record;
   v_ran record;
   v_images record;
@@ -315,12 +316,12 @@ declare
   v_target jsonb;
   v_count jsonb;  -- how many rows it writes itself
 begin
-  select * into v_plan from aos_core.run_and_undo(p_tenant, p_query, -1, 16777216, p_search_path);
+  select * into v_plan from aos_core.run_and_undo(p_tenant, p_scope, p_query, -1, 16777216, p_search_path);
   if v_plan.ok then
     v_plan.result := v_plan.result -> 'rows' -> 0 -> 0;
     v_none := aos_core.why_no_preview(v_role, v_plan.result);
     if v_none is null then
-      select * into v_ran from aos_core.run_and_undo(p_tenant, p_query, 0, 0, p_search_path);
+      select * into v_ran from aos_core.run_and_undo(p_tenant, p_scope, p_query, 0, 0, p_search_path);
       v_failed := case when not v_ran.ok then v_ran.result end;
     end if;
   else
@@ -343,8 +344,8 @@ begin
         format('more than %s rows are counted only', aos_core.max_preview_rows())
       end as why, null::text as query, null::text as style into v_images;
     if v_count::bigint between 1 and aos_core.max_preview_rows() then
-      select * into v_images from aos_core.preview_images(p_tenant, v_query, v_target, v_ran.counts,
-                                                          v_count::bigint, p_search_path);
+      select * into v_images from aos_core.preview_images(
+        p_tenant, p_scope, v_query, v_target, v_ran.counts, v_count::bigint, p_search_path);
     end if;
   end if;
   v_bound := set_config('lock_timeout', v_lock, true);
@@ -541,14 +542,14 @@ $$;
 -- approved, and keep it only if that is what it did. again: why it was not run, or not kept; preview:
 -- what it would do now. Kernel only.
 create function aos_core.run_as_previewed(
-  p_tenant uuid, p_call uuid, p_tool_version text, p_query text, p_max_rows integer,
+  p_tenant uuid, p_scope uuid, p_call uuid, p_tool_version text, p_query text, p_max_rows integer,
   p_max_bytes integer, p_search_path text[], p_approved jsonb, p_judged jsonb,
   out ok boolean, out result jsonb, out again text, out preview jsonb)
 language plpgsql
 as $$
 declare
   v_compared text[] := array(select jsonb_array_elements_text(p_approved #> '{looks,compared}'));
-  v_look jsonb := aos_core.try_statement(p_tenant, p_query, p_search_path);
+  v_look jsonb := aos_core.try_statement(p_tenant, p_scope, p_query, p_search_path);
   v_did jsonb := v_look;
   v_ran record;
 begin
@@ -560,7 +561,7 @@ begin
       return;
     end if;
     begin
-      select * into v_ran from aos_core.run_and_look(p_tenant, p_query, v_look, p_max_rows,
+      select * into v_ran from aos_core.run_and_look(p_tenant, p_scope, p_query, v_look, p_max_rows,
                                                      p_max_bytes, p_search_path);
       v_did := v_ran.did;
       if v_ran.ok and p_approved ->> 'digest'
@@ -571,7 +572,7 @@ begin
       result := v_ran.result;
       return;
     exception when sqlstate 'AOUND' then
-      v_look := aos_core.try_statement(p_tenant, p_query, p_search_path);
+      v_look := aos_core.try_statement(p_tenant, p_scope, p_query, p_search_path);
     end;
   end if;
   again := aos_core.preview_drift(p_query, p_approved, v_did);
@@ -583,7 +584,7 @@ $$;
 -- as they came out. ok and result as run_in_sandbox. Where the images of a row before are found by its
 -- key, the row is locked before it is read. Kernel only.
 create function aos_core.run_and_look(
-  p_tenant uuid, p_query text, p_look jsonb, p_max_rows integer, p_max_bytes integer,
+  p_tenant uuid, p_scope uuid, p_query text, p_look jsonb, p_max_rows integer, p_max_bytes integer,
   p_search_path text[], out ok boolean, out result jsonb, out did jsonb)
 language plpgsql
 as $$
@@ -599,7 +600,7 @@ begin
     from aos_core.query_by_key(p_look -> 'target', (
       select jsonb_agg(i.value -> 'before') from jsonb_array_elements(p_look -> 'images') i(value)
       where i.value -> 'before' <> 'null' and i.value -> 'after' <> 'null'), true) q(query)
-    cross join lateral aos_core.run_in_sandbox(p_tenant, q.query, false,
+    cross join lateral aos_core.run_in_sandbox(p_tenant, p_scope, q.query, false,
       aos_core.max_preview_rows() + 1, 16777216, p_search_path) s
     where q.query is not null;
     v_bound := set_config('aos.kernel_tenant', p_tenant::text, true);
@@ -610,7 +611,7 @@ begin
   end if;
   v_before := aos_core.rows_written();
   select s.ok, s.result into ok, result
-  from aos_core.run_in_sandbox(p_tenant, case when v_images then p_look ->> 'query' else p_query end,
+  from aos_core.run_in_sandbox(p_tenant, p_scope, case when v_images then p_look ->> 'query' else p_query end,
     false, case when v_images then aos_core.max_preview_rows() + 1 else p_max_rows end,
     case when v_images then 16777216 else p_max_bytes end, p_search_path) s;
   v_bound := set_config('aos.kernel_tenant', p_tenant::text, true);
@@ -723,7 +724,7 @@ begin
 end
 $$;
 
--- Preview the statement of a call under the lease of claim_preview: run it as the agent's SQL
+-- Preview the statement of a call under the lease of claim_preview: run it as the skill's SQL
 -- identity, take it back, and bind the approval to what it did (see preview_of).
 -- Takes locks for as long as that lasts, but none of the kernel's until its end; waits a second
 -- for others'. To be sent as SQL calls are, with a statement_timeout of 2 seconds. Returns
@@ -741,6 +742,7 @@ declare
   v_done boolean;
 begin
   select a.approval_id, a.run_id, a.args ->> 'statement' as statement, a.skill, e.search_path,
+         e.scope_id,
          c.tool_version, a.preview -> 'looks' as looks into v_asked
   from aos_core.approval a
   join aos_core.tool_call c on c.tenant_id = p_tenant and c.call_id = a.call_id
@@ -749,7 +751,8 @@ begin
     and a.preview_lease = v_lease and a.preview_until > aos_core.now();
   if found then
     v_preview := aos_core.next_look(v_asked.statement, v_asked.looks,
-      aos_core.try_statement(p_tenant, v_asked.statement, v_asked.search_path));
+      aos_core.try_statement(p_tenant, v_asked.scope_id, v_asked.statement,
+                             v_asked.search_path));
     v_done := v_preview ?| '{digest,none}';
     perform aos_core.lock_run(p_tenant, v_asked.run_id);
     update aos_core.approval a set preview = v_preview,

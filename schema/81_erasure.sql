@@ -231,6 +231,7 @@ begin
       null;  -- another's grants; drop_sql_role leaves such a role without members
     end;
   end loop;
+  delete from aos_skills.skill s where s.tenant_id = v_tenant;
   perform set_config('aos.tenant_id', v_selected, true);
   return aos_core.erase_whole_tenant(v_tenant, p_name);
 end
@@ -289,6 +290,7 @@ begin
   v_rows := aos_core.erase_rows(p_tenant);
   perform aos_core.bury_tenant(p_tenant, p_name, v_actor, jsonb_build_object('name', p_name,
     'runs', v_runs, 'rows', v_rows, 'heads_sha256', v_heads));
+  perform aos_auth.lock_identities();
   foreach v_role in array v_roles loop
     perform aos_auth.drop_sql_role(v_role);
   end loop;

@@ -148,6 +148,17 @@ CASES = (
          " p_read_only boolean, p_max_rows integer, p_max_bytes integer, p_search_path text)"
          " returns jsonb language plpgsql security definer set search_path = pg_catalog, pg_temp"
          " as 'begin execute p_query; return null; end'", "aos_sandbox.{identity}" + SIGNATURE),
+    Case("identity-missing", "insert into aos_skills.skill (tenant_id, name, builtin, grants)"
+         " select tenant_id, 'lone', 'sql_query', grants from aos_skills.skill"
+         " where name = 'sql_query'; delete from aos_auth.sql_identity i using aos_skills.skill s"
+         " where s.skill_id = i.scope_id and s.name = 'lone'", "acme/lone",
+         "delete from aos_skills.skill where name = 'lone'"),
+    Case("identity-stray", "select aos_auth.provision_sql_role('aos_sql_00000000000000ff')",
+         "aos_sql_00000000000000ff"),
+    Case("identity-stray", "insert into aos_auth.sql_identity (tenant_id, scope_id, db_role,"
+         " function_digest) select tenant_id, gen_random_uuid(), 'aos_sql_00000000000000fe',"
+         " aos_auth.provision_sql_role('aos_sql_00000000000000fe') from aos_auth.tenant",
+         "aos_sql_00000000000000fe"),
     Case("business-table-open", "create table shop.open (tenant_id uuid);"
          " grant select on shop.open to {identity}", "shop.open", "drop table shop.open"),
     Case("business-view-open", "create view shop.all_orders as select * from shop.orders;"

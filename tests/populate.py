@@ -65,6 +65,10 @@ def _more_manifests(tenant: Tenant) -> None:
         "sql": {"searchPath": ["shop"], "grants": [
             {"schema": "shop", "tables": ["orders"], "columns": ["item"],
              "privileges": ["select"]},
+        ]},
+    })  # fmt: skip
+    apply(admin, "aos_skills.apply_skill", tenant.id, "sql_execute", {
+        "builtin": "sql_execute", "risk": "high", "sql": {"grants": [
             {"schema": "shop", "tables": ["orders"], "privileges": ["delete"]},
         ]},
     })  # fmt: skip

@@ -227,18 +227,11 @@ def make_asker(database: KernelDatabase, tenant: Tenant, model: str) -> None:
         apply(admin, "aos_skills.apply_skill", tenant.id, skill, {
             "builtin": builtin, "approval": approval, "roles": ["agent"], "sql": GRANT_SHOP,
         })  # fmt: skip
-    role = sql_role(database, tenant)
-    admin.execute(f"grant execute on function shop.slowly(float8, int) to {role}".encode())
+        role = database.value("select aos_auth.sql_role(%s, %s)", tenant.id, skill)
+        admin.execute(f"grant execute on function shop.slowly(float8, int) to {role}".encode())
     apply(admin, "aos_agent.apply_agent", tenant.id, "asker", {
         "persona": "asker", "skills": SKILLS,
     })  # fmt: skip
-
-
-def sql_role(database: KernelDatabase, tenant: Tenant) -> str:
-    """Return the role under which the tenant's SQL runs."""
-    return str(
-        database.value("select db_role from aos_auth.sql_identity where tenant_id = %s", tenant.id)
-    )
 
 
 def until(ready: Callable[[], Any], what: str = "it") -> Any:

@@ -1,8 +1,8 @@
 """The attacks on SQL skills as data: E01 to E40, each in several forms.
 
 In a statement, <victim> is the id of another tenant, <orders> and <guc> are business tables
-(policy by role, policy by setting), <role> and <other_role> the SQL identities of the attacker and
-the victim, <run>, <turn>, <call> and <approval> ids of rows that are none of the attacker's
+(policy by role, policy by setting), <role>, <sibling> and <other_role> the SQL identities of the
+attacker's skill, of another skill of its tenant and of the victim, <run>, <turn>, <call> and <approval> ids of rows that are none of the attacker's
 business; the approval is one of its own tenant.
 """
 
@@ -286,6 +286,17 @@ ATTACKS: list[Attack] = [
         "select * from aos_core.run_status", "select * from aos_core.transcript",
         "select aos_agent.cancel_run('<victim>', '<run>')",
     ), "select aos_auth.tenant_of(current_user) = tenant_id as own, id, item from shop.orders"),
+    *many("E29", "another skill's rights", (
+        "select * from shop.wages", "select w.name from shop.orders o, shop.wages w",
+        "select (select name from shop.wages limit 1) as item from <orders>",
+        "update shop.wages set amount = 2 returning name", "delete from shop.wages returning *",
+        "insert into shop.wages values ('stolen', 1)", "SET ROLE \"<sibling>\"",
+        "with x as materialized (select set_config('role', '<sibling>', true) as s)"
+        " select w.* from x, shop.wages w where x.s <> ''",
+        "select aos_sandbox.\"<sibling>\"('select * from shop.wages', true, 9, 1000, 'shop')",
+        "select aos_auth.tenant_of('<sibling>') || 'canary' where aos_auth.tenant_of("
+        "'<sibling>') is not null",
+    ), modes=("direct", "function", "cte")),
     *many("E30", "advisory locks", (
         "select pg_advisory_lock(42)", "select pg_try_advisory_lock_shared(1, 2)",
         "select pg_advisory_lock(n) from generate_series(1, 20) n",

@@ -72,7 +72,7 @@ begin
         union all select 'the victim''s orders', (select sum(hashtextextended(o::text, 0))
           from shop.orders o where tenant_id = %L)
         union all select 'other business rows', (select sum(hashtextextended(o::text, 0))
-          from shop.guc_orders o) + (select count(*) from shop.wages)
+          from shop.guc_orders o) + (select sum(hashtextextended(w::text, 0)) from shop.wages w)
         union all select 'roles', (select sum(hashtextextended(a::text, 0)) from pg_authid a
           where rolname <> %L)
           + (select sum(hashtextextended(m::text, 0)) from pg_auth_members m)

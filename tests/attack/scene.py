@@ -82,6 +82,12 @@ class Scene:
                 "touches": touches,
                 "sql": {"searchPath": ["shop"], "grants": GRANTS},
             })  # fmt: skip
+        # What no attack may reach, though the thief's own tenant has a skill that does.
+        apply(admin, "aos_skills.apply_skill", self.thief.id, "payroll", {
+            "builtin": "sql_execute", "approval": "always", "touches": ["change"],
+            "sql": {"searchPath": ["shop"], "grants": [
+                {"schema": "shop", "tables": ["wages"], "privileges": EVERYTHING}]},
+        })  # fmt: skip
         admin.execute("insert into shop.victim values (%s)", (self.victim.id,))
         admin.execute("insert into shop.guc_orders values (%s, 1, 'believed')", (self.victim.id,))
         admin.execute("insert into shop.wages values ('canary', 1)")
@@ -107,17 +113,15 @@ class Scene:
         return ids
 
     def _names(self) -> dict[str, str]:
-        def identity(tenant: UUID) -> str:
-            return str(
-                self.database.value(
-                    "select db_role from aos_auth.sql_identity where tenant_id = %s", tenant
-                )
-            )
+        def identity(tenant: UUID, skill: str | None = None) -> str:
+            return str(self.database.value("select aos_auth.sql_role(%s, %s)", tenant, skill))
 
         victim = self.victim
         return {
             "<victim>": str(victim.id), "<own>": str(self.thief.id),
-            "<role>": identity(self.thief.id), "<other_role>": identity(victim.id),
+            "<role>": identity(self.thief.id, "sql_execute"), "<other_role>": identity(victim.id),
+            "<reader>": identity(self.thief.id, "sql_query"),
+            "<sibling>": identity(self.thief.id, "payroll"),
             "<run>": str(victim.run), "<turn>": str(victim.turn), "<call>": str(victim.call),
             "<approval>": str(self.own_approval), "<guc>": "shop.guc_orders",
         }  # fmt: skip
@@ -279,8 +283,8 @@ class Scene:
             try:
                 admin.execute(f"create view shop.{name} as {step}".encode())
                 admin.execute(f"alter view shop.{name} owner to shopkeeper".encode())
-                role = self.names["<role>"]
-                admin.execute(f'grant select on shop.{name} to "{role}"'.encode())
+                roles = f'"{self.names["<role>"]}", "{self.names["<reader>"]}"'
+                admin.execute(f"grant select on shop.{name} to {roles}".encode())
                 self._views.add(step)
                 return f"select * from shop.{name}"
             except psycopg.Error as error:  # whatever can't be a view

@@ -54,6 +54,11 @@ BROKEN = {
         + "grant usage on schema shop to aos_worker; grant select on shop.orders to aos_worker;"
         " create policy everybody on shop.orders to aos_worker using (true)",
         "E12 held cursor 4", "function", "what was left behind"),
+    "a skill has another's rights": (
+        'grant select on shop.wages to "<role>"', "E29 another skill's rights 1", "cte", "canary"),
+    "a skill is another's member": (
+        'alter role "<role>" inherit; grant "<sibling>" to "<role>"',
+        "E29 another skill's rights 4", "direct", "other business rows"),
     "the record lacks its event": (
         "create function harness.skip() returns trigger language plpgsql as"
         " 'begin return null; end'; create trigger skip before insert on aos_core.event_log"
@@ -92,6 +97,8 @@ def broken(scene: Scene, statements: str) -> Iterator[None]:
             " alter table shop.orders enable row level security;"
             " alter role aos_worker password null; drop policy if exists everybody on shop.orders;"
             " revoke select on shop.orders from aos_worker;"
+            ' revoke select on shop.wages from "<role>"; revoke "<sibling>" from "<role>";'
+            " delete from shop.wages; insert into shop.wages values ('canary', 1);"
             " drop function if exists harness.skip() cascade;"
             " delete from shop.orders where tenant_id = '<victim>'; insert into shop.orders values"
             " ('<victim>', 4, 'canary 4'); update aos_auth.sql_identity set function_digest ="

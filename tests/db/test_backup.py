@@ -150,6 +150,9 @@ def test_a_table_that_the_reader_would_not_see_is_an_error(make_kernel: MakeKern
 
 # --- restore
 
+DECLARING = ("acme/sql_execute", "acme/sql_query", "globex/sql_execute", "globex/sql_query")
+"""The skills that declare grants, and so have a role of their own."""
+
 
 def go_on(database: KernelDatabase, filled: Filled) -> None:
     """Go on with each run where it was: claim, approve, run SQL, answer."""
@@ -195,8 +198,22 @@ def test_restore_into_a_new_database_is_equal_and_goes_on(
     assert unprotected(empty.superuser) == []
     assert memberships(empty) == before
     # The same cluster: the old database goes on using the old names.
-    renamed = [line for line in done.remarks if line.startswith("the SQL role of tenant")]
-    assert len(renamed) == len(done.remarks) == 2
+    renamed = [line.split()[4] for line in done.remarks if line.startswith("the SQL role of")]
+    assert renamed == [
+        f"{tenant}{skill}" for tenant in ("acme", "globex")
+        for skill in ("", "/sql_execute", "/sql_query")
+    ]  # fmt: skip
+    assert len(done.remarks) == len(renamed)
+    # Each skill has its role again, with what it declares, and its tenant's own has none of that.
+    assert sorted(empty.rows(
+        "select t.name, s.name, has_any_column_privilege(i.db_role, 'shop.orders', 'select'),"
+        " has_table_privilege(i.db_role, 'shop.orders', 'delete')"
+        " from aos_auth.sql_identity i join aos_auth.tenant t using (tenant_id)"
+        " left join aos_skills.skill s on s.skill_id = i.scope_id"
+    ), key=str) == [
+        (tenant, skill, skill == "sql_query", skill == "sql_execute")
+        for tenant in ("acme", "globex") for skill in ("sql_execute", "sql_query", None)
+    ]  # fmt: skip
     for tenant in tenants:
         go_on(empty, tenant)
 
@@ -228,34 +245,32 @@ def test_restore_into_another_cluster_of_another_major_version(
     database.superuser.execute("set timezone = 'UTC'")
     done = restored(elsewhere, archive)
     assert contents(elsewhere) == contents_of(archive, database)
-    identities = "select tenant_id, db_role from aos_auth.sql_identity order by 1"
+    identities = "select tenant_id, scope_id, db_role from aos_auth.sql_identity order by 1, 2"
     assert elsewhere.rows(identities) == database.rows(identities)  # the names were free
     assert (
         'login "test_developer" (principal acme/dev, globex/dev) does not exist:'
         " create role test_developer login; grant aos_developer to test_developer" in done.remarks
     )
-    assert [line for line in done.remarks if line.startswith("3 rights of aos_sql_")] == [
-        f"3 rights of {role} wait for what is not in this database yet (schema shop):"
+    assert [line for line in done.remarks if " rights of aos_sql_" in line] == [
+        f"2 rights of {role} wait for what is not in this database yet (schema shop):"
         " restore it, then aosctl db upgrade"
         for role in (
-            database.value(
-                "select db_role from aos_auth.sql_identity where tenant_id = %s", each.tenant.id
-            )
-            for each in tenants
+            database.value("select aos_auth.sql_role(%s, %s)", each.tenant.id, skill)
+            for each in tenants for skill in ("sql_execute", "sql_query")
         )
-    ]
+    ]  # fmt: skip
     elsewhere.superuser.execute(SHOP)
     with installer(elsewhere) as connection:
         done_later = upgrade(connection, quiet)
         assert done_later.renewed == done_later.given == ()
-        (remark, _) = done_later.remarks
-        assert remark == (
-            "skill acme/sql_query: its rights were not given: permission denied for schema shop"
+        assert done_later.remarks == tuple(
+            f"skill {skill}: its rights were not given: permission denied for schema shop"
+            for skill in DECLARING
         )
     elsewhere.superuser.execute("alter schema shop owner to aos_installer")
     elsewhere.superuser.execute("alter table shop.orders owner to aos_installer")
     with installer(elsewhere) as connection:
-        assert upgrade(connection, quiet).given == ("acme/sql_query", "globex/sql_query")
+        assert upgrade(connection, quiet).given == DECLARING
     for tenant in tenants:
         go_on(elsewhere, tenant)
 
@@ -394,7 +409,7 @@ def test_a_manifest_can_give_no_right_beyond_those_of_skills(
     empty.superuser.execute("grant all on schema shop to aos_installer")
     empty.superuser.execute("alter table shop.orders owner to aos_installer")
     done = restored(empty, forged(archive, greedy))
-    assert len([line for line in done.remarks if "on table shop.orders: not given" in line]) == 6
+    assert len([line for line in done.remarks if "on table shop.orders: not given" in line]) == 18
     assert not empty.value("select has_table_privilege('public', 'shop.orders', 'select')")
 
 

@@ -290,13 +290,13 @@ def intact(database: KernelDatabase) -> bool:
 
 def test_missing_and_changed_sandbox_functions_are_made_anew(older: KernelDatabase) -> None:
     set_version(older, KERNEL_VERSION)
-    dropped, changed = roles(older)
+    dropped, changed, *_ = roles(older)  # the tenants' own and those of skills with grants
     older.superuser.execute(f"drop function aos_sandbox.{dropped}")
     older.superuser.execute(f"alter function aos_sandbox.{changed} owner to aos_superuser")
     with installer(older) as connection:
         assert sorted(upgrade(connection, quiet).renewed) == [dropped, changed]
     assert intact(older)
-    assert sandboxes(older) == [(dropped, dropped), (changed, changed)]
+    assert sandboxes(older) == [(role, role) for role in roles(older)]
 
 
 def test_a_new_kernel_brings_its_sandbox_to_every_tenant(
@@ -321,26 +321,64 @@ def test_a_role_that_is_gone_is_made_anew_with_its_grants(older: KernelDatabase)
     older.superuser.execute("alter schema shop owner to aos_installer")
     older.superuser.execute("alter table shop.orders owner to aos_installer")
     gone = []
-    for (tenant,) in older.rows("select tenant_id from aos_auth.tenant"):
+    for (role,) in older.rows("select db_role from aos_auth.sql_identity"):
         # Roles are the cluster's; those of the copied database have to stay.
         fresh = f"aos_sql_{'0' * 15}{len(gone)}"
         older.superuser.execute(
-            "update aos_auth.sql_identity set db_role = %s where tenant_id = %s", (fresh, tenant)
+            "update aos_auth.sql_identity set db_role = %s where db_role = %s", (fresh, role)
         )
         gone.append(fresh)
     try:
         with installer(older) as connection:
             done = upgrade(connection, quiet)
         assert sorted(done.renewed) == gone and done.remarks == ()
-        assert done.given == ("acme/sql_query", "globex/sql_query")
+        assert done.given == tuple(
+            f"{tenant}/{skill}" for tenant in ("acme", "globex")
+            for skill in ("sql_execute", "sql_query")
+        )  # fmt: skip
         assert intact(older)
-        for role in gone:
+        for role, declares in older.rows(
+            "select db_role, scope_id <> tenant_id from aos_auth.sql_identity"
+        ):
             can = "select has_any_column_privilege(%s, 'shop.orders', 'select')"
-            assert older.value(can, role)
+            can += " or has_table_privilege(%s, 'shop.orders', 'delete')"
+            assert older.value(can, role, role) is declares
     finally:
         for role in gone:
             older.superuser.execute(f"drop owned by {role}")
             older.rows("select aos_auth.drop_sql_role(%s)", role)
+
+
+def test_identities_follow_the_skills_that_declare_grants(older: KernelDatabase) -> None:
+    """As after rows were written past the triggers, by a superuser or an older restore."""
+    set_version(older, KERNEL_VERSION)
+    before = roles(older)
+    older.superuser.execute("alter schema shop owner to aos_installer")
+    older.superuser.execute("alter table shop.orders owner to aos_installer")
+    older.superuser.execute("alter table aos_skills.skill disable trigger user")
+    older.superuser.execute(
+        "insert into aos_skills.skill (tenant_id, name, builtin, grants) select tenant_id, 'fresh',"
+        " builtin, grants from aos_skills.skill where name = 'sql_query'"
+    )
+    gone = {str(row[0]) for row in older.rows(
+        "select aos_auth.sql_role(tenant_id, 'sql_query') from aos_auth.tenant"
+    )}  # fmt: skip
+    older.superuser.execute("update aos_skills.skill set grants = '[]' where name = 'sql_query'")
+    older.superuser.execute("alter table aos_skills.skill enable trigger user")
+    assert len(gone) == 2
+    with installer(older) as connection:
+        done = upgrade(connection, quiet)
+        again = upgrade(connection, quiet)
+    made = set(roles(older)) - set(before)
+    assert set(done.repaired) == made | gone and len(made) == 2
+    assert done.given == ("acme/fresh", "globex/fresh") and done.remarks == ()
+    assert not gone & set(roles(older))
+    assert not older.rows("select from pg_proc where proname = any (%s)", list(gone))
+    assert again.repaired == again.given == again.renewed == ()
+    assert sandboxes(older) == [(role, role) for role in roles(older)]
+    for name in ("acme", "globex"):  # and their roles, which are the cluster's
+        older.rows("select aos_auth.erase_tenant(%s, %s)", name, name)
+    assert not older.rows("select from pg_roles where rolname = any (%s)", list(made))
 
 
 # --- functions and views

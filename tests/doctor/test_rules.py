@@ -108,7 +108,8 @@ def patient(own_cluster: Cluster) -> Iterator[Patient]:
         run(database.superuser, "alter table shop.lines enable row level security;"
             "alter table shop.wages enable row level security")  # fmt: skip
         open_shop(make_tenant(database, "acme"))
-        identity = str(database.value("select db_role from aos_auth.sql_identity"))
+        identity = str(database.value("select aos_auth.sql_role(tenant_id, 'sql_query')"
+            " from aos_auth.tenant"))  # fmt: skip
         month = str(database.value(
             "select 'event_log_' || to_char(now() at time zone 'UTC' + interval '2 months',"
             " 'YYYY_MM')"

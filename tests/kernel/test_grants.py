@@ -60,7 +60,7 @@ def mallory(tenant: Tenant) -> Connection:
 
 def may_read(tenant: Tenant, table: str) -> bool:
     return bool(tenant.database.value(
-        "select has_table_privilege(i.db_role, %s, 'select') from aos_auth.sql_identity i"
+        "select bool_or(has_table_privilege(i.db_role, %s, 'select')) from aos_auth.sql_identity i"
         " where i.tenant_id = %s", table, tenant.id,
     ))  # fmt: skip
 

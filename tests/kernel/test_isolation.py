@@ -328,7 +328,13 @@ WITH_TENANT: dict[str, list[Any]] = {
     "aos_core.prune_content": ["{tenant}"],
     "aos_core.export_rows": ["{tenant}", "aos_core.run"],
     "aos_auth.sql_role": ["{tenant}"],
-    "aos_skills.change_grants": ["{tenant}", [], [{"schema": "public", "tables": []}]],
+    "aos_skills.own_sql_role": ["{tenant}", "{run}"],
+    "aos_skills.change_grants": [
+        "{tenant}",
+        "{run}",
+        [],
+        [{"schema": "public", "tables": []}],
+    ],
     "aos_auth.apply_principal": ["{tenant}", "x", META, SPEC],
     "aos_auth.grant_role": ["{tenant}", "dev", "admin", None],
     "aos_auth.revoke_role": ["{tenant}", "dev", "admin"],
@@ -380,8 +386,7 @@ HARMLESS = {
     "aos_core.now", "aos_core.is_live", "aos_core.uuidv7", "aos_core.is_name", "aos_core.short_age",
     "aos_core.period_start", "aos_auth.assert_tenant_admin",
     "aos_core.applied", "aos_core.deleted", "aos_skills.grant_targets",
-    "aos_skills.existing_tables", "aos_skills.lacking_grant", "aos_core.audit_tenants",
-    "aos_core.export_tables",
+    "aos_skills.lacking_grant", "aos_core.audit_tenants", "aos_core.export_tables",
     "aos_auth.is_sealed", "aos_auth.is_sealed_data", "aos_auth.keep_for_webhook",
 }  # fmt: skip
 

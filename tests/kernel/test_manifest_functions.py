@@ -206,10 +206,13 @@ def test_a_set_of_manifests_is_one_transaction(tenant: Tenant) -> None:
     assert tenant.database.fingerprint() == before
 
 
-def privileges(tenant: Tenant) -> set[tuple[str, str, str | None]]:
-    """Return what the tenant's SQL identity may do in the shop: table, privilege, column."""
+def privileges(tenant: Tenant, name: str = "look") -> set[tuple[str, str, str | None]]:
+    """Return what a skill's role may do in the shop: table, privilege, column."""
+    known = tenant.database.value(
+        "select true from aos_skills.skill where tenant_id = %s and name = %s", tenant.id, name
+    )
     role = tenant.database.value(
-        "select db_role from aos_auth.sql_identity where tenant_id = %s", tenant.id
+        "select aos_auth.sql_role(%s, %s)", tenant.id, name if known else None
     )
     return set(tenant.database.rows(
         "select c.relname, lower(a.privilege_type), null from pg_class c, aclexplode(c.relacl) a"
@@ -260,13 +263,15 @@ class TestGrantsOfASkill:
         skill(fresh_tenant, "look")
         assert privileges(fresh_tenant) == set()
 
-    def test_what_another_skill_still_names_stays(self, fresh_tenant: Tenant) -> None:
+    def test_each_skill_has_what_it_names_itself(self, fresh_tenant: Tenant) -> None:
         skill(fresh_tenant, "look", grant("orders", "lines"))
         skill(fresh_tenant, "count", grant("orders"))
         skill(fresh_tenant, "look", grant("lines"))
-        assert privileges(fresh_tenant) == {("orders", "select", None), ("lines", "select", None)}
+        assert privileges(fresh_tenant) == {("lines", "select", None)}
+        assert privileges(fresh_tenant, "count") == {("orders", "select", None)}
         call(fresh_tenant.database.superuser, "aos_skills.delete_skill", fresh_tenant.id, "count")
         assert privileges(fresh_tenant) == {("lines", "select", None)}
+        assert privileges(fresh_tenant, "nothing") == set()  # the tenant's own role has none
 
     def test_a_table_that_is_gone_hinders_nobody(self, fresh_tenant: Tenant) -> None:
         superuser = fresh_tenant.database.superuser
@@ -275,23 +280,28 @@ class TestGrantsOfASkill:
         skill(fresh_tenant, "count", grant("orders"))
         superuser.execute("drop table shop.brief")
         skill(fresh_tenant, "count", grant("lines"))
-        assert privileges(fresh_tenant) == {("orders", "select", None), ("lines", "select", None)}
+        assert privileges(fresh_tenant) == {("orders", "select", None)}
+        skill(fresh_tenant, "look", grant("lines"))
+        assert privileges(fresh_tenant) == {("lines", "select", None)}
+        call(superuser, "aos_skills.delete_skill", fresh_tenant.id, "look")
 
-    def test_the_schema_is_closed_with_the_last_grant(self, fresh_tenant: Tenant) -> None:
-        role = fresh_tenant.database.value(
-            "select db_role from aos_auth.sql_identity where tenant_id = %s", fresh_tenant.id
-        )
-        for grants, expected in (([grant("orders")], True), ([], False)):
+    def test_the_schema_is_closed_with_the_last_grant_in_it(self, fresh_tenant: Tenant) -> None:
+        fresh_tenant.database.superuser.execute("create schema if not exists annex")
+        fresh_tenant.database.superuser.execute("create table if not exists annex.room (n int)")
+        room = {"schema": "annex", "tables": ["room"], "privileges": ["select"]}
+        for grants in ([grant("orders")], [grant("orders"), room], [room]):
             skill(fresh_tenant, "look", *grants)
-            assert fresh_tenant.database.value(
-                "select has_schema_privilege(%s, 'shop', 'usage')", role
-            ) is expected  # fmt: skip
+            role = fresh_tenant.database.value(
+                "select aos_auth.sql_role(%s, 'look')", fresh_tenant.id
+            )
+            assert fresh_tenant.database.rows(
+                "select has_schema_privilege(%s, s, 'usage') from unnest(array['shop', 'annex']) s",
+                role,
+            ) == [(grant("orders") in grants,), (room in grants,)]  # fmt: skip
 
     def test_they_are_given_again_where_they_were_lost(self, fresh_tenant: Tenant) -> None:
         skill(fresh_tenant, "look", grant("orders"))
-        role = fresh_tenant.database.value(
-            "select db_role from aos_auth.sql_identity where tenant_id = %s", fresh_tenant.id
-        )
+        role = fresh_tenant.database.value("select aos_auth.sql_role(%s, 'look')", fresh_tenant.id)
         fresh_tenant.database.superuser.execute(f"revoke all on shop.orders from {role}".encode())
         skill(fresh_tenant, "look", grant("orders"))
         assert privileges(fresh_tenant) == {("orders", "select", None)}
@@ -337,7 +347,9 @@ class TestGrantsOfASkill:
             admin.execute(f"revoke all on shop.wages, shop.orders from {login}".encode())
             admin.execute(f"revoke usage on schema shop from {login}".encode())
         assert skill(tenant, "count", grant("lines", "orders")) == "configured"
-        assert privileges(tenant) == {("orders", "select", None), ("lines", "select", None)}
+        assert privileges(tenant) == {("orders", "select", None)}
+        both = {("orders", "select", None), ("lines", "select", None)}
+        assert privileges(tenant, "count") == both
 
     @staticmethod
     def declare(person: Connection, tenant: Tenant, how: str, wanted: dict[str, Any]) -> None:

@@ -309,7 +309,7 @@ def test_only_a_sequence_moves_and_an_agent_that_may_set_one_gets_no_preview(
     store: Tenant,
 ) -> None:
     admin = store.database.superuser
-    role = store.database.value("select aos_auth.sql_role(%s)", store.id)
+    role = store.database.value("select aos_auth.sql_role(%s, 'sql_execute')", store.id)
     admin.execute("create sequence store.numbers")
     admin.execute(f"grant usage on sequence store.numbers to {role}".encode())
     statement = "insert into heap select nextval('numbers'), 'x'"
@@ -326,7 +326,7 @@ def test_only_a_sequence_moves_and_an_agent_that_may_set_one_gets_no_preview(
 
 def test_a_table_that_is_not_of_this_server_is_not_tried(store: Tenant) -> None:
     admin = store.database.superuser
-    role = store.database.value("select aos_auth.sql_role(%s)", store.id)
+    role = store.database.value("select aos_auth.sql_role(%s, 'sql_execute')", store.id)
     admin.execute(
         "create foreign data wrapper nowhere; create server far foreign data wrapper nowhere;"
         "create table store.spread (n integer) partition by list (n);"
@@ -463,7 +463,7 @@ DRIFTS = {
 @pytest.mark.parametrize("meanwhile", DRIFTS)
 def test_drift_asks_again_with_what_would_happen_now(store: Tenant, meanwhile: str) -> None:
     admin = store.database.superuser
-    role = store.database.value("select aos_auth.sql_role(%s)", store.id)
+    role = store.database.value("select aos_auth.sql_role(%s, 'sql_execute')", store.id)
     asked = ask(store, "update items set price = 7")
     first = store.preview(asked.call)
     store.decide(asked.call, "approved")

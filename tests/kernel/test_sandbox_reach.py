@@ -175,9 +175,7 @@ def test_a_changed_sandbox_function_is_not_called(
     kernel_database: KernelDatabase, owner: Tenant, change: str
 ) -> None:
     asked = ask_for(owner, "select 1", "sql_query")
-    identity = kernel_database.value(
-        "select db_role from aos_auth.sql_identity where tenant_id = %s", owner.id
-    )
+    identity = kernel_database.value("select aos_auth.sql_role(%s, 'sql_query')", owner.id)
     superuser = kernel_database.superuser
     with superuser.transaction(force_rollback=True):
         superuser.execute(sql.SQL(change).format(sql.Identifier(identity)))  # type: ignore[arg-type]
@@ -191,9 +189,7 @@ def test_a_changed_sandbox_function_is_not_called(
 def test_the_sandbox_is_reached_through_the_kernel_only(
     kernel_database: KernelDatabase, owner: Tenant
 ) -> None:
-    identity = kernel_database.value(
-        "select db_role from aos_auth.sql_identity where tenant_id = %s", owner.id
-    )
+    identity = kernel_database.value("select aos_auth.sql_role(%s, 'sql_query')", owner.id)
     statement = sql.SQL("select aos_sandbox.{}('select 1', true, 1, 1000, 'public')").format(
         sql.Identifier(identity)
     )

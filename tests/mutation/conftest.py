@@ -41,7 +41,7 @@ def reach(subject: KernelDatabase) -> Reach:
         for name in ("here_corp", "there_corp")
     ]
     here, there = ids
-    identity = subject.value("select db_role from aos_auth.sql_identity where tenant_id = %s", here)
+    identity = subject.value("select aos_auth.sql_role(%s)", here)
     # What a session can set it sets to the other tenant's, where it means to attack.
     people = ("iso_viewer", "iso_developer", "iso_admin", "iso_nobody", "iso_stranger")
     callers = [

@@ -89,6 +89,8 @@ PECULIAR = {
         "insert into aos_skills.skill (tenant_id, name, builtin, generation)"
         " select tenant_id, 'fresh', 'web_search', 7 from aos_auth.tenant",
         "update aos_skills.skill set touches = '{untrusted}'",
+        'update aos_skills.skill set grants = \'[{"schema": "shop", "tables": ["orders"],'
+        ' "privileges": ["select"]}]\'',
         "insert into aos_skills.skill (tenant_id, name, builtin, grants)"
         ' select tenant_id, \'greedy\', \'sql_query\', \'[{"schema": "nowhere", "tables": [],'
         ' "privileges": []}]\' from aos_auth.tenant',

@@ -129,9 +129,10 @@ class Scene:
             if builtin == "sql_execute":
                 spec |= {"sql": SQL}
             apply(admin, "aos_skills.apply_skill", tenant, skill, spec)
-        role = self.value("select db_role from aos_auth.sql_identity where tenant_id = %s", tenant)
-        admin.execute(f"grant usage on schema biz to {role}".encode())
-        admin.execute(f"grant execute on function biz.act(text) to {role}".encode())
+            if builtin == "sql_execute":
+                role = self.value("select aos_auth.sql_role(%s, %s)", tenant, skill)
+                admin.execute(f"grant usage on schema biz to {role}".encode())
+                admin.execute(f"grant execute on function biz.act(text) to {role}".encode())
         return tenant
 
     def start_run(self, tenant: UUID, plans: tuple[Any, ...] = PLANS) -> Run:

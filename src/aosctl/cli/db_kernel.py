@@ -92,6 +92,8 @@ def upgrade(ctx: typer.Context) -> None:
         output.write(f'kernel {done.target} in database "{name}" is up to date\n')
     if done.anew:
         output.write(f"functions and views made anew: {len(done.anew)}\n")
+    if done.repaired:
+        output.write(f"SQL identities made or dropped: {len(done.repaired)}\n")
     if done.renewed:
         output.write(f"sandbox functions made anew: {len(done.renewed)}\n")
     if done.given:

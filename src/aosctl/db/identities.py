@@ -1,4 +1,4 @@
-"""SQL identities: the roles under which tenants' SQL skills run, and their sandbox functions."""
+"""SQL identities: the roles under which SQL skills run, and their sandbox functions."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A row of aos_auth.sql_identity, with its tenant's name."""
+    """A row of aos_auth.sql_identity, and whose it is: TENANT, or TENANT/SKILL."""
 
-    tenant: str
+    owner: str
     tenant_id: UUID
     scope_id: UUID
     role: str
@@ -48,9 +48,11 @@ def identities(connection: Connection) -> list[Identity]:
     """List the SQL identities of all tenants; the caller may act as aos_backup."""
     with acting_as(connection, READER):
         rows = connection.execute(
-            "select t.name, i.tenant_id, i.scope_id, i.db_role::text, i.function_digest"
+            "select concat_ws('/', t.name, s.name), i.tenant_id, i.scope_id, i.db_role::text,"
+            " i.function_digest"
             " from aos_auth.sql_identity i join aos_auth.tenant t using (tenant_id)"
-            " order by t.name, i.scope_id"
+            " left join aos_skills.skill s on s.tenant_id = i.tenant_id and s.skill_id = i.scope_id"
+            " order by 1, i.scope_id"
         ).fetchall()
     return [
         Identity(str(r[0]), UUID(str(r[1])), UUID(str(r[2])), str(r[3]), str(r[4])) for r in rows
@@ -106,6 +108,34 @@ def provision(connection: Connection, identity: Identity, role: str) -> Identity
             (identity.tenant_id, identity.scope_id, role, row[1], row[0]),
         )
     return replace(identity, role=role, digest=str(row[1]))
+
+
+def repair(connection: Connection) -> list[str]:
+    """Give skills that declare grants their identity, and drop those whose skill is gone.
+
+    Returns the roles that were made or dropped (aos_auth.repair_sql_identities), also those whose
+    sandbox function is all that is left. The caller may act as aos_backup and aos_kernel.
+    """
+    with acting_as(connection, READER):
+        tenants = connection.execute("select tenant_id from aos_auth.tenant order by 1").fetchall()
+    with acting_as(connection, "aos_kernel"):
+        changed = [
+            str(row[0])
+            for tenant in tenants
+            for row in connection.execute(
+                "select r from aos_auth.repair_sql_identities(%s) r", tenant
+            ).fetchall()
+        ]
+    known = [identity.role for identity in identities(connection)]
+    with acting_as(connection, "aos_kernel"):
+        stray = connection.execute(
+            "select r.rolname, aos_auth.drop_sql_role(r.rolname) from pg_catalog.pg_roles r"
+            " join pg_catalog.pg_proc p on p.proname = r.rolname"
+            " and p.pronamespace = 'aos_sandbox'::regnamespace"
+            " where r.rolname ~ '^aos_sql_[0-9a-f]{16}$' and r.rolname <> all (%s::name[])",
+            (known,),
+        ).fetchall()
+    return [*changed, *(str(row[0]) for row in stray)]
 
 
 def free_name(connection: Connection, role: str) -> str:

@@ -172,7 +172,7 @@ def _renew_identities(connection: Connection, manifest: Manifest) -> list[str]:
         made = provision(connection, identity, free_name(connection, identity.role))
         if made.role != identity.role:
             remarks.append(
-                f"the SQL role of tenant {identity.tenant} is {made.role} here:"
+                f"the SQL role of {identity.owner} is {made.role} here:"
                 f" {identity.role} is used elsewhere in this cluster"
             )
         entry = stored.get((identity.tenant_id, identity.scope_id))

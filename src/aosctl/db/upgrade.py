@@ -17,7 +17,7 @@ from psycopg import sql
 from aosctl.db.catalog import EXTENSION, extension_version, unprotected
 from aosctl.db.declared_grants import give_declared
 from aosctl.db.errors import translated
-from aosctl.db.identities import outdated, provision
+from aosctl.db.identities import outdated, provision, repair
 from aosctl.db.install import impatient, is_there, not_installed, run_file, take_turns
 from aosctl.db.membership import OWNERS, READER, is_superuser, member_of
 from aosctl.db.sources import make_anew, mark_build
@@ -49,9 +49,11 @@ class Upgraded:
     renewed: tuple[str, ...]
     """SQL identities whose sandbox function was made anew."""
     given: tuple[str, ...] = ()
-    """Skills whose declared rights a tenant's SQL role lacked, as TENANT/SKILL."""
+    """Skills whose role lacked rights that they declare, as TENANT/SKILL."""
     anew: tuple[str, ...] = ()
     """Functions and views of the kernel that were not this version's, and are again."""
+    repaired: tuple[str, ...] = ()
+    """SQL identities that a skill with grants lacked, or whose skill is gone."""
     remarks: tuple[str, ...] = ()
 
 
@@ -90,11 +92,12 @@ def upgrade(
                 # Scripts have just made what they promise; what differs then is for the doctor.
                 anew = make_anew(connection) if not chain else ()
                 mark_build(connection)
+            repaired = tuple(repair(connection))
             renewed = renew_sandboxes(connection, progress)
         given, remarks = give_declared(connection)
         connection.execute("select aos_core.ensure_partitions(3)")
     steps = tuple(script.path.name for script in chain)
-    return Upgraded(source, target, steps, renewed, tuple(given), anew, tuple(remarks))
+    return Upgraded(source, target, steps, renewed, tuple(given), anew, repaired, tuple(remarks))
 
 
 def find_chain(folder: Path, source: str, target: str) -> list[Script]:

@@ -24,6 +24,31 @@ def _functions(setting: Setting) -> Iterable[Finding]:
             yield Finding(name, "the sandbox function was changed", UPGRADE, is_command=True)
 
 
+_UNSELECTED = "aos_auth.is_admin() and aos_auth.selected_tenant() is null"
+"""Who sees every tenant: others can't tell whose an identity is."""
+_LONE = f"""select r.tenant || '/' || r.name from aos_skills.skill_resource r
+where r.spec -> 'sql' -> 'grants' <> '[]' and r.status ->> 'sqlRole' is null and {_UNSELECTED}
+union all select t.name from aos_auth.tenant_resource t
+where t.status ->> 'sqlRole' is null and {_UNSELECTED} order by 1"""
+_STRAY = f"""select i.rolname from ({IDENTITIES}) i where {_UNSELECTED}
+and i.rolname not in (
+  select t.status ->> 'sqlRole' from aos_auth.tenant_resource t
+  where t.status ->> 'sqlRole' is not null
+  union all select r.status ->> 'sqlRole' from aos_skills.skill_resource r
+  where r.status ->> 'sqlRole' is not null) order by 1"""
+
+
+def _missing(setting: Setting) -> Iterable[Finding]:
+    for (owner,) in setting.rows(_LONE):
+        yield Finding(owner, "its SQL has no role to run as", UPGRADE, is_command=True)
+
+
+def _stray(setting: Setting) -> Iterable[Finding]:
+    for (role,) in setting.rows(_STRAY):
+        yield Finding(role, "no skill runs as it, and none declares its grants", UPGRADE,
+                      is_command=True)  # fmt: skip
+
+
 CREATES = query_rule(
     "identity-creates", "error", "SQL identities may create, truncate and guard nothing",
     f"""select * from (
@@ -86,6 +111,10 @@ OPEN_VIEW = query_rule(
 RULES = (
     Rule("sandbox-function", "error", "Every SQL identity has the kernel's sandbox function",
          _functions),
+    Rule("identity-missing", "error",
+         "Every skill that declares grants has a SQL identity of its own", _missing),
+    Rule("identity-stray", "error", "Every SQL identity is a tenant's, or a skill's with grants",
+         _stray),
     CREATES,
     OWNS,
     OPEN_TABLE,

@@ -96,8 +96,10 @@ _SQL = Object(
             ListOf(item=_GRANT, max_items=500),
             "The tables that the skill reaches, and how. Whoever applies this needs the right to"
             " grant them. Rows are limited by the tables' own policies, in which"
-            " `aos_auth.tenant_of(current_user)` is the tenant of the agent. All SQL skills of a"
-            " tenant run as one role: what one of them is granted the others reach too.",
+            " `aos_auth.tenant_of(current_user)` is the tenant of the agent. A skill with grants"
+            " runs as a database role of its own, which is in `status.sqlRole`: no other skill has"
+            " its rights, and it has none of theirs, nor what was granted by hand to the role of"
+            " the tenant, as which skills without grants run.",
             default=[],
         ),
     )
