@@ -94,6 +94,9 @@ PECULIAR = {
         "insert into aos_skills.skill (tenant_id, name, builtin, grants)"
         ' select tenant_id, \'greedy\', \'sql_query\', \'[{"schema": "nowhere", "tables": [],'
         ' "privileges": []}]\' from aos_auth.tenant',
+        "do $$ begin create schema given; create table given.t (n int);"
+        ' update aos_skills.skill set grants = \'[{"schema": "given", "tables": ["t"],'
+        ' "privileges": ["select"]}]\'; update aos_skills.skill set grants = \'[]\'; end $$',
         # What was given is taken back before the transaction ends.
         "do $$ declare v_role name; begin create schema given; create table given.t (n int);"
         ' update aos_skills.skill set grants = \'[{"schema": "given", "tables": ["t"],'

@@ -26,6 +26,7 @@ from aosctl.errors import (
 
 WORKER = "aos_worker"
 CONNECT_SECONDS = 10
+PIN = b"set search_path = pg_catalog, pg_temp"
 Connection = psycopg.Connection[tuple[object, ...]]
 
 
@@ -65,7 +66,7 @@ def connect(
         connection = psycopg.connect(
             conninfo.make_conninfo("", **params), autocommit=True, prepare_threshold=None
         )
-        connection.execute("set search_path = pg_catalog, pg_temp")
+        connection.execute(PIN)
         connection.autocommit = autocommit
         return connection
     except psycopg.OperationalError as error:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import pq
 
-from aosctl.db.connection import Connection
+from aosctl.db.connection import PIN, Connection
 from aosctl.db.errors import RETRYABLE, from_psycopg, from_sqlstate, translated
 from aosctl.db.json_text import load
 from aosctl.db.libpq import complaint
@@ -170,6 +170,7 @@ class SandboxLink(Link):
         b"unlisten *",
         b"set session authorization default",
         b"reset all",
+        PIN,
         b"deallocate all",
         b"discard temp",
         b"discard sequences",

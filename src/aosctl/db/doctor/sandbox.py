@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from aosctl.db.doctor.catalog_sql import IDENTITIES, SCHEMAS
-from aosctl.db.doctor.rule import UPGRADE, Finding, Rule, Setting, query_rule
+from aosctl.db.doctor.rule import UPGRADE, Finding, Rule, Setting, Unchecked, query_rule
 
 _SIGNATURE = "(text,boolean,integer,integer,text)"
 
@@ -26,24 +26,30 @@ def _functions(setting: Setting) -> Iterable[Finding]:
 
 _UNSELECTED = "aos_auth.is_admin() and aos_auth.selected_tenant() is null"
 """Who sees every tenant: others can't tell whose an identity is."""
-_LONE = f"""select r.tenant || '/' || r.name from aos_skills.skill_resource r
-where r.spec -> 'sql' -> 'grants' <> '[]' and r.status ->> 'sqlRole' is null and {_UNSELECTED}
+_LONE = """select r.tenant || '/' || r.name from aos_skills.skill_resource r
+where r.spec -> 'sql' -> 'grants' <> '[]' and r.status ->> 'sqlRole' is null
 union all select t.name from aos_auth.tenant_resource t
-where t.status ->> 'sqlRole' is null and {_UNSELECTED} order by 1"""
-_STRAY = f"""select i.rolname from ({IDENTITIES}) i where {_UNSELECTED}
-and i.rolname not in (
+where t.status ->> 'sqlRole' is null order by 1"""
+_STRAY = f"""select i.rolname from ({IDENTITIES}) i where i.rolname not in (
   select t.status ->> 'sqlRole' from aos_auth.tenant_resource t
   where t.status ->> 'sqlRole' is not null
   union all select r.status ->> 'sqlRole' from aos_skills.skill_resource r
   where r.status ->> 'sqlRole' is not null) order by 1"""
 
 
+def _see_all(setting: Setting) -> None:
+    if setting.rows(f"select {_UNSELECTED}") != [("True",)]:
+        raise Unchecked("only a member of aos_admin with no tenant selected sees all identities")
+
+
 def _missing(setting: Setting) -> Iterable[Finding]:
+    _see_all(setting)
     for (owner,) in setting.rows(_LONE):
         yield Finding(owner, "its SQL has no role to run as", UPGRADE, is_command=True)
 
 
 def _stray(setting: Setting) -> Iterable[Finding]:
+    _see_all(setting)
     for (role,) in setting.rows(_STRAY):
         yield Finding(role, "no skill runs as it, and none declares its grants", UPGRADE,
                       is_command=True)  # fmt: skip
