@@ -127,8 +127,12 @@ def test_a_viewer_is_told_whom_to_ask_and_what_was_not_checked(
     assert lines[1] == f"    -- as {INSTALLER} or a superuser:"
     assert lines[2].endswith(" revoke aos_owner from current_user;")
     assert ended.err == (
+        "not checked: identity-missing: only a member of aos_admin with no tenant selected sees"
+        " all identities\n"
+        "not checked: identity-stray: only a member of aos_admin with no tenant selected sees"
+        " all identities\n"
         "not checked: principal-powers: only a member of aos_admin sees the principals of all"
-        f" tenants\n{len(RULES) - 7} rules checked, 1 not: 1 error, 0 warnings;"
+        f" tenants\n{len(RULES) - 9} rules checked, 3 not: 1 error, 0 warnings;"
         " SQL goes into aosctl db psql\n"
     )
     told = aosctl("doctor", "--only", "rls-not-forced", "-o", "json", AOSCTL_DSN=dsn)

@@ -252,7 +252,7 @@ def test_work_begins_at_a_notice_and_several_turns_go_on_at_once(
         assert tenant.database.value(
             "select count(*) from pg_stat_activity where usename = 'aos_worker'"
             " and datname = current_database() and application_name like 'aosctl/% worker%'"
-        ) <= 4 + 1 + 1  # fmt: skip
+        ) <= 4 + 1 + 1 + 1  # fmt: skip
         until(lambda: all(state(tenant, run) == "completed" for run in runs), "all four")
         assert time.monotonic() - began < 3.5
         status, err = end(process)
