@@ -11,9 +11,15 @@ from aosctl.db.hot import SandboxLink
 from attack.attacks import ATTACKS, Attack
 from attack.scene import Scene
 
+# Before PostgreSQL 16 nothing may be left to be done at the commit.
+LEAVING = (
+    "create or replace function aos_core.refuse_left_behind(p_role name, p_read_only boolean)"
+    " returns void language plpgsql as 'begin end'; "
+)
 # Without this the commit is read-only, and hides what else would get through.
 WRITABLE = (
-    "do $$ begin execute replace(pg_get_functiondef('aos_agent.execute_sql_call'::regproc),"
+    LEAVING
+    + "do $$ begin execute replace(pg_get_functiondef('aos_agent.execute_sql_call'::regproc),"
     " 'v_bound := set_config(''transaction_read_only''', 'v_bound := set_config(''aos.x''');"
     " end $$; "
 )
@@ -79,7 +85,7 @@ def broken(scene: Scene, statements: str) -> Iterator[None]:
     admin = scene.database.superuser
     saved = admin.execute(
         "select pg_get_functiondef(p.oid) from pg_proc p where p.proname in ('claim_turn',"
-        " 'execute_sql_call', 'next_ready', 'session_settings')"
+        " 'execute_sql_call', 'next_ready', 'session_settings', 'refuse_left_behind')"
         " and p.pronamespace::regnamespace::text ~ '^aos_'"
     ).fetchall()
     body = admin.execute(
@@ -136,7 +142,7 @@ def test_with_a_part_of_the_defence_gone_the_attack_is_noticed(scene: Scene, par
 def test_without_the_cleanup_the_session_is_not_clean(
     scene: Scene, name: str, mode: str, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
+    with broken(scene, LEAVING), monkeypatch.context() as patch:
         patch.setattr(SandboxLink, "CLEANUP", ())
         patch.setattr(SandboxLink, "UNLOCK", b"select null, ")
         wrong = scene.strike(named(name), mode, ["COMMIT"])
