@@ -488,7 +488,7 @@ begin
   if v_metered then  -- spares the usual case a statement
     new.is_metered := aos_core.must_be_metered(new.tenant_id, new);
   end if;
-  if new.name !~ '^[a-z0-9][a-z0-9_.-]{0,62}$' or new.kind not in ('conversation', 'task')
+  if not aos_core.is_name(new.name) or new.kind not in ('conversation', 'task')
      or new.state <> 'active' or new.max_usd < 0 or new.max_tokens < 0 or new.max_steps < 1
      or new.run_id = new.tenant_id then
     perform aos_core.refuse_run(new);

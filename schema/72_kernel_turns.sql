@@ -860,6 +860,11 @@ as $$
     and c.state in ('pending', 'awaiting_approval', 'approved', 'running', 'outcome_unknown')
 $$;
 
+-- The mark of a run that reads untrusted content of a skill from p_step on: run.taint.
+create function aos_core.taint_mark(p_skill text, p_step bigint) returns text
+language sql immutable parallel safe
+as $$ select p_skill || ', step ' || p_step::text $$;
+
 -- Store the outcome of one call in the caller's transaction: the fenced UPDATE of the run, the
 -- step, the call, its event. p_taints: true when the result is untrusted, and the run from here on,
 -- else null. Returns {"next", "step", "last_step", "ok", "result", "calls"?}; calls
@@ -898,8 +903,8 @@ begin
     last_seq = r.last_seq + 1,
     last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
                                     'tool.result', 'agent:' || r.agent_name, v_data),
-    taint = coalesce(r.taint, case when p_taints then  -- as taint_run() writes it
-      p_skill || ', step ' || (r.last_step + 1) end),
+    taint = coalesce(r.taint,
+      case when p_taints then aos_core.taint_mark(p_skill, r.last_step + 1) end),
     updated_at = v_now
   where r.tenant_id = p_tenant and r.run_id = p_run and r.open_turn_id = p_turn
     and r.lease_hash = p_lease and r.lease_expires_at > v_now

@@ -552,7 +552,6 @@ as $$
 declare
   v_tenant uuid;
   v_roles name[];
-  v_role name;
   v_used text;
   v_heads text;
   v_actor text;
@@ -581,10 +580,7 @@ begin
   perform aos_core.erase_rows(v_tenant);
   perform aos_core.bury_tenant(v_tenant, p_name, v_actor,
     jsonb_build_object('name', p_name, 'runs', 0, 'heads_sha256', v_heads));
-  perform aos_auth.lock_identities();
-  foreach v_role in array v_roles loop
-    perform aos_auth.drop_sql_role(v_role);
-  end loop;
+  perform aos_auth.drop_sql_roles(v_roles);
 end
 $$;
 

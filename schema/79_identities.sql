@@ -17,6 +17,20 @@ begin
 end
 $$;
 
+-- Drop the roles of a tenant that goes, whose rows are gone already. Kernel only.
+create function aos_auth.drop_sql_roles(p_roles name[]) returns void
+language plpgsql
+as $$
+declare
+  v_role name;
+begin
+  perform aos_auth.lock_identities();
+  foreach v_role in array p_roles loop
+    perform aos_auth.drop_sql_role(v_role);
+  end loop;
+end
+$$;
+
 -- Trigger: a skill has an identity of its own while it declares grants, whoever writes its row.
 -- Comes after grants_follow, which needs the role to take back what was granted, in the order of names.
 -- security definer: people may not write identities.

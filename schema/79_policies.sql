@@ -86,7 +86,7 @@ create function aos_core.taint_run(p_tenant uuid, p_run uuid, p_skill text, p_st
 returns void
 language sql
 as $$
-  update aos_core.run r set taint = format('%s, step %s', p_skill, p_step)
+  update aos_core.run r set taint = aos_core.taint_mark(p_skill, p_step)
   where r.tenant_id = p_tenant and r.run_id = p_run
 $$;
 

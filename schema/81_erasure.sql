@@ -273,7 +273,6 @@ declare
   v_actor text := aos_auth.enter(p_tenant, 'admin');
   v_run uuid;
   v_roles name[];
-  v_role name;
   v_runs bigint;
   v_heads text;
   v_rows bigint;
@@ -290,10 +289,7 @@ begin
   v_rows := aos_core.erase_rows(p_tenant);
   perform aos_core.bury_tenant(p_tenant, p_name, v_actor, jsonb_build_object('name', p_name,
     'runs', v_runs, 'rows', v_rows, 'heads_sha256', v_heads));
-  perform aos_auth.lock_identities();
-  foreach v_role in array v_roles loop
-    perform aos_auth.drop_sql_role(v_role);
-  end loop;
+  perform aos_auth.drop_sql_roles(v_roles);
   return jsonb_build_object('tenant_id', p_tenant, 'runs', v_runs, 'rows', v_rows);
 end
 $$;
