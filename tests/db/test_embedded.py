@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,7 @@ import aosctl
 from aosctl.db import embedded
 from aosctl.db.embedded import INSTALLER, SUPERUSER, EmbeddedHome, Server
 from aosctl.db.pgbin import SYSTEM_ACCOUNT, bundled
-from aosctl.db.postmaster import is_alive, is_private, read_pid_file
+from aosctl.db.postmaster import accepts_connections, is_alive, is_private, read_pid_file
 from aosctl.errors import DatabaseUnavailable
 
 AS_ROOT = os.geteuid() == 0
@@ -222,6 +223,36 @@ def test_a_server_that_was_killed_is_revived_and_one_that_was_stopped_is_not(
     assert embedded.stop(home)
     embedded.revive(home)
     assert embedded.find_running(home) is None
+
+
+LISTEN = """
+import os, socket, sys, time
+data, pid_file = sys.argv[1:]
+door = socket.socket(socket.AF_UNIX)
+door.bind(f"{data}/.s.PGSQL.5432")
+door.listen(8)
+if os.fork():
+    lines = [os.getpid(), data, 0, 5432, data, "", "", "ready"]
+    open(pid_file, "w").write("\\n".join(map(str, lines)))
+sys.stdin.read()
+"""
+
+
+def test_a_killed_server_is_not_taken_for_running_while_a_child_has_its_socket() -> None:
+    """A child of the server that was just forked holds the door open, and nobody answers."""
+    folder = Path(tempfile.mkdtemp(prefix="aosctl-test-home-"))
+    arguments = [sys.executable, "-c", LISTEN, str(folder), str(folder / "postmaster.pid")]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE) as listening:
+        wait_for(lambda: read_pid_file(folder))
+        found = read_pid_file(folder)
+        assert found is not None
+        assert accepts_connections(found)
+        listening.kill()
+        wait_for(lambda: not is_alive(found.pid, folder))
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(found.socket_path)
+        assert not accepts_connections(found)
+    shutil.rmtree(folder)
 
 
 def test_a_start_after_kill_9_gets_past_a_backend_still_at_work(home: EmbeddedHome) -> None:

@@ -10,7 +10,10 @@ import signal
 import stat
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import socket
 
 POLL_SECONDS = 0.005
 
@@ -54,7 +57,11 @@ def read_pid_file(data_dir: Path) -> Postmaster | None:
 
 
 def accepts_connections(server: Postmaster) -> bool:
-    """Tell whether the server listens on its socket, in a folder that is its owner's alone."""
+    """Tell whether the server listens on its socket, in a folder that is its owner's alone.
+
+    The socket of a killed server takes connections, which nobody answers, until the last of its
+    children has ended; so the process is looked at too, where its number means something here.
+    """
     import socket
 
     if not is_private(server):
@@ -63,11 +70,25 @@ def accepts_connections(server: Postmaster) -> bool:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.settimeout(5)
             client.connect(server.socket_path)
+            listener = _listener(client)
     except TimeoutError:
         return True  # somebody listens, and is busy
     except OSError:
         return False
-    return True
+    return listener != server.pid or is_alive(server.pid, server.data_dir)
+
+
+def _listener(client: socket.socket) -> int:
+    """Return the process that listens at the other end; 0 when it is in another container."""
+    import struct
+
+    try:
+        from socket import SO_PEERCRED, SOL_SOCKET
+    except ImportError:  # not Linux
+        return 0
+    size = struct.calcsize("3i")
+    credentials = client.getsockopt(SOL_SOCKET, SO_PEERCRED, size)
+    return int(struct.unpack("3i", credentials)[0])
 
 
 def is_private(server: Postmaster) -> bool:
