@@ -11,10 +11,11 @@ from aosctl.db import manifests
 from aosctl.db.connection import Connection
 from aosctl.db.manifests import Outcome
 from aosctl.domain.cluster import Cluster, Key, key
+from aosctl.domain.document import Document
 from aosctl.domain.kinds import BY_NAME, Kind
 from aosctl.domain.kinds.base import Resource
-from aosctl.domain.manifest import Document, in_delete_order
 from aosctl.domain.placing import in_words
+from aosctl.domain.relations import in_delete_order
 from aosctl.errors import Conflict, Denied, NotFound
 
 SERVER_OWNED = ("uid", "generation", "creationTimestamp")

@@ -9,10 +9,11 @@ from uuid import UUID
 from aosctl.db import manifests, tenants
 from aosctl.db.connection import Connection
 from aosctl.db.manifests import Outcome
+from aosctl.domain.document import Document
 from aosctl.domain.kinds import BY_NAME
 from aosctl.domain.kinds.base import Resource
-from aosctl.domain.manifest import Document, check_references, in_apply_order, resolve_tenants
 from aosctl.domain.placing import at_its_place, meant, placed
+from aosctl.domain.relations import check_references, in_apply_order, resolve_tenants
 from aosctl.domain.yaml_text import MAX_BYTES
 from aosctl.errors import AosError, ManifestError, NotFound, UsageError
 
