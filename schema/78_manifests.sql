@@ -35,7 +35,8 @@ end
 $$;
 
 -- Create or change a principal and the roles it has, each for good or until roleExpiry. Role: admin
--- of the tenant. AO005: the login is another principal already; AO006: an end for a role that it has not.
+-- of the tenant. AO001, AO004: see login_consents(); AO005: the login is another principal already; AO006:
+-- an end for a role that it has not.
 create function aos_auth.apply_principal(p_tenant uuid, p_name text, p_meta jsonb, p_spec jsonb)
 returns text
 language plpgsql set search_path = pg_catalog, pg_temp

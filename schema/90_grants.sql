@@ -9,6 +9,7 @@ as $$
     when p_schema || '.' || p_name in (
       'aos_auth.tenants_with_role', 'aos_auth.actor', 'aos_auth.enter',
       'aos_auth.whoami', 'aos_auth.can_i', 'aos_auth.tenant_id', 'aos_auth.my_tenants',
+      'aos_auth.login_consents',
       'aos_core.tenant_of_run', 'aos_core.tenant_of_turn', 'aos_agent.next_ready',
       'aos_agent.served_tenant', 'aos_agent.next_webhooks', 'aos_core.audit_tenants',
       'aos_core.retentions', 'aos_core.trails', 'aos_agent.next_retention')
