@@ -237,3 +237,16 @@ $$;
 create trigger login_consents before insert or update of db_role, tenant_id on aos_auth.principal
   for each row when (new.db_role is not null and aos_core.is_live())
   execute function aos_auth.login_consents();
+
+-- Trigger: who gave a role, and when, is what the session says and no value of a statement.
+create function aos_auth.role_given() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  new.granted_by := session_user;
+  new.granted_at := aos_core.now();
+  return new;
+end
+$$;
+create trigger role_given before insert or update on aos_auth.role_grant
+  for each row when (aos_core.is_live()) execute function aos_auth.role_given();

@@ -1,4 +1,4 @@
-"""Whose login becomes a principal: with the consent of somebody who has rights over it."""
+"""Whose login becomes a principal, with whose consent, and who gave a role."""
 
 from __future__ import annotations
 
@@ -111,3 +111,24 @@ def test_who_is_no_admin_of_the_tenant_learns_nothing_of_its_logins(
         with refused("42501"):
             bind(stranger, tenant, login)
     stranger.close()
+
+
+def test_who_gave_a_role_is_no_value_of_a_statement(tenant: Tenant, chief: Connection) -> None:
+    chief.execute(
+        "insert into aos_auth.role_grant (tenant_id, principal_id, role_name, granted_by,"
+        " granted_at) select tenant_id, principal_id, 'auditor', 'aos_superuser', '2001-01-01'"
+        " from aos_auth.principal where name = 'dev'"
+    )
+    given = (
+        "select granted_by, granted_at > now() - interval '1 hour' from aos_auth.role_grant"
+        " where tenant_id = %s and role_name = 'auditor'"
+    )
+    assert tenant.database.rows(given, tenant.id) == [("login_admin", True)]
+    superuser = tenant.database.superuser
+    call(superuser, "aos_auth.grant_role", tenant.id, "dev", "auditor", "2999-01-01")
+    assert tenant.database.rows(given, tenant.id) == [("aos_superuser", True)]
+    chief.execute(
+        "update aos_auth.role_grant set granted_by = 'aos_superuser', granted_at = '2001-01-01'"
+        " where role_name = 'auditor'"
+    )
+    assert tenant.database.rows(given, tenant.id) == [("login_admin", True)]

@@ -76,6 +76,10 @@ PECULIAR = {
         " from unnest(aos_auth.tenants_with_role('admin')) tenant_id;"
         " reset session authorization; end $$",
     ),
+    "aos_auth.role_grant": (
+        "do $$ begin update aos_auth.role_grant set granted_by = 'x'; perform 1 / ("
+        "select count(*) from aos_auth.role_grant where granted_by <> 'x'); end $$",
+    ),
     "aos_core.approval": (
         "insert into aos_core.approval (tenant_id, call_id, run_id, skill, args, digest, reason,"
         " requested_at, expires_at) select tenant_id, gen_random_uuid(), run_id, skill, args,"
