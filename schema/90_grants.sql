@@ -181,6 +181,7 @@ grant insert, update, delete on aos_persona.persona, aos_skills.skill, aos_skill
 grant insert on aos_auth.role to aos_developer;
 grant insert, update on aos_agent.conversation to aos_developer;
 grant execute on function aos_core.applied(boolean), aos_core.deleted(text, text, boolean),
+  aos_core.assert_manifest(text, text, jsonb, jsonb),
   aos_auth.apply_principal(uuid, text, jsonb, jsonb),
   aos_auth.grant_role(uuid, text, text, timestamptz), aos_auth.revoke_role(uuid, text, text),
   aos_auth.principal_named(uuid, text), aos_auth.assert_tenant_admin(uuid, text, text),
