@@ -25,13 +25,14 @@ SERVER_OWNED = ("uid", "generation", "creationTimestamp")
 class Applied:
     """What became of one document; `live` is what stood there before, `merged` what stands now.
 
-    Both are read only where a caller asked for them.
+    Both are read only where a caller asked for them. `warnings` point into the document.
     """
 
     document: Document
     outcome: Outcome
     live: Resource | None = None
     merged: Resource | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -73,9 +74,10 @@ def apply_set(
             _refuse_existing(ready, outcomes)
         merged = cluster.read(ready) if read_back else {}
         return [
-            Applied(document, outcome, live.get(key(document)), merged.get(key(document)))
+            Applied(document, outcome, live.get(key(document)), merged.get(key(document)),
+                    cluster.open_to_all(document))
             for document, outcome in zip(ready, outcomes, strict=True)
-        ]
+        ]  # fmt: skip
 
     return manifests.in_transaction(connection, work, keep=keep)
 

@@ -138,6 +138,20 @@ class Cluster:
                 raise
             raise at_its_place(error, document) from (error.__cause__ or error)
 
+    def open_to_all(self, document: Document) -> tuple[str, ...]:
+        """Warn of what a skill is granted that no policy can keep to its tenant."""
+        grants = (document.spec.get("sql") or {}).get("grants") or []
+        if document.kind != "Skill" or not grants:
+            return ()
+        return tuple(
+            document.problem(
+                "spec.sql.grants",
+                f"{name} is a {what}, which can have no row-level security: the skill sees"
+                " every tenant's rows in it",
+            )
+            for name, what in manifests.without_policies(self._connection, grants)
+        )
+
     def delete(self, document: Document) -> None:
         kind = BY_NAME[document.kind]
         with placed(document):

@@ -126,7 +126,7 @@ class _Loading:
         """Let the kind complete its spec; return the document, None where it reported problems."""
         metadata = given["metadata"]
         read = partial(self._read_beside, source.folder)
-        at = Completion(metadata["name"], read, reading.wrong_at)
+        at = Completion(metadata["name"], read, reading.wrong_at, source.is_remote)
         spec = kind.complete(given["spec"], at)
         if reading.problems:
             return None
