@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply create diff get describe delete chat run worker ps logs approve deny resolve kill resume cost audit export db auth doctor secret config version completion'
+      commands='quickstart apply create diff get describe delete explain api-resources chat run worker ps logs approve deny resolve kill resume cost audit export db auth doctor secret config version completion'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace'
       files='' ;;
@@ -53,6 +53,16 @@ _aosctl_spec() {
       flags='-f --filename -R --recursive -l --selector --all --ignore-not-found --dry-run --confirm -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-l --selector --dry-run --confirm -o --output --dsn --context -n --tenant --namespace'
       files='-f --filename' ;;
+    'explain')
+      commands=''
+      flags='--recursive --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files='' ;;
+    'api-resources')
+      commands=''
+      flags='-o --output --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-o --output --dsn --context -n --tenant --namespace'
+      files='' ;;
     'chat')
       commands=''
       flags='-c --continue --resume -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'

@@ -9,7 +9,7 @@ function __aosctl_command
         set -l values
         switch "$path"
         case ''
-            set commands quickstart apply create diff get describe delete chat run worker ps logs approve deny resolve kill resume cost audit export db auth doctor secret config version completion
+            set commands quickstart apply create diff get describe delete explain api-resources chat run worker ps logs approve deny resolve kill resume cost audit export db auth doctor secret config version completion
             set values --dsn --context -n --tenant --namespace
         case 'quickstart'
             set commands 
@@ -38,6 +38,12 @@ function __aosctl_command
         case 'delete'
             set commands 
             set values -l --selector --dry-run --confirm -o --output --dsn --context -n --tenant --namespace -f --filename
+        case 'explain'
+            set commands 
+            set values --dsn --context -n --tenant --namespace
+        case 'api-resources'
+            set commands 
+            set values -o --output --dsn --context -n --tenant --namespace
         case 'chat'
             set commands 
             set values --resume -o --output --dsn --context -n --tenant --namespace
@@ -219,6 +225,8 @@ complete -c aosctl -n '__aosctl_at ""' -a diff -d 'Show what apply would change'
 complete -c aosctl -n '__aosctl_at ""' -a get -d 'List resources'
 complete -c aosctl -n '__aosctl_at ""' -a describe -d 'Show one resource in detail'
 complete -c aosctl -n '__aosctl_at ""' -a delete -d 'Delete resources by name or manifest'
+complete -c aosctl -n '__aosctl_at ""' -a explain -d 'Say what the fields of manifests mean'
+complete -c aosctl -n '__aosctl_at ""' -a api-resources -d 'List the kinds and their short names'
 complete -c aosctl -n '__aosctl_at ""' -a chat -d 'Talk to an agent'
 complete -c aosctl -n '__aosctl_at ""' -a run -d 'Give an agent one task and wait for the answer'
 complete -c aosctl -n '__aosctl_at ""' -a worker -d 'Drive runs in the background'
@@ -350,6 +358,23 @@ complete -c aosctl -n '__aosctl_at "delete"' -s q -l quiet -d 'Print results and
 complete -c aosctl -n '__aosctl_at "delete"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "delete"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "delete"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "explain"' -l recursive -d 'Print the fields of fields, names and types only'
+complete -c aosctl -n '__aosctl_at "explain"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "explain"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "explain"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "explain"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "explain"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "explain"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "explain"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "api-resources"' -s o -l output -x -d 'wide or name'
+complete -c aosctl -n '__aosctl_at "api-resources"' -l no-headers -d 'Print the rows only'
+complete -c aosctl -n '__aosctl_at "api-resources"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "api-resources"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "api-resources"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "api-resources"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "api-resources"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "api-resources"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "api-resources"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "chat"' -s c -l continue -d 'Go on with the last conversation (with AGENT)'
 complete -c aosctl -n '__aosctl_at "chat"' -l resume -x -d 'Go on with this run'
 complete -c aosctl -n '__aosctl_at "chat"' -s o -l output -x -d 'json, for one message'

@@ -44,6 +44,8 @@ FORBIDDEN: dict[str, set[str]] = {
     "db --help": ALL | {"yaml"},
     "db status": ALL | {"yaml"},
     "completion bash": ALL | {"yaml"},
+    "explain agent.spec": ALL | {"yaml"},
+    "api-resources": ALL | {"yaml"},
     "gett": ALL | {"yaml"},
 }
 _PROGRAM = """\
@@ -103,6 +105,8 @@ def test_a_verb_on_the_database_loads_neither_sdk_nor_screen(
         ("get agents", 245),
         ("get agents -l a=b", 260),
         ("get all -A", 245),
+        ("get turns", 245),
+        ("get events -A", 245),
         ("get persona none", 260),
         ("ps", 225),
         ("ps -a -A", 225),

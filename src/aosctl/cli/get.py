@@ -45,7 +45,7 @@ def command(
     """List resources.
 
     Kinds: tenants, principals, secrets, models, collections, skills, policies, personas,
-    agents, budgets, runs.
+    agents, budgets; and to look at: runs, turns, approvals, events (aosctl api-resources).
 
     Examples:
       aosctl get agents

@@ -27,6 +27,8 @@ VERBS: dict[str, Verb] = {
     "get": Verb("get", "List resources", DECLARE),
     "describe": Verb("describe", "Show one resource in detail", DECLARE),
     "delete": Verb("delete", "Delete resources by name or manifest", DECLARE),
+    "explain": Verb("explain", "Say what the fields of manifests mean", DECLARE),
+    "api-resources": Verb("api_resources", "List the kinds and their short names", DECLARE),
     "chat": Verb("chat", "Talk to an agent", WORK),
     "run": Verb("run", "Give an agent one task and wait for the answer", WORK),
     "worker": Verb("worker", "Drive runs in the background", WORK),

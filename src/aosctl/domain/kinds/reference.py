@@ -15,7 +15,7 @@ from aosctl.domain.fields import Type
 from aosctl.domain.kinds import KINDS
 from aosctl.domain.kinds.base import Kind
 from aosctl.domain.kinds.json_schema import schema_for_all
-from aosctl.domain.structures import Field, ListOf, Object, default_of
+from aosctl.domain.structures import Field, ListOf, MapOf, Object, default_of
 
 PAGE = "manifests.md"
 SCHEMA = "aos-v1.schema.json"
@@ -132,6 +132,9 @@ def _inner(field_type: Type) -> tuple[Object | None, str]:
     if isinstance(field_type, ListOf):
         found, suffix = _inner(field_type.item)
         return found, f"[]{suffix}"
+    if isinstance(field_type, MapOf):
+        found, suffix = _inner(field_type.value)
+        return found, f".*{suffix}"
     return None, ""
 
 
