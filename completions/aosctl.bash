@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply create diff get describe delete explain api-resources chat run worker ps logs approve deny resolve kill resume cost audit export db auth doctor secret config version completion'
+      commands='quickstart apply create diff get describe delete explain schema api-resources chat run worker ps logs approve deny resolve kill resume cost audit export db auth doctor secret config version completion'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace'
       files='' ;;
@@ -58,6 +58,11 @@ _aosctl_spec() {
       flags='--recursive --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
       files='' ;;
+    'schema')
+      commands=''
+      flags='-o --output --all --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files='-o --output --all' ;;
     'api-resources')
       commands=''
       flags='-o --output --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'

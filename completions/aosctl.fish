@@ -9,7 +9,7 @@ function __aosctl_command
         set -l values
         switch "$path"
         case ''
-            set commands quickstart apply create diff get describe delete explain api-resources chat run worker ps logs approve deny resolve kill resume cost audit export db auth doctor secret config version completion
+            set commands quickstart apply create diff get describe delete explain schema api-resources chat run worker ps logs approve deny resolve kill resume cost audit export db auth doctor secret config version completion
             set values --dsn --context -n --tenant --namespace
         case 'quickstart'
             set commands 
@@ -41,6 +41,9 @@ function __aosctl_command
         case 'explain'
             set commands 
             set values --dsn --context -n --tenant --namespace
+        case 'schema'
+            set commands 
+            set values --dsn --context -n --tenant --namespace -o --output --all
         case 'api-resources'
             set commands 
             set values -o --output --dsn --context -n --tenant --namespace
@@ -226,6 +229,7 @@ complete -c aosctl -n '__aosctl_at ""' -a get -d 'List resources'
 complete -c aosctl -n '__aosctl_at ""' -a describe -d 'Show one resource in detail'
 complete -c aosctl -n '__aosctl_at ""' -a delete -d 'Delete resources by name or manifest'
 complete -c aosctl -n '__aosctl_at ""' -a explain -d 'Say what the fields of manifests mean'
+complete -c aosctl -n '__aosctl_at ""' -a schema -d 'Print JSON Schemas of manifests, for editors'
 complete -c aosctl -n '__aosctl_at ""' -a api-resources -d 'List the kinds and their short names'
 complete -c aosctl -n '__aosctl_at ""' -a chat -d 'Talk to an agent'
 complete -c aosctl -n '__aosctl_at ""' -a run -d 'Give an agent one task and wait for the answer'
@@ -366,6 +370,15 @@ complete -c aosctl -n '__aosctl_at "explain"' -s q -l quiet -d 'Print results an
 complete -c aosctl -n '__aosctl_at "explain"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "explain"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "explain"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "schema"' -s o -l output -r -F -d 'Write it into this file'
+complete -c aosctl -n '__aosctl_at "schema"' -l all -r -F -d 'Write those of every kind into this folder'
+complete -c aosctl -n '__aosctl_at "schema"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "schema"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "schema"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "schema"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "schema"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "schema"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "schema"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "api-resources"' -s o -l output -x -d 'wide or name'
 complete -c aosctl -n '__aosctl_at "api-resources"' -l no-headers -d 'Print the rows only'
 complete -c aosctl -n '__aosctl_at "api-resources"' -l dsn -x -d 'Database: a libpq URI or conninfo string'

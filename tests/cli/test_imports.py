@@ -45,6 +45,7 @@ FORBIDDEN: dict[str, set[str]] = {
     "db status": ALL | {"yaml"},
     "completion bash": ALL | {"yaml"},
     "explain agent.spec": ALL | {"yaml"},
+    "schema agent": ALL | {"yaml"},
     "api-resources": ALL | {"yaml"},
     "gett": ALL | {"yaml"},
 }

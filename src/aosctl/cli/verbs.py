@@ -28,6 +28,7 @@ VERBS: dict[str, Verb] = {
     "describe": Verb("describe", "Show one resource in detail", DECLARE),
     "delete": Verb("delete", "Delete resources by name or manifest", DECLARE),
     "explain": Verb("explain", "Say what the fields of manifests mean", DECLARE),
+    "schema": Verb("schema", "Print JSON Schemas of manifests, for editors", DECLARE),
     "api-resources": Verb("api_resources", "List the kinds and their short names", DECLARE),
     "chat": Verb("chat", "Talk to an agent", WORK),
     "run": Verb("run", "Give an agent one task and wait for the answer", WORK),
