@@ -28,9 +28,7 @@ def readable_kind(word: str) -> Kind:
     Raises UnknownKind in kubectl's words.
     """
     typed = word.lower().removesuffix(".aos")
-    known = {
-        name: kind for kind in READABLE for name in (kind.singular, kind.plural, *kind.short_names)
-    }
+    known = {name: kind for kind in READABLE for name in kind.words}
     if typed in known:
         return known[typed]
     text = f"the server doesn't have a resource type {quoted(word)}{did_you_mean(typed, known)}"

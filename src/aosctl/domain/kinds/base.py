@@ -96,6 +96,11 @@ class Kind:
         return self.name.lower()
 
     @property
+    def words(self) -> tuple[str, ...]:
+        """Every name that people type for the kind, the singular first."""
+        return (self.singular, self.plural, *self.short_names)
+
+    @property
     def verbs(self) -> tuple[str, ...]:
         """What `aosctl` does with one, in alphabetical order."""
         declared = () if self.read_only else ("apply", "delete", "diff")
