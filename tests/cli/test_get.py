@@ -247,12 +247,6 @@ def test_describe_shows_spec_status_and_changes(developer: Aosctl) -> None:
     ]
 
 
-def test_approvals_have_a_verb_of_their_own(developer: Aosctl) -> None:
-    done = developer("get", "approvals")
-    assert (done.status, done.out) == (1, "")
-    assert done.err.endswith('"approvals"\nhint: aosctl approve lists what is pending\n')
-
-
 def test_describe_takes_the_beginning_of_names(developer: Aosctl) -> None:
     done = developer("describe", "persona", "alp", "nope")
     assert done.status == 1

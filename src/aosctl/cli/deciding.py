@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Decision = Literal["approved", "denied"]
 HEADERS = ("ID", "RUN", "AGENT", "SKILL", "ARGS", "CHANGES", "AGE", "EXPIRES", "WHY")
 _ARGS_WIDTH = 60
+KIND_WORDS = ("approval", "approvals", "appr")
+"""Those of the kind Approval, whose module takes longer to load."""
 
 
 def decide_or_list(
@@ -41,7 +43,7 @@ def decide_or_list(
     no name that is all of them. On a terminal each is shown and asked about before it is
     approved, unless `yes`.
     """
-    from aosctl.cli.wiring import quick_session_of
+    from aosctl.cli.wiring import quick_session_of, remember_names
 
     chosen = output.parse_output(output_format)
     if ids and everything:
@@ -65,6 +67,8 @@ def decide_or_list(
             return
         rows = _pending(session, all_tenants)
         tenant = session.tenant
+    if not all_tenants:
+        remember_names(given, KIND_WORDS, [row.short for row in rows])
     _print(rows, chosen, all_tenants, headers=not no_headers)
     if not rows:
         where = f" in {tenant} tenant" if tenant else ""

@@ -32,6 +32,8 @@ HEADERS = (
 )
 _WIDE = ("KIND", "MODEL", "PERSONA", "WORKER", "UNTRUSTED", "TITLE")
 _WATCH_SECONDS = 1.0
+KIND_WORDS = ("run", "runs")
+"""Those of the kind Run, whose module takes longer to load."""
 
 
 def command(
@@ -55,7 +57,7 @@ def command(
       aosctl ps -a -A
       aosctl kill $(aosctl ps -q)
     """
-    from aosctl.cli.wiring import quick_session_of
+    from aosctl.cli.wiring import quick_session_of, remember_names
     from aosctl.domain.selectors import parse_selector
 
     chosen = output.parse_output(output_format)
@@ -72,6 +74,8 @@ def command(
             news = [row for row in rows if shown.get(row.run_id) != row]
             shown |= {row.run_id: row for row in news}
             _print(news, chosen, names_only, all_tenants, headers=not no_headers)
+            if not all_tenants:
+                remember_names(given, KIND_WORDS, [row.name for row in rows], whole=False)
             if not watch:
                 break
             no_headers = no_headers or bool(news)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -55,6 +55,15 @@ def quick_session_of(given: Globals, *, select_tenant: bool = True) -> AnySessio
     verb = given.verb.partition(" ")[0]
     session = open_direct_session(target_of(given), verb, select_tenant=select_tenant)
     return session or session_of(given, select_tenant=select_tenant)
+
+
+def remember_names(
+    given: Globals, kind: Sequence[str], names: Iterable[str], *, whole: bool = True
+) -> None:
+    """Keep names that were listed in the chosen tenant, for completion; `kind` as Kind.words."""
+    from aosctl.name_cache import remember
+
+    remember(target_of(given), os.environ, kind, names, whole=whole)
 
 
 def tools() -> Mapping[str, Tool | KeyedTool]:
