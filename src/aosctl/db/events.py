@@ -73,11 +73,13 @@ def events(
     after: int = 0,
     until: int | None = None,
     since: timedelta | datetime | None = None,
+    not_after: datetime | None = None,
     last: int | None = None,
 ) -> list[EventRow]:
     """Read events of a run in order: the first BATCH after number `after`, or the `last` ones.
 
-    `until` is the highest number wanted; `since` an age by the database's clock, or a moment.
+    `until` is the highest number wanted; `since` an age by the database's clock, or a moment, and
+    `not_after` the latest moment.
     """
     moments = [run.created_at - _SLACK]
     if isinstance(since, datetime):
@@ -88,6 +90,7 @@ def events(
         " and seq > %(after)s and at >= %(from)s"
         " and (%(until)s::bigint is null or seq <= %(until)s)"
         " and (%(age)s::interval is null or at >= aos_core.now() - %(age)s::interval)"
+        " and (%(to)s::timestamptz is null or at <= %(to)s::timestamptz)"
     )
     given = {
         "tenant": run.tenant_id,
@@ -95,6 +98,7 @@ def events(
         "after": after,
         "until": until,
         "from": max(moments),
+        "to": not_after,
         "age": since if isinstance(since, timedelta) else None,
         "limit": BATCH if last is None else last,
     }
