@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from aosctl.cli.event_lines import Line
-    from aosctl.db.events import EventRow
+    from aosctl.db.events import EventRow, TrailRow
     from aosctl.db.following import Which
     from aosctl.db.rows import AnyConnection
     from aosctl.db.runs import RunRow
@@ -73,7 +73,7 @@ _GRAVE = {
 }
 
 
-def level_of(event: EventRow) -> str:
+def level_of(event: EventRow | TrailRow) -> str:
     """Return how grave an event is, one of LEVELS.
 
     What waits for a person or was stopped is a warning; what failed an error, a tool's failure,
@@ -83,8 +83,8 @@ def level_of(event: EventRow) -> str:
         return "info" if event.data.get("ok") else "warning"
     calls = event.data.get("calls")
     if event.kind == "model.answered" and isinstance(calls, list):
-        quiet = ("pending", "approved")
-        return "info" if all(c.get("status") in quiet for c in calls) else "warning"
+        loud = ("awaiting_approval", "denied", "failed")
+        return "warning" if any(c.get("status") in loud for c in calls) else "info"
     return _GRAVE.get(event.kind, "info")
 
 
