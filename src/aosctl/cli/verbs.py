@@ -33,6 +33,7 @@ VERBS: dict[str, Verb] = {
     "ps": Verb("ps", "List runs", OPERATE),
     "logs": Verb("logs", "Show what was said and done in runs", OPERATE),
     "events": Verb("events", "List what happened in a tenant", OPERATE),
+    "trace": Verb("trace", "Show the steps of a run, with time and cost", OPERATE),
     "approve": Verb("approve", "Allow tool calls that wait for a decision", OPERATE),
     "deny": Verb("deny", "Refuse tool calls that wait for a decision", OPERATE),
     "resolve": Verb("resolve", "Say what became of calls whose outcome is unknown", OPERATE),

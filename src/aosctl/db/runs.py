@@ -87,6 +87,13 @@ class RunRow(NamedTuple):
         return self.run_state in CLOSED
 
     @property
+    def rests(self) -> bool:
+        """Tell whether the run is paused, or its turn at a limit."""
+        return self.run_state == "paused" or (
+            self.run_state == "active" and self.turn_state == "limited"
+        )
+
+    @property
     def state(self) -> str:
         """Return the state in one word: the run's, else its open turn's, else `idle`."""
         if self.run_state != "active":
