@@ -42,7 +42,7 @@ def command(
       aosctl kill -s STOP x7k2p
       aosctl kill -s CONT x7k2p
     """
-    from aosctl.cli.targets import raise_all
+    from aosctl.cli.targets import each
     from aosctl.cli.wiring import quick_session_of
 
     name = signal.upper().removeprefix("SIG")
@@ -51,16 +51,8 @@ def command(
         raise UsageError(f'unknown signal "{signal}"', f"one of {', '.join(DONE)}")
     if not runs:
         raise UsageError("which run? aosctl kill RUN…", "aosctl ps lists the runs")
-    errors: list[AosError] = []
     with closing(quick_session_of(globals_of(ctx))) as session:
-        for typed in runs:
-            try:
-                output.write(f"run.aos/{_send(session, typed, name, reason)}\n")
-            except DatabaseUnavailable:
-                raise
-            except AosError as error:
-                errors.append(error)
-    raise_all(errors)
+        each(runs, lambda typed: output.write(f"run.aos/{_send(session, typed, name, reason)}\n"))
 
 
 def _send(session: AnySession, typed: str, signal: str, reason: str | None) -> str:
@@ -80,5 +72,5 @@ def _send(session: AnySession, typed: str, signal: str, reason: str | None) -> s
     except AosError as error:
         if isinstance(error, DatabaseUnavailable) or run.name in error.message:
             raise
-        raise type(error)(f"run.aos/{run.name}: {error.message}", error.hint) from error
+        raise error.about(f"run.aos/{run.name}") from error
     return f"{run.name} {DONE[signal]}"

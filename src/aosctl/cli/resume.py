@@ -9,7 +9,7 @@ import typer
 
 from aosctl.cli import output
 from aosctl.cli.globals import globals_of
-from aosctl.errors import AosError, DatabaseUnavailable, UsageError
+from aosctl.errors import AosError, UsageError
 
 if TYPE_CHECKING:
     from aosctl.db.runs import RunRow
@@ -46,7 +46,7 @@ def command(
       aosctl resume my_pg_bot-x7k2p --max-usd 5
       aosctl resume x7k2p --max-steps 100
     """
-    from aosctl.cli.targets import raise_all
+    from aosctl.cli.targets import each
     from aosctl.cli.wiring import quick_session_of
     from aosctl.db.runs import Limits, find_run, resume_run
 
@@ -56,24 +56,20 @@ def command(
     _at_most("--max-steps", max_steps, _MOST_STEPS)
     _at_most("--max-seconds", max_seconds, _MOST_SECONDS)
     limits = Limits(_amount(max_usd), max_tokens, max_steps, max_seconds)
-    errors: list[AosError] = []
     given = globals_of(ctx)
     with closing(quick_session_of(given)) as session:
         tenant = session.require_tenant()
-        for typed in runs:
-            try:
-                run = find_run(session.connection, tenant, typed)
-                _refuse_ended(run)
-                what = resume_run(session.connection, tenant, run.run_id, limits)
-                output.write(f"run.aos/{run.name} {what}\n")
-                if what != "resumed":
-                    why = f"{run.name} was not paused, and rested at no limit"
-                    output.note(why, quiet=given.quiet)
-            except DatabaseUnavailable:
-                raise
-            except AosError as error:
-                errors.append(error)
-    raise_all(errors)
+
+        def resume(typed: str) -> None:
+            run = find_run(session.connection, tenant, typed)
+            _refuse_ended(run)
+            what = resume_run(session.connection, tenant, run.run_id, limits)
+            output.write(f"run.aos/{run.name} {what}\n")
+            if what != "resumed":
+                why = f"{run.name} was not paused, and rested at no limit"
+                output.note(why, quiet=given.quiet)
+
+        each(runs, resume)
 
 
 def _refuse_ended(run: RunRow) -> None:
