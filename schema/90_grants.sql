@@ -146,7 +146,7 @@ grant insert (tenant_id, agent_id, name, title, kind, labels), update (title, la
   on aos_core.run to aos_view;
 grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
   aos_auth.visible_tenants(), aos_auth.writable_tenants(), aos_auth.administered_tenants(),
-  aos_auth.audited_tenants(),
+  aos_auth.audited_tenants(), aos_auth.narrowed(uuid[]),
   aos_auth.tenants_with_role(text), aos_core.now(), aos_core.uuidv7(), aos_core.is_name(text),
   aos_core.utc_text(timestamptz) to aos_view;
 
@@ -155,7 +155,7 @@ grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
 -- aos_auth.enter() decide by the login's principals.
 grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
   aos_auth.visible_tenants(), aos_auth.writable_tenants(), aos_auth.administered_tenants(),
-  aos_auth.audited_tenants(),
+  aos_auth.audited_tenants(), aos_auth.narrowed(uuid[]),
   aos_auth.tenants_with_role(text), aos_auth.whoami(),
   aos_auth.can_i(uuid, text, text, text), aos_auth.needed_role(text, text),
   aos_auth.tenant_id(text), aos_auth.my_tenants(), aos_auth.tenant_of(name), aos_auth.sql_role(uuid, text),

@@ -380,7 +380,7 @@ WITHOUT_TENANT: dict[str, list[Any]] = {
 HARMLESS = {
     "aos_auth.is_admin", "aos_auth.selected_tenant", "aos_auth.visible_tenants",
     "aos_auth.writable_tenants", "aos_auth.administered_tenants", "aos_auth.tenants_with_role",
-    "aos_auth.audited_tenants", "aos_skills.fits", "aos_skills.concerns",
+    "aos_auth.audited_tenants", "aos_auth.narrowed", "aos_skills.fits", "aos_skills.concerns",
     "aos_auth.whoami", "aos_auth.needed_role", "aos_core.utc_text", "aos_auth.tenant_id",
     "aos_auth.my_tenants", "aos_auth.tenant_of",
     "aos_core.now", "aos_core.is_live", "aos_core.uuidv7", "aos_core.is_name", "aos_core.short_age",

@@ -131,11 +131,9 @@ def _read(session: AnySession, everything: bool, all_tenants: bool) -> list[RunR
 
     if not all_tenants:
         return runs(session.connection, session.require_tenant(), open_only=not everything)
-    found: list[RunRow] = []
-    for scope in tenants.scopes(session.connection):
-        tenants.choose(session.connection, scope)
-        found += runs(session.connection, open_only=not everything)
-    return found
+    return tenants.everywhere(
+        session.connection, lambda: runs(session.connection, open_only=not everything)
+    )
 
 
 class Look(NamedTuple):
