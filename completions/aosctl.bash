@@ -205,7 +205,7 @@ _aosctl_spec() {
       files='' ;;
     'db backup')
       commands=''
-      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      flags='--force --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
       files='' ;;
     'db restore')
