@@ -619,8 +619,14 @@ def test_model_without_key_says_which_variable(here: Aosctl, env: dict[str, str]
 def test_unknown_agent_is_refused_with_the_known_ones(here: Aosctl) -> None:
     done = here("chat", "my_pg_bto", "hello")
     assert done.status == 1
-    assert done.err.startswith('Error from server (NotFound): agent "my_pg_bto" not found\n')
-    assert "my_pg_bot" in done.err
+    first, second = done.err.splitlines()
+    assert first == (
+        'Error from server (NotFound): agent "my_pg_bto" not found; did you mean "my_pg_bot"?'
+    )
+    assert second.startswith("hint: known agents: ") and "my_pg_bot" in second
+    assert here("run", "my_pg_bto", "hello").err.splitlines() == [first, second]
+    far = here("run", "zzz", "hello").err.splitlines()
+    assert far == ['Error from server (NotFound): agent "zzz" not found', second]
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,7 @@ def test_backup_and_restore_by_file(
     ended = aosctl("db", "restore", str(file), "--dsn", make_database(name=name))
     assert ended.status == 0
     assert re.fullmatch(rf'restored {counts} into database "{name}"\n', ended.out)
-    assert ended.err.splitlines()[0].startswith("verified 1 hash chains; ")
+    assert ended.err.splitlines()[0].startswith("verified 1 hash chain; ")
 
 
 def test_backup_and_restore_through_a_pipe(

@@ -176,6 +176,7 @@ def restore(ctx: typer.Context, file: File) -> None:
       aosctl db restore kernel.aosbackup --dsn 'host=new.example.com dbname=app'
     """
     from aosctl.db.restore import restore as fill
+    from aosctl.repl.words import counted
 
     begun = time.monotonic()
     with _readable(file) as stream, closing(connect_owner(ctx)) as connection:
@@ -183,7 +184,10 @@ def restore(ctx: typer.Context, file: File) -> None:
         name = connection.info.dbname
     output.write(f'restored {_counts(done.manifest)} into database "{name}"\n')
     seconds = time.monotonic() - begun
-    _tell(ctx, (f"verified {done.streams} hash chains; {seconds:.1f} s in all", *done.remarks))
+    _tell(
+        ctx,
+        (f"verified {counted(done.streams, 'hash chain')}; {seconds:.1f} s in all", *done.remarks),
+    )
 
 
 _VERBS: dict[str, Callable[..., None]] = {

@@ -27,6 +27,7 @@ MAX_PROBLEMS = 100
 _MOST_SHOWN = 20
 _MOST_COMPARED = 5  # with all the names there are
 _LIST_VERSIONS = (API_VERSION, "v1")
+_BESIDE_HINT = "a file that a manifest names is looked for in the manifest's own folder"
 _HINT = "every field of every kind: docs/manifests.md; worked examples: manifests/quickstart"
 
 
@@ -218,7 +219,7 @@ def _duplicates(documents: Sequence[Document]) -> list[str]:
     return problems
 
 
-def _refuse(problems: Sequence[str], hint: str = _HINT) -> None:
+def _refuse(problems: Sequence[str], hint: str | None = _HINT) -> None:
     """Raise one ManifestError for all problems, if there are any."""
     if not problems:
         return
@@ -241,7 +242,7 @@ def _load(sources: Iterable[Source], verb: str) -> tuple[Document, ...]:
         for source in sources:
             loading.read(source)
     except _EnoughProblems:
-        _refuse(loading.problems)
+        _refuse(loading.problems, loading.common_hint())
     return loading.result(verb)
 
 
@@ -251,6 +252,8 @@ class _Loading:
     def __init__(self) -> None:
         self.documents: list[Document] = []
         self.problems: list[str] = []
+        self.hints: list[str | None] = []
+        self.hint: str | None = _HINT
         self.count = 0
         self.bytes_beside = 0
 
@@ -260,6 +263,8 @@ class _Loading:
         def report(line: int, column: int, text: str) -> None:
             place = f":{line}:{column}" if line else ""
             self.problems.append(f"{source.label}{place}: {text}")
+            self.hints.append(self.hint)
+            self.hint = _HINT
             if len(self.problems) >= MAX_PROBLEMS:
                 raise _EnoughProblems
 
@@ -267,11 +272,17 @@ class _Loading:
             for node in yaml_text.read_documents(source.data, report):
                 self._document(node, source, report)
         except Unreadable as error:
+            self.hint = error.hint or _HINT
             report(error.line, error.column, error.reason)
+
+    def common_hint(self) -> str | None:
+        """Return the hint that goes for every problem, else that about fields."""
+        return self.hints[0] if len(set(self.hints)) == 1 else _HINT
 
     def result(self, verb: str) -> tuple[Document, ...]:
         """Return the documents, or raise ManifestError for every problem found."""
-        _refuse([*self.problems, *_duplicates(self.documents)])
+        duplicates = _duplicates(self.documents)
+        _refuse([*self.problems, *duplicates], _HINT if duplicates else self.common_hint())
         if not self.documents:
             raise ManifestError(f"no objects passed to {verb}")
         return tuple(self.documents)
@@ -290,6 +301,12 @@ class _Loading:
         reading = Reading(report)
         kind = _kind(node, reading)
         if kind is None or not isinstance(node, yaml_text.Mapping):
+            return
+        version, at = _text(node, "apiVersion"), node.get("apiVersion")
+        if version not in (None, API_VERSION) and at is not None:
+            self.hint = None  # the line says it all, and its fields may be another version's
+            text = f'expected "{API_VERSION}", found {quoted(version or "")}'
+            reading.wrong(at.line, at.column, "apiVersion", text)
             return
         before = len(self.problems)
         given = kind.manifest_type.read(_with_spec(node), "", reading)
@@ -332,7 +349,11 @@ class _Loading:
 
     def _read_beside(self, folder: Path | None, name: str) -> str:
         """Read a file that a manifest names. Raises ValueError, also for too much in all."""
-        text = read_beside(folder, name)
+        try:
+            text = read_beside(folder, name)
+        except ValueError:
+            self.hint = _BESIDE_HINT
+            raise
         self.bytes_beside += len(text)
         if self.bytes_beside > MAX_BYTES:
             raise ValueError(f"the files of the set hold more than {MAX_BYTES // 1_000_000} MB")
