@@ -576,6 +576,33 @@ def test_one_shot_goes_on_with_the_last_conversation(here: Aosctl, bot: Bot) -> 
     assert here("chat", "-c", name, "second").out == "two\n"
 
 
+def test_a_conversation_that_goes_on_shows_where_it_was_left(
+    opened: Open, here: Aosctl, bot: Bot
+) -> None:
+    """The last two exchanges, dim and cut, before the prompt; a new conversation has none."""
+    long = "\n".join(f"row {number}" for number in range(1, 31))
+    call = {"calls": [{"name": "memory_recall", "args": {"key": "port"}}]}
+    name = bot("recalled", {"text": "answer one"}, {"text": "answer two"}, call, {"text": long})
+    assert here("chat", name, "question one").out == "answer one\n"
+    assert here("chat", "-c", name, "question two").out == "answer two\n"
+    assert here("chat", "-c", name, "question three").out == f"{long}\n"
+    chat = opened("chat", "-c", name)
+    chat.prompt()
+    heading, _, past = chat.seen.partition("── earlier; all of it: aosctl logs ")
+    assert "question" not in heading and "question one" not in past
+    shown = [line.strip() for line in past.partition("\n──")[0].splitlines()]
+    assert shown[0].endswith(" ──")
+    assert shown[1:6] == [
+        "> question two", "answer two", "> question three", "⏺ memory_recall(port)", "row 1",
+    ]  # fmt: skip
+    assert shown[-2:] == ["row 12", "… 18 lines more"]
+    assert "\x1b[2m> question two" in chat.raw
+    chat.say("/quit")
+    fresh = opened("chat", name)
+    fresh.prompt()
+    assert "earlier" not in fresh.seen and "question" not in fresh.seen
+
+
 def test_failed_turn_has_status_4(here: Aosctl, bot: Bot) -> None:
     name = bot("failing", {"error": {"kind": "bad_request", "message": "no such model"}})
     done = here("chat", name, "hello")
