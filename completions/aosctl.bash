@@ -320,7 +320,7 @@ _aosctl_spec() {
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'db backup')
       commands=''
-      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      flags='--force --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
       files=''
       sources=''

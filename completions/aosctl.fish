@@ -829,6 +829,7 @@ complete -c aosctl -n '__aosctl_at "db uninstall"' -s q -l quiet -d 'Print resul
 complete -c aosctl -n '__aosctl_at "db uninstall"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db uninstall"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db uninstall"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "db backup"' -l force -d 'Replace FILE if it is there'
 complete -c aosctl -n '__aosctl_at "db backup"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "db backup"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "db backup"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'

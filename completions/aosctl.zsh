@@ -320,7 +320,7 @@ _aosctl_spec() {
       known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'db backup')
       commands=()
-      flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      flags=('--force:Replace FILE if it is there' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
       files=()
       sources=''

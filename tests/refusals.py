@@ -157,8 +157,7 @@ FIELDS = {
     ),
     "another apiVersion": (
         PERSONA.replace("aos/v1", "aos/v2"),
-        'x.yaml:1:13: Persona "pg_expert": apiVersion: "aos/v2" is not one of aos/v1;'
-        ' did you mean "aos/v1"?',
+        'x.yaml:1:13: Persona "pg_expert": apiVersion: expected "aos/v1", found "aos/v2"',
     ),
     "an unknown kind": (
         'apiVersion: aos/v1\nkind: Wizard\nmetadata: {name: "bad"}\n',

@@ -575,6 +575,33 @@ def test_one_shot_goes_on_with_the_last_conversation(here: Aosctl, bot: Bot) -> 
     assert here("chat", "-c", name, "second").out == "two\n"
 
 
+def test_a_conversation_that_goes_on_shows_where_it_was_left(
+    opened: Open, here: Aosctl, bot: Bot
+) -> None:
+    """The last two exchanges, dim and cut, before the prompt; a new conversation has none."""
+    long = "\n".join(f"row {number}" for number in range(1, 31))
+    call = {"calls": [{"name": "memory_recall", "args": {"key": "port"}}]}
+    name = bot("recalled", {"text": "answer one"}, {"text": "answer two"}, call, {"text": long})
+    assert here("chat", name, "question one").out == "answer one\n"
+    assert here("chat", "-c", name, "question two").out == "answer two\n"
+    assert here("chat", "-c", name, "question three").out == f"{long}\n"
+    chat = opened("chat", "-c", name)
+    chat.prompt()
+    heading, _, past = chat.seen.partition("── earlier; all of it: aosctl logs ")
+    assert "question" not in heading and "question one" not in past
+    shown = [line.strip() for line in past.partition("\n──")[0].splitlines()]
+    assert shown[0].endswith(" ──")
+    assert shown[1:6] == [
+        "> question two", "answer two", "> question three", "⏺ memory_recall(port)", "row 1",
+    ]  # fmt: skip
+    assert shown[-2:] == ["row 12", "… 18 lines more"]
+    assert "\x1b[2m> question two" in chat.raw
+    chat.say("/quit")
+    fresh = opened("chat", name)
+    fresh.prompt()
+    assert "earlier" not in fresh.seen and "question" not in fresh.seen
+
+
 def test_failed_turn_has_status_4(here: Aosctl, bot: Bot) -> None:
     name = bot("failing", {"error": {"kind": "bad_request", "message": "no such model"}})
     done = here("chat", name, "hello")
@@ -618,8 +645,14 @@ def test_model_without_key_says_which_variable(here: Aosctl, env: dict[str, str]
 def test_unknown_agent_is_refused_with_the_known_ones(here: Aosctl) -> None:
     done = here("chat", "my_pg_bto", "hello")
     assert done.status == 1
-    assert done.err.startswith('Error from server (NotFound): agent "my_pg_bto" not found\n')
-    assert "my_pg_bot" in done.err
+    first, second = done.err.splitlines()
+    assert first == (
+        'Error from server (NotFound): agent "my_pg_bto" not found; did you mean "my_pg_bot"?'
+    )
+    assert second.startswith("hint: known agents: ") and "my_pg_bot" in second
+    assert here("run", "my_pg_bto", "hello").err.splitlines() == [first, second]
+    far = here("run", "zzz", "hello").err.splitlines()
+    assert far == ['Error from server (NotFound): agent "zzz" not found', second]
 
 
 @pytest.mark.parametrize(

@@ -307,7 +307,7 @@ def test_delete_by_label_takes_what_refers_to_others_first(admin: Aosctl) -> Non
     admin("apply", "-f", "-", stdin=text)
     done = admin("delete", "tenant", "short")
     assert done.status == 1
-    assert done.err.splitlines()[0] == 'error: tenant "short" is not empty: 1 agents, 1 personas'
+    assert done.err.splitlines()[0] == 'error: tenant "short" is not empty: 1 agent, 1 persona'
     done = admin("delete", "persona,agent,tenant", "-l", "stage=x", "-n", "short")
     assert (done.status, done.err) == (0, "")
     assert done.out == (

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from aosctl.domain.document import FIELDS_HINT
 from aosctl.domain.manifest import load, loads
 from aosctl.errors import ManifestError
 from refusals import COLLECTION, FIELDS, PERSONA, SKILL, TOGETHER
+
+UTF8 = "a manifest is YAML or JSON in UTF-8; iconv -t utf-8 converts others"
 
 
 def refusal(text: str | bytes, folder: Path | None = None) -> str:
@@ -241,9 +244,33 @@ def test_every_problem_of_a_set_is_reported_and_nothing_is_loaded(tmp_path: Path
         ' found the string "none"; write it as a list of one',
         f"{tmp_path}/c.yaml:2:1: while parsing a flow node, did not find expected node content",
     ]
-    assert caught.value.hint == (
-        "every field of every kind: docs/manifests.md; worked examples: manifests/quickstart"
-    )
+    assert caught.value.hint == FIELDS_HINT
+
+
+HINTS: dict[str, tuple[bytes, str | None]] = {
+    "another apiVersion": (b"apiVersion: v9\nkind: Persona\nmetadata: {}\nspec: {x: y}\n", None),
+    "no text": (b"\x00\x01", UTF8),
+    "no UTF-8": (b"\xe9", UTF8),
+    "a file that is missing": (
+        b"apiVersion: aos/v1\nkind: Collection\nmetadata: {name: c}\n"
+        b"spec: {documents: [{title: a, file: b.md}]}\n",
+        "a file that a manifest names is looked for in the manifest's own folder",
+    ),
+    "a field": (b"kind: Persona\n", FIELDS_HINT),
+    "a field and a file": (
+        b"apiVersion: aos/v1\nkind: Collection\nmetadata: {name: c}\n"
+        b"spec: {documents: [{title: a, file: b.md}]}\n---\nkind: Persona\n", FIELDS_HINT),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HINTS)
+def test_the_hint_fits_what_is_wrong(name: str, tmp_path: Path) -> None:
+    data, hint = HINTS[name]
+    (tmp_path / "x.yaml").write_bytes(data)
+    with pytest.raises(ManifestError) as caught:
+        load([str(tmp_path / "x.yaml")])
+    assert caught.value.hint == hint
+    assert ("\n" in str(caught.value)) is (name in ("a field and a file", "a field"))
 
 
 def test_more_than_twenty_problems_are_counted_not_listed() -> None:

@@ -47,7 +47,7 @@ def command(
     if not text:
         raise UsageError("no task: the command line has none, and stdin is empty")
     from aosctl.cli.wiring import session_of
-    from aosctl.db.conversations import find_agent
+    from aosctl.domain.agents import find_agent
 
     session = session_of(given)
     try:

@@ -17,7 +17,7 @@ from aosctl.errors import ManifestError
 MAX_PROBLEMS = 100
 """So many are looked for; then it is enough."""
 _MOST_SHOWN = 20
-_HINT = "every field of every kind: docs/manifests.md; worked examples: manifests/quickstart"
+FIELDS_HINT = "every field of every kind: docs/manifests.md; worked examples: manifests/quickstart"
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Document:
         }
 
 
-def refuse(problems: Sequence[str], hint: str = _HINT) -> None:
+def refuse(problems: Sequence[str], hint: str | None = FIELDS_HINT) -> None:
     """Raise one ManifestError for all problems, if there are any."""
     if not problems:
         return

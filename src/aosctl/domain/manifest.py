@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from aosctl.domain import yaml_text
-from aosctl.domain.document import MAX_PROBLEMS, Document, refuse
+from aosctl.domain.document import FIELDS_HINT, MAX_PROBLEMS, Document, refuse
 from aosctl.domain.kinds import BY_NAME, Kind
 from aosctl.domain.kinds.base import API_VERSION, Completion
 from aosctl.domain.names import did_you_mean, printable, quoted
@@ -24,6 +24,7 @@ from aosctl.errors import ManifestError
 
 MAX_DOCUMENTS = 10_000
 _LIST_VERSIONS = (API_VERSION, "v1")
+_BESIDE_HINT = "a file that a manifest names is looked for in the manifest's own folder"
 
 
 def load(
@@ -58,7 +59,7 @@ def _load(sources: Iterable[Source], verb: str) -> tuple[Document, ...]:
         for source in sources:
             loading.read(source)
     except _EnoughProblems:
-        refuse(loading.problems)
+        refuse(loading.problems, loading.common_hint())
     return loading.result(verb)
 
 
@@ -68,6 +69,8 @@ class _Loading:
     def __init__(self) -> None:
         self.documents: list[Document] = []
         self.problems: list[str] = []
+        self.hints: list[str | None] = []
+        self.hint: str | None = FIELDS_HINT
         self.count = 0
         self.bytes_beside = 0
 
@@ -77,6 +80,8 @@ class _Loading:
         def report(line: int, column: int, text: str) -> None:
             place = f":{line}:{column}" if line else ""
             self.problems.append(f"{source.label}{place}: {text}")
+            self.hints.append(self.hint)
+            self.hint = FIELDS_HINT
             if len(self.problems) >= MAX_PROBLEMS:
                 raise _EnoughProblems
 
@@ -84,11 +89,17 @@ class _Loading:
             for node in yaml_text.read_documents(source.data, report):
                 self._document(node, source, report)
         except Unreadable as error:
+            self.hint = error.hint or FIELDS_HINT
             report(error.line, error.column, error.reason)
+
+    def common_hint(self) -> str | None:
+        """Return the hint that goes for every problem, else that about fields."""
+        return self.hints[0] if len(set(self.hints)) == 1 else FIELDS_HINT
 
     def result(self, verb: str) -> tuple[Document, ...]:
         """Return the documents, or raise ManifestError for every problem found."""
-        refuse([*self.problems, *duplicates(self.documents)])
+        again = duplicates(self.documents)
+        refuse([*self.problems, *again], FIELDS_HINT if again else self.common_hint())
         if not self.documents:
             raise ManifestError(f"no objects passed to {verb}")
         return tuple(self.documents)
@@ -107,6 +118,12 @@ class _Loading:
         reading = Reading(report)
         kind = _kind(node, reading)
         if kind is None or not isinstance(node, yaml_text.Mapping):
+            return
+        version, at = _text(node, "apiVersion"), node.get("apiVersion")
+        if version not in (None, API_VERSION) and at is not None:
+            self.hint = None  # the line says it all, and its fields may be another version's
+            text = f'expected "{API_VERSION}", found {quoted(version or "")}'
+            reading.wrong(at.line, at.column, "apiVersion", text)
             return
         before = len(self.problems)
         given = kind.manifest_type.read(_with_spec(node), "", reading)
@@ -149,7 +166,11 @@ class _Loading:
 
     def _read_beside(self, folder: Path | None, name: str) -> str:
         """Read a file that a manifest names. Raises ValueError, also for too much in all."""
-        text = read_beside(folder, name)
+        try:
+            text = read_beside(folder, name)
+        except ValueError:
+            self.hint = _BESIDE_HINT
+            raise
         self.bytes_beside += len(text)
         if self.bytes_beside > MAX_BYTES:
             raise ValueError(f"the files of the set hold more than {MAX_BYTES // 1_000_000} MB")

@@ -61,7 +61,7 @@ class Janitor(Chore):
             runs += looked.runs if looked else 0
             self._rest(time.monotonic() - began)
         if runs:
-            self._note(f"retention of {name}: took the content of {runs} runs")
+            self._note(f"retention of {name}: took the content of {runs} run{'s' * (runs != 1)}")
 
     def _keep_events(self, connection: Connection) -> None:
         began = time.monotonic()
