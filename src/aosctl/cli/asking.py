@@ -91,7 +91,7 @@ def _answered(session: AnySession, row: ApprovalRow, reason: str | None) -> str 
     from aosctl.db.approvals import decide
 
     has_moved = partial(_has_moved, session, row)
-    answer = ask("y approve · n deny · e edit · d later > ", has_moved)
+    answer = ask("y approve · n deny · e edit · d later, then Enter > ", has_moved)
     match answer and answer.lower():
         case "y" | "yes":
             decide(
