@@ -15,7 +15,7 @@ from kernels import call as kernel_call
 from terminal import ENTER, Terminal
 
 UPDATE = {"statement": "update orders\nset item = 'cup' where id = 1"}
-ASK = "y approve · n deny · e edit · d later > "
+ASK = "y approve · n deny · e edit · d later, then Enter > "
 OpenTerminal = Callable[..., Terminal]
 
 

@@ -186,7 +186,9 @@ def test_a_skill_that_changed_after_its_approval_is_asked_for_again(play: Stage)
     assert [type(event) for event in talk.events][-1] is ApprovalAsked
     assert not talk.results
     (again,) = talk.conversation.pending_approvals()
-    assert again.approval_id != approval and "changed" in again.reason
+    assert again.approval_id != approval and again.preview is not None
+    assert [row["deleted"] for row in again.preview["counts"]] == [1]
+    assert again.reason.startswith("the skill changed before the approved call could run")
     talk.conversation.decide(again.approval_id, "approved")
     play.answer(text("Deleted."))
     outcome = talk.resume()

@@ -85,10 +85,10 @@ def _answered(session: AnySession, row: ApprovalRow, reason: str | None) -> str 
 
     from aosctl.cli.approval_screen import ask
     from aosctl.db.approvals import decide
-    from aosctl.repl.words import ASK_DECISION, ASK_REASON
+    from aosctl.repl.words import ASK_REASON, DECISIONS
 
     has_moved = partial(_has_moved, session, row)
-    answer = ask(ASK_DECISION, has_moved)
+    answer = ask(f"{DECISIONS}, then Enter > ", has_moved)
     match answer and answer.lower():
         case "y" | "yes":
             decide(

@@ -13,7 +13,7 @@ from aosctl.errors import AosError, ApprovalSettled, DatabaseUnavailable
 from aosctl.repl.editing import edited_arguments
 from aosctl.repl.prompt import Moved, Prompts
 from aosctl.repl.screen import BOLD, DIM, GREEN, RED, YELLOW, Screen
-from aosctl.repl.words import ASK_DECISION, ASK_REASON, decision_words, exact_arguments
+from aosctl.repl.words import ASK_REASON, DECISIONS, decision_words, exact_arguments
 from aosctl.terminal import visible
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class AskHere:
                 for other in pending
             )
 
-        decision = self._prompts.choose(f"  {ASK_DECISION}", KEYS, decided)
+        decision = self._prompts.choose(f"  {DECISIONS} > ", KEYS, decided)
         reason: str | Moved | None = None
         if decision == "later":
             return False

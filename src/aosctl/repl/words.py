@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 CALL_WIDTH = 60
 REASON_WIDTH = 200
-ASK_DECISION = "y approve · n deny · e edit · d later > "
+DECISIONS = "y approve · n deny · e edit · d later"
 ASK_REASON = "reason, for the agent (may be empty) > "
 
 

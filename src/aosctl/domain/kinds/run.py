@@ -80,6 +80,7 @@ _NEXT = {
     "approval": "aosctl approve {0}, or aosctl deny {0}",
     "resolution": "aosctl resolve {0} --retry, --result TEXT, or --fail",
     "resume": "aosctl kill -s CONT {0}",
+    "loop": "aosctl resume {0}",
 }
 """The command that lets a run go on, by what it waits for."""
 
