@@ -619,6 +619,7 @@ begin
       hint = format('aosctl delete tenant %s --confirm=%s erases it with all of it', p_name, p_name);
   end if;
   v_heads := encode(aos_core.heads_digest(v_tenant), 'hex');
+  perform aos_auth.lock_identities();
   v_roles := array(select i.db_role from aos_auth.sql_identity i where i.tenant_id = v_tenant);
   perform aos_core.erase_rows(v_tenant);
   perform aos_core.bury_tenant(v_tenant, p_name, v_actor,

@@ -283,6 +283,7 @@ begin
                where r.tenant_id = p_tenant and r.state in ('active', 'paused') order by r.run_id loop
     perform aos_core.end_run(p_tenant, v_run, 'cancelled', 'the tenant is deleted', v_actor);
   end loop;
+  perform aos_auth.lock_identities();
   v_roles := array(select i.db_role from aos_auth.sql_identity i where i.tenant_id = p_tenant);
   select count(*) into v_runs from aos_core.run r where r.tenant_id = p_tenant;
   v_heads := encode(aos_core.heads_digest(p_tenant), 'hex');
