@@ -450,3 +450,25 @@ def test_two_tenants_that_go_at_once_wait_for_one_another(mart: KernelDatabase) 
             for link, name in zip(links, names, strict=True)
         ]
         assert at_once(*deeds) == []
+
+
+def test_an_administrator_who_may_not_revoke_erases_a_tenant_all_the_same(
+    mart: KernelDatabase,
+) -> None:
+    """No right on the business's tables is needed to let go of a customer."""
+    doomed = make_tenant(mart)
+    skill(doomed, "brief", "sql_query", grant("orders", "select"))
+    own, tenants = role_of(doomed, "brief"), role_of(doomed)
+    mart.person("no_owner", "aos_admin")
+    plain = mart.connect("no_owner")
+    with refused("42501"):
+        call(plain, "aos_skills.delete_skill", doomed.id, "brief")
+    assert call(plain, "aos_auth.erase_tenant", doomed.name, doomed.name)["rows"] > 0
+    assert not exists(mart, tenants)
+    assert mart.rows("select from aos_auth.sql_identity where tenant_id = %s", doomed.id) == []
+    assert mart.rows("select from pg_proc where proname = %s", own) == []
+    members = "select m.member::regrole::text from pg_auth_members m where m.roleid = %s::regrole"
+    if mart.superuser.info.server_version >= 160000:
+        members += " and (m.inherit_option or m.set_option)"
+    assert exists(mart, own) and mart.rows(members, own) == []
+    mart.superuser.execute(f"drop owned by {own}; drop role {own}".encode())
