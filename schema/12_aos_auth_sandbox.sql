@@ -260,10 +260,13 @@ end
 $$;
 
 -- One transaction at a time makes or drops SQL identities and grants them anything: each of that changes
--- the same rows of the catalog, and PostgreSQL refuses a second one. Until the commit. Kernel only.
+-- the same rows of the catalog, and PostgreSQL refuses a second one. Until the commit. Before anything is
+-- written to the table, so that two who wait for one another never both hold. Kernel only.
+-- An advisory lock would be everybody's to take, an agent's SQL too, for as long as its session lasts;
+-- this one takes a right on the table. Readers, and the calls of SQL skills, wait for nothing.
 create function aos_auth.lock_identities() returns void
 language sql volatile
-as $$ select pg_advisory_xact_lock(hashtextextended('aos_auth.sql_identity', 0)) $$;
+as $$ lock table aos_auth.sql_identity in share row exclusive mode $$;
 
 -- The role of a SQL identity, made when there is none yet: a tenant's own, or that of the skill with the
 -- id p_scope. Kernel and triggers only. security definer: people may not write identities.

@@ -276,14 +276,16 @@ begin
 end
 $$;
 
--- The tables and privileges that grants of a skill name: one row each. AO001 when a schema or table
--- does not exist, AO006 for another privilege or a schema of the kernel. Any caller.
+-- The tables and privileges that grants of a skill name: one row each, columns null for all of them.
+-- AO001 when a schema or table does not exist under exactly this name, AO006 for another privilege or a
+-- schema of the kernel. Any caller.
 create function aos_skills.grant_targets(p_grants jsonb)
-returns table (schema_name text, table_name text, privilege text, columns text)
+returns table (schema_name text, table_name text, privilege text, columns text[])
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_grant jsonb;
+  v_schema oid;
 begin
   for v_grant in select g from jsonb_array_elements(p_grants) g loop
     schema_name := v_grant ->> 'schema';
@@ -291,23 +293,25 @@ begin
       raise exception 'schema "%" cannot be granted to a SQL skill', schema_name
         using errcode = 'AO006', hint = 'grant tables of your own';
     end if;
-    if to_regnamespace(quote_ident(schema_name)) is null then
+    v_schema := (select n.oid from pg_namespace n where n.nspname = schema_name);
+    if v_schema is null then
       raise exception 'schema "%" does not exist', schema_name using errcode = 'AO001',
         hint = 'create it first, or correct spec.sql.grants';
     end if;
+    columns := (select array_agg(k)
+                from jsonb_array_elements_text(coalesce(v_grant -> 'columns', '[]')) k);
     for table_name in
       select t from jsonb_array_elements_text(v_grant -> 'tables') t where t <> '*'
       union
       select c.relname from pg_class c
       where v_grant -> 'tables' ? '*' and c.relkind in ('r', 'p', 'v', 'm', 'f')
-        and c.relnamespace = quote_ident(schema_name)::regnamespace
+        and c.relnamespace = v_schema
     loop
-      if to_regclass(format('%I.%I', schema_name, table_name)) is null then
+      if not exists (select from pg_class c where c.relnamespace = v_schema
+                     and c.relname = table_name and c.relkind in ('r', 'p', 'v', 'm', 'f')) then
         raise exception 'table "%.%" does not exist', schema_name, table_name
           using errcode = 'AO001', hint = 'create it first, or correct spec.sql.grants';
       end if;
-      columns := (select string_agg(quote_ident(k), ', ')
-                  from jsonb_array_elements_text(coalesce(v_grant -> 'columns', '[]')) k);
       for privilege in select lower(p) from jsonb_array_elements_text(v_grant -> 'privileges') p loop
         if privilege not in ('select', 'insert', 'update', 'delete') then
           raise exception 'privilege "%" cannot be granted to a SQL skill', privilege
@@ -320,15 +324,72 @@ begin
 end
 $$;
 
+-- What a role was itself granted on tables of this database, and by whom; column_name is null for a right
+-- on the whole table. Any caller.
+create function aos_skills.held_rights(p_role name)
+returns table (schema_name name, table_name name, privilege text, column_name name, grantor name)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select n.nspname, c.relname, lower(a.privilege_type), t.attname, pg_get_userbyid(a.grantor)
+  from pg_shdepend d
+  join pg_class c on c.oid = d.objid and c.relkind in ('r', 'p', 'v', 'm', 'f')
+  join pg_namespace n on n.oid = c.relnamespace
+  left join pg_attribute t on t.attrelid = c.oid and t.attnum = d.objsubid and d.objsubid > 0
+  cross join lateral aclexplode(case d.objsubid when 0 then c.relacl else t.attacl end) a
+  where d.refclassid = 'pg_authid'::regclass and d.refobjid = to_regrole(quote_ident(p_role))
+    and d.classid = 'pg_class'::regclass and d.deptype = 'a' and a.grantee = d.refobjid
+    and d.dbid = (select b.oid from pg_database b where b.datname = current_database())
+$$;
+
+-- What grants of a skill name and p_role was not given itself: rows of grant_targets. What everybody may, or
+-- a role that it is a member of, is no right of its own: who took that away would find that the skill
+-- keeps it. Any caller. AO001, AO006.
+create function aos_skills.lacking_grants(p_role name, p_grants jsonb)
+returns table (schema_name text, table_name text, privilege text, columns text[])
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  with held as (select * from aos_skills.held_rights(p_role))
+  select t.* from aos_skills.grant_targets(p_grants) t
+  where not has_schema_privilege(p_role, t.schema_name, 'usage')
+    or not exists (
+      select from held h
+      where (h.schema_name, h.table_name, h.privilege) = (t.schema_name, t.table_name, t.privilege)
+        and h.column_name is null)
+    and (t.privilege = 'delete' or t.columns is null or exists (
+      select from unnest(t.columns) k where not exists (
+        select from held h
+        where (h.schema_name, h.table_name, h.privilege, h.column_name)
+              = (t.schema_name, t.table_name, t.privilege, k))))
+$$;
+
+-- A right that p_role holds although only p_old of two lists of grants names it, as "select on shop.orders,
+-- which alice granted"; null when there is none. Any caller. AO001, AO006.
+create function aos_skills.kept_right(p_role name, p_old jsonb, p_new jsonb) returns text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select format('%s on %I.%I, which "%s" granted', h.privilege, h.schema_name, h.table_name, h.grantor)
+  from aos_skills.held_rights(p_role) h
+  where exists (
+      select from jsonb_array_elements(p_old) x, jsonb_array_elements_text(x -> 'privileges') p
+      where x ->> 'schema' = h.schema_name and lower(p) = h.privilege
+        and x -> 'tables' ?| array[h.table_name, '*'])
+    and not exists (
+      select from aos_skills.grant_targets(p_new) t
+      where (t.schema_name, t.table_name, t.privilege) = (h.schema_name, h.table_name, h.privilege)
+        and (t.columns is null or t.privilege = 'delete' or h.column_name = any (t.columns)))
+  limit 1
+$$;
+
 -- Give the role of a skill, by its id, what p_new names and take back what only p_old named. Runs with
 -- the caller's rights on the business tables: who applies the manifest must be able to grant. Role
--- developer. AO001, AO004, AO005, AO006.
+-- developer. AO001, AO006; AO004: also when somebody else granted what is to be taken back.
 create function aos_skills.change_grants(p_tenant uuid, p_skill uuid, p_old jsonb, p_new jsonb)
 returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_role name;
+  v_kept text;
   v record;
 begin
   if p_old = '[]' and p_new = '[]' then
@@ -352,17 +413,14 @@ begin
       end if;
     end loop;
   end if;
-  for v in select * from aos_skills.grant_targets(p_new) loop
-    if not has_schema_privilege(v_role, quote_ident(v.schema_name), 'usage') then
+  for v in select * from aos_skills.lacking_grants(v_role, p_new) loop
+    if not has_schema_privilege(v_role, v.schema_name, 'usage') then
       execute format('grant usage on schema %I to %I', v.schema_name, v_role);
     end if;
-    if v.columns is not null or not has_table_privilege(
-         v_role, format('%I.%I', v.schema_name, v.table_name), v.privilege) then
-      execute format('grant %s%s on %I.%I to %I', v.privilege,
-        case when v.privilege = 'delete' or v.columns is null then ''
-             else ' (' || v.columns || ')' end,
-        v.schema_name, v.table_name, v_role);
-    end if;
+    execute format('grant %s%s on %I.%I to %I', v.privilege,
+      case when v.privilege = 'delete' or v.columns is null then ''
+           else (select ' (' || string_agg(quote_ident(k), ', ') || ')' from unnest(v.columns) k) end,
+      v.schema_name, v.table_name, v_role);
   end loop;
   for v in
     select distinct x ->> 'schema' as schema_name from jsonb_array_elements(p_old) x
@@ -371,6 +429,14 @@ begin
   loop
     execute format('revoke usage on schema %I from %I', v.schema_name, v_role);
   end loop;
+  if p_old <> p_new and p_new <> '[]' then  -- else nobody can act as the role any more
+    v_kept := aos_skills.kept_right(v_role, p_old, p_new);
+    if v_kept is not null then
+      raise exception 'the skill''s SQL would keep %', v_kept using errcode = 'AO004',
+        hint = format('only its grantor can take it from %s; or apply the skill without grants first: '
+                      'then it gets a new role', v_role);
+    end if;
+  end if;
 end
 $$;
 
@@ -381,42 +447,18 @@ create function aos_skills.grants_follow() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if tg_op = 'UPDATE' and new.tenant_id = old.tenant_id then
-    perform aos_skills.change_grants(new.tenant_id, new.skill_id, old.grants, new.grants);
-  else
-    if tg_op <> 'INSERT' and current_user <> 'aos_kernel' then
-      perform aos_skills.change_grants(old.tenant_id, old.skill_id, old.grants, '[]');
-    end if;
-    if tg_op <> 'DELETE' then
-      perform aos_skills.change_grants(new.tenant_id, new.skill_id, '[]', new.grants);
-    end if;
+  if tg_op <> 'DELETE' then
+    perform aos_skills.change_grants(new.tenant_id, new.skill_id,
+      case tg_op when 'UPDATE' then old.grants else '[]' end, new.grants);
+  elsif current_user <> 'aos_kernel' then
+    perform aos_skills.change_grants(old.tenant_id, old.skill_id, old.grants, '[]');
   end if;
   return null;
 end
 $$;
-create trigger grants_follow after insert or delete or update of grants, tenant_id
+create trigger grants_follow after insert or delete or update of grants
   on aos_skills.skill for each row when (aos_core.is_live())
   execute function aos_skills.grants_follow();
-
--- The first privilege that grants of a skill name and p_role lacks, as "select on shop.orders"; null when
--- it has all of them. Any caller.
-create function aos_skills.lacking_grant(p_role name, p_grants jsonb) returns text
-language sql stable set search_path = pg_catalog, pg_temp
-as $$
-  select format('%s on %I.%I', lower(p), n.nspname, c.relname)
-  from jsonb_array_elements(p_grants) g
-  cross join lateral jsonb_array_elements_text(g -> 'tables') t
-  cross join lateral jsonb_array_elements_text(g -> 'privileges') p
-  join pg_namespace n on n.nspname = g ->> 'schema'
-  join pg_class c on c.relnamespace = n.oid and t in (c.relname, '*')
-    and c.relkind in ('r', 'p', 'v', 'm', 'f')
-  where not has_schema_privilege(p_role, n.oid, 'usage')
-    or not has_table_privilege(p_role, c.oid, p)
-       and (lower(p) = 'delete' or coalesce(g -> 'columns', '[]') = '[]' or exists (
-         select from jsonb_array_elements_text(g -> 'columns') k
-         where not has_column_privilege(p_role, c.oid, k, p)))
-  limit 1
-$$;
 
 -- Trigger, at the end of the transaction: a skill names no grant that its identity does not have by then,
 -- and all tables of a schema only where its writer may grant the schema. Whoever applies a skill of the
@@ -432,9 +474,10 @@ begin
   if new.grants in (v_old, '[]') then
     return null;
   end if;
-  perform aos_skills.grant_targets(new.grants);
   v_lacks := coalesce(
-    aos_skills.lacking_grant(aos_skills.own_sql_role(new.tenant_id, new.skill_id), new.grants),
+    (select format('%s on %I.%I', l.privilege, l.schema_name, l.table_name)
+     from aos_skills.lacking_grants(aos_skills.own_sql_role(new.tenant_id, new.skill_id),
+                                    new.grants) l limit 1),
     (select format('usage on all of schema %I', g ->> 'schema')
      from jsonb_array_elements(new.grants) g
      where g -> 'tables' ? '*' and not v_old @> jsonb_build_array(g)
@@ -600,6 +643,7 @@ begin
       hint = format('aosctl delete tenant %s --confirm=%s erases it with all of it', p_name, p_name);
   end if;
   v_heads := encode(aos_core.heads_digest(v_tenant), 'hex');
+  perform aos_auth.lock_identities();
   v_roles := array(select i.db_role from aos_auth.sql_identity i where i.tenant_id = v_tenant);
   perform aos_core.erase_rows(v_tenant);
   perform aos_core.bury_tenant(v_tenant, p_name, v_actor,

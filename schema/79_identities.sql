@@ -17,14 +17,13 @@ begin
 end
 $$;
 
--- Drop the roles of a tenant that goes, whose rows are gone already. Kernel only.
+-- Drop the roles of a tenant that goes, whose rows are gone already, under lock_identities(). Kernel only.
 create function aos_auth.drop_sql_roles(p_roles name[]) returns void
 language plpgsql
 as $$
 declare
   v_role name;
 begin
-  perform aos_auth.lock_identities();
   foreach v_role in array p_roles loop
     perform aos_auth.drop_sql_role(v_role);
   end loop;

@@ -416,7 +416,8 @@ create trigger valid before insert or update on aos_skills.policy
   execute function aos_skills.policy_valid();
 
 -- Trigger: a skill is known by its id and how often it was changed (touch), and nobody makes another that
--- passes for one that was there. Its name stays, which permissions have their marks by. AO006.
+-- passes for one that was there. Its name stays, which permissions have their marks by, and so does its
+-- tenant, to whose role it was granted what its row says. AO006.
 create function aos_skills.skill_identity() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -424,8 +425,8 @@ begin
   if tg_op = 'INSERT' then
     new.skill_id := aos_core.uuidv7();
     new.generation := 1;
-  elsif new.name <> old.name then
-    raise exception 'skill "%" keeps its name', old.name using errcode = 'AO006',
+  elsif (new.tenant_id, new.name) <> (old.tenant_id, old.name) then
+    raise exception 'skill "%" keeps its name and its tenant', old.name using errcode = 'AO006',
       hint = 'apply it under the other name, then delete this one';
   else
     new.skill_id := old.skill_id;

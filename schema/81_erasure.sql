@@ -228,10 +228,9 @@ begin
     begin  -- with the skill goes what was granted for it
       delete from aos_skills.skill s where s.tenant_id = v_tenant and s.skill_id = v_skill;
     exception when insufficient_privilege or undefined_object then
-      null;  -- another's grants; drop_sql_role leaves such a role without members
+      null;  -- another's grants: the skill goes with the other rows, and drop_sql_role leaves the role
     end;
   end loop;
-  delete from aos_skills.skill s where s.tenant_id = v_tenant;
   perform set_config('aos.tenant_id', v_selected, true);
   return aos_core.erase_whole_tenant(v_tenant, p_name);
 end
@@ -288,6 +287,7 @@ begin
                where r.tenant_id = p_tenant and r.state in ('active', 'paused') order by r.run_id loop
     perform aos_core.end_run(p_tenant, v_run, 'cancelled', 'the tenant is deleted', v_actor);
   end loop;
+  perform aos_auth.lock_identities();
   v_roles := array(select i.db_role from aos_auth.sql_identity i where i.tenant_id = p_tenant);
   select count(*) into v_runs from aos_core.run r where r.tenant_id = p_tenant;
   v_heads := encode(aos_core.heads_digest(p_tenant), 'hex');

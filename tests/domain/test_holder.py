@@ -79,3 +79,15 @@ def test_of_another_place_nothing_is_known(chat: tuple[subprocess.Popen[str], st
     for unknown in (head, "host:1", f"host:{os.getpid()}", f"{head}.{began}", f"{name}x", ""):
         assert not holder.has_ended(unknown)
         assert holder.shown(unknown) == unknown
+
+
+def test_a_name_that_somebody_made_up_is_nobodys_end(
+    chat: tuple[subprocess.Popen[str], str],
+) -> None:
+    """Whoever may open turns names their lease as they like, and others' chats read it."""
+    process, name = chat
+    process.kill()
+    process.wait()
+    _, began, place = name.rsplit(".", 2)
+    assert holder.has_ended(f"eve@host:{process.pid}.{began}.{place}")
+    assert not holder.has_ended(f"eve@host:{'9' * 5000}.{began}.{place}")

@@ -249,6 +249,19 @@ def test_a_receiver_that_answers_drop_by_drop_holds_nobody_up(
     assert waiting(tenant) == 1
 
 
+def test_a_tenant_with_much_to_tell_lets_the_others_have_their_turn(
+    tenant: Tenant, worker: Connection, hook: Hook
+) -> None:
+    """Each of its answers may take ten seconds, and an agent can ask as often as it likes."""
+    other = make_tenant(tenant.database)
+    for n in range(3):
+        fail(tenant, f"a{n}")
+    tell(other, hook.url)
+    fail(other, "b0")
+    assert deliver_all(worker, ENVIRONMENT) == 4
+    assert [body["data"]["error"] for body in hook.bodies()] == ["a0", "b0", "a1", "a2"]
+
+
 def test_the_url_may_be_a_secret_of_the_environment(
     tenant: Tenant, worker: Connection, hook: Hook
 ) -> None:

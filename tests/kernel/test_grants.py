@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from psycopg.types.json import Jsonb
 
+from aosctl.db.declared_grants import give_declared
 from kernels import (
     Connection,
     KernelDatabase,
@@ -138,3 +139,109 @@ def test_an_old_row_is_not_run_either(tenant: Tenant, mallory: Connection) -> No
     change(tenant, [], "planted")
     call(superuser, "aos_skills.delete_skill", tenant.id, "planted")
     assert tenant.database.value("select not rolsuper from pg_roles where rolname = 'grants_dev'")
+
+
+LONG = "orders_" + "x" * 56
+"""63 bytes: PostgreSQL takes any longer name that begins like this for it."""
+
+
+@pytest.mark.parametrize(
+    ("made", "named", "privilege", "refusal"),
+    [
+        ("sequence shop.numbers", "numbers", "update", "AO001"),
+        (f"table shop.{LONG} (n int)", f"{LONG}yz", "delete", "AO001"),
+        ("table shop.notes (n int)", "notes", "select", "AO004"),
+    ],
+    ids=["a sequence", "a name that is cut", "what everybody may"],
+)
+def test_a_row_claims_no_right_that_an_upgrade_would_give_later(
+    tenant: Tenant, mallory: Connection, made: str, named: str, privilege: str, refusal: str
+) -> None:
+    """PostgreSQL only warns who has some right on a table and grants one that is not theirs."""
+    superuser, what = tenant.database.superuser, made.split()[1]
+    superuser.execute(f"create {made}; grant select on {what} to public".encode())
+    mallory.execute(INSERT, (tenant.id, Jsonb(grant("shop", "own"))))
+    superuser.execute("revoke select on shop.own from public")
+    claim = "update aos_skills.skill set grants = %s where name = 'planted'"
+    with refused(refusal):
+        mallory.execute(claim, (Jsonb(grant("shop", named, privilege)),))
+    superuser.execute(f"revoke select on {what} from public".encode())  # noqa: S608 - ours
+    select_tenant(superuser, None)
+    give_declared(superuser)
+    role = tenant.database.value("select aos_auth.sql_role(%s, 'planted')", tenant.id)
+    held = (
+        "select array_agg(table_name || ' ' || privilege) from aos_skills.held_rights(%s)"
+        " where schema_name = 'shop'"
+    )
+    assert tenant.database.value(held, role) == ["own select"]
+    superuser.execute(f"grant {privilege} on {what} to grants_dev with grant option".encode())
+    if "sequence" not in made:
+        mallory.execute(claim, (Jsonb(grant("shop", named[:63], privilege)),))
+        assert tenant.database.value(held, role) == [f"{named[:63]} {privilege}"]
+
+
+@pytest.mark.parametrize("by", ["who owns the table", "who may not grant"])
+def test_a_right_that_is_taken_out_of_a_manifest_is_gone_or_the_change_is_refused(
+    tenant: Tenant, mallory: Connection, by: str
+) -> None:
+    """REVOKE takes back what the revoker granted, and says nothing of what others did."""
+    superuser = tenant.database.superuser
+    superuser.execute("grant select on shop.orders to grants_dev with grant option;"
+                      " create table shop.more (n int)")  # fmt: skip
+    if by == "who owns the table":
+        mallory.execute(INSERT, (tenant.id, Jsonb(grant("shop", "orders"))))
+        keeps = 'keep select on shop.orders, which "grants_dev" granted'
+        with refused("AO004", keeps):
+            change(tenant, ["more"], "planted")
+        with refused("AO004", keeps):
+            column = [{**grant("shop", "orders")[0], "columns": ["n"]}]
+            apply(superuser, "aos_skills.apply_skill", tenant.id, "planted", {
+                "builtin": "sql_query", "sql": {"grants": column},
+            })  # fmt: skip
+        change(tenant, ["more", "orders"], "planted")  # what it keeps it may go on to name
+        apply(superuser, "aos_skills.apply_skill", tenant.id, "planted", {"builtin": "sql_query"})
+        change(tenant, ["more"], "planted")
+    else:
+        change(tenant, ["orders"], "planted")
+        with refused("AO004", "keep select on shop.orders"):
+            mallory.execute(
+                "update aos_skills.skill set grants = %s where name = 'planted'",
+                (Jsonb(grant("shop", "own")),),
+            )  # fmt: skip
+        change(tenant, ["more"], "planted")
+    assert may_read(tenant, "shop.more") and not may_read(tenant, "shop.orders")
+
+
+def test_a_schema_and_a_table_of_any_name(tenant: Tenant) -> None:
+    superuser = tenant.database.superuser
+    superuser.execute(
+        'create schema "My shop"; create table "My shop"."a "".b" ("c, d" int, e int)'
+    )
+    try:
+        for columns in ([], ["c, d"]):
+            one = {"schema": "My shop", "tables": ['a ".b'], "privileges": ["select"]}
+            apply(superuser, "aos_skills.apply_skill", tenant.id, "quoted", {
+                "builtin": "sql_query", "sql": {"grants": [{**one, "columns": columns}]},
+            })  # fmt: skip
+            role = tenant.database.value("select aos_auth.sql_role(%s, 'quoted')", tenant.id)
+            assert tenant.database.rows(
+                "select has_schema_privilege(%s, 'My shop', 'usage'),"
+                " has_column_privilege(%s, '\"My shop\".\"a \"\".b\"', 'c, d', 'select'),"
+                " has_column_privilege(%s, '\"My shop\".\"a \"\".b\"', 'e', 'select')",
+                role, role, role,
+            ) == [(True, True, columns == [])]  # fmt: skip
+    finally:
+        superuser.execute('drop schema "My shop" cascade')
+
+
+def test_a_skill_moves_to_no_other_tenant(tenant: Tenant) -> None:
+    """Not by an administrator either: its rights are its tenant's, and so is its trail."""
+    change(tenant, ["orders"])
+    superuser, other = tenant.database.superuser, make_tenant(tenant.database)
+    select_tenant(superuser, None)
+    with refused("AO006", "keeps its name and its tenant"):
+        superuser.execute(
+            "update aos_skills.skill set tenant_id = %s where name = 'lawful'", (other.id,)
+        )
+    superuser.execute("update aos_skills.skill set tenant_id = tenant_id where name = 'lawful'")
+    assert may_read(tenant, "shop.orders") and not may_read(other, "shop.orders")

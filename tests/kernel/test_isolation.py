@@ -124,7 +124,7 @@ def session(
 
 
 # No row; no right, or a policy's refusal; a view that takes no such statement.
-UNTOUCHED = (0, "42501", "55000", "0A000")
+UNTOUCHED = (0, "42501", "55000", "0A000", "AO006")
 
 
 def attempt(connection: Connection, statement: sql.Composable, *args: Any) -> Any:
@@ -386,7 +386,8 @@ HARMLESS = {
     "aos_core.now", "aos_core.is_live", "aos_core.uuidv7", "aos_core.is_name", "aos_core.short_age",
     "aos_core.period_start", "aos_auth.assert_tenant_admin",
     "aos_core.applied", "aos_core.deleted", "aos_core.assert_manifest", "aos_skills.grant_targets",
-    "aos_skills.lacking_grant", "aos_core.audit_tenants", "aos_core.export_tables",
+    "aos_skills.held_rights", "aos_skills.lacking_grants", "aos_skills.kept_right",
+    "aos_core.audit_tenants", "aos_core.export_tables",
     "aos_auth.is_sealed", "aos_auth.is_sealed_data", "aos_auth.keep_for_webhook",
 }  # fmt: skip
 

@@ -175,7 +175,7 @@ def test_a_policy_shows_what_it_is_about(ruled: Tenant) -> None:
 def test_a_skill_keeps_its_name_by_which_its_marks_are_kept(ruled: Tenant) -> None:
     """A renamed one would leave the marks of the wrong built-in behind."""
     give(ruled, "web_search", "rag_search")
-    with refused("AO006", 'skill "web_search" keeps its name'):
+    with refused("AO006", 'skill "web_search" keeps its name and its tenant'):
         ruled.person.execute("update aos_skills.skill set name = 'x' where name = 'web_search'")
     ruled.person.execute("update aos_skills.skill set description = '' where name = 'web_search'")
     call(ruled.person, "aos_skills.delete_skill", ruled.id, "web_search")

@@ -417,3 +417,58 @@ def test_one_skill_that_is_changed_by_two_at_once_has_the_grants_of_one(shopper:
             " where has_table_privilege(%s, 'mart.' || t, 'select')", role,
         )  # fmt: skip
         assert held == [(grants,)]
+
+
+def test_no_agent_and_no_login_stops_others_from_getting_their_roles(
+    shopper: Tenant, stranger: Tenant
+) -> None:
+    """What makes roles take turns is no lock that everybody may take, and keep."""
+    database = shopper.database
+    locks = (
+        "select pg_advisory_lock(hashtextextended('aos_auth.sql_identity', 0)) from mart.product"
+    )
+    assert say(shopper, "narrow", "q_products", locks)["ok"]
+    lock = b"lock table aos_auth.sql_identity in share row exclusive mode"
+    for login in (shopper.person, shopper.worker):
+        with refused("42501"), login.transaction():
+            login.execute(lock)
+    link = database.connect("aos_superuser")
+    link.execute("set lock_timeout = '20s'")
+    applying(link, stranger, "unhindered", "orders")()
+    assert role_of(stranger, "unhindered") != role_of(stranger)
+    call(link, "aos_skills.delete_skill", stranger.id, "unhindered")
+    made = make_tenant(database)
+    call(link, "aos_auth.erase_tenant", made.name, made.name)
+
+
+def test_two_tenants_that_go_at_once_wait_for_one_another(mart: KernelDatabase) -> None:
+    links = [mart.connect("aos_superuser") for _ in range(2)]
+    for _ in range(4):
+        names = [make_tenant(mart).name for _ in links]
+        deeds = [
+            lambda link=link, name=name: call(link, "aos_auth.erase_tenant", name, name)
+            for link, name in zip(links, names, strict=True)
+        ]
+        assert at_once(*deeds) == []
+
+
+def test_an_administrator_who_may_not_revoke_erases_a_tenant_all_the_same(
+    mart: KernelDatabase,
+) -> None:
+    """No right on the business's tables is needed to let go of a customer."""
+    doomed = make_tenant(mart)
+    skill(doomed, "brief", "sql_query", grant("orders", "select"))
+    own, tenants = role_of(doomed, "brief"), role_of(doomed)
+    mart.person("no_owner", "aos_admin")
+    plain = mart.connect("no_owner")
+    with refused("42501"):
+        call(plain, "aos_skills.delete_skill", doomed.id, "brief")
+    assert call(plain, "aos_auth.erase_tenant", doomed.name, doomed.name)["rows"] > 0
+    assert not exists(mart, tenants)
+    assert mart.rows("select from aos_auth.sql_identity where tenant_id = %s", doomed.id) == []
+    assert mart.rows("select from pg_proc where proname = %s", own) == []
+    members = "select m.member::regrole::text from pg_auth_members m where m.roleid = %s::regrole"
+    if mart.superuser.info.server_version >= 160000:
+        members += " and (m.inherit_option or m.set_option)"
+    assert exists(mart, own) and mart.rows(members, own) == []
+    mart.superuser.execute(f"drop owned by {own}; drop role {own}".encode())

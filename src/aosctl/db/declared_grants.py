@@ -18,21 +18,7 @@ from aos_skills.skill_resource r
 where r.spec -> 'sql' -> 'grants' <> '[]' and r.status ->> 'sqlRole' is not null
 order by 1, 3
 """
-# From the catalog alone: the login may have no rights on the tables, and need none.
-_LACKING = """
-select exists (
-  select from jsonb_array_elements(%(grants)s::jsonb) x
-  cross join lateral jsonb_array_elements_text(x -> 'tables') t(name)
-  cross join lateral jsonb_array_elements_text(x -> 'privileges') p(name)
-  left join pg_catalog.pg_namespace n on n.nspname = x ->> 'schema'
-  left join pg_catalog.pg_class c on c.relnamespace = n.oid and t.name in (c.relname, '*')
-    and c.relkind in ('r', 'p', 'v', 'm', 'f')
-  where n.oid is null or (c.oid is null and t.name <> '*')
-     or not has_schema_privilege(%(role)s, n.oid, 'usage')
-     or not case when lower(p.name) = 'delete' or coalesce(x -> 'columns', '[]') = '[]'
-                 then has_table_privilege(%(role)s, c.oid, p.name)
-                 else has_any_column_privilege(%(role)s, c.oid, p.name) end)
-"""
+_LACKING = "select exists (select from aos_skills.lacking_grants(%(role)s, %(grants)s))"
 
 
 def give_declared(connection: Connection) -> tuple[list[str], list[str]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 _PROC = Path("/proc")
 _NAME = re.compile(
-    r"(?P<shown>.+@[^@]*:(?P<pid>[0-9]+))\.(?P<began>[0-9]+)\.(?P<place>[0-9a-f]{12})"
+    r"(?P<shown>.+@[^@]*:(?P<pid>[0-9]{1,10}))\.(?P<began>[0-9]+)\.(?P<place>[0-9a-f]{12})"
 )
 _STATE, _BEGAN = 0, 19
 """Fields of /proc/PID/stat, counted from the one behind the program's name."""

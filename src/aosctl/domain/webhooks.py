@@ -82,21 +82,38 @@ def deliver_all(
 ) -> int:
     """Tell every webhook what is due, each tenant's in order; return how many were told.
 
-    What fails is left for later and holds up its tenant's others, so that their order stays.
+    What fails is left for later and holds up its tenant's others, so that their order stays. All
+    tenants are told one thing in turn: a receiver that takes its time holds nobody up by how much
+    it is told.
     """
     told = 0
-    for tenant in [only] if only else notifications.waiting_tenants(connection):
-        while not stopped() and (one := notifications.take(connection, tenant)) is not None:
-            failure = _deliver(one, environment)
-            try:
-                notifications.settle(connection, one, failure)
-            except LeaseLost:
-                break  # it took too long; another worker tells it again
-            if failure is not None:
-                note(f"webhook of {one.body['tenant']}: {failure} (attempt {one.attempt})")
-                break
-            told += 1
+    while not stopped():
+        tenants = [only] if only else notifications.waiting_tenants(connection)
+        done = sum(_tell_one(connection, environment, note, t) for t in tenants if not stopped())
+        if not done:
+            break
+        told += done
     return told
+
+
+def _tell_one(
+    connection: Connection,
+    environment: Mapping[str, str],
+    note: Callable[[str], None],
+    tenant: UUID,
+) -> bool:
+    """Tell a tenant's webhook what is due next; return whether it was told."""
+    one = notifications.take(connection, tenant)
+    if one is None:
+        return False
+    failure = _deliver(one, environment)
+    try:
+        notifications.settle(connection, one, failure)
+    except LeaseLost:
+        return False  # it took too long; another worker tells it again
+    if failure is not None:
+        note(f"webhook of {one.body['tenant']}: {failure} (attempt {one.attempt})")
+    return failure is None
 
 
 def _deliver(one: Notification, environment: Mapping[str, str]) -> str | None:
