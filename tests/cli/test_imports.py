@@ -46,6 +46,7 @@ FORBIDDEN: dict[str, set[str]] = {
     "completion bash": ALL | {"yaml"},
     "__complete agent -n 1 b chat": ALL | FRAME | {"yaml", "aosctl.domain", "aosctl.db"},
     "explain agent.spec": ALL | {"yaml"},
+    "plugin list": ALL | {"yaml"},
     "schema agent": ALL | {"yaml"},
     "api-resources": ALL | {"yaml"},
     "gett": ALL | {"yaml"},
