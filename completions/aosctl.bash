@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply create diff get describe delete explain schema api-resources chat run worker ps logs approve deny resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
+      commands='quickstart apply create diff get describe delete explain schema api-resources chat run worker ps logs events trace approve deny resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace'
       files=''
@@ -117,18 +117,32 @@ _aosctl_spec() {
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'ps')
       commands=''
-      flags='-a --all -q --quiet -w --watch -o --output -l --selector -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --no-color --debug -h --help'
-      values='-o --output -l --selector --dsn --context -n --tenant --namespace'
+      flags='-a --all -q --quiet -w --watch --forest --last --filter -o --output -l --selector -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --no-color --debug -h --help'
+      values='--last --filter -o --output -l --selector --dsn --context -n --tenant --namespace'
       files=''
       sources=''
       known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'logs')
       commands=''
-      flags='-f --follow --tail --since --since-time --timestamps --prefix --no-prefix -l --selector -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--tail --since --since-time -l --selector -o --output --dsn --context -n --tenant --namespace'
+      flags='-f --follow --tail --since --since-time --until -g --grep --level --after-cursor --show-cursor --timestamps --prefix --no-prefix -l --selector -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--tail --since --since-time --until -g --grep --level --after-cursor -l --selector -o --output --dsn --context -n --tenant --namespace'
       files=''
-      sources='run'
+      sources='run*'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'events')
+      commands=''
+      flags='--since --types --for --tail -w --watch -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--since --types --for --tail -o --output --dsn --context -n --tenant --namespace'
+      files=''
+      sources=''
+      known='--types=kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns --for=run --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'trace')
+      commands=''
+      flags='--turn --depth --html --svg -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--turn --depth -o --output --dsn --context -n --tenant --namespace'
+      files='--html --svg'
+      sources='run'
+      known='-o=words:json --output=words:json --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'approve')
       commands=''
       flags='--reason --all --show --yes -y -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
@@ -152,15 +166,15 @@ _aosctl_spec() {
       known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'kill')
       commands=''
-      flags='-s --signal --reason --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-s --signal --reason --dsn --context -n --tenant --namespace'
+      flags='-s --signal --reason -l --selector --all --yes -y --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-s --signal --reason -l --selector --dsn --context -n --tenant --namespace'
       files=''
       sources='run*'
       known='-s=words:TERM,KILL,STOP,CONT --signal=words:TERM,KILL,STOP,CONT --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'resume')
       commands=''
-      flags='--max-usd --max-tokens --max-steps --max-seconds --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--max-usd --max-tokens --max-steps --max-seconds --dsn --context -n --tenant --namespace'
+      flags='--max-usd --max-tokens --max-steps --max-seconds -l --selector --all --yes -y --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--max-usd --max-tokens --max-steps --max-seconds -l --selector --dsn --context -n --tenant --namespace'
       files=''
       sources='run*'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;

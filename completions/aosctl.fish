@@ -13,7 +13,7 @@ function __aosctl_command
         set sources
         switch "$path"
         case ''
-            set commands quickstart apply create diff get describe delete explain schema api-resources chat run worker ps logs approve deny resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
+            set commands quickstart apply create diff get describe delete explain schema api-resources chat run worker ps logs events trace approve deny resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
             set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'quickstart'
@@ -78,11 +78,19 @@ function __aosctl_command
             set sources ''
         case 'ps'
             set commands 
-            set values -o --output -l --selector --dsn --context -n --tenant --namespace
+            set values --last --filter -o --output -l --selector --dsn --context -n --tenant --namespace
             set sources ''
         case 'logs'
             set commands 
-            set values --tail --since --since-time -l --selector -o --output --dsn --context -n --tenant --namespace
+            set values --tail --since --since-time --until -g --grep --level --after-cursor -l --selector -o --output --dsn --context -n --tenant --namespace
+            set sources 'run*'
+        case 'events'
+            set commands 
+            set values --since --types --for --tail -o --output --dsn --context -n --tenant --namespace
+            set sources ''
+        case 'trace'
+            set commands 
+            set values --turn --depth -o --output --dsn --context -n --tenant --namespace --html --svg
             set sources 'run'
         case 'approve'
             set commands 
@@ -98,11 +106,11 @@ function __aosctl_command
             set sources ''
         case 'kill'
             set commands 
-            set values -s --signal --reason --dsn --context -n --tenant --namespace
+            set values -s --signal --reason -l --selector --dsn --context -n --tenant --namespace
             set sources 'run*'
         case 'resume'
             set commands 
-            set values --max-usd --max-tokens --max-steps --max-seconds --dsn --context -n --tenant --namespace
+            set values --max-usd --max-tokens --max-steps --max-seconds -l --selector --dsn --context -n --tenant --namespace
             set sources 'run*'
         case 'cost'
             set commands 
@@ -333,7 +341,9 @@ complete -c aosctl -n '__aosctl_at ""' -a chat -d 'Talk to an agent'
 complete -c aosctl -n '__aosctl_at ""' -a run -d 'Give an agent one task and wait for the answer'
 complete -c aosctl -n '__aosctl_at ""' -a worker -d 'Drive runs in the background'
 complete -c aosctl -n '__aosctl_at ""' -a ps -d 'List runs'
-complete -c aosctl -n '__aosctl_at ""' -a logs -d 'Show the events of a run or an agent'
+complete -c aosctl -n '__aosctl_at ""' -a logs -d 'Show what was said and done in runs'
+complete -c aosctl -n '__aosctl_at ""' -a events -d 'List what happened in a tenant'
+complete -c aosctl -n '__aosctl_at ""' -a trace -d 'Show the steps of a run, with time and cost'
 complete -c aosctl -n '__aosctl_at ""' -a approve -d 'Allow tool calls that wait for a decision'
 complete -c aosctl -n '__aosctl_at ""' -a deny -d 'Refuse tool calls that wait for a decision'
 complete -c aosctl -n '__aosctl_at ""' -a resolve -d 'Say what became of calls whose outcome is unknown'
@@ -521,6 +531,9 @@ complete -c aosctl -n '__aosctl_at "worker"' -s h -l help -d 'Show the help of a
 complete -c aosctl -n '__aosctl_at "ps"' -s a -l all -d 'Runs without an open turn too, and closed ones'
 complete -c aosctl -n '__aosctl_at "ps"' -s q -l quiet -d 'Print the names only'
 complete -c aosctl -n '__aosctl_at "ps"' -s w -l watch -d 'Go on, with a row for each change'
+complete -c aosctl -n '__aosctl_at "ps"' -l forest -d 'Runs that were forked below those they came from'
+complete -c aosctl -n '__aosctl_at "ps"' -l last -x -d 'The N runs begun last, in any state'
+complete -c aosctl -n '__aosctl_at "ps"' -l filter -x -d 'Only such runs: state=limited, agent=…'
 complete -c aosctl -n '__aosctl_at "ps"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=")' -d 'json, yaml, wide, name, jsonpath=…'
 complete -c aosctl -n '__aosctl_at "ps"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "ps"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
@@ -535,6 +548,11 @@ complete -c aosctl -n '__aosctl_at "logs"' -s f -l follow -d 'Go on as things ha
 complete -c aosctl -n '__aosctl_at "logs"' -l tail -x -d 'Only the last N lines of each run'
 complete -c aosctl -n '__aosctl_at "logs"' -l since -x -d 'Not older than 45s, 5m, 2h30m, 3d'
 complete -c aosctl -n '__aosctl_at "logs"' -l since-time -x -d 'Not before this moment'
+complete -c aosctl -n '__aosctl_at "logs"' -l until -x -d 'Not after: an age, or a moment'
+complete -c aosctl -n '__aosctl_at "logs"' -s g -l grep -x -d 'Only lines that match'
+complete -c aosctl -n '__aosctl_at "logs"' -l level -x -d 'At least info, warning or error'
+complete -c aosctl -n '__aosctl_at "logs"' -l after-cursor -x -d 'Only what came after it'
+complete -c aosctl -n '__aosctl_at "logs"' -l show-cursor -d 'Print the cursor of the end to stderr'
 complete -c aosctl -n '__aosctl_at "logs"' -l timestamps -d 'Begin with the time'
 complete -c aosctl -n '__aosctl_at "logs"' -l prefix -l no-prefix -d 'Begin with the run; as a rule with several'
 complete -c aosctl -n '__aosctl_at "logs"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
@@ -546,6 +564,33 @@ complete -c aosctl -n '__aosctl_at "logs"' -s q -l quiet -d 'Print results and e
 complete -c aosctl -n '__aosctl_at "logs"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "logs"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "logs"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "events"' -l since -x -d 'Not before: an age or a moment [1h]'
+complete -c aosctl -n '__aosctl_at "events"' -l types -x -a '(__aosctl_ask "=kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns")' -d 'Only these: approval, turn.failed, …'
+complete -c aosctl -n '__aosctl_at "events"' -l for -x -a '(__aosctl_ask "=run")' -d 'Only of this run or agent'
+complete -c aosctl -n '__aosctl_at "events"' -l tail -x -d 'The last N; -1 for all'
+complete -c aosctl -n '__aosctl_at "events"' -s w -l watch -d 'Go on as things happen'
+complete -c aosctl -n '__aosctl_at "events"' -s o -l output -x -d 'wide; json: an event a line'
+complete -c aosctl -n '__aosctl_at "events"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
+complete -c aosctl -n '__aosctl_at "events"' -l no-headers -d 'Print the rows only'
+complete -c aosctl -n '__aosctl_at "events"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "events"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "events"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "events"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "events"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "events"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "events"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "trace"' -l turn -x -d 'Only this turn'
+complete -c aosctl -n '__aosctl_at "trace"' -l depth -x -d '1 turns, 2 models, 3 tools, 4 approvals [4]'
+complete -c aosctl -n '__aosctl_at "trace"' -l html -r -F -d 'Write it as a page; - is stdout'
+complete -c aosctl -n '__aosctl_at "trace"' -l svg -r -F -d 'Write it as a picture; - is stdout'
+complete -c aosctl -n '__aosctl_at "trace"' -s o -l output -x -a '(__aosctl_ask "=words:json")' -d 'json'
+complete -c aosctl -n '__aosctl_at "trace"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "trace"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "trace"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "trace"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "trace"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "trace"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "trace"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "approve"' -l reason -x -d 'Why, for the audit trail'
 complete -c aosctl -n '__aosctl_at "approve"' -l all -d 'All that are pending'
 complete -c aosctl -n '__aosctl_at "approve"' -l show -d 'Show what would run and change; decide nothing'
@@ -588,6 +633,9 @@ complete -c aosctl -n '__aosctl_at "resolve"' -l debug -d 'Print the traceback o
 complete -c aosctl -n '__aosctl_at "resolve"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "kill"' -s s -l signal -x -a '(__aosctl_ask "=words:TERM,KILL,STOP,CONT")' -d 'TERM, KILL, STOP or CONT'
 complete -c aosctl -n '__aosctl_at "kill"' -l reason -x -d 'Why, for the audit trail'
+complete -c aosctl -n '__aosctl_at "kill"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
+complete -c aosctl -n '__aosctl_at "kill"' -l all -d 'All runs of the tenant that it can be done to'
+complete -c aosctl -n '__aosctl_at "kill"' -l yes -s y -d 'With -l or --all: ask nothing'
 complete -c aosctl -n '__aosctl_at "kill"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "kill"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "kill"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
@@ -599,6 +647,9 @@ complete -c aosctl -n '__aosctl_at "resume"' -l max-usd -x -d 'What it may cost 
 complete -c aosctl -n '__aosctl_at "resume"' -l max-tokens -x -d 'Tokens in all'
 complete -c aosctl -n '__aosctl_at "resume"' -l max-steps -x -d 'Steps of one turn'
 complete -c aosctl -n '__aosctl_at "resume"' -l max-seconds -x -d 'Time of one turn'
+complete -c aosctl -n '__aosctl_at "resume"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
+complete -c aosctl -n '__aosctl_at "resume"' -l all -d 'All runs of the tenant that it can be done to'
+complete -c aosctl -n '__aosctl_at "resume"' -l yes -s y -d 'With -l or --all: ask nothing'
 complete -c aosctl -n '__aosctl_at "resume"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "resume"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "resume"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'

@@ -579,6 +579,7 @@ as $$
 declare
   v_inserted boolean;
 begin
+  perform aos_core.assert_manifest('policy', p_name, p_meta, p_spec);
   if p_spec ->> 'decision' is null or p_spec ->> 'decision' not in ('ask', 'deny', 'allow') then
     raise exception 'policy "%": decision "%" is not one of ask, deny, allow', p_name,
       p_spec ->> 'decision' using errcode = 'AO006', hint = 'docs/manifests.md explains them';

@@ -20,6 +20,7 @@ from aosctl.db.embedded import INSTALLER
 from aosctl.repl.prompt import ALONE_SECONDS
 from command import AOSCTL, Aosctl, Ended
 from kernels import KernelDatabase
+from talks import PATIENCE_SECONDS, until
 from terminal import CTRL_C, CTRL_D, CTRL_J, ENTER, QUESTION, Terminal
 
 BOTS = """\
@@ -369,15 +370,13 @@ def test_chat_that_is_only_opened_leaves_no_run(chat: Terminal, here: Aosctl) ->
 
 
 def test_ctrl_c_interrupts_the_turn_at_once_and_keeps_the_run(opened: Open, bot: Bot) -> None:
-    name = bot("dawdler", {"text": "too late", "delaySeconds": 60}, {"text": "in time"})
+    name = bot("dawdler", {"text": "too late", "delaySeconds": 3600}, {"text": "in time"})
     chat = opened("chat", name)
     chat.prompt()
     chat.say("hurry")
     chat.expect_text("thinking")
-    began = time.monotonic()
     chat.type(CTRL_C)
     chat.expect_text(" kept")
-    assert time.monotonic() - began < 5
     chat.prompt()
     chat.say("/ps")
     chat.expect_text("turn 1 cancelled")
@@ -590,8 +589,8 @@ def test_reached_limit_has_status_5(here: Aosctl, bot: Bot) -> None:
     assert "error: " in done.err
 
 
-def test_interrupted_one_shot_has_status_130(shop: dict[str, str], bot: Bot) -> None:
-    name = bot("slowpoke", {"text": "late", "delaySeconds": 60})
+def test_interrupted_one_shot_has_status_130(shop: dict[str, str], bot: Bot, here: Aosctl) -> None:
+    name = bot("slowpoke", {"text": "late", "delaySeconds": 3600})
     process = subprocess.Popen(
         [AOSCTL, "chat", name, "hello"],
         stdin=subprocess.DEVNULL,
@@ -600,9 +599,9 @@ def test_interrupted_one_shot_has_status_130(shop: dict[str, str], bot: Bot) -> 
         text=True,
         env=shop,
     )
-    time.sleep(3)
+    until(lambda: name in here("ps").out, "the turn")
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, out) == (130, "")
     assert f"interrupted · run {name}-" in err
 
@@ -700,7 +699,7 @@ def test_task_waits_for_a_decision_elsewhere_when_told_to(
     waits = next(line for line in lines if "waits for approval" in line and "try:" in line)
     approval = waits.split("waits for approval ")[1].split(";")[0]
     assert here("approve", approval).status == 0
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 0
     assert f"{approval} approved by role:{INSTALLER}\n" in err
     assert out.endswith("Done: 1 row affected.\n")

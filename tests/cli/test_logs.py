@@ -392,3 +392,106 @@ def test_a_restart_of_the_server_loses_and_repeats_nothing(
         "agent l",
         "run   completed by user:dev",
     ]
+
+
+def test_grep_level_and_until_choose_lines(developer: Aosctl, tenant: Tenant) -> None:
+    tenant.database.move_clock("-1 hour")
+    try:
+        run, name = started(tenant)
+        turn(tenant, run, "early", "Long ago")
+    finally:
+        tenant.database.move_clock()
+    lease = tenant.open(run, "look", p_worker="w1")
+    first = tenant.respond(lease, ask(("sql_query", {"query": "select * from nowhere"})))
+    tenant.execute(UUID(first["calls"][0]["call_id"]), lease)
+    tenant.respond(lease, say("no"))
+    assert developer("logs", name, "--grep", "long|EARLY".lower()).out == (
+        "user  early\nagent Long ago\n"
+    )
+    assert developer("logs", name, "-g", "Long|Early").out == "agent Long ago\n"
+    assert developer("logs", name, "-g", "o", "--tail", "1").out == "agent no\n"
+    failed = developer("logs", name, "--level", "warning").out
+    assert failed == (
+        '⏺ sql_query(select * from nowhere) · failed: relation "nowhere" does not exist\n'
+    )
+    assert developer("logs", name, "--level", "error").out == ""
+    assert developer("logs", name, "--until", "30m").out == (
+        "run   created by user:dev\nuser  early\nagent Long ago\n"
+    )
+    close(tenant, run)
+
+
+def test_an_approval_is_a_warning_and_a_failed_turn_an_error(
+    developer: Aosctl, tenant: Tenant
+) -> None:
+    asked = tenant.asked("sql_execute", {"statement": "delete from t"}, "clerk")
+    name = str(tenant.run_row(asked.run)["name"])
+    assert developer("logs", name, "--level", "warning").out.startswith("approval requested: ")
+    tenant.decide(asked.call, "denied")
+    lease = tenant.claim(run=asked.run)
+    call(tenant.worker, "aos_agent.fail_turn", tenant.id, lease["turn_id"], lease["lease"], "oh")
+    assert developer("logs", name, "--level", "error").out.splitlines()[0] == ("turn  1 failed: oh")
+
+
+def test_a_cursor_goes_on_where_one_stopped(developer: Aosctl, tenant: Tenant) -> None:
+    run, name = started(tenant)
+    turn(tenant, run, "one", "1")
+    done = developer("logs", name, "--show-cursor")
+    assert done.err == f"-- cursor: {name}@3\n"
+    turn(tenant, run, "two", "2")
+    lines = developer("logs", name, "--after-cursor", f"{name}@3").out
+    assert lines == "user  two\nagent 2\n"
+    assert developer("logs", name, "--after-cursor", f"{name}@3", "--tail", "1").out == "agent 2\n"
+    last = json.loads(developer("logs", name, "-o", "json").out.splitlines()[-1])
+    assert last["cursor"] == f"{name}@5"
+    assert developer("logs", name, "--after-cursor", last["cursor"]).out == ""
+    close(tenant, run)
+
+
+def test_several_runs_have_prefixes_and_one_order(developer: Aosctl, tenant: Tenant) -> None:
+    (one, first), (two, second) = started(tenant), started(tenant)
+    turn(tenant, one, "a", "1")
+    turn(tenant, two, "b", "2")
+    turn(tenant, one, "c", "3")
+    out = developer("logs", first, second, "-g", "^agent").out
+    assert out == f"[run/{first}] agent 1\n[run/{second}] agent 2\n[run/{first}] agent 3\n"
+    close(tenant, one)
+    close(tenant, two)
+
+
+def test_following_several_ends_with_the_last_of_them(follow: Follow, tenant: Tenant) -> None:
+    (one, first), (two, second) = started(tenant), started(tenant)
+    with follow(first, second) as following:
+        following.until(f"[run/{first}] run   created")
+        close(tenant, one)
+        following.until(f"[run/{first}] run   completed")
+        turn(tenant, two, "still?", "here")
+        following.until(f"[run/{second}] agent here")
+        close(tenant, two)
+        status, out, err = following.end()
+    assert (status, err) == (0, "")
+    assert out.count("created by") == 2 and out.count("run   completed") == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "error"),
+    [
+        (("--grep", "("), 'error: invalid pattern "(": '),
+        (("--level", "loud"), 'error: unknown level "loud"\nhint: one of info, warning, error\n'),
+        (("-f", "--until", "1h"), "error: -f goes on, and --until ends"),
+        (("--after-cursor", "17"), 'error: invalid cursor "17"\n'),
+        (("--after-cursor", "x@-1"), 'error: invalid cursor "x@-1"\n'),
+        (("--after-cursor", "nobody@1"), 'error: the cursor is of run "nobody", which is not'),
+        (("-f", "--show-cursor"), "error: --show-cursor is of all there is"),
+        (("agent/bot",), "error: agent/NAME stands alone"),
+        (("-l", "a=b"), "error: expected one RUN"),
+    ],
+)
+def test_flags_of_logs_that_are_wrong(
+    flags: tuple[str, ...], error: str, developer: Aosctl, tenant: Tenant
+) -> None:
+    run, name = started(tenant)
+    done = developer("logs", name, *flags)
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith(error)
+    close(tenant, run)

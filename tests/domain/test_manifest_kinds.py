@@ -14,12 +14,14 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from aosctl.domain.document import Document
 from aosctl.domain.kinds import BY_NAME, KINDS, Kind, kind_named
 from aosctl.domain.kinds.base import Resource
 from aosctl.domain.kinds.json_schema import schema_for
 from aosctl.domain.kinds.reference import PAGE, SCHEMA, SCHEMAS, reference, rows, schema_files
 from aosctl.domain.kinds.skill import BUILTINS
-from aosctl.domain.manifest import Document, check_references, load, loads
+from aosctl.domain.manifest import load, loads
+from aosctl.domain.relations import check_references
 from aosctl.domain.yaml_dump import dump_yaml
 from aosctl.errors import UnknownKind
 

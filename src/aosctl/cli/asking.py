@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from aosctl.cli import output
-from aosctl.errors import AosError, ApprovalSettled, DatabaseUnavailable, InvalidInput
+from aosctl.errors import ApprovalSettled, InvalidInput
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -47,19 +47,15 @@ def ask_all(
     session: AnySession, meant: list[ApprovalRow], reason: str | None, given: Globals
 ) -> None:
     """Show each approval and let the person decide it."""
-    from aosctl.cli.targets import raise_all
+    from aosctl.cli.deciding import naming
+    from aosctl.cli.targets import each
 
-    errors: list[AosError] = []
-    for row in meant:
-        try:
+    def one(row: ApprovalRow) -> None:
+        with naming(row):
             said = _ask_one(session, row, reason, given)
-        except DatabaseUnavailable:
-            raise
-        except AosError as error:
-            errors.append(type(error)(f"approval.aos/{row.short}: {error.message}", error.hint))
-        else:
-            output.write(f"approval.aos/{said}\n")
-    raise_all(errors)
+        output.write(f"approval.aos/{said}\n")
+
+    each(meant, one)
 
 
 def _ask_one(session: AnySession, row: ApprovalRow, reason: str | None, given: Globals) -> str:
@@ -89,9 +85,10 @@ def _answered(session: AnySession, row: ApprovalRow, reason: str | None) -> str 
 
     from aosctl.cli.approval_screen import ask
     from aosctl.db.approvals import decide
+    from aosctl.repl.words import ASK_DECISION, ASK_REASON
 
     has_moved = partial(_has_moved, session, row)
-    answer = ask("y approve · n deny · e edit · d later > ", has_moved)
+    answer = ask(ASK_DECISION, has_moved)
     match answer and answer.lower():
         case "y" | "yes":
             decide(
@@ -100,7 +97,7 @@ def _answered(session: AnySession, row: ApprovalRow, reason: str | None) -> str 
             return f"{row.short} approved"
         case "n" | "no":
             if reason is None:
-                reason = ask("reason, for the agent (may be empty) > ", has_moved)
+                reason = ask(ASK_REASON, has_moved)
                 if reason is None:
                     return None
             decide(

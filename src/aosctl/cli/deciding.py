@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Literal
 
 import typer
@@ -13,6 +13,8 @@ from aosctl.cli.globals import globals_of
 from aosctl.errors import AosError, DatabaseUnavailable, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from aosctl.cli.globals import Globals
     from aosctl.db.approvals import ApprovalRow
     from aosctl.db.rows import AnySession
@@ -85,32 +87,37 @@ def _pending(session: AnySession, all_tenants: bool) -> list[ApprovalRow]:
 
     if not all_tenants:
         return approvals(session.connection, session.require_tenant(), pending_only=True)
-    found: list[ApprovalRow] = []
-    for scope in tenants.scopes(session.connection):
-        tenants.choose(session.connection, scope)
-        found += approvals(session.connection, pending_only=True)
-    return found
+    return tenants.everywhere(
+        session.connection, lambda: approvals(session.connection, pending_only=True)
+    )
 
 
 def _decide(
     session: AnySession, rows: list[ApprovalRow], decision: Decision, reason: str | None
 ) -> None:
     """Decide one after the other."""
-    from aosctl.cli.targets import raise_all
+    from aosctl.cli.targets import each
     from aosctl.db.approvals import decide
 
     tenant = session.require_tenant()
-    errors: list[AosError] = []
-    for row in rows:
-        try:
+
+    def one(row: ApprovalRow) -> None:
+        with naming(row):
             decide(session.connection, tenant, row.approval_id, decision, reason, row.digest)
-        except DatabaseUnavailable:
-            raise
-        except AosError as error:
-            errors.append(type(error)(f"approval.aos/{row.short}: {error.message}", error.hint))
-        else:
-            output.write(f"approval.aos/{row.short} {decision}\n")
-    raise_all(errors)
+        output.write(f"approval.aos/{row.short} {decision}\n")
+
+    each(rows, one)
+
+
+@contextmanager
+def naming(row: ApprovalRow) -> Iterator[None]:
+    """Put the approval's name before what the block is refused."""
+    try:
+        yield
+    except DatabaseUnavailable:
+        raise
+    except AosError as error:
+        raise error.about(f"approval.aos/{row.short}") from error
 
 
 def _meant(session: AnySession, ids: list[str], *, quiet: bool) -> list[ApprovalRow]:

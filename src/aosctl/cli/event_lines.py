@@ -52,6 +52,7 @@ def json_line(event: EventRow, content: Content) -> Line:
         "run": event.run,
         "agent": event.agent,
         "seq": event.seq,
+        "cursor": f"{event.run}@{event.seq}",
         "kind": event.kind,
         "actor": event.actor,
         "data": dict(event.data),

@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aosctl.cli import output
+from aosctl.cli.bulk import AllRuns, Choice, Yes, lines_of
+from aosctl.cli.flags import Selector
 from aosctl.cli.globals import globals_of
 from aosctl.errors import AosError, DatabaseUnavailable, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aosctl.db.rows import AnySession
+    from aosctl.db.runs import RunRow
 
 DONE = {"TERM": "killed", "KILL": "killed", "STOP": "stopped", "CONT": "continued"}
 """What each signal is, when it is done: TERM and KILL end the run, STOP and CONT don't."""
@@ -30,37 +35,57 @@ def command(
     reason: Annotated[
         str | None, typer.Option("--reason", metavar="TEXT", help="Why, for the audit trail")
     ] = None,
+    selector: Selector = None,
+    everything: AllRuns = False,
+    yes: Yes = False,
 ) -> None:
     """End runs for good; with -s STOP let them rest, with -s CONT let them go on.
 
     A worker's next write to an ended run is refused, so its open turn leaves no more effects;
     within about a second it hangs up on its model.
-    A run is named by its name, a unique end of it, run/NAME or its id.
+    A run is named by its name, a unique beginning or end of it, run/NAME or its id. With -l or
+    --all the runs that are meant are listed, and you are asked; off a terminal only -y does it.
 
     Examples:
       aosctl kill my_pg_bot-x7k2p --reason "wrong table"
       aosctl kill -s STOP x7k2p
       aosctl kill -s CONT x7k2p
+      aosctl kill -l team=data --reason "the schema changes tonight"
+      aosctl kill -s STOP --all -y
     """
-    from aosctl.cli.targets import raise_all
+    from aosctl.cli.targets import each
     from aosctl.cli.wiring import quick_session_of
 
     name = signal.upper().removeprefix("SIG")
     name = _NUMBERS.get(name, name)
     if name not in DONE:
         raise UsageError(f'unknown signal "{signal}"', f"one of {', '.join(DONE)}")
-    if not runs:
+    choice = Choice("run", runs or (), selector, everything, _command(name))
+    choice.check()
+    if not runs and not choice.is_bulk:
         raise UsageError("which run? aosctl kill RUN…", "aosctl ps lists the runs")
-    errors: list[AosError] = []
-    with closing(quick_session_of(globals_of(ctx))) as session:
-        for typed in runs:
-            try:
-                output.write(f"run.aos/{_send(session, typed, name, reason)}\n")
-            except DatabaseUnavailable:
-                raise
-            except AosError as error:
-                errors.append(error)
-    raise_all(errors)
+    given = globals_of(ctx)
+    with closing(quick_session_of(given)) as session:
+        typed = list(runs or ())
+        if choice.is_bulk:
+            rows = choice.found(session, _FITS[name], quiet=given.quiet)
+            choice.confirm(_WORDS[name], lines_of(rows), session.tenant or "", yes)
+            typed = [str(row.run_id) for row in rows]
+        each(typed, lambda run: output.write(f"run.aos/{_send(session, run, name, reason)}\n"))
+
+
+_WORDS = {"TERM": "kill", "KILL": "kill", "STOP": "stop", "CONT": "continue"}
+_FITS: dict[str, Callable[[RunRow], bool]] = {
+    "TERM": lambda run: not run.is_closed,
+    "KILL": lambda run: not run.is_closed,
+    "STOP": lambda run: run.run_state == "active",
+    "CONT": lambda run: run.rests,
+}
+"""Which runs a signal is for, where they are not named."""
+
+
+def _command(signal: str) -> str:
+    return "aosctl kill" if signal == "TERM" else f"aosctl kill -s {signal}"
 
 
 def _send(session: AnySession, typed: str, signal: str, reason: str | None) -> str:
@@ -80,5 +105,5 @@ def _send(session: AnySession, typed: str, signal: str, reason: str | None) -> s
     except AosError as error:
         if isinstance(error, DatabaseUnavailable) or run.name in error.message:
             raise
-        raise type(error)(f"run.aos/{run.name}: {error.message}", error.hint) from error
+        raise error.about(f"run.aos/{run.name}") from error
     return f"{run.name} {DONE[signal]}"

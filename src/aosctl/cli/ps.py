@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 from uuid import UUID
 
 import typer
@@ -13,6 +13,7 @@ import typer
 from aosctl.cli import output
 from aosctl.cli.flags import AllTenants, NoHeaders, OutputText, Selector
 from aosctl.cli.globals import globals_of
+from aosctl.errors import UsageError
 
 if TYPE_CHECKING:
     from aosctl.db.rows import AnySession
@@ -45,6 +46,19 @@ def command(
     watch: Annotated[
         bool, typer.Option("-w", "--watch", help="Go on, with a row for each change")
     ] = False,
+    tree: Annotated[
+        bool, typer.Option("--forest", help="Runs that were forked below those they came from")
+    ] = False,
+    last: Annotated[
+        int | None,
+        typer.Option("--last", metavar="N", min=1, help="The N runs begun last, in any state"),
+    ] = None,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter", metavar="KEY=VALUE", help="Only such runs: state=limited, agent=…"
+        ),
+    ] = None,
     output_format: OutputText = None,
     selector: Selector = None,
     all_tenants: AllTenants = False,
@@ -52,28 +66,42 @@ def command(
 ) -> None:
     """List the runs with an open turn.
 
+    --filter takes the keys agent, state, kind, model, persona, tool, waiting-on, created-by, name
+    (a part of it) and label. One key twice means either; different keys must all hold. A state
+    that runs without an open turn may have, such as idle or cancelled, looks at all runs.
+
     Examples:
       aosctl ps
-      aosctl ps -a -A
+      aosctl ps -a -A --forest
+      aosctl ps --filter state=limited --filter agent=my_pg_bot
+      aosctl ps --last 5
       aosctl kill $(aosctl ps -q)
     """
     from aosctl.cli.wiring import quick_session_of, remember_names
+    from aosctl.domain.run_filters import Filters
     from aosctl.domain.selectors import parse_selector
 
     chosen = output.parse_output(output_format)
-    matches = parse_selector(selector or "")
+    wanted = Filters(filters or ())
+    _refuse_together(watch, tree, last, chosen, names_only)
+    labels = parse_selector(selector or "")
+    everything = everything or last is not None or wanted.reaches_beyond_open
     given = globals_of(ctx)
     with closing(quick_session_of(given, select_tenant=not all_tenants)) as session:
         shown: dict[UUID, RunRow] = {}
+        look = Look(chosen, names_only, all_tenants, tree)
         while True:
             rows = [
                 row
                 for row in _read(session, everything or watch, all_tenants)
-                if matches(row.labels) and (everything or row.has_open_turn or row.run_id in shown)
+                if row.run_id in shown
+                or (labels(row.labels) and wanted.hold(row) and (everything or row.has_open_turn))
             ]
+            if last is not None:
+                rows = sorted(rows, key=lambda row: row.created_at)[-last:]
             news = [row for row in rows if shown.get(row.run_id) != row]
             shown |= {row.run_id: row for row in news}
-            _print(news, chosen, names_only, all_tenants, headers=not no_headers)
+            look.write(news, headers=not no_headers)
             if not all_tenants:
                 remember_names(given, KIND_WORDS, [row.name for row in rows], whole=False)
             if not watch:
@@ -103,41 +131,60 @@ def _read(session: AnySession, everything: bool, all_tenants: bool) -> list[RunR
 
     if not all_tenants:
         return runs(session.connection, session.require_tenant(), open_only=not everything)
-    found: list[RunRow] = []
-    for scope in tenants.scopes(session.connection):
-        tenants.choose(session.connection, scope)
-        found += runs(session.connection, open_only=not everything)
-    return found
+    return tenants.everywhere(
+        session.connection, lambda: runs(session.connection, open_only=not everything)
+    )
 
 
-def _print(
-    rows: list[RunRow],
-    chosen: output.Output,
-    names_only: bool,
-    all_tenants: bool,
-    *,
-    headers: bool,
-) -> None:
-    if names_only:
-        output.write("".join(f"{row.name}\n" for row in rows))
-    elif not chosen.is_table:
-        from aosctl.domain.kinds.run import RUN, run_resource
+class Look(NamedTuple):
+    """How runs are shown."""
 
-        manifests = [RUN.to_manifest(run_resource(row)) for row in rows]
-        output.write_objects(manifests, chosen, show_headers=headers)
-    elif rows:
+    chosen: output.Output
+    names_only: bool
+    with_tenant: bool
+    tree: bool
+
+    def write(self, rows: list[RunRow], *, headers: bool) -> None:
+        """Print runs, nothing where there are none and the format has no empty list."""
+        if self.names_only:
+            output.write("".join(f"{row.name}\n" for row in rows))
+        elif not self.chosen.is_table:
+            from aosctl.domain.kinds.run import RUN, run_resource
+
+            manifests = [RUN.to_manifest(run_resource(row)) for row in rows]
+            output.write_objects(manifests, self.chosen, show_headers=headers)
+        elif rows:
+            self._write_table(rows, headers)
+
+    def _write_table(self, rows: list[RunRow], headers: bool) -> None:
+        from aosctl.cli.forest import forest
         from aosctl.cli.table import write_table
 
-        wide = chosen.format == "wide"
-        names = [*(["TENANT"] if all_tenants else []), *HEADERS, *(_WIDE if wide else ())]
-        lines = [
-            [*([row.tenant] if all_tenants else []), *_cells(row), *(_wide(row) if wide else ())]
-            for row in rows
-        ]
+        wide = self.chosen.format == "wide"
+        first = ["TENANT"] if self.with_tenant else []
+        names = [*first, *HEADERS, *(_WIDE if wide else ())]
+        lines = []
+        for lead, row in forest(rows) if self.tree else (("", row) for row in rows):
+            name, *rest = cells(row)
+            tenant = [row.tenant] if self.with_tenant else []
+            lines.append([*tenant, f"{lead}{name}", *rest, *(_wide(row) if wide else ())])
         write_table(names, lines, show_headers=headers)
 
 
-def _cells(row: RunRow) -> list[object]:
+def _refuse_together(
+    watch: bool, tree: bool, last: int | None, chosen: output.Output, names_only: bool
+) -> None:
+    """Raise UsageError for flags of which one would be without effect."""
+    if watch and (tree or last is not None):
+        raise UsageError(
+            "-w prints changes as they come, and takes neither --forest nor --last", "aosctl top"
+        )
+    if tree and (names_only or not chosen.is_table):
+        raise UsageError("--forest is for the table, not for -q or -o")
+
+
+def cells(row: RunRow) -> list[object]:
+    """Return a run's cells below HEADERS."""
     from datetime import UTC, datetime
 
     from aosctl.cli.table import short_duration

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aosctl.cli import output
+from aosctl.cli.bulk import AllRuns, Choice, Yes, lines_of
+from aosctl.cli.flags import Selector
 from aosctl.cli.globals import globals_of
-from aosctl.errors import AosError, DatabaseUnavailable, UsageError
+from aosctl.errors import AosError, UsageError
 
 if TYPE_CHECKING:
-    from aosctl.db.runs import RunRow
+    from aosctl.db.rows import AnySession
+    from aosctl.db.runs import Limits, RunRow
 
 _MOST_USD = 1_000_000_000  # as in a Budget
 _MOST_TOKENS = 2**63 - 1
@@ -35,45 +38,60 @@ def command(
     max_seconds: Annotated[
         float | None, typer.Option("--max-seconds", metavar="N", min=1, help="Time of one turn")
     ] = None,
+    selector: Selector = None,
+    everything: AllRuns = False,
+    yes: Yes = False,
 ) -> None:
     """Let runs go on that are paused or rest at a limit, with other limits where they are given.
 
     The turn waits in the queue then: a worker takes it, or `aosctl chat --resume RUN`.
     `unchanged` is printed of a run that nothing had stopped, `configured` when its limits are new.
-    A turn that a Budget has stopped goes on by itself when a higher one is applied.
+    A turn that a Budget has stopped goes on by itself when a higher one is applied. With -l or
+    --all the runs that rest are listed, and you are asked; off a terminal only -y does it.
 
     Examples:
       aosctl resume my_pg_bot-x7k2p --max-usd 5
       aosctl resume x7k2p --max-steps 100
+      aosctl resume -l team=data -y
     """
-    from aosctl.cli.targets import raise_all
+    from aosctl.cli.targets import each
     from aosctl.cli.wiring import quick_session_of
-    from aosctl.db.runs import Limits, find_run, resume_run
+    from aosctl.db.runs import Limits
 
-    if not runs:
+    choice = Choice("run", runs or (), selector, everything, "aosctl resume")
+    choice.check()
+    if not runs and not choice.is_bulk:
         raise UsageError("which run? aosctl resume RUN…", "aosctl ps lists the runs")
     _at_most("--max-tokens", max_tokens, _MOST_TOKENS)
     _at_most("--max-steps", max_steps, _MOST_STEPS)
     _at_most("--max-seconds", max_seconds, _MOST_SECONDS)
     limits = Limits(_amount(max_usd), max_tokens, max_steps, max_seconds)
-    errors: list[AosError] = []
     given = globals_of(ctx)
     with closing(quick_session_of(given)) as session:
-        tenant = session.require_tenant()
-        for typed in runs:
-            try:
-                run = find_run(session.connection, tenant, typed)
-                _refuse_ended(run)
-                what = resume_run(session.connection, tenant, run.run_id, limits)
-                output.write(f"run.aos/{run.name} {what}\n")
-                if what != "resumed":
-                    why = f"{run.name} was not paused, and rested at no limit"
-                    output.note(why, quiet=given.quiet)
-            except DatabaseUnavailable:
-                raise
-            except AosError as error:
-                errors.append(error)
-    raise_all(errors)
+        typed = list(runs or ())
+        if choice.is_bulk:
+            rows = choice.found(session, lambda row: row.rests, quiet=given.quiet)
+            choice.confirm("resume", lines_of(rows), session.tenant or "", yes)
+            typed = [str(row.run_id) for row in rows]
+
+        def resume(run: str) -> None:
+            name, what = _resume(session, run, limits)
+            output.write(f"run.aos/{name} {what}\n")
+            if what != "resumed":
+                why = f"{name} was not paused, and rested at no limit"
+                output.note(why, quiet=given.quiet)
+
+        each(typed, resume)
+
+
+def _resume(session: AnySession, typed: str, limits: Limits) -> tuple[str, str]:
+    """Let one run go on; return its name and what became of it."""
+    from aosctl.db.runs import find_run, resume_run
+
+    tenant = session.require_tenant()
+    run = find_run(session.connection, tenant, typed)
+    _refuse_ended(run)
+    return run.name, resume_run(session.connection, tenant, run.run_id, limits)
 
 
 def _refuse_ended(run: RunRow) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from aosctl.db.connection import Session
     from aosctl.db.rows import AnySession
     from aosctl.db.worker import WorkerClient
+    from aosctl.domain.chore import Chore
     from aosctl.domain.conversation import Conversation
     from aosctl.domain.loop import Loop
     from aosctl.domain.tools.base import KeyedTool, Tool
@@ -144,7 +145,7 @@ def open_worker(
     heart = Heart(client.heart_link, lease_seconds / 3)
     bell = Bell(dsn)
     known = tools()
-    beside: list[Courier | Janitor] = []
+    beside: list[Chore] = []
     try:
         client.make_partitions()
         tenant = client.served_tenant(given.tenant) if given.tenant else None

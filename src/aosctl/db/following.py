@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from aosctl.db.errors import from_psycopg, translated
@@ -24,6 +24,33 @@ _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 
 
+class Followed(Protocol):
+    """What can be followed: a chain of events, whose numbers have no gaps."""
+
+    @property
+    def tenant_id(self) -> UUID: ...
+    @property
+    def run_id(self) -> UUID: ...
+    @property
+    def last_seq(self) -> int: ...
+    @property
+    def is_closed(self) -> bool: ...
+
+
+R = TypeVar("R", bound=Followed)
+R_co = TypeVar("R_co", bound=Followed, covariant=True)
+
+
+class Source(Protocol[R_co]):
+    """What to follow: `read` lists it as it stands now; `ids` when it ends with those."""
+
+    @property
+    def tenant(self) -> UUID: ...
+    @property
+    def ids(self) -> tuple[UUID, ...]: ...
+    def read(self, connection: AnyConnection, /) -> Sequence[R_co]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Which:
     """The runs to follow: these by id, or all of an agent or of a choice, later ones too."""
@@ -39,8 +66,11 @@ class Which:
         return [run for run in found if self.wanted is None or self.wanted(run)]
 
 
-class Follower:
+class Follower(Generic[R]):
     """Follow runs: at each notice, and once a second, see which have news.
+
+    Without `listens` only once a second: a notice costs the writer, and each run that is followed
+    has to be asked for it.
 
     `seen` holds, per run, the number of the last event that was dealt with. Numbers have no gaps
     and become visible in order (the run's row is locked until the commit), so that a lost
@@ -52,8 +82,10 @@ class Follower:
         connection: Connection,
         conninfo: str,
         verb: str,
-        which: Which,
+        which: Source[R],
         notice: Callable[[str], None],
+        *,
+        listens: bool = True,
     ) -> None:
         self.seen: dict[UUID, int] = {}
         self._connection = connection
@@ -62,10 +94,10 @@ class Follower:
         self._which = which
         self._notice = notice
         self._watched: dict[UUID, float] = {}
-        self._can_listen = True
+        self._can_listen = listens
         self._is_listening = False
 
-    def follow(self, read: Callable[[Connection, RunRow], None]) -> None:
+    def follow(self, read: Callable[[Connection, R], None]) -> None:
         """Call `read` for each run with news; return when all runs that were named are closed.
 
         Raises DatabaseUnavailable when the database stays away for GIVE_UP_SECONDS.
@@ -82,7 +114,7 @@ class Follower:
         """Close the connection, the last of however many."""
         self._connection.close()
 
-    def _news(self) -> Iterator[RunRow]:
+    def _news(self) -> Iterator[R]:
         while True:
             found = self._which.read(self._connection)
             for run in found:
@@ -94,7 +126,7 @@ class Follower:
             if not self._watch([run for run in found if not run.is_closed]):
                 self._wait()
 
-    def _watch(self, open_runs: Sequence[RunRow]) -> bool:
+    def _watch(self, open_runs: Sequence[R]) -> bool:
         """Ask for notices where none come or soon end; tell whether that was necessary."""
         import psycopg
 

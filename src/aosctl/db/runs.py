@@ -73,6 +73,7 @@ class RunRow(NamedTuple):
     updated_at: datetime
     closed_at: datetime | None
     taint: str | None
+    parent_run_id: UUID | None
     abandoned: bool
 
     @property
@@ -84,6 +85,13 @@ class RunRow(NamedTuple):
     def is_closed(self) -> bool:
         """Tell whether the run is over for good."""
         return self.run_state in CLOSED
+
+    @property
+    def rests(self) -> bool:
+        """Tell whether the run is paused, or its turn at a limit."""
+        return self.run_state == "paused" or (
+            self.run_state == "active" and self.turn_state == "limited"
+        )
 
     @property
     def state(self) -> str:
@@ -111,8 +119,8 @@ def runs(
         " turn_state, error, last_step, tool, inbox_count, input_tokens, output_tokens,"
         " spent_usd, max_usd, max_tokens, max_steps, lease_worker, persona, persona_version,"
         " model, waiting_on, created_by, labels, last_seq, created_at, updated_at, closed_at,"
-        " taint, coalesce(turn_state = 'running' and lease_expires_at <= aos_core.now(), false)"
-        " as abandoned"
+        " taint, parent_run_id, coalesce(turn_state = 'running'"
+        " and lease_expires_at <= aos_core.now(), false) as abandoned"
         " from aos_core.run_status"
         " where (%(tenant)s::uuid is null or tenant_id = %(tenant)s)"
         " and (%(states)s::text[] is null or turn_state = any (%(states)s))"
@@ -129,7 +137,9 @@ def runs(
 
 
 def find_run(connection: AnyConnection, tenant: UUID | None, typed: str) -> RunRow:
-    """Find the run that a person named: by id, name, `run/NAME` or a unique end of a name.
+    """Find the run that a person named: by id, name, `run/NAME`, a unique beginning or end.
+
+    A beginning counts when it goes beyond the last dash, so that no agent's name is one.
 
     Raises NotFound, and AosError that lists the candidates of an ambiguous end.
     """
@@ -150,12 +160,14 @@ def find_run(connection: AnyConnection, tenant: UUID | None, typed: str) -> RunR
 
 
 def _ids_by_name(connection: AnyConnection, tenant: UUID | None, word: str) -> list[UUID]:
-    """Return the run of exactly this name, else those whose name ends so."""
+    """Return the run of exactly this name, else those whose name begins or ends so."""
     with translated():
         rows = connection.execute(
             "select conversation_id, name = %(word)s from aos_agent.conversation"
             " where (%(tenant)s::uuid is null or tenant_id = %(tenant)s)"
-            " and right(name, length(%(word)s)) = %(word)s and %(word)s <> ''",
+            " and %(word)s <> '' and (right(name, length(%(word)s)) = %(word)s"
+            "  or left(name, length(%(word)s)) = %(word)s and strpos(name, '-') > 0"
+            "   and length(%(word)s) > length(name) - strpos(reverse(name), '-') + 1)",
             {"tenant": tenant, "word": word},
         ).fetchall()
     exact = [row for row in rows if row[1]]

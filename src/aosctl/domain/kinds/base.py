@@ -63,11 +63,13 @@ class Completion(NamedTuple):
     """What a kind may need to complete a spec: its name, how to read a file, how to report.
 
     `read` takes a path relative to the manifest's folder and raises ValueError with the reason.
+    A remote manifest came from a URL.
     """
 
     name: str
     read: Callable[[str], str]
     wrong: Callable[[str, str], None]
+    is_remote: bool = False
 
 
 class Kind:

@@ -48,8 +48,10 @@ before.
 ## What is read
 
 - Files, folders (with `-R` their sub-folders too; only `.json`, `.yaml` and `.yml`), globs,
-  `http` and `https` URLs, and standard input as `-`. Several documents in a file are separated
-  by `---`; a `kind: List` holds them in `items`.
+  `http` and `https` URLs, and standard input as `-`. What comes from a URL reads no file and no
+  variable of this machine (`fromEnv`, `fromFile`, `file`): download it, look at it, apply
+  the file. Several documents in a file are separated by `---`; a `kind: List` holds them in
+  `items`.
 - The YAML of plain data: mappings, lists, strings, `true` and `false`, `null`, and JSON's numbers.
   Everything else is a string: `no`, `on`, `12:30`, `0777` and `2026-01-31` are. A field that is
   `null` counts as absent.

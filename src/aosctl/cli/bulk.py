@@ -1,0 +1,102 @@
+"""Verbs on many runs: by names, by labels or all; what is not named is listed and asked about."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from aosctl.cli import output
+from aosctl.errors import AosError, UsageError
+
+if TYPE_CHECKING:
+    from aosctl.db.rows import AnySession
+    from aosctl.db.runs import RunRow
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="With -l or --all: ask nothing")]
+AllRuns = Annotated[
+    bool, typer.Option("--all", help="All runs of the tenant that it can be done to")
+]
+_MOST_SHOWN = 50
+
+
+class Choice(NamedTuple):
+    """Which things a person means: names, or labels, or all of them; `what` is one of them.
+
+    `command` is the command line so far, for the next command that is suggested.
+    """
+
+    what: str
+    names: Sequence[str]
+    selector: str | None
+    everything: bool
+    command: str
+
+    @property
+    def is_bulk(self) -> bool:
+        return self.selector is not None or self.everything
+
+    def check(self) -> None:
+        """Raise UsageError where nothing is named, or twice."""
+        if self.names and self.is_bulk:
+            raise UsageError("names exclude -l and --all")
+        if self.selector is not None and self.everything:
+            raise UsageError("--all takes no labels: use -l alone")
+        if self.selector is not None and not self.selector.strip():
+            raise UsageError("-l has no labels", f"{self.command} --all means all")
+
+    def found(
+        self, session: AnySession, fits: Callable[[RunRow], bool], *, quiet: bool
+    ) -> list[RunRow]:
+        """Return the runs of labels or of all, to which it can be done; say when there are none."""
+        from aosctl.db.runs import runs
+        from aosctl.domain.selectors import parse_selector
+
+        labels = parse_selector(self.selector or "")
+        rows = [
+            row
+            for row in runs(session.connection, session.require_tenant())
+            if fits(row) and labels(row.labels)
+        ]
+        if not rows:
+            output.note(f"No such runs in {session.tenant} tenant", quiet=quiet)
+        return rows
+
+    def confirm(self, done: str, lines: Sequence[Sequence[object]], where: str, yes: bool) -> None:
+        """List what is about to be `done` and ask; nothing with `yes`.
+
+        Raises UsageError off a terminal, AosError for any answer but y.
+        """
+        if yes or not lines:
+            return
+        from aosctl.cli.table import cell, format_table
+        from aosctl.repl.words import counted
+
+        count = counted(len(lines), self.what)
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            names = ", ".join(cell(line[0]) for line in lines[:10])
+            more = ", …" if len(lines) > 10 else ""
+            raise UsageError(
+                f"would {done} {count} in {where} tenant: {names}{more}",
+                f"{self.command} {self._flags()} -y does it",
+            )
+        shown = [[cell(value) for value in line] for line in lines[:_MOST_SHOWN]]
+        sys.stderr.write(f"About to {done} {count} in {where} tenant:\n{format_table(shown)}")
+        if len(lines) > _MOST_SHOWN:
+            sys.stderr.write(f"… and {len(lines) - _MOST_SHOWN} more\n")
+        sys.stderr.write("Do you want to continue? [y/N] ")
+        sys.stderr.flush()
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise AosError("nothing was done")
+
+    def _flags(self) -> str:
+        from shlex import quote
+
+        return "--all" if self.selector is None else f"-l {quote(self.selector)}"
+
+
+def lines_of(rows: Sequence[RunRow]) -> list[tuple[object, ...]]:
+    """Return what a person sees of runs before something is done to them."""
+    return [(row.name, row.agent, row.state, row.title or "") for row in rows]

@@ -1,0 +1,48 @@
+"""Runs as a forest: those that were forked from others stand below them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from aosctl.db.runs import RunRow
+
+_LINES = ("├─ ", "└─ ", "│  ", "   ")
+_ASCII = ("|- ", "`- ", "|  ", "   ")
+
+
+def has_lines() -> bool:
+    """Tell whether stdout can show lines and blocks."""
+    return (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
+
+
+def forest(rows: Sequence[RunRow]) -> Iterator[tuple[str, RunRow]]:
+    """Yield each run behind what leads to it from its parent; "" for those at the top.
+
+    A run whose parent is not among `rows` stands at the top.
+    """
+    known = {row.run_id for row in rows}
+    below: dict[UUID | None, list[RunRow]] = {}
+    for row in rows:
+        parent = row.parent_run_id if row.parent_run_id in known else None
+        below.setdefault(parent, []).append(row)
+    middle, last, going, gone = _LINES if has_lines() else _ASCII
+    # Not recursive: a chain of forks may be longer than Python's stack.
+    left = [("", "", row) for row in reversed(below.get(None, []))]
+    while left:
+        lead, indent, row = left.pop()
+        yield lead, row
+        children = below.get(row.run_id, [])
+        for place, child in reversed(list(enumerate(children))):
+            is_last = place == len(children) - 1
+            left.append(
+                (
+                    indent + (last if is_last else middle),
+                    indent + (gone if is_last else going),
+                    child,
+                )
+            )
