@@ -32,7 +32,8 @@ VERBS: tuple[str, ...] = (
     "get agents -o jsonpath={.items[*].metadata.name}",
     f"describe {KINDS}", "describe tenants,models",
     "ps", "ps -a -o wide", "ps -a -o json", "logs agent/bot", "logs agent/clerk -o json",
-    "approve", "approve --show", "resolve", "cost", "whoami", "auth can-i --list", "auth roles",
+    "events", "approve", "approve --show", "resolve", "cost", "whoami", "auth can-i --list",
+    "auth roles",
     "audit verify", "explain agent --recursive", "api-resources -o wide", "version --kernel",
     "plugin list", "get nothing\x1b[2J", "get agent no\x1b]0;x\x07pe", "logs no\u202epe", "--help",
 )  # fmt: skip
