@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply create diff get describe delete explain schema api-resources chat run worker ps logs events trace approve deny resolve kill resume cost audit export db auth doctor secret config version completion'
+      commands='quickstart apply create diff get describe delete explain schema api-resources chat run worker ps logs events trace approve deny resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace'
       files=''
@@ -33,8 +33,8 @@ _aosctl_spec() {
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'create secret')
       commands=''
-      flags='--from-file --from-env --from-stdin --key --from-literal --replace --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--from-env --key --from-literal --dry-run -o --output --dsn --context -n --tenant --namespace'
+      flags='--from-file --from-env --from-stdin --key --replace --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--from-env --key --dry-run -o --output --dsn --context -n --tenant --namespace'
       files='--from-file'
       sources=''
       known='--dry-run=words:none,client,server -o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
@@ -348,7 +348,7 @@ _aosctl_spec() {
       known='-o=words:json,yaml --output=words:json,yaml --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'auth can-i')
       commands=''
-      flags='--as --list --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      flags='--as --list -q --quiet --dsn --context -n --tenant --namespace --no-color --debug -h --help'
       values='--as --dsn --context -n --tenant --namespace'
       files=''
       sources='words:get,apply,delete,chat,kill,resolve,approve,verify,export kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
@@ -458,6 +458,34 @@ _aosctl_spec() {
       files=''
       sources=''
       known='-o=words:yaml,json --output=words:yaml,json --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'whoami')
+      commands=''
+      flags='-o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-o --output --dsn --context -n --tenant --namespace'
+      files=''
+      sources=''
+      known='-o=words:json,yaml --output=words:json,yaml --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'plugin')
+      commands='list'
+      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'plugin list')
+      commands=''
+      flags='--name-only --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'man')
+      commands=''
+      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'version')
       commands=''
       flags='--kernel --client -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'

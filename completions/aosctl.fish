@@ -13,7 +13,7 @@ function __aosctl_command
         set sources
         switch "$path"
         case ''
-            set commands quickstart apply create diff get describe delete explain schema api-resources chat run worker ps logs events trace approve deny resolve kill resume cost audit export db auth doctor secret config version completion
+            set commands quickstart apply create diff get describe delete explain schema api-resources chat run worker ps logs events trace approve deny resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
             set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'quickstart'
@@ -30,7 +30,7 @@ function __aosctl_command
             set sources ''
         case 'create secret'
             set commands 
-            set values --from-env --key --from-literal --dry-run -o --output --dsn --context -n --tenant --namespace --from-file
+            set values --from-env --key --dry-run -o --output --dsn --context -n --tenant --namespace --from-file
             set sources ''
         case 'create principal'
             set commands 
@@ -272,6 +272,22 @@ function __aosctl_command
             set commands 
             set values -o --output --dsn --context -n --tenant --namespace
             set sources ''
+        case 'whoami'
+            set commands 
+            set values -o --output --dsn --context -n --tenant --namespace
+            set sources ''
+        case 'plugin'
+            set commands list
+            set values --dsn --context -n --tenant --namespace
+            set sources ''
+        case 'plugin list'
+            set commands 
+            set values --dsn --context -n --tenant --namespace
+            set sources ''
+        case 'man'
+            set commands 
+            set values --dsn --context -n --tenant --namespace
+            set sources ''
         case 'version'
             set commands 
             set values -o --output --dsn --context -n --tenant --namespace
@@ -341,6 +357,9 @@ complete -c aosctl -n '__aosctl_at ""' -a auth -d 'Say who may do what; give and
 complete -c aosctl -n '__aosctl_at ""' -a doctor -d 'Check the kernel, the server and this client\'s files'
 complete -c aosctl -n '__aosctl_at ""' -a secret -d 'Make and change the master key of secrets'
 complete -c aosctl -n '__aosctl_at ""' -a config -d 'Choose the database and tenant to work with'
+complete -c aosctl -n '__aosctl_at ""' -a whoami -d 'Say who you are, where, and with which roles'
+complete -c aosctl -n '__aosctl_at ""' -a plugin -d 'List the programs that add verbs'
+complete -c aosctl -n '__aosctl_at ""' -a man -d 'Write the manual pages'
 complete -c aosctl -n '__aosctl_at ""' -a version -d 'Print the versions of the client and the kernel'
 complete -c aosctl -n '__aosctl_at ""' -a completion -d 'Print the completion script of a shell'
 complete -c aosctl -n '__aosctl_at ""' -l dsn -x -d 'Database: a libpq URI or conninfo string'
@@ -382,7 +401,6 @@ complete -c aosctl -n '__aosctl_at "create secret"' -l from-file -r -F -d 'A fil
 complete -c aosctl -n '__aosctl_at "create secret"' -l from-env -x -d 'An environment variable'
 complete -c aosctl -n '__aosctl_at "create secret"' -l from-stdin -d 'Read the value of --key from standard input'
 complete -c aosctl -n '__aosctl_at "create secret"' -l key -x -d 'The key of a value that is read or typed'
-complete -c aosctl -n '__aosctl_at "create secret"' -l from-literal -x -d ''
 complete -c aosctl -n '__aosctl_at "create secret"' -l replace -d 'Replace the values of a secret that exists'
 complete -c aosctl -n '__aosctl_at "create secret"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
 complete -c aosctl -n '__aosctl_at "create secret"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=")' -d 'json, yaml, wide, name, jsonpath=…'
@@ -844,7 +862,7 @@ complete -c aosctl -n '__aosctl_at "db restore"' -s q -l quiet -d 'Print results
 complete -c aosctl -n '__aosctl_at "db restore"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db restore"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db restore"' -s h -l help -d 'Show the help of a command'
-complete -c aosctl -n '__aosctl_at "auth"' -a whoami -d 'Print the login and what it is in each of its tenants'
+complete -c aosctl -n '__aosctl_at "auth"' -a whoami -d 'Print the login, the database, and what one is in each of one\'s tenants, until when'
 complete -c aosctl -n '__aosctl_at "auth"' -a can-i -d 'Say whether something is allowed, and which grant is missing where it is not'
 complete -c aosctl -n '__aosctl_at "auth"' -a grant -d 'Give a principal a role of the tenant: admin, developer, auditor or viewer'
 complete -c aosctl -n '__aosctl_at "auth"' -a revoke -d 'Take a role from a principal; it counts at once, in open sessions too'
@@ -866,10 +884,10 @@ complete -c aosctl -n '__aosctl_at "auth whoami"' -l debug -d 'Print the traceba
 complete -c aosctl -n '__aosctl_at "auth whoami"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "auth can-i"' -l as -x -a '(__aosctl_ask "=principal")' -d 'Ask for another; admins may'
 complete -c aosctl -n '__aosctl_at "auth can-i"' -l list -d 'Everything there is to do, and why not'
+complete -c aosctl -n '__aosctl_at "auth can-i"' -s q -l quiet -d 'Answer by the exit status alone'
 complete -c aosctl -n '__aosctl_at "auth can-i"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "auth can-i"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "auth can-i"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "auth can-i"' -s q -l quiet -d 'Print results and errors only'
 complete -c aosctl -n '__aosctl_at "auth can-i"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "auth can-i"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "auth can-i"' -s h -l help -d 'Show the help of a command'
@@ -1005,6 +1023,37 @@ complete -c aosctl -n '__aosctl_at "config view"' -s q -l quiet -d 'Print result
 complete -c aosctl -n '__aosctl_at "config view"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "config view"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "config view"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "whoami"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml")' -d 'json or yaml'
+complete -c aosctl -n '__aosctl_at "whoami"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "whoami"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "whoami"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "whoami"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "whoami"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "whoami"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "whoami"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "plugin"' -a list -d 'List the programs of PATH that are plug-ins, and warn of those that never run'
+complete -c aosctl -n '__aosctl_at "plugin"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "plugin"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "plugin"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "plugin"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "plugin"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "plugin"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "plugin"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "plugin list"' -l name-only -d 'Print the names, not the paths'
+complete -c aosctl -n '__aosctl_at "plugin list"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "plugin list"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "plugin list"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "plugin list"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "plugin list"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "plugin list"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "plugin list"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "man"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "man"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "man"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "man"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "man"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "man"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "man"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "version"' -l kernel -d 'Ask the database for its versions too'
 complete -c aosctl -n '__aosctl_at "version"' -l client -d 'The client alone, as without any flag'
 complete -c aosctl -n '__aosctl_at "version"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml")' -d 'json or yaml'

@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands=('quickstart:Bring up PostgreSQL, the kernel and a first agent' 'apply:Create or change resources from manifests' 'create:Make a resource from flags' 'diff:Show what apply would change' 'get:List resources' 'describe:Show one resource in detail' 'delete:Delete resources by name or manifest' 'explain:Say what the fields of manifests mean' 'schema:Print JSON Schemas of manifests, for editors' 'api-resources:List the kinds and their short names' 'chat:Talk to an agent' 'run:Give an agent one task and wait for the answer' 'worker:Drive runs in the background' 'ps:List runs' 'logs:Show what was said and done in runs' 'events:List what happened in a tenant' 'trace:Show the steps of a run, with time and cost' 'approve:Allow tool calls that wait for a decision' 'deny:Refuse tool calls that wait for a decision' 'resolve:Say what became of calls whose outcome is unknown' 'kill:Stop runs, for good or for a while' 'resume:Let a run go on that is paused or at a limit' 'cost:Show what was paid for, by agent, model or day' 'audit:Verify the audit trail, sign its heads, take it away' 'export:Take everything of a tenant away' 'db:Install the kernel and run the embedded database' 'auth:Say who may do what; give and take roles' 'doctor:Check the kernel, the server and this client'\''s files' 'secret:Make and change the master key of secrets' 'config:Choose the database and tenant to work with' 'version:Print the versions of the client and the kernel' 'completion:Print the completion script of a shell')
+      commands=('quickstart:Bring up PostgreSQL, the kernel and a first agent' 'apply:Create or change resources from manifests' 'create:Make a resource from flags' 'diff:Show what apply would change' 'get:List resources' 'describe:Show one resource in detail' 'delete:Delete resources by name or manifest' 'explain:Say what the fields of manifests mean' 'schema:Print JSON Schemas of manifests, for editors' 'api-resources:List the kinds and their short names' 'chat:Talk to an agent' 'run:Give an agent one task and wait for the answer' 'worker:Drive runs in the background' 'ps:List runs' 'logs:Show what was said and done in runs' 'events:List what happened in a tenant' 'trace:Show the steps of a run, with time and cost' 'approve:Allow tool calls that wait for a decision' 'deny:Refuse tool calls that wait for a decision' 'resolve:Say what became of calls whose outcome is unknown' 'kill:Stop runs, for good or for a while' 'resume:Let a run go on that is paused or at a limit' 'cost:Show what was paid for, by agent, model or day' 'audit:Verify the audit trail, sign its heads, take it away' 'export:Take everything of a tenant away' 'db:Install the kernel and run the embedded database' 'auth:Say who may do what; give and take roles' 'doctor:Check the kernel, the server and this client'\''s files' 'secret:Make and change the master key of secrets' 'config:Choose the database and tenant to work with' 'whoami:Say who you are, where, and with which roles' 'plugin:List the programs that add verbs' 'man:Write the manual pages' 'version:Print the versions of the client and the kernel' 'completion:Print the completion script of a shell')
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command' '--version:Print the version of the client')
       values=(--dsn --context -n --tenant --namespace)
       files=()
@@ -33,8 +33,8 @@ _aosctl_spec() {
       known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'create secret')
       commands=()
-      flags=('--from-file:A file; KEY is its name if absent' '--from-env:An environment variable' '--from-stdin:Read the value of --key from standard input' '--key:The key of a value that is read or typed' '--from-literal:' '--replace:Replace the values of a secret that exists' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(--from-env --key --from-literal --dry-run -o --output --dsn --context -n --tenant --namespace)
+      flags=('--from-file:A file; KEY is its name if absent' '--from-env:An environment variable' '--from-stdin:Read the value of --key from standard input' '--key:The key of a value that is read or typed' '--replace:Replace the values of a secret that exists' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--from-env --key --dry-run -o --output --dsn --context -n --tenant --namespace)
       files=(--from-file)
       sources=''
       known=('--dry-run=words:none,client,server' '-o=words:json,yaml,wide,name,jsonpath=' '--output=words:json,yaml,wide,name,jsonpath=' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
@@ -333,7 +333,7 @@ _aosctl_spec() {
       sources=''
       known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'auth')
-      commands=('whoami:Print the login and what it is in each of its tenants' 'can-i:Say whether something is allowed, and which grant is missing where it is not' 'grant:Give a principal a role of the tenant: admin, developer, auditor or viewer' 'revoke:Take a role from a principal; it counts at once, in open sessions too' 'roles:List the roles that people and services have in the tenant, and until when')
+      commands=('whoami:Print the login, the database, and what one is in each of one'\''s tenants, until when' 'can-i:Say whether something is allowed, and which grant is missing where it is not' 'grant:Give a principal a role of the tenant: admin, developer, auditor or viewer' 'revoke:Take a role from a principal; it counts at once, in open sessions too' 'roles:List the roles that people and services have in the tenant, and until when')
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
       files=()
@@ -348,7 +348,7 @@ _aosctl_spec() {
       known=('-o=words:json,yaml' '--output=words:json,yaml' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'auth can-i')
       commands=()
-      flags=('--as:Ask for another; admins may' '--list:Everything there is to do, and why not' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      flags=('--as:Ask for another; admins may' '--list:Everything there is to do, and why not' '-q:Answer by the exit status alone' '--quiet:Answer by the exit status alone' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--as --dsn --context -n --tenant --namespace)
       files=()
       sources='words:get,apply,delete,chat,kill,resolve,approve,verify,export kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
@@ -458,6 +458,34 @@ _aosctl_spec() {
       files=()
       sources=''
       known=('-o=words:yaml,json' '--output=words:yaml,json' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+    'whoami')
+      commands=()
+      flags=('-o:json or yaml' '--output:json or yaml' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(-o --output --dsn --context -n --tenant --namespace)
+      files=()
+      sources=''
+      known=('-o=words:json,yaml' '--output=words:json,yaml' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+    'plugin')
+      commands=('list:List the programs of PATH that are plug-ins, and warn of those that never run')
+      flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
+      files=()
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+    'plugin list')
+      commands=()
+      flags=('--name-only:Print the names, not the paths' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
+      files=()
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+    'man')
+      commands=()
+      flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
+      files=()
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'version')
       commands=()
       flags=('--kernel:Ask the database for its versions too' '--client:The client alone, as without any flag' '-o:json or yaml' '--output:json or yaml' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')

@@ -18,15 +18,55 @@ from kernels import Tenant, apply, call
 from postgres import Cluster
 
 
-def test_whoami_names_the_login_and_its_roles(developer: Aosctl, admin: Aosctl) -> None:
-    done = developer("auth", "whoami")
-    assert done.status == 0
-    login, head, row = done.out.splitlines()
-    assert login == "Login: test_developer"
+@pytest.mark.parametrize("words", [("whoami",), ("auth", "whoami")])
+def test_whoami_names_the_login_the_place_and_its_roles(
+    developer: Aosctl, admin: Aosctl, tenant: Tenant, words: tuple[str, ...]
+) -> None:
+    done = developer(*words)
+    assert (done.status, done.err) == (0, "")
+    login, database, context, chosen, empty, head, row = done.out.splitlines()
+    assert login == "Login:     test_developer"
+    assert database.startswith(f"Database:  {tenant.database.name} on /")
+    assert database.endswith("(AOSCTL_DSN)")
+    assert (context, chosen, empty) == ("Context:   <none>", "Tenant:    acme", "")
     assert head.split() == ["TENANT", "PRINCIPAL", "TYPE", "ROLES"]
     assert row.split() == ["acme", "dev", "user", "developer"]
-    assert "an administrator: everything" in admin("auth", "whoami").out
-    assert '"administrator": true' in admin("auth", "whoami", "-o", "json").out
+    assert "an administrator: everything" in admin(*words).out
+    assert json.loads(admin(*words, "-o", "json").out)["administrator"] is True
+
+
+def test_whoami_tells_when_a_role_ends_and_which_context_it_is(
+    developer: Aosctl, admin: Aosctl, tenant: Tenant
+) -> None:
+    assert admin("auth", "grant", "dev", "auditor", "--until", "2031-02-03T04:05:06Z").status == 0
+    dsn = tenant.database.cluster.dsn("test_developer", tenant.database.name)
+    assert developer("config", "set-context", "here", "--dsn", dsn).status == 0
+    try:
+        done = developer("whoami", "--context", "here", "-o", "json")
+        assert (done.status, done.err) == (0, "")
+        found = json.loads(done.out)
+        assert (found["login"], found["context"], found["tenant"]) == (
+            "test_developer", "here", "acme",
+        )  # fmt: skip
+        assert found["database"]["name"] == tenant.database.name
+        assert found["principals"] == [
+            {
+                "tenant": "acme",
+                "name": "dev",
+                "type": "user",
+                "roles": ["auditor", "developer"],
+                "roleExpiry": {"auditor": "2031-02-03T04:05:06Z"},
+            }
+        ]
+        assert "auditor until 2031-02-03T04:05:06Z,developer\n" in developer("whoami").out
+    finally:
+        assert admin("auth", "revoke", "dev", "auditor").status == 0
+
+
+def test_can_i_answers_by_its_status_alone(developer: Aosctl) -> None:
+    for question, status in ((("get", "turns"), 0), (("delete", "tenants"), 1)):
+        done = developer("auth", "can-i", *question, "-q")
+        assert (done.status, done.out, done.err) == (status, "", "")
 
 
 @pytest.mark.parametrize(
@@ -92,7 +132,7 @@ def test_can_i_names_the_policies_that_ask_others(
             'doesn\'t have a resource type "runz"; did you mean "run"?\nhint: it has tenants, ',
         ),
         (("can-i", "approve", "aproval"), 1, '"aproval"; did you mean "approval"?\nhint: '),
-        (("can-i", "get", "x"), 1, "agents, budgets, runs, approvals, events\n"),
+        (("can-i", "get", "x"), 1, "agents, budgets, runs, turns, approvals, events\n"),
         (
             ("can-i", "kill", "agents"),
             1,
@@ -252,7 +292,7 @@ def test_a_new_login_works_with_its_password_and_nothing_else(
             with pytest.raises(psycopg.OperationalError, match="password"):
                 psycopg.connect(dsn, password=wrong).close()
         jane = partial(aosctl, AOSCTL_DSN=dsn, PGPASSWORD=password)
-        assert jane("auth", "whoami").out.splitlines()[2].split()[:2] == ["acme", "jane"]
+        assert jane("auth", "whoami").out.splitlines()[-1].split()[:2] == ["acme", "jane"]
         assert jane("get", "agents").status == 0
         assert jane("auth", "can-i", "apply", "agent").out == "yes\n"
         assert jane("auth", "can-i", "apply", "principal").status == 1

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from aosctl.cli.verbs import VERBS
 from kernels import Tenant
 
 SDKS = {"openai", "anthropic", "ollama", "httpx", "pydantic", "cryptography", "keyring"}
@@ -46,6 +47,7 @@ FORBIDDEN: dict[str, set[str]] = {
     "completion bash": ALL | {"yaml"},
     "__complete agent -n 1 b chat": ALL | FRAME | {"yaml", "aosctl.domain", "aosctl.db"},
     "explain agent.spec": ALL | {"yaml"},
+    "plugin list": ALL | {"yaml"},
     "schema agent": ALL | {"yaml"},
     "api-resources": ALL | {"yaml"},
     "gett": ALL | {"yaml"},
@@ -145,9 +147,16 @@ def test_a_list_loads_nothing_of_events(line: str, env: dict[str, str], tenant: 
     assert not loaded & {"aosctl.db.events", "aosctl.db.approvals", "aosctl.domain.applying"}
 
 
-def test_help_imports_no_verb(env: dict[str, str]) -> None:
-    from aosctl.cli.verbs import VERBS
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_help_of_a_verb_loads_neither_database_nor_screen(
+    verb: str, env: dict[str, str]
+) -> None:
+    loaded = modules_of([verb, "--help"], env)
+    assert f"aosctl.cli.{VERBS[verb].module}" in loaded
+    assert not loaded & (ALL | {"yaml", "asyncio", "ssl", "email"})
 
+
+def test_help_imports_no_verb(env: dict[str, str]) -> None:
     loaded = modules_of(["--help"], env)
     assert not loaded & {f"aosctl.cli.{verb.module}" for verb in VERBS.values()}
 

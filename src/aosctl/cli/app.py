@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import typer
@@ -28,6 +29,10 @@ def invoke(argv: list[str]) -> int:
     """
     if argv[:1] == ["help"]:
         argv = [*argv[1:], "--help"]
+    if argv and argv[0] not in VERBS and not argv[0].startswith("-"):
+        from aosctl.cli import plugins
+
+        plugins.hand_over(argv, os.environ)
     root = Root()
     try:
         with root.make_context(
@@ -71,8 +76,9 @@ class CommandGroup(TyperGroup):
     ) -> tuple[str | None, Command | None, list[str]]:
         command = self.get_command(ctx, args[0])
         if command is None:
-            from aosctl.cli import usage
+            from aosctl.cli import plugins, usage
 
+            plugins.refuse_flags_before(sys.argv[1:], args[0], os.environ)
             text = usage.unknown_command(args[0], ctx.command_path, self.list_commands(ctx))
             raise UsageError(text)
         return args[0], command, args[1:]

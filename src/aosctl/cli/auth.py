@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aosctl.cli import output
+from aosctl.cli import output, whoami
 from aosctl.cli.auth_roles import register
 from aosctl.cli.globals import globals_of
 from aosctl.cli.table import write_table
-from aosctl.errors import AosError, InvalidInput, UnknownKind, UsageError
+from aosctl.errors import AosError, InvalidInput, UsageError
 
 if TYPE_CHECKING:
     from aosctl.db.connection import Session
@@ -26,6 +26,8 @@ Examples:
   aosctl auth roles""",
     rich_markup_mode=None,
 )
+
+app.command("whoami")(whoami.command)
 
 VERBS = ("get", "apply", "delete", "chat", "kill", "resolve", "approve", "verify", "export")
 _MEANS = {
@@ -42,55 +44,6 @@ _RECORDS = ("run", "approval", "event")
 """What can be read and acted on, but not applied."""
 
 
-@app.command("whoami")
-def whoami(
-    ctx: typer.Context,
-    output_format: Annotated[
-        str | None, typer.Option("-o", "--output", metavar="FORMAT", help="json or yaml")
-    ] = None,
-) -> None:
-    """Print the login and what it is in each of its tenants.
-
-    Examples:
-      aosctl auth whoami
-      aosctl auth whoami -o json
-    """
-    from aosctl.cli.wiring import session_of
-    from aosctl.db import rights, tenants
-
-    chosen = output.parse_output(output_format, allowed=("json", "yaml"))
-    with closing(session_of(globals_of(ctx), select_tenant=False)) as session:
-        login = session.connection.info.user
-        admin = tenants.is_admin(session.connection)
-        found = rights.whoami(session.connection)
-    if chosen.format in ("json", "yaml"):
-        write = output.write_json if chosen.format == "json" else output.write_yaml
-        write(
-            {
-                "login": login,
-                "administrator": admin,
-                "principals": [
-                    {
-                        "tenant": one.tenant,
-                        "name": one.principal,
-                        "type": one.principal_type,
-                        "roles": one.roles,
-                    }
-                    for one in found
-                ],
-            }
-        )
-        return
-    every = "an administrator: everything, in every tenant"
-    rows = [(one.tenant, one.principal, one.principal_type, one.roles) for one in found]
-    output.write(f"Login: {login}" + (f" ({every})" if admin else "") + "\n")
-    if rows:
-        headers = ["TENANT", "PRINCIPAL", "TYPE", "ROLES"]
-        write_table(headers, [(*row[:3], ",".join(row[3]) or None) for row in rows])
-    elif not admin:
-        output.note("It is nobody's in any tenant.", quiet=globals_of(ctx).quiet)
-
-
 @app.command("can-i")
 def can_i(
     ctx: typer.Context,
@@ -103,6 +56,9 @@ def can_i(
     ] = None,
     everything: Annotated[
         bool, typer.Option("--list", help="Everything there is to do, and why not")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Answer by the exit status alone")
     ] = False,
 ) -> int:
     """Say whether something is allowed, and which grant is missing where it is not.
@@ -126,10 +82,10 @@ def can_i(
         if everything:
             _list(session, as_principal)
             return 0
-        return _answer(session, verb or "", _kind(kind or ""), as_principal)
+        return _answer(session, verb or "", _kind(kind or ""), as_principal, quiet=quiet)
 
 
-def _answer(session: Session, verb: str, kind: str, principal: str | None) -> int:
+def _answer(session: Session, verb: str, kind: str, principal: str | None, *, quiet: bool) -> int:
     from aosctl.db import rights
 
     tenant = session.require_tenant()
@@ -138,6 +94,8 @@ def _answer(session: Session, verb: str, kind: str, principal: str | None) -> in
     except InvalidInput as error:
         there = rights.verbs_of(session.connection, VERBS, kind)
         raise AosError(error.message, f"the verbs of {kind}: {', '.join(there)}") from None
+    if quiet:
+        return 0 if answer.allowed else 1
     output.write("yes\n" if answer.allowed else f"no - {answer.reason}\n")
     if answer.but and verb.lower() != "deny":
         output.note(f"warning: {answer.but}")
@@ -179,21 +137,10 @@ def _verb(word: str) -> str:
 
 def _kind(word: str) -> str:
     """Return the singular of a kind or a record that a person typed. Raises UnknownKind."""
-    from aosctl.domain.kinds import KINDS
-    from aosctl.domain.names import did_you_mean, quoted
+    from aosctl.domain.inventory import readable_kind
 
-    known = {
-        name: one.singular for one in KINDS for name in (one.singular, one.plural, *one.short_names)
-    }
-    known |= {name: record for record in _RECORDS for name in (record, record + "s")}
-    typed = word.lower().removesuffix(".aos")
-    if typed not in known:
-        plurals = (*(one.plural for one in KINDS), *(record + "s" for record in _RECORDS))
-        raise UnknownKind(
-            f"the server doesn't have a resource type {quoted(word)}{did_you_mean(typed, known)}",
-            f"it has {', '.join(plurals)}",
-        )
-    return known[typed]
+    kind = readable_kind(word).singular
+    return "run" if kind == "turn" else kind  # who may read a run may read its turns
 
 
 register(app)

@@ -7,7 +7,7 @@ import io
 import os
 import sys
 
-from aosctl.errors import AosError, redact_dsn
+from aosctl.errors import AosError, UsageError, redact_dsn
 
 INTERRUPTED = 130
 CLOSED_PIPE = 141
@@ -34,6 +34,9 @@ def run(argv: list[str]) -> int:
             return report_output_failure(error)
         return _report(error, f"error: {_describe(error)}", None, debug)
     except Exception as error:
+        if isinstance(error, UnicodeError) and (word := _no_text(argv)) is not None:
+            wrong = UsageError(f"{word} is not text in the encoding {sys.getfilesystemencoding()}")
+            return _report(wrong, f"error: {wrong.message}", "LC_ALL=C.UTF-8 aosctl …", debug)
         message = f"error: unexpected {type(error).__name__}: {error}"
         return _report(error, message, "the same command with --debug shows where", debug)
     return status
@@ -64,6 +67,16 @@ def _is_output_failure(error: OSError) -> bool:
     return isinstance(error, BrokenPipeError) or (
         error.filename is None and error.errno in _WRITE_ERRORS
     )
+
+
+def _no_text(argv: list[str]) -> str | None:
+    """Return an argument whose bytes the locale has no characters for, as it can be shown."""
+    shown = (arg.encode("ascii", "backslashreplace").decode() for arg in argv)
+    return next((s for arg, s in zip(argv, shown, strict=True) if _is_broken(arg)), None)
+
+
+def _is_broken(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _describe(error: OSError) -> str:

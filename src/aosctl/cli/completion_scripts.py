@@ -83,7 +83,10 @@ def _walk(words: tuple[str, ...], command: Command, text: str) -> Iterator[Entry
 
 def _flags(params: list[Parameter]) -> Iterator[Flag]:
     for param in params:
-        if isinstance(param, TyperOption):
+        # The global options are hidden in a verb's help; what a verb hides is not offered.
+        if isinstance(param, TyperOption) and (
+            not param.hidden or str(param.name).startswith("global_")
+        ):
             spellings = tuple([*param.opts, *param.secondary_opts])
             takes_value = not param.is_flag and not param.count
             metavar = (param.metavar or "").upper()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from aosctl.errors import AosError, UsageError
+from aosctl.terminal import clean
 
 
 def confirm(what: str, word: str, *, yes: bool) -> None:
@@ -16,7 +17,7 @@ def confirm(what: str, word: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError(f"{what}: add --yes to do it without a question")
-    sys.stderr.write(f'{what}.\nType "{word}" to go on: ')
+    sys.stderr.write(clean(f'{what}.\nType "{word}" to go on: '))
     sys.stderr.flush()
     if sys.stdin.readline().strip() != word:
         raise AosError("nothing was done")

@@ -68,7 +68,7 @@ class Steps:
 
     def say(self, text: str) -> None:
         if not self._quiet:
-            sys.stderr.write(text + "\n")
+            sys.stderr.write(clean(text) + "\n")
             sys.stderr.flush()
 
     @contextmanager
@@ -89,7 +89,7 @@ class Steps:
     def progress(self, text: str) -> None:
         """Show what goes on, on a terminal."""
         if self._live and not self._quiet:
-            sys.stderr.write(f"\r\x1b[2K… {text}")
+            sys.stderr.write(f"\r\x1b[2K… {clean(text)}")
             sys.stderr.flush()
 
 

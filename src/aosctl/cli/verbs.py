@@ -50,6 +50,9 @@ VERBS: dict[str, Verb] = {
     "doctor": Verb("doctor", "Check the kernel, the server and this client's files", SETTINGS),
     "secret": Verb("secret", "Make and change the master key of secrets", SETTINGS),
     "config": Verb("config", "Choose the database and tenant to work with", SETTINGS),
+    "whoami": Verb("whoami", "Say who you are, where, and with which roles", SETTINGS),
+    "plugin": Verb("plugin", "List the programs that add verbs", SETTINGS),
+    "man": Verb("man", "Write the manual pages", SETTINGS),
     "version": Verb("version", "Print the versions of the client and the kernel", SETTINGS),
     "completion": Verb("completion", "Print the completion script of a shell", SETTINGS),
 }

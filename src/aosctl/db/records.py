@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MOST = 500
 """How many are listed."""
-RUNS = 200
+RUNS = 50
 """Of how many runs, the newest, events are listed."""
 
 

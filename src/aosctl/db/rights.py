@@ -54,6 +54,18 @@ def whoami(connection: Connection) -> list[Identity]:
     return [Identity(*row) for row in rows]  # type: ignore[arg-type]
 
 
+def role_ends(connection: Connection, tenant: str, principal: str) -> dict[str, str]:
+    """Return when the roles of a principal end, in RFC 3339; those given for good are left out."""
+    with translated():
+        rows = connection.execute(
+            "select e.role, e.until from aos_auth.principal_resource p"
+            " cross join lateral jsonb_each_text(p.spec -> 'roleExpiry') e (role, until)"
+            " where p.tenant = %s and p.name = %s",
+            (tenant, principal),
+        ).fetchall()
+    return {str(role): str(until) for role, until in rows}
+
+
 def can_i(
     connection: Connection, tenant: UUID, verb: str, kind: str, principal: str | None
 ) -> Answer:
