@@ -70,9 +70,10 @@ $$;
 
 -- True when the arguments are the usual ones: an object with one text for each parameter that the
 -- schema requires, and no other, where the schema knows of nothing but texts. Null or false: ask
--- check_arguments. One expression, so that it becomes a part of the statement that asks.
+-- check_arguments. One expression, and no less stable than what it calls, so that it becomes a part of the
+-- statement that asks.
 create function aos_skills.only_texts(p_schema jsonb, p_args jsonb) returns boolean
-language sql immutable
+language sql stable
 as $$
   select jsonb_path_match(p_schema,
     '$args.type() == "object" && !exists($args.* ? (@.type() != "string"))

@@ -438,23 +438,54 @@ begin
 end
 $$;
 
--- What a run's first event says. p_run: as it stands after run_defaults. Kernel only. Not inlined:
--- it is planned with the trigger, once.
-create function aos_core.run_created_data(p_run aos_core.run) returns jsonb
-language plpgsql immutable
+-- What a run's first event says. Kernel only.
+create function aos_core.run_created_data(
+  p_name text, p_agent uuid, p_persona_version integer, p_parent uuid, p_step bigint) returns jsonb
+language sql stable parallel safe
 as $$
-begin
-  return jsonb_strip_nulls(jsonb_build_object('name', p_run.name, 'agent_id', p_run.agent_id,
-    'persona_version', p_run.persona_version, 'parent_run_id', p_run.parent_run_id,
-    'step', nullif(p_run.last_step, 0)));
-end
+  select jsonb_strip_nulls(jsonb_build_object('name', p_name, 'agent_id', p_agent,
+    'persona_version', p_persona_version, 'parent_run_id', p_parent, 'step', nullif(p_step, 0)))
+$$;
+
+-- What a run takes over from its agent, the version of a persona (null: the agent's, its current one)
+-- and the model of that, one row an agent; may_be_metered: false when nothing there, and no budget, can
+-- make next_move look before each model call. Kernel only. Inlined.
+create function aos_core.run_facts(p_tenant uuid, p_persona uuid, p_persona_version integer)
+returns table (
+  agent_id uuid, agent_name text, persona_id uuid, persona_version integer, max_steps integer,
+  max_tokens bigint, max_usd numeric, max_seconds numeric, max_repeats integer, model_name text,
+  max_output_tokens integer, input_usd_per_mtok numeric, cached_input_usd_per_mtok numeric,
+  output_usd_per_mtok numeric, config_version bigint, may_be_metered boolean)
+language sql stable
+as $$
+  select a.agent_id, a.name, v.persona_id, v.version, a.max_steps, a.max_tokens, a.max_usd,
+         a.max_seconds, a.max_repeats, m.model_name, m.max_output_tokens, m.input_usd_per_mtok,
+         m.cached_input_usd_per_mtok, m.output_usd_per_mtok, s.config_version,
+         coalesce(a.max_seconds, m.requests_per_minute, m.tokens_per_minute) is not null
+         or exists (select from aos_core.budget b where b.tenant_id = p_tenant)
+  from aos_agent.agent a
+  join aos_core.tenant_state s on s.tenant_id = p_tenant
+  join aos_persona.persona p on p.tenant_id = p_tenant
+    and p.persona_id = coalesce(p_persona, a.persona_id)
+  join aos_persona.persona_version v on v.tenant_id = p_tenant and v.persona_id = p.persona_id
+    and v.version = coalesce(p_persona_version, p.version)
+  join aos_meta.llm_model_registry m on m.model_id = v.model_id
+  where a.tenant_id = p_tenant
+$$;
+
+-- A name that people can type, for a run of an agent. Kernel only.
+create function aos_core.run_name(p_agent_name text) returns text
+language sql volatile
+as $$
+  select left(coalesce(p_agent_name, 'run'), 50) || '-'
+         || translate(left(gen_random_uuid()::text, 6), '01', 'xz')
 $$;
 
 -- Trigger: what a new run gets: a name that people can type, the persona's current version, the
 -- agent's limits, and the head of its chain, which the event that run_created() writes has: a row that
 -- is changed again in its own transaction pays for its foreign keys twice. When the agent is not there
 -- the row stays incomplete and the policies or the constraints refuse it, with the same error for "not
--- yours" and "not there".
+-- yours" and "not there". A row that has its head is complete: restored, or begin_run_fast()'s.
 -- security definer: reads agent and persona whoever inserts.
 create function aos_core.run_defaults() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -464,27 +495,18 @@ declare
   v_metered boolean;
 begin
   perform set_config('aos.kernel_tenant', new.tenant_id::text, true);
-  select coalesce(new.persona_id, a.persona_id), v.version, coalesce(a.max_steps, new.max_steps),
-         coalesce(new.max_tokens, a.max_tokens), coalesce(new.max_usd, a.max_usd),
-         coalesce(new.max_seconds, a.max_seconds), coalesce(new.max_repeats, a.max_repeats),
-         a.name, m.model_name, m.max_output_tokens, m.input_usd_per_mtok,
-         m.cached_input_usd_per_mtok, m.output_usd_per_mtok, s.config_version,
-         coalesce(new.max_seconds, a.max_seconds, m.requests_per_minute, m.tokens_per_minute)
-           is not null
-         or exists (select from aos_core.budget b where b.tenant_id = new.tenant_id),
-         aos_core.now()
+  select f.persona_id, f.persona_version, coalesce(f.max_steps, new.max_steps),
+         coalesce(new.max_tokens, f.max_tokens), coalesce(new.max_usd, f.max_usd),
+         coalesce(new.max_seconds, f.max_seconds), coalesce(new.max_repeats, f.max_repeats),
+         f.agent_name, f.model_name, f.max_output_tokens, f.input_usd_per_mtok,
+         f.cached_input_usd_per_mtok, f.output_usd_per_mtok, f.config_version,
+         f.may_be_metered or new.max_seconds is not null, aos_core.now()
     into new.persona_id, new.persona_version, new.max_steps, new.max_tokens, new.max_usd,
          new.max_seconds, new.max_repeats, new.agent_name, new.model_name, new.max_output_tokens,
          new.input_usd_per_mtok, new.cached_input_usd_per_mtok, new.output_usd_per_mtok,
          new.config_version, v_metered, new.updated_at
-  from aos_agent.agent a
-  join aos_core.tenant_state s on s.tenant_id = a.tenant_id
-  join aos_persona.persona p on p.tenant_id = a.tenant_id
-    and p.persona_id = coalesce(new.persona_id, a.persona_id)
-  join aos_persona.persona_version v on v.tenant_id = a.tenant_id and v.persona_id = p.persona_id
-    and v.version = coalesce(new.persona_version, p.version)
-  join aos_meta.llm_model_registry m on m.model_id = v.model_id
-  where a.tenant_id = new.tenant_id and a.agent_id = new.agent_id;
+  from aos_core.run_facts(new.tenant_id, new.persona_id, new.persona_version) f
+  where f.agent_id = new.agent_id;
   if v_metered then  -- spares the usual case a statement
     new.is_metered := aos_core.must_be_metered(new.tenant_id, new);
   end if;
@@ -495,22 +517,23 @@ begin
   end if;
   while new.name is null loop
     select c.name into new.name
-    from (select left(coalesce(new.agent_name, 'run'), 50) || '-'
-                 || translate(left(gen_random_uuid()::text, 6), '01', 'xz') as name) c
+    from (select aos_core.run_name(new.agent_name) as name offset 0) c
     where not exists (select from aos_core.run r
                       where r.tenant_id = new.tenant_id and r.name = c.name);
   end loop;
   new.last_seq := 1;
   new.last_hash := aos_core.event_hash(null, new.tenant_id, new.run_id, 1, new.updated_at,
-    'run.created', aos_auth.actor(new.tenant_id), aos_core.run_created_data(new));
+    'run.created', aos_auth.actor(new.tenant_id), aos_core.run_created_data(new.name, new.agent_id,
+      new.persona_version, new.parent_run_id, new.last_step));
   perform set_config('aos.kernel_tenant', v_bound, true);  -- the policies see what the writer bound
   return new;
 end
 $$;
 create trigger run_defaults before insert on aos_core.run
-  for each row when (aos_core.is_live()) execute function aos_core.run_defaults();
+  for each row when (new.last_hash is null) execute function aos_core.run_defaults();
 
--- Trigger: a run's first event, and the administrative one that makes a vanished run noticeable.
+-- Trigger: a run's first event, and the administrative one that makes a vanished run noticeable. Only
+-- for a run that has no more than the head that run_defaults() gave it.
 -- security definer: people may not write events.
 create function aos_core.run_created() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -518,18 +541,22 @@ as $$
 declare
   v_actor text;
 begin
+  if not aos_core.is_live() then
+    return null;
+  end if;
   perform set_config('aos.kernel_tenant', new.tenant_id::text, true);
   v_actor := aos_auth.actor(new.tenant_id);
   insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
   values (new.tenant_id, new.run_id, new.last_seq, new.updated_at, 'run.created', v_actor,
-          aos_core.run_created_data(new), new.last_hash);
+          aos_core.run_created_data(new.name, new.agent_id, new.persona_version,
+            new.parent_run_id, new.last_step), new.last_hash);
   perform aos_core.append_tenant_event(new.tenant_id, 'run.created', v_actor,
     jsonb_build_object('run_id', new.run_id, 'name', new.name));
   return null;
 end
 $$;
 create trigger run_created after insert on aos_core.run
-  for each row when (aos_core.is_live()) execute function aos_core.run_created();
+  for each row when (new.last_seq = 1) execute function aos_core.run_created();
 
 do $partitions$
 begin

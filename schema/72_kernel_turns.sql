@@ -90,15 +90,24 @@ as $$
   end
 $$;
 
--- What the next model call of a run may cost, in US dollars: the last context plus 2,000 tokens in and
--- the model's longest answer out, but no more than the run's money, for which the answer is cut to
--- answer_tokens(). 0 for models without prices.
+-- What the next model call may cost, in US dollars: p_context tokens plus 2,000 in and the model's
+-- longest answer out, but no more than the money that is left (null: any), for which the answer is cut
+-- to answer_tokens(). 0 for models without prices.
+create function aos_core.call_usd(
+  p_left numeric, p_context integer, p_max_output_tokens integer, p_input_usd numeric,
+  p_output_usd numeric) returns numeric
+language sql immutable parallel safe
+as $$
+  select greatest(0, least(p_left,
+    coalesce(((p_context + 2000) * p_input_usd + p_max_output_tokens * p_output_usd) / 1000000, 0)))
+$$;
+
+-- What the next model call of a run may cost, after its last context.
 create function aos_core.reservation_usd(p_run aos_core.run) returns numeric
 language sql immutable parallel safe
 as $$
-  select greatest(0, least(p_run.max_usd - p_run.spent_usd,
-    coalesce(((p_run.context_tokens + 2000) * p_run.input_usd_per_mtok
-              + p_run.max_output_tokens * p_run.output_usd_per_mtok) / 1000000, 0)))
+  select aos_core.call_usd(p_run.max_usd - p_run.spent_usd, p_run.context_tokens,
+    p_run.max_output_tokens, p_run.input_usd_per_mtok, p_run.output_usd_per_mtok)
 $$;
 
 -- Open the next turn of a run with what waits in its inbox, then p_message (may be null), and

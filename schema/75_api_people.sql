@@ -21,8 +21,7 @@ declare
   v_opened jsonb;
 begin
   if (p_message @> '{"role": "user", "blocks": []}' and not p_message ? 'erased') is not true then
-    raise exception 'a message must have the role "user", a list of blocks, and no "erased"'
-      using errcode = 'AO006', hint = 'schema/README.md shows the message';
+    perform aos_core.refuse_message();
   end if;
   if p_worker is not null then
     if not aos_core.is_lease_seconds(p_lease_seconds) then  -- spares the usual case a statement
@@ -37,12 +36,28 @@ begin
                                            v_lease, p_lease_seconds);
   end if;
   if p_context and v_opened ? 'lease' then
-    v_opened := v_opened || (
-      select jsonb_build_object('context', aos_core.context_of(p_tenant, r, null, 400))
-      from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run);
+    v_opened := aos_core.with_context(p_tenant, p_run, v_opened);
   end if;
   return v_opened;
 end
+$$;
+
+-- Say why a message is none. AO006. Kernel only.
+create function aos_core.refuse_message() returns void
+language plpgsql
+as $$
+begin
+  raise exception 'a message must have the role "user", a list of blocks, and no "erased"'
+    using errcode = 'AO006', hint = 'schema/README.md shows the message';
+end
+$$;
+
+-- What open_turn returns, with what turn_context would. Kernel only.
+create function aos_core.with_context(p_tenant uuid, p_run uuid, p_opened jsonb) returns jsonb
+language sql stable
+as $$
+  select p_opened || jsonb_build_object('context', aos_core.context_of(p_tenant, r, null, 400))
+  from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run
 $$;
 
 -- The long way to open a turn, where begin_turn_fast found it not that simple: a repeated request, a
@@ -674,35 +689,5 @@ begin
     raise exception 'run "%" not found', p_run using errcode = 'AO001',
       hint = 'aosctl ps -a lists the runs';
   end if;
-end
-$$;
-
--- Start a run of an agent, by name. Returns {"run_id", "run", "agent"}. Role developer.
--- AO001, AO004, AO005 when p_name is taken.
-create function aos_agent.start_run(
-  p_tenant uuid, p_agent text, p_kind text default 'conversation', p_name text default null)
-returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_actor text := aos_auth.enter(p_tenant, 'developer');
-  v_agent uuid;
-  v_run record;
-begin
-  select a.agent_id into v_agent from aos_agent.agent a
-  where a.tenant_id = p_tenant and a.name = p_agent;
-  if not found then
-    raise exception 'agent "%" not found', p_agent using errcode = 'AO001',
-      hint = coalesce('known agents: ' || (select string_agg(a.name, ', ' order by a.name)
-        from aos_agent.agent a where a.tenant_id = p_tenant), 'there are none; aosctl apply -f …');
-  end if;
-  insert into aos_core.run (tenant_id, agent_id, kind, name)
-  values (p_tenant, v_agent, p_kind, p_name) on conflict do nothing
-  returning run_id, name into v_run;
-  if not found then
-    raise exception 'run "%" already exists', p_name using errcode = 'AO005',
-      hint = 'choose another name';
-  end if;
-  return jsonb_build_object('run_id', v_run.run_id, 'run', v_run.name, 'agent', p_agent);
 end
 $$;

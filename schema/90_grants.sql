@@ -203,7 +203,9 @@ grant execute on function aos_core.applied(boolean), aos_core.deleted(text, text
   aos_agent.pause_run(uuid, uuid, text),
   aos_agent.resume_run(uuid, uuid, numeric, bigint, integer, numeric),
   aos_agent.fork_run(uuid, uuid, bigint), aos_agent.resolve_call(uuid, uuid, text, jsonb),
-  aos_agent.start_run(uuid, text, text, text), aos_agent.add_user_message(uuid, text),
+  aos_agent.start_run(uuid, text, text, text),
+  aos_agent.open_run(uuid, text, jsonb, uuid, text, integer, boolean, text, text),
+  aos_agent.add_user_message(uuid, text),
   aos_agent.start_turn(uuid), aos_agent.run_turn(uuid),
   aos_agent.process_tool_call(uuid, text, jsonb),
   aos_agent.record_tool_result(uuid, text, jsonb, uuid), aos_agent.finish_turn(uuid, text)

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from aosctl.config import Target
 from aosctl.db.connection import open_session
-from aosctl.db.person import PersonClient
+from aosctl.db.person import NewRun, PersonClient
 from aosctl.db.worker import LEASE_SECONDS, WorkerClient
 from aosctl.domain.asking import pause
 from aosctl.domain.conversation import Conversation
@@ -113,9 +113,11 @@ class Stage:
         patience_seconds: float = PATIENCE_SECONDS,
         tools: Mapping[str, Tool] | None = None,
         patient: bool = False,
+        begun: bool = True,
     ) -> Talk:
         """Open a conversation, as `cli.wiring` does, with this test's times and tools.
 
+        One that is not `begun` is begun by its first message.
         Unless `patient`, the pauses between two attempts are noted and not waited for.
         """
         dsn = self.database.cluster.dsn("test_developer", self.database.name)
@@ -139,9 +141,10 @@ class Stage:
             heart,
             pause if patient else lambda seconds, _check: pauses.append(seconds),
         )
-        if run is None:
+        if run is None and begun:
             run, _ = person.start_run(agent, "conversation")
-        conversation = Conversation(person, client, loop, person.run_status(run))
+        subject = person.run_status(run) if run else NewRun(agent)
+        conversation = Conversation(person, client, loop, subject)
         self._open.callback(conversation.close)
         return Talk(conversation, client, person, pauses)
 

@@ -23,9 +23,8 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import psycopg
-from turns import CLIENT_CALL, FINAL, MESSAGE, RESULT, SQL_CALL, USAGE, Floor, Kernel, prepare
+from turns import CLIENT_CALL, FINAL, RESULT, SQL_CALL, USAGE, Floor, Kernel, prepare
 
-from aosctl.db.ids import uuid7
 from aosctl.db.pgbin import Build
 from postgres import Cluster
 
@@ -76,13 +75,9 @@ class Counter:
 
 
 def count_turn(driver: Kernel, counter: Counter) -> None:
-    """Count the four calls of a turn."""
-    person, worker = driver.person, driver.worker
-    opened = counter.count(
-        "open", lambda: person.open_turn(driver.run, MESSAGE, str(uuid7()), "bench", False)
-    )
-    lease = opened.lease
-    assert lease is not None
+    """Count the four calls of a turn; the first one of a fresh conversation begins it too."""
+    worker = driver.worker
+    lease = counter.count("open" if driver.run else "begin", driver.open)
     asked = SQL_CALL if driver.sql else CLIENT_CALL
     answered = counter.count(
         "answer", lambda: worker.record_response(lease, asked, USAGE, lease.last_step + 1)
@@ -132,12 +127,15 @@ def measure(major: int, folder: Path) -> dict[str, dict[str, list[int]]]:
         counts["floor"] = counter.counts
         for name, sql in (("client tool", False), ("SQL tool", True)):
             driver = Kernel(kernel_dsn, worker_dsn, sql)
-            for _ in range(WARM_TURNS):
-                driver.turn()
-            counter = Counter(folder, backends(driver))
-            for _ in range(TURNS):
-                count_turn(driver, counter)
-            counts[name] = counter.counts
+            for shape, before in (("", lambda: None), (", fresh conversations", driver.fresh)):
+                for _ in range(WARM_TURNS):
+                    before()
+                    driver.turn()
+                counter = Counter(folder, backends(driver))
+                for _ in range(TURNS):
+                    before()
+                    count_turn(driver, counter)
+                counts[name + shape] = counter.counts
     return counts
 
 

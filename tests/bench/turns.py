@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "src")]
 
@@ -27,8 +27,8 @@ from aosctl.config import Target
 from aosctl.db.connection import open_session
 from aosctl.db.ids import uuid7
 from aosctl.db.install import install
-from aosctl.db.person import PersonClient
-from aosctl.db.worker import WorkerClient
+from aosctl.db.person import NewRun, PersonClient
+from aosctl.db.worker import Lease, WorkerClient
 from postgres import Cluster
 
 QUESTION = "How many orders of this week are still open, and which customer waits the longest?"
@@ -44,6 +44,7 @@ create table conversation (id uuid primary key, created_at timestamptz default n
 create table message (conversation_id uuid not null, seq bigint not null, role text not null,
   content jsonb not null, created_at timestamptz default now(), primary key (conversation_id, seq));
 """
+BEGIN = "with begun as (insert into conversation (id) values (%s)) "
 INSERT = "insert into message (conversation_id, seq, role, content) values "
 
 
@@ -65,15 +66,19 @@ class Floor:
         self.fresh()
 
     def fresh(self) -> None:
+        """Let the next turn begin a conversation, in the commit of its message."""
         self.conversation = uuid4()
         self.seq = 0
-        self.connection.execute("insert into conversation (id) values (%s)", (self.conversation,))
 
     def turn(self) -> None:
         run, seq = self.conversation, self.seq
         row, two = "(%s, %s, %s, %s)", "(%s, %s, %s, %s), (%s, %s, %s, %s)"
         execute = self.connection.execute
-        execute(INSERT + row, (run, seq + 1, "user", json.dumps(MESSAGE)))
+        message = (run, seq + 1, "user", json.dumps(MESSAGE))
+        if seq:
+            execute(INSERT + row, message)
+        else:
+            execute(BEGIN + INSERT + row, (run, *message))
         call, result = json.dumps(CLIENT_CALL), json.dumps(RESULT)
         execute(INSERT + two, (run, seq + 2, "assistant", call, run, seq + 3, "tool", result))
         execute(INSERT + row, (run, seq + 4, "assistant", json.dumps(FINAL)))
@@ -88,15 +93,24 @@ class Kernel:
         self.person = PersonClient(session, session.require_tenant(), "bench")
         self.worker = WorkerClient(worker_dsn, "bench", "bench")
         self.sql = sql
-        self.fresh()
+        self.run: UUID | None = None
 
     def fresh(self) -> None:
-        self.run, _ = self.person.start_run("bot", "conversation")
+        """Let the next turn begin a conversation, as the first message of a chat does."""
+        self.run = None
+
+    def open(self) -> Lease:
+        if self.run is None:
+            self.run, _, opened = self.person.open_run(
+                NewRun("bot"), MESSAGE, str(uuid7()), "bench", False
+            )
+        else:
+            opened = self.person.open_turn(self.run, MESSAGE, str(uuid7()), "bench", False)
+        assert opened.lease is not None
+        return opened.lease
 
     def turn(self) -> None:
-        opened = self.person.open_turn(self.run, MESSAGE, str(uuid7()), "bench", False)
-        lease = opened.lease
-        assert lease is not None
+        lease = self.open()
         call = SQL_CALL if self.sql else CLIENT_CALL
         moved = self.worker.record_response(lease, call, USAGE, lease.last_step + 1)
         if self.sql:

@@ -327,7 +327,7 @@ def test_a_turn_with_one_tool_is_four_commits_and_four_round_trips(
     play: Stage, tool: tuple[str, object]
 ) -> None:
     """In a fresh conversation of a fresh process, and in every turn after that."""
-    talk = play.talk(beat_seconds=600)
+    talk = play.talk(beat_seconds=600, begun=False)
     for number in range(3):
         play.answer(calls(tool), text("It is a lamp."))
         commits, round_trips = cost(play, talk, lambda: talk.send("What is item 1?"))

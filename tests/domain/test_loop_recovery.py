@@ -114,13 +114,15 @@ def test_connections_that_are_ended_at_every_point_of_a_turn_are_not_missed(
     assert talk.conversation.status().turn_state == "completed"
 
 
+@pytest.mark.parametrize("begun", [True, False], ids=["", "with its run"])
 @pytest.mark.parametrize("nth", [1, 2, 3, 4, 5])
 def test_a_reply_that_is_lost_on_its_way_is_asked_for_again(
-    play: Stage, monkeypatch: pytest.MonkeyPatch, nth: int
+    play: Stage, monkeypatch: pytest.MonkeyPatch, nth: int, begun: bool
 ) -> None:
     """The message, the answer, the statement, the search and the last answer: each written once."""
     turn = Turn(play)
-    talk = play.talk(tools={"web_search": Searching(nothing)})
+    talk = play.talk(tools={"web_search": Searching(nothing)}, begun=begun)
+    before = runs(play)
     turn.answer(nothing, nothing)
     received = itertools.count(1)
     attempt = Link._attempt
@@ -137,6 +139,11 @@ def test_a_reply_that_is_lost_on_its_way_is_asked_for_again(
     assert next(received) == 5 + 1 + 1
     monkeypatch.undo()
     turn.assert_done_once(talk, outcome)
+    assert runs(play) - before == (0 if begun else 1)
+
+
+def runs(play: Stage) -> int:
+    return int(play.database.value("select count(*) from aos_core.run"))
 
 
 def has_lost_its_server(connection: psycopg.Connection[Any]) -> bool:

@@ -135,6 +135,7 @@ def test_an_auditor_whose_time_is_over_is_a_viewer_at_most(here: Filled) -> None
 
 ACTS = (
     ("aos_agent.start_run", ["bot"]),
+    ("aos_agent.open_run", ["bot", {"v": 1, "role": "user", "blocks": []}]),
     ("aos_agent.open_turn", ["{run}", {"v": 1, "role": "user", "blocks": []}]),
     ("aos_agent.decide_approval", ["{approval}", "denied"]),
     ("aos_agent.edit_call", ["{approval}", {"query": "x"}]),

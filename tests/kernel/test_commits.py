@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
 
 from aosctl.db.install import install
-from kernels import KernelDatabase, Tenant, ask, make_tenant, say
+from kernels import KernelDatabase, Tenant, ask, call, make_tenant, say, user
 from postgres import Cluster
 from shop import SHOP, open_shop
 
@@ -83,10 +84,13 @@ TOOLS: dict[str, tuple[tuple[str, dict[str, Any]], Act]] = {
 }
 
 
+@pytest.mark.parametrize("begins", [False, True], ids=["", "with its run"])
 @pytest.mark.parametrize("tool", TOOLS)
-def test_a_turn_with_one_tool_call_takes_four_commits(durable: KernelDatabase, tool: str) -> None:
+def test_a_turn_with_one_tool_call_takes_four_commits(
+    durable: KernelDatabase, tool: str, begins: bool
+) -> None:
     tenant = open_shop(make_tenant(durable))
-    run = tenant.start_run("clerk")
+    run = None if begins else tenant.start_run("clerk")
     wanted, act = TOOLS[tool]
     sessions = [durable.connect(role) for role in ("test_developer", "aos_worker")]
     fresh = Tenant(durable, tenant.id, tenant.name, *sessions)
@@ -94,7 +98,11 @@ def test_a_turn_with_one_tool_call_takes_four_commits(durable: KernelDatabase, t
         session.close()
     before = settled(durable)
 
-    lease = fresh.open(run, p_worker="w1")
+    if run is not None:
+        lease = fresh.open(run, p_worker="w1")
+    else:
+        begun = (tenant.id, "clerk", user("hello"), uuid4(), "w1")
+        lease = call(fresh.person, "aos_agent.open_run", *begun)
     answer = fresh.respond(lease, ask(wanted))
     assert act(fresh, lease, answer["calls"][0])["ok"]
     assert fresh.respond(lease, say("done"))["next"] == "done"

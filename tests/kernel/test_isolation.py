@@ -318,6 +318,7 @@ WITH_TENANT: dict[str, list[Any]] = {
     "aos_agent.resolve_call": ["{tenant}", "{call}", "retry"],
     "aos_agent.watch_run": ["{tenant}", "{run}"],
     "aos_agent.start_run": ["{tenant}", "bot"],
+    "aos_agent.open_run": ["{tenant}", "bot", user("x")],
     "aos_core.verify_stream": ["{tenant}", "{run}"],
     "aos_core.verify_tenant": ["{tenant}"],
     "aos_core.audit_counts": ["{tenant}"],

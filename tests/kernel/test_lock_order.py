@@ -8,12 +8,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
-from kernels import Connection, KernelDatabase, Tenant, apply, call, make_tenant
+from kernels import Connection, KernelDatabase, Tenant, apply, call, make_tenant, user
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,9 @@ ON_RUNS: dict[str, Callable[[Scene, Connection], Any]] = {
     "resume": of_run("resume_run"),
     "fork": of_run("fork_run"),
     "start": lambda scene, session: call(session, "aos_agent.start_run", scene.tenant.id, "bot"),
+    "start with a message": lambda scene, session: call(
+        session, "aos_agent.open_run", scene.tenant.id, "bot", user("go"), uuid4(), "w2"
+    ),
 }
 ON_TENANTS: dict[str, Callable[[Scene, Connection], Any]] = {
     "erase": erase,

@@ -15,8 +15,10 @@ import time
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # tests import kernels.py, recovery
 
@@ -62,6 +64,7 @@ class Chaos:
     def __post_init__(self) -> None:
         self._chance = random.Random(self.deeds.seed)  # noqa: S311 - to be repeated
         self._runs: list[Run] = []
+        self._ways = cycle((True, False))
 
     def rage(self) -> dict[str, Any]:
         """Do all deeds while workers work; let it come to rest; return the figures."""
@@ -101,10 +104,16 @@ class Chaos:
             herd.start(env=self._arms() if armed else None)
         if armed:
             while len(self._runs) < self.deeds.runs:
-                self._runs.append(self.scene.start_run(self._chance.choice(tenants)))
+                self._runs.append(self._new_run(self._chance.choice(tenants)))
         self._feed(go_on=armed)
         self.scene.approve_all()
         self.scene.resolve_all()
+
+    def _new_run(self, tenant: UUID) -> Run:
+        """Start a run with its first message, or by itself, in turns."""
+        if next(self._ways):
+            return self.scene.begin(tenant, self.scene.make_agent(tenant))
+        return self.scene.start_run(tenant)
 
     def _arms(self) -> dict[str, str]:
         """Give most workers a failpoint, of those that were hit least, and many a wrong clock."""

@@ -37,6 +37,13 @@ POINTS = {
     "recorded": "external result stored",
 }
 """The points, and the rows of the crash matrix that they stand for."""
+OF_PEOPLE = {
+    "beginning": "a first message typed, not sent",
+    "begun": "a run begun with its message, the reply lost: the process dies, or asks again",
+}
+"""The points of `aosctl run`, likewise."""
+LEASE = "RECOVERY_LEASE"
+"""The seconds for which `aosctl run` takes its turn."""
 
 
 class Failpoint:
@@ -75,6 +82,7 @@ class Failpoint:
 def install(failpoint: Failpoint, journal: Journal) -> None:
     """Wrap the worker's seams with the failpoint, and note what the kernel acknowledges."""
     _install_around_the_kernel(failpoint, journal)
+    _install_around_people(failpoint)
     _install_in_the_model(failpoint, journal)
 
 
@@ -104,7 +112,9 @@ def _install_around_the_kernel(failpoint: Failpoint, journal: Journal) -> None:
     def executed(self: Any, lease: Any, call: Any, *args: Any) -> Any:
         if failpoint.is_due("in_sql"):
             threading.Timer(IN_SQL_SECONDS, failpoint.strike).start()
-        moved = _again_if_cut(lambda: _lost(failpoint, execute, self, lease, call, *args))
+        moved = _again_if_cut(
+            lambda: _lost(failpoint, "sql_sent", execute, self, lease, call, *args)
+        )
         if not moved.asks_again:
             what = str(call.call_id)
             journal.write("acks", run=str(lease.run_id), step=moved.step, role="tool", what=what)
@@ -127,9 +137,22 @@ def _install_around_the_kernel(failpoint: Failpoint, journal: Journal) -> None:
         setattr(WorkerClient, name, wrapped)
 
 
-def _lost(failpoint: Failpoint, act: Callable[..., Any], *args: Any) -> Any:
+def _install_around_people(failpoint: Failpoint) -> None:
+    from aosctl.db.person import PersonClient
+
+    open_run = PersonClient.open_run
+
+    def begun(self: Any, *args: Any) -> Any:
+        failpoint.reach("beginning")
+        asked = (*args[:-1], int(os.environ.get(LEASE, args[-1])))
+        return _again_if_cut(lambda: _lost(failpoint, "begun", open_run, self, *asked))
+
+    PersonClient.open_run = begun  # type: ignore[method-assign]
+
+
+def _lost(failpoint: Failpoint, point: str, act: Callable[..., Any], *args: Any) -> Any:
     moved = act(*args)
-    failpoint.reach("sql_sent")
+    failpoint.reach(point)
     return moved
 
 

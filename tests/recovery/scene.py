@@ -135,8 +135,8 @@ class Scene:
                 admin.execute(f"grant execute on function biz.act(text) to {role}".encode())
         return tenant
 
-    def start_run(self, tenant: UUID, plans: tuple[Any, ...] = PLANS) -> Run:
-        """Start a run of an agent of its own, whose model knows one turn for each plan."""
+    def make_agent(self, tenant: UUID, plans: tuple[Any, ...] = PLANS) -> int:
+        """Make the agent r1, r2, …, whose model knows one turn for each plan; return its number."""
         number = next(_numbers)
         name = f"r{number}"
         self.call("aos_meta.apply_model", name, META, {
@@ -149,9 +149,29 @@ class Scene:
         self.persist(lambda: apply(self.admin, "aos_agent.apply_agent", tenant, name, {
             "persona": name, "skills": sorted(SKILLS), "limits": {"maxSteps": 200},
         }))  # fmt: skip
+        return number
+
+    def start_run(self, tenant: UUID, plans: tuple[Any, ...] = PLANS) -> Run:
+        """Start a run of an agent of its own, under the agent's name."""
+        number = self.make_agent(tenant, plans)
+        name = f"r{number}"
         self.call("aos_agent.start_run", tenant, name, "conversation", name)
         run = self.value("select run_id from aos_core.run where name = %s", name)
         return Run(tenant, run, number, 0)
+
+    def begin(self, tenant: UUID, number: int) -> Run:
+        """Start a run of an agent with its first message, sent until it is acknowledged."""
+        text, key = f"go {number}.0", uuid4()
+        begun = self.call("aos_agent.open_run", tenant, f"r{number}", user(text), key)
+        self.journal.write("sent", run=begun["run_id"], text=text)
+        return Run(tenant, UUID(begun["run_id"]), number, 1)
+
+    def begun(self, tenant: UUID, number: int) -> list[Run]:
+        """Return the runs of an agent, to which nobody has sent more than the first message."""
+        found = self.rows("select run_id from aos_core.run where agent_name = %s", f"r{number}")
+        for (run,) in found:
+            self.journal.write("sent", run=str(run), text=f"go {number}.0")
+        return [Run(tenant, run, number, 1) for (run,) in found]
 
     def send(
         self, run: Run, *, twice: bool = False, worker: str | None = None, lease: int = 60

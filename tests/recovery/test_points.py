@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
 
 from recovery import checker
-from recovery.failpoints import POINTS, SKEW, VARIABLE
+from recovery.failpoints import LEASE, OF_PEOPLE, POINTS, SKEW, VARIABLE
 from recovery.herd import Herd
 from recovery.scene import PATIENCE_SECONDS, Run, Scene, scene
 
@@ -49,6 +50,7 @@ CASES = (
     *(Case(point, "stop") for point in UNSAFE),
     Case("sql_sent", "cut"),
 )
+BY_PEOPLE = (*(Case(point, "kill") for point in OF_PEOPLE), Case("begun", "cut"))
 POISON = Case("claimed", "poison")
 OWED = Case("answered", "stop alone")
 
@@ -61,6 +63,7 @@ class Rescued:
     runs: dict[Case, Run]
     resumed: dict[Case, bool]
     waits: list[float]
+    begun: dict[Case, int]
 
     def value(self, query: str, *args: Any) -> Any:
         return self.scene.value(query, *args)
@@ -75,13 +78,18 @@ def rescued(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rescued]:
         with Herd(dsn, made.journal, LEASE_SECONDS) as herd:
             runs = {case: _doom(made, herd, case, case.tenant) for case in CASES}
             runs[POISON] = made.send(made.start_run(made.make_tenant("poison"), (PLAN,)))
+            people = {case: _begin(made, herd, case) for case in BY_PEOPLE}
             _await_hits(made)
+            begun = {case: made.begun(*people[case]) for case in BY_PEOPLE}
+            for case, found in begun.items():  # whom nothing was acknowledged tries again
+                runs[case] = found[0] if found else made.begin(*people[case])
             _rescue(made, herd, runs)
             waits = _leave_and_wait(made, herd)
             herd.dismiss()
             runs[OWED] = _stop_alone(made, herd)
             herd.dismiss()
-        yield Rescued(made, runs, {case: _was_resumed(made, runs[case]) for case in CASES}, waits)
+        resumed = {case: _was_resumed(made, runs[case]) for case in (*CASES, *BY_PEOPLE)}
+        yield Rescued(made, runs, resumed, waits, {case: len(begun[case]) for case in begun})
 
 
 def _doom(made: Scene, herd: Herd, case: Case, name: str) -> Run:
@@ -94,9 +102,22 @@ def _doom(made: Scene, herd: Herd, case: Case, name: str) -> Run:
     return run
 
 
+def _begin(made: Scene, herd: Herd, case: Case) -> tuple[UUID, int]:
+    """Let a person's process send the first message of a run, and meet its end there."""
+    tenant = made.make_tenant(case.tenant)
+    number = made.make_agent(tenant, (PLAN,))
+    herd.start(
+        "run", "-n", case.tenant, f"r{number}", f"go {number}.0",
+        dsn=made.cluster.dsn(dbname=made.name),
+        env={VARIABLE: str(case).replace("-", ":"), "RECOVERY_TENANT": case.tenant,
+             LEASE: str(LEASE_SECONDS)},
+    )  # fmt: skip
+    return tenant, number
+
+
 def _await_hits(made: Scene) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while len(made.journal.read("points")) < len(CASES):
+    while len(made.journal.read("points")) < len(CASES) + len(BY_PEOPLE):
         assert time.monotonic() < deadline, made.journal.read("points")
         time.sleep(0.02)
 
@@ -162,7 +183,7 @@ def _was_resumed(made: Scene, run: Run) -> bool:
     )
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", (*CASES, *BY_PEOPLE), ids=str)
 def test_a_turn_that_was_cut_off_at_a_point_ends_with_every_effect_once(
     rescued: Rescued, case: Case
 ) -> None:
@@ -182,7 +203,18 @@ def test_a_turn_that_was_cut_off_at_a_point_ends_with_every_effect_once(
     )  # fmt: skip
     assert sent.count("put_note") == 1
     assert sent.count("post_note") <= 1 + ordered
-    assert rescued.resumed[case] == (case.action != "cut")  # there the worker itself went on
+    goes_on = case.action == "cut" or case.point == "beginning"  # the worker itself, or the person
+    assert rescued.resumed[case] is not goes_on
+
+
+@pytest.mark.parametrize("case", BY_PEOPLE, ids=str)
+def test_a_run_that_was_cut_off_as_it_began_is_there_whole_or_not_at_all(
+    rescued: Rescued, case: Case
+) -> None:
+    assert rescued.begun[case] == (case.point == "begun")
+    assert rescued.value(
+        "select count(*) from aos_core.run where agent_name = %s", f"r{rescued.runs[case].number}"
+    ) == 1  # fmt: skip
 
 
 def test_another_worker_goes_on_within_lease_poll_and_a_second(rescued: Rescued) -> None:
@@ -254,7 +286,10 @@ def test_nothing_is_lost_and_nothing_done_twice(rescued: Rescued) -> None:
     with psycopg.connect(made.cluster.dsn(dbname=made.name), autocommit=True) as connection:
         assert checker.faults(connection, made.journal.folder) == []
         figures = checker.figures(connection, made.journal.folder)
-    assert figures["turns"] == len(CASES) + ORPHANS + 2 and figures["turns failed"] == 1
+    assert (
+        figures["turns"] == len(CASES) + len(BY_PEOPLE) + ORPHANS + 2
+        and figures["turns failed"] == 1
+    )
     assert figures["steps acknowledged"] >= 4 * len(CASES)
 
 

@@ -51,7 +51,7 @@ class Access:
         self._agent, self._kind, self._name = agent, kind, name
 
     def open(self, run_id: UUID | None) -> Conversation:
-        """Open the run of this id; None starts one."""
+        """Open the run of this id; None is a new one, which its first message begins."""
         from aosctl.cli.wiring import open_conversation
         from aosctl.db.connection import open_session
 
@@ -135,7 +135,7 @@ def one_shot(
 def _print_json(ended: Ended, conversation: Conversation) -> None:
     output.write_json(
         {
-            "run": conversation.run,
+            "run": conversation.run or None,
             "agent": conversation.agent,
             "state": ended.state,
             "exit": ended.status,

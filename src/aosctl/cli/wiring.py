@@ -196,16 +196,15 @@ def open_conversation(
     name: str | None = None,
     verb: str = "chat",
 ) -> Conversation:
-    """Start a run of `agent`, or go on with `run_id`. Raises NotFound, with the known agents."""
+    """Go on with `run_id`, or let the first message begin a run of `agent`. Raises NotFound."""
     from aosctl.db.connection import worker_conninfo
-    from aosctl.db.person import PersonClient
+    from aosctl.db.person import NewRun, PersonClient
     from aosctl.db.worker import WorkerClient
     from aosctl.domain.conversation import Conversation
     from aosctl.domain.holder import own_name
 
     person = PersonClient(session, session.require_tenant(), verb)
-    if run_id is None:
-        run_id, _ = person.start_run(agent or "", kind, name)
     holder = own_name(session.connection.info.user)
     client = WorkerClient(worker_conninfo(session), holder, verb)
-    return Conversation(person, client, loop_of(client), person.run_status(run_id))
+    subject = person.run_status(run_id) if run_id else NewRun(agent or "", kind, name)
+    return Conversation(person, client, loop_of(client), subject)

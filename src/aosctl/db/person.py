@@ -18,6 +18,7 @@ from aosctl.db.worker import LEASE_SECONDS, Lease, pending_calls
 from aosctl.errors import DatabaseUnavailable, NotFound
 
 OPEN = statement("aos_agent.open_turn", 7)
+OPEN_RUN = statement("aos_agent.open_run", 9)
 START_RUN = statement("aos_agent.start_run", 4)
 DECIDE = statement("aos_agent.decide_approval", 5)
 EDIT = statement("aos_agent.edit_call", 5)
@@ -34,6 +35,15 @@ class Opened:
     turn: int
     lease: Lease | None
     context: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run that its first message begins; `name` None lets the kernel choose."""
+
+    agent: str
+    kind: str = "conversation"
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +158,40 @@ class PersonClient:
             str(lease_seconds),
             "true" if context else "false",
         )
+        return self._opened(run_id, row, lease_seconds, asked)
+
+    def open_run(
+        self,
+        new: NewRun,
+        message: Mapping[str, Any],
+        key: str,
+        worker: str,
+        context: bool,
+        lease_seconds: int = LEASE_SECONDS,
+    ) -> tuple[UUID, str, Opened]:
+        """Begin a run with its first message, as `open_turn`; return its id and name too.
+
+        The same call again, with the same key, returns the same run.
+        """
+        asked = time.monotonic()
+        row = self.link.call(
+            OPEN_RUN,
+            str(self.tenant),
+            new.agent,
+            to_json(message),
+            key,
+            worker,
+            str(lease_seconds),
+            "true" if context else "false",
+            new.kind,
+            new.name,
+        )
+        run_id = UUID(row["run_id"])
+        return run_id, str(row["run"]), self._opened(run_id, row, lease_seconds, asked)
+
+    def _opened(
+        self, run_id: UUID, row: Mapping[str, Any], lease_seconds: int, asked: float
+    ) -> Opened:
         if row["status"] != "opened" or row.get("next") == "lost":
             return Opened("queued", row["turn"], None, None)
         lease = Lease(
@@ -226,6 +270,14 @@ class PersonClient:
         if not rows:
             raise NotFound(f'run "{run_id}" not found', "aosctl ps -a")
         return RunStatus(*rows[0])
+
+    def run_of_turn(self, turn_id: UUID) -> UUID | None:
+        """Return the run of a turn; None when there is no such turn."""
+        rows = self.link.fetch(
+            "select run_id from aos_core.turn_status where tenant_id = %s and turn_id = %s",
+            (self.tenant, turn_id),
+        )
+        return rows[0][0] if rows else None
 
     def turn_state(self, run_id: UUID, turn: int) -> tuple[str | None, str | None]:
         """Return a turn's state and error, by its number in the run."""

@@ -11,28 +11,33 @@ from uuid import UUID
 from aosctl.db.ids import uuid7
 from aosctl.db.person import Approval as Approval
 from aosctl.db.person import Decision as Decision
-from aosctl.db.person import PersonClient
+from aosctl.db.person import NewRun as NewRun
+from aosctl.db.person import Opened, PersonClient
 from aosctl.db.person import RunStatus as RunStatus
 from aosctl.db.worker import Lease, WorkerClient
 from aosctl.domain import holder
 from aosctl.domain.loop import Interrupted, Loop, Observer, Outcome
 from aosctl.domain.previewing import Asked, can_be_tried
-from aosctl.errors import AosError, Denied, IllegalTransition
+from aosctl.errors import AosError, Denied, IllegalTransition, NotFound
 from aosctl.messages import Message, user
 
 
 class Conversation:
-    """One run; the person's connection sends and decides, the worker's drives its turns."""
+    """One run; the person's connection sends and decides, the worker's drives its turns.
+
+    Of a new one, `run_id` is None and `run` empty until its first message has begun it.
+    """
 
     def __init__(
-        self, person: PersonClient, worker: WorkerClient, loop: Loop, status: RunStatus
+        self, person: PersonClient, worker: WorkerClient, loop: Loop, subject: RunStatus | NewRun
     ) -> None:
         self._person = person
         self._worker = worker
         self._loop = loop
-        self.run_id: UUID = status.run_id
-        self.run = status.run
-        self.agent = status.agent
+        self._subject = subject
+        self.run_id = subject.run_id if isinstance(subject, RunStatus) else None
+        self.run = subject.run if isinstance(subject, RunStatus) else ""
+        self.agent = subject.agent
         self.tenant = person.tenant
         self.turn_id: UUID | None = None
         """The turn that is driven, or was last; a message's, as soon as it is on its way."""
@@ -46,14 +51,7 @@ class Conversation:
         known = self._loop.transcript
         message = user(text).sanitised()
         before, self.turn_id = self.turn_id, uuid7()
-        opened = self._person.open_turn(
-            self.run_id,
-            message.to_json(),
-            str(self.turn_id),
-            self._worker.name,
-            not known.messages,
-            self._worker.lease_seconds,
-        )
+        opened = self._open(message, str(self.turn_id), not known.messages)
         if opened.lease is None:
             self.turn_id = before
             return Outcome("queued", opened.turn)
@@ -63,9 +61,33 @@ class Conversation:
             known.add(opened.lease.last_step, message)
         return self._drive(opened.lease, observe, stop)
 
+    def _open(self, message: Message, key: str, context: bool) -> Opened:
+        """Open a turn with a message; the first one of a new run begins the run too."""
+        request = message.to_json(), key, self._worker.name, context, self._worker.lease_seconds
+        if self.run_id is not None or isinstance(self._subject, RunStatus):
+            return self._person.open_turn(self._known_run(), *request)
+        self.run_id, self.run, opened = self._person.open_run(self._subject, *request)
+        return opened
+
+    def _known_run(self) -> UUID:
+        if self.run_id is None:
+            raise NotFound("the conversation begins with its first message", None)
+        return self.run_id
+
+    def last_turn(self) -> int:
+        """Return the number of the run's last turn; 0 while no message has begun it."""
+        self._look_for_run(self.turn_id)
+        return self.status().turn if self.run_id is not None else 0
+
+    def _look_for_run(self, turn_id: UUID | None) -> None:
+        """Learn which run a message began whose acknowledgement was lost, if it did."""
+        if self.run_id is None and turn_id is not None:
+            self.run_id = self._person.run_of_turn(turn_id)
+            self.run = self.status().run if self.run_id is not None else ""
+
     def resume(self, observe: Observer, stop: Event) -> Outcome | None:
         """Drive an open turn that nobody drives; None when there is none to take now."""
-        lease = self._worker.claim(self.tenant, self.run_id)
+        lease = self._worker.claim(self.tenant, self._known_run())
         return self._drive(lease, observe, stop) if lease else None
 
     def take_from_the_dead(self, worker: str) -> bool:
@@ -76,7 +98,7 @@ class Conversation:
         if not holder.has_ended(worker):
             return False
         with suppress(Denied):  # it was another login's
-            return self._person.give_up_lease(self.run_id, worker)
+            return self._person.give_up_lease(self._known_run(), worker)
         return False
 
     def _drive(self, lease: Lease, observe: Observer, stop: Event) -> Outcome:
@@ -91,7 +113,7 @@ class Conversation:
 
     def _ended_meanwhile(self, turn: int, error: IllegalTransition) -> Outcome:
         """Say how others ended the turn that we drove. Raises `error` when they did not."""
-        state, reason = self._person.turn_state(self.run_id, turn)
+        state, reason = self._person.turn_state(self._known_run(), turn)
         if state in ("cancelled", "failed"):
             return Outcome(state, turn, error=reason or error.message)
         if state == "completed":
@@ -100,17 +122,18 @@ class Conversation:
 
     def wait(self, stop: Event, seconds: float = 1.0) -> bool:
         """Wait for news of the run, at most `seconds`; True when there was some."""
-        return self._person.watch(self.run_id, seconds, stop.is_set)
+        return self._person.watch(self._known_run(), seconds, stop.is_set)
 
     def cancel(self, reason: str | None = None, turn_id: UUID | None = None) -> None:
         """Stop a turn, the one that is driven unless told, if it is still open; keep the run."""
         turn_id = turn_id or self.turn_id
-        if turn_id is not None:
+        self._look_for_run(turn_id)
+        if turn_id is not None and self.run_id is not None:
             self._person.cancel_turn(self.run_id, reason, turn_id)
 
     def pending_approvals(self) -> list[Approval]:
         """Return what waits for a person, oldest first."""
-        return self._person.approvals(self.run_id)
+        return self._person.approvals(self._known_run())
 
     def decide(
         self,
@@ -149,11 +172,11 @@ class Conversation:
 
     def status(self) -> RunStatus:
         """Return the run's row."""
-        return self._person.run_status(self.run_id)
+        return self._person.run_status(self._known_run())
 
     def last_answer(self) -> str:
         """Return the last thing the model said in this run."""
-        stored = self._person.last_answer(self.run_id)
+        stored = self._person.last_answer(self._known_run())
         return Message.from_json(stored).text if stored else ""
 
     def last_exchanges(self, count: int) -> list[Message]:

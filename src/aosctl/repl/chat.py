@@ -190,8 +190,11 @@ class Chat:
                 self._turns = self._turns_of(self._arrival.access().open(None))
             return self._turns.send(text)
 
-        if self._shown(send) is None and self._turns is None:
+        if self._shown(send) is None and not self._run_name():
             self._draft = text
+            if self._turns is not None:  # the next message begins the run
+                self._turns.close()
+                self._turns = None
 
     def _go_on(self) -> None:
         turns = self._turns
@@ -223,10 +226,8 @@ class Chat:
 
     def _stop(self) -> None:
         """Answer Ctrl-C: what ran is cancelled by now, or belongs to another process."""
-        if self._turns is None:
-            self._say("interrupted")
-            return
-        self._say(f"interrupted · run {self._turns.conversation.run} kept")
+        run = self._run_name()
+        self._say(f"interrupted · run {run} kept" if run else "interrupted")
 
     def _tell(self, outcome: Outcome) -> None:
         match outcome.state:

@@ -30,7 +30,8 @@ def run_once(turns: Turns, act: Callable[[], Outcome | None]) -> Ended:
     try:
         outcome = act()
     except KeyboardInterrupt:
-        turns.screen.warn(f"interrupted · run {turns.conversation.run} kept")
+        run = turns.conversation.run
+        turns.screen.warn(f"interrupted · run {run} kept" if run else "interrupted")
         return Ended(INTERRUPTED, "interrupted", "", "interrupted")
     if outcome is None:
         return Ended(DONE, "completed", turns.conversation.last_answer())

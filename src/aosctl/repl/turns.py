@@ -35,7 +35,7 @@ class Access(Protocol):
     """The way to the database."""
 
     def open(self, run_id: UUID | None) -> Conversation:
-        """Open the run of this id, with connections of its own; None starts a new run."""
+        """Open the run of this id, with connections of its own; None is a new one."""
 
     def revive(self) -> None:
         """Start the embedded server if it is gone; others are their administrators' concern."""
@@ -69,7 +69,7 @@ class Turns:
         self._decider = decider
         self._looked_at = time.monotonic()
         self._lease_ends: datetime | None = None
-        self._last_turn = conversation.status().turn
+        self._last_turn = conversation.last_turn()
 
     def close(self) -> None:
         """Close the connections; an open turn stays as it is."""
@@ -89,7 +89,7 @@ class Turns:
         except DatabaseUnavailable as error:
             before = self._last_turn
             self._reconnect(error)
-            if self.conversation.status().turn == before:
+            if self.conversation.last_turn() == before:
                 raise
             outcome = None
         return self._follow(outcome) or Outcome("completed", self._last_turn)
@@ -237,7 +237,7 @@ class Turns:
         while True:
             try:
                 self._access.revive()
-                self.conversation.status()
+                self.conversation.last_turn()
                 return
             except DatabaseUnavailable:
                 if time.monotonic() > deadline:

@@ -1,0 +1,248 @@
+-- How a run begins: by itself, or with its first message.
+
+-- Start a run of an agent, by name. Returns {"run_id", "run", "agent"}. Role developer.
+-- AO001, AO004, AO005 when p_name is taken.
+create function aos_agent.start_run(
+  p_tenant uuid, p_agent text, p_kind text default 'conversation', p_name text default null)
+returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_actor text := aos_auth.enter(p_tenant, 'developer');
+begin
+  return aos_core.add_run(p_tenant, p_agent, p_kind, p_name);
+end
+$$;
+
+-- Start a run of an agent with its first message, and open the turn of that, all in one commit. As
+-- start_run and then open_turn: with p_worker the caller's worker gets the lease at once, else the turn
+-- is queued. p_key, a new uuid of the caller's, becomes the turn's id: the same call again returns the
+-- run and the turn of the first one, and never begins a second. Returns what open_turn returns, and
+-- "run_id", "run", "agent". Role developer. AO001, AO004, AO006; AO005: p_name is taken, or the key is that of
+-- another request.
+create function aos_agent.open_run(
+  p_tenant uuid, p_agent text, p_message jsonb, p_key uuid default null, p_worker text default null,
+  p_lease_seconds integer default 60, p_context boolean default false,
+  p_kind text default 'conversation', p_name text default null) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_actor text := aos_auth.enter(p_tenant, 'developer');
+  v_lease uuid;
+  v_opened jsonb;
+begin
+  if (p_message @> '{"role": "user", "blocks": []}' and not p_message ? 'erased') is not true then
+    perform aos_core.refuse_message();
+  end if;
+  if p_worker is not null then
+    if not aos_core.is_lease_seconds(p_lease_seconds) then
+      perform aos_core.check_lease_seconds(p_lease_seconds);
+    end if;
+    v_lease := gen_random_uuid();
+    if p_name is null and p_kind in ('conversation', 'task')
+       and (p_key is null or aos_core.try_key(p_tenant, p_key)) then
+      v_opened := aos_core.begin_run_fast(p_tenant, p_agent, p_kind, p_message, p_key, v_actor,
+                                          p_worker, v_lease, p_lease_seconds);
+    end if;
+  end if;
+  if v_opened is null then
+    v_opened := aos_core.begin_run_slowly(p_tenant, p_agent, p_kind, p_name, p_message, p_key,
+                                          v_actor, p_worker, v_lease, p_lease_seconds);
+  end if;
+  if p_context and v_opened ? 'lease' then
+    v_opened := aos_core.with_context(p_tenant, (v_opened ->> 'run_id')::uuid, v_opened);
+  end if;
+  return v_opened;
+end
+$$;
+
+-- Lock a request's key until the commit, so that of two calls with it one goes the long way, where it
+-- waits for the other; false when somebody has it. Kernel only.
+create function aos_core.try_key(p_tenant uuid, p_key uuid) returns boolean
+language sql volatile
+as $$ select pg_try_advisory_xact_lock(hashtextextended(p_tenant::text || p_key::text, 0)) $$;
+
+-- Begin a run and nothing else. Kernel only. As start_run.
+create function aos_core.add_run(p_tenant uuid, p_agent text, p_kind text, p_name text)
+returns jsonb
+language plpgsql
+as $$
+declare
+  v_agent uuid;
+  v_run record;
+begin
+  select a.agent_id into v_agent from aos_agent.agent a
+  where a.tenant_id = p_tenant and a.name = p_agent;
+  if not found then
+    raise exception 'agent "%" not found', p_agent using errcode = 'AO001',
+      hint = coalesce('known agents: ' || (select string_agg(a.name, ', ' order by a.name)
+        from aos_agent.agent a where a.tenant_id = p_tenant), 'there are none; aosctl apply -f …');
+  end if;
+  insert into aos_core.run (tenant_id, agent_id, kind, name)
+  values (p_tenant, v_agent, p_kind, p_name) on conflict do nothing
+  returning run_id, name into v_run;
+  if not found then
+    raise exception 'run "%" already exists', p_name using errcode = 'AO005',
+      hint = 'choose another name';
+  end if;
+  return jsonb_build_object('run_id', v_run.run_id, 'run', v_run.name, 'agent', p_agent);
+end
+$$;
+
+-- The hot way to begin a run with a message: its row as run_defaults() and begin_turn_fast() leave it,
+-- and at once all that they and run_created() write. Null, and nothing is written, when it is not that
+-- simple: the agent is not there, a budget or a rate may meter the run, the name that fell to it is
+-- taken, or the key is a turn's already. The caller holds the key's lock. Kernel only.
+create function aos_core.begin_run_fast(
+  p_tenant uuid, p_agent text, p_kind text, p_message jsonb, p_key uuid, p_actor text,
+  p_worker text, p_lease uuid, p_lease_seconds integer) returns jsonb
+language plpgsql
+as $$
+declare
+  v_now timestamptz := aos_core.now();
+  v_run uuid := aos_core.uuidv7();
+  v_turn uuid := coalesce(p_key, aos_core.uuidv7());
+  v_name text := aos_core.run_name(p_agent);
+  v_opened jsonb := '{"step": 1, "turn": 1}';
+  v_agent uuid;
+  v_persona uuid;
+  v_version integer;
+  v_model text;
+  v_output_tokens integer;
+  v_input_usd numeric;
+  v_cached_usd numeric;
+  v_output_usd numeric;
+  v_max_usd numeric;
+  v_max_tokens bigint;
+  v_max_steps integer;
+  v_max_repeats integer;
+  v_config bigint;
+  v_data jsonb;
+  v_first bytea;
+  v_last bytea;
+  v_next text;
+begin
+  select f.agent_id, f.persona_id, f.persona_version, f.model_name, f.max_output_tokens,
+         f.input_usd_per_mtok, f.cached_input_usd_per_mtok, f.output_usd_per_mtok, f.max_usd,
+         f.max_tokens, f.max_steps, f.max_repeats, f.config_version, d.data, h.hash,
+         aos_core.event_hash(h.hash, p_tenant, v_run, 2, v_now, 'turn.opened', p_actor, v_opened)
+    into v_agent, v_persona, v_version, v_model, v_output_tokens, v_input_usd, v_cached_usd,
+         v_output_usd, v_max_usd, v_max_tokens, v_max_steps, v_max_repeats, v_config, v_data,
+         v_first, v_last
+  from aos_core.run_facts(p_tenant, null, null) f,
+    lateral (select aos_core.run_created_data(v_name, f.agent_id, f.persona_version, null, null)
+               as data offset 0) d,  -- offset 0: worked out once
+    lateral (select aos_core.event_hash(null, p_tenant, v_run, 1, v_now, 'run.created', p_actor,
+                                        d.data) as hash offset 0) h
+  where f.agent_name = p_agent and not f.may_be_metered
+    and not exists (select from aos_core.turn t where t.tenant_id = p_tenant and t.turn_id = v_turn)
+    and not exists (select from aos_core.run r where r.tenant_id = p_tenant and r.name = v_name);
+  if v_agent is null then
+    return null;
+  end if;
+  with head as (
+    update aos_core.tenant_state s set last_seq = s.last_seq + 1,
+      last_hash = aos_core.event_hash(s.last_hash, p_tenant, p_tenant, s.last_seq + 1, v_now,
+        'run.created', p_actor, jsonb_build_object('run_id', v_run, 'name', v_name))
+    where s.tenant_id = p_tenant
+    returning s.last_seq, s.last_hash
+  ), event as (
+    insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
+    select p_tenant, v_run, 1, v_now, 'run.created', p_actor, v_data, v_first
+    union all
+    select p_tenant, v_run, 2, v_now, 'turn.opened', p_actor, v_opened, v_last
+    union all
+    select p_tenant, p_tenant, h.last_seq, v_now, 'run.created', p_actor,
+           jsonb_build_object('run_id', v_run, 'name', v_name), h.last_hash from head h
+  ), turn as (
+    insert into aos_core.turn
+      (tenant_id, turn_id, run_id, number, state, attempts, claimed_step, created_at)
+    values (p_tenant, v_turn, v_run, 1, 'running', 1, 1, v_now)
+  ), step as (
+    insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
+    values (p_tenant, v_run, 1, 1, 'user', p_message, v_now)
+  ), queue as (
+    insert into aos_core.turn_queue (tenant_id, turn_id, run_id, ready_at)
+    values (p_tenant, v_turn, v_run, v_now + make_interval(secs => p_lease_seconds))
+  )
+  insert into aos_core.run as r (tenant_id, run_id, agent_id, persona_id, persona_version, name,
+    kind, title, agent_name, model_name, max_output_tokens, input_usd_per_mtok,
+    cached_input_usd_per_mtok, output_usd_per_mtok, max_usd, max_tokens, max_steps, max_repeats,
+    config_version, created_at, lease_worker, lease_seconds, fence, lease_hash, last_turn,
+    last_turn_id, open_turn_id, turn_first_step, last_step, lease_expires_at, updated_at, last_seq,
+    last_hash, reserved_usd)
+  values (p_tenant, v_run, v_agent, v_persona, v_version, v_name,
+    p_kind, left(p_message -> 'blocks' -> 0 ->> 'text', 80), p_agent, v_model, v_output_tokens,
+    v_input_usd, v_cached_usd, v_output_usd, v_max_usd, v_max_tokens, v_max_steps, v_max_repeats,
+    v_config, v_now, p_worker, p_lease_seconds, 1, aos_core.lease_hash(p_lease), 1,
+    v_turn, v_turn, 1, 1, v_now + make_interval(secs => p_lease_seconds), v_now, 2,
+    v_last, aos_core.call_usd(v_max_usd, 0, v_output_tokens, v_input_usd, v_output_usd))
+  returning aos_core.usual_move(r) into v_next;
+  if v_next is null then
+    v_next := aos_core.first_move(p_tenant, v_run, v_now);
+  end if;
+  return jsonb_build_object('run_id', v_run, 'run', v_name, 'agent', p_agent, 'status', 'opened',
+    'turn_id', v_turn, 'turn', 1, 'step', 1, 'fence', 1, 'config_version', v_config,
+    'lease', p_lease, 'next', v_next);
+end
+$$;
+
+-- The long way to begin a run with a message: what an earlier call with the same key began, else the
+-- two steps one after the other. Kernel only.
+create function aos_core.begin_run_slowly(
+  p_tenant uuid, p_agent text, p_kind text, p_name text, p_message jsonb, p_key uuid, p_actor text,
+  p_worker text, p_lease uuid, p_lease_seconds integer) returns jsonb
+language plpgsql
+as $$
+declare
+  v_run jsonb;
+begin
+  v_run := aos_core.repeated_run(p_tenant, p_agent, p_kind, p_name, p_message, p_key, p_actor,
+                                 p_worker, p_lease, p_lease_seconds);
+  if v_run is not null then
+    return v_run;
+  end if;
+  v_run := aos_core.add_run(p_tenant, p_agent, p_kind, p_name);
+  return v_run || aos_core.begin_turn_slowly(p_tenant, (v_run ->> 'run_id')::uuid, p_message, p_key,
+                                             p_actor, p_worker, p_lease, p_lease_seconds);
+exception when unique_violation or sqlstate 'AO005' then
+  -- Somebody was faster: with the same request, or with what this one wanted to have.
+  v_run := aos_core.repeated_run(p_tenant, p_agent, p_kind, p_name, p_message, p_key, p_actor,
+                                 p_worker, p_lease, p_lease_seconds);
+  if v_run is null then
+    raise;
+  end if;
+  return v_run;
+end
+$$;
+
+-- The run and turn that an earlier call with the same key began, as repeated_request returns it; null
+-- when the key is new. AO005: it was another request. Kernel only.
+create function aos_core.repeated_run(
+  p_tenant uuid, p_agent text, p_kind text, p_name text, p_message jsonb, p_key uuid, p_actor text,
+  p_worker text, p_lease uuid, p_lease_seconds integer) returns jsonb
+language plpgsql
+as $$
+declare
+  v_run record;
+begin
+  select r.run_id, r.name, t.number = 1 and r.agent_name = p_agent and r.kind = p_kind
+         and (p_name is null or r.name = p_name) and s.turn = 1 and s.role = 'user'
+         and (s.message = p_message or s.message ? 'erased') as is_the_same
+    into v_run
+  from aos_core.turn t
+  join aos_core.run r on r.tenant_id = p_tenant and r.run_id = t.run_id
+  left join aos_core.step s on s.tenant_id = p_tenant and s.run_id = t.run_id and s.seq = 1
+  where t.tenant_id = p_tenant and t.turn_id = p_key;
+  if not found then
+    return null;
+  elsif v_run.is_the_same is not true then
+    raise exception 'the key "%" belongs to another request', p_key using errcode = 'AO005',
+      hint = 'each request needs a key of its own';
+  end if;
+  return jsonb_build_object('run_id', v_run.run_id, 'run', v_run.name, 'agent', p_agent)
+    || aos_core.repeated_request(p_tenant, v_run.run_id, p_key, p_actor, p_worker, p_lease,
+                                 p_lease_seconds)
+    || jsonb_build_object('lease', p_lease, 'config_version', aos_core.config_version(p_tenant));
+end
+$$;
