@@ -33,7 +33,11 @@ NAMES = {
     "aos_auth.erase_tenant": "nulls", "aos_agent.served_tenant": "nulls",
     "aos_core.erase_whole_tenant": "nulls",
 }  # fmt: skip
-MESSAGES = {"aos_agent.open_turn": user("x"), "aos_agent.record_response": say("x")}
+MESSAGES = {
+    "aos_agent.open_run": user("x"),
+    "aos_agent.open_turn": user("x"),
+    "aos_agent.record_response": say("x"),
+}
 
 
 @dataclass(frozen=True)

@@ -181,7 +181,8 @@ class Conversation:
 
     def last_exchanges(self, count: int) -> list[Message]:
         """Return what was said in the last exchanges, oldest first."""
-        return [Message.from_json(one) for one in self._person.last_steps(self.run_id, count)]
+        stored = self._person.last_steps(self._known_run(), count)
+        return [Message.from_json(one) for one in stored]
 
     def close(self) -> None:
         """Close the connections; an open turn stays as it is."""
