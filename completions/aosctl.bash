@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply create diff get describe delete chat run worker ps logs approve deny resolve kill resume cost audit export db auth doctor secret config version completion'
+      commands='quickstart apply create diff get describe delete chat run worker ps top logs events trace approve deny attach fork resolve kill resume cost audit export db auth doctor secret config version completion'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace'
       files='' ;;
@@ -70,23 +70,48 @@ _aosctl_spec() {
       files='' ;;
     'ps')
       commands=''
-      flags='-a --all -q --quiet -w --watch -o --output -l --selector -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --no-color --debug -h --help'
-      values='-o --output -l --selector --dsn --context -n --tenant --namespace'
+      flags='-a --all -q --quiet -w --watch --forest --last --filter -o --output -l --selector -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --no-color --debug -h --help'
+      values='--last --filter -o --output -l --selector --dsn --context -n --tenant --namespace'
+      files='' ;;
+    'top')
+      commands=''
+      flags='-a --all --once --interval --sort-by -l --selector -A --all-tenants --all-namespaces --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--interval --sort-by -l --selector --dsn --context -n --tenant --namespace'
       files='' ;;
     'logs')
       commands=''
-      flags='-f --follow --tail --since --since-time --timestamps --prefix --no-prefix -l --selector -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--tail --since --since-time -l --selector -o --output --dsn --context -n --tenant --namespace'
+      flags='-f --follow --tail --since --since-time --until -g --grep --level --after-cursor --show-cursor --timestamps --prefix --no-prefix -l --selector -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--tail --since --since-time --until -g --grep --level --after-cursor -l --selector -o --output --dsn --context -n --tenant --namespace'
       files='' ;;
+    'events')
+      commands=''
+      flags='--since --types --for --tail -w --watch -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--since --types --for --tail -o --output --dsn --context -n --tenant --namespace'
+      files='' ;;
+    'trace')
+      commands=''
+      flags='--turn --depth --html --svg -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--turn --depth -o --output --dsn --context -n --tenant --namespace'
+      files='--html --svg' ;;
     'approve')
       commands=''
-      flags='--reason --all --show --yes -y -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--reason -o --output --dsn --context -n --tenant --namespace'
+      flags='--reason --all --show --yes -y -i --inbox --edit --expires -l --selector -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--reason --expires -l --selector -o --output --dsn --context -n --tenant --namespace'
       files='' ;;
     'deny')
       commands=''
-      flags='--reason --all -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--reason -o --output --dsn --context -n --tenant --namespace'
+      flags='--reason --all --yes -y -i --inbox -l --selector -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--reason -l --selector -o --output --dsn --context -n --tenant --namespace'
+      files='' ;;
+    'attach')
+      commands=''
+      flags='--tail --timestamps --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--tail --dsn --context -n --tenant --namespace'
+      files='' ;;
+    'fork')
+      commands=''
+      flags='--name -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--name -o --output --dsn --context -n --tenant --namespace'
       files='' ;;
     'resolve')
       commands=''
@@ -95,13 +120,13 @@ _aosctl_spec() {
       files='--result' ;;
     'kill')
       commands=''
-      flags='-s --signal --reason --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-s --signal --reason --dsn --context -n --tenant --namespace'
+      flags='-s --signal --reason -l --selector --all --yes -y --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-s --signal --reason -l --selector --dsn --context -n --tenant --namespace'
       files='' ;;
     'resume')
       commands=''
-      flags='--max-usd --max-tokens --max-steps --max-seconds --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--max-usd --max-tokens --max-steps --max-seconds --dsn --context -n --tenant --namespace'
+      flags='--max-usd --max-tokens --max-steps --max-seconds -l --selector --all --yes -y --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--max-usd --max-tokens --max-steps --max-seconds -l --selector --dsn --context -n --tenant --namespace'
       files='' ;;
     'cost')
       commands=''

@@ -9,7 +9,7 @@ function __aosctl_command
         set -l values
         switch "$path"
         case ''
-            set commands quickstart apply create diff get describe delete chat run worker ps logs approve deny resolve kill resume cost audit export db auth doctor secret config version completion
+            set commands quickstart apply create diff get describe delete chat run worker ps top logs events trace approve deny attach fork resolve kill resume cost audit export db auth doctor secret config version completion
             set values --dsn --context -n --tenant --namespace
         case 'quickstart'
             set commands 
@@ -49,25 +49,40 @@ function __aosctl_command
             set values --concurrency --lease --dsn --context -n --tenant --namespace
         case 'ps'
             set commands 
-            set values -o --output -l --selector --dsn --context -n --tenant --namespace
+            set values --last --filter -o --output -l --selector --dsn --context -n --tenant --namespace
+        case 'top'
+            set commands 
+            set values --interval --sort-by -l --selector --dsn --context -n --tenant --namespace
         case 'logs'
             set commands 
-            set values --tail --since --since-time -l --selector -o --output --dsn --context -n --tenant --namespace
+            set values --tail --since --since-time --until -g --grep --level --after-cursor -l --selector -o --output --dsn --context -n --tenant --namespace
+        case 'events'
+            set commands 
+            set values --since --types --for --tail -o --output --dsn --context -n --tenant --namespace
+        case 'trace'
+            set commands 
+            set values --turn --depth -o --output --dsn --context -n --tenant --namespace --html --svg
         case 'approve'
             set commands 
-            set values --reason -o --output --dsn --context -n --tenant --namespace
+            set values --reason --expires -l --selector -o --output --dsn --context -n --tenant --namespace
         case 'deny'
             set commands 
-            set values --reason -o --output --dsn --context -n --tenant --namespace
+            set values --reason -l --selector -o --output --dsn --context -n --tenant --namespace
+        case 'attach'
+            set commands 
+            set values --tail --dsn --context -n --tenant --namespace
+        case 'fork'
+            set commands 
+            set values --name -o --output --dsn --context -n --tenant --namespace
         case 'resolve'
             set commands 
             set values --reason -o --output --dsn --context -n --tenant --namespace --result
         case 'kill'
             set commands 
-            set values -s --signal --reason --dsn --context -n --tenant --namespace
+            set values -s --signal --reason -l --selector --dsn --context -n --tenant --namespace
         case 'resume'
             set commands 
-            set values --max-usd --max-tokens --max-steps --max-seconds --dsn --context -n --tenant --namespace
+            set values --max-usd --max-tokens --max-steps --max-seconds -l --selector --dsn --context -n --tenant --namespace
         case 'cost'
             set commands 
             set values --by --since -o --output --dsn --context -n --tenant --namespace
@@ -223,9 +238,14 @@ complete -c aosctl -n '__aosctl_at ""' -a chat -d 'Talk to an agent'
 complete -c aosctl -n '__aosctl_at ""' -a run -d 'Give an agent one task and wait for the answer'
 complete -c aosctl -n '__aosctl_at ""' -a worker -d 'Drive runs in the background'
 complete -c aosctl -n '__aosctl_at ""' -a ps -d 'List runs'
-complete -c aosctl -n '__aosctl_at ""' -a logs -d 'Show the events of a run or an agent'
+complete -c aosctl -n '__aosctl_at ""' -a top -d 'Watch runs live'
+complete -c aosctl -n '__aosctl_at ""' -a logs -d 'Show what was said and done in runs'
+complete -c aosctl -n '__aosctl_at ""' -a events -d 'List what happened in a tenant'
+complete -c aosctl -n '__aosctl_at ""' -a trace -d 'Show the steps of a run, with time and cost'
 complete -c aosctl -n '__aosctl_at ""' -a approve -d 'Allow tool calls that wait for a decision'
 complete -c aosctl -n '__aosctl_at ""' -a deny -d 'Refuse tool calls that wait for a decision'
+complete -c aosctl -n '__aosctl_at ""' -a attach -d 'Show a run so far, and go on with it'
+complete -c aosctl -n '__aosctl_at ""' -a fork -d 'Begin a new run with what was said in another'
 complete -c aosctl -n '__aosctl_at ""' -a resolve -d 'Say what became of calls whose outcome is unknown'
 complete -c aosctl -n '__aosctl_at ""' -a kill -d 'Stop runs, for good or for a while'
 complete -c aosctl -n '__aosctl_at ""' -a resume -d 'Let a run go on that is paused or at a limit'
@@ -383,6 +403,9 @@ complete -c aosctl -n '__aosctl_at "worker"' -s h -l help -d 'Show the help of a
 complete -c aosctl -n '__aosctl_at "ps"' -s a -l all -d 'Runs without an open turn too, and closed ones'
 complete -c aosctl -n '__aosctl_at "ps"' -s q -l quiet -d 'Print the names only'
 complete -c aosctl -n '__aosctl_at "ps"' -s w -l watch -d 'Go on, with a row for each change'
+complete -c aosctl -n '__aosctl_at "ps"' -l forest -d 'Runs that were forked below those they came from'
+complete -c aosctl -n '__aosctl_at "ps"' -l last -x -d 'The N runs begun last, in any state'
+complete -c aosctl -n '__aosctl_at "ps"' -l filter -x -d 'Only such runs: state=limited, agent=…'
 complete -c aosctl -n '__aosctl_at "ps"' -s o -l output -x -d 'json, yaml, wide, name, jsonpath=…'
 complete -c aosctl -n '__aosctl_at "ps"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "ps"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
@@ -393,10 +416,28 @@ complete -c aosctl -n '__aosctl_at "ps"' -s n -l tenant -l namespace -x -d 'Tena
 complete -c aosctl -n '__aosctl_at "ps"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "ps"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "ps"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "top"' -s a -l all -d 'Runs without an open turn too, and closed ones'
+complete -c aosctl -n '__aosctl_at "top"' -l once -d 'Draw once and end'
+complete -c aosctl -n '__aosctl_at "top"' -l interval -x -d 'Draw again after so long'
+complete -c aosctl -n '__aosctl_at "top"' -l sort-by -x -d 'cost, tokens, age, activity or name'
+complete -c aosctl -n '__aosctl_at "top"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
+complete -c aosctl -n '__aosctl_at "top"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
+complete -c aosctl -n '__aosctl_at "top"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "top"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "top"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "top"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "top"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "top"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "top"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "logs"' -s f -l follow -d 'Go on as things happen, until the run is closed'
 complete -c aosctl -n '__aosctl_at "logs"' -l tail -x -d 'Only the last N lines of each run'
 complete -c aosctl -n '__aosctl_at "logs"' -l since -x -d 'Not older than 45s, 5m, 2h30m, 3d'
 complete -c aosctl -n '__aosctl_at "logs"' -l since-time -x -d 'Not before this moment'
+complete -c aosctl -n '__aosctl_at "logs"' -l until -x -d 'Not after: an age, or a moment'
+complete -c aosctl -n '__aosctl_at "logs"' -s g -l grep -x -d 'Only lines that match'
+complete -c aosctl -n '__aosctl_at "logs"' -l level -x -d 'At least info, warning or error'
+complete -c aosctl -n '__aosctl_at "logs"' -l after-cursor -x -d 'Only what came after it'
+complete -c aosctl -n '__aosctl_at "logs"' -l show-cursor -d 'Print the cursor of the end to stderr'
 complete -c aosctl -n '__aosctl_at "logs"' -l timestamps -d 'Begin with the time'
 complete -c aosctl -n '__aosctl_at "logs"' -l prefix -l no-prefix -d 'Begin with the run; as a rule with several'
 complete -c aosctl -n '__aosctl_at "logs"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
@@ -408,10 +449,41 @@ complete -c aosctl -n '__aosctl_at "logs"' -s q -l quiet -d 'Print results and e
 complete -c aosctl -n '__aosctl_at "logs"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "logs"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "logs"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "events"' -l since -x -d 'Not before: an age or a moment [1h]'
+complete -c aosctl -n '__aosctl_at "events"' -l types -x -d 'Only these: approval, turn.failed, …'
+complete -c aosctl -n '__aosctl_at "events"' -l for -x -d 'Only of this run or agent'
+complete -c aosctl -n '__aosctl_at "events"' -l tail -x -d 'The last N; -1 for all'
+complete -c aosctl -n '__aosctl_at "events"' -s w -l watch -d 'Go on as things happen'
+complete -c aosctl -n '__aosctl_at "events"' -s o -l output -x -d 'wide; json: an event a line'
+complete -c aosctl -n '__aosctl_at "events"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
+complete -c aosctl -n '__aosctl_at "events"' -l no-headers -d 'Print the rows only'
+complete -c aosctl -n '__aosctl_at "events"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "events"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "events"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "events"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "events"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "events"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "events"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "trace"' -l turn -x -d 'Only this turn'
+complete -c aosctl -n '__aosctl_at "trace"' -l depth -x -d '1 turns, 2 models, 3 tools, 4 approvals [4]'
+complete -c aosctl -n '__aosctl_at "trace"' -l html -r -F -d 'Write it as a page; - is stdout'
+complete -c aosctl -n '__aosctl_at "trace"' -l svg -r -F -d 'Write it as a picture; - is stdout'
+complete -c aosctl -n '__aosctl_at "trace"' -s o -l output -x -d 'json'
+complete -c aosctl -n '__aosctl_at "trace"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "trace"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "trace"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "trace"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "trace"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "trace"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "trace"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "approve"' -l reason -x -d 'Why, for the audit trail'
 complete -c aosctl -n '__aosctl_at "approve"' -l all -d 'All that are pending'
 complete -c aosctl -n '__aosctl_at "approve"' -l show -d 'Show what would run and change; decide nothing'
 complete -c aosctl -n '__aosctl_at "approve"' -l yes -s y -d 'Approve without a question'
+complete -c aosctl -n '__aosctl_at "approve"' -s i -l inbox -d 'Walk through what is pending, until none is left'
+complete -c aosctl -n '__aosctl_at "approve"' -l edit -d 'Change the arguments in $EDITOR first'
+complete -c aosctl -n '__aosctl_at "approve"' -l expires -x -d 'Not used within 10m, 2h: ask again'
+complete -c aosctl -n '__aosctl_at "approve"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "approve"' -s o -l output -x -d 'json, yaml, wide, name, jsonpath=…'
 complete -c aosctl -n '__aosctl_at "approve"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
 complete -c aosctl -n '__aosctl_at "approve"' -l no-headers -d 'Print the rows only'
@@ -424,6 +496,9 @@ complete -c aosctl -n '__aosctl_at "approve"' -l debug -d 'Print the traceback o
 complete -c aosctl -n '__aosctl_at "approve"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "deny"' -l reason -x -d 'Why; the agent reads it'
 complete -c aosctl -n '__aosctl_at "deny"' -l all -d 'All that are pending'
+complete -c aosctl -n '__aosctl_at "deny"' -l yes -s y -d 'With -l or --all: ask nothing'
+complete -c aosctl -n '__aosctl_at "deny"' -s i -l inbox -d 'Walk through what is pending, until none is left'
+complete -c aosctl -n '__aosctl_at "deny"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "deny"' -s o -l output -x -d 'json, yaml, wide, name, jsonpath=…'
 complete -c aosctl -n '__aosctl_at "deny"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
 complete -c aosctl -n '__aosctl_at "deny"' -l no-headers -d 'Print the rows only'
@@ -434,6 +509,24 @@ complete -c aosctl -n '__aosctl_at "deny"' -s q -l quiet -d 'Print results and e
 complete -c aosctl -n '__aosctl_at "deny"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "deny"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "deny"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "attach"' -l tail -x -d 'Begin with the last N lines'
+complete -c aosctl -n '__aosctl_at "attach"' -l timestamps -d 'Begin with the time'
+complete -c aosctl -n '__aosctl_at "attach"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "attach"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "attach"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "attach"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "attach"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "attach"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "attach"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "fork"' -l name -x -d 'Name of the new run'
+complete -c aosctl -n '__aosctl_at "fork"' -s o -l output -x -d 'name'
+complete -c aosctl -n '__aosctl_at "fork"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "fork"' -l context -x -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "fork"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "fork"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "fork"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "fork"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "fork"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "resolve"' -l retry -d 'It did not happen: run it again'
 complete -c aosctl -n '__aosctl_at "resolve"' -l result -r -F -d 'It happened, with this result: JSON, or text as it is'
 complete -c aosctl -n '__aosctl_at "resolve"' -l fail -d 'Count it as failed; --reason says why'
@@ -450,6 +543,9 @@ complete -c aosctl -n '__aosctl_at "resolve"' -l debug -d 'Print the traceback o
 complete -c aosctl -n '__aosctl_at "resolve"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "kill"' -s s -l signal -x -d 'TERM, KILL, STOP or CONT'
 complete -c aosctl -n '__aosctl_at "kill"' -l reason -x -d 'Why, for the audit trail'
+complete -c aosctl -n '__aosctl_at "kill"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
+complete -c aosctl -n '__aosctl_at "kill"' -l all -d 'All runs of the tenant that it can be done to'
+complete -c aosctl -n '__aosctl_at "kill"' -l yes -s y -d 'With -l or --all: ask nothing'
 complete -c aosctl -n '__aosctl_at "kill"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "kill"' -l context -x -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "kill"' -s n -l tenant -l namespace -x -d 'Tenant to work in'
@@ -461,6 +557,9 @@ complete -c aosctl -n '__aosctl_at "resume"' -l max-usd -x -d 'What it may cost 
 complete -c aosctl -n '__aosctl_at "resume"' -l max-tokens -x -d 'Tokens in all'
 complete -c aosctl -n '__aosctl_at "resume"' -l max-steps -x -d 'Steps of one turn'
 complete -c aosctl -n '__aosctl_at "resume"' -l max-seconds -x -d 'Time of one turn'
+complete -c aosctl -n '__aosctl_at "resume"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
+complete -c aosctl -n '__aosctl_at "resume"' -l all -d 'All runs of the tenant that it can be done to'
+complete -c aosctl -n '__aosctl_at "resume"' -l yes -s y -d 'With -l or --all: ask nothing'
 complete -c aosctl -n '__aosctl_at "resume"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "resume"' -l context -x -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "resume"' -s n -l tenant -l namespace -x -d 'Tenant to work in'

@@ -215,3 +215,32 @@ def resume_run(
         ).fetchone()
     resumed, changed = row or (None, None)
     return "resumed" if resumed == "true" else "configured" if changed == "true" else "unchanged"
+
+
+class Fork(NamedTuple):
+    """A run that was made from another, and how many of its steps it has."""
+
+    name: str
+    steps: int
+
+
+def fork_run(
+    connection: AnyConnection,
+    tenant: UUID,
+    run: UUID,
+    step: int | None = None,
+    name: str | None = None,
+) -> Fork:
+    """Make a run with the transcript of another up to a step (aos_agent.fork_run).
+
+    Raises Conflict when the name is taken.
+    """
+    with translated():
+        row = connection.execute(
+            "select r ->> 'run', (r ->> 'steps')::integer from aos_agent.fork_run("
+            "%s, %s, %s::bigint, %s) r",
+            (tenant, run, None if step is None else str(step), name),
+        ).fetchone()
+    if row is None:
+        raise ValueError("a call without a row")
+    return Fork(str(row[0]), int(str(row[1])))
