@@ -78,6 +78,9 @@ def test_every_width_is_kept_to(developer: Aosctl, tenant: Tenant, columns: str)
     done = developer("trace", name, COLUMNS=columns)
     assert done.status == 0 and len(done.out.splitlines()) == 8
     assert max(map(len, done.out.splitlines())) <= max(int(columns), 40)
+    waiting = tenant.asked("sql_execute", DELETE, "clerk").run  # its bars reach the edge
+    lines = developer("trace", str(waiting), COLUMNS=columns).out.splitlines()
+    assert len(lines) == 5 and max(map(len, lines)) <= max(int(columns), 40)
 
 
 def test_ascii_colour_and_depth(developer: Aosctl, tenant: Tenant) -> None:
