@@ -60,7 +60,7 @@ _aosctl_spec() {
       files='' ;;
     'run')
       commands=''
-      flags='--name --wait -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      flags='--name --wait -d --detach -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--name -o --output --dsn --context -n --tenant --namespace'
       files='' ;;
     'worker')

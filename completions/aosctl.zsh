@@ -60,7 +60,7 @@ _aosctl_spec() {
       files=() ;;
     'run')
       commands=()
-      flags=('--name:Name of the run' '--wait:Wait for approvals; off a terminal the run is parked else' '-o:json' '--output:json' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      flags=('--name:Name of the run' '--wait:Wait for approvals; off a terminal the run is parked else' '-d:Queue it for a worker, and print its name' '--detach:Queue it for a worker, and print its name' '-o:json; name with -d' '--output:json; name with -d' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--name -o --output --dsn --context -n --tenant --namespace)
       files=() ;;
     'worker')

@@ -247,3 +247,37 @@ def test_the_picture_fits_the_screen() -> None:
     assert fitted(lines, 80, 4) == [*lines[:3], "(7 more)"]
     assert fitted(["漢字漢字"], 5, 9) == ["漢字"]
     assert json.dumps(fitted(lines, 4, 2)) == '["line", "(9 m"]'
+
+
+def test_a_detached_task_waits_for_a_worker(developer: Aosctl, tenant: Tenant) -> None:
+    done = developer("run", "bot", "--detach", "look", "around", "--name", "by-night")
+    assert (done.status, done.out) == (0, "run.aos/by-night created\n")
+    assert done.err == (
+        "a worker takes it up; aosctl attach by-night, or aosctl worker where none runs\n"
+    )
+    run = run_named(tenant, "by-night")
+    assert tenant.transcript(run) == [("user", "look around")]
+    assert (tenant.run_row(run)["kind"], tenant.run_row(run)["turn_state"]) == ("task", "queued")
+    assert tenant.respond(tenant.claim(run=run), say("Nothing."))["next"] == "done"
+    assert tenant.run_row(run)["run_state"] == "completed"
+    piped = developer("run", "bot", "-d", "and", "-o", "name", stdin="this\x00\n")
+    assert piped.err == "" and piped.out.startswith("run.aos/bot-")
+    assert tenant.transcript(run_named(tenant, piped.out.strip()[8:]))[0][1].startswith(
+        "and\n\nthis"
+    )
+
+
+def test_a_detached_task_is_all_or_nothing(developer: Aosctl, tenant: Tenant) -> None:
+    count = "select count(*) from aos_core.run"
+    before = tenant.database.value(count)
+    taken = name_of(tenant, talked(tenant, ("one?", "1")))
+    for words, status, error in (
+        (("nobody", "x"), 1, 'agent "nobody" not found'),
+        (("bot", "x", "--name", taken), 1, f'run "{taken}" already exists'),
+        (("bot", "x", "--wait"), 2, "--detach does not wait: leave out --wait"),
+        (("bot", "x", "-o", "json"), 2, "unable to match a printer"),
+        (("bot",), 2, "no task: "),
+    ):
+        done = developer("run", "-d", *words)
+        assert (done.status, done.out) == (status, "") and error in done.err
+    assert tenant.database.value(count) == before + 1
