@@ -34,7 +34,8 @@ def traced(tenant: Tenant, question: str = "tidy up", said: str = "Done.") -> st
         "in": 100, "out": 20,
     })  # fmt: skip
     tenant.execute(UUID(first["calls"][0]["call_id"]), lease)
-    second = tenant.respond(lease, ask(("sql_execute", DELETE)))
+    args = DELETE if said == "Done." else {"statement": said}
+    second = tenant.respond(lease, ask(("sql_execute", args)))
     waiting = UUID(second["calls"][0]["call_id"])
     try:
         tenant.database.move_clock("1 minute")
