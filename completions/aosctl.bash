@@ -4,369 +4,543 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply create diff get describe delete chat run worker ps top logs events trace approve deny attach fork resolve kill resume cost audit export db auth doctor secret config version completion'
+      commands='quickstart apply create diff get describe delete explain schema api-resources chat run worker ps top logs events trace approve deny attach fork resolve kill resume cost audit export db auth doctor secret config version completion'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'quickstart')
       commands=''
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'apply')
       commands=''
       flags='-f --filename -R --recursive --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dry-run -o --output --dsn --context -n --tenant --namespace'
-      files='-f --filename' ;;
+      files='-f --filename'
+      sources=''
+      known='--dry-run=words:none,client,server -o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'create')
       commands='secret principal'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'create secret')
       commands=''
       flags='--from-file --from-env --from-stdin --key --from-literal --replace --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--from-env --key --from-literal --dry-run -o --output --dsn --context -n --tenant --namespace'
-      files='--from-file' ;;
+      files='--from-file'
+      sources=''
+      known='--dry-run=words:none,client,server -o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'create principal')
       commands=''
       flags='--role --type --display-name --db-role --login --password-file --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--role --type --display-name --db-role --dsn --context -n --tenant --namespace'
-      files='--password-file' ;;
+      files='--password-file'
+      sources=''
+      known='--role=words:admin,developer,auditor,viewer --type=words:user,service --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'diff')
       commands=''
       flags='-f --filename -R --recursive --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='-f --filename' ;;
+      files='-f --filename'
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'get')
       commands=''
       flags='-o --output -l --selector -A --all-tenants --all-namespaces --no-headers --show-labels -L --label-columns --sort-by --ignore-not-found --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-o --output -l --selector -L --label-columns --dsn --context -n --tenant --namespace'
-      files='--sort-by' ;;
+      values='-o --output -l --selector -L --label-columns --sort-by --dsn --context -n --tenant --namespace'
+      files=''
+      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'describe')
       commands=''
       flags='-l --selector -A --all-tenants --all-namespaces --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-l --selector --dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'delete')
       commands=''
       flags='-f --filename -R --recursive -l --selector --all --ignore-not-found --dry-run --confirm -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-l --selector --dry-run --confirm -o --output --dsn --context -n --tenant --namespace'
-      files='-f --filename' ;;
+      files='-f --filename'
+      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      known='--dry-run=words:none,client,server -o=words:name --output=words:name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'explain')
+      commands=''
+      flags='--recursive --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files=''
+      sources='kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'schema')
+      commands=''
+      flags='-o --output --all --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files='-o --output --all'
+      sources='kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'api-resources')
+      commands=''
+      flags='-o --output --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-o --output --dsn --context -n --tenant --namespace'
+      files=''
+      sources=''
+      known='-o=words:wide,name --output=words:wide,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'chat')
       commands=''
       flags='-c --continue --resume -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--resume -o --output --dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources='agent'
+      known='--resume=run -o=words:json --output=words:json --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'run')
       commands=''
       flags='--name --wait -d --detach -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--name -o --output --dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources='agent'
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'worker')
       commands=''
       flags='--concurrency --once --lease --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--concurrency --lease --dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'ps')
       commands=''
       flags='-a --all -q --quiet -w --watch --forest --last --filter -o --output -l --selector -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --no-color --debug -h --help'
       values='--last --filter -o --output -l --selector --dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'top')
       commands=''
       flags='-a --all --once --interval --sort-by -l --selector -A --all-tenants --all-namespaces --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--interval --sort-by -l --selector --dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'logs')
       commands=''
       flags='-f --follow --tail --since --since-time --until -g --grep --level --after-cursor --show-cursor --timestamps --prefix --no-prefix -l --selector -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--tail --since --since-time --until -g --grep --level --after-cursor -l --selector -o --output --dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources='run*'
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'events')
       commands=''
       flags='--since --types --for --tail -w --watch -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--since --types --for --tail -o --output --dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='--types=kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns --for=run --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'trace')
       commands=''
       flags='--turn --depth --html --svg -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--turn --depth -o --output --dsn --context -n --tenant --namespace'
-      files='--html --svg' ;;
+      files='--html --svg'
+      sources='run'
+      known='-o=words:json --output=words:json --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'approve')
       commands=''
       flags='--reason --all --show --yes -y -i --inbox --edit --expires -l --selector -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--reason --expires -l --selector -o --output --dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources='approval*'
+      known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'deny')
       commands=''
       flags='--reason --all --yes -y -i --inbox -l --selector -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--reason -l --selector -o --output --dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources='approval*'
+      known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'attach')
       commands=''
       flags='--tail --timestamps --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--tail --dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources='run'
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'fork')
       commands=''
       flags='--name -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--name -o --output --dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources='run'
+      known='-o=words:name --output=words:name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'resolve')
       commands=''
       flags='--retry --result --fail --reason -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--reason -o --output --dsn --context -n --tenant --namespace'
-      files='--result' ;;
+      files='--result'
+      sources=''
+      known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'kill')
       commands=''
       flags='-s --signal --reason -l --selector --all --yes -y --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-s --signal --reason -l --selector --dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources='run*'
+      known='-s=words:TERM,KILL,STOP,CONT --signal=words:TERM,KILL,STOP,CONT --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'resume')
       commands=''
       flags='--max-usd --max-tokens --max-steps --max-seconds -l --selector --all --yes -y --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--max-usd --max-tokens --max-steps --max-seconds -l --selector --dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources='run*'
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'cost')
       commands=''
       flags='--by --since -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--by --since -o --output --dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='-o=words:json --output=words:json --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'audit')
       commands='verify checkpoint public-key export prune'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'audit verify')
       commands=''
       flags='--run --since --checkpoint --public-key --moved -f --file -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--run --since -o --output --dsn --context -n --tenant --namespace'
-      files='--checkpoint --public-key -f --file' ;;
+      files='--checkpoint --public-key -f --file'
+      sources=''
+      known='--run=run -o=words:json --output=words:json --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'audit checkpoint')
       commands=''
       flags='-o --output --key --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='-o --output --key' ;;
+      files='-o --output --key'
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'audit public-key')
       commands=''
       flags='--key --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='--key' ;;
+      files='--key'
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'audit export')
       commands=''
       flags='--run --since -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--run --since --dsn --context -n --tenant --namespace'
-      files='-o --output' ;;
+      files='-o --output'
+      sources=''
+      known='--run=run --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'audit prune')
       commands=''
       flags='--dry-run --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'export')
       commands='tenant'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'export tenant')
       commands=''
       flags='-o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='-o --output' ;;
+      files='-o --output'
+      sources='tenant'
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'db')
       commands='start stop reset url psql status install upgrade harden uninstall backup restore'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'db start')
       commands=''
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'db stop')
       commands=''
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'db reset')
       commands=''
       flags='--yes --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'db url')
       commands=''
       flags='--worker --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'db psql')
       commands=''
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'db status')
       commands=''
       flags='-o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-o --output --dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='-o=words:json,yaml --output=words:json,yaml --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'db install')
       commands=''
       flags='--dump-sql --revoke-public --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'db upgrade')
       commands=''
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'db harden')
       commands=''
       flags='--app-role --dry-run --undo --dump-sql --yes --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--app-role --dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='--app-role=words:admin,developer,auditor,viewer --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'db uninstall')
       commands=''
       flags='--yes --cascade --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'db backup')
       commands=''
-      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      flags='--force --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'db restore')
       commands=''
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'auth')
       commands='whoami can-i grant revoke roles'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'auth whoami')
       commands=''
       flags='-o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-o --output --dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='-o=words:json,yaml --output=words:json,yaml --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'auth can-i')
       commands=''
       flags='--as --list --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--as --dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources='words:get,apply,delete,chat,kill,resolve,approve,verify,export kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+      known='--as=principal --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'auth grant')
       commands=''
       flags='--for --until --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--for --until --dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources='principal words:admin,developer,auditor,viewer'
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'auth revoke')
       commands=''
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources='principal words:admin,developer,auditor,viewer'
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'auth roles')
       commands=''
       flags='-o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-o --output --dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources='principal'
+      known='-o=words:json,yaml --output=words:json,yaml --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'doctor')
       commands=''
       flags='--list --only --ignore -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--only --ignore -o --output --dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='-o=words:json,yaml --output=words:json,yaml --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'secret')
       commands='init rotate'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'secret init')
       commands=''
       flags='--file --keyring --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='--file' ;;
+      files='--file'
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'secret rotate')
       commands=''
       flags='--new-key-from --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--new-key-from --dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'config')
       commands='get-contexts current-context use-context set-context rename-context delete-context view'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'config get-contexts')
       commands=''
       flags='-o --output --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-o --output --dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources='context'
+      known='-o=words:name --output=words:name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'config current-context')
       commands=''
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'config use-context')
       commands=''
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources='context'
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'config set-context')
       commands=''
       flags='--current --dsn --service --worker -n --tenant --namespace --context -q --quiet --no-color --debug -h --help'
       values='--dsn --service --worker -n --tenant --namespace --context'
-      files='' ;;
+      files=''
+      sources=''
+      known='-n=tenant --tenant=tenant --namespace=tenant --context=context' ;;
     'config rename-context')
       commands=''
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources='context'
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'config delete-context')
       commands=''
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources='context'
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'config view')
       commands=''
       flags='-o --output --raw --minify --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-o --output --dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='-o=words:yaml,json --output=words:yaml,json --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'version')
       commands=''
       flags='--kernel --client -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-o --output --dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources=''
+      known='-o=words:json,yaml --output=words:json,yaml --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'completion')
       commands=''
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
-      files='' ;;
+      files=''
+      sources='words:bash,zsh,fish'
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
   esac
 }
 
+# Offer what aosctl knows: names that were listed before, kinds, contexts; it asks no database.
+_aosctl_ask() {
+  local program=${COMP_WORDS[0]/#\~/$HOME} line
+  type -P -- "$program" >/dev/null || program=aosctl
+  COMPREPLY=()
+  while IFS= read -r line; do
+    COMPREPLY+=("$line")
+  done < <("$program" __complete "$1" "$values $files" "$depth" "$current"     "${COMP_WORDS[@]:1:COMP_CWORD-1}" 2>/dev/null)
+}
+
 _aosctl() {
-  local current=${COMP_WORDS[COMP_CWORD]} path='' flag='' word i
-  local commands flags values files
+  local current=${COMP_WORDS[COMP_CWORD]} path='' flag='' word i depth=0
+  local commands flags values files sources known
+  [[ $current == '=' ]] && current=''
   _aosctl_spec ''
   for ((i = 1; i < COMP_CWORD; i++)); do
     word=${COMP_WORDS[i]}
     if [[ -n $flag ]]; then
-      flag=''
+      [[ $word == '=' ]] || flag=''
     elif [[ " $values $files " == *" $word "* ]]; then
       flag=$word
     elif [[ " $commands " == *" $word "* ]]; then
       path=${path:+$path }$word
+      depth=$((depth + 1))
       _aosctl_spec "$path"
     fi
   done
   if [[ -n $flag ]]; then
     COMPREPLY=()
+    for word in $known; do
+      [[ $word == "$flag="* ]] && _aosctl_ask "=${word#*=}" && return
+    done
     [[ " $files " == *" $flag "* ]] || return
     compopt -o filenames 2>/dev/null
     local IFS=$'\n'
     COMPREPLY=($(compgen -f -- "$current"))
   elif [[ $current == -* ]]; then
     COMPREPLY=($(compgen -W "$flags" -- "$current"))
-  else
+  elif [[ -n $commands ]]; then
     COMPREPLY=($(compgen -W "$commands" -- "$current"))
+  else
+    COMPREPLY=()
+    [[ -n $sources ]] && _aosctl_ask "$sources"
   fi
+  return 0
 }
 
 complete -F _aosctl aosctl

@@ -4,346 +4,508 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands=('quickstart:Bring up PostgreSQL, the kernel and a first agent' 'apply:Create or change resources from manifests' 'create:Make a resource from flags' 'diff:Show what apply would change' 'get:List resources' 'describe:Show one resource in detail' 'delete:Delete resources by name or manifest' 'chat:Talk to an agent' 'run:Give an agent one task and wait for the answer' 'worker:Drive runs in the background' 'ps:List runs' 'top:Watch runs live' 'logs:Show what was said and done in runs' 'events:List what happened in a tenant' 'trace:Show the steps of a run, with time and cost' 'approve:Allow tool calls that wait for a decision' 'deny:Refuse tool calls that wait for a decision' 'attach:Show a run so far, and go on with it' 'fork:Begin a new run with what was said in another' 'resolve:Say what became of calls whose outcome is unknown' 'kill:Stop runs, for good or for a while' 'resume:Let a run go on that is paused or at a limit' 'cost:Show what was paid for, by agent, model or day' 'audit:Verify the audit trail, sign its heads, take it away' 'export:Take everything of a tenant away' 'db:Install the kernel and run the embedded database' 'auth:Say who may do what; give and take roles' 'doctor:Check the kernel, the server and this client'\''s files' 'secret:Make and change the master key of secrets' 'config:Choose the database and tenant to work with' 'version:Print the versions of the client and the kernel' 'completion:Print the completion script of a shell')
+      commands=('quickstart:Bring up PostgreSQL, the kernel and a first agent' 'apply:Create or change resources from manifests' 'create:Make a resource from flags' 'diff:Show what apply would change' 'get:List resources' 'describe:Show one resource in detail' 'delete:Delete resources by name or manifest' 'explain:Say what the fields of manifests mean' 'schema:Print JSON Schemas of manifests, for editors' 'api-resources:List the kinds and their short names' 'chat:Talk to an agent' 'run:Give an agent one task and wait for the answer' 'worker:Drive runs in the background' 'ps:List runs' 'top:Watch runs live' 'logs:Show what was said and done in runs' 'events:List what happened in a tenant' 'trace:Show the steps of a run, with time and cost' 'approve:Allow tool calls that wait for a decision' 'deny:Refuse tool calls that wait for a decision' 'attach:Show a run so far, and go on with it' 'fork:Begin a new run with what was said in another' 'resolve:Say what became of calls whose outcome is unknown' 'kill:Stop runs, for good or for a while' 'resume:Let a run go on that is paused or at a limit' 'cost:Show what was paid for, by agent, model or day' 'audit:Verify the audit trail, sign its heads, take it away' 'export:Take everything of a tenant away' 'db:Install the kernel and run the embedded database' 'auth:Say who may do what; give and take roles' 'doctor:Check the kernel, the server and this client'\''s files' 'secret:Make and change the master key of secrets' 'config:Choose the database and tenant to work with' 'version:Print the versions of the client and the kernel' 'completion:Print the completion script of a shell')
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command' '--version:Print the version of the client')
       values=(--dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'quickstart')
       commands=()
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'apply')
       commands=()
       flags=('-f:File, folder, glob, URL, or - for stdin' '--filename:File, folder, glob, URL, or - for stdin' '-R:Look into sub-folders of -f too' '--recursive:Look into sub-folders of -f too' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dry-run -o --output --dsn --context -n --tenant --namespace)
-      files=(-f --filename) ;;
+      files=(-f --filename)
+      sources=''
+      known=('--dry-run=words:none,client,server' '-o=words:json,yaml,wide,name,jsonpath=' '--output=words:json,yaml,wide,name,jsonpath=' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'create')
       commands=('secret:Seal values, and keep them in the database as a secret' 'principal:Make a principal, and with --login the database login that it stands for')
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'create secret')
       commands=()
       flags=('--from-file:A file; KEY is its name if absent' '--from-env:An environment variable' '--from-stdin:Read the value of --key from standard input' '--key:The key of a value that is read or typed' '--from-literal:' '--replace:Replace the values of a secret that exists' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--from-env --key --from-literal --dry-run -o --output --dsn --context -n --tenant --namespace)
-      files=(--from-file) ;;
+      files=(--from-file)
+      sources=''
+      known=('--dry-run=words:none,client,server' '-o=words:json,yaml,wide,name,jsonpath=' '--output=words:json,yaml,wide,name,jsonpath=' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'create principal')
       commands=()
       flags=('--role:admin, developer, auditor or viewer' '--type:user, or service' '--display-name:What people read' '--db-role:Its login; with --login NAME' '--login:Make the login too, with the least rights' '--password-file:Write a new password for the login into a new file that only you can read' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--role --type --display-name --db-role --dsn --context -n --tenant --namespace)
-      files=(--password-file) ;;
+      files=(--password-file)
+      sources=''
+      known=('--role=words:admin,developer,auditor,viewer' '--type=words:user,service' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'diff')
       commands=()
       flags=('-f:File, folder, glob, URL, or - for stdin' '--filename:File, folder, glob, URL, or - for stdin' '-R:Look into sub-folders of -f too' '--recursive:Look into sub-folders of -f too' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=(-f --filename) ;;
+      files=(-f --filename)
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'get')
       commands=()
       flags=('-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--no-headers:Print the rows only' '--show-labels:Add a column with all labels' '-L:Add a column for a label' '--label-columns:Add a column for a label' '--sort-by:Sort by this field' '--ignore-not-found:Take what does not exist for done' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(-o --output -l --selector -L --label-columns --dsn --context -n --tenant --namespace)
-      files=(--sort-by) ;;
+      values=(-o --output -l --selector -L --label-columns --sort-by --dsn --context -n --tenant --namespace)
+      files=()
+      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      known=('-o=words:json,yaml,wide,name,jsonpath=' '--output=words:json,yaml,wide,name,jsonpath=' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'describe')
       commands=()
       flags=('-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(-l --selector --dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'delete')
       commands=()
       flags=('-f:File, folder, glob, URL, or - for stdin' '--filename:File, folder, glob, URL, or - for stdin' '-R:Look into sub-folders of -f too' '--recursive:Look into sub-folders of -f too' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '--all:All of the kinds named' '--ignore-not-found:Take what does not exist for done' '--dry-run:client: compare only; server: the real change, rolled back' '--confirm:Erase this tenant with all that it has' '-o:name' '--output:name' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(-l --selector --dry-run --confirm -o --output --dsn --context -n --tenant --namespace)
-      files=(-f --filename) ;;
+      files=(-f --filename)
+      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      known=('--dry-run=words:none,client,server' '-o=words:name' '--output=words:name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+    'explain')
+      commands=()
+      flags=('--recursive:Print the fields of fields, names and types only' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
+      files=()
+      sources='kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+    'schema')
+      commands=()
+      flags=('-o:Write it into this file' '--output:Write it into this file' '--all:Write those of every kind into this folder' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
+      files=(-o --output --all)
+      sources='kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+    'api-resources')
+      commands=()
+      flags=('-o:wide or name' '--output:wide or name' '--no-headers:Print the rows only' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(-o --output --dsn --context -n --tenant --namespace)
+      files=()
+      sources=''
+      known=('-o=words:wide,name' '--output=words:wide,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'chat')
       commands=()
       flags=('-c:Go on with the last conversation (with AGENT)' '--continue:Go on with the last conversation (with AGENT)' '--resume:Go on with this run' '-o:json, for one message' '--output:json, for one message' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--resume -o --output --dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources='agent'
+      known=('--resume=run' '-o=words:json' '--output=words:json' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'run')
       commands=()
       flags=('--name:Name of the run' '--wait:Wait for approvals; off a terminal the run is parked else' '-d:Queue it for a worker, and print its name' '--detach:Queue it for a worker, and print its name' '-o:json; name with -d' '--output:json; name with -d' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--name -o --output --dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources='agent'
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'worker')
       commands=()
       flags=('--concurrency:Turns at once' '--once:Drive what waits now, then end' '--lease:When another takes a dead worker'\''s turn over' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--concurrency --lease --dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'ps')
       commands=()
       flags=('-a:Runs without an open turn too, and closed ones' '--all:Runs without an open turn too, and closed ones' '-q:Print the names only' '--quiet:Print the names only' '-w:Go on, with a row for each change' '--watch:Go on, with a row for each change' '--forest:Runs that were forked below those they came from' '--last:The N runs begun last, in any state' '--filter:Only such runs: state=limited, agent=…' '-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--no-headers:Print the rows only' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--last --filter -o --output -l --selector --dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('-o=words:json,yaml,wide,name,jsonpath=' '--output=words:json,yaml,wide,name,jsonpath=' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'top')
       commands=()
       flags=('-a:Runs without an open turn too, and closed ones' '--all:Runs without an open turn too, and closed ones' '--once:Draw once and end' '--interval:Draw again after so long' '--sort-by:cost, tokens, age, activity or name' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--interval --sort-by -l --selector --dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'logs')
       commands=()
       flags=('-f:Go on as things happen, until the run is closed' '--follow:Go on as things happen, until the run is closed' '--tail:Only the last N lines of each run' '--since:Not older than 45s, 5m, 2h30m, 3d' '--since-time:Not before this moment' '--until:Not after: an age, or a moment' '-g:Only lines that match' '--grep:Only lines that match' '--level:At least info, warning or error' '--after-cursor:Only what came after it' '--show-cursor:Print the cursor of the end to stderr' '--timestamps:Begin with the time' '--prefix:Begin with the run; as a rule with several' '--no-prefix:Begin with the run; as a rule with several' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '-o:json: an event a line' '--output:json: an event a line' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--tail --since --since-time --until -g --grep --level --after-cursor -l --selector -o --output --dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources='run*'
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'events')
       commands=()
       flags=('--since:Not before: an age or a moment [1h]' '--types:Only these: approval, turn.failed, …' '--for:Only of this run or agent' '--tail:The last N; -1 for all' '-w:Go on as things happen' '--watch:Go on as things happen' '-o:wide; json: an event a line' '--output:wide; json: an event a line' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--no-headers:Print the rows only' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--since --types --for --tail -o --output --dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('--types=kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns' '--for=run' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'trace')
       commands=()
       flags=('--turn:Only this turn' '--depth:1 turns, 2 models, 3 tools, 4 approvals [4]' '--html:Write it as a page; - is stdout' '--svg:Write it as a picture; - is stdout' '-o:json' '--output:json' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--turn --depth -o --output --dsn --context -n --tenant --namespace)
-      files=(--html --svg) ;;
+      files=(--html --svg)
+      sources='run'
+      known=('-o=words:json' '--output=words:json' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'approve')
       commands=()
       flags=('--reason:Why, for the audit trail' '--all:All that are pending' '--show:Show what would run and change; decide nothing' '--yes:Approve without a question' '-y:Approve without a question' '-i:Walk through what is pending, until none is left' '--inbox:Walk through what is pending, until none is left' '--edit:Change the arguments in $EDITOR first' '--expires:Not used within 10m, 2h: ask again' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--no-headers:Print the rows only' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--reason --expires -l --selector -o --output --dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources='approval*'
+      known=('-o=words:json,yaml,wide,name,jsonpath=' '--output=words:json,yaml,wide,name,jsonpath=' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'deny')
       commands=()
       flags=('--reason:Why; the agent reads it' '--all:All that are pending' '--yes:With -l or --all: ask nothing' '-y:With -l or --all: ask nothing' '-i:Walk through what is pending, until none is left' '--inbox:Walk through what is pending, until none is left' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--no-headers:Print the rows only' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--reason -l --selector -o --output --dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources='approval*'
+      known=('-o=words:json,yaml,wide,name,jsonpath=' '--output=words:json,yaml,wide,name,jsonpath=' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'attach')
       commands=()
       flags=('--tail:Begin with the last N lines' '--timestamps:Begin with the time' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--tail --dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources='run'
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'fork')
       commands=()
       flags=('--name:Name of the new run' '-o:name' '--output:name' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--name -o --output --dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources='run'
+      known=('-o=words:name' '--output=words:name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'resolve')
       commands=()
       flags=('--retry:It did not happen: run it again' '--result:It happened, with this result: JSON, or text as it is' '--fail:Count it as failed; --reason says why' '--reason:With --fail: what the model reads' '-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--no-headers:Print the rows only' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--reason -o --output --dsn --context -n --tenant --namespace)
-      files=(--result) ;;
+      files=(--result)
+      sources=''
+      known=('-o=words:json,yaml,wide,name,jsonpath=' '--output=words:json,yaml,wide,name,jsonpath=' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'kill')
       commands=()
       flags=('-s:TERM, KILL, STOP or CONT' '--signal:TERM, KILL, STOP or CONT' '--reason:Why, for the audit trail' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '--all:All runs of the tenant that it can be done to' '--yes:With -l or --all: ask nothing' '-y:With -l or --all: ask nothing' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(-s --signal --reason -l --selector --dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources='run*'
+      known=('-s=words:TERM,KILL,STOP,CONT' '--signal=words:TERM,KILL,STOP,CONT' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'resume')
       commands=()
       flags=('--max-usd:What it may cost in all' '--max-tokens:Tokens in all' '--max-steps:Steps of one turn' '--max-seconds:Time of one turn' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '--all:All runs of the tenant that it can be done to' '--yes:With -l or --all: ask nothing' '-y:With -l or --all: ask nothing' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--max-usd --max-tokens --max-steps --max-seconds -l --selector --dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources='run*'
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'cost')
       commands=()
       flags=('--by:tenant, agent, model, day (UTC) or run' '--since:Not before: 24h, 7d, or 2026-11-01 (UTC)' '-o:json' '--output:json' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--no-headers:Print the rows only' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--by --since -o --output --dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('-o=words:json' '--output=words:json' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'audit')
       commands=('verify:Verify every chain, head and effect; each finding is a line, and exit status 1' 'checkpoint:Sign the heads of all chains, to be kept where the database'\''s owners can'\''t reach it' 'public-key:Print the public key of the key that signs checkpoints, for `verify --public-key`' 'export:Write the trail as JSON Lines: all that `verify --file` needs, and no content' 'prune:Let go what tenants keep no longer (spec.retention of kind Tenant)')
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'audit verify')
       commands=()
       flags=('--run:Only this run' '--since:Only events since 90d, 12h, or an RFC 3339 time' '--checkpoint:Compare with heads signed earlier' '--public-key:Who must have signed them' '--moved:The database was restored elsewhere since' '-f:Verify an export instead; - for stdin' '--file:Verify an export instead; - for stdin' '-o:json' '--output:json' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--run --since -o --output --dsn --context -n --tenant --namespace)
-      files=(--checkpoint --public-key -f --file) ;;
+      files=(--checkpoint --public-key -f --file)
+      sources=''
+      known=('--run=run' '-o=words:json' '--output=words:json' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'audit checkpoint')
       commands=()
       flags=('-o:Write to a new file' '--output:Write to a new file' '--key:The private key to sign with' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=(-o --output --key) ;;
+      files=(-o --output --key)
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'audit public-key')
       commands=()
       flags=('--key:The private key to sign with' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=(--key) ;;
+      files=(--key)
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'audit export')
       commands=()
       flags=('--run:Only this run' '--since:Only events since 90d, 12h, or an RFC 3339 time' '-o:Write to a new file' '--output:Write to a new file' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--run --since --dsn --context -n --tenant --namespace)
-      files=(-o --output) ;;
+      files=(-o --output)
+      sources=''
+      known=('--run=run' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'audit prune')
       commands=()
       flags=('--dry-run:Say what would go, and keep it' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'export')
       commands=('tenant:Write every row of a tenant and its audit trail: a line each, in JSON')
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'export tenant')
       commands=()
       flags=('-o:Write to a new file' '--output:Write to a new file' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=(-o --output) ;;
+      files=(-o --output)
+      sources='tenant'
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'db')
       commands=('start:Start the embedded database, creating it if need be' 'stop:Stop the embedded database; its data stays' 'reset:Delete the embedded database with all its data' 'url:Print the libpq URI of the database for other tools' 'psql:Open psql on the database' 'status:Show the server, the kernel and its size; nothing is started' 'install:Install the kernel in a database' 'upgrade:Bring the kernel to this client'\''s version' 'harden:Take from PUBLIC the functions with which SQL skills leave residue' 'uninstall:Remove the kernel with all its data' 'backup:Write all rows of every tenant to an archive' 'restore:Fill an empty kernel from an archive, and verify it')
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'db start')
       commands=()
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'db stop')
       commands=()
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'db reset')
       commands=()
       flags=('--yes:Don'\''t ask' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'db url')
       commands=()
       flags=('--worker:The agents'\'' loop instead of the owner' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'db psql')
       commands=()
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'db status')
       commands=()
       flags=('-o:json or yaml' '--output:json or yaml' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(-o --output --dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('-o=words:json,yaml' '--output=words:json,yaml' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'db install')
       commands=()
       flags=('--dump-sql:Print the SQL instead, for psql -f' '--revoke-public:Take TEMP on the database and CREATE on schema public from PUBLIC' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'db upgrade')
       commands=()
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'db harden')
       commands=()
       flags=('--app-role:A role that keeps what PUBLIC loses; repeatable' '--dry-run:Show what would change, and change nothing' '--undo:Give PUBLIC back what it lost' '--dump-sql:Print the SQL instead, for psql -f' '--yes:Don'\''t ask' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--app-role --dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('--app-role=words:admin,developer,auditor,viewer' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'db uninstall')
       commands=()
       flags=('--yes:Don'\''t ask' '--cascade:Also drop what depends on it: policies, foreign keys, views' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'db backup')
       commands=()
-      flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      flags=('--force:Replace FILE if it is there' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'db restore')
       commands=()
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'auth')
       commands=('whoami:Print the login and what it is in each of its tenants' 'can-i:Say whether something is allowed, and which grant is missing where it is not' 'grant:Give a principal a role of the tenant: admin, developer, auditor or viewer' 'revoke:Take a role from a principal; it counts at once, in open sessions too' 'roles:List the roles that people and services have in the tenant, and until when')
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'auth whoami')
       commands=()
       flags=('-o:json or yaml' '--output:json or yaml' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(-o --output --dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('-o=words:json,yaml' '--output=words:json,yaml' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'auth can-i')
       commands=()
       flags=('--as:Ask for another; admins may' '--list:Everything there is to do, and why not' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--as --dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources='words:get,apply,delete,chat,kill,resolve,approve,verify,export kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+      known=('--as=principal' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'auth grant')
       commands=()
       flags=('--for:Until 45m, 8h or 3d from now' '--until:Until this moment' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--for --until --dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources='principal words:admin,developer,auditor,viewer'
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'auth revoke')
       commands=()
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources='principal words:admin,developer,auditor,viewer'
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'auth roles')
       commands=()
       flags=('-o:json or yaml' '--output:json or yaml' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(-o --output --dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources='principal'
+      known=('-o=words:json,yaml' '--output=words:json,yaml' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'doctor')
       commands=()
       flags=('--list:List the rules and check nothing' '--only:Check this rule (repeatable, or a,b)' '--ignore:Leave this rule out (likewise)' '-o:json or yaml' '--output:json or yaml' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--only --ignore -o --output --dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('-o=words:json,yaml' '--output=words:json,yaml' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'secret')
       commands=('init:Make a master key, in a file that only you can read' 'rotate:Put all secrets under a new master key, in one transaction')
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'secret init')
       commands=()
       flags=('--file:Keep it there instead' '--keyring:Keep it in the system'\''s keyring instead' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=(--file) ;;
+      files=(--file)
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'secret rotate')
       commands=()
       flags=('--new-key-from:file:PATH or env:NAME of the new key, instead of making one' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--new-key-from --dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'config')
       commands=('get-contexts:List the contexts of the config file' 'current-context:Print the name of the current context' 'use-context:Make a context the current one' 'set-context:Create or change a context' 'rename-context:Rename a context; the current one stays current' 'delete-context:Delete a context from the config file; the database stays as it is' 'view:Print the config file, passwords hidden')
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'config get-contexts')
       commands=()
       flags=('-o:name, or a table' '--output:name, or a table' '--no-headers:Leave out the column names' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(-o --output --dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources='context'
+      known=('-o=words:name' '--output=words:name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'config current-context')
       commands=()
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'config use-context')
       commands=()
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources='context'
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'config set-context')
       commands=()
       flags=('--current:Change the current context' '--dsn:libpq URI or conninfo string of a person' '--service:Entry of pg_service.conf, instead of --dsn' '--worker:Connection of the agents'\'' loop' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--context:Context of the config file to use' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --service --worker -n --tenant --namespace --context)
-      files=() ;;
+      files=()
+      sources=''
+      known=('-n=tenant' '--tenant=tenant' '--namespace=tenant' '--context=context') ;;
     'config rename-context')
       commands=()
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources='context'
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'config delete-context')
       commands=()
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources='context'
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'config view')
       commands=()
       flags=('-o:yaml or json' '--output:yaml or json' '--raw:Show passwords' '--minify:Only the current context' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(-o --output --dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('-o=words:yaml,json' '--output=words:yaml,json' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'version')
       commands=()
       flags=('--kernel:Ask the database for its versions too' '--client:The client alone, as without any flag' '-o:json or yaml' '--output:json or yaml' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(-o --output --dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources=''
+      known=('-o=words:json,yaml' '--output=words:json,yaml' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'completion')
       commands=()
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
-      files=() ;;
+      files=()
+      sources='words:bash,zsh,fish'
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
   esac
 }
 
+# Offer what aosctl knows: names that were listed before, kinds, contexts; it asks no database.
+_aosctl_ask() {
+  local -a found
+  found=(${(f)"$(aosctl __complete "$1" "$values $files" $depth "$PREFIX"     "${(@)words[2,CURRENT-1]}" 2>/dev/null)"})
+  (( $#found )) && compadd -a found
+}
+
 _aosctl() {
-  local position='' flag='' word i
-  local -a commands flags values files
+  local position='' flag='' word i depth=0 sources=''
+  local -a commands flags values files known
   _aosctl_spec ''
   for ((i = 2; i < CURRENT; i++)); do
     word=${words[i]}
@@ -353,15 +515,23 @@ _aosctl() {
       flag=$word
     elif (( ${commands[(I)$word:*]} )); then
       position=${position:+$position }$word
+      (( depth++ ))
       _aosctl_spec "$position"
     fi
   done
   if [[ -n $flag ]]; then
-    (( ${files[(Ie)$flag]} )) && _files
+    word=${known[(r)$flag=*]}
+    if [[ -n $word ]]; then
+      _aosctl_ask "=${word#*=}"
+    elif (( ${files[(Ie)$flag]} )); then
+      _files
+    fi
   elif [[ ${words[CURRENT]} == -* ]]; then
     _describe -o 'flag' flags
   elif (( $#commands )); then
     _describe 'command' commands
+  elif [[ -n $sources ]]; then
+    _aosctl_ask $sources
   fi
 }
 

@@ -48,51 +48,41 @@ as $$
     end
 $$;
 
+-- Of these tenants the selected one, if it is among them; all of them where none is selected. Any caller.
+create function aos_auth.narrowed(p_tenants uuid[]) returns uuid[]
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when aos_auth.selected_tenant() is null then p_tenants
+    when aos_auth.selected_tenant() = any (p_tenants) then array[aos_auth.selected_tenant()]
+    else '{}'::uuid[] end
+$$;
+
 -- The tenants whose rows the session may read now: the selected one if the login may, all for an
 -- administrator who selected none, else none. The policies of people and views call it.
 create function aos_auth.visible_tenants() returns uuid[]
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select case
-    when aos_auth.selected_tenant() is not null then
-      case when aos_auth.selected_tenant() = any (aos_auth.tenants_with_role('viewer'))
-           then array[aos_auth.selected_tenant()] else '{}'::uuid[] end
-    when aos_auth.is_admin() then aos_auth.tenants_with_role(null)
+    when aos_auth.selected_tenant() is not null or aos_auth.is_admin()
+      then aos_auth.narrowed(aos_auth.tenants_with_role('viewer'))
     else '{}'::uuid[] end
 $$;
 
--- As visible_tenants, for those whose objects the login may change (role developer or admin).
+-- Those whose objects the login may change (role developer): the selected one, or all of them.
 create function aos_auth.writable_tenants() returns uuid[]
 language sql stable set search_path = pg_catalog, pg_temp
-as $$
-  select case
-    when aos_auth.selected_tenant() is null then aos_auth.tenants_with_role('developer')
-    when aos_auth.selected_tenant() = any (aos_auth.tenants_with_role('developer'))
-      then array[aos_auth.selected_tenant()]
-    else '{}'::uuid[] end
-$$;
+as $$ select aos_auth.narrowed(aos_auth.tenants_with_role('developer')) $$;
 
 -- As writable_tenants, for principals and role grants (role admin).
 create function aos_auth.administered_tenants() returns uuid[]
 language sql stable set search_path = pg_catalog, pg_temp
-as $$
-  select case
-    when aos_auth.selected_tenant() is null then aos_auth.tenants_with_role('admin')
-    when aos_auth.selected_tenant() = any (aos_auth.tenants_with_role('admin'))
-      then array[aos_auth.selected_tenant()]
-    else '{}'::uuid[] end
-$$;
+as $$ select aos_auth.narrowed(aos_auth.tenants_with_role('admin')) $$;
 
--- As visible_tenants, for what is told of people, secrets and settings (role auditor).
+-- As writable_tenants, for what is told of people, secrets and settings (role auditor).
 create function aos_auth.audited_tenants() returns uuid[]
 language sql stable set search_path = pg_catalog, pg_temp
-as $$
-  select case
-    when aos_auth.selected_tenant() is null then aos_auth.tenants_with_role('auditor')
-    when aos_auth.selected_tenant() = any (aos_auth.tenants_with_role('auditor'))
-      then array[aos_auth.selected_tenant()]
-    else '{}'::uuid[] end
-$$;
+as $$ select aos_auth.narrowed(aos_auth.tenants_with_role('auditor')) $$;
 
 -- The tenant of a SQL identity's database role, or null. For the policies of business tables:
 --   using (tenant_id = (select aos_auth.tenant_of(current_user)))

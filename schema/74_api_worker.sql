@@ -422,7 +422,8 @@ begin
       v_preview := aos_core.approved_preview(p_tenant, p_call);
       if not aos_core.approval_holds(p_tenant, p_call, v_gate.tool_version, v_gate.judged) then
         return aos_core.ask_again(p_tenant, p_call, v_lease, v_gate.tool_version,
-          aos_core.why_again(v_state, v_gate.reason), v_gate.judged);
+          aos_core.why_again(p_tenant, p_call, v_state, v_gate.tool_version, v_gate.reason),
+          v_gate.judged);
       end if;
     end if;
     if v_preview is not null then
@@ -603,7 +604,8 @@ begin
     elsif (v_gate.decision = 'approve' or v_call.state = 'approved')
        and not aos_core.consume_approval(p_tenant, p_call, v_gate.tool_version, v_gate.judged) then
       return aos_core.ask_again(p_tenant, p_call, aos_core.lease_hash(p_lease), v_gate.tool_version,
-        aos_core.why_again(v_call.state, v_gate.reason), v_gate.judged);
+        aos_core.why_again(p_tenant, p_call, v_call.state, v_gate.tool_version, v_gate.reason),
+        v_gate.judged);
     end if;
   elsif v_call.state <> 'running' then
     raise exception 'call "%" is %, not ready to run', p_call, v_call.state

@@ -189,7 +189,7 @@ declare
   v_actor text := aos_auth.enter(p_tenant, 'developer');
   v_approval aos_core.approval;
 begin
-  if p_decision not in ('approved', 'denied') then
+  if p_decision is null or p_decision not in ('approved', 'denied') then
     raise exception 'an approval is "approved" or "denied", not "%"', p_decision
       using errcode = 'AO006', hint = 'aosctl approve, aosctl deny';
   end if;
@@ -446,7 +446,7 @@ as $$
 declare
   v_actor text := aos_auth.enter(p_tenant, 'developer');
 begin
-  if p_state not in ('completed', 'failed') then
+  if p_state is null or p_state not in ('completed', 'failed') then
     raise exception 'a run is closed as "completed" or "failed", not "%"', p_state
       using errcode = 'AO006', hint = 'cancel_run cancels it';
   end if;

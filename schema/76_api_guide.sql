@@ -277,7 +277,9 @@ begin
   elsif (v_gate.decision = 'approve' or p_call.state = 'approved') and not aos_core.approval_holds(
       p_tenant, p_call.call_id, v_gate.tool_version, v_gate.judged) then
     perform aos_core.ask_again(p_tenant, p_call.call_id, aos_core.session_lease_hash(),
-      v_gate.tool_version, aos_core.why_again(p_call.state, v_gate.reason), v_gate.judged);
+      v_gate.tool_version,
+      aos_core.why_again(p_tenant, p_call.call_id, p_call.state, v_gate.tool_version, v_gate.reason),
+      v_gate.judged);
     return jsonb_build_object('status', 'awaiting_approval', 'call_id', p_call.call_id);
   end if;
   if p_call.runner = 'worker' then

@@ -11,7 +11,7 @@ select r.tenant_id, n.name as tenant, r.run_id, r.name, a.name as agent, r.kind,
        p.name as persona, r.persona_version, m.model_name as model,
        case when t.state = 'awaiting_approval' then 'approval'
             when t.state = 'awaiting_resolution' then 'resolution'
-            when t.state = 'limited' then 'budget'
+            when t.state = 'limited' then coalesce(substring(t.error from '^[a-z]+'), 'budget')
             when t.state = 'queued' and t.error is not null then split_part(t.error, ':', 1)
             when r.state = 'paused' then 'resume' end as waiting_on,
        r.parent_run_id, r.created_by, r.labels, r.last_seq, r.created_at, r.updated_at, r.closed_at,

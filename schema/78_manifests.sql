@@ -13,6 +13,21 @@ as $$
               else 'configured' end
 $$;
 
+-- Raise AO006 unless there are a name, the two mappings of p_meta, and a spec that is a mapping. Any caller.
+create function aos_core.assert_manifest(p_kind text, p_name text, p_meta jsonb, p_spec jsonb)
+returns void
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_name is null or jsonb_typeof(p_spec) is distinct from 'object'
+     or jsonb_typeof(p_meta -> 'labels') is distinct from 'object'
+     or jsonb_typeof(p_meta -> 'annotations') is distinct from 'object' then
+    raise exception 'a % takes a name, {"labels": {}, "annotations": {}} and a spec', p_kind
+      using errcode = 'AO006', hint = 'schema/README.md shows a whole one; aosctl apply completes yours';
+  end if;
+end
+$$;
+
 -- Create or change a tenant. Role: aos_admin.
 create function aos_auth.apply_tenant(p_name text, p_meta jsonb, p_spec jsonb) returns text
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -20,6 +35,7 @@ as $$
 declare
   v_inserted boolean;
 begin
+  perform aos_core.assert_manifest('tenant', p_name, p_meta, p_spec);
   insert into aos_auth.tenant as t (name, display_name, webhook, retention, labels, annotations)
   values (p_name, coalesce(p_spec ->> 'displayName', ''), p_spec -> 'webhook',
           coalesce(p_spec -> 'retention', '{}'), p_meta -> 'labels', p_meta -> 'annotations')
@@ -35,7 +51,8 @@ end
 $$;
 
 -- Create or change a principal and the roles it has, each for good or until roleExpiry. Role: admin
--- of the tenant. AO005: the login is another principal already; AO006: an end for a role that it has not.
+-- of the tenant. AO001, AO004: see login_consents(); AO005: the login is another principal already; AO006:
+-- an end for a role that it has not.
 create function aos_auth.apply_principal(p_tenant uuid, p_name text, p_meta jsonb, p_spec jsonb)
 returns text
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -45,6 +62,7 @@ declare
   v_id uuid;
   v_changed boolean;
 begin
+  perform aos_core.assert_manifest('principal', p_name, p_meta, p_spec);
   if exists (select from jsonb_object_keys(coalesce(p_spec -> 'roleExpiry', '{}')) r
              where not p_spec -> 'roles' ? r) then
     raise exception 'roleExpiry of principal "%" names a role that it does not have', p_name
@@ -91,6 +109,7 @@ declare
   v_new aos_meta.llm_model_registry;
   v_old aos_meta.llm_model_registry;
 begin
+  perform aos_core.assert_manifest('model', p_name, p_meta, p_spec);
   select * into v_old from aos_meta.llm_model_registry m where m.model_name = p_name for update;
   v_new := v_old;
   v_new.provider := p_spec ->> 'provider';
@@ -152,6 +171,7 @@ declare
   v_inserted boolean;
   v_model uuid;
 begin
+  perform aos_core.assert_manifest('persona', p_name, p_meta, p_spec);
   select m.model_id into v_model from aos_meta.llm_model_registry m
   where m.model_name = p_spec ->> 'model';
   if not found then
@@ -188,6 +208,7 @@ declare
   v_roles text[] := array(select r from jsonb_array_elements_text(
     coalesce(p_spec -> 'roles', '["agent"]')) r order by 1);
 begin
+  perform aos_core.assert_manifest('skill', p_name, p_meta, p_spec);
   if not exists (select from aos_skills.builtin_skill b where b.name = p_spec ->> 'builtin') then
     raise exception 'skill "%": built-in skill "%" not found', p_name, p_spec ->> 'builtin'
       using errcode = 'AO001', hint = 'known: ' || (
@@ -440,6 +461,7 @@ declare
   v_persona uuid;
   v_missing text;
 begin
+  perform aos_core.assert_manifest('agent', p_name, p_meta, p_spec);
   select p.persona_id into v_persona from aos_persona.persona p
   where p.tenant_id = p_tenant and p.name = p_spec ->> 'persona';
   if not found then
@@ -500,6 +522,7 @@ declare
   v_id uuid;
   v_docs jsonb := coalesce(p_spec -> 'documents', '[]');
 begin
+  perform aos_core.assert_manifest('collection', p_name, p_meta, p_spec);
   insert into aos_rag.collection as c (tenant_id, name, description, trust, labels, annotations)
   values (p_tenant, p_name, coalesce(p_spec ->> 'description', ''),
           coalesce(p_spec ->> 'trust', 'trusted'), p_meta -> 'labels', p_meta -> 'annotations')
@@ -560,7 +583,8 @@ begin
   v_tenant := aos_auth.tenant_id(p_name);
   perform aos_core.deleted('tenant', p_name, v_tenant is not null);
   v_actor := aos_auth.enter(v_tenant, 'admin');
-  select string_agg(x.n || ' ' || x.what, ', ') into v_used from (
+  select string_agg(x.n || ' ' || case when x.n > 1 then x.what
+                    else regexp_replace(regexp_replace(x.what, 'ies$', 'ys'), 's$', '') end, ', ') into v_used from (
     select count(*) as n, 'runs' as what from aos_core.run r where r.tenant_id = v_tenant
     union all select count(*), 'agents' from aos_agent.agent a where a.tenant_id = v_tenant
     union all select count(*), 'personas' from aos_persona.persona p where p.tenant_id = v_tenant

@@ -463,28 +463,20 @@ $$;
 -- of two that write at once the later one may have looked at it first. Role auditor. AO001, AO004.
 -- security definer: people read the log through views only, and not that of a deleted tenant. The
 -- planner takes what the policies show for a few rows, and would sort all that is left of the log for
--- each page: it walks the key in order instead.
+-- each page: it walks the key in order instead. One text, planned anew for each page, since with p_since
+-- it is another query than without.
 create function aos_core.audit_events(
   p_tenant uuid, p_stream uuid, p_seq bigint, p_limit integer default 5000, p_run uuid default null,
   p_since timestamptz default null)
 returns table (stream_id uuid, seq bigint, at text, kind text, actor text, data text, hash text)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
   set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
+  set plan_cache_mode = force_custom_plan
 as $$
 begin
   perform aos_core.enter_audit(p_tenant, 'auditor');
-  if p_since is null then
-    return query
-      select l.stream_id, l.seq, extract(epoch from l.at)::text, l.kind, l.actor, l.data::text,
-             encode(l.hash, 'hex')
-      from aos_core.event_log l
-      where l.tenant_id = p_tenant and (l.stream_id, l.seq) > (p_stream, p_seq)
-        and (p_run is null or l.stream_id = p_run)
-      order by l.stream_id, l.seq limit p_limit;
-    return;
-  end if;
   return query
-    with begun as materialized (
+    with begun as (
       select x.stream_id, min(x.seq) as seq from aos_core.event_log x
       where x.tenant_id = p_tenant and x.stream_id >= p_stream
         and (p_run is null or x.stream_id = p_run) and x.at >= p_since
@@ -492,8 +484,9 @@ begin
     )
     select l.stream_id, l.seq, extract(epoch from l.at)::text, l.kind, l.actor, l.data::text,
            encode(l.hash, 'hex')
-    from aos_core.event_log l join begun b on b.stream_id = l.stream_id
-    where l.tenant_id = p_tenant and (l.stream_id, l.seq) > (p_stream, p_seq) and l.seq >= b.seq
+    from aos_core.event_log l left join begun b on b.stream_id = l.stream_id
+    where l.tenant_id = p_tenant and (l.stream_id, l.seq) > (p_stream, p_seq)
+      and (p_run is null or l.stream_id = p_run) and (p_since is null or l.seq >= b.seq)
     order by l.stream_id, l.seq limit p_limit;
 end
 $$;

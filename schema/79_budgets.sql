@@ -757,6 +757,7 @@ declare
   v_agent uuid;
   v_limits jsonb := p_spec -> 'limits';
 begin
+  perform aos_core.assert_manifest('budget', p_name, p_meta, p_spec);
   perform aos_auth.assert_tenant_admin(p_tenant, 'budget', p_name);
   perform aos_core.enter_configuration(p_tenant);
   if p_spec ? 'agent' then

@@ -556,7 +556,7 @@ begin
   if p_approved ->> 'digest' = aos_core.look_digest(p_query, v_look, v_compared) then
     if not aos_core.approval_holds(p_tenant, p_call, p_tool_version, p_judged,
                                    p_approved ->> 'digest') then
-      again := 'the skill changed, or the approval expired, before the call could run';
+      again := aos_core.why_lapsed(p_tenant, p_call, p_tool_version);
       preview := p_approved;
       return;
     end if;
@@ -691,7 +691,8 @@ as $$
 $$;
 
 -- Take the right to preview the statement of a call that waits for approval, for 30 seconds.
--- Returns {"lease", "approval_id"}; null when there is nothing to preview, or another worker is at it.
+-- Returns {"lease", "approval_id"}; null when there is nothing to preview, when it was done, or when
+-- another worker is at it.
 -- AO001; AO004 in a transaction that has written, see claim_turn.
 create function aos_agent.claim_preview(p_tenant uuid, p_call uuid) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -718,6 +719,7 @@ begin
     preview_until = v_now + interval '30 seconds'
   where a.tenant_id = p_tenant and a.call_id = p_call and a.state = 'pending'
     and a.expires_at > v_now and (a.preview_until is null or a.preview_until <= v_now)
+    and (a.preview ?| '{digest,none}') is not true
   returning a.approval_id into v_approval;
   return case when v_approval is not null then
     jsonb_build_object('lease', v_lease, 'approval_id', v_approval) end;

@@ -203,3 +203,50 @@ begin
     'but', case p_verb when 'approve' then aos_skills.not_to_approve(p_tenant, v_actor) end));
 end
 $$;
+
+-- Trigger: a login becomes a principal with the consent of somebody who has rights over it. Who acts by it
+-- would find themselves in another tenant, and in its audit trail under a name that its admin chose.
+-- AO001: no such login; AO004: it is none of the tenant's principals yet, and the caller is no
+-- administrator and has no ADMIN OPTION on it (before 16: no CREATEROLE). Who is no admin of the tenant
+-- at all is left to the policies. security definer: reads principals and their roles.
+create function aos_auth.login_consents() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_login record;
+begin
+  if aos_auth.is_admin() or not new.tenant_id = any (aos_auth.tenants_with_role('admin'))
+     or exists (select from aos_auth.principal p
+                where p.tenant_id = new.tenant_id and p.db_role = new.db_role) then
+    return new;
+  end if;
+  select r.oid, r.rolsuper or r.rolreplication as above into v_login
+  from pg_roles r where r.rolname = new.db_role;
+  if not found then
+    raise exception 'login "%" does not exist', new.db_role using errcode = 'AO001',
+      hint = 'aosctl create principal NAME --login makes one; it takes the right to make roles';
+  elsif pg_has_role(session_user, v_login.oid, 'member with admin option')
+        or current_setting('server_version_num')::int < 160000 and not v_login.above
+           and exists (select from pg_roles r where r.rolname = session_user and r.rolcreaterole) then
+    return new;
+  end if;
+  raise exception 'login "%" is not yours to make a principal', new.db_role using errcode = 'AO004',
+    hint = 'it takes ADMIN OPTION on that login, or an administrator: a member of aos_admin';
+end
+$$;
+create trigger login_consents before insert or update of db_role, tenant_id on aos_auth.principal
+  for each row when (new.db_role is not null and aos_core.is_live())
+  execute function aos_auth.login_consents();
+
+-- Trigger: who gave a role, and when, is what the session says and no value of a statement.
+create function aos_auth.role_given() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  new.granted_by := session_user;
+  new.granted_at := aos_core.now();
+  return new;
+end
+$$;
+create trigger role_given before insert or update on aos_auth.role_grant
+  for each row when (aos_core.is_live()) execute function aos_auth.role_given();

@@ -31,15 +31,30 @@ as $$
          where d not in (select was from jsonb_array_elements(p_approval.deciders) was))
 $$;
 
--- Why a call that was to run is asked for, in words. p_state: the call's; p_reason: the gate's. Kernel
--- only.
-create function aos_core.why_again(p_state text, p_reason text) returns text
-language sql immutable
+-- Why the approval that a call has does not hold any more, in words. p_tool_version: the skill's now.
+-- Kernel only.
+create function aos_core.why_lapsed(p_tenant uuid, p_call uuid, p_tool_version text) returns text
+language sql stable
+as $$
+  select case
+    when a.expires_at <= aos_core.now() then 'its time was over before the approved call could run'
+    when c.tool_version is distinct from p_tool_version then
+      'the skill changed before the approved call could run'
+    else 'a policy asks for another approval than the call has' end
+  from aos_core.approval a
+  join aos_core.tool_call c on c.tenant_id = p_tenant and c.call_id = p_call
+  where a.tenant_id = p_tenant and a.call_id = p_call and a.state = 'approved'
+$$;
+
+-- Why a call that was to run is asked for, in words. p_state: the call's; p_tool_version, p_reason: the
+-- gate's. Kernel only.
+create function aos_core.why_again(
+  p_tenant uuid, p_call uuid, p_state text, p_tool_version text, p_reason text) returns text
+language sql stable
 as $$
   select case p_state
     when 'pending' then coalesce(p_reason, 'the rules changed before the call could run')
-    else concat_ws('; ', 'the skill changed, or the approval expired, or a policy asks for another, '
-                         || 'before the call could run', p_reason) end
+    else concat_ws('; ', aos_core.why_lapsed(p_tenant, p_call, p_tool_version), p_reason) end
 $$;
 
 -- What the gate says now of a call that a worker is about to run. Kernel only.
@@ -579,6 +594,7 @@ as $$
 declare
   v_inserted boolean;
 begin
+  perform aos_core.assert_manifest('policy', p_name, p_meta, p_spec);
   if p_spec ->> 'decision' is null or p_spec ->> 'decision' not in ('ask', 'deny', 'allow') then
     raise exception 'policy "%": decision "%" is not one of ask, deny, allow', p_name,
       p_spec ->> 'decision' using errcode = 'AO006', hint = 'docs/manifests.md explains them';

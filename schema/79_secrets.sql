@@ -45,6 +45,7 @@ declare
   v_data jsonb;
   v_bare text;
 begin
+  perform aos_core.assert_manifest('secret', p_name, p_meta, p_spec);
   if jsonb_typeof(p_spec -> 'data') is distinct from 'object' then
     raise exception 'secret "%" has no data', p_name using errcode = 'AO006',
       hint = 'aosctl create secret';

@@ -264,7 +264,8 @@ begin
 end
 $$;
 
--- As erase_tenant, once it is confirmed. aos_admin, through erase_tenant. AO001, AO004.
+-- As erase_tenant, once it is confirmed. aos_admin, through erase_tenant. AO001, AO004; AO006: it has
+-- another name.
 -- security definer: people may not delete runs and events' heads.
 create function aos_core.erase_whole_tenant(p_tenant uuid, p_name text) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -278,6 +279,10 @@ declare
   v_rows bigint;
 begin
   perform aos_auth.assert_administrator();
+  if not exists (select from aos_auth.tenant t where t.tenant_id = p_tenant and t.name = p_name) then
+    raise exception 'the tenant is not called "%"', p_name using errcode = 'AO006',
+      hint = 'aosctl get tenants';
+  end if;
   perform aos_core.lock_tenant(p_tenant);
   for v_run in select r.run_id from aos_core.run r
                where r.tenant_id = p_tenant and r.state in ('active', 'paused') order by r.run_id loop

@@ -9,6 +9,7 @@ as $$
     when p_schema || '.' || p_name in (
       'aos_auth.tenants_with_role', 'aos_auth.actor', 'aos_auth.enter',
       'aos_auth.whoami', 'aos_auth.can_i', 'aos_auth.tenant_id', 'aos_auth.my_tenants',
+      'aos_auth.login_consents',
       'aos_core.tenant_of_run', 'aos_core.tenant_of_turn', 'aos_agent.next_ready',
       'aos_agent.served_tenant', 'aos_agent.next_webhooks', 'aos_core.audit_tenants',
       'aos_core.retentions', 'aos_core.trails', 'aos_agent.next_retention')
@@ -145,7 +146,7 @@ grant insert (tenant_id, agent_id, name, title, kind, labels), update (title, la
   on aos_core.run to aos_view;
 grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
   aos_auth.visible_tenants(), aos_auth.writable_tenants(), aos_auth.administered_tenants(),
-  aos_auth.audited_tenants(),
+  aos_auth.audited_tenants(), aos_auth.narrowed(uuid[]),
   aos_auth.tenants_with_role(text), aos_core.now(), aos_core.uuidv7(), aos_core.is_name(text),
   aos_core.utc_text(timestamptz) to aos_view;
 
@@ -154,7 +155,7 @@ grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
 -- aos_auth.enter() decide by the login's principals.
 grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
   aos_auth.visible_tenants(), aos_auth.writable_tenants(), aos_auth.administered_tenants(),
-  aos_auth.audited_tenants(),
+  aos_auth.audited_tenants(), aos_auth.narrowed(uuid[]),
   aos_auth.tenants_with_role(text), aos_auth.whoami(),
   aos_auth.can_i(uuid, text, text, text), aos_auth.needed_role(text, text),
   aos_auth.tenant_id(text), aos_auth.my_tenants(), aos_auth.tenant_of(name), aos_auth.sql_role(uuid, text),
@@ -180,6 +181,7 @@ grant insert, update, delete on aos_persona.persona, aos_skills.skill, aos_skill
 grant insert on aos_auth.role to aos_developer;
 grant insert, update on aos_agent.conversation to aos_developer;
 grant execute on function aos_core.applied(boolean), aos_core.deleted(text, text, boolean),
+  aos_core.assert_manifest(text, text, jsonb, jsonb),
   aos_auth.apply_principal(uuid, text, jsonb, jsonb),
   aos_auth.grant_role(uuid, text, text, timestamptz), aos_auth.revoke_role(uuid, text, text),
   aos_auth.principal_named(uuid, text), aos_auth.assert_tenant_admin(uuid, text, text),

@@ -164,6 +164,13 @@ CASES = (
     Case("business-view-open", "create view shop.all_orders as select * from shop.orders;"
          " grant select (item) on shop.all_orders to {identity}", "shop.all_orders",
          "drop view shop.all_orders"),
+    Case("business-rows-open", "create materialized view shop.sums as select * from shop.orders;"
+         " grant select on shop.sums to {identity}", "shop.sums",
+         "drop materialized view shop.sums"),
+    Case("business-rows-open", "create foreign data wrapper nowhere; create server far foreign data"
+         " wrapper nowhere; create foreign table shop.far (item text) server far;"
+         " grant select (item) on shop.far to {identity}", "shop.far",
+         "drop foreign data wrapper nowhere cascade"),
     Case("principal-powers", "create role mallory bypassrls; insert into aos_auth.principal"
          " (tenant_id, name, db_role) select tenant_id, 'mal', 'mallory' from aos_auth.tenant",
          "mal of acme", MALLORY),

@@ -239,6 +239,12 @@ class Tenant:
         )[0]
         return row[0], row[1]
 
+    def why_asked(self, call_id: UUID) -> str:
+        """Return the reason of the newest approval of a call."""
+        approval = self.approval(call_id)[0]
+        asked = "select reason from aos_core.approval where approval_id = %s"
+        return str(self.database.value(asked, approval))
+
     def preview(self, call_id: UUID) -> dict[str, Any]:
         """Let the worker preview a call that waits, as often as the kernel wants it tried."""
         lease = call(self.worker, "aos_agent.claim_preview", self.id, call_id)["lease"]

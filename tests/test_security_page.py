@@ -1,4 +1,4 @@
-"""docs/security.md names the test of each promise; each of them exists."""
+"""docs/security.md names the test of each promise, as other pages do; each of them exists."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NAMED = re.compile(r"`(tests/[\w/]+\.py)(?:::(test_\w+))?`")
-PROOFS = sorted(set(NAMED.findall((ROOT / "docs" / "security.md").read_text("utf-8"))))
+PAGES = [ROOT / "README.md", ROOT / "schema" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PROOFS = sorted({proof for page in PAGES for proof in NAMED.findall(page.read_text("utf-8"))})
 
 
 @pytest.mark.parametrize(("path", "name"), PROOFS, ids="::".join)

@@ -1,4 +1,4 @@
-"""The entry point: answer `--version` at once, leave the rest to the frame."""
+"""The entry point: answer `--version` and TAB at once, leave the rest to the frame."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ def main() -> int:
             sys.stdout.write(answer)
             sys.stdout.flush()
             return 0
+        if sys.argv[1:2] == ["__complete"]:
+            from aosctl.cli.completing import answer as complete
+
+            return complete(sys.argv[2:])
         from aosctl.cli.boundary import run
 
         return run(sys.argv[1:])

@@ -84,7 +84,7 @@ class Selection(Protocol):
 class Target(NamedTuple):
     """The database to use; `dsn` is None when it is the embedded one, '' for libpq's own settings.
 
-    `tried` names the settings that were looked at, in order; the last one decided.
+    `tried` names what was set and looked at, in order; the last one decided.
     `worker_dsn` None means the same host as role aos_worker; `tenant` None, the only one granted.
     """
 
@@ -140,16 +140,13 @@ def resolve_target(selection: Selection, env: Mapping[str, str]) -> Target:
         context = load(env).get(selection.context)
         return _from_context(context, tenant, (f'--context "{context.name}"',))
     if dsn := env.get("AOSCTL_DSN"):
-        return Target("dsn", dsn, None, tenant, ("--dsn", "--context", "AOSCTL_DSN"))
-    tried = ("--dsn", "--context", "AOSCTL_DSN", "AOSCTL_CONTEXT")
+        return Target("dsn", dsn, None, tenant, ("AOSCTL_DSN",))
     config = load(env)
     if name := env.get("AOSCTL_CONTEXT"):
-        return _from_context(config.get(name), tenant, (*tried[:-1], f'AOSCTL_CONTEXT "{name}"'))
+        return _from_context(config.get(name), tenant, (f'AOSCTL_CONTEXT "{name}"',))
     if config.current:
-        return _from_context(
-            config.get(config.current), tenant, (*tried, f'context "{config.current}"')
-        )
-    return _from_environment(env, tenant, (*tried, f"current context of {config.path}"))
+        return _from_context(config.get(config.current), tenant, (f'context "{config.current}"',))
+    return _from_environment(env, tenant)
 
 
 def _from_context(context: Context, tenant: str | None, tried: tuple[str, ...]) -> Target:
@@ -159,12 +156,10 @@ def _from_context(context: Context, tenant: str | None, tried: tuple[str, ...]) 
     return Target(kind, conninfo, context.worker, tenant, tried, context.name)
 
 
-def _from_environment(env: Mapping[str, str], tenant: str | None, tried: tuple[str, ...]) -> Target:
+def _from_environment(env: Mapping[str, str], tenant: str | None) -> Target:
     for name in LIBPQ_VARIABLES:
-        tried = (*tried, name)
         if env.get(name):
-            return Target("env", "", None, tenant, tried)
-    tried = (*tried, "DATABASE_URL")
+            return Target("env", "", None, tenant, (name,))
     if url := env.get("DATABASE_URL"):
-        return Target("env", url, None, tenant, tried)
-    return Target("embedded", None, None, tenant, (*tried, "the embedded database"))
+        return Target("env", url, None, tenant, ("DATABASE_URL",))
+    return Target("embedded", None, None, tenant, ("the embedded database",))

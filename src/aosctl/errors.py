@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from typing import Self
 
 
 class AosError(Exception):
@@ -19,6 +22,10 @@ class AosError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+    def about(self, name: str) -> Self:
+        """Return the error with the name before it of what it is about."""
+        return type(self)(f"{name}: {self.message}", self.hint)
 
 
 class UsageError(AosError):

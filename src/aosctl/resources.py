@@ -8,7 +8,7 @@ from typing import Literal
 _PACKAGE = Path(__file__).resolve().parent
 
 
-def resource_dir(name: Literal["schema", "manifests", "completions"]) -> Path:
+def resource_dir(name: Literal["schema", "manifests", "completions", "docs"]) -> Path:
     """Return the folder `name`, from the installed wheel or from the checkout.
 
     Raises FileNotFoundError when neither holds it: the install is damaged.

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from aosctl.db.hot import SandboxLink
+from aosctl.db.sandbox import SandboxLink
 from attack.attacks import ATTACKS, Attack
 from attack.scene import Scene
 

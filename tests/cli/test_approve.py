@@ -15,7 +15,7 @@ from kernels import call as kernel_call
 from terminal import ENTER, Terminal
 
 UPDATE = {"statement": "update orders\nset item = 'cup' where id = 1"}
-ASK = "y approve · n deny · e edit · d later > "
+ASK = "y approve · n deny · e edit · d later, then Enter > "
 OpenTerminal = Callable[..., Terminal]
 
 
@@ -276,7 +276,7 @@ def test_the_list_and_the_log_tell_what_would_change(developer: Aosctl, tenant: 
     assert "preview: shop.orders 1 updated" in developer("logs", str(run)).out
 
 
-WALK = "y approve · n deny · e edit · s skip · q quit > "
+WALK = "y approve · n deny · e edit · s skip · q quit, then Enter > "
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from aosctl.db.embedded import INSTALLER
 from aosctl.repl.prompt import ALONE_SECONDS
 from command import AOSCTL, Aosctl, Ended
 from kernels import KernelDatabase
+from talks import PATIENCE_SECONDS, until
 from terminal import CTRL_C, CTRL_D, CTRL_J, ENTER, QUESTION, Terminal
 
 BOTS = """\
@@ -369,15 +370,13 @@ def test_chat_that_is_only_opened_leaves_no_run(chat: Terminal, here: Aosctl) ->
 
 
 def test_ctrl_c_interrupts_the_turn_at_once_and_keeps_the_run(opened: Open, bot: Bot) -> None:
-    name = bot("dawdler", {"text": "too late", "delaySeconds": 60}, {"text": "in time"})
+    name = bot("dawdler", {"text": "too late", "delaySeconds": 3600}, {"text": "in time"})
     chat = opened("chat", name)
     chat.prompt()
     chat.say("hurry")
     chat.expect_text("thinking")
-    began = time.monotonic()
     chat.type(CTRL_C)
     chat.expect_text(" kept")
-    assert time.monotonic() - began < 5
     chat.prompt()
     chat.say("/ps")
     chat.expect_text("turn 1 cancelled")
@@ -576,6 +575,33 @@ def test_one_shot_goes_on_with_the_last_conversation(here: Aosctl, bot: Bot) -> 
     assert here("chat", "-c", name, "second").out == "two\n"
 
 
+def test_a_conversation_that_goes_on_shows_where_it_was_left(
+    opened: Open, here: Aosctl, bot: Bot
+) -> None:
+    """The last two exchanges, dim and cut, before the prompt; a new conversation has none."""
+    long = "\n".join(f"row {number}" for number in range(1, 31))
+    call = {"calls": [{"name": "memory_recall", "args": {"key": "port"}}]}
+    name = bot("recalled", {"text": "answer one"}, {"text": "answer two"}, call, {"text": long})
+    assert here("chat", name, "question one").out == "answer one\n"
+    assert here("chat", "-c", name, "question two").out == "answer two\n"
+    assert here("chat", "-c", name, "question three").out == f"{long}\n"
+    chat = opened("chat", "-c", name)
+    chat.prompt()
+    heading, _, past = chat.seen.partition("── earlier; all of it: aosctl logs ")
+    assert "question" not in heading and "question one" not in past
+    shown = [line.strip() for line in past.partition("\n──")[0].splitlines()]
+    assert shown[0].endswith(" ──")
+    assert shown[1:6] == [
+        "> question two", "answer two", "> question three", "⏺ memory_recall(port)", "row 1",
+    ]  # fmt: skip
+    assert shown[-2:] == ["row 12", "… 18 lines more"]
+    assert "\x1b[2m> question two" in chat.raw
+    chat.say("/quit")
+    fresh = opened("chat", name)
+    fresh.prompt()
+    assert "earlier" not in fresh.seen and "question" not in fresh.seen
+
+
 def test_failed_turn_has_status_4(here: Aosctl, bot: Bot) -> None:
     name = bot("failing", {"error": {"kind": "bad_request", "message": "no such model"}})
     done = here("chat", name, "hello")
@@ -590,8 +616,8 @@ def test_reached_limit_has_status_5(here: Aosctl, bot: Bot) -> None:
     assert "error: " in done.err
 
 
-def test_interrupted_one_shot_has_status_130(shop: dict[str, str], bot: Bot) -> None:
-    name = bot("slowpoke", {"text": "late", "delaySeconds": 60})
+def test_interrupted_one_shot_has_status_130(shop: dict[str, str], bot: Bot, here: Aosctl) -> None:
+    name = bot("slowpoke", {"text": "late", "delaySeconds": 3600})
     process = subprocess.Popen(
         [AOSCTL, "chat", name, "hello"],
         stdin=subprocess.DEVNULL,
@@ -600,9 +626,9 @@ def test_interrupted_one_shot_has_status_130(shop: dict[str, str], bot: Bot) -> 
         text=True,
         env=shop,
     )
-    time.sleep(3)
+    until(lambda: name in here("ps").out, "the turn")
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, out) == (130, "")
     assert f"interrupted · run {name}-" in err
 
@@ -619,8 +645,14 @@ def test_model_without_key_says_which_variable(here: Aosctl, env: dict[str, str]
 def test_unknown_agent_is_refused_with_the_known_ones(here: Aosctl) -> None:
     done = here("chat", "my_pg_bto", "hello")
     assert done.status == 1
-    assert done.err.startswith('Error from server (NotFound): agent "my_pg_bto" not found\n')
-    assert "my_pg_bot" in done.err
+    first, second = done.err.splitlines()
+    assert first == (
+        'Error from server (NotFound): agent "my_pg_bto" not found; did you mean "my_pg_bot"?'
+    )
+    assert second.startswith("hint: known agents: ") and "my_pg_bot" in second
+    assert here("run", "my_pg_bto", "hello").err.splitlines() == [first, second]
+    far = here("run", "zzz", "hello").err.splitlines()
+    assert far == ['Error from server (NotFound): agent "zzz" not found', second]
 
 
 @pytest.mark.parametrize(
@@ -700,7 +732,7 @@ def test_task_waits_for_a_decision_elsewhere_when_told_to(
     waits = next(line for line in lines if "waits for approval" in line and "try:" in line)
     approval = waits.split("waits for approval ")[1].split(";")[0]
     assert here("approve", approval).status == 0
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 0
     assert f"{approval} approved by role:{INSTALLER}\n" in err
     assert out.endswith("Done: 1 row affected.\n")

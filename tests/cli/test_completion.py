@@ -9,7 +9,7 @@ import pytest
 
 from aosctl.cli import completion_scripts
 from aosctl.resources import resource_dir
-from command import Aosctl
+from command import AOSCTL, Aosctl
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -44,12 +44,15 @@ def test_unknown_shell_is_refused(aosctl: Aosctl) -> None:
         (["-n", "config", "config", "v"], {"view"}),
         (["config", "view", "--m"], {"--minify"}),
         (["--dsn", ""], set()),
-        (["config", "view", "--output", ""], set()),
+        (["config", "view", "--output", ""], {"json", "yaml"}),
+        (["config", "view", "--output", "=", "j"], {"json"}),
         (["config", "view", ""], set()),
         (["version", "--te"], {"--tenant"}),
     ],
 )
-def test_bash_offers_what_may_stand_there(words: list[str], offered: set[str]) -> None:
+def test_bash_offers_what_may_stand_there(
+    words: list[str], offered: set[str], env: dict[str, str]
+) -> None:
     script = resource_dir("completions") / "aosctl.bash"
     program = (
         'source "$1"; shift; COMP_WORDS=(aosctl "$@"); COMP_CWORD=$#; _aosctl; '
@@ -60,6 +63,7 @@ def test_bash_offers_what_may_stand_there(words: list[str], offered: set[str]) -
         capture_output=True,
         text=True,
         check=True,
+        env={**env, "PATH": f"{AOSCTL.parent}:{env['PATH']}"},
     )
     assert done.stderr == ""
     assert set(done.stdout.split()) == offered

@@ -182,6 +182,11 @@ def test_a_budget_stops_a_run_with_status_5_and_a_higher_one_lets_it_go_on(
     shown = paid("get", "budgets").out.splitlines()
     assert shown[0].split() == ["NAME", "SCOPE", "AGENT", "PERIOD", "USD", "TOKENS", "TURNS", "AGE"]
     assert shown[1].split()[4] == f"{round(spent(tenant), 4):g}/1000"
+    wide = BUDGET.format(usd=1000).replace("maxUsd:", "maxSteps: 900, maxSeconds: 90, maxUsd:")
+    assert admin("apply", "-f", "-", stdin=wide).status == 0
+    header, cells = (line.split() for line in paid("get", "budgets", "-o", "wide").out.splitlines())
+    of = dict(zip(header, cells, strict=True))
+    assert of["STEPS"].endswith("/900") and of["SECONDS"].endswith("/90")
     assert admin("delete", "budget", "team", "-n", "acme").status == 0
 
 

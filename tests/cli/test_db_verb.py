@@ -9,6 +9,7 @@ import re
 import shutil
 import stat
 import subprocess
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -223,7 +224,7 @@ def test_backup_and_restore_by_file(
     ended = aosctl("db", "restore", str(file), "--dsn", make_database(name=name))
     assert ended.status == 0
     assert re.fullmatch(rf'restored {counts} into database "{name}"\n', ended.out)
-    assert ended.err.splitlines()[0].startswith("verified 1 hash chains; ")
+    assert ended.err.splitlines()[0].startswith("verified 1 hash chain; ")
 
 
 def test_backup_and_restore_through_a_pipe(
@@ -245,11 +246,37 @@ def test_a_backup_that_fails_keeps_the_old_file(
     file.write_text("the old backup")
     with psycopg.connect(cluster.dsn(dbname=installed[0]), autocommit=True) as superuser:
         superuser.execute("drop policy backup on aos_core.run")
-    ended = aosctl("db", "backup", str(file), "--dsn", installed[1])
+    ended = aosctl("db", "backup", str(file), "--force", "--dsn", installed[1])
     assert (ended.status, ended.out) == (1, "")
     assert ended.err.startswith("error: aos_backup has no policy on aos_core.run\n")
     assert file.read_text() == "the old backup"
     assert [path for path in tmp_path.iterdir() if path.name.endswith(".part")] == []
+
+
+def test_a_backup_overwrites_nothing_unless_told_to(
+    aosctl: Aosctl, installed: Database, tmp_path: Path
+) -> None:
+    file = tmp_path / "kernel.aosbackup"
+    file.write_text("the old backup")
+    words = ("db", "backup", str(file), "--dsn", installed[1])
+    assert aosctl(*words) == Ended(
+        2,
+        "",
+        f"error: {file} exists already\n"
+        f"hint: aosctl db backup {file} --force replaces it; or name another file\n",
+    )
+    assert file.read_text() == "the old backup"
+    assert aosctl(*words, "--force").status == 0
+    assert zipfile.is_zipfile(file)
+    assert [path.name for path in tmp_path.iterdir() if "aosbackup" in path.name] == [file.name]
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    ended = aosctl("db", "backup", str(pipe), "--force", "--dsn", installed[1])
+    assert ended.err.splitlines()[0] == f"error: {pipe} is no regular file"
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    ended = aosctl("db", "backup", str(tmp_path / "no/x"), "--dsn", installed[1])
+    reason = "No such file or directory"
+    assert ended.err.splitlines()[0] == f"error: can't write {tmp_path}/no/x: {reason}"
 
 
 def test_restore_of_no_archive(aosctl: Aosctl, empty: Database, tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ def test_interrupt_is_status_130_without_a_traceback(env: dict[str, str], tmp_pa
             _wait_until_read(writing)
             time.sleep(0.5)  # Python can't hear a signal between two reads, only within one
             running.send_signal(signal.SIGINT)
-            out, err = running.communicate(timeout=30)
+            out, err = running.communicate(timeout=60)
             os.close(writing)
         finally:
             running.kill()

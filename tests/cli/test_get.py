@@ -247,12 +247,6 @@ def test_describe_shows_spec_status_and_changes(developer: Aosctl) -> None:
     ]
 
 
-def test_approvals_have_a_verb_of_their_own(developer: Aosctl) -> None:
-    done = developer("get", "approvals")
-    assert (done.status, done.out) == (1, "")
-    assert done.err.endswith('"approvals"\nhint: aosctl approve lists what is pending\n')
-
-
 def test_describe_takes_the_beginning_of_names(developer: Aosctl) -> None:
     done = developer("describe", "persona", "alp", "nope")
     assert done.status == 1
@@ -313,7 +307,7 @@ def test_delete_by_label_takes_what_refers_to_others_first(admin: Aosctl) -> Non
     admin("apply", "-f", "-", stdin=text)
     done = admin("delete", "tenant", "short")
     assert done.status == 1
-    assert done.err.splitlines()[0] == 'error: tenant "short" is not empty: 1 agents, 1 personas'
+    assert done.err.splitlines()[0] == 'error: tenant "short" is not empty: 1 agent, 1 persona'
     done = admin("delete", "persona,agent,tenant", "-l", "stage=x", "-n", "short")
     assert (done.status, done.err) == (0, "")
     assert done.out == (

@@ -44,6 +44,10 @@ FORBIDDEN: dict[str, set[str]] = {
     "db --help": ALL | {"yaml"},
     "db status": ALL | {"yaml"},
     "completion bash": ALL | {"yaml"},
+    "__complete agent -n 1 b chat": ALL | FRAME | {"yaml", "aosctl.domain", "aosctl.db"},
+    "explain agent.spec": ALL | {"yaml"},
+    "schema agent": ALL | {"yaml"},
+    "api-resources": ALL | {"yaml"},
     "gett": ALL | {"yaml"},
 }
 _PROGRAM = """\
@@ -110,6 +114,8 @@ def test_a_verb_on_the_database_loads_neither_sdk_nor_screen(
         ("get agents", 245),
         ("get agents -l a=b", 260),
         ("get all -A", 245),
+        ("get turns", 245),
+        ("get events -A", 245),
         ("get persona none", 260),
         ("ps", 225),
         ("ps -a -A", 225),
@@ -134,6 +140,13 @@ def test_a_verb_of_a_statement_or_two_loads_libpq_and_not_psycopg(
     assert "psycopg.pq" in loaded
     assert not loaded & WHOLE_PSYCOPG
     assert len(loaded) <= most
+
+
+def test_tab_loads_little_more_than_python_itself(env: dict[str, str]) -> None:
+    bare = modules_of(["--version"], env)
+    loaded = modules_of(["__complete", "agent", "-n", "1", "b", "chat"], env)
+    assert "aosctl.cli.completing" in loaded
+    assert len(loaded - bare) <= 80
 
 
 @pytest.mark.parametrize("line", ["get agents", "ps"])

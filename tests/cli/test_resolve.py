@@ -107,7 +107,7 @@ def test_a_failure_has_a_reason_for_the_model_and_the_log(
     assert last_text(tenant, run) == '{"error": "it bounced"}'
     log = developer("logs", name).out
     assert re.search(r"⏺ web_search\(x\) · resolved by \S+: fail · it bounced\n", log)
-    assert "taken over from w1 by worker:w2, attempt 1; 1 call(s) had no result" in log
+    assert "taken over from w1 by worker:w2, attempt 1; 1 call had no result" in log
     developer("worker", "--once")
 
 

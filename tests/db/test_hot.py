@@ -14,8 +14,9 @@ import psycopg
 import pytest
 
 from aosctl.db.connection import Connection, connect
-from aosctl.db.hot import Link, SandboxLink, statement
+from aosctl.db.hot import Link, statement
 from aosctl.db.json_text import load, load_or_keep, members
+from aosctl.db.sandbox import SandboxLink
 from aosctl.errors import AosError, Conflict, DatabaseUnavailable, InvalidInput, KernelMismatch
 from conftest import MakeDatabase
 from postgres import Cluster

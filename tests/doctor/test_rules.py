@@ -205,7 +205,7 @@ def test_releases_are_in_order_and_name_every_supported_version() -> None:
     [
         (140023, "2026-05-12", None),
         (140023, "2026-05-13", "ending: its last release comes on 2026-11-12, in 183 days; "),
-        (140023, "2026-11-11", "ending: its last release comes on 2026-11-12, in 1 days; "),
+        (140023, "2026-11-11", "ending: its last release comes on 2026-11-12, in 1 day; "),
         (140023, "2026-11-12", "ended: its last release was that of 2026-11-12: holes are no"),
         (140023, "2040-01-01", "ended: "),
         (180004, "2030-05-14", None),

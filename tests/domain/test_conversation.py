@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from uuid import UUID
 
@@ -146,8 +145,7 @@ def test_a_decision_from_another_connection_is_noticed_while_waiting(play: Stage
     talk, approval = waiting(play, 209)
     assert talk.conversation.wait(talk.stop, 0.2) is False
     other = play.talk(run=talk.conversation.run_id, worker="test:2")
-    waits = time.monotonic()
-    with beside(lambda: talk.conversation.wait(talk.stop, 20)) as noticed:
+    with beside(lambda: talk.conversation.wait(talk.stop, 3600)) as noticed:
         until(
             lambda: play.database.value(
                 "select watched_until is not null from aos_core.run where run_id = %s",
@@ -156,7 +154,7 @@ def test_a_decision_from_another_connection_is_noticed_while_waiting(play: Stage
             "the watch",
         )
         other.conversation.decide(approval, "approved")
-    assert noticed == [True] and time.monotonic() - waits < 10
+    assert noticed == [True]
     play.answer(text("Deleted."))
     outcome = talk.resume()
     assert outcome is not None and outcome.text == "Deleted."
@@ -188,7 +186,9 @@ def test_a_skill_that_changed_after_its_approval_is_asked_for_again(play: Stage)
     assert [type(event) for event in talk.events][-1] is ApprovalAsked
     assert not talk.results
     (again,) = talk.conversation.pending_approvals()
-    assert again.approval_id != approval and "changed" in again.reason
+    assert again.approval_id != approval and again.preview is not None
+    assert [row["deleted"] for row in again.preview["counts"]] == [1]
+    assert again.reason.startswith("the skill changed before the approved call could run")
     talk.conversation.decide(again.approval_id, "approved")
     play.answer(text("Deleted."))
     outcome = talk.resume()

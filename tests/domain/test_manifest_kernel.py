@@ -11,9 +11,11 @@ import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from aosctl.domain.document import Document
 from aosctl.domain.kinds import BY_NAME, KINDS
 from aosctl.domain.kinds.base import Resource
-from aosctl.domain.manifest import Document, in_apply_order, load, loads
+from aosctl.domain.manifest import load, loads
+from aosctl.domain.relations import in_apply_order
 from aosctl.domain.yaml_dump import dump_yaml
 from aosctl.resources import resource_dir
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from aosctl.domain.manifest import (
-    Document,
+from aosctl.domain.document import Document
+from aosctl.domain.manifest import loads
+from aosctl.domain.relations import (
     check_references,
     in_apply_order,
     in_delete_order,
-    loads,
     resolve_tenants,
 )
 from aosctl.errors import ManifestError

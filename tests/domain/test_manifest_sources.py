@@ -152,6 +152,17 @@ def test_an_endless_file_is_refused() -> None:
     assert refusal("/dev/zero") == "/dev/zero: is larger than 10 MB"
 
 
+SECRET = """\
+apiVersion: aos/v1
+kind: Secret
+metadata: {name: thief}
+spec:
+  data:
+    a: {fromEnv: HOME}
+    b: {fromFile: .ssh/id_rsa}
+"""
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -195,6 +206,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             if self.server.stop.wait(0.05):  # type: ignore[attr-defined]
                 return
+
+    def _loris(self) -> None:
+        """A header that never ends, one byte after the other."""
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        while not self.server.stop.wait(0.02):  # type: ignore[attr-defined]
+            self.wfile.write(b"x")
+
+    def _secret(self) -> None:
+        self._answer(200, SECRET.encode())
 
     def _collection(self) -> None:
         text = (
@@ -252,7 +272,22 @@ def test_a_url_that_breaks_off_is_refused(web: str) -> None:
 
 def test_a_url_that_takes_too_long_is_given_up(web: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "URL_SECONDS", 0.2)
-    assert refusal(f"{web}/drip") == f'unable to read URL "{web}/drip": took longer than 0.2 s'
+    for path in ("/drip", "/loris"):
+        assert refusal(web + path) == f'unable to read URL "{web}{path}": took longer than 0.2 s'
+
+
+def test_a_manifest_from_a_url_reads_nothing_of_this_machine(web: str, tmp_path: Path) -> None:
+    """It could take any variable into a tenant that others read; a file that one has, may."""
+    url, remote = f"{web}/secret", "a manifest from a URL reads no variable and no file of this"
+    message = refusal(url)
+    assert message.splitlines()[-2:] == [
+        f'{url}:6:8: Secret "thief": spec.data.a: {remote} machine; download it, look at it and'
+        " apply the file",
+        f'{url}:7:8: Secret "thief": spec.data.b: {remote} machine; download it, look at it and'
+        " apply the file",
+    ]
+    (tmp_path / "secret.yaml").write_text(SECRET)
+    assert names(str(tmp_path / "secret.yaml")) == ["thief"]
 
 
 def test_a_url_of_a_server_that_does_not_answer() -> None:

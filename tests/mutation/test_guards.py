@@ -70,6 +70,16 @@ ALL_THREE = {
 }
 # What triggers of one table refuse, correct or answer, and the common deeds don't show.
 PECULIAR = {
+    "aos_auth.principal": (
+        "do $$ begin set local session authorization iso_admin; insert into aos_auth.principal"
+        " (tenant_id, name, db_role) select tenant_id, 'new', 'iso_nobody'"
+        " from unnest(aos_auth.tenants_with_role('admin')) tenant_id;"
+        " reset session authorization; end $$",
+    ),
+    "aos_auth.role_grant": (
+        "do $$ begin update aos_auth.role_grant set granted_by = 'x'; perform 1 / ("
+        "select count(*) from aos_auth.role_grant where granted_by <> 'x'); end $$",
+    ),
     "aos_core.approval": (
         "insert into aos_core.approval (tenant_id, call_id, run_id, skill, args, digest, reason,"
         " requested_at, expires_at) select tenant_id, gen_random_uuid(), run_id, skill, args,"

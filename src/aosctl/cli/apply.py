@@ -61,6 +61,8 @@ def command(
                 read_back=chosen.format in ("json", "yaml"),
             )
     write_applied(applied, chosen, suffix(trial))
+    for warning in (text for one in applied for text in one.warnings):
+        output.note(f"warning: {warning}")
 
 
 def write_applied(applied: list[Applied], chosen: output.Output, after: str) -> None:

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from aosctl.cli import output
-from aosctl.errors import AosError, ApprovalSettled, DatabaseUnavailable, InvalidInput
+from aosctl.errors import ApprovalSettled, InvalidInput
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from aosctl.db.rows import AnySession
 
 
-QUESTION = "y approve · n deny · e edit · d later > "
-WALK = "y approve · n deny · e edit · s skip · q quit > "
+WALK = "y approve · n deny · e edit · s skip · q quit"
 
 
 class Quit(Exception):
@@ -59,19 +58,15 @@ def ask_all(
     seconds: int | None = None,
 ) -> None:
     """Show each approval and let the person decide it; `seconds` for how long it may be used."""
-    from aosctl.cli.targets import raise_all
+    from aosctl.cli.deciding import naming
+    from aosctl.cli.targets import each
 
-    errors: list[AosError] = []
-    for row in meant:
-        try:
+    def one(row: ApprovalRow) -> None:
+        with naming(row):
             said = ask_one(session, row, reason, given, seconds)
-        except DatabaseUnavailable:
-            raise
-        except AosError as error:
-            errors.append(type(error)(f"approval.aos/{row.short}: {error.message}", error.hint))
-        else:
-            output.write(f"approval.aos/{said}\n")
-    raise_all(errors)
+        output.write(f"approval.aos/{said}\n")
+
+    each(meant, one)
 
 
 def ask_one(
@@ -80,7 +75,7 @@ def ask_one(
     reason: str | None,
     given: Globals,
     seconds: int | None = None,
-    question: str = QUESTION,
+    question: str | None = None,
 ) -> str:
     """Ask until it is decided, here or elsewhere, or put off; say what became of it.
 
@@ -106,16 +101,21 @@ def ask_one(
 
 
 def _answered(
-    session: AnySession, row: ApprovalRow, reason: str | None, seconds: int | None, question: str
+    session: AnySession,
+    row: ApprovalRow,
+    reason: str | None,
+    seconds: int | None,
+    question: str | None,
 ) -> str | None:
     """Ask once; return what was decided, None when it is to be looked at again."""
     from functools import partial
 
     from aosctl.cli.approval_screen import ask
     from aosctl.db.approvals import decide
+    from aosctl.repl.words import ASK_REASON, DECISIONS
 
     has_moved = partial(_has_moved, session, row)
-    answer = ask(question, has_moved)
+    answer = ask(f"{question or DECISIONS}, then Enter > ", has_moved)
     match answer and answer.lower():
         case "q" | "quit" if question == WALK:
             raise Quit
@@ -132,7 +132,7 @@ def _answered(
             return f"{row.short} approved"
         case "n" | "no":
             if reason is None:
-                reason = ask("reason, for the agent (may be empty) > ", has_moved)
+                reason = ask(ASK_REASON, has_moved)
                 if reason is None:
                     return None
             decide(

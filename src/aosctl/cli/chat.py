@@ -194,10 +194,11 @@ def _connect(
 def _subject(session: Session, agent: str | None, last: bool) -> Subject:
     """Choose the agent, and with `last` its last conversation. Raises NotFound, UsageError."""
     from aosctl.db import conversations
+    from aosctl.domain.agents import find_agent
 
     tenant = session.require_tenant()
     if not last or agent:
-        row = conversations.find_agent(session.connection, tenant, agent or _only(session))
+        row = find_agent(session.connection, tenant, agent or _only(session))
         if not last:
             return Subject(row.name, row.model, row.provider)
     found = conversations.last_conversation(session.connection, tenant, agent)

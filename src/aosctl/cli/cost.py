@@ -84,10 +84,9 @@ def _read(
 
     if not everywhere:
         return costs(session.connection, key, session.require_tenant(), since)
-    found: list[CostRow] = []
-    for scope in tenants.scopes(session.connection):
-        tenants.choose(session.connection, scope)
-        found += costs(session.connection, key, None, since)
+    found = tenants.everywhere(
+        session.connection, lambda: costs(session.connection, key, None, since)
+    )
     return _merged(found, key)
 
 

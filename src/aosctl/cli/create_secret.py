@@ -19,7 +19,7 @@ from aosctl.errors import AosError, InvalidInput, UsageError
 
 if TYPE_CHECKING:
     from aosctl.db.connection import Session
-    from aosctl.domain.manifest import Document
+    from aosctl.domain.document import Document
     from aosctl.domain.sealing import Plaintext
 
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
@@ -98,8 +98,8 @@ def secret(
 def _document(session: Session, name: str, given: dict[str, Plaintext], replace: bool) -> Document:
     """Return the secret as a document; one that is replaced keeps its labels and annotations."""
     from aosctl.domain import inventory
+    from aosctl.domain.document import Document
     from aosctl.domain.kinds import BY_NAME
-    from aosctl.domain.manifest import Document
     from aosctl.domain.names import NAME_PATTERN, NAME_RULE
 
     if not re.fullmatch(NAME_PATTERN, name):

@@ -131,10 +131,15 @@ def uninstall(
         _tell(ctx, (f"roles that something else in the cluster uses stay: {', '.join(left)}",))
 
 
-def backup(ctx: typer.Context, file: File) -> None:
+def backup(
+    ctx: typer.Context,
+    file: File,
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there")] = False,
+) -> None:
     """Write all rows of every tenant to an archive.
 
-    One snapshot, no superuser, and nobody has to wait for it. It holds tenants, manifests,
+    One snapshot, no superuser, and nobody has to wait for it. FILE appears when it is
+    whole, and is not overwritten without --force. It holds tenants, manifests,
     runs, events, memory, and the grants of SQL skills; not your own tables. Keep it as
     secret as the database.
 
@@ -145,6 +150,9 @@ def backup(ctx: typer.Context, file: File) -> None:
     from aosctl.db.backup import backup as write
 
     begun = time.monotonic()
+    target = _Replacing(Path(file), force=force)
+    if file != "-":
+        target.check()
     with closing(connect_owner(ctx)) as connection:
         if file == "-":
             if sys.stdout.isatty():
@@ -152,7 +160,7 @@ def backup(ctx: typer.Context, file: File) -> None:
             manifest = write(connection, sys.stdout.buffer, lambda _: None)
             sys.stdout.buffer.flush()
         else:
-            with _Replacing(Path(file)) as stream:
+            with target as stream:
                 manifest = write(connection, stream, lambda _: None)
     _tell(ctx, (f"backed up {_counts(manifest)} in {time.monotonic() - begun:.1f} s",))
 
@@ -168,6 +176,7 @@ def restore(ctx: typer.Context, file: File) -> None:
       aosctl db restore kernel.aosbackup --dsn 'host=new.example.com dbname=app'
     """
     from aosctl.db.restore import restore as fill
+    from aosctl.repl.words import counted
 
     begun = time.monotonic()
     with _readable(file) as stream, closing(connect_owner(ctx)) as connection:
@@ -175,7 +184,10 @@ def restore(ctx: typer.Context, file: File) -> None:
         name = connection.info.dbname
     output.write(f'restored {_counts(done.manifest)} into database "{name}"\n')
     seconds = time.monotonic() - begun
-    _tell(ctx, (f"verified {done.streams} hash chains; {seconds:.1f} s in all", *done.remarks))
+    _tell(
+        ctx,
+        (f"verified {counted(done.streams, 'hash chain')}; {seconds:.1f} s in all", *done.remarks),
+    )
 
 
 _VERBS: dict[str, Callable[..., None]] = {
@@ -205,15 +217,35 @@ def _counts(manifest: Manifest) -> str:
 
 
 class _Replacing:
-    """A file that appears, or replaces the old one, when it is written as a whole."""
+    """A file that appears, or with `force` replaces the old one, when it is written as a whole."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, force: bool) -> None:
         self._path = path
+        self._force = force
         self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
 
+    def check(self) -> None:
+        """Raise UsageError for a path that is there and is to stay as it is."""
+        if not os.path.lexists(self._path):
+            return
+        if not self._path.is_file():
+            raise UsageError(
+                f"{self._path} is no regular file", "name another file, or - for standard output"
+            )
+        if not self._force:
+            raise UsageError(
+                f"{self._path} exists already",
+                f"aosctl db backup {self._path} --force replaces it; or name another file",
+            )
+
     def __enter__(self) -> IO[bytes]:
-        # Nobody else may read what the tenants said.
-        self._file = os.fdopen(os.open(self._part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600), "wb")
+        try:  # nobody else may read what the tenants said
+            descriptor = os.open(self._part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        except OSError as error:
+            raise UsageError(
+                f"can't write {self._path}: {error.strerror}", "name another file"
+            ) from error
+        self._file = os.fdopen(descriptor, "wb")
         return self._file
 
     def __exit__(self, kind: object, *_: object) -> None:
@@ -221,6 +253,7 @@ class _Replacing:
             if kind is None:
                 self._file.flush()
                 os.fsync(self._file.fileno())
+                self.check()  # somebody may have been faster
                 self._part.replace(self._path)
         finally:
             self._file.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import typer
@@ -14,12 +14,16 @@ from aosctl.cli.wish import Wish, check, is_interactive
 from aosctl.errors import AosError, DatabaseUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from aosctl.cli.globals import Globals
     from aosctl.db.approvals import ApprovalRow
     from aosctl.db.rows import AnySession
 
 HEADERS = ("ID", "RUN", "AGENT", "SKILL", "ARGS", "CHANGES", "AGE", "EXPIRES", "WHY")
 _ARGS_WIDTH = 60
+KIND_WORDS = ("approval", "approvals", "appr")
+"""Those of the kind Approval, whose module takes longer to load."""
 
 
 def decide_or_list(ctx: typer.Context, wish: Wish, output_format: str | None) -> None:
@@ -29,7 +33,7 @@ def decide_or_list(ctx: typer.Context, wish: Wish, output_format: str | None) ->
     no name that is all of them. On a terminal each is shown and asked about before it is
     approved, unless `yes`.
     """
-    from aosctl.cli.wiring import quick_session_of
+    from aosctl.cli.wiring import quick_session_of, remember_names
 
     chosen = output.parse_output(output_format)
     seconds = check(wish, chosen)
@@ -49,6 +53,8 @@ def decide_or_list(ctx: typer.Context, wish: Wish, output_format: str | None) ->
             return
         rows = _pending(session, wish.all_tenants)
         tenant = session.tenant
+    if not wish.all_tenants:
+        remember_names(given, KIND_WORDS, [row.short for row in rows])
     _print(rows, chosen, wish.all_tenants, headers=not wish.no_headers)
     if not rows:
         where = f" in {tenant} tenant" if tenant else ""
@@ -80,11 +86,9 @@ def _pending(session: AnySession, all_tenants: bool) -> list[ApprovalRow]:
 
     if not all_tenants:
         return approvals(session.connection, session.require_tenant(), pending_only=True)
-    found: list[ApprovalRow] = []
-    for scope in tenants.scopes(session.connection):
-        tenants.choose(session.connection, scope)
-        found += approvals(session.connection, pending_only=True)
-    return found
+    return tenants.everywhere(
+        session.connection, lambda: approvals(session.connection, pending_only=True)
+    )
 
 
 def _decide(
@@ -92,7 +96,7 @@ def _decide(
 ) -> None:
     """Decide one after the other; on a terminal ask before."""
     from aosctl.cli.asking import ask_all, edited
-    from aosctl.cli.targets import raise_all
+    from aosctl.cli.targets import each
     from aosctl.db.approvals import decide
 
     interactive = is_interactive()
@@ -105,9 +109,9 @@ def _decide(
         lines = [(row.short, row.run, row.agent, row.skill) for row in rows]
         wish.choice.confirm(wish.verb, lines, session.tenant or "", wish.yes)
     tenant = session.require_tenant()
-    errors: list[AosError] = []
-    for row in rows:
-        try:
+
+    def one(row: ApprovalRow) -> None:
+        with naming(row):
             decide(
                 session.connection,
                 tenant,
@@ -117,13 +121,20 @@ def _decide(
                 row.digest,
                 seconds,
             )
-        except DatabaseUnavailable:
-            raise
-        except AosError as error:
-            errors.append(type(error)(f"approval.aos/{row.short}: {error.message}", error.hint))
-        else:
-            output.write(f"approval.aos/{row.short} {wish.decision}\n")
-    raise_all(errors)
+        output.write(f"approval.aos/{row.short} {wish.decision}\n")
+
+    each(rows, one)
+
+
+@contextmanager
+def naming(row: ApprovalRow) -> Iterator[None]:
+    """Put the approval's name before what the block is refused."""
+    try:
+        yield
+    except DatabaseUnavailable:
+        raise
+    except AosError as error:
+        raise error.about(f"approval.aos/{row.short}") from error
 
 
 def _meant(session: AnySession, wish: Wish, *, quiet: bool) -> list[ApprovalRow]:

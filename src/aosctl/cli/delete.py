@@ -162,13 +162,14 @@ def _erase_tenant(
 def _wanted(words: list[str], *, selective: bool) -> list[Wanted]:
     """Read what to delete; nothing is deleted for want of a name. Raises UsageError."""
     from aosctl.cli.targets import parse_targets
-    from aosctl.domain.kinds.run import RUN
 
     if not words:
         raise UsageError("must specify what to delete: KIND NAME…, or -f FILE")
     wanted = parse_targets(words, "delete")
-    if any(one.kind is RUN for one in wanted):
-        raise UsageError("runs are not deleted: their events are kept", "aosctl kill RUN")
+    for record in (one.kind for one in wanted if one.kind.read_only):
+        if record.name == "Run":
+            raise UsageError("runs are not deleted: their events are kept", "aosctl kill RUN")
+        raise UsageError(f"{record.plural} are not deleted: they go as spec.retention says")
     named = any(one.names for one in wanted)
     if named and selective:
         raise UsageError("names exclude -l and --all")

@@ -95,7 +95,10 @@ def _find(
 def _describe(connection: AnyConnection, kind: Kind, row: Resource, tenant: UUID | None) -> str:
     from aosctl.cli.description import format_entries
 
-    return format_entries(kind.describe(row)) + _events(connection, kind, row, tenant)
+    text = format_entries(kind.describe(row))
+    if kind.read_only and kind.name != "Run":
+        return text
+    return text + _events(connection, kind, row, tenant)
 
 
 def _events(connection: AnyConnection, kind: Kind, row: Resource, tenant: UUID | None) -> str:

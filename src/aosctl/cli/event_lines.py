@@ -11,7 +11,7 @@ from uuid import UUID
 
 from aosctl.domain.holder import shown
 from aosctl.domain.previewing import counts_words
-from aosctl.repl.words import call_line, result_words
+from aosctl.repl.words import call_line, counted, result_words
 from aosctl.terminal import clean, visible
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def _takeover(event: EventRow) -> str:
     worker, actor = shown(str(data.get("from"))), shown(event.actor)
     what = f"taken over from {worker} by {actor}, attempt {data.get('attempt', 1)}"
     if "step" not in data:
-        return f"{what}; {data.get('calls')} call(s) had no result"
+        return f"{what}; {counted(int(data.get('calls') or 0), 'call')} had no result"
     cost = data.get("may_have_cost_usd")
     lost = f"{what}; an answer that it may have asked for (step {data['step']}) was not stored"
     return f"{lost}, and may have cost up to ${float(cost):.4f}" if cost else lost

@@ -10,7 +10,7 @@ from aosctl.errors import UsageError
 
 if TYPE_CHECKING:
     from aosctl.domain.applying import Tenancy
-    from aosctl.domain.manifest import Document
+    from aosctl.domain.document import Document
 
 Filenames = Annotated[
     list[str] | None,

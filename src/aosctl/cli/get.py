@@ -45,7 +45,7 @@ def command(
     """List resources.
 
     Kinds: tenants, principals, secrets, models, collections, skills, policies, personas,
-    agents, budgets, runs.
+    agents, budgets; and to look at: runs, turns, approvals, events (aosctl api-resources).
 
     Examples:
       aosctl get agents
@@ -65,12 +65,15 @@ def command(
         raise UsageError("a resource cannot be retrieved by name across all namespaces")
     given = globals_of(ctx)
 
-    from aosctl.cli.wiring import quick_session_of
+    from aosctl.cli.wiring import quick_session_of, remember_names
 
     everywhere = all_tenants or not any(one.kind.tenanted for one in wanted)
     with closing(quick_session_of(given, select_tenant=not everywhere)) as session:
         found, missing = _read(session, wanted, everywhere)
         tenant = session.tenant
+    for kind, rows in found:
+        if not (by_name or all_tenants):
+            remember_names(given, kind.words, [row.name for row in rows])
     errors = [] if ignore_not_found else missing
     if selector is not None:
         from aosctl.domain.selectors import parse_selector

@@ -53,7 +53,7 @@ def command(
       aosctl kill -l team=data --reason "the schema changes tonight"
       aosctl kill -s STOP --all -y
     """
-    from aosctl.cli.targets import raise_all
+    from aosctl.cli.targets import each
     from aosctl.cli.wiring import quick_session_of
 
     name = signal.upper().removeprefix("SIG")
@@ -64,7 +64,6 @@ def command(
     choice.check()
     if not runs and not choice.is_bulk:
         raise UsageError("which run? aosctl kill RUN…", "aosctl ps lists the runs")
-    errors: list[AosError] = []
     given = globals_of(ctx)
     with closing(quick_session_of(given)) as session:
         typed = list(runs or ())
@@ -72,14 +71,7 @@ def command(
             rows = choice.found(session, _FITS[name], quiet=given.quiet)
             choice.confirm(_WORDS[name], lines_of(rows), session.tenant or "", yes)
             typed = [str(row.run_id) for row in rows]
-        for one in typed:
-            try:
-                output.write(f"run.aos/{_send(session, one, name, reason)}\n")
-            except DatabaseUnavailable:
-                raise
-            except AosError as error:
-                errors.append(error)
-    raise_all(errors)
+        each(typed, lambda run: output.write(f"run.aos/{_send(session, run, name, reason)}\n"))
 
 
 _WORDS = {"TERM": "kill", "KILL": "kill", "STOP": "stop", "CONT": "continue"}
@@ -113,5 +105,5 @@ def _send(session: AnySession, typed: str, signal: str, reason: str | None) -> s
     except AosError as error:
         if isinstance(error, DatabaseUnavailable) or run.name in error.message:
             raise
-        raise type(error)(f"run.aos/{run.name}: {error.message}", error.hint) from error
+        raise error.about(f"run.aos/{run.name}") from error
     return f"{run.name} {DONE[signal]}"

@@ -33,6 +33,8 @@ HEADERS = (
 )
 _WIDE = ("KIND", "MODEL", "PERSONA", "WORKER", "UNTRUSTED", "TITLE")
 _WATCH_SECONDS = 1.0
+KIND_WORDS = ("run", "runs")
+"""Those of the kind Run, whose module takes longer to load."""
 
 
 def command(
@@ -75,7 +77,7 @@ def command(
       aosctl ps --last 5
       aosctl kill $(aosctl ps -q)
     """
-    from aosctl.cli.wiring import quick_session_of
+    from aosctl.cli.wiring import quick_session_of, remember_names
     from aosctl.domain.run_filters import Filters
     from aosctl.domain.selectors import parse_selector
 
@@ -100,6 +102,8 @@ def command(
             news = [row for row in rows if shown.get(row.run_id) != row]
             shown |= {row.run_id: row for row in news}
             look.write(news, headers=not no_headers)
+            if not all_tenants:
+                remember_names(given, KIND_WORDS, [row.name for row in rows], whole=False)
             if not watch:
                 break
             no_headers = no_headers or bool(news)
@@ -128,11 +132,9 @@ def read(session: AnySession, everything: bool, all_tenants: bool) -> list[RunRo
 
     if not all_tenants:
         return runs(session.connection, session.require_tenant(), open_only=not everything)
-    found: list[RunRow] = []
-    for scope in tenants.scopes(session.connection):
-        tenants.choose(session.connection, scope)
-        found += runs(session.connection, open_only=not everything)
-    return found
+    return tenants.everywhere(
+        session.connection, lambda: runs(session.connection, open_only=not everything)
+    )
 
 
 class Look(NamedTuple):

@@ -132,7 +132,7 @@ def _resolve(session: AnySession, typed: str, action: Action, value: object) -> 
     try:
         resolve(session.connection, tenant, row.call_id, action, value)
     except AosError as error:
-        raise type(error)(f"call.aos/{row.short}: {error.message}", error.hint) from error
+        raise error.about(f"call.aos/{row.short}") from error
     output.write(f"call.aos/{row.short} {_DONE[action]}\n")
 
 
@@ -142,11 +142,7 @@ def _unknown(session: AnySession, all_tenants: bool) -> list[CallRow]:
 
     if not all_tenants:
         return unknown_calls(session.connection, session.require_tenant())
-    found: list[CallRow] = []
-    for scope in tenants.scopes(session.connection):
-        tenants.choose(session.connection, scope)
-        found += unknown_calls(session.connection)
-    return found
+    return tenants.everywhere(session.connection, lambda: unknown_calls(session.connection))
 
 
 def _print(rows: list[CallRow], chosen: output.Output, all_tenants: bool, *, headers: bool) -> None:

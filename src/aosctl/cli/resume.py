@@ -11,7 +11,7 @@ from aosctl.cli import output
 from aosctl.cli.bulk import AllRuns, Choice, Yes, lines_of
 from aosctl.cli.flags import Selector
 from aosctl.cli.globals import globals_of
-from aosctl.errors import AosError, DatabaseUnavailable, UsageError
+from aosctl.errors import AosError, UsageError
 
 if TYPE_CHECKING:
     from aosctl.db.rows import AnySession
@@ -54,7 +54,7 @@ def command(
       aosctl resume x7k2p --max-steps 100
       aosctl resume -l team=data -y
     """
-    from aosctl.cli.targets import raise_all
+    from aosctl.cli.targets import each
     from aosctl.cli.wiring import quick_session_of
     from aosctl.db.runs import Limits
 
@@ -66,7 +66,6 @@ def command(
     _at_most("--max-steps", max_steps, _MOST_STEPS)
     _at_most("--max-seconds", max_seconds, _MOST_SECONDS)
     limits = Limits(_amount(max_usd), max_tokens, max_steps, max_seconds)
-    errors: list[AosError] = []
     given = globals_of(ctx)
     with closing(quick_session_of(given)) as session:
         typed = list(runs or ())
@@ -74,18 +73,15 @@ def command(
             rows = choice.found(session, lambda row: row.rests, quiet=given.quiet)
             choice.confirm("resume", lines_of(rows), session.tenant or "", yes)
             typed = [str(row.run_id) for row in rows]
-        for one in typed:
-            try:
-                name, what = _resume(session, one, limits)
-                output.write(f"run.aos/{name} {what}\n")
-                if what != "resumed":
-                    why = f"{name} was not paused, and rested at no limit"
-                    output.note(why, quiet=given.quiet)
-            except DatabaseUnavailable:
-                raise
-            except AosError as error:
-                errors.append(error)
-    raise_all(errors)
+
+        def resume(run: str) -> None:
+            name, what = _resume(session, run, limits)
+            output.write(f"run.aos/{name} {what}\n")
+            if what != "resumed":
+                why = f"{name} was not paused, and rested at no limit"
+                output.note(why, quiet=given.quiet)
+
+        each(typed, resume)
 
 
 def _resume(session: AnySession, typed: str, limits: Limits) -> tuple[str, str]:

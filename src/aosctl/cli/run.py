@@ -61,7 +61,7 @@ def command(
     if detach:
         return _detached(given, agent, name, text, chosen)
     from aosctl.cli.wiring import session_of
-    from aosctl.db.conversations import find_agent
+    from aosctl.domain.agents import find_agent
 
     session = session_of(given)
     try:

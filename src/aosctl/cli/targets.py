@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from aosctl.errors import AosError, NotFound, UsageError
+from aosctl.errors import AosError, DatabaseUnavailable, NotFound, UsageError
 
 if TYPE_CHECKING:
     from aosctl.domain.kinds import Kind
 
+T = TypeVar("T")
 ALL = "all"
 _ALL_OF_A_TENANT = ("Agent", "Persona", "Policy", "Skill", "Collection", "Budget", "Principal")
 
@@ -61,6 +62,22 @@ def _pairs(words: Sequence[str]) -> list[Wanted]:
         if name not in names:
             names.append(name)
     return [Wanted(kind, tuple(names)) for kind, names in found.items()]
+
+
+def each(items: Iterable[T], act: Callable[[T], None]) -> None:
+    """Do it to each; what is refused of one does not keep the others from it.
+
+    Raises what was refused at the end, DatabaseUnavailable at once.
+    """
+    errors: list[AosError] = []
+    for item in items:
+        try:
+            act(item)
+        except DatabaseUnavailable:
+            raise
+        except AosError as error:
+            errors.append(error)
+    raise_all(errors)
 
 
 def raise_all(errors: Sequence[AosError]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from aosctl.db.connection import Session
     from aosctl.db.rows import AnySession
     from aosctl.db.worker import WorkerClient
+    from aosctl.domain.chore import Chore
     from aosctl.domain.conversation import Conversation
     from aosctl.domain.loop import Loop
     from aosctl.domain.tools.base import KeyedTool, Tool
@@ -54,6 +55,15 @@ def quick_session_of(given: Globals, *, select_tenant: bool = True) -> AnySessio
     verb = given.verb.partition(" ")[0]
     session = open_direct_session(target_of(given), verb, select_tenant=select_tenant)
     return session or session_of(given, select_tenant=select_tenant)
+
+
+def remember_names(
+    given: Globals, kind: Sequence[str], names: Iterable[str], *, whole: bool = True
+) -> None:
+    """Keep names that were listed in the chosen tenant, for completion; `kind` as Kind.words."""
+    from aosctl.name_cache import remember
+
+    remember(target_of(given), os.environ, kind, names, whole=whole)
 
 
 def tools() -> Mapping[str, Tool | KeyedTool]:
@@ -135,7 +145,7 @@ def open_worker(
     heart = Heart(client.heart_link, lease_seconds / 3)
     bell = Bell(dsn)
     known = tools()
-    beside: list[Courier | Janitor] = []
+    beside: list[Chore] = []
     try:
         client.make_partitions()
         tenant = client.served_tenant(given.tenant) if given.tenant else None

@@ -57,6 +57,7 @@ def command(
     if not 1 <= lease <= 3600:
         raise UsageError(f"--lease is 1 to 3600 seconds, not {lease}")
     from aosctl.cli.wiring import open_worker
+    from aosctl.repl.words import counted
 
     given = globals_of(ctx)
 
@@ -68,7 +69,7 @@ def command(
     ) as worker:
         if not once:
             whose = f"the tenant {given.tenant}" if given.tenant else "every tenant"
-            note(f"serving {whose}, {concurrency} turns at once; Ctrl-C ends it")
+            note(f"serving {whose}, {counted(concurrency, 'turn')} at once; Ctrl-C ends it")
         with _Signals(worker, note) as signals:
             worker.run(once=once)
     return INTERRUPTED if signals.count > 1 else 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -12,16 +11,11 @@ from aosctl.db.errors import to_json, translated
 from aosctl.db.json_text import load_exact
 from aosctl.db.rows import rows_of
 from aosctl.db.runs import find_run
-from aosctl.errors import AosError, NotFound
+from aosctl.db.typed_ids import find_one, short
+from aosctl.errors import NotFound
 
 if TYPE_CHECKING:
     from aosctl.db.rows import AnyConnection
-
-SHORT = 8
-"""How many of an id's last digits people read and type; its first ones are a clock."""
-
-_PREFIXES = ("approval.aos/", "approvals.aos/", "approvals/", "approval/")
-_PART_OF_ID = re.compile("[0-9a-f]{2,32}")
 
 
 class ApprovalRow(NamedTuple):
@@ -55,7 +49,7 @@ class ApprovalRow(NamedTuple):
     @property
     def short(self) -> str:
         """Return the end of the id, as people type it."""
-        return self.approval_id.hex[-SHORT:]
+        return short(self.approval_id)
 
     @property
     def is_pending(self) -> bool:
@@ -102,20 +96,13 @@ def find_approval(connection: AnyConnection, tenant: UUID | None, typed: str) ->
     A run must have exactly one pending approval. Among approvals of one part of an id, a pending
     one counts. Raises NotFound, and AosError that lists the candidates.
     """
-    word = typed
-    for prefix in _PREFIXES:
-        word = word.removeprefix(prefix)
-    part = word.lower().replace("-", "")
-    found = []
-    if _PART_OF_ID.fullmatch(part):
-        found = approvals(connection, tenant, id_part=part)
-        found = [row for row in found if row.is_pending] or found
-    if not found:
-        found = _of_run(connection, tenant, word)
-    if len(found) > 1:
-        shown = ", ".join(f"{row.short} ({row.skill} of {row.run})" for row in found[:10])
-        raise AosError(f'approval "{word}" is ambiguous: {shown}', "name one by its id")
-    return found[0]
+    return find_one(
+        "approval",
+        typed,
+        lambda part: approvals(connection, tenant, id_part=part),
+        lambda row: row.is_pending,
+        lambda word: _of_run(connection, tenant, word),
+    )
 
 
 def _of_run(connection: AnyConnection, tenant: UUID | None, word: str) -> list[ApprovalRow]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -11,14 +10,11 @@ from uuid import UUID
 from aosctl.db.errors import to_json, translated
 from aosctl.db.rows import rows_of
 from aosctl.db.runs import find_run
-from aosctl.errors import AosError, NotFound
+from aosctl.db.typed_ids import find_one, short
+from aosctl.errors import NotFound
 
 if TYPE_CHECKING:
     from aosctl.db.rows import AnyConnection
-
-SHORT = 8
-_PREFIXES = ("call.aos/", "calls.aos/", "calls/", "call/")
-_PART_OF_ID = re.compile("[0-9a-f]{2,32}")
 
 
 class CallRow(NamedTuple):
@@ -39,7 +35,7 @@ class CallRow(NamedTuple):
     @property
     def short(self) -> str:
         """Return the end of the id, as people type it."""
-        return self.call_id.hex[-SHORT:]
+        return short(self.call_id)
 
 
 def unknown_calls(
@@ -75,20 +71,13 @@ def find_call(connection: AnyConnection, tenant: UUID, typed: str) -> CallRow:
     A run must have exactly one call in doubt. Among calls of one part of an id, one in doubt
     counts. Raises NotFound, and AosError that lists the candidates.
     """
-    word = typed
-    for prefix in _PREFIXES:
-        word = word.removeprefix(prefix)
-    part = word.lower().replace("-", "")
-    found = []
-    if _PART_OF_ID.fullmatch(part):
-        found = unknown_calls(connection, tenant, id_part=part)
-        found = [row for row in found if row.state == "outcome_unknown"] or found
-    if not found:
-        found = _of_run(connection, tenant, word)
-    if len(found) > 1:
-        shown = ", ".join(f"{row.short} ({row.skill} of {row.run})" for row in found[:10])
-        raise AosError(f'call "{word}" is ambiguous: {shown}', "name one by its id")
-    return found[0]
+    return find_one(
+        "call",
+        typed,
+        lambda part: unknown_calls(connection, tenant, id_part=part),
+        lambda row: row.state == "outcome_unknown",
+        lambda word: _of_run(connection, tenant, word),
+    )
 
 
 def _of_run(connection: AnyConnection, tenant: UUID, word: str) -> list[CallRow]:

@@ -9,7 +9,6 @@ from psycopg.rows import class_row
 
 from aosctl.db.connection import Connection
 from aosctl.db.errors import translated
-from aosctl.errors import NotFound
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +40,6 @@ def agents(connection: Connection, tenant: UUID) -> list[AgentRow]:
             " where a.tenant_id = %s order by a.name",
             (tenant,),
         ).fetchall()
-
-
-def find_agent(connection: Connection, tenant: UUID, name: str) -> AgentRow:
-    """Return one agent. Raises NotFound, with the agents that exist."""
-    known = agents(connection, tenant)
-    found = next((agent for agent in known if agent.name == name), None)
-    if found is None:
-        names = ", ".join(agent.name for agent in known)
-        hint = f"known agents: {names}" if names else "there are none; aosctl quickstart"
-        raise NotFound(f'agent "{name}" not found', hint)
-    return found
 
 
 def last_conversation(connection: Connection, tenant: UUID, agent: str | None) -> LastRun | None:

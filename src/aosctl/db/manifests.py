@@ -162,3 +162,23 @@ def changes(
         {"tenant": tenant, "kind": kind, "name": name, "last": last},
     )
     return rows[::-1]
+
+
+def without_policies(
+    connection: AnyConnection, grants: Sequence[Mapping[str, Any]]
+) -> list[tuple[str, str]]:
+    """Name what a skill's grants open that can have no row-level security, and what it is.
+
+    The grants are as a Skill's `spec.sql.grants`; what is named there exists.
+    """
+    with translated():
+        rows = connection.execute(
+            "select distinct pg_catalog.format('%%I.%%I', n.nspname, c.relname),"
+            " case c.relkind when 'm' then 'materialized view' else 'foreign table' end"
+            " from pg_catalog.jsonb_array_elements(%(grants)s::jsonb) g"
+            " join pg_catalog.pg_namespace n on n.nspname = g ->> 'schema'"
+            " join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relkind in ('m', 'f')"
+            " and g -> 'tables' ?| array[c.relname, '*'] order by 1",
+            {"grants": to_json(list(grants))},
+        )
+        return [(str(name), str(what)) for name, what in rows]

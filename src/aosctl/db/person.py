@@ -23,6 +23,7 @@ DECIDE = statement("aos_agent.decide_approval", 5)
 EDIT = statement("aos_agent.edit_call", 5)
 CANCEL_TURN = statement("aos_agent.cancel_turn", 4)
 GIVE_UP = statement("aos_agent.give_up_lease", 3)
+_MOST_STEPS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +244,20 @@ class PersonClient:
             (self.tenant, run_id),
         )
         return rows[0][0] if rows else None
+
+    def last_steps(self, run_id: UUID, questions: int) -> list[Mapping[str, Any]]:
+        """Return what was said from the last `questions` messages of the user on, as stored.
+
+        Of a long exchange the end alone.
+        """
+        rows = self.link.fetch(
+            "select message from (select message, seq from aos_core.transcript where tenant_id = %s"
+            " and run_id = %s and seq >= (select min(seq) from (select seq from aos_core.transcript"
+            " where tenant_id = %s and run_id = %s and role = 'user' order by seq desc limit %s) u)"
+            " order by seq desc limit %s) s order by seq",
+            (self.tenant, run_id, self.tenant, run_id, questions, _MOST_STEPS),
+        )
+        return [row[0] for row in rows]
 
     def watch(self, run_id: UUID, seconds: float, stopped: Callable[[], bool]) -> bool:
         """Wait for news of a run, at most `seconds`; True when there was some."""

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from queue import LifoQueue
 from typing import Any, Generic, TypeVar
 
-from aosctl.db.hot import STATEMENT_SECONDS, Link, SandboxLink, Statement, Stopped
+from aosctl.db.hot import Link, Statement
+from aosctl.db.sandbox import STATEMENT_SECONDS, SandboxLink, Stopped
 
 L = TypeVar("L", bound=Link)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from uuid import UUID
 
 from aosctl.db.errors import translated
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from aosctl.db.connection import Connection
     from aosctl.db.rows import AnyConnection
+
+T = TypeVar("T")
 
 
 class Tenant(NamedTuple):
@@ -70,6 +74,15 @@ def scopes(connection: AnyConnection) -> list[UUID | None]:
     if is_admin(connection):
         return [None]
     return [tenant.id for tenant in my_tenants(connection)]
+
+
+def everywhere(connection: AnyConnection, read: Callable[[], Iterable[T]]) -> list[T]:
+    """Read under each selection in turn, and so all that the login may see; the last one stays."""
+    found: list[T] = []
+    for scope in scopes(connection):
+        choose(connection, scope)
+        found += read()
+    return found
 
 
 def erase_tenant(connection: Connection, name: str, confirm: str) -> tuple[int, int]:

@@ -10,8 +10,9 @@ from uuid import UUID
 
 from aosctl.db.connection import Connection, connect_worker
 from aosctl.db.errors import to_json, translated
-from aosctl.db.hot import PATIENCE_SECONDS, STATEMENT_SECONDS, Link, SandboxLink, statement
+from aosctl.db.hot import PATIENCE_SECONDS, Link, statement
 from aosctl.db.json_text import load, load_or_keep, members
+from aosctl.db.sandbox import STATEMENT_SECONDS, SandboxLink
 from aosctl.db.shared import SharedLink, SharedSandboxLink
 
 LEASE_SECONDS = 20

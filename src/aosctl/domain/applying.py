@@ -11,10 +11,11 @@ from aosctl.db import manifests
 from aosctl.db.connection import Connection
 from aosctl.db.manifests import Outcome
 from aosctl.domain.cluster import Cluster, Key, key
+from aosctl.domain.document import Document
 from aosctl.domain.kinds import BY_NAME, Kind
 from aosctl.domain.kinds.base import Resource
-from aosctl.domain.manifest import Document, in_delete_order
 from aosctl.domain.placing import in_words
+from aosctl.domain.relations import in_delete_order
 from aosctl.errors import Conflict, Denied, NotFound
 
 SERVER_OWNED = ("uid", "generation", "creationTimestamp")
@@ -24,13 +25,14 @@ SERVER_OWNED = ("uid", "generation", "creationTimestamp")
 class Applied:
     """What became of one document; `live` is what stood there before, `merged` what stands now.
 
-    Both are read only where a caller asked for them.
+    Both are read only where a caller asked for them. `warnings` point into the document.
     """
 
     document: Document
     outcome: Outcome
     live: Resource | None = None
     merged: Resource | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -72,9 +74,10 @@ def apply_set(
             _refuse_existing(ready, outcomes)
         merged = cluster.read(ready) if read_back else {}
         return [
-            Applied(document, outcome, live.get(key(document)), merged.get(key(document)))
+            Applied(document, outcome, live.get(key(document)), merged.get(key(document)),
+                    cluster.open_to_all(document))
             for document, outcome in zip(ready, outcomes, strict=True)
-        ]
+        ]  # fmt: skip
 
     return manifests.in_transaction(connection, work, keep=keep)
 

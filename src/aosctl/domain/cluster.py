@@ -9,10 +9,11 @@ from uuid import UUID
 from aosctl.db import manifests, tenants
 from aosctl.db.connection import Connection
 from aosctl.db.manifests import Outcome
+from aosctl.domain.document import Document
 from aosctl.domain.kinds import BY_NAME
 from aosctl.domain.kinds.base import Resource
-from aosctl.domain.manifest import Document, check_references, in_apply_order, resolve_tenants
 from aosctl.domain.placing import at_its_place, meant, placed
+from aosctl.domain.relations import check_references, in_apply_order, resolve_tenants
 from aosctl.domain.yaml_text import MAX_BYTES
 from aosctl.errors import AosError, ManifestError, NotFound, UsageError
 
@@ -136,6 +137,20 @@ class Cluster:
             if document is None:
                 raise
             raise at_its_place(error, document) from (error.__cause__ or error)
+
+    def open_to_all(self, document: Document) -> tuple[str, ...]:
+        """Warn of what a skill is granted that no policy can keep to its tenant."""
+        grants = (document.spec.get("sql") or {}).get("grants") or []
+        if document.kind != "Skill" or not grants:
+            return ()
+        return tuple(
+            document.problem(
+                "spec.sql.grants",
+                f"{name} is a {what}, which can have no row-level security: the skill sees"
+                " every tenant's rows in it",
+            )
+            for name, what in manifests.without_policies(self._connection, grants)
+        )
 
     def delete(self, document: Document) -> None:
         kind = BY_NAME[document.kind]

@@ -156,6 +156,10 @@ class Conversation:
         stored = self._person.last_answer(self.run_id)
         return Message.from_json(stored).text if stored else ""
 
+    def last_exchanges(self, count: int) -> list[Message]:
+        """Return what was said in the last exchanges, oldest first."""
+        return [Message.from_json(one) for one in self._person.last_steps(self.run_id, count)]
+
     def close(self) -> None:
         """Close the connections; an open turn stays as it is."""
         self._loop.close()

@@ -82,6 +82,8 @@ class Text(Type):
             schema["minLength"] = self.min_length
         if self.pattern is not None:
             schema["pattern"] = f"^(?:{self.pattern})$"
+        elif self.min_length:
+            schema["pattern"] = r"\S"  # white space alone counts as nothing
         return schema
 
 

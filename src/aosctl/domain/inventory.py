@@ -9,27 +9,31 @@ from uuid import UUID
 from aosctl.db import manifests, tenants
 from aosctl.db.manifests import Change
 from aosctl.db.runs import find_run, runs
-from aosctl.domain.kinds import KINDS, Kind, kind_named
+from aosctl.domain.kinds import KINDS, Kind
 from aosctl.domain.kinds.base import Resource
+from aosctl.domain.kinds.records import APPROVAL, EVENT, TURN
 from aosctl.domain.kinds.run import RUN, run_resource
+from aosctl.domain.names import did_you_mean, quoted
 from aosctl.errors import NotFound, UnknownKind
 
 if TYPE_CHECKING:
     from aosctl.db.rows import AnyConnection
 
-READABLE: tuple[Kind, ...] = (*KINDS, RUN)
+READABLE: tuple[Kind, ...] = (*KINDS, RUN, TURN, APPROVAL, EVENT)
 
 
 def readable_kind(word: str) -> Kind:
-    """Find the kind that a person typed, runs among them. Raises UnknownKind in kubectl's words."""
-    if word.lower().removesuffix(".aos") in (RUN.singular, RUN.plural):
-        return RUN
-    try:
-        return kind_named(word)
-    except UnknownKind as error:
-        if word.lower() in ("approval", "approvals"):
-            raise UnknownKind(error.message, "aosctl approve lists what is pending") from None
-        raise UnknownKind(error.message, f"{error.hint}, {RUN.plural}") from None
+    """Find the kind that a person typed, those only to be read among them: `runs`, `turn`, `ev`.
+
+    Raises UnknownKind in kubectl's words.
+    """
+    typed = word.lower().removesuffix(".aos")
+    known = {name: kind for kind in READABLE for name in kind.words}
+    if typed in known:
+        return known[typed]
+    text = f"the server doesn't have a resource type {quoted(word)}{did_you_mean(typed, known)}"
+    plurals = ", ".join(kind.plural for kind in READABLE)
+    raise UnknownKind(text, f"it has {plurals}")
 
 
 def named(
@@ -41,6 +45,10 @@ def named(
     """
     if kind is RUN:
         return _named_runs(connection, tenant, names)
+    if kind.read_only:
+        from aosctl.domain import records
+
+        return records.named(connection, kind, _chosen(tenant), names)
     rows = {row.name: row for row in resources(connection, kind, tenant, names)}
     return [rows[name] for name in names if name in rows], [n for n in names if n not in rows]
 
@@ -61,6 +69,8 @@ def resources(
         return _read(connection, kind, None, names)
     if not everywhere and kind.tenanted:
         return _read(connection, kind, tenant, names)
+    if kind.read_only and kind is not RUN:
+        return _records_everywhere(connection, kind, tenant)
     found: list[Resource] = []
     for scope in tenants.scopes(connection):
         tenants.choose(connection, scope)
@@ -91,8 +101,30 @@ def _read(
 ) -> list[Resource]:
     if kind is RUN:
         return [run_resource(row) for row in runs(connection, tenant)]
+    if kind.read_only:
+        from aosctl.domain import records
+
+        return records.listed(connection, kind, _chosen(tenant))
     rows = manifests.resources(connection, kind.view, tenant, names)
     return [Resource(kind=kind.name, **row._asdict()) for row in rows]
+
+
+def _records_everywhere(
+    connection: AnyConnection, kind: Kind, tenant: UUID | None
+) -> list[Resource]:
+    """Read the newest records of each tenant that the login may see."""
+    found: list[Resource] = []
+    for each in tenants.my_tenants(connection):
+        tenants.choose(connection, each.id)
+        found += _read(connection, kind, each.id, None)
+    tenants.choose(connection, tenant)
+    return found
+
+
+def _chosen(tenant: UUID | None) -> UUID:
+    if tenant is None:
+        raise AssertionError("records are read in a tenant")
+    return tenant
 
 
 def _named_runs(

@@ -286,6 +286,7 @@ class Loop:
             began = time.monotonic()
             moved = held or self._run(lease, call, stop)
             if moved.asks_again:
+                self._preview(lease, call, stop)
                 observe(ApprovalAsked(call))
             else:
                 observe(CallEnded(call, moved.ok, moved.result, time.monotonic() - began))

@@ -1,4 +1,4 @@
-"""Load manifests: read, validate and relate a set of files, or refuse all of it with reasons.
+"""Load manifests: read and validate a set of files, or refuse all of it with reasons.
 
 Nothing here talks to a database. A set is loaded whole: every problem of every document is
 reported with its file, line and column, and then nothing of the set is used.
@@ -6,91 +6,25 @@ reported with its file, line and column, and then nothing of the set is used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from aosctl.domain import yaml_text
-from aosctl.domain.kinds import BY_NAME, KINDS, Kind
+from aosctl.domain.document import FIELDS_HINT, MAX_PROBLEMS, Document, refuse
+from aosctl.domain.kinds import BY_NAME, Kind
 from aosctl.domain.kinds.base import API_VERSION, Completion
 from aosctl.domain.names import did_you_mean, printable, quoted
-from aosctl.domain.reading import Reading, Ref
+from aosctl.domain.reading import Reading
+from aosctl.domain.relations import duplicates
 from aosctl.domain.sources import Source, read_beside, read_sources
-from aosctl.domain.structures import arrange
 from aosctl.domain.yaml_text import MAX_BYTES, Node, Scalar, Unreadable
 from aosctl.errors import ManifestError
 
 MAX_DOCUMENTS = 10_000
-MAX_PROBLEMS = 100
-_MOST_SHOWN = 20
-_MOST_COMPARED = 5  # with all the names there are
 _LIST_VERSIONS = (API_VERSION, "v1")
-_HINT = "every field of every kind: docs/manifests.md; worked examples: manifests/quickstart"
-
-
-@dataclass(frozen=True)
-class Document:
-    """One manifest, valid by itself; `spec` is canonical, with defaults filled in.
-
-    `places` maps the path of a value (`spec.model`) to its (line, column) in `source`.
-    """
-
-    kind: str
-    name: str
-    tenant: str | None
-    labels: Mapping[str, str]
-    annotations: Mapping[str, str]
-    spec: Mapping[str, Any]
-    source: str
-    line: int
-    column: int
-    refs: tuple[Ref, ...] = ()
-    places: Mapping[str, tuple[int, int]] = field(default_factory=dict, repr=False)
-    uid: str | None = None
-    generation: int | None = None
-    folder: Path | None = None
-
-    @property
-    def subject(self) -> str:
-        """Return the document as messages call it: `Persona "pg_expert"`."""
-        return f"{self.kind} {quoted(self.name)}"
-
-    def problem(self, path: str, text: str) -> str:
-        """Return a problem's line: `persona.yaml:12:5: Persona "pg_expert": spec.model: …`."""
-        line, column = self.places.get(path, (self.line, self.column))
-        place = f":{line}:{column}" if line else ""
-        return f"{self.source}{place}: {self.subject}: {path}: {text}"
-
-    def manifest(self) -> dict[str, Any]:
-        """Return the document as the manifest that `get -o yaml` would print after its apply."""
-        kind = BY_NAME[self.kind]
-        metadata = {
-            "name": self.name,
-            "tenant": self.tenant,
-            "labels": dict(self.labels),
-            "annotations": dict(self.annotations),
-        }
-        return {
-            "apiVersion": API_VERSION,
-            "kind": self.kind,
-            "metadata": {key: value for key, value in metadata.items() if value},
-            "spec": arrange(kind.spec_type, self.spec),
-        }
-
-
-class Lookup(Protocol):
-    """What exists in the database, as far as references are concerned."""
-
-    def exists(self, kind: str, tenant: str | None, name: str) -> bool:
-        """Tell whether the resource exists; tenant is None for tenants and models."""
-
-    def names(self, kind: str, tenant: str | None) -> list[str]:
-        """List the names that exist, to suggest one."""
-
-    def secret_keys(self, tenant: str, name: str) -> list[str]:
-        """List what a Secret that exists has values for."""
+_BESIDE_HINT = "a file that a manifest names is looked for in the manifest's own folder"
 
 
 def load(
@@ -115,122 +49,6 @@ def loads(
     return _load([Source(label, data, folder)], "apply")
 
 
-def resolve_tenants(
-    documents: Sequence[Document], flag: str | None, default: Callable[[], str]
-) -> tuple[Document, ...]:
-    """Give every document that belongs to a tenant its tenant.
-
-    `flag` is the value of -n, and must not differ from a document's own; `default` names the
-    tenant where both are silent, and is called only then.
-    """
-    problems = [
-        document.problem(
-            "metadata.tenant",
-            f"the tenant {quoted(document.tenant)} does not match the tenant {quoted(flag)} of -n",
-        )
-        for document in documents
-        if flag is not None and document.tenant is not None and document.tenant != flag
-    ]
-    _refuse(problems, f"leave -n {flag} out, or apply the files of one tenant at a time")
-    resolved = tuple(
-        replace(document, tenant=flag if flag is not None else default())
-        if document.tenant is None and BY_NAME[document.kind].tenanted
-        else document
-        for document in documents
-    )
-    _refuse(_duplicates(resolved))
-    return resolved
-
-
-def check_references(documents: Sequence[Document], lookup: Lookup) -> None:
-    """Refuse the set if a name in it stands for nothing, neither in the set nor in the database."""
-    here = {(one.kind, one.tenant, one.name): one for one in documents}
-    problems: list[str] = []
-    missing: list[Ref] = []
-    for document, ref in ((one, ref) for one in documents for ref in _references(one)):
-        tenant = _owner(document) if BY_NAME[ref.kind].tenanted else None
-        given = here.get((ref.kind, tenant, ref.name))
-        if ref.value is not None and (given or lookup.exists(ref.kind, tenant, ref.name)):
-            keys = list(given.spec["data"]) if given else lookup.secret_keys(tenant or "", ref.name)
-            if reason := _no_value(ref, sorted(keys)):
-                problems.append(document.problem(ref.path, reason))
-            continue
-        if ref.name in ref.builtins or given or lookup.exists(ref.kind, tenant, ref.name):
-            continue
-        known = [name for kind, owner, name in here if (kind, owner) == (ref.kind, tenant)]
-        known += [*lookup.names(ref.kind, tenant), *ref.builtins]
-        near = did_you_mean(ref.name, known) if len(problems) < _MOST_COMPARED else ""
-        # What stands in the place of a Secret's name may be the value itself: it is not repeated.
-        name = quoted(ref.name) if ref.value is None else "of this name"
-        problems.append(document.problem(ref.path, f"no {ref.kind} {name} exists{near}"))
-        missing.append(ref)
-        if len(problems) >= MAX_PROBLEMS:
-            break
-    if missing:
-        plural = BY_NAME[missing[0].kind].plural
-        _refuse(problems, f"aosctl get {plural} lists what exists; or add it to the files")
-    _refuse(problems)
-
-
-def _owner(document: Document) -> str | None:
-    """Return the tenant whose resources a document names: a Tenant's are its own."""
-    return document.name if document.kind == "Tenant" else document.tenant
-
-
-def _no_value(ref: Ref, keys: Sequence[str]) -> str | None:
-    """Say why a reference to a Secret that exists stands for none of its values."""
-    if ref.value in keys or (not ref.value and len(keys) == 1):
-        return None
-    if ref.value:
-        near = did_you_mean(ref.value, keys)
-        return f"the Secret {quoted(ref.name)} has no value of this name{near}"
-    return f"which value of the Secret {quoted(ref.name)}? It has {', '.join(keys)}"
-
-
-def in_apply_order(documents: Sequence[Document]) -> tuple[Document, ...]:
-    """Sort by kind so that what is referred to comes first; the order within a kind stays."""
-    order = {kind.name: place for place, kind in enumerate(KINDS)}
-    return tuple(sorted(documents, key=lambda document: order[document.kind]))
-
-
-def in_delete_order(documents: Sequence[Document]) -> tuple[Document, ...]:
-    """Sort so that what refers to others goes first."""
-    return tuple(reversed(in_apply_order(documents)))
-
-
-def _references(document: Document) -> list[Ref]:
-    refs = list(document.refs)
-    if document.tenant is not None:
-        place = document.places.get("metadata.tenant", (document.line, document.column))
-        refs.append(Ref("Tenant", document.tenant, "metadata.tenant", *place))
-    return refs
-
-
-def _duplicates(documents: Sequence[Document]) -> list[str]:
-    first: dict[tuple[str, str | None, str], Document] = {}
-    problems = []
-    for document in documents:
-        earlier = first.setdefault((document.kind, document.tenant, document.name), document)
-        if earlier is not document:
-            place = earlier.places.get("metadata.name", (earlier.line, earlier.column))
-            where = ":".join(map(str, (earlier.source, *place)))
-            problems.append(document.problem("metadata.name", f"is already given at {where}"))
-    return problems
-
-
-def _refuse(problems: Sequence[str], hint: str = _HINT) -> None:
-    """Raise one ManifestError for all problems, if there are any."""
-    if not problems:
-        return
-    if len(problems) == 1:
-        raise ManifestError(problems[0], hint)
-    count = f"{len(problems)} or more" if len(problems) >= MAX_PROBLEMS else str(len(problems))
-    lines = [f"{count} problems, nothing was done:", *problems[:_MOST_SHOWN]]
-    if len(problems) > _MOST_SHOWN:
-        lines.append(f"… and {len(problems) - _MOST_SHOWN} more")
-    raise ManifestError("\n".join(lines), hint)
-
-
 class _EnoughProblems(Exception):
     """So much is wrong with the set that the rest is not looked at."""
 
@@ -241,7 +59,7 @@ def _load(sources: Iterable[Source], verb: str) -> tuple[Document, ...]:
         for source in sources:
             loading.read(source)
     except _EnoughProblems:
-        _refuse(loading.problems)
+        refuse(loading.problems, loading.common_hint())
     return loading.result(verb)
 
 
@@ -251,6 +69,8 @@ class _Loading:
     def __init__(self) -> None:
         self.documents: list[Document] = []
         self.problems: list[str] = []
+        self.hints: list[str | None] = []
+        self.hint: str | None = FIELDS_HINT
         self.count = 0
         self.bytes_beside = 0
 
@@ -260,6 +80,8 @@ class _Loading:
         def report(line: int, column: int, text: str) -> None:
             place = f":{line}:{column}" if line else ""
             self.problems.append(f"{source.label}{place}: {text}")
+            self.hints.append(self.hint)
+            self.hint = FIELDS_HINT
             if len(self.problems) >= MAX_PROBLEMS:
                 raise _EnoughProblems
 
@@ -267,11 +89,17 @@ class _Loading:
             for node in yaml_text.read_documents(source.data, report):
                 self._document(node, source, report)
         except Unreadable as error:
+            self.hint = error.hint or FIELDS_HINT
             report(error.line, error.column, error.reason)
+
+    def common_hint(self) -> str | None:
+        """Return the hint that goes for every problem, else that about fields."""
+        return self.hints[0] if len(set(self.hints)) == 1 else FIELDS_HINT
 
     def result(self, verb: str) -> tuple[Document, ...]:
         """Return the documents, or raise ManifestError for every problem found."""
-        _refuse([*self.problems, *_duplicates(self.documents)])
+        again = duplicates(self.documents)
+        refuse([*self.problems, *again], FIELDS_HINT if again else self.common_hint())
         if not self.documents:
             raise ManifestError(f"no objects passed to {verb}")
         return tuple(self.documents)
@@ -291,6 +119,12 @@ class _Loading:
         kind = _kind(node, reading)
         if kind is None or not isinstance(node, yaml_text.Mapping):
             return
+        version, at = _text(node, "apiVersion"), node.get("apiVersion")
+        if version not in (None, API_VERSION) and at is not None:
+            self.hint = None  # the line says it all, and its fields may be another version's
+            text = f'expected "{API_VERSION}", found {quoted(version or "")}'
+            reading.wrong(at.line, at.column, "apiVersion", text)
+            return
         before = len(self.problems)
         given = kind.manifest_type.read(_with_spec(node), "", reading)
         if len(self.problems) == before and not reading.problems:
@@ -309,7 +143,7 @@ class _Loading:
         """Let the kind complete its spec; return the document, None where it reported problems."""
         metadata = given["metadata"]
         read = partial(self._read_beside, source.folder)
-        at = Completion(metadata["name"], read, reading.wrong_at)
+        at = Completion(metadata["name"], read, reading.wrong_at, source.is_remote)
         spec = kind.complete(given["spec"], at)
         if reading.problems:
             return None
@@ -332,7 +166,11 @@ class _Loading:
 
     def _read_beside(self, folder: Path | None, name: str) -> str:
         """Read a file that a manifest names. Raises ValueError, also for too much in all."""
-        text = read_beside(folder, name)
+        try:
+            text = read_beside(folder, name)
+        except ValueError:
+            self.hint = _BESIDE_HINT
+            raise
         self.bytes_beside += len(text)
         if self.bytes_beside > MAX_BYTES:
             raise ValueError(f"the files of the set hold more than {MAX_BYTES // 1_000_000} MB")

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from aosctl.domain.document import Document
 from aosctl.domain.kinds import BY_NAME, Kind
-from aosctl.domain.manifest import Document
 from aosctl.errors import AosError, DatabaseUnavailable, Denied
 
 _DENIED = re.compile("^permission denied for function|row-level security policy")

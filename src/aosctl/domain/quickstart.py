@@ -13,8 +13,8 @@ from aosctl.db.connection import Connection
 from aosctl.domain import manifest
 from aosctl.domain.applying import Applied, Tenancy, apply_set
 from aosctl.domain.default_model import ModelChoice, choose_model, is_a_default
+from aosctl.domain.document import Document
 from aosctl.domain.kinds import BY_NAME
-from aosctl.domain.manifest import Document
 
 TENANT, PERSONA, AGENT = "tech_corp", "pg_expert", "my_pg_bot"
 QUESTION = "How do I optimise a join?"

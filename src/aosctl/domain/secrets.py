@@ -19,8 +19,8 @@ from aosctl.redaction import remember
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aosctl.domain.document import Document
     from aosctl.domain.kinds.base import Resource
-    from aosctl.domain.manifest import Document
 
 
 def sealed_document(document: Document, tenant: UUID, live: Resource | None) -> Document:

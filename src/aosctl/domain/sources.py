@@ -21,11 +21,15 @@ _CHUNK = 65_536
 
 
 class Source(NamedTuple):
-    """One text to read: what to call it in messages, and the folder its `file:` fields start in."""
+    """One text to read: what to call it in messages, and the folder its `file:` fields start in.
+
+    What is remote, others wrote: it reads no file and no variable of this machine.
+    """
 
     label: str
     data: bytes
     folder: Path | None
+    is_remote: bool = False
 
 
 def read_sources(
@@ -128,7 +132,7 @@ def _read(path: str, stdin: BinaryIO | None) -> Source:
     if path == "-":
         return Source("stdin", (stdin or sys.stdin.buffer).read(MAX_BYTES + 1), None)
     if "://" in path:
-        return Source(printable(redact_dsn(path)), _fetch(path), None)
+        return Source(printable(redact_dsn(path)), _fetch(path), None, is_remote=True)
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -139,7 +143,39 @@ def _read(path: str, stdin: BinaryIO | None) -> Source:
 
 
 def _fetch(url: str) -> bytes:
-    """Download at most MAX_BYTES + 1 bytes within URL_SECONDS; http and https only."""
+    """Download within URL_SECONDS, from the look-up of the name to the last byte.
+
+    A socket's time-out begins anew with each byte: only another thread can measure it all. One
+    that is given up goes on as a daemon until its server or its own limits end it.
+    """
+    import queue
+    import threading
+
+    _check_url(url)
+    outcome = queue.SimpleQueue[bytes | Exception]()
+
+    def work() -> None:
+        try:
+            outcome.put(_download(url))
+        except Exception as error:
+            outcome.put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        found = outcome.get(timeout=URL_SECONDS)
+    except queue.Empty:
+        raise _too_slow(quoted(redact_dsn(url), 200)) from None
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def _too_slow(shown: str) -> ManifestError:
+    return ManifestError(f"unable to read URL {shown}: took longer than {URL_SECONDS:g} s")
+
+
+def _download(url: str) -> bytes:
+    """Download at most MAX_BYTES + 1 bytes; http and https only."""
     import http.client
     import urllib.error
     import urllib.request
@@ -155,7 +191,6 @@ def _fetch(url: str) -> bytes:
                 raise
             return super().redirect_request(req, fp, code, msg, headers, newurl)
 
-    _check_url(url)
     shown = quoted(redact_dsn(url), 200)
     try:
         with urllib.request.build_opener(OnlyWeb).open(url, timeout=URL_SECONDS) as response:
@@ -174,7 +209,7 @@ def _drain(response: BinaryIO, shown: str) -> bytes:
     while len(data) <= MAX_BYTES and (chunk := response.read1(_CHUNK)):  # type: ignore[attr-defined]
         data += chunk
         if time.monotonic() > deadline:
-            raise ManifestError(f"unable to read URL {shown}: took longer than {URL_SECONDS:g} s")
+            raise _too_slow(shown)
     if len(data) <= MAX_BYTES and getattr(response, "length", None):
         raise ManifestError(f"unable to read URL {shown}: it broke off after {len(data):,} bytes")
     return bytes(data[: MAX_BYTES + 1])

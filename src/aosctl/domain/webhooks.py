@@ -32,6 +32,7 @@ from uuid import UUID
 from aosctl import __version__
 from aosctl.db import notifications
 from aosctl.db.notifications import Notification
+from aosctl.domain.chore import Chore
 from aosctl.errors import AosError, LeaseLost
 from aosctl.redaction import may_be_named
 
@@ -48,8 +49,12 @@ class Undelivered(Exception):
     """Why a request was not taken."""
 
 
-class Courier:
-    """Tells webhooks in a thread of its own, on a connection of its own, beside the turns."""
+class Courier(Chore):
+    """Tells webhooks."""
+
+    name = "webhooks"
+    pause_seconds = POLL_SECONDS
+    grace_seconds = SECONDS
 
     def __init__(
         self,
@@ -59,44 +64,13 @@ class Courier:
         tenant: UUID | None = None,
     ) -> None:
         """`tenant` alone is served when one is given."""
-        self._connect = connect
+        super().__init__(connect, note)
         self._environment = environment
-        self._note = note
         self._tenant = tenant
-        self._connection: Connection | None = None
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="webhooks", daemon=True)
 
-    def start(self) -> None:
-        """Begin to tell."""
-        self._thread.start()
-
-    def close(self, *, finish: bool = False) -> None:
-        """End; with `finish`, after everything that is due now was tried once more."""
-        self._ended.set()
-        self._thread.join(SECONDS)
-        if finish:
-            self._ended.clear()
-            self._tell()
-        if self._connection is not None:
-            self._connection.close()
-
-    def _work(self) -> None:
-        while not self._ended.is_set():
-            self._tell()
-            self._ended.wait(POLL_SECONDS)
-
-    def _tell(self) -> None:
-        """Make one round; a database that is away is the turns' concern to report."""
-        try:
-            if self._connection is None or self._connection.closed:
-                self._connection = self._connect()
-            deliver_all(
-                self._connection, self._environment, self._note, self._ended.is_set, self._tenant
-            )
-        except AosError:
-            if self._connection is not None:
-                self._connection.close()
+    def make_round(self, connection: Connection) -> None:
+        """Tell what is due."""
+        deliver_all(connection, self._environment, self._note, self._ended.is_set, self._tenant)
 
 
 def deliver_all(

@@ -69,14 +69,18 @@ Problem: TypeAlias = Callable[[int, int, str], None]
 """Report a problem at (line, column), both from 1; line 0 stands for the file as a whole."""
 
 
-class Unreadable(Exception):
-    """The rest of this text can't be read; the place and the reason."""
+NOT_TEXT = "a manifest is YAML or JSON in UTF-8; iconv -t utf-8 converts others"
 
-    def __init__(self, line: int, column: int, reason: str) -> None:
+
+class Unreadable(Exception):
+    """The rest of this text can't be read; the place, the reason, and a hint that fits it."""
+
+    def __init__(self, line: int, column: int, reason: str, hint: str | None = None) -> None:
         super().__init__(reason)
         self.line = line
         self.column = column
         self.reason = reason
+        self.hint = hint
 
 
 def is_null(node: Node) -> bool:
@@ -135,13 +139,15 @@ def _check_text(data: bytes) -> None:
     if found:
         line, column = _place(data, found.start())
         what = f"the control character 0x{data[found.start()]:02x}"
-        raise Unreadable(line, column, f"{what} stands here: this is no text file")
+        raise Unreadable(line, column, f"{what} stands here: this is no text file", NOT_TEXT)
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:
         line, column = _place(data, error.start)
         what = f"the byte 0x{data[error.start]:02x}"
-        raise Unreadable(line, column, f"{what} stands here: this is no UTF-8 text") from None
+        raise Unreadable(
+            line, column, f"{what} stands here: this is no UTF-8 text", NOT_TEXT
+        ) from None
 
 
 def _place(data: bytes, offset: int) -> tuple[int, int]:

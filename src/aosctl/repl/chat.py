@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from aosctl.domain.money import money
 from aosctl.errors import AosError, DatabaseUnavailable
 from aosctl.repl.deciding import AskHere, waiting
+from aosctl.repl.past import lines_of
 from aosctl.repl.prompt import Moved, Prompts
 from aosctl.repl.screen import RED, Screen
 from aosctl.repl.words import footer, tokens
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from aosctl.repl.turns import Access, Turns
 
 TWICE_SECONDS = 2.0
+EXCHANGES = 2
 HELP = """\
 /new        start another conversation with this agent
 /approvals  ask again about what waits for a decision
@@ -88,6 +90,7 @@ class Chat:
         self._say(f"{self._footer}{where}")
         self._say("/help lists the commands, Ctrl-D leaves")
         if self._turns is not None:
+            self._show_past(self._turns.conversation)
             self._go_on()
         while True:
             try:
@@ -107,6 +110,17 @@ class Chat:
                     return self._leave()
             else:
                 self._send(line)
+
+    def _show_past(self, conversation: Conversation) -> None:
+        """Show where a conversation that goes on was left, as it stood but dim."""
+        try:
+            lines = lines_of(conversation.last_exchanges(EXCHANGES))
+        except AosError:
+            return  # what comes next says it
+        if lines:
+            self._say(f"── earlier; all of it: aosctl logs {conversation.run} ──")
+            self._say("\n".join(lines))
+            self._say("──")
 
     def close(self) -> None:
         """Close the connections; the conversation stays."""

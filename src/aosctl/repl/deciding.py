@@ -13,7 +13,7 @@ from aosctl.errors import AosError, ApprovalSettled, DatabaseUnavailable
 from aosctl.repl.editing import edited_arguments
 from aosctl.repl.prompt import Moved, Prompts
 from aosctl.repl.screen import BOLD, DIM, GREEN, RED, YELLOW, Screen
-from aosctl.repl.words import decision_words, exact_arguments
+from aosctl.repl.words import ASK_REASON, DECISIONS, decision_words, exact_arguments
 from aosctl.terminal import visible
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from aosctl.domain.conversation import Approval, Conversation
     from aosctl.repl.turns import Turns
 
-QUESTION = "  y approve · n deny · e edit · d later > "
 KEYS = {
     "y": "approved",
     "n": "denied",
@@ -117,7 +116,7 @@ class AskHere:
                 for other in pending
             )
 
-        decision = self._prompts.choose(QUESTION, KEYS, decided)
+        decision = self._prompts.choose(f"  {DECISIONS} > ", KEYS, decided)
         reason: str | Moved | None = None
         if decision == "later":
             return False
@@ -125,7 +124,7 @@ class AskHere:
             self._edit(turns, approval)
             return None
         if decision == "denied":
-            reason = self._prompts.line("  reason, for the agent (may be empty) > ", decided)
+            reason = self._prompts.line(f"  {ASK_REASON}", decided)
         if isinstance(decision, Moved) or isinstance(reason, Moved):
             pending = waiting(turns.conversation)
             if any(other.approval_id == approval.approval_id for other in pending):

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 CALL_WIDTH = 60
 REASON_WIDTH = 200
+DECISIONS = "y approve · n deny · e edit · d later"
+ASK_REASON = "reason, for the agent (may be empty) > "
 
 
 def call_line(skill: str, args: Mapping[str, Any] | None, width: int = CALL_WIDTH) -> str:

@@ -114,6 +114,22 @@ OPEN_VIEW = query_rule(
       when current_setting('server_version_num')::int < 150000 then 'security_barrier=(true|on|1)'
       else 'security_invoker=(true|on|1)' end, false) order by 1""",
 )  # fmt: skip
+UNBOUND = query_rule(
+    "business-rows-open", "warning", "SQL skills are granted nothing that can't have policies",
+    f"""select g.name, format('SQL skills may use it, and every row of it: a %s can have no'
+      ' row-level security', g.kind),
+    format('revoke all on %s from %s', g.name, string_agg(g.role, ', ' order by g.role)), g.grantor
+    from (select distinct c.oid::regclass as name, quote_ident(i.rolname) as role,
+        case c.relkind when 'm' then 'materialized view' else 'foreign table' end as kind,
+        pg_get_userbyid(a.grantor) as grantor
+      from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        and n.nspname not in ({SCHEMAS}, 'pg_catalog', 'information_schema'),
+      lateral (select x.* from aclexplode(c.relacl) x union all
+        select x.* from pg_attribute t, aclexplode(t.attacl) x where t.attrelid = c.oid) a
+      join ({IDENTITIES}) i on i.oid = a.grantee
+      where c.relkind in ('m', 'f')) g
+    group by g.name, g.kind, g.grantor order by 1, 4""",
+)  # fmt: skip
 RULES = (
     Rule("sandbox-function", "error", "Every SQL identity has the kernel's sandbox function",
          _functions),
@@ -125,4 +141,5 @@ RULES = (
     OWNS,
     OPEN_TABLE,
     OPEN_VIEW,
+    UNBOUND,
 )  # fmt: skip

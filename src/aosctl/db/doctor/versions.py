@@ -94,7 +94,8 @@ def ending(version: int, today: date) -> Iterable[Finding]:
     """Find that a major version's last release is less than half a year away."""
     major, end = _life(version)
     if end and today < end <= today + NOTICE:
-        what = f"its last release comes on {end}, in {(end - today).days} days"
+        left = (end - today).days
+        what = f"its last release comes on {end}, in {left} day{'s' * (left > 1)}"
         yield _upgrade(major, f"{what}; from then on holes are no longer closed")
 
 

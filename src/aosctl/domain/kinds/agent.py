@@ -53,6 +53,7 @@ class Agent(Kind):
     name = "Agent"
     plural = "agents"
     short_names = ("ag",)
+    own_verbs = ("chat", "logs", "run")
     db_schema = "aos_agent"
     doc = (
         "What you talk to and what does the work: a persona, the skills it may use, the"

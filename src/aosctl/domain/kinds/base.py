@@ -63,11 +63,13 @@ class Completion(NamedTuple):
     """What a kind may need to complete a spec: its name, how to read a file, how to report.
 
     `read` takes a path relative to the manifest's folder and raises ValueError with the reason.
+    A remote manifest came from a URL.
     """
 
     name: str
     read: Callable[[str], str]
     wrong: Callable[[str, str], None]
+    is_remote: bool = False
 
 
 class Kind:
@@ -77,10 +79,16 @@ class Kind:
     plural: ClassVar[str]
     short_names: ClassVar[tuple[str, ...]]
     tenanted: ClassVar[bool] = True
+    read_only: ClassVar[bool] = False
+    """Whether it is only looked at: nobody applies or deletes one."""
     db_schema: ClassVar[str]
     """The schema of the kernel that holds the kind's functions and view."""
     doc: ClassVar[str]
     fields: ClassVar[tuple[Field, ...]]
+    status_fields: ClassVar[tuple[Field, ...]] = ()
+    """The status of a kind that is only looked at."""
+    own_verbs: ClassVar[tuple[str, ...]] = ()
+    """What is done with this kind alone, such as `kill` with runs."""
     example: ClassVar[str]
     columns: ClassVar[tuple[Column, ...]]
 
@@ -88,6 +96,17 @@ class Kind:
     def singular(self) -> str:
         """The name as people type it: `persona`."""
         return self.name.lower()
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Every name that people type for the kind, the singular first."""
+        return (self.singular, self.plural, *self.short_names)
+
+    @property
+    def verbs(self) -> tuple[str, ...]:
+        """What `aosctl` does with one, in alphabetical order."""
+        declared = () if self.read_only else ("apply", "delete", "diff")
+        return tuple(sorted((*declared, "describe", "explain", "get", *self.own_verbs)))
 
     @property
     def apply_function(self) -> tuple[str, str]:
@@ -116,7 +135,8 @@ class Kind:
     @property
     def manifest_type(self) -> Object:
         """The type of a whole manifest of this kind."""
-        return Object(fields=(*_head(self.name), _metadata(self.tenanted), *_body(self.spec_type)))
+        body = _read(self) if self.read_only else _body(self.spec_type)
+        return Object(fields=(*_head(self.name), _metadata(self.tenanted), *body))
 
     def complete(self, spec: Spec, at: Completion) -> Spec:
         """Fill what depends on other fields and check what concerns several of them."""
@@ -203,6 +223,14 @@ def _body(spec: Type) -> tuple[Field, ...]:
     return (
         Field("spec", spec, "What is wanted. An absent field means its default."),
         Field("status", MapOf(value=Anything()), "Set by the server; ignored when applied."),
+    )
+
+
+def _read(kind: Kind) -> tuple[Field, ...]:
+    status = Object(fields=kind.status_fields)
+    return (
+        Field("spec", kind.spec_type, "What it is."),
+        *((Field("status", status, "How it stands."),) if kind.status_fields else ()),
     )
 
 

@@ -39,8 +39,9 @@ _LIMITS = Object(
 )
 
 
-def _of(spent: str, limit: str) -> Column:
-    header = {"maxUsd": "USD", "maxTokens": "TOKENS", "maxTurns": "TURNS"}[limit]
+def _of(spent: str, limit: str, *, wide: bool = False) -> Column:
+    """Return the column of a limit, headed by its name: what was used of what there is."""
+    header = limit.removeprefix("max").upper()
 
     def cell(row: Resource) -> Cell:
         most = (row.spec.get("limits") or {}).get(limit)
@@ -49,7 +50,7 @@ def _of(spent: str, limit: str) -> Column:
             return most
         return f"{round(used, 4):g}/{most:g}" if limit == "maxUsd" else f"{used}/{most}"
 
-    return Column(header, cell)
+    return Column(header, cell, wide=wide)
 
 
 class Budget(Kind):
@@ -108,6 +109,8 @@ spec:
         _of("spentUsd", "maxUsd"),
         _of("tokens", "maxTokens"),
         _of("turns", "maxTurns"),
+        _of("steps", "maxSteps", wide=True),
+        _of("seconds", "maxSeconds", wide=True),
         Column("AGE", lambda row: row.created_at),
     )
 

@@ -61,8 +61,10 @@ class Principal(Kind):
             "dbRole",
             Text(min_length=1, check=_login),
             "The PostgreSQL login role that is this principal. The role has to exist: create it"
-            " yourself, or with `aosctl create principal NAME --login`. Without one the principal"
-            " can't connect, and only a service can act for it.",
+            " yourself, or with `aosctl create principal NAME --login`. To name a login that is"
+            " none of the tenant's yet takes ADMIN OPTION on it, which who made it has, or an"
+            " administrator. Without one the principal can't connect, and only a service can act"
+            " for it.",
         ),
         Field(
             "roles",

@@ -1,6 +1,6 @@
 """The reference of manifests, written from the kinds' own declarations.
 
-`python -m aosctl.domain.kinds.reference docs` writes the page and the JSON Schema anew.
+`python -m aosctl.domain.kinds.reference docs` writes the page and the JSON Schemas anew.
 """
 
 from __future__ import annotations
@@ -14,18 +14,21 @@ from pathlib import Path
 from aosctl.domain.fields import Type
 from aosctl.domain.kinds import KINDS
 from aosctl.domain.kinds.base import Kind
-from aosctl.domain.kinds.json_schema import schema_for_all
-from aosctl.domain.structures import Field, ListOf, Object, default_of
+from aosctl.domain.kinds.json_schema import schema_for, schema_for_all
+from aosctl.domain.structures import Field, ListOf, MapOf, Object, default_of
 
 PAGE = "manifests.md"
 SCHEMA = "aos-v1.schema.json"
+SCHEMAS = "schemas"
+"""The folder of the schemas of single kinds, beside the page."""
 
 _HEAD = """\
 # Manifests
 
 Everything that `aosctl` manages is written in manifests: YAML or JSON documents of this form.
 This page is generated from the program's own declarations; `aos-v1.schema.json` beside it is the
-same as a JSON Schema (draft-07) for editors.
+same as a JSON Schema (draft-07) for editors, `schemas/` has one a kind; `aosctl schema` prints
+them, `aosctl explain` this page.
 
 ```yaml
 apiVersion: aos/v1
@@ -45,8 +48,10 @@ before.
 ## What is read
 
 - Files, folders (with `-R` their sub-folders too; only `.json`, `.yaml` and `.yml`), globs,
-  `http` and `https` URLs, and standard input as `-`. Several documents in a file are separated
-  by `---`; a `kind: List` holds them in `items`.
+  `http` and `https` URLs, and standard input as `-`. What comes from a URL reads no file and no
+  variable of this machine (`fromEnv`, `fromFile`, `file`): download it, look at it, apply
+  the file. Several documents in a file are separated by `---`; a `kind: List` holds them in
+  `items`.
 - The YAML of plain data: mappings, lists, strings, `true` and `false`, `null`, and JSON's numbers.
   Everything else is a string: `no`, `on`, `12:30`, `0777` and `2026-01-31` are. A field that is
   `null` counts as absent.
@@ -87,15 +92,26 @@ def reference() -> str:
 
 
 def write(folder: Path) -> None:
-    """Write the page and the JSON Schema into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the page and the JSON Schemas into a folder."""
+    (folder / SCHEMAS).mkdir(parents=True, exist_ok=True)
     (folder / PAGE).write_text(reference(), encoding="utf-8")
-    (folder / SCHEMA).write_text(schema_text(), encoding="utf-8")
+    for name, text in schema_files().items():
+        place = folder if name == SCHEMA else folder / SCHEMAS
+        (place / name).write_text(text, encoding="utf-8")
 
 
-def schema_text() -> str:
-    """Return the JSON Schema of all kinds as text."""
-    return json.dumps(schema_for_all(), indent=2, ensure_ascii=False) + "\n"
+def schema_files() -> dict[str, str]:
+    """Return the JSON Schemas by their file's name: of all kinds in one, and of each."""
+    schemas = {SCHEMA: schema_for_all()} | {schema_name(kind): schema_for(kind) for kind in KINDS}
+    return {
+        name: json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+        for name, schema in schemas.items()
+    }
+
+
+def schema_name(kind: Kind) -> str:
+    """Return the name of the file that holds the schema of one kind."""
+    return f"{kind.singular}.schema.json"
 
 
 def _section(kind: Kind) -> str:
@@ -132,6 +148,9 @@ def _inner(field_type: Type) -> tuple[Object | None, str]:
     if isinstance(field_type, ListOf):
         found, suffix = _inner(field_type.item)
         return found, f"[]{suffix}"
+    if isinstance(field_type, MapOf):
+        found, suffix = _inner(field_type.value)
+        return found, f".*{suffix}"
     return None, ""
 
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from aosctl.db.runs import RunRow
+from aosctl.domain.fields import Number, Text
 from aosctl.domain.kinds.base import Column, Kind, Resource
+from aosctl.domain.structures import Field, Object
+
+_COUNT = Number(whole=True, minimum=0)
+_USD = Number(minimum=0)
 
 
 class Run(Kind):
@@ -14,7 +19,46 @@ class Run(Kind):
     short_names = ()
     db_schema = "aos_core"
     doc = "A conversation or task of an agent. `aosctl chat` and `aosctl run` begin one."
-    fields = ()
+    read_only = True
+    own_verbs = ("kill", "logs", "resume")
+    fields = (
+        Field("agent", Text(), "Who works."),
+        Field("kind", Text(), "`conversation`, or `task`: that ends with its answer."),
+        Field("title", Text(), "What it is about."),
+        Field(
+            "limits",
+            Object(
+                fields=(
+                    Field("maxSteps", _COUNT, "How many steps it may take."),
+                    Field("maxTokens", _COUNT, "How many tokens it may use."),
+                    Field("maxUsd", _USD, "What it may cost, in US dollars."),
+                )
+            ),
+            "Where it stops by itself; `aosctl resume` changes them.",
+        ),
+    )
+    status_fields = (
+        Field("state", Text(), "The run's state or that of its open turn, as `ps` shows it."),
+        Field("turn", _COUNT, "The number of its last turn."),
+        Field("turnState", Text(), "The state of that turn."),
+        Field("step", _COUNT, "The number of its last step."),
+        Field("tool", Text(), "The skill that is at work or waits."),
+        Field("waitingOn", Text(), "What it waits for."),
+        Field("next", Text(), "The command that lets it go on."),
+        Field("queuedMessages", _COUNT, "Messages that wait for the next turn."),
+        Field("inputTokens", _COUNT, "Tokens sent to the model."),
+        Field("outputTokens", _COUNT, "Tokens that the model answered with."),
+        Field("costUsd", _USD, "What it has cost, in US dollars."),
+        Field("persona", Text(), "The persona it began with."),
+        Field("personaVersion", _COUNT, "And the version of that."),
+        Field("model", Text(), "The model that thinks."),
+        Field("worker", Text(), "The worker that has its turn."),
+        Field("untrustedContent", Text(), "What first brought untrusted content."),
+        Field("error", Text(), "Why its turn failed, or what it waits for."),
+        Field("createdBy", Text(), "Who began it."),
+        Field("updatedAt", Text(), "When it last changed."),
+        Field("closedAt", Text(), "When it was closed."),
+    )
     example = ""
     columns = (
         Column("NAME", lambda row: row.name),
@@ -36,6 +80,7 @@ _NEXT = {
     "approval": "aosctl approve {0}, or aosctl deny {0}",
     "resolution": "aosctl resolve {0} --retry, --result TEXT, or --fail",
     "resume": "aosctl kill -s CONT {0}",
+    "loop": "aosctl resume {0}",
 }
 """The command that lets a run go on, by what it waits for."""
 

@@ -86,6 +86,12 @@ def _master_keys(row: Resource) -> list[str] | None:
     return sorted({key["masterKey"] for key in _keys(row).values()}) or None
 
 
+_REMOTE = (
+    "a manifest from a URL reads no variable and no file of this machine; download it, look at it"
+    " and apply the file"
+)
+
+
 class Secret(Kind):
     name = "Secret"
     plural = "secrets"
@@ -142,6 +148,8 @@ spec:
         for key, given in spec.get("data", {}).items():
             if len([way for way in _WAYS if way in given]) != 1:
                 at.wrong(f"spec.data.{key}", _NO_VALUE)
+            elif at.is_remote and "sealed" not in given:
+                at.wrong(f"spec.data.{key}", _REMOTE)
         return spec
 
     def describe(self, resource: Resource) -> list[Entry]:

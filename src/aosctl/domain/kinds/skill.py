@@ -61,7 +61,8 @@ _GRANT = Object(
             "tables",
             ListOf(item=_IDENTIFIER, min_items=1, unique=True),
             'The tables and views, by their exact names; `["*"]` is every one there is when the'
-            " manifest is applied.",
+            " manifest is applied. Materialized views and foreign tables can have no row-level"
+            " security: the skill sees all their rows, and `apply` warns of it.",
             required=True,
         ),
         Field(

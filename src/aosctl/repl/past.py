@@ -1,0 +1,28 @@
+"""What was said before, where a conversation goes on: its last exchanges, cut to a screenful."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from aosctl.messages import Message
+from aosctl.repl.words import call_line, counted
+
+MOST_LINES = 12
+"""Of one message; the rest is in `aosctl logs RUN`."""
+
+
+def lines_of(messages: Sequence[Message]) -> list[str]:
+    """Return messages as the chat shows them: `> question`, `⏺ call(…)`, the answer."""
+    return [line for message in messages for line in _lines(message)]
+
+
+def _lines(message: Message) -> Iterable[str]:
+    text = message.text.strip()
+    if text:
+        rows = text.splitlines()
+        rows[0] = f"> {rows[0]}" if message.role == "user" else rows[0]
+        yield from rows[:MOST_LINES]
+        if len(rows) > MOST_LINES:
+            yield f"… {counted(len(rows) - MOST_LINES, 'line')} more"
+    for call in message.calls:
+        yield f"⏺ {call_line(call.name, call.args)}"
