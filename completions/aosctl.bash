@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply create diff get describe delete explain schema api-resources chat run worker ps logs events trace approve deny resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
+      commands='quickstart apply create diff get describe delete explain schema api-resources chat run worker ps top logs events trace approve deny attach fork resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace'
       files=''
@@ -103,11 +103,11 @@ _aosctl_spec() {
       known='--resume=run -o=words:json --output=words:json --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'run')
       commands=''
-      flags='--name --wait -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      flags='--name --wait -d --detach -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--name -o --output --dsn --context -n --tenant --namespace'
       files=''
       sources='agent'
-      known='-o=words:json --output=words:json --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'worker')
       commands=''
       flags='--concurrency --once --lease --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
@@ -122,6 +122,13 @@ _aosctl_spec() {
       files=''
       sources=''
       known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'top')
+      commands=''
+      flags='-a --all --once --interval --sort-by -l --selector -A --all-tenants --all-namespaces --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--interval --sort-by -l --selector --dsn --context -n --tenant --namespace'
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'logs')
       commands=''
       flags='-f --follow --tail --since --since-time --until -g --grep --level --after-cursor --show-cursor --timestamps --prefix --no-prefix -l --selector -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
@@ -145,18 +152,32 @@ _aosctl_spec() {
       known='-o=words:json --output=words:json --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'approve')
       commands=''
-      flags='--reason --all --show --yes -y -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--reason -o --output --dsn --context -n --tenant --namespace'
+      flags='--reason --all --show --yes -y -i --inbox --edit --expires -l --selector -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--reason --expires -l --selector -o --output --dsn --context -n --tenant --namespace'
       files=''
       sources='approval*'
       known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'deny')
       commands=''
-      flags='--reason --all -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--reason -o --output --dsn --context -n --tenant --namespace'
+      flags='--reason --all --yes -y -i --inbox -l --selector -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--reason -l --selector -o --output --dsn --context -n --tenant --namespace'
       files=''
       sources='approval*'
       known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'attach')
+      commands=''
+      flags='--tail --timestamps --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--tail --dsn --context -n --tenant --namespace'
+      files=''
+      sources='run'
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'fork')
+      commands=''
+      flags='--name -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--name -o --output --dsn --context -n --tenant --namespace'
+      files=''
+      sources='run'
+      known='-o=words:name --output=words:name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'resolve')
       commands=''
       flags='--retry --result --fail --reason -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'

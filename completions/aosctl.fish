@@ -13,7 +13,7 @@ function __aosctl_command
         set sources
         switch "$path"
         case ''
-            set commands quickstart apply create diff get describe delete explain schema api-resources chat run worker ps logs events trace approve deny resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
+            set commands quickstart apply create diff get describe delete explain schema api-resources chat run worker ps top logs events trace approve deny attach fork resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
             set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'quickstart'
@@ -80,6 +80,10 @@ function __aosctl_command
             set commands 
             set values --last --filter -o --output -l --selector --dsn --context -n --tenant --namespace
             set sources ''
+        case 'top'
+            set commands 
+            set values --interval --sort-by -l --selector --dsn --context -n --tenant --namespace
+            set sources ''
         case 'logs'
             set commands 
             set values --tail --since --since-time --until -g --grep --level --after-cursor -l --selector -o --output --dsn --context -n --tenant --namespace
@@ -94,12 +98,20 @@ function __aosctl_command
             set sources 'run'
         case 'approve'
             set commands 
-            set values --reason -o --output --dsn --context -n --tenant --namespace
+            set values --reason --expires -l --selector -o --output --dsn --context -n --tenant --namespace
             set sources 'approval*'
         case 'deny'
             set commands 
-            set values --reason -o --output --dsn --context -n --tenant --namespace
+            set values --reason -l --selector -o --output --dsn --context -n --tenant --namespace
             set sources 'approval*'
+        case 'attach'
+            set commands 
+            set values --tail --dsn --context -n --tenant --namespace
+            set sources 'run'
+        case 'fork'
+            set commands 
+            set values --name -o --output --dsn --context -n --tenant --namespace
+            set sources 'run'
         case 'resolve'
             set commands 
             set values --reason -o --output --dsn --context -n --tenant --namespace --result
@@ -341,11 +353,14 @@ complete -c aosctl -n '__aosctl_at ""' -a chat -d 'Talk to an agent'
 complete -c aosctl -n '__aosctl_at ""' -a run -d 'Give an agent one task and wait for the answer'
 complete -c aosctl -n '__aosctl_at ""' -a worker -d 'Drive runs in the background'
 complete -c aosctl -n '__aosctl_at ""' -a ps -d 'List runs'
+complete -c aosctl -n '__aosctl_at ""' -a top -d 'Watch runs live'
 complete -c aosctl -n '__aosctl_at ""' -a logs -d 'Show what was said and done in runs'
 complete -c aosctl -n '__aosctl_at ""' -a events -d 'List what happened in a tenant'
 complete -c aosctl -n '__aosctl_at ""' -a trace -d 'Show the steps of a run, with time and cost'
 complete -c aosctl -n '__aosctl_at ""' -a approve -d 'Allow tool calls that wait for a decision'
 complete -c aosctl -n '__aosctl_at ""' -a deny -d 'Refuse tool calls that wait for a decision'
+complete -c aosctl -n '__aosctl_at ""' -a attach -d 'Show a run so far, and go on with it'
+complete -c aosctl -n '__aosctl_at ""' -a fork -d 'Begin a new run with what was said in another'
 complete -c aosctl -n '__aosctl_at ""' -a resolve -d 'Say what became of calls whose outcome is unknown'
 complete -c aosctl -n '__aosctl_at ""' -a kill -d 'Stop runs, for good or for a while'
 complete -c aosctl -n '__aosctl_at ""' -a resume -d 'Let a run go on that is paused or at a limit'
@@ -510,7 +525,8 @@ complete -c aosctl -n '__aosctl_at "chat"' -l debug -d 'Print the traceback of a
 complete -c aosctl -n '__aosctl_at "chat"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "run"' -l name -x -d 'Name of the run'
 complete -c aosctl -n '__aosctl_at "run"' -l wait -d 'Wait for approvals; off a terminal the run is parked else'
-complete -c aosctl -n '__aosctl_at "run"' -s o -l output -x -a '(__aosctl_ask "=words:json")' -d 'json'
+complete -c aosctl -n '__aosctl_at "run"' -s d -l detach -d 'Queue it for a worker, and print its name'
+complete -c aosctl -n '__aosctl_at "run"' -s o -l output -x -d 'json; name with -d'
 complete -c aosctl -n '__aosctl_at "run"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "run"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "run"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
@@ -544,6 +560,19 @@ complete -c aosctl -n '__aosctl_at "ps"' -s n -l tenant -l namespace -x -a '(__a
 complete -c aosctl -n '__aosctl_at "ps"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "ps"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "ps"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "top"' -s a -l all -d 'Runs without an open turn too, and closed ones'
+complete -c aosctl -n '__aosctl_at "top"' -l once -d 'Draw once and end'
+complete -c aosctl -n '__aosctl_at "top"' -l interval -x -d 'Draw again after so long'
+complete -c aosctl -n '__aosctl_at "top"' -l sort-by -x -d 'cost, tokens, age, activity or name'
+complete -c aosctl -n '__aosctl_at "top"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
+complete -c aosctl -n '__aosctl_at "top"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
+complete -c aosctl -n '__aosctl_at "top"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "top"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "top"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "top"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "top"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "top"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "top"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "logs"' -s f -l follow -d 'Go on as things happen, until the run is closed'
 complete -c aosctl -n '__aosctl_at "logs"' -l tail -x -d 'Only the last N lines of each run'
 complete -c aosctl -n '__aosctl_at "logs"' -l since -x -d 'Not older than 45s, 5m, 2h30m, 3d'
@@ -595,6 +624,10 @@ complete -c aosctl -n '__aosctl_at "approve"' -l reason -x -d 'Why, for the audi
 complete -c aosctl -n '__aosctl_at "approve"' -l all -d 'All that are pending'
 complete -c aosctl -n '__aosctl_at "approve"' -l show -d 'Show what would run and change; decide nothing'
 complete -c aosctl -n '__aosctl_at "approve"' -l yes -s y -d 'Approve without a question'
+complete -c aosctl -n '__aosctl_at "approve"' -s i -l inbox -d 'Walk through what is pending, until none is left'
+complete -c aosctl -n '__aosctl_at "approve"' -l edit -d 'Change the arguments in $EDITOR first'
+complete -c aosctl -n '__aosctl_at "approve"' -l expires -x -d 'Not used within 10m, 2h: ask again'
+complete -c aosctl -n '__aosctl_at "approve"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "approve"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=")' -d 'json, yaml, wide, name, jsonpath=…'
 complete -c aosctl -n '__aosctl_at "approve"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
 complete -c aosctl -n '__aosctl_at "approve"' -l no-headers -d 'Print the rows only'
@@ -607,6 +640,9 @@ complete -c aosctl -n '__aosctl_at "approve"' -l debug -d 'Print the traceback o
 complete -c aosctl -n '__aosctl_at "approve"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "deny"' -l reason -x -d 'Why; the agent reads it'
 complete -c aosctl -n '__aosctl_at "deny"' -l all -d 'All that are pending'
+complete -c aosctl -n '__aosctl_at "deny"' -l yes -s y -d 'With -l or --all: ask nothing'
+complete -c aosctl -n '__aosctl_at "deny"' -s i -l inbox -d 'Walk through what is pending, until none is left'
+complete -c aosctl -n '__aosctl_at "deny"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "deny"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=")' -d 'json, yaml, wide, name, jsonpath=…'
 complete -c aosctl -n '__aosctl_at "deny"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
 complete -c aosctl -n '__aosctl_at "deny"' -l no-headers -d 'Print the rows only'
@@ -617,6 +653,24 @@ complete -c aosctl -n '__aosctl_at "deny"' -s q -l quiet -d 'Print results and e
 complete -c aosctl -n '__aosctl_at "deny"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "deny"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "deny"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "attach"' -l tail -x -d 'Begin with the last N lines'
+complete -c aosctl -n '__aosctl_at "attach"' -l timestamps -d 'Begin with the time'
+complete -c aosctl -n '__aosctl_at "attach"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "attach"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "attach"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "attach"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "attach"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "attach"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "attach"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "fork"' -l name -x -d 'Name of the new run'
+complete -c aosctl -n '__aosctl_at "fork"' -s o -l output -x -a '(__aosctl_ask "=words:name")' -d 'name'
+complete -c aosctl -n '__aosctl_at "fork"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "fork"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "fork"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "fork"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "fork"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "fork"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "fork"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "resolve"' -l retry -d 'It did not happen: run it again'
 complete -c aosctl -n '__aosctl_at "resolve"' -l result -r -F -d 'It happened, with this result: JSON, or text as it is'
 complete -c aosctl -n '__aosctl_at "resolve"' -l fail -d 'Count it as failed; --reason says why'

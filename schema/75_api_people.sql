@@ -192,11 +192,12 @@ $$;
 -- opens with the outcome. Returns {"approval_id", "state", "run_id", "call_id"}. Role developer;
 -- an agent's own principal never, and who approves must be whom the policies name (may_decide).
 -- p_digest: the digest that the person saw (hex); when it is another by now, nothing is decided.
--- AO001; AO004; AO006; AO008 already decided, expired, or changed since.
+-- p_expires_seconds: an approval that is not used within so many seconds asks again; never longer than
+-- the question had. AO001; AO004; AO006; AO008 already decided, expired, or changed since.
 -- Locks the run, then the approval: it races kill, expiry and other deciders, and one wins.
 create function aos_agent.decide_approval(
   p_tenant uuid, p_approval uuid, p_decision text, p_reason text default null,
-  p_digest text default null) returns jsonb
+  p_digest text default null, p_expires_seconds integer default null) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -211,9 +212,40 @@ begin
   if p_decision = 'approved' then
     perform aos_core.may_decide(p_tenant, p_approval, v_actor);
   end if;
+  if p_expires_seconds is not null then
+    v_approval := aos_core.shorten_approval(p_tenant, v_approval, p_decision, p_expires_seconds);
+  end if;
   perform aos_core.settle_approval(p_tenant, v_approval, p_decision, v_actor, p_reason);
   return jsonb_build_object('approval_id', p_approval, 'state', p_decision,
     'run_id', v_approval.run_id, 'call_id', v_approval.call_id);
+end
+$$;
+
+-- Let a pending approval end in p_seconds, if it did not end before: its digest, which covers that
+-- moment, is made anew over what it covered. Returns its row. AO006. Kernel only; the caller holds
+-- the run's and the approval's locks.
+create function aos_core.shorten_approval(
+  p_tenant uuid, p_approval aos_core.approval, p_decision text, p_seconds integer)
+returns aos_core.approval
+language plpgsql
+as $$
+declare
+  v_until timestamptz := least(p_approval.expires_at,
+                               aos_core.now() + make_interval(secs => p_seconds));
+  v_row aos_core.approval;
+begin
+  if p_decision <> 'approved' or p_seconds < 1 then
+    raise exception 'only what is approved can end early, after a second at the least'
+      using errcode = 'AO006', hint = 'aosctl approve ID --expires 10m';
+  end if;
+  update aos_core.approval a set expires_at = v_until,
+    digest = aos_core.approval_digest(c.tool_version, a.args, a.run_id, a.call_id, v_until,
+                                      a.preview ->> 'digest')
+  from aos_core.tool_call c
+  where a.tenant_id = p_tenant and a.approval_id = p_approval.approval_id
+    and c.tenant_id = p_tenant and c.call_id = a.call_id
+  returning a.* into v_row;
+  return v_row;
 end
 $$;
 
@@ -551,10 +583,12 @@ end
 $$;
 
 -- A new run with the transcript of p_run up to p_step (the whole when null), cut back to the end
--- of a turn. It is tainted where p_run was by then. Returns {"run_id", "run", "steps"}.
--- Role developer. AO001; AO002: retention took its content; AO004. Locks the tenant's state, then the run.
-create function aos_agent.fork_run(p_tenant uuid, p_run uuid, p_step bigint default null)
-returns jsonb
+-- of a turn. It is tainted where p_run was by then; what it spends is its own, within p_run's limits.
+-- p_name: its name, or null for one of its own. Returns {"run_id", "run", "steps"}. Role developer.
+-- AO001; AO002: retention took its content; AO004; AO005 when p_name is taken; AO006.
+-- Locks the tenant's state, then the run.
+create function aos_agent.fork_run(
+  p_tenant uuid, p_run uuid, p_step bigint default null, p_name text default null) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -577,12 +611,16 @@ begin
     and s.role = 'assistant' and not (s.message -> 'blocks') @> '[{"t": "call"}]';
   insert into aos_core.run (tenant_id, agent_id, persona_id, persona_version, kind, title,
     parent_run_id, forked_at_step, max_usd, max_tokens, last_step, last_turn, last_turn_id,
-    taint)
+    taint, name)
   values (p_tenant, v_from.agent_id, v_from.persona_id, v_from.persona_version, v_from.kind,
     v_from.title, p_run, v_step, v_from.max_usd, v_from.max_tokens, v_step, v_turn,
     case when v_turn > 0 then v_last end,
-    aos_core.taint_before(v_from.taint, v_step + 1))
-  returning run_id, name into v_to;
+    aos_core.taint_before(v_from.taint, v_step + 1), p_name)
+  on conflict do nothing returning run_id, name into v_to;
+  if not found then
+    raise exception 'run "%" already exists', p_name using errcode = 'AO005',
+      hint = 'choose another name';
+  end if;
   insert into aos_core.turn (tenant_id, turn_id, run_id, number, state, created_at, finished_at)
   select p_tenant, case when n = v_turn then v_last else aos_core.uuidv7() end, v_to.run_id, n,
          'completed', aos_core.now(), aos_core.now()

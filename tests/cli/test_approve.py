@@ -108,7 +108,7 @@ def test_all_can_be_shown_and_then_nothing_is_decided(
     assert {tenant.call_state(call) for call, _ in calls} == {"awaiting_approval"}
     assert developer("deny", "--all", "-o", "json").status == 2
     assert {tenant.call_state(call) for call, _ in calls} == {"awaiting_approval"}
-    assert developer("deny", "--all").status == 0
+    assert developer("deny", "--all", "-y").status == 0
     assert developer("approve", *words).err == "No pending approvals in acme tenant\n"
 
 
@@ -274,3 +274,139 @@ def test_the_list_and_the_log_tell_what_would_change(developer: Aosctl, tenant: 
     assert "shop.orders 1 updated" in row
     run = tenant.database.value("select run_id from aos_core.tool_call where call_id = %s", call)
     assert "preview: shop.orders 1 updated" in developer("logs", str(run)).out
+
+
+WALK = "y approve · n deny · e edit · s skip · q quit, then Enter > "
+
+
+@pytest.fixture
+def nothing_waits(tenant: Tenant) -> None:
+    """What other tests left behind is denied, so that lists and walks hold only one's own."""
+    for (call,) in tenant.database.rows(
+        "select call_id from aos_core.approval where tenant_id = %s and state = 'pending'",
+        tenant.id,
+    ):
+        tenant.decide(call, "denied")
+
+
+@pytest.mark.usefixtures("nothing_waits")
+def test_the_inbox_goes_from_one_to_the_next_and_sees_what_comes(
+    open_terminal: OpenTerminal, tenant: Tenant
+) -> None:
+    calls = [waiting(tenant) for _ in range(3)]
+    terminal = open_terminal("approve", "-i")
+    seen = terminal.expect_text(WALK)
+    assert "1 of 3" in seen and calls[0][1] in seen and "*pen → cup" in seen
+    terminal.type("y" + ENTER)
+    seen = terminal.expect_text(WALK)
+    assert f"approval.aos/{calls[0][1]} approved" in seen and "2 of 3" in seen
+    calls.append(waiting(tenant))  # while the second is on the screen
+    terminal.type("s" + ENTER)
+    seen = terminal.expect_text(WALK)
+    assert f"approval.aos/{calls[1][1]} left pending" in seen and "3 of 4" in seen
+    terminal.type("n" + ENTER)
+    terminal.expect_text("reason")
+    terminal.type("no" + ENTER)
+    assert "4 of 4" in terminal.expect_text(WALK)
+    terminal.type("q" + ENTER)
+    terminal.expect_text("2 left pending")
+    assert terminal.status() == 0
+    states = [tenant.call_state(call) for call, _ in calls]
+    assert states == ["approved", "awaiting_approval", "denied", "awaiting_approval"]
+
+
+@pytest.mark.usefixtures("nothing_waits")
+def test_the_inbox_is_told_when_somebody_else_was_faster(
+    open_terminal: OpenTerminal, tenant: Tenant
+) -> None:
+    call, one = waiting(tenant)
+    terminal = open_terminal("approve", "-i")
+    terminal.expect_text(WALK)
+    tenant.decide(call, "denied", "mine")
+    terminal.expect_text(f"approval.aos/{one} denied by user:dev: mine")
+    assert terminal.status() == 0
+    assert open_terminal("approve", "-i").expect_text("No pending approvals in acme tenant")
+
+
+@pytest.mark.usefixtures("nothing_waits")
+def test_labels_choose_and_off_a_terminal_only_yes_decides(
+    developer: Aosctl, tenant: Tenant
+) -> None:
+    (call, one), (other, _) = waiting(tenant), waiting(tenant)
+    tenant.database.superuser.execute(
+        "update aos_core.run r set labels = '{\"team\": \"data\"}' from aos_core.tool_call c"
+        " where c.run_id = r.run_id and c.call_id = %s", (call,),
+    )  # fmt: skip
+    for verb in ("approve", "deny"):
+        done = developer(verb, "-l", "team=data")
+        assert (done.status, done.out) == (2, "")
+        assert done.err == (
+            f"error: would {verb} 1 approval in acme tenant: {one}\n"
+            f"hint: aosctl {verb} -l team=data -y does it\n"
+        )
+    assert developer("approve", "--all").status == 2
+    assert tenant.call_state(call) == "awaiting_approval"
+    done = developer("approve", "-l", "team=data", "-y")
+    assert (done.status, done.out) == (0, f"approval.aos/{one} approved\n")
+    assert (tenant.call_state(call), tenant.call_state(other)) == ("approved", "awaiting_approval")
+
+
+def test_an_edit_comes_before_the_question(
+    developer: Aosctl, open_terminal: OpenTerminal, tenant: Tenant
+) -> None:
+    (call, one), (other, two) = waiting(tenant), waiting(tenant)
+    terminal = open_terminal("approve", one, "--edit", EDITOR="sed -i 's/id = 1/id = 2/'")
+    seen = terminal.expect_text(ASK)
+    assert "edited; the model had asked for:" in seen and "*ink → cup" in seen
+    terminal.type("y" + ENTER)
+    terminal.expect_text(" approved")
+    assert tenant.call_state(call) == "approved"
+    refused = developer("approve", two, "--edit", EDITOR="true")
+    assert (refused.status, refused.out) == (2, "")
+    assert f"hint: aosctl approve {two} --edit -y\n" in refused.err
+    done = developer("approve", two, "--edit", "-y", EDITOR="sed -i 's/cup/jug/'")
+    assert done.status == 0 and done.out.endswith(" approved\n")
+    assert "'jug'" in str(
+        tenant.database.value(
+            "select args ->> 'statement' from aos_core.tool_call where call_id = %s", other
+        )
+    )
+    late = developer("approve", two, "--edit", "-y", EDITOR="true")
+    assert late.status == 1 and "already " in late.err
+
+
+def test_an_approval_with_an_end_says_so(developer: Aosctl, tenant: Tenant) -> None:
+    call, one = waiting(tenant)
+    assert developer("approve", one, "-y", "--expires", "10m").status == 0
+    left = tenant.database.value(
+        "select extract(epoch from expires_at - decided_at) from aos_core.approval"
+        " where call_id = %s and state = 'approved'", call,
+    )  # fmt: skip
+    assert 599 <= left <= 600
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("approve", "-i"), "error: -i needs a terminal\nhint: aosctl approve lists what is pe"),
+        (("deny", "-i"), "error: -i needs a terminal\nhint: aosctl deny lists what is pending\n"),
+        (("approve", "-i", "x"), "error: -i walks through what is pending: only -l can be added\n"),
+        (("approve", "--edit"), "error: --edit is for one approval: aosctl approve ID --edit\n"),
+        (("approve", "a", "b", "--edit"), "error: --edit is for one approval: "),
+        (("approve", "--expires", "10m"), "error: --expires is for approvals that are named\n"),
+        (("approve", "x", "--expires", "0s"), "error: --expires is at least a second\n"),
+        (("approve", "x", "--expires", "soon"), 'error: invalid duration "soon"\n'),
+        (("approve", "x", "-l", "a=b"), "error: names exclude -l and --all\n"),
+        (("deny", "-l", " "), "error: -l has no labels\n"),
+        (
+            ("approve", "--all", "-A"),
+            "error: -A only lists; choose a tenant to decide in with -n\n",
+        ),
+    ],
+)
+def test_what_contradicts_itself_is_refused(
+    words: tuple[str, ...], error: str, developer: Aosctl
+) -> None:
+    done = developer(*words)
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith(error)

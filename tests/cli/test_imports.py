@@ -91,6 +91,13 @@ def test_verb_loads_no_module_it_does_not_need(line: str, env: dict[str, str]) -
         "logs none",
         "apply -f -",
         "describe agent bot",
+        "events",
+        "events -w --for none",
+        "trace none",
+        "fork none",
+        "attach none",
+        "top",
+        "resume --all",
     ],
 )
 def test_a_verb_on_the_database_loads_neither_sdk_nor_screen(
@@ -119,6 +126,11 @@ def test_a_verb_on_the_database_loads_neither_sdk_nor_screen(
         ("deny none", 230),
         ("kill none", 230),
         ("logs none", 250),
+        ("events", 240),
+        ("trace none", 240),
+        ("fork none", 230),
+        ("top", 235),
+        ("kill --all -y", 230),
     ],
 )
 def test_a_verb_of_a_statement_or_two_loads_libpq_and_not_psycopg(

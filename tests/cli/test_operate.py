@@ -243,7 +243,7 @@ def test_a_run_that_asks_twice_is_ambiguous_and_all_takes_both(
         rf'error: approval "{name_of(tenant, run)}" is ambiguous: [0-9a-f]{{8}} \(sql_execute of ',
         done.err,
     )
-    done = developer("deny", "--all", "--reason", "not today")
+    done = developer("deny", "--all", "-y", "--reason", "not today")
     assert (done.status, done.err) == (0, "")
     assert re.fullmatch(r"(approval\.aos/[0-9a-f]{8} denied\n){2}", done.out)
     assert developer("approve", "--all", "x").status == 2

@@ -34,7 +34,8 @@ def traced(tenant: Tenant, question: str = "tidy up", said: str = "Done.") -> st
         "in": 100, "out": 20,
     })  # fmt: skip
     tenant.execute(UUID(first["calls"][0]["call_id"]), lease)
-    second = tenant.respond(lease, ask(("sql_execute", DELETE)))
+    args = DELETE if said == "Done." else {"statement": said}
+    second = tenant.respond(lease, ask(("sql_execute", args)))
     waiting = UUID(second["calls"][0]["call_id"])
     try:
         tenant.database.move_clock("1 minute")
@@ -78,6 +79,9 @@ def test_every_width_is_kept_to(developer: Aosctl, tenant: Tenant, columns: str)
     done = developer("trace", name, COLUMNS=columns)
     assert done.status == 0 and len(done.out.splitlines()) == 8
     assert max(map(len, done.out.splitlines())) <= max(int(columns), 40)
+    waiting = tenant.asked("sql_execute", DELETE, "clerk").run  # its bars reach the edge
+    lines = developer("trace", str(waiting), COLUMNS=columns).out.splitlines()
+    assert len(lines) == 5 and max(map(len, lines)) <= max(int(columns), 40)
 
 
 def test_ascii_colour_and_depth(developer: Aosctl, tenant: Tenant) -> None:

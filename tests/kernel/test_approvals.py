@@ -436,3 +436,74 @@ def test_the_guides_loop_waits_for_the_decision_and_then_records_the_result(
         call(tenant.person, "aos_agent.record_tool_result", turn, skill, {"result": "ok"})
         assert tenant.approval(UUID(asked["call_id"]))[1] == "consumed"
         call(tenant.person, "aos_agent.finish_turn", turn, "done")
+
+
+def approve_for(tenant: Tenant, call_id: UUID, seconds: int, decision: str = "approved") -> Any:
+    return call(
+        tenant.person,
+        "aos_agent.decide_approval",
+        tenant.id,
+        tenant.approval(call_id)[0],
+        decision,
+        None,
+        None,
+        seconds,
+    )
+
+
+def test_an_approval_with_an_end_of_its_own_runs_before_it_and_asks_again_after(
+    tenant: Tenant, orders: Callable[[], int]
+) -> None:
+    in_time, too_late = (tenant.asked(*DELETE, agent="clerk") for _ in range(2))
+    for asked in (in_time, too_late):
+        before = tenant.database.rows(
+            "select digest, expires_at from aos_core.approval where call_id = %s", asked.call
+        )[0]
+        approve_for(tenant, asked.call, 600)
+        digest, expires = tenant.database.rows(
+            "select digest, expires_at from aos_core.approval where call_id = %s", asked.call
+        )[0]
+        assert digest != before[0] and expires < before[1]
+        recorded = tenant.database.value(
+            "select data ->> 'digest' from aos_core.event_log"
+            " where stream_id = %s and kind = 'approval.approved'",
+            asked.run,
+        )
+        assert recorded == digest.hex()
+    assert tenant.execute(in_time.call, tenant.claim(run=in_time.run))["ok"] is True
+    assert orders() == 1
+    tenant.database.move_clock("11 minutes")
+    try:
+        done = tenant.execute(too_late.call, tenant.claim(run=too_late.run))
+        assert done["status"] == "awaiting_approval"
+        assert tenant.approval(too_late.call)[1] == "pending"
+    finally:
+        tenant.database.move_clock()
+    assert orders() == 1
+    assert tenant.faults(too_late.run) == []
+
+
+def test_an_end_can_only_come_earlier_and_is_covered_by_the_digest(tenant: Tenant) -> None:
+    asked = tenant.asked(*DELETE, agent="clerk")
+    was = tenant.database.value(
+        "select expires_at from aos_core.approval where call_id = %s", asked.call
+    )
+    for seconds, decision in ((0, "approved"), (-5, "approved"), (600, "denied")):
+        with refused("AO006"):
+            approve_for(tenant, asked.call, seconds, decision)
+    approve_for(tenant, asked.call, 2_000_000_000)
+    end = "select expires_at from aos_core.approval where call_id = %s"
+    assert tenant.database.value(end, asked.call) == was
+    # The attack: an approval whose end is put off by hand does not hold; put back, it does.
+    holds = (
+        "select aos_core.approval_holds(tenant_id, call_id, tool_version)"
+        " from aos_core.tool_call where call_id = %s"
+    )
+    assert tenant.database.value(holds, asked.call) is True
+    longer = (
+        "update aos_core.approval set expires_at = expires_at + %s::interval where call_id = %s"
+    )
+    tenant.database.superuser.execute(longer, ("1 day", asked.call))
+    assert tenant.database.value(holds, asked.call) is False
+    tenant.database.superuser.execute(longer, ("-1 day", asked.call))
+    assert tenant.database.value(holds, asked.call) is True

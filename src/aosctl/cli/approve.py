@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from aosctl.cli.deciding import decide_or_list
-from aosctl.cli.flags import AllTenants, NoHeaders, OutputText
+from aosctl.cli.flags import AllTenants, NoHeaders, OutputText, Selector
+from aosctl.cli.wish import Wish
 
 
 def command(
@@ -21,6 +22,17 @@ def command(
         bool, typer.Option("--show", help="Show what would run and change; decide nothing")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Approve without a question")] = False,
+    inbox: Annotated[
+        bool, typer.Option("-i", "--inbox", help="Walk through what is pending, until none is left")
+    ] = False,
+    edit: Annotated[
+        bool, typer.Option("--edit", help="Change the arguments in $EDITOR first")
+    ] = False,
+    expires: Annotated[
+        str | None,
+        typer.Option("--expires", metavar="TIME", help="Not used within 10m, 2h: ask again"),
+    ] = None,
+    selector: Selector = None,
     output_format: OutputText = None,
     all_tenants: AllTenants = False,
     no_headers: NoHeaders = False,
@@ -33,24 +45,30 @@ def command(
     decided.
 
     An ID may be cut to a unique beginning or end. A run with one pending approval may stand for
-    it. The waiting run goes on by itself.
+    it. The waiting run goes on by itself. With -l, of the runs' labels, or --all several are
+    meant; off a terminal only -y approves them. -i goes from one to the next, new ones too.
 
     Examples:
       aosctl approve
       aosctl approve 3f2a91cc
       aosctl approve 3f2a91cc --show
-      aosctl approve --all --yes
+      aosctl approve -i
+      aosctl approve -l team=data --yes
+      aosctl approve 3f2a91cc --edit --expires 10m
       aosctl approve my_pg_bot-x7k2p --reason "checked the rows"
     """
-    decide_or_list(
-        ctx,
-        ids or [],
+    wish = Wish(
         "approved",
-        reason=reason,
-        everything=everything,
-        all_tenants=all_tenants,
-        output_format=output_format,
-        no_headers=no_headers,
+        tuple(ids or ()),
+        reason,
+        everything,
+        selector,
+        yes,
+        all_tenants,
+        no_headers,
         show=show,
-        yes=yes,
+        inbox=inbox,
+        edit=edit,
+        expires=expires,
     )
+    decide_or_list(ctx, wish, output_format)

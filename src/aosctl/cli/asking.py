@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from aosctl.db.rows import AnySession
 
 
+WALK = "y approve · n deny · e edit · s skip · q quit"
+
+
+class Quit(Exception):
+    """The person wants no more questions."""
+
+
 def tried(session: AnySession, row: ApprovalRow, given: Globals) -> ApprovalRow:
     """Return the approval with a preview, which is made now where nobody made one."""
     from aosctl.cli.approval_screen import asked_of
@@ -44,22 +51,36 @@ def text_of(session: AnySession, row: ApprovalRow, stream: TextIO, given: Global
 
 
 def ask_all(
-    session: AnySession, meant: list[ApprovalRow], reason: str | None, given: Globals
+    session: AnySession,
+    meant: list[ApprovalRow],
+    reason: str | None,
+    given: Globals,
+    seconds: int | None = None,
 ) -> None:
-    """Show each approval and let the person decide it."""
+    """Show each approval and let the person decide it; `seconds` for how long it may be used."""
     from aosctl.cli.deciding import naming
     from aosctl.cli.targets import each
 
     def one(row: ApprovalRow) -> None:
         with naming(row):
-            said = _ask_one(session, row, reason, given)
+            said = ask_one(session, row, reason, given, seconds)
         output.write(f"approval.aos/{said}\n")
 
     each(meant, one)
 
 
-def _ask_one(session: AnySession, row: ApprovalRow, reason: str | None, given: Globals) -> str:
-    """Ask until it is decided, here or elsewhere, or put off."""
+def ask_one(
+    session: AnySession,
+    row: ApprovalRow,
+    reason: str | None,
+    given: Globals,
+    seconds: int | None = None,
+    question: str | None = None,
+) -> str:
+    """Ask until it is decided, here or elsewhere, or put off; say what became of it.
+
+    Raises Quit where the question offers that.
+    """
     from aosctl.db.approvals import of_call
     from aosctl.repl.words import decision_words
 
@@ -69,7 +90,7 @@ def _ask_one(session: AnySession, row: ApprovalRow, reason: str | None, given: G
         raise ApprovalSettled(f"already {words}", "nothing was changed")
     while True:
         sys.stderr.write("\n" + text_of(session, row, sys.stderr, given) + "\n")
-        said = _answered(session, row, reason)
+        said = _answered(session, row, reason, seconds, question)
         if said is not None:
             return said
         now = of_call(session.connection, row)
@@ -79,7 +100,13 @@ def _ask_one(session: AnySession, row: ApprovalRow, reason: str | None, given: G
         row = tried(session, now, given)
 
 
-def _answered(session: AnySession, row: ApprovalRow, reason: str | None) -> str | None:
+def _answered(
+    session: AnySession,
+    row: ApprovalRow,
+    reason: str | None,
+    seconds: int | None,
+    question: str | None,
+) -> str | None:
     """Ask once; return what was decided, None when it is to be looked at again."""
     from functools import partial
 
@@ -88,11 +115,19 @@ def _answered(session: AnySession, row: ApprovalRow, reason: str | None) -> str 
     from aosctl.repl.words import ASK_REASON, DECISIONS
 
     has_moved = partial(_has_moved, session, row)
-    answer = ask(f"{DECISIONS}, then Enter > ", has_moved)
+    answer = ask(f"{question or DECISIONS}, then Enter > ", has_moved)
     match answer and answer.lower():
+        case "q" | "quit" if question == WALK:
+            raise Quit
         case "y" | "yes":
             decide(
-                session.connection, row.tenant_id, row.approval_id, "approved", reason, row.digest
+                session.connection,
+                row.tenant_id,
+                row.approval_id,
+                "approved",
+                reason,
+                row.digest,
+                seconds,
             )
             return f"{row.short} approved"
         case "n" | "no":
@@ -111,7 +146,7 @@ def _answered(session: AnySession, row: ApprovalRow, reason: str | None) -> str 
             return f"{row.short} denied"
         case "e" | "edit":
             _edit(session, row)
-        case "d" | "later" | "":
+        case "d" | "later" | "s" | "skip" | "":
             return f"{row.short} left pending"
     return None
 
@@ -137,3 +172,22 @@ def _edit(session: AnySession, row: ApprovalRow) -> None:
             edit(session.connection, row.tenant_id, row, changed)
     except InvalidInput as refused:
         output.note(refused.message)
+
+
+def edited(session: AnySession, row: ApprovalRow, given: Globals) -> ApprovalRow:
+    """Let the person change the arguments; return the question as it is then, tried.
+
+    Raises InvalidInput when they are refused, ApprovalSettled.
+    """
+    from aosctl.db.approvals import edit
+    from aosctl.repl.editing import edited_arguments
+    from aosctl.repl.words import decision_words
+
+    if not row.is_pending:
+        words = decision_words(row.state, row.decided_by, row.decision_reason)
+        raise ApprovalSettled(f"approval.aos/{row.short}: already {words}", "nothing was changed")
+    changed = edited_arguments(row.args)
+    if changed is None:
+        output.note("the arguments are as before", quiet=given.quiet)
+        return tried(session, row, given)
+    return tried(session, edit(session.connection, row.tenant_id, row, changed), given)

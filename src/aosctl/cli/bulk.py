@@ -20,6 +20,7 @@ AllRuns = Annotated[
     bool, typer.Option("--all", help="All runs of the tenant that it can be done to")
 ]
 _MOST_SHOWN = 50
+_TITLE = 40
 
 
 class Choice(NamedTuple):
@@ -99,4 +100,6 @@ class Choice(NamedTuple):
 
 def lines_of(rows: Sequence[RunRow]) -> list[tuple[object, ...]]:
     """Return what a person sees of runs before something is done to them."""
-    return [(row.name, row.agent, row.state, row.title or "") for row in rows]
+    from aosctl.repl.words import shorten
+
+    return [(row.name, row.agent, row.state, shorten(row.title or "", _TITLE)) for row in rows]

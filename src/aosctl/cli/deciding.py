@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import typer
 
 from aosctl.cli import output
 from aosctl.cli.globals import globals_of
-from aosctl.errors import AosError, DatabaseUnavailable, UsageError
+from aosctl.cli.wish import Wish, check, is_interactive
+from aosctl.errors import AosError, DatabaseUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,27 +20,14 @@ if TYPE_CHECKING:
     from aosctl.db.approvals import ApprovalRow
     from aosctl.db.rows import AnySession
 
-Decision = Literal["approved", "denied"]
 HEADERS = ("ID", "RUN", "AGENT", "SKILL", "ARGS", "CHANGES", "AGE", "EXPIRES", "WHY")
 _ARGS_WIDTH = 60
 KIND_WORDS = ("approval", "approvals", "appr")
 """Those of the kind Approval, whose module takes longer to load."""
 
 
-def decide_or_list(
-    ctx: typer.Context,
-    ids: list[str],
-    decision: Decision,
-    *,
-    reason: str | None,
-    everything: bool,
-    all_tenants: bool,
-    output_format: str | None,
-    no_headers: bool,
-    show: bool = False,
-    yes: bool = False,
-) -> None:
-    """Decide the approvals that are named, or all; list the pending ones where none is named.
+def decide_or_list(ctx: typer.Context, wish: Wish, output_format: str | None) -> None:
+    """Decide the approvals that are meant; list the pending ones where none is.
 
     `show`, or an output format, shows those that are meant and decides nothing; with `show` and
     no name that is all of them. On a terminal each is shown and asked about before it is
@@ -48,30 +36,26 @@ def decide_or_list(
     from aosctl.cli.wiring import quick_session_of, remember_names
 
     chosen = output.parse_output(output_format)
-    if ids and everything:
-        raise UsageError("--all takes no IDs")
-    if (ids or everything or show) and all_tenants:
-        raise UsageError("-A only lists; choose a tenant to decide in with -n")
-    if (ids or everything) and decision == "denied" and not chosen.is_table:
-        raise UsageError("-o is for the list", "leave it out to deny; aosctl approve -o shows")
+    seconds = check(wish, chosen)
     given = globals_of(ctx)
-    with closing(quick_session_of(given, select_tenant=not all_tenants)) as session:
-        if ids or everything or show:
-            meant = _meant(session, ids, quiet=given.quiet)
-            if show or not chosen.is_table:
-                _show(session, meant, chosen, given)
-            elif decision == "approved" and not yes and _is_interactive():
-                from aosctl.cli.asking import ask_all
+    with closing(quick_session_of(given, select_tenant=not wish.all_tenants)) as session:
+        if wish.inbox:
+            from aosctl.cli.inbox import walk
 
-                ask_all(session, meant, reason, given)
-            else:
-                _decide(session, meant, decision, reason)
+            walk(session, lambda: _labelled(session, wish.selector), wish.reason, seconds, given)
             return
-        rows = _pending(session, all_tenants)
+        if wish.decides:
+            meant = _meant(session, wish, quiet=given.quiet)
+            if wish.show or not chosen.is_table:
+                _show(session, meant, chosen, given)
+            else:
+                _decide(session, meant, wish, seconds, given)
+            return
+        rows = _pending(session, wish.all_tenants)
         tenant = session.tenant
-    if not all_tenants:
+    if not wish.all_tenants:
         remember_names(given, KIND_WORDS, [row.short for row in rows])
-    _print(rows, chosen, all_tenants, headers=not no_headers)
+    _print(rows, chosen, wish.all_tenants, headers=not wish.no_headers)
     if not rows:
         where = f" in {tenant} tenant" if tenant else ""
         output.note(f"No pending approvals{where}", quiet=given.quiet)
@@ -79,6 +63,21 @@ def decide_or_list(
         one = rows[0].short if len(rows) == 1 else "ID"
         hint = f'aosctl approve {one}, or aosctl deny {one} --reason "…"'
         output.note(f"hint: {hint}", quiet=given.quiet)
+
+
+def _labelled(session: AnySession, selector: str | None) -> list[ApprovalRow]:
+    """Return what is pending in runs with these labels, or in all."""
+    rows = _pending(session, all_tenants=False)
+    if selector is None:
+        return rows
+    from aosctl.db.runs import runs
+    from aosctl.domain.selectors import parse_selector
+
+    matches = parse_selector(selector)
+    asked = {row.run_id for row in rows}
+    found = runs(session.connection, session.require_tenant(), ids=list(asked))
+    wanted = {run.run_id for run in found if matches(run.labels)}
+    return [row for row in rows if row.run_id in wanted]
 
 
 def _pending(session: AnySession, all_tenants: bool) -> list[ApprovalRow]:
@@ -93,18 +92,36 @@ def _pending(session: AnySession, all_tenants: bool) -> list[ApprovalRow]:
 
 
 def _decide(
-    session: AnySession, rows: list[ApprovalRow], decision: Decision, reason: str | None
+    session: AnySession, rows: list[ApprovalRow], wish: Wish, seconds: int | None, given: Globals
 ) -> None:
-    """Decide one after the other."""
+    """Decide one after the other; on a terminal ask before."""
+    from aosctl.cli.asking import ask_all, edited
     from aosctl.cli.targets import each
     from aosctl.db.approvals import decide
 
+    interactive = is_interactive()
+    if wish.edit:
+        rows = [edited(session, rows[0], given)]
+    if wish.decision == "approved" and not wish.yes and interactive:
+        ask_all(session, rows, wish.reason, given, seconds)
+        return
+    if wish.choice.is_bulk:
+        lines = [(row.short, row.run, row.agent, row.skill) for row in rows]
+        wish.choice.confirm(wish.verb, lines, session.tenant or "", wish.yes)
     tenant = session.require_tenant()
 
     def one(row: ApprovalRow) -> None:
         with naming(row):
-            decide(session.connection, tenant, row.approval_id, decision, reason, row.digest)
-        output.write(f"approval.aos/{row.short} {decision}\n")
+            decide(
+                session.connection,
+                tenant,
+                row.approval_id,
+                wish.decision,
+                wish.reason,
+                row.digest,
+                seconds,
+            )
+        output.write(f"approval.aos/{row.short} {wish.decision}\n")
 
     each(rows, one)
 
@@ -120,25 +137,21 @@ def naming(row: ApprovalRow) -> Iterator[None]:
         raise error.about(f"approval.aos/{row.short}") from error
 
 
-def _meant(session: AnySession, ids: list[str], *, quiet: bool) -> list[ApprovalRow]:
-    """Find the approvals that are named, each once, or else all that are pending.
+def _meant(session: AnySession, wish: Wish, *, quiet: bool) -> list[ApprovalRow]:
+    """Find the approvals that are named, each once, or else those that are pending.
 
     Raises NotFound before any is decided.
     """
     from aosctl.db.approvals import find_approval
 
-    if not ids:
-        rows = _pending(session, all_tenants=False)
+    if not wish.ids:
+        rows = _labelled(session, wish.selector)
         if not rows:
             output.note(f"No pending approvals in {session.tenant} tenant", quiet=quiet)
         return rows
     tenant = session.require_tenant()
-    found = [find_approval(session.connection, tenant, typed) for typed in ids]
+    found = [find_approval(session.connection, tenant, typed) for typed in wish.ids]
     return list({row.approval_id: row for row in found}.values())
-
-
-def _is_interactive() -> bool:
-    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _show(

@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
+from aosctl.cli.bulk import Yes
 from aosctl.cli.deciding import decide_or_list
-from aosctl.cli.flags import AllTenants, NoHeaders, OutputText
+from aosctl.cli.flags import AllTenants, NoHeaders, OutputText, Selector
+from aosctl.cli.wish import Wish
 
 
 def command(
@@ -17,6 +19,11 @@ def command(
         str | None, typer.Option("--reason", metavar="TEXT", help="Why; the agent reads it")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All that are pending")] = False,
+    yes: Yes = False,
+    inbox: Annotated[
+        bool, typer.Option("-i", "--inbox", help="Walk through what is pending, until none is left")
+    ] = False,
+    selector: Selector = None,
     output_format: OutputText = None,
     all_tenants: AllTenants = False,
     no_headers: NoHeaders = False,
@@ -24,19 +31,22 @@ def command(
     """Refuse tool calls that wait for a decision; without an ID list them.
 
     The agent reads the reason and goes on without the call. An ID may be cut to a unique beginning
-    or end. A run with one pending approval may stand for it.
+    or end. A run with one pending approval may stand for it. With -l, of the runs' labels, or
+    --all several are meant: they are listed, and you are asked; off a terminal only -y does it.
 
     Examples:
       aosctl deny 3f2a91cc --reason "use the archive table instead"
-      aosctl deny --all
+      aosctl deny --all -y
     """
-    decide_or_list(
-        ctx,
-        ids or [],
+    wish = Wish(
         "denied",
-        reason=reason,
-        everything=everything,
-        all_tenants=all_tenants,
-        output_format=output_format,
-        no_headers=no_headers,
+        tuple(ids or ()),
+        reason,
+        everything,
+        selector,
+        yes,
+        all_tenants,
+        no_headers,
+        inbox=inbox,
     )
+    decide_or_list(ctx, wish, output_format)

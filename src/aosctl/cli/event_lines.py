@@ -196,7 +196,11 @@ def _takeover(event: EventRow) -> str:
 
 
 def _run(event: EventRow, content: Content) -> list[str]:
-    return _labelled("run", f"{event.kind.partition('.')[2]} by {event.actor}{_because(event)}")
+    word = event.kind.partition(".")[2]
+    step = f" at step {event.data['step']}" if "step" in event.data else ""
+    if "parent_run_id" in event.data:
+        word = "forked from another run"
+    return _labelled("run", f"{word}{step} by {event.actor}{_because(event)}")
 
 
 def _resolved(event: EventRow, content: Content) -> list[str]:

@@ -93,7 +93,7 @@ def command(
         while True:
             rows = [
                 row
-                for row in _read(session, everything or watch, all_tenants)
+                for row in read(session, everything or watch, all_tenants)
                 if row.run_id in shown
                 or (labels(row.labels) and wanted.hold(row) and (everything or row.has_open_turn))
             ]
@@ -125,7 +125,8 @@ def _the_one(waiting: list[str]) -> str:
     return f"{waiting[0]} --retry, --result TEXT, or --fail"
 
 
-def _read(session: AnySession, everything: bool, all_tenants: bool) -> list[RunRow]:
+def read(session: AnySession, everything: bool, all_tenants: bool) -> list[RunRow]:
+    """Read the runs of the tenant or of all that the session sees; else those with an open turn."""
     from aosctl.db import tenants
     from aosctl.db.runs import runs
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aosctl.cli import output, talk
 from aosctl.cli.globals import globals_of
 from aosctl.errors import AosError, UsageError
+
+if TYPE_CHECKING:
+    from aosctl.cli.globals import Globals
 
 
 def command(
@@ -25,27 +29,37 @@ def command(
         bool,
         typer.Option("--wait", help="Wait for approvals; off a terminal the run is parked else"),
     ] = False,
+    detach: Annotated[
+        bool, typer.Option("-d", "--detach", help="Queue it for a worker, and print its name")
+    ] = False,
     output_format: Annotated[
-        str | None, typer.Option("-o", "--output", metavar="FORMAT", help="json")
+        str | None, typer.Option("-o", "--output", metavar="FORMAT", help="json; name with -d")
     ] = None,
 ) -> int:
     """Give an agent one task and wait for the answer.
 
     The run is closed with its answer. One that was parked for an approval goes on when that is
     decided, in `aosctl worker` or `aosctl chat --resume RUN`, and is closed then. The answer alone
-    goes to stdout; the exit status is that of `aosctl chat AGENT MESSAGE`.
+    goes to stdout; the exit status is that of `aosctl chat AGENT MESSAGE`. With --detach a
+    running `aosctl worker` takes it up.
 
     Examples:
       aosctl run my_pg_bot "Which products are out of stock?"
 
       # Parked with exit status 3 when an approval is needed; or wait for it
       aosctl run my_pg_bot --wait "delete from orders where status = 'cancelled'"
+
+      aosctl attach $(aosctl run my_pg_bot -d "Which indexes are unused?" -o name)
     """
     given = globals_of(ctx)
-    chosen = output.parse_output(output_format, allowed=("json",))
+    chosen = output.parse_output(output_format, allowed=("name",) if detach else ("json",))
+    if detach and wait:
+        raise UsageError("--detach does not wait: leave out --wait")
     text = talk.message_of(list(task or []))
     if not text:
         raise UsageError("no task: the command line has none, and stdin is empty")
+    if detach:
+        return _detached(given, agent, name, text, chosen)
     from aosctl.cli.wiring import session_of
     from aosctl.domain.agents import find_agent
 
@@ -64,3 +78,23 @@ def command(
         talk.decider_here() or (talk.decider_elsewhere() if wait else None),
         as_json=not chosen.is_table,
     )
+
+
+def _detached(
+    given: Globals, agent: str, name: str | None, text: str, chosen: output.Output
+) -> int:
+    """Leave the task to a worker; print the name of its run."""
+    from aosctl.cli.wiring import quick_session_of
+    from aosctl.db.runs import begin_task
+    from aosctl.messages import user
+
+    message = user(text).sanitised().to_json()
+    with closing(quick_session_of(given)) as session:
+        made = begin_task(session.connection, session.require_tenant(), agent, name, message)
+    if chosen.format == "name":
+        output.write(f"run.aos/{made}\n")
+        return 0
+    output.write(f"run.aos/{made} created\n")
+    hint = f"a worker takes it up; aosctl attach {made}, or aosctl worker where none runs"
+    output.note(hint, quiet=given.quiet)
+    return 0

@@ -145,7 +145,7 @@ class Picture(NamedTuple):
             whole, rest = divmod(length, 8)
             text = " " * (begin // 8) + "█" * whole + (_EIGHTHS[rest - 1] if rest else "")
         if line.span.end is None:
-            text += ">"
+            text = text[: width - 1] + ">"
         return self._paint(text, line.span)
 
     def _paint(self, text: str, span: Span) -> str:

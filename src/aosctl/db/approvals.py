@@ -127,15 +127,16 @@ def decide(
     decision: Literal["approved", "denied"],
     reason: str | None = None,
     digest: str | None = None,
+    expires_seconds: int | None = None,
 ) -> None:
-    """Approve or deny (aos_agent.decide_approval).
+    """Approve or deny (aos_agent.decide_approval); `expires_seconds`: for how long it may be used.
 
     Raises ApprovalSettled when that is over, or what would run is not `digest` any more.
     """
     with translated():
         connection.execute(
-            "select aos_agent.decide_approval(%s, %s, %s, %s, %s)",
-            (tenant, approval, decision, reason, digest),
+            "select aos_agent.decide_approval(%s, %s, %s, %s, %s, %s::integer)",
+            (tenant, approval, decision, reason, digest, expires_seconds),
         )
 
 

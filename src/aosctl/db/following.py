@@ -110,6 +110,10 @@ class Follower(Generic[R]):
             except DatabaseUnavailable as error:
                 self._reconnect(error)
 
+    def read(self) -> Sequence[R]:
+        """Read what is followed as it stands now, over the connection of now."""
+        return self._which.read(self._connection)
+
     def close(self) -> None:
         """Close the connection, the last of however many."""
         self._connection.close()

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from aosctl.db.errors import translated
+from aosctl.db.errors import to_json, translated
 from aosctl.db.rows import rows_of
 from aosctl.errors import AosError, NotFound
 
@@ -215,3 +215,55 @@ def resume_run(
         ).fetchone()
     resumed, changed = row or (None, None)
     return "resumed" if resumed == "true" else "configured" if changed == "true" else "unchanged"
+
+
+class Fork(NamedTuple):
+    """A run that was made from another, and how many of its steps it has."""
+
+    name: str
+    steps: int
+
+
+def fork_run(
+    connection: AnyConnection,
+    tenant: UUID,
+    run: UUID,
+    step: int | None = None,
+    name: str | None = None,
+) -> Fork:
+    """Make a run with the transcript of another up to a step (aos_agent.fork_run).
+
+    Raises Conflict when the name is taken.
+    """
+    with translated():
+        row = connection.execute(
+            "select r ->> 'run', (r ->> 'steps')::integer from aos_agent.fork_run("
+            "%s, %s, %s::bigint, %s) r",
+            (tenant, run, None if step is None else str(step), name),
+        ).fetchone()
+    if row is None:
+        raise ValueError("a call without a row")
+    return Fork(str(row[0]), int(str(row[1])))
+
+
+def begin_task(
+    connection: AnyConnection,
+    tenant: UUID,
+    agent: str,
+    name: str | None,
+    message: Mapping[str, object],
+) -> str:
+    """Start a task and queue its turn, in one statement; return the run's name.
+
+    Calls aos_agent.start_run and open_turn. Raises NotFound, Conflict when the name is taken.
+    """
+    with translated():
+        rows = connection.execute(
+            "with started as materialized ("
+            " select aos_agent.start_run(%(tenant)s, %(agent)s, 'task', %(name)s) as r)"
+            " select r ->> 'run',"
+            " aos_agent.open_turn(%(tenant)s, (r ->> 'run_id')::uuid, %(message)s::jsonb)::text"
+            " from started",
+            {"tenant": tenant, "agent": agent, "name": name, "message": to_json(message)},
+        ).fetchall()
+    return str(rows[0][0])

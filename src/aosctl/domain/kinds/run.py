@@ -127,6 +127,7 @@ def _status(row: RunRow) -> dict[str, Any]:
         "untrustedContent": row.taint,
         "error": row.error,
         "createdBy": row.created_by,
+        "forkedFrom": str(row.parent_run_id) if row.parent_run_id else None,
         "updatedAt": row.updated_at,
         "closedAt": row.closed_at,
     }

@@ -1,0 +1,93 @@
+"""What `approve` and `deny` are asked to do, and which of it contradicts itself."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from aosctl.cli.bulk import Choice
+from aosctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from aosctl.cli import output
+
+Decision = Literal["approved", "denied"]
+
+
+class Wish(NamedTuple):
+    """What the command line says; `everything` and `selector` are for several, as with kill."""
+
+    decision: Decision
+    ids: tuple[str, ...]
+    reason: str | None
+    everything: bool
+    selector: str | None
+    yes: bool
+    all_tenants: bool
+    no_headers: bool
+    show: bool = False
+    inbox: bool = False
+    edit: bool = False
+    expires: str | None = None
+
+    @property
+    def verb(self) -> str:
+        return "approve" if self.decision == "approved" else "deny"
+
+    @property
+    def choice(self) -> Choice:
+        """Return which approvals are meant."""
+        return Choice("approval", self.ids, self.selector, self.everything, f"aosctl {self.verb}")
+
+    @property
+    def decides(self) -> bool:
+        """Tell whether something is decided or shown, and not only listed."""
+        return bool(self.ids) or self.choice.is_bulk or self.show or self.inbox
+
+
+def is_interactive() -> bool:
+    """Tell whether a person can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def check(wish: Wish, chosen: output.Output) -> int | None:
+    """Raise UsageError for what contradicts itself; return the seconds of --expires."""
+    if wish.ids and wish.everything:
+        raise UsageError("--all takes no IDs")
+    wish.choice.check()
+    if wish.decides and wish.all_tenants:
+        raise UsageError("-A only lists; choose a tenant to decide in with -n")
+    named = bool(wish.ids) or wish.choice.is_bulk
+    if named and wish.decision == "denied" and not chosen.is_table:
+        raise UsageError("-o is for the list", "leave it out to deny; aosctl approve -o shows")
+    if wish.inbox:
+        _check_inbox(wish, chosen)
+    if wish.edit:
+        _check_edit(wish, chosen)
+    if wish.expires is None:
+        return None
+    if not named and not wish.inbox:
+        raise UsageError("--expires is for approvals that are named", "aosctl approve ID")
+    from aosctl.cli.moments import parse_duration
+
+    seconds = int(parse_duration(wish.expires).total_seconds())
+    if seconds < 1:
+        raise UsageError("--expires is at least a second", "such as 10m")
+    return min(seconds, 2**31 - 1)
+
+
+def _check_inbox(wish: Wish, chosen: output.Output) -> None:
+    if wish.ids or wish.everything or wish.show or wish.yes or wish.edit or not chosen.is_table:
+        raise UsageError("-i walks through what is pending: only -l can be added")
+    if not is_interactive():
+        raise UsageError("-i needs a terminal", f"aosctl {wish.verb} lists what is pending")
+
+
+def _check_edit(wish: Wish, chosen: output.Output) -> None:
+    if len(wish.ids) != 1 or wish.show or not chosen.is_table:
+        raise UsageError("--edit is for one approval: aosctl approve ID --edit")
+    if not wish.yes and not is_interactive():
+        raise UsageError(
+            "off a terminal --edit approves what the editor leaves, when -y says so",
+            f"aosctl approve {wish.ids[0]} --edit -y",
+        )
