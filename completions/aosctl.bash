@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply create diff get describe delete explain schema api-resources chat run worker ps top logs events trace approve deny attach fork resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
+      commands='quickstart apply create diff get describe edit label annotate patch rollout wait delete explain schema api-resources chat run worker ps top logs events trace approve deny attach fork resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace'
       files=''
@@ -19,8 +19,8 @@ _aosctl_spec() {
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'apply')
       commands=''
-      flags='-f --filename -R --recursive --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dry-run -o --output --dsn --context -n --tenant --namespace'
+      flags='-f --filename -R --recursive --dry-run --prune --applyset --diff --confirm -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dry-run --applyset -o --output --dsn --context -n --tenant --namespace'
       files='-f --filename'
       sources=''
       known='--dry-run=words:none,client,server -o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
@@ -47,15 +47,15 @@ _aosctl_spec() {
       known='--role=words:admin,developer,auditor,viewer --type=words:user,service --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'diff')
       commands=''
-      flags='-f --filename -R --recursive --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='-f --filename -R --recursive --prune --applyset --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--applyset --dsn --context -n --tenant --namespace'
       files='-f --filename'
       sources=''
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'get')
       commands=''
-      flags='-o --output -l --selector -A --all-tenants --all-namespaces --no-headers --show-labels -L --label-columns --sort-by --ignore-not-found --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-o --output -l --selector -L --label-columns --sort-by --dsn --context -n --tenant --namespace'
+      flags='-o --output -l --selector -A --all-tenants --all-namespaces --no-headers --show-labels -L --label-columns --sort-by --ignore-not-found --field-selector -w --watch --watch-only --output-watch-events --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-o --output -l --selector -L --label-columns --sort-by --field-selector --dsn --context -n --tenant --namespace'
       files=''
       sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
@@ -66,13 +66,69 @@ _aosctl_spec() {
       files=''
       sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'edit')
+      commands=''
+      flags='-o --output -l --selector --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-o --output -l --selector --dsn --context -n --tenant --namespace'
+      files=''
+      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      known='-o=words:yaml,json --output=words:yaml,json --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'label')
+      commands=''
+      flags='-l --selector --field-selector --all --overwrite --list --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace'
+      files=''
+      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      known='--dry-run=words:none,client,server -o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'annotate')
+      commands=''
+      flags='-l --selector --field-selector --all --overwrite --list --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace'
+      files=''
+      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      known='--dry-run=words:none,client,server -o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'patch')
+      commands=''
+      flags='-p --patch --patch-file --type --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-p --patch --type --dry-run -o --output --dsn --context -n --tenant --namespace'
+      files='--patch-file'
+      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      known='--type=words:merge,json --dry-run=words:none,client,server -o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'rollout')
+      commands='history undo'
+      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'rollout history')
+      commands=''
+      flags='--revision -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--revision -o --output --dsn --context -n --tenant --namespace'
+      files=''
+      sources=''
+      known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'rollout undo')
+      commands=''
+      flags='--to-revision --dry-run --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--to-revision --dry-run --dsn --context -n --tenant --namespace'
+      files=''
+      sources=''
+      known='--dry-run=words:none,client,server --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'wait')
+      commands=''
+      flags='--for --timeout -l --selector --all -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--for --timeout -l --selector -o --output --dsn --context -n --tenant --namespace'
+      files=''
+      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'delete')
       commands=''
-      flags='-f --filename -R --recursive -l --selector --all --ignore-not-found --dry-run --confirm -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-l --selector --dry-run --confirm -o --output --dsn --context -n --tenant --namespace'
+      flags='-f --filename -R --recursive -l --selector --all --ignore-not-found --dry-run --confirm -i --interactive --cascade --field-selector -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-l --selector --dry-run --confirm --cascade --field-selector -o --output --dsn --context -n --tenant --namespace'
       files='-f --filename'
       sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
-      known='--dry-run=words:none,client,server -o=words:name --output=words:name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--dry-run=words:none,client,server --cascade=words:foreground,background -o=words:name --output=words:name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'explain')
       commands=''
       flags='--recursive --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'

@@ -13,7 +13,7 @@ function __aosctl_command
         set sources
         switch "$path"
         case ''
-            set commands quickstart apply create diff get describe delete explain schema api-resources chat run worker ps top logs events trace approve deny attach fork resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
+            set commands quickstart apply create diff get describe edit label annotate patch rollout wait delete explain schema api-resources chat run worker ps top logs events trace approve deny attach fork resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
             set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'quickstart'
@@ -22,7 +22,7 @@ function __aosctl_command
             set sources ''
         case 'apply'
             set commands 
-            set values --dry-run -o --output --dsn --context -n --tenant --namespace -f --filename
+            set values --dry-run --applyset -o --output --dsn --context -n --tenant --namespace -f --filename
             set sources ''
         case 'create'
             set commands secret principal
@@ -38,19 +38,51 @@ function __aosctl_command
             set sources ''
         case 'diff'
             set commands 
-            set values --dsn --context -n --tenant --namespace -f --filename
+            set values --applyset --dsn --context -n --tenant --namespace -f --filename
             set sources ''
         case 'get'
             set commands 
-            set values -o --output -l --selector -L --label-columns --sort-by --dsn --context -n --tenant --namespace
+            set values -o --output -l --selector -L --label-columns --sort-by --field-selector --dsn --context -n --tenant --namespace
             set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'describe'
             set commands 
             set values -l --selector --dsn --context -n --tenant --namespace
             set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+        case 'edit'
+            set commands 
+            set values -o --output -l --selector --dsn --context -n --tenant --namespace
+            set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+        case 'label'
+            set commands 
+            set values -l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace
+            set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+        case 'annotate'
+            set commands 
+            set values -l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace
+            set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+        case 'patch'
+            set commands 
+            set values -p --patch --type --dry-run -o --output --dsn --context -n --tenant --namespace --patch-file
+            set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+        case 'rollout'
+            set commands history undo
+            set values --dsn --context -n --tenant --namespace
+            set sources ''
+        case 'rollout history'
+            set commands 
+            set values --revision -o --output --dsn --context -n --tenant --namespace
+            set sources ''
+        case 'rollout undo'
+            set commands 
+            set values --to-revision --dry-run --dsn --context -n --tenant --namespace
+            set sources ''
+        case 'wait'
+            set commands 
+            set values --for --timeout -l --selector -o --output --dsn --context -n --tenant --namespace
+            set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'delete'
             set commands 
-            set values -l --selector --dry-run --confirm -o --output --dsn --context -n --tenant --namespace -f --filename
+            set values -l --selector --dry-run --confirm --cascade --field-selector -o --output --dsn --context -n --tenant --namespace -f --filename
             set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'explain'
             set commands 
@@ -345,6 +377,12 @@ complete -c aosctl -n '__aosctl_at ""' -a create -d 'Make a resource from flags'
 complete -c aosctl -n '__aosctl_at ""' -a diff -d 'Show what apply would change'
 complete -c aosctl -n '__aosctl_at ""' -a get -d 'List resources'
 complete -c aosctl -n '__aosctl_at ""' -a describe -d 'Show one resource in detail'
+complete -c aosctl -n '__aosctl_at ""' -a edit -d 'Change resources in your editor'
+complete -c aosctl -n '__aosctl_at ""' -a label -d 'Set and remove labels'
+complete -c aosctl -n '__aosctl_at ""' -a annotate -d 'Set and remove annotations'
+complete -c aosctl -n '__aosctl_at ""' -a patch -d 'Change some fields of resources'
+complete -c aosctl -n '__aosctl_at ""' -a rollout -d 'Show a persona\'s versions, and go back to one'
+complete -c aosctl -n '__aosctl_at ""' -a wait -d 'Wait until resources or runs are as they should be'
 complete -c aosctl -n '__aosctl_at ""' -a delete -d 'Delete resources by name or manifest'
 complete -c aosctl -n '__aosctl_at ""' -a explain -d 'Say what the fields of manifests mean'
 complete -c aosctl -n '__aosctl_at ""' -a schema -d 'Print JSON Schemas of manifests, for editors'
@@ -395,6 +433,10 @@ complete -c aosctl -n '__aosctl_at "quickstart"' -s h -l help -d 'Show the help 
 complete -c aosctl -n '__aosctl_at "apply"' -s f -l filename -r -F -d 'File, folder, glob, URL, or - for stdin'
 complete -c aosctl -n '__aosctl_at "apply"' -s R -l recursive -d 'Look into sub-folders of -f too'
 complete -c aosctl -n '__aosctl_at "apply"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
+complete -c aosctl -n '__aosctl_at "apply"' -l prune -d 'Delete what of the apply-set the files hold no more'
+complete -c aosctl -n '__aosctl_at "apply"' -l applyset -x -d 'What is applied belongs to this set'
+complete -c aosctl -n '__aosctl_at "apply"' -l diff -d 'Show first what will change, as aosctl diff does'
+complete -c aosctl -n '__aosctl_at "apply"' -l confirm -d 'Ask before anything is changed'
 complete -c aosctl -n '__aosctl_at "apply"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=")' -d 'json, yaml, wide, name, jsonpath=…'
 complete -c aosctl -n '__aosctl_at "apply"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "apply"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
@@ -441,6 +483,8 @@ complete -c aosctl -n '__aosctl_at "create principal"' -l debug -d 'Print the tr
 complete -c aosctl -n '__aosctl_at "create principal"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "diff"' -s f -l filename -r -F -d 'File, folder, glob, URL, or - for stdin'
 complete -c aosctl -n '__aosctl_at "diff"' -s R -l recursive -d 'Look into sub-folders of -f too'
+complete -c aosctl -n '__aosctl_at "diff"' -l prune -d 'Delete what of the apply-set the files hold no more'
+complete -c aosctl -n '__aosctl_at "diff"' -l applyset -x -d 'What is applied belongs to this set'
 complete -c aosctl -n '__aosctl_at "diff"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "diff"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "diff"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
@@ -456,6 +500,10 @@ complete -c aosctl -n '__aosctl_at "get"' -l show-labels -d 'Add a column with a
 complete -c aosctl -n '__aosctl_at "get"' -s L -l label-columns -x -d 'Add a column for a label'
 complete -c aosctl -n '__aosctl_at "get"' -l sort-by -x -d 'Sort by this field'
 complete -c aosctl -n '__aosctl_at "get"' -l ignore-not-found -d 'Take what does not exist for done'
+complete -c aosctl -n '__aosctl_at "get"' -l field-selector -x -d 'Only what has these fields: status.state=idle'
+complete -c aosctl -n '__aosctl_at "get"' -s w -l watch -d 'Go on, with a row for each change'
+complete -c aosctl -n '__aosctl_at "get"' -l watch-only -d 'As -w, without what there is at first'
+complete -c aosctl -n '__aosctl_at "get"' -l output-watch-events -d 'With -w: say what was ADDED, MODIFIED, DELETED'
 complete -c aosctl -n '__aosctl_at "get"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "get"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "get"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
@@ -472,6 +520,94 @@ complete -c aosctl -n '__aosctl_at "describe"' -s q -l quiet -d 'Print results a
 complete -c aosctl -n '__aosctl_at "describe"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "describe"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "describe"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "edit"' -s o -l output -x -a '(__aosctl_ask "=words:yaml,json")' -d 'yaml or json'
+complete -c aosctl -n '__aosctl_at "edit"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
+complete -c aosctl -n '__aosctl_at "edit"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "edit"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "edit"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "edit"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "edit"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "edit"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "edit"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "label"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
+complete -c aosctl -n '__aosctl_at "label"' -l field-selector -x -d 'Only what has these fields: status.state=idle'
+complete -c aosctl -n '__aosctl_at "label"' -l all -d 'All of the kinds named'
+complete -c aosctl -n '__aosctl_at "label"' -l overwrite -d 'Change values that are there'
+complete -c aosctl -n '__aosctl_at "label"' -l list -d 'Print what there is, after any changes'
+complete -c aosctl -n '__aosctl_at "label"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
+complete -c aosctl -n '__aosctl_at "label"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=")' -d 'json, yaml, wide, name, jsonpath=…'
+complete -c aosctl -n '__aosctl_at "label"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "label"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "label"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "label"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "label"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "label"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "label"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "annotate"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
+complete -c aosctl -n '__aosctl_at "annotate"' -l field-selector -x -d 'Only what has these fields: status.state=idle'
+complete -c aosctl -n '__aosctl_at "annotate"' -l all -d 'All of the kinds named'
+complete -c aosctl -n '__aosctl_at "annotate"' -l overwrite -d 'Change values that are there'
+complete -c aosctl -n '__aosctl_at "annotate"' -l list -d 'Print what there is, after any changes'
+complete -c aosctl -n '__aosctl_at "annotate"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
+complete -c aosctl -n '__aosctl_at "annotate"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=")' -d 'json, yaml, wide, name, jsonpath=…'
+complete -c aosctl -n '__aosctl_at "annotate"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "annotate"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "annotate"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "annotate"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "annotate"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "annotate"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "annotate"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "patch"' -s p -l patch -x -d 'The patch, JSON or YAML'
+complete -c aosctl -n '__aosctl_at "patch"' -l patch-file -r -F -d 'The patch in a file, - for stdin'
+complete -c aosctl -n '__aosctl_at "patch"' -l type -x -a '(__aosctl_ask "=words:merge,json")' -d 'Fields to merge (RFC 7386), or operations (6902)'
+complete -c aosctl -n '__aosctl_at "patch"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
+complete -c aosctl -n '__aosctl_at "patch"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=")' -d 'json, yaml, wide, name, jsonpath=…'
+complete -c aosctl -n '__aosctl_at "patch"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "patch"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "patch"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "patch"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "patch"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "patch"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "patch"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "rollout"' -a history -d 'List the versions of personas, or show one in detail'
+complete -c aosctl -n '__aosctl_at "rollout"' -a undo -d 'Go back to an earlier version of personas; it becomes a new version'
+complete -c aosctl -n '__aosctl_at "rollout"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "rollout"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "rollout"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "rollout"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "rollout"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "rollout"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "rollout"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "rollout history"' -l revision -x -d 'Show this version in detail'
+complete -c aosctl -n '__aosctl_at "rollout history"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=")' -d 'json, yaml, wide, name, jsonpath=…'
+complete -c aosctl -n '__aosctl_at "rollout history"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "rollout history"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "rollout history"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "rollout history"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "rollout history"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "rollout history"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "rollout history"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "rollout undo"' -l to-revision -x -d 'As a rule the one before the last'
+complete -c aosctl -n '__aosctl_at "rollout undo"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
+complete -c aosctl -n '__aosctl_at "rollout undo"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "rollout undo"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "rollout undo"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "rollout undo"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "rollout undo"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "rollout undo"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "rollout undo"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "wait"' -l for -x -d 'condition=NAME[=false], jsonpath=…, create or delete'
+complete -c aosctl -n '__aosctl_at "wait"' -l timeout -x -d '30s, 5m; 0 looks once, -1s: a week'
+complete -c aosctl -n '__aosctl_at "wait"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
+complete -c aosctl -n '__aosctl_at "wait"' -l all -d 'All of the kinds named'
+complete -c aosctl -n '__aosctl_at "wait"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=")' -d 'json, yaml, wide, name, jsonpath=…'
+complete -c aosctl -n '__aosctl_at "wait"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "wait"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "wait"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "wait"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "wait"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "wait"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "wait"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "delete"' -s f -l filename -r -F -d 'File, folder, glob, URL, or - for stdin'
 complete -c aosctl -n '__aosctl_at "delete"' -s R -l recursive -d 'Look into sub-folders of -f too'
 complete -c aosctl -n '__aosctl_at "delete"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
@@ -479,6 +615,9 @@ complete -c aosctl -n '__aosctl_at "delete"' -l all -d 'All of the kinds named'
 complete -c aosctl -n '__aosctl_at "delete"' -l ignore-not-found -d 'Take what does not exist for done'
 complete -c aosctl -n '__aosctl_at "delete"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
 complete -c aosctl -n '__aosctl_at "delete"' -l confirm -x -d 'Erase this tenant with all that it has'
+complete -c aosctl -n '__aosctl_at "delete"' -s i -l interactive -d 'List what goes, and ask first'
+complete -c aosctl -n '__aosctl_at "delete"' -l cascade -x -a '(__aosctl_ask "=words:foreground,background")' -d 'Delete what can\'t be without it too, in one transaction'
+complete -c aosctl -n '__aosctl_at "delete"' -l field-selector -x -d 'Only what has these fields: status.state=idle'
 complete -c aosctl -n '__aosctl_at "delete"' -s o -l output -x -a '(__aosctl_ask "=words:name")' -d 'name'
 complete -c aosctl -n '__aosctl_at "delete"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "delete"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'

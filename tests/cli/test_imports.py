@@ -98,6 +98,13 @@ def test_verb_loads_no_module_it_does_not_need(line: str, env: dict[str, str]) -
         "attach none",
         "top",
         "resume --all",
+        "edit agent none",
+        "label agent none a=b",
+        "annotate agent none a=b",
+        "patch agent none -p {}",
+        "rollout undo persona/none",
+        "wait agent/none --for=delete",
+        "delete agent none --cascade=foreground",
     ],
 )
 def test_a_verb_on_the_database_loads_neither_sdk_nor_screen(
@@ -119,6 +126,8 @@ def test_a_verb_on_the_database_loads_neither_sdk_nor_screen(
         ("get turns", 245),
         ("get events -A", 245),
         ("get persona none", 260),
+        ("get agents --field-selector metadata.name=a", 260),
+        ("rollout history persona/none", 275),
         ("ps", 225),
         ("ps -a -A", 225),
         ("describe agents", 260),

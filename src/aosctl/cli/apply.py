@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aosctl.cli import output
 from aosctl.cli.flags import (
+    ApplySet,
     DryRunText,
     Filenames,
     OutputText,
+    Prune,
     Recursive,
     load_documents,
+    members_of,
     parse_dry_run,
     suffix,
     tenancy_of,
 )
-from aosctl.cli.globals import globals_of
+from aosctl.cli.globals import Globals, globals_of
+from aosctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from aosctl.domain.applying import Applied
+    from aosctl.db.connection import Session
+    from aosctl.domain.applying import Applied, Expected, Tenancy
+    from aosctl.domain.applysets import Members
+    from aosctl.domain.document import Document
 
 
 def command(
@@ -29,40 +38,102 @@ def command(
     filename: Filenames = None,
     recursive: Recursive = False,
     dry_run: DryRunText = "none",
+    prune: Prune = False,
+    applyset: ApplySet = None,
+    show_diff: Annotated[
+        bool, typer.Option("--diff", help="Show first what will change, as aosctl diff does")
+    ] = False,
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="Ask before anything is changed")
+    ] = False,
     output_format: OutputText = None,
 ) -> None:
     """Create or change resources from manifests, all of a set or nothing.
 
     All files of one command are one transaction. Their documents may stand in any order.
+    With --applyset they carry the set's name as a label; --prune then deletes, in the tenants
+    of the files alone, what was applied under that name and is in the files no more.
+    What --diff shows and --confirm asks about is what happens: if it changed meanwhile,
+    nothing does.
 
     Examples:
       aosctl apply -f agent.yaml
       aosctl apply -f manifests/quickstart -f more/ -R
       aosctl apply -f agent.yaml --dry-run=server
+      aosctl apply -f agent.yaml --diff --confirm
+      aosctl apply -f manifests/ --prune --applyset shop --dry-run=server
       cat agent.yaml | aosctl apply -f - -n tech_corp
     """
     chosen = output.parse_output(output_format, allowed=("json", "yaml", "name"))
     trial = parse_dry_run(dry_run)
+    members = members_of(applyset, prune=prune)
+    if trial == "client" and (show_diff or confirm):
+        raise UsageError("--diff and --confirm try it on the server; leave --dry-run=client out")
     documents = load_documents(filename, recursive)
+    given = globals_of(ctx)
 
     from aosctl.cli.wiring import session_of
     from aosctl.domain.applying import apply_set, compare_set
 
     tenancy = tenancy_of(ctx)
-    with closing(session_of(globals_of(ctx), select_tenant=False)) as session:
+    expected: Expected | None = None
+    with closing(session_of(given, select_tenant=False)) as session:
         if trial == "client":
-            applied = compare_set(session.connection, documents, tenancy)
-        else:
-            applied = apply_set(
-                session.connection,
-                documents,
-                tenancy,
-                keep=trial == "none",
-                read_back=chosen.format in ("json", "yaml"),
-            )
+            applied = compare_set(session.connection, documents, tenancy, members)
+            write_applied(applied, chosen, suffix(trial))
+            return
+        if show_diff or confirm:
+            expected = _looked_at(session, documents, tenancy, members, given, show_diff, confirm)
+        applied = apply_set(
+            session.connection,
+            documents,
+            tenancy,
+            keep=trial == "none",
+            read_back=chosen.format in ("json", "yaml"),
+            expected=expected,
+            members=members,
+        )
     write_applied(applied, chosen, suffix(trial))
     for warning in (text for one in applied for text in one.warnings):
         output.note(f"warning: {warning}")
+
+
+def _looked_at(
+    session: Session,
+    documents: Sequence[Document],
+    tenancy: Tenancy,
+    members: Members,
+    given: Globals,
+    show_diff: bool,
+    confirm: bool,
+) -> Expected:
+    """Try it, show what would change, ask; return what stood there.
+
+    Raises AosError where the person says no, UsageError where nobody can be asked.
+    """
+    from aosctl.cli.confirm import agree
+    from aosctl.domain.applying import apply_set
+
+    tried = apply_set(
+        session.connection, documents, tenancy, keep=False, read_back=True, members=members
+    )
+    if show_diff:
+        from aosctl.cli.diff import show
+
+        sys.stdout.flush()
+        show(tried)
+        sys.stdout.flush()
+    changes = [one for one in tried if one.outcome != "unchanged"]
+    if confirm and changes:
+        lines = [f"  {one.name} {one.outcome}{_owner(one)}" for one in changes]
+        where = session.target.source
+        agree("\n".join([f"In the database of {where}:", *lines, "Apply?"]))
+    keys = ((one.document.kind, one.document.tenant, one.document.name) for one in tried)
+    return dict(zip(keys, (one.live for one in tried), strict=True))
+
+
+def _owner(one: Applied) -> str:
+    return f" in {one.document.tenant}" if one.document.tenant else ""
 
 
 def write_applied(applied: list[Applied], chosen: output.Output, after: str) -> None:
@@ -79,5 +150,6 @@ def write_applied(applied: list[Applied], chosen: output.Output, after: str) -> 
             if one.merged
             else one.document.manifest()
             for one in applied
+            if one.outcome != "pruned"
         ]
         output.write_objects(manifests, chosen, single=len(manifests) == 1)

@@ -8,28 +8,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aosctl.cli import output
+from aosctl.cli.delete_named import Plan, agrees, delete_chosen, print_deleted
 from aosctl.cli.flags import (
     DryRun,
     DryRunText,
+    FieldSelector,
     Filenames,
     IgnoreNotFound,
     Recursive,
     Selector,
     load_documents,
     parse_dry_run,
-    suffix,
     tenancy_of,
 )
 from aosctl.cli.globals import globals_of
-from aosctl.errors import AosError, DatabaseUnavailable, NotFound, UsageError
+from aosctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from aosctl.cli.targets import Wanted
-    from aosctl.db.connection import Session
-    from aosctl.domain.kinds import Kind
-    from aosctl.domain.selectors import Labels
 
 
 def command(
@@ -47,6 +43,18 @@ def command(
         str | None,
         typer.Option("--confirm", metavar="NAME", help="Erase this tenant with all that it has"),
     ] = None,
+    interactive: Annotated[
+        bool, typer.Option("-i", "--interactive", help="List what goes, and ask first")
+    ] = False,
+    cascade: Annotated[
+        str | None,
+        typer.Option(
+            "--cascade",
+            metavar="foreground|background",
+            help="Delete what can't be without it too, in one transaction",
+        ),
+    ] = None,
+    field_selector: FieldSelector = None,
     output_format: Annotated[
         str | None, typer.Option("-o", "--output", metavar="FORMAT", help="name")
     ] = None,
@@ -54,7 +62,8 @@ def command(
     """Delete resources, by name or as manifests name them.
 
     What -f names is deleted in one transaction, or nothing of it; names are deleted one by one.
-    What is still used is not deleted. Runs stay: aosctl kill ends them. A tenant goes
+    What is still used is not deleted, unless --cascade takes the agents of a persona and the
+    budgets of an agent with it. Runs stay: aosctl kill ends them. A tenant goes
     with all that it has only when --confirm repeats its name; of its events there stays
     a tombstone that still verifies.
 
@@ -62,20 +71,25 @@ def command(
       aosctl delete agent my_pg_bot
       aosctl delete persona/old skill/old
       aosctl delete -f manifests/quickstart
+      aosctl delete agents -l team=data -i
+      aosctl delete persona old --cascade=foreground --dry-run=server
       aosctl delete tenant acme --confirm=acme
     """
     chosen = output.parse_output(output_format, allowed=("name",))
     trial = parse_dry_run(dry_run)
-    if filename and (words or selector is not None or everything):
+    selective = selector is not None or field_selector is not None
+    _check_cascade(cascade, filename)
+    if filename and (words or selective or everything):
         raise UsageError("-f says what to delete; names, -l and --all can't be added to it")
     if confirm is not None:
-        if filename or selector is not None or everything:
+        if filename or selective or everything:
             raise UsageError("--confirm is for one tenant that is named")
         _erase_tenant(ctx, words or [], confirm, trial, chosen)
         return
     if not filename:
-        wanted = _wanted(words or [], selective=selector is not None or everything)
-        _delete_named(ctx, wanted, selector or "", ignore_not_found, trial, chosen)
+        wanted = _wanted(words or [], selective=selective or everything)
+        plan = Plan(selector or "", field_selector or "", interactive, cascade is not None)
+        delete_chosen(ctx, wanted, plan, ignore_not_found, trial, chosen)
         return
     documents = load_documents(filename, recursive, "delete")
 
@@ -83,6 +97,12 @@ def command(
     from aosctl.domain.applying import delete_set
     from aosctl.domain.kinds import BY_NAME
 
+    if (
+        interactive
+        and trial == "none"
+        and not agrees([BY_NAME[one.kind].qualified(one.name) for one in documents])
+    ):
+        return
     with closing(session_of(globals_of(ctx), select_tenant=False)) as session:
         deleted = delete_set(
             session.connection,
@@ -93,41 +113,20 @@ def command(
             only_look=trial == "client",
         )
     for document in deleted:
-        _print(BY_NAME[document.kind], document.name, trial, chosen)
+        print_deleted(BY_NAME[document.kind], document.name, trial, chosen)
 
 
-def _delete_named(
-    ctx: typer.Context,
-    wanted: list[Wanted],
-    selector: str,
-    ignore_missing: bool,
-    trial: DryRun,
-    chosen: output.Output,
-) -> None:
-    from aosctl.cli.resource_table import note_none
-    from aosctl.cli.targets import raise_all
-    from aosctl.cli.wiring import session_of
-    from aosctl.domain.selectors import parse_selector
-
-    given = globals_of(ctx)
-    errors: list[AosError] = []
-    count = 0
-    with closing(session_of(given)) as session:
-        for one, name in _chosen(session, wanted, parse_selector(selector)):
-            try:
-                _delete(session, one, name, trial)
-            except NotFound:
-                errors += [] if ignore_missing else [one.missing(name)]
-            except DatabaseUnavailable:
-                raise
-            except AosError as error:
-                errors.append(error)
-            else:
-                count += 1
-                _print(one.kind, name, trial, chosen)
-    if not count and not errors and not wanted[0].names:
-        note_none(session.tenant, quiet=given.quiet)
-    raise_all(errors)
+def _check_cascade(cascade: str | None, filename: list[str] | None) -> None:
+    """Raise UsageError for what --cascade can't do."""
+    if cascade == "orphan":
+        raise UsageError(
+            "nothing here may name what is not there: --cascade=orphan is not built",
+            "--cascade=foreground deletes what names it too",
+        )
+    if cascade not in (None, "foreground", "background"):
+        raise UsageError(f'--cascade must be foreground or background, not "{cascade}"')
+    if cascade is not None and filename:
+        raise UsageError("--cascade goes with names; -f deletes what it names alone")
 
 
 def _erase_tenant(
@@ -154,7 +153,7 @@ def _erase_tenant(
             raise UsageError("try it with --dry-run=server")
         erase = partial(erase_tenant, session.connection, name, confirm)
         runs, rows = in_transaction(session.connection, erase, keep=trial == "none")
-    _print(wanted[0].kind, name, trial, chosen)
+    print_deleted(wanted[0].kind, name, trial, chosen)
     gone = f"{counted(runs, 'run')}, {counted(rows, 'row')}"
     output.note(f"erased: {gone}; its events stay", quiet=globals_of(ctx).quiet)
 
@@ -176,43 +175,3 @@ def _wanted(words: list[str], *, selective: bool) -> list[Wanted]:
     if not named and not selective:
         raise UsageError("resource(s) were provided, but no name was specified")
     return wanted
-
-
-def _chosen(
-    session: Session, wanted: list[Wanted], matches: Callable[[Labels], bool]
-) -> Iterator[tuple[Wanted, str]]:
-    """Yield what to delete by name; kinds that refer to others first, where none is named."""
-    from aosctl.domain import inventory
-
-    order = {kind.name: place for place, kind in enumerate(inventory.READABLE)}
-    if not wanted[0].names:
-        wanted = sorted(wanted, key=lambda one: -order[one.kind.name])
-    for one in wanted:
-        if one.names:
-            yield from ((one, name) for name in one.names)
-            continue
-        tenant = session.require_tenant() if one.kind.tenanted else None
-        for row in inventory.resources(session.connection, one.kind, tenant):
-            if matches(row.labels):
-                yield one, row.name
-
-
-def _delete(session: Session, wanted: Wanted, name: str, trial: DryRun) -> None:
-    """Delete one resource in a transaction of its own. Raises NotFound, Conflict."""
-    from aosctl.domain import inventory
-    from aosctl.domain.applying import delete_named
-
-    kind, connection = wanted.kind, session.connection
-    tenant = session.require_tenant() if kind.tenanted else None
-    if trial == "client":
-        if not inventory.resources(connection, kind, tenant, [name]):
-            raise wanted.missing(name)
-        return
-    delete_named(connection, kind, tenant, name, keep=trial == "none")
-
-
-def _print(kind: Kind, name: str, trial: DryRun, chosen: output.Output) -> None:
-    if chosen.format == "name":
-        output.write(f"{kind.qualified(name)}\n")
-    else:
-        output.write(f'{kind.singular}.aos "{name}" deleted{suffix(trial)}\n')

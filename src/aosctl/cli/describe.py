@@ -88,7 +88,8 @@ def _find(
     for name in missing:
         begun = [row for row in everything if row.name.startswith(name)]
         found += begun
-        errors += [] if begun else [wanted.missing(name)]
+        known = [row.name for row in everything]
+        errors += [] if begun else [wanted.missing(name, known)]
     return found, errors
 
 

@@ -13,12 +13,23 @@ from typing import TYPE_CHECKING
 import typer
 
 from aosctl.cli import output
-from aosctl.cli.flags import Filenames, Recursive, load_documents, tenancy_of
+from aosctl.cli.flags import (
+    ApplySet,
+    Filenames,
+    Prune,
+    Recursive,
+    load_documents,
+    members_of,
+    tenancy_of,
+)
 from aosctl.cli.globals import globals_of
 from aosctl.errors import AosError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aosctl.domain.applying import Applied
+    from aosctl.domain.applysets import Members
     from aosctl.domain.kinds.base import Resource
 
 TROUBLE = 2
@@ -28,6 +39,8 @@ def command(
     ctx: typer.Context,
     filename: Filenames = None,
     recursive: Recursive = False,
+    prune: Prune = False,
+    applyset: ApplySet = None,
 ) -> int:
     """Show what apply would change, as a unified diff of what stands and what would.
 
@@ -37,17 +50,18 @@ def command(
 
     Examples:
       aosctl diff -f agent.yaml
+      aosctl diff -f manifests/ --prune --applyset shop
       AOSCTL_EXTERNAL_DIFF="colordiff -u -N" aosctl diff -f manifests/
     """
     try:
-        return _diff(ctx, filename, recursive)
+        return _diff(ctx, filename, recursive, members_of(applyset, prune=prune))
     except AosError as error:
         raise _as_trouble(error) from error
     except OSError as error:
         raise _as_trouble(AosError(f"can't compare: {error}")) from error
 
 
-def _diff(ctx: typer.Context, filename: list[str] | None, recursive: bool) -> int:
+def _diff(ctx: typer.Context, filename: list[str] | None, recursive: bool, members: Members) -> int:
     documents = load_documents(filename, recursive, "diff")
 
     from aosctl.cli.wiring import session_of
@@ -55,8 +69,18 @@ def _diff(ctx: typer.Context, filename: list[str] | None, recursive: bool) -> in
 
     with closing(session_of(globals_of(ctx), select_tenant=False)) as session:
         applied = apply_set(
-            session.connection, documents, tenancy_of(ctx), keep=False, read_back=True
+            session.connection,
+            documents,
+            tenancy_of(ctx),
+            keep=False,
+            read_back=True,
+            members=members,
         )
+    return show(applied)
+
+
+def show(applied: Sequence[Applied]) -> int:
+    """Print how what stands differs from what would; return the program's status."""
     with (
         tempfile.TemporaryDirectory(prefix="LIVE-") as live,
         tempfile.TemporaryDirectory(prefix="MERGED-") as merged,

@@ -10,6 +10,7 @@ from aosctl.errors import UsageError
 
 if TYPE_CHECKING:
     from aosctl.domain.applying import Tenancy
+    from aosctl.domain.applysets import Members
     from aosctl.domain.document import Document
 
 Filenames = Annotated[
@@ -37,6 +38,12 @@ Selector = Annotated[
     str | None,
     typer.Option("-l", "--selector", metavar="LABELS", help="Only what has these labels: a=b,c!=d"),
 ]
+FieldSelector = Annotated[
+    str | None,
+    typer.Option(
+        "--field-selector", metavar="FIELDS", help="Only what has these fields: status.state=idle"
+    ),
+]
 AllTenants = Annotated[
     bool,
     typer.Option("-A", "--all-tenants", "--all-namespaces", help="In every tenant you may see"),
@@ -44,6 +51,15 @@ AllTenants = Annotated[
 NoHeaders = Annotated[bool, typer.Option("--no-headers", help="Print the rows only")]
 IgnoreNotFound = Annotated[
     bool, typer.Option("--ignore-not-found", help="Take what does not exist for done")
+]
+
+Prune = Annotated[
+    bool,
+    typer.Option("--prune", help="Delete what of the apply-set the files hold no more"),
+]
+ApplySet = Annotated[
+    str | None,
+    typer.Option("--applyset", metavar="NAME", help="What is applied belongs to this set"),
 ]
 
 DryRun = Literal["none", "client", "server"]
@@ -70,6 +86,23 @@ def load_documents(
     if not files:
         raise UsageError("must specify -f", f"aosctl {verb} -f FILE; - reads standard input")
     return load(files, recursive=recursive, verb=verb)
+
+
+def members_of(applyset: str | None, *, prune: bool) -> Members:
+    """Return the apply-set that is meant. Raises UsageError."""
+    import re
+
+    from aosctl.domain.applysets import Members
+    from aosctl.domain.names import NAME_PATTERN, NAME_RULE
+
+    if prune and applyset is None:
+        raise UsageError(
+            "--prune needs --applyset NAME: it deletes what was applied under this name before",
+            "aosctl apply -f FILES --prune --applyset NAME --dry-run=server",
+        )
+    if applyset is not None and not re.fullmatch(f"{NAME_PATTERN}(?<![_.-])", applyset):
+        raise UsageError(f"--applyset takes a name: {NAME_RULE}, and the last one too")
+    return Members(applyset, prune)
 
 
 def tenancy_of(ctx: typer.Context) -> Tenancy:

@@ -8,11 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aosctl.cli import output
-from aosctl.cli.flags import AllTenants, IgnoreNotFound, NoHeaders, OutputText, Selector
+from aosctl.cli.flags import (
+    AllTenants,
+    FieldSelector,
+    IgnoreNotFound,
+    NoHeaders,
+    OutputText,
+    Selector,
+)
 from aosctl.cli.globals import globals_of
 from aosctl.errors import AosError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aosctl.cli.resource_table import Layout
     from aosctl.cli.targets import Wanted
     from aosctl.db.rows import AnySession
@@ -41,6 +50,19 @@ def command(
         str | None, typer.Option("--sort-by", metavar="JSONPATH", help="Sort by this field")
     ] = None,
     ignore_not_found: IgnoreNotFound = False,
+    field_selector: FieldSelector = None,
+    watch: Annotated[
+        bool, typer.Option("-w", "--watch", help="Go on, with a row for each change")
+    ] = False,
+    watch_only: Annotated[
+        bool, typer.Option("--watch-only", help="As -w, without what there is at first")
+    ] = False,
+    watch_events: Annotated[
+        bool,
+        typer.Option(
+            "--output-watch-events", help="With -w: say what was ADDED, MODIFIED, DELETED"
+        ),
+    ] = False,
 ) -> None:
     """List resources.
 
@@ -52,6 +74,8 @@ def command(
       aosctl get personas,skills -A -o wide
       aosctl get persona pg_expert -o yaml
       aosctl get agents -l team=data -o jsonpath='{.items[*].metadata.name}'
+      aosctl get runs --field-selector status.state=idle
+      aosctl get runs -w
     """
     from aosctl.cli.resource_table import Layout, note_none
     from aosctl.cli.targets import parse_targets, raise_all
@@ -59,15 +83,39 @@ def command(
     chosen = output.parse_output(output_format)
     wanted = parse_targets(words or (), "get")
     by_name = any(one.names for one in wanted)
-    if by_name and selector is not None:
+    if by_name and (selector is not None or field_selector is not None):
         raise UsageError("name cannot be provided when a selector is specified")
     if by_name and all_tenants:
         raise UsageError("a resource cannot be retrieved by name across all namespaces")
     given = globals_of(ctx)
+    matches = _matches(wanted, selector, field_selector)
+    labels = tuple(one for text in label_columns or () for one in text.split(","))
+    layout = Layout(
+        wide=chosen.format == "wide",
+        tenant=all_tenants,
+        show_kind=len(wanted) > 1,
+        show_labels=show_labels,
+        label_columns=labels,
+        headers=not no_headers,
+    )
+    everywhere = all_tenants or not any(one.kind.tenanted for one in wanted)
+    if watch or watch_only:
+        from aosctl.cli.get_watch import watch_resources
+
+        watch_resources(
+            given,
+            wanted,
+            matches,
+            chosen,
+            layout,
+            everywhere=everywhere,
+            only_news=watch_only,
+            with_events=watch_events,
+        )
+        return
 
     from aosctl.cli.wiring import quick_session_of, remember_names
 
-    everywhere = all_tenants or not any(one.kind.tenanted for one in wanted)
     with closing(quick_session_of(given, select_tenant=not everywhere)) as session:
         found, missing = _read(session, wanted, everywhere)
         tenant = session.tenant
@@ -75,29 +123,33 @@ def command(
         if not (by_name or all_tenants):
             remember_names(given, kind.words, [row.name for row in rows])
     errors = [] if ignore_not_found else missing
-    if selector is not None:
-        from aosctl.domain.selectors import parse_selector
-
-        matches = parse_selector(selector)
-        found = [(kind, [row for row in rows if matches(row.labels)]) for kind, rows in found]
+    found = [(kind, [row for row in rows if matches(kind, row)]) for kind, rows in found]
     if sort_by:
         found = [(kind, _sorted(kind, rows, sort_by)) for kind, rows in found]
     if not chosen.is_table:
         _write_objects(found, chosen, wanted, headers=not no_headers)
     elif any(rows for _, rows in found):
-        labels = tuple(one for text in label_columns or () for one in text.split(","))
-        layout = Layout(
-            wide=chosen.format == "wide",
-            tenant=all_tenants,
-            show_kind=len(found) > 1,
-            show_labels=show_labels,
-            label_columns=labels,
-            headers=not no_headers,
-        )
         _write_tables(found, layout)
     elif not missing:
         note_none(tenant, quiet=given.quiet)
     raise_all(errors)
+
+
+def _matches(
+    wanted: list[Wanted], selector: str | None, field_selector: str | None
+) -> Callable[[Kind, Resource], bool]:
+    """Return the test of -l and --field-selector. Raises UsageError."""
+    if selector is None and field_selector is None:
+        return lambda _kind, _row: True
+    from aosctl.domain.selectors import parse_selector
+
+    labels = parse_selector(selector or "")
+    if field_selector is None:
+        return lambda _kind, row: labels(row.labels)
+    from aosctl.domain.field_selectors import parse_field_selector
+
+    fields = parse_field_selector(field_selector, [one.kind for one in wanted])
+    return lambda kind, row: labels(row.labels) and fields(kind.to_manifest(row))
 
 
 def _read(
@@ -115,7 +167,8 @@ def _read(
             rows = inventory.resources(session.connection, one.kind, tenant, everywhere=everywhere)
         else:
             rows, missing = inventory.named(session.connection, one.kind, tenant, one.names)
-        errors += [one.missing(name) for name in missing]
+        known = inventory.known_names(session.connection, one.kind, tenant) if missing else ()
+        errors += [one.missing(name, known) for name in missing]
         found.append((one.kind, rows))
     return found, errors
 

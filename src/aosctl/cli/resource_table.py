@@ -23,23 +23,27 @@ class Layout(NamedTuple):
     headers: bool = True
 
 
-def write_resources(kind: Kind, rows: Sequence[Resource], layout: Layout) -> None:
-    """Print one table: TENANT, the kind's columns, labels."""
+def write_resources(
+    kind: Kind, rows: Sequence[Resource], layout: Layout, events: Sequence[str] | None = None
+) -> None:
+    """Print one table: EVENT where there are some, TENANT, the kind's columns, labels."""
     columns = [column for column in kind.columns if layout.wide or not column.wide]
     shows_tenant = layout.tenant and kind.tenanted
     headers = [
+        *(["EVENT"] if events else []),
         *(["TENANT"] if shows_tenant else []),
         *(column.header for column in columns),
         *(label.rpartition("/")[2].upper() for label in layout.label_columns),
         *(["LABELS"] if layout.show_labels else []),
     ]
     lines = []
-    for row in rows:
+    for place, row in enumerate(rows):
         cells = [cell_text(column.value(row)) for column in columns]
         if layout.show_kind:
             cells[0] = kind.qualified(row.name)
         lines.append(
             [
+                *([events[place]] if events else []),
                 *([row.tenant] if shows_tenant else []),
                 *cells,
                 *(row.labels.get(label) for label in layout.label_columns),

@@ -21,9 +21,15 @@ class Wanted(NamedTuple):
     kind: Kind
     names: tuple[str, ...] | None
 
-    def missing(self, name: str) -> NotFound:
-        """Return kubectl's error for a name that stands for nothing."""
-        return NotFound(f'{self.kind.plural}.aos "{name}" not found')
+    def missing(self, name: str, known: Sequence[str] = ()) -> NotFound:
+        """Return kubectl's error for a name that stands for nothing; `known` are those that do."""
+        text = f'{self.kind.plural}.aos "{name}" not found'
+        if not known:
+            return NotFound(text)
+        from aosctl.domain.names import nearest, quoted
+
+        near = nearest(name, known)
+        return NotFound(text, f"did you mean {quoted(near)}?" if near else None)
 
 
 def parse_targets(words: Sequence[str], verb: str) -> list[Wanted]:

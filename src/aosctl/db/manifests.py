@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from aosctl.db.connection import Connection
     from aosctl.db.rows import AnyConnection
 
-Outcome = Literal["created", "configured", "unchanged"]
+Outcome = Literal["created", "configured", "unchanged", "pruned"]
 Name = tuple[str, str]
 T = TypeVar("T")
 
 ATTEMPTS = 3
+SNAPSHOT_ATTEMPTS = 10
 _RETRYABLE = frozenset({"40001", "40P01", "23505"})
 
 
@@ -103,25 +104,32 @@ def check_deferred(connection: Connection) -> None:
         connection.execute("set constraints all immediate")
 
 
-def in_transaction(connection: Connection, work: Callable[[], T], *, keep: bool = True) -> T:
+def in_transaction(
+    connection: Connection, work: Callable[[], T], *, keep: bool = True, snapshot: bool = False
+) -> T:
     """Do all of `work` in one transaction, again when another one was in its way.
 
-    Without `keep` it is rolled back, its deferred constraints checked first.
+    Without `keep` it is rolled back, its deferred constraints checked first. With `snapshot`
+    nothing that `work` reads is changed by others before what it writes: every change in a tenant
+    is an event of its one log, and the second of two is done again.
     """
     import psycopg
 
-    for attempt in range(1, ATTEMPTS + 1):
+    attempts = SNAPSHOT_ATTEMPTS if snapshot else ATTEMPTS
+    for attempt in range(1, attempts + 1):
         try:
             with connection.transaction(force_rollback=not keep):
+                if snapshot:
+                    connection.execute("set transaction isolation level repeatable read")
                 result = work()
                 if not keep:
                     check_deferred(connection)
             return result
         except psycopg.Error as error:  # of the commit
-            if error.sqlstate not in _RETRYABLE or attempt == ATTEMPTS:
+            if error.sqlstate not in _RETRYABLE or attempt == attempts:
                 raise from_psycopg(error) from error
         except AosError as error:
-            if not _was_in_the_way(error) or attempt == ATTEMPTS:
+            if not _was_in_the_way(error) or attempt == attempts:
                 raise
     raise AssertionError("unreachable")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -10,15 +10,26 @@ from uuid import UUID
 from aosctl.db import manifests
 from aosctl.db.connection import Connection
 from aosctl.db.manifests import Outcome
+from aosctl.domain import applysets
+from aosctl.domain.applysets import Members
 from aosctl.domain.cluster import Cluster, Key, key
 from aosctl.domain.document import Document
 from aosctl.domain.kinds import BY_NAME, Kind
 from aosctl.domain.kinds.base import Resource
+from aosctl.domain.manifest import document_of
 from aosctl.domain.placing import in_words
 from aosctl.domain.relations import in_delete_order
 from aosctl.errors import Conflict, Denied, NotFound
 
+Expected = Mapping[Key, Resource | None]
+"""What somebody saw before they decided on a change; None where there was nothing."""
+
 SERVER_OWNED = ("uid", "generation", "creationTimestamp")
+_AGAIN = "get it again and repeat your change, or leave generation out to overwrite it"
+
+
+class Overtaken(Conflict):
+    """Somebody else changed the resource after it was read."""
 
 
 @dataclass(frozen=True)
@@ -56,34 +67,70 @@ def apply_set(
     keep: bool = True,
     read_back: bool = False,
     only_new: bool = False,
+    expected: Expected | None = None,
+    members: Members | None = None,
 ) -> list[Applied]:
     """Apply the documents in one transaction, or none of them; without `keep`, try it only.
 
-    With `only_new` nothing that exists is changed. Raises Conflict for it, ManifestError for
-    references to nothing, the kernel's errors with the document's place.
+    With `only_new` nothing that exists is changed; `members` says which apply-set they belong to,
+    and whether the rest of it goes. Raises Conflict for it, Overtaken where what
+    stands is not what the generation or `expected` says, ManifestError for references to nothing,
+    the kernel's errors with the document's place.
     """
 
     def work() -> list[Applied]:
-        cluster = Cluster(connection)
-        ready = cluster.prepare(documents, tenancy)
-        live = cluster.read(ready) if read_back or _has_generations(ready) else {}
-        _check_generations(ready, live)
-        outcomes = [cluster.apply(document) for document in ready]
-        cluster.settle(ready)
+        done = apply_documents(
+            connection,
+            documents,
+            tenancy,
+            read_back=read_back,
+            expected=expected,
+            members=members,
+        )
         if only_new:
-            _refuse_existing(ready, outcomes)
-        merged = cluster.read(ready) if read_back else {}
-        return [
-            Applied(document, outcome, live.get(key(document)), merged.get(key(document)),
-                    cluster.open_to_all(document))
-            for document, outcome in zip(ready, outcomes, strict=True)
-        ]  # fmt: skip
+            _refuse_existing(done)
+        return done
 
-    return manifests.in_transaction(connection, work, keep=keep)
+    pinned = expected is not None or any(one.generation is not None for one in documents)
+    return manifests.in_transaction(connection, work, keep=keep, snapshot=pinned)
+
+
+def apply_documents(
+    connection: Connection,
+    documents: Sequence[Document],
+    tenancy: Tenancy,
+    *,
+    read_back: bool = False,
+    expected: Expected | None = None,
+    members: Members | None = None,
+) -> list[Applied]:
+    """Apply the documents inside the caller's transaction; see `apply_set`."""
+    cluster = Cluster(connection)
+    ready = cluster.prepare(documents, tenancy)
+    pinned = expected is not None or any(one.generation is not None for one in ready)
+    live = cluster.read(ready) if read_back or pinned or members else {}
+    ready = members.join(ready, live) if members else ready
+    _check_generations(ready, live)
+    _check_expected(ready, live, expected or {})
+    outcomes = [cluster.apply(document) for document in ready]
+    left = _left_behind(cluster, ready, tenancy, members, expected)
+    for gone in left:
+        cluster.delete(gone.document)
+    cluster.settle(ready)
+    merged = cluster.read(ready) if read_back else {}
+    done = [
+        Applied(document, outcome, live.get(key(document)), merged.get(key(document)),
+                cluster.open_to_all(document))
+        for document, outcome in zip(ready, outcomes, strict=True)
+    ]  # fmt: skip
+    return [*done, *left]
 
 
 def compare_set(
-    connection: Connection, documents: Sequence[Document], tenancy: Tenancy
+    connection: Connection,
+    documents: Sequence[Document],
+    tenancy: Tenancy,
+    members: Members | None = None,
 ) -> list[Applied]:
     """Say what applying would do, from reading alone."""
 
@@ -91,11 +138,13 @@ def compare_set(
         cluster = Cluster(connection)
         ready = cluster.prepare(documents, tenancy)
         live = cluster.read(ready)
+        ready = members.join(ready, live) if members else ready
         _check_generations(ready, live)
-        return [
+        done = [
             Applied(document, _compare(document, live.get(key(document))), live.get(key(document)))
             for document in ready
         ]
+        return [*done, *_left_behind(cluster, ready, tenancy, members)]
 
     return manifests.in_transaction(connection, work, keep=False)
 
@@ -157,10 +206,6 @@ def _compare(document: Document, live: Resource | None) -> Outcome:
     return "unchanged" if same else "configured"
 
 
-def _has_generations(documents: Sequence[Document]) -> bool:
-    return any(document.generation is not None for document in documents)
-
-
 def _check_generations(documents: Sequence[Document], live: dict[Key, Resource]) -> None:
     """Refuse a change of something that was changed since the file was read."""
     for document in documents:
@@ -170,15 +215,59 @@ def _check_generations(documents: Sequence[Document], live: dict[Key, Resource])
         if _compare(document, found) == "configured":
             text = f"it was changed meanwhile: the file has {document.generation}"
             text += f", the database {found.generation}"
-            raise Conflict(
-                document.problem("metadata.generation", text),
-                "get it again and repeat your change, or leave generation out to overwrite it",
-            )
+            raise Overtaken(document.problem("metadata.generation", text), _AGAIN)
 
 
-def _refuse_existing(documents: Sequence[Document], outcomes: Sequence[Outcome]) -> None:
-    for document, outcome in zip(documents, outcomes, strict=True):
-        if outcome != "created":
+def _left_behind(
+    cluster: Cluster,
+    documents: Sequence[Document],
+    tenancy: Tenancy,
+    members: Members | None,
+    expected: Expected | None = None,
+) -> list[Applied]:
+    """Return what of an apply-set is to be pruned: in the tenants of the documents, and of -n."""
+    if members is None or not members.prune or members.name is None:
+        return []
+    here = {key(document) for document in documents}
+    tenants = {document.tenant for document in documents} | {tenancy.flag}
+    left: list[Applied] = []
+    for tenant in sorted(one for one in tenants if one is not None):
+        for row in cluster.labelled(tenant, applysets.LABEL, members.name):
+            if (row.kind, tenant, row.name) not in here:
+                document = document_of(user_owned(BY_NAME[row.kind], row))
+                left.append(Applied(document, "pruned", row))
+    ordered = {id(one.document): one for one in left}
+    left = [ordered[id(document)] for document in in_delete_order([o.document for o in left])]
+    if expected is not None:
+        nothing = {key(one.document): None for one in left}
+        found = {key(one.document): one.live for one in left if one.live}
+        _check_expected([one.document for one in left], found, {**nothing, **expected})
+    return left
+
+
+def _check_expected(
+    documents: Sequence[Document], live: Mapping[Key, Resource], expected: Expected
+) -> None:
+    """Refuse a change where something else stands than what it was decided on."""
+    for document in documents:
+        if key(document) not in expected:
+            continue
+        before, found = expected[key(document)], live.get(key(document))
+        if _content(before) != _content(found):
+            what = "created" if before is None else "deleted" if found is None else "changed"
+            text = f"it was {what} meanwhile"
+            raise Overtaken(document.problem("metadata.name", text), "look again, then repeat it")
+
+
+def _content(resource: Resource | None) -> object:
+    """Return what people decide about in a resource; its uid tells it from a later namesake."""
+    return resource and (resource.uid, user_owned(BY_NAME[resource.kind], resource))
+
+
+def _refuse_existing(done: Sequence[Applied]) -> None:
+    for one in done:
+        if one.outcome != "created":
+            document = one.document
             kind = BY_NAME[document.kind]
             raise Conflict(
                 f'{kind.plural}.aos "{document.name}" already exists',

@@ -10,7 +10,7 @@ from aosctl.db import manifests, tenants
 from aosctl.db.connection import Connection
 from aosctl.db.manifests import Outcome
 from aosctl.domain.document import Document
-from aosctl.domain.kinds import BY_NAME
+from aosctl.domain.kinds import BY_NAME, KINDS
 from aosctl.domain.kinds.base import Resource
 from aosctl.domain.placing import at_its_place, meant, placed
 from aosctl.domain.relations import check_references, in_apply_order, resolve_tenants
@@ -112,6 +112,19 @@ class Cluster:
             for row in rows:
                 found[kind, tenant, row.name] = Resource(kind=kind, **row._asdict())
         return found
+
+    def labelled(self, tenant: str, label: str, value: str) -> list[Resource]:
+        """Read what of a tenant has a label of this value, of every kind."""
+        if tenant not in self._tenants:
+            return []
+        chosen = self._choose(tenant)
+        return [
+            Resource(kind=kind.name, **row._asdict())
+            for kind in KINDS
+            if kind.tenanted
+            for row in manifests.resources(self._connection, kind.view, chosen)
+            if row.labels.get(label) == value
+        ]
 
     def apply(self, document: Document) -> Outcome:
         kind = BY_NAME[document.kind]

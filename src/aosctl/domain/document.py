@@ -50,8 +50,8 @@ class Document:
     def problem(self, path: str, text: str) -> str:
         """Return a problem's line: `persona.yaml:12:5: Persona "pg_expert": spec.model: …`."""
         line, column = self.places.get(path, (self.line, self.column))
-        place = f":{line}:{column}" if line else ""
-        return f"{self.source}{place}: {self.subject}: {path}: {text}"
+        place = f"{self.source}:{line}:{column}" if line else self.source
+        return f"{place}{': ' if place else ''}{self.subject}: {path}: {text}"
 
     def manifest(self) -> dict[str, Any]:
         """Return the document as the manifest that `get -o yaml` would print after its apply."""

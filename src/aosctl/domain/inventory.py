@@ -53,6 +53,13 @@ def named(
     return [rows[name] for name in names if name in rows], [n for n in names if n not in rows]
 
 
+def known_names(connection: AnyConnection, kind: Kind, tenant: UUID | None) -> list[str]:
+    """List the names that one may have meant, of the selected tenant; empty where nobody knows."""
+    if kind is RUN:
+        return [row.name for row in runs(connection, tenant)]
+    return manifests.names(connection, kind.view, tenant if kind.tenanted else None)
+
+
 def resources(
     connection: AnyConnection,
     kind: Kind,

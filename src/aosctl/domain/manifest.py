@@ -7,6 +7,7 @@ reported with its file, line and column, and then nothing of the set is used.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -49,12 +50,26 @@ def loads(
     return _load([Source(label, data, folder)], "apply")
 
 
+def document_of(manifest: Mapping[str, Any]) -> Document:
+    """Check a manifest that was made from values and stands in no file.
+
+    Raises ManifestError, all problems in it, one a line.
+    """
+    import json
+
+    source = Source("", json.dumps(manifest).encode(), None)
+    (document,) = _load([source], "apply", with_places=False)
+    return replace(document, line=0, column=0, places={})
+
+
 class _EnoughProblems(Exception):
     """So much is wrong with the set that the rest is not looked at."""
 
 
-def _load(sources: Iterable[Source], verb: str) -> tuple[Document, ...]:
-    loading = _Loading()
+def _load(
+    sources: Iterable[Source], verb: str, *, with_places: bool = True
+) -> tuple[Document, ...]:
+    loading = _Loading(with_places=with_places)
     try:
         for source in sources:
             loading.read(source)
@@ -66,7 +81,8 @@ def _load(sources: Iterable[Source], verb: str) -> tuple[Document, ...]:
 class _Loading:
     """Gather the documents and problems of a set of texts."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, with_places: bool) -> None:
+        self.with_places = with_places
         self.documents: list[Document] = []
         self.problems: list[str] = []
         self.hints: list[str | None] = []
@@ -76,21 +92,21 @@ class _Loading:
 
     def read(self, source: Source) -> None:
         """Read one text; a document with problems is reported and left out."""
-
-        def report(line: int, column: int, text: str) -> None:
-            place = f":{line}:{column}" if line else ""
-            self.problems.append(f"{source.label}{place}: {text}")
-            self.hints.append(self.hint)
-            self.hint = FIELDS_HINT
-            if len(self.problems) >= MAX_PROBLEMS:
-                raise _EnoughProblems
-
+        report = partial(self._report, source)
         try:
             for node in yaml_text.read_documents(source.data, report):
                 self._document(node, source, report)
         except Unreadable as error:
             self.hint = error.hint or FIELDS_HINT
             report(error.line, error.column, error.reason)
+
+    def _report(self, source: Source, line: int, column: int, text: str) -> None:
+        place = f"{source.label}:{line}:{column}" if line else source.label
+        self.problems.append(f"{place}: {text}" if self.with_places else text)
+        self.hints.append(self.hint)
+        self.hint = FIELDS_HINT
+        if len(self.problems) >= MAX_PROBLEMS:
+            raise _EnoughProblems
 
     def common_hint(self) -> str | None:
         """Return the hint that goes for every problem, else that about fields."""

@@ -1,0 +1,33 @@
+"""`aosctl annotate`: set and remove the annotations of resources."""
+
+from __future__ import annotations
+
+import typer
+
+from aosctl.cli.flags import DryRunText, FieldSelector, OutputText, Selector
+from aosctl.cli.relabel import Everything, Given, Listing, Overwrite, Words, relabel
+
+
+def command(
+    ctx: typer.Context,
+    words: Words = None,
+    selector: Selector = None,
+    field_selector: FieldSelector = None,
+    everything: Everything = False,
+    overwrite: Overwrite = False,
+    listing: Listing = False,
+    dry_run: DryRunText = "none",
+    output_format: OutputText = None,
+) -> None:
+    """Set annotations of resources with KEY=VALUE, and remove them with KEY-.
+
+    Annotations are notes for people and tools, such as a link; nothing selects by them.
+    All that is named is changed, or nothing of it.
+
+    Examples:
+      aosctl annotate persona pg_expert owner="Jane Doe" ticket=OPS-7
+      aosctl annotate persona pg_expert ticket-
+      aosctl annotate agents --all --overwrite reviewed=2026-11-23
+    """
+    flags = (selector, field_selector, everything, overwrite, listing, dry_run, output_format)
+    relabel(ctx, "annotation", words or (), Given(*flags))

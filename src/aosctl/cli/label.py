@@ -1,0 +1,34 @@
+"""`aosctl label`: set and remove the labels of resources."""
+
+from __future__ import annotations
+
+import typer
+
+from aosctl.cli.flags import DryRunText, FieldSelector, OutputText, Selector
+from aosctl.cli.relabel import Everything, Given, Listing, Overwrite, Words, relabel
+
+
+def command(
+    ctx: typer.Context,
+    words: Words = None,
+    selector: Selector = None,
+    field_selector: FieldSelector = None,
+    everything: Everything = False,
+    overwrite: Overwrite = False,
+    listing: Listing = False,
+    dry_run: DryRunText = "none",
+    output_format: OutputText = None,
+) -> None:
+    """Set labels of resources with KEY=VALUE, and remove them with KEY-.
+
+    All that is named is changed, or nothing of it. A label that has another value stays,
+    unless --overwrite says otherwise.
+
+    Examples:
+      aosctl label agent my_pg_bot team=data tier=gold
+      aosctl label agent my_pg_bot team-
+      aosctl label personas --all --overwrite reviewed=yes
+      aosctl label agents -l team=data env=prod --dry-run=server
+    """
+    flags = (selector, field_selector, everything, overwrite, listing, dry_run, output_format)
+    relabel(ctx, "label", words or (), Given(*flags))

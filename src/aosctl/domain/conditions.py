@@ -1,0 +1,44 @@
+"""What `wait --for` can wait for: conditions of resources and runs, fields, coming and going."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aosctl.db.runs import CLOSED
+from aosctl.domain.kinds.base import Kind, Resource
+from aosctl.domain.kinds.run import RUN
+
+_RUN: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
+    "Ready": lambda status: status["state"] == "idle",
+    "Idle": lambda status: status["state"] == "idle",
+    "Running": lambda status: status["state"] in ("queued", "running", "abandoned"),
+    "Waiting": lambda status: "waitingOn" in status,
+    "Approval": lambda status: status.get("waitingOn") == "approval",
+    "Resolution": lambda status: status.get("waitingOn") == "resolution",
+    "Limited": lambda status: status["state"] == "limited",
+    "Paused": lambda status: status["state"] == "paused",
+    "Done": lambda status: status["state"] in ("idle", *CLOSED),
+    "Closed": lambda status: status["state"] in CLOSED,
+    "Completed": lambda status: status["state"] == "completed",
+    "Failed": lambda status: status["state"] == "failed",
+    "Cancelled": lambda status: status["state"] == "cancelled",
+}
+_RESOURCE: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {"Ready": lambda status: True}
+"""What was applied is in force at once: a resource that is there is ready."""
+
+
+def known(kind: Kind) -> list[str]:
+    """Return the conditions of a kind."""
+    return list(_RUN if kind is RUN else _RESOURCE)
+
+
+def holds(kind: Kind, resource: Resource, condition: str) -> bool:
+    """Tell whether a condition of `known` holds."""
+    tests = _RUN if kind is RUN else _RESOURCE
+    return tests[condition](resource.status)
+
+
+def is_final(kind: Kind, resource: Resource) -> bool:
+    """Tell whether nothing about the state can change any more: a run that is over."""
+    return kind is RUN and resource.status["state"] in CLOSED
