@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from aosctl.domain.document import Document
 from aosctl.domain.kinds import BY_NAME
 from aosctl.domain.kinds.base import Resource
-from aosctl.domain.document import Document
 from aosctl.domain.names import quoted
 from aosctl.errors import Conflict
 

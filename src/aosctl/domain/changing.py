@@ -11,9 +11,9 @@ from aosctl.db import manifests
 from aosctl.db.connection import Connection
 from aosctl.db.manifests import Outcome
 from aosctl.domain.applying import Tenancy, apply_documents, user_owned
+from aosctl.domain.document import Document
 from aosctl.domain.kinds import Kind
 from aosctl.domain.kinds.base import Resource
-from aosctl.domain.document import Document
 from aosctl.domain.manifest import document_of
 from aosctl.domain.names import quoted
 from aosctl.errors import InvalidInput
