@@ -40,7 +40,7 @@ begin
     end if;
     v_lease := gen_random_uuid();
     if p_name is null and p_kind in ('conversation', 'task')
-       and (p_key is null or aos_core.try_key(p_tenant, p_key)) then
+       and (p_key is null or pg_try_advisory_xact_lock(aos_core.key_lock(p_tenant, p_key))) then
       v_opened := aos_core.begin_run_fast(p_tenant, p_agent, p_kind, p_message, p_key, v_actor,
                                           p_worker, v_lease, p_lease_seconds);
     end if;
@@ -56,11 +56,11 @@ begin
 end
 $$;
 
--- Lock a request's key until the commit, so that of two calls with it one goes the long way, where it
--- waits for the other; false when somebody has it. Kernel only.
-create function aos_core.try_key(p_tenant uuid, p_key uuid) returns boolean
-language sql volatile
-as $$ select pg_try_advisory_xact_lock(hashtextextended(p_tenant::text || p_key::text, 0)) $$;
+-- What a request's key is locked by, until the commit and before anything is written: of two calls with
+-- it one begins the run, and the other goes the long way and waits there. Kernel only.
+create function aos_core.key_lock(p_tenant uuid, p_key uuid) returns bigint
+language sql immutable
+as $$ select hashtextextended(p_tenant::text || p_key::text, 0) $$;
 
 -- Begin a run and nothing else. Kernel only. As start_run.
 create function aos_core.add_run(p_tenant uuid, p_agent text, p_kind text, p_name text)
@@ -145,7 +145,7 @@ begin
       last_hash = aos_core.event_hash(s.last_hash, p_tenant, p_tenant, s.last_seq + 1, v_now,
         'run.created', p_actor, jsonb_build_object('run_id', v_run, 'name', v_name))
     where s.tenant_id = p_tenant
-    returning s.last_seq, s.last_hash
+    returning s.last_seq, s.last_hash, s.config_version
   ), event as (
     insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
     select p_tenant, v_run, 1, v_now, 'run.created', p_actor, v_data, v_first
@@ -177,7 +177,9 @@ begin
     v_config, v_now, p_worker, p_lease_seconds, 1, aos_core.lease_hash(p_lease), 1,
     v_turn, v_turn, 1, 1, v_now + make_interval(secs => p_lease_seconds), v_now, 2,
     v_last, aos_core.call_usd(v_max_usd, 0, v_output_tokens, v_input_usd, v_output_usd))
-  returning aos_core.usual_move(r) into v_next;
+  returning (select h.config_version from head h),  -- which has waited for whoever changed it
+    case when (select h.config_version from head h) = v_config then aos_core.usual_move(r) end
+    into v_config, v_next;
   if v_next is null then
     v_next := aos_core.first_move(p_tenant, v_run, v_now);
   end if;
@@ -188,7 +190,7 @@ end
 $$;
 
 -- The long way to begin a run with a message: what an earlier call with the same key began, else the
--- two steps one after the other. Kernel only.
+-- two steps one after the other. Locks the key, then the tenant's state. Kernel only.
 create function aos_core.begin_run_slowly(
   p_tenant uuid, p_agent text, p_kind text, p_name text, p_message jsonb, p_key uuid, p_actor text,
   p_worker text, p_lease uuid, p_lease_seconds integer) returns jsonb
@@ -197,6 +199,9 @@ as $$
 declare
   v_run jsonb;
 begin
+  if p_key is not null then
+    perform pg_advisory_xact_lock(aos_core.key_lock(p_tenant, p_key));
+  end if;
   v_run := aos_core.repeated_run(p_tenant, p_agent, p_kind, p_name, p_message, p_key, p_actor,
                                  p_worker, p_lease, p_lease_seconds);
   if v_run is not null then
@@ -206,7 +211,7 @@ begin
   return v_run || aos_core.begin_turn_slowly(p_tenant, (v_run ->> 'run_id')::uuid, p_message, p_key,
                                              p_actor, p_worker, p_lease, p_lease_seconds);
 exception when unique_violation or sqlstate 'AO005' then
-  -- Somebody was faster: with the same request, or with what this one wanted to have.
+  -- Somebody was faster with what this one wanted to have: the name, or the key in open_turn.
   v_run := aos_core.repeated_run(p_tenant, p_agent, p_kind, p_name, p_message, p_key, p_actor,
                                  p_worker, p_lease, p_lease_seconds);
   if v_run is null then

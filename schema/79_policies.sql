@@ -31,19 +31,22 @@ as $$
          where d not in (select was from jsonb_array_elements(p_approval.deciders) was))
 $$;
 
--- Why the approval that a call has does not hold any more, in words. p_tool_version: the skill's now.
+-- Why the approval that a call had does not hold any more, in words, never null. p_tool_version: the
+-- skill's now.
 -- Kernel only.
 create function aos_core.why_lapsed(p_tenant uuid, p_call uuid, p_tool_version text) returns text
 language sql stable
 as $$
-  select case
-    when a.expires_at <= aos_core.now() then 'its time was over before the approved call could run'
-    when c.tool_version is distinct from p_tool_version then
-      'the skill changed before the approved call could run'
-    else 'a policy asks for another approval than the call has' end
-  from aos_core.approval a
-  join aos_core.tool_call c on c.tenant_id = p_tenant and c.call_id = p_call
-  where a.tenant_id = p_tenant and a.call_id = p_call and a.state = 'approved'
+  select coalesce((
+    select case
+      when a.expires_at <= aos_core.now() then 'its time was over before the approved call could run'
+      when c.tool_version is distinct from p_tool_version then
+        'the skill changed before the approved call could run'
+      else 'a policy asks for another approval than the call has' end
+    from aos_core.approval a
+    join aos_core.tool_call c on c.tenant_id = p_tenant and c.call_id = p_call
+    where a.tenant_id = p_tenant and a.call_id = p_call and a.state = 'approved'),
+    'its approval was used or cancelled before the call could run')
 $$;
 
 -- Why a call that was to run is asked for, in words. p_state: the call's; p_tool_version, p_reason: the

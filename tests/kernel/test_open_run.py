@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from kernels import KernelDatabase, Tenant, apply, ask, call, make_tenant, refused, say, user
+from kernels import (
+    Connection,
+    KernelDatabase,
+    Tenant,
+    apply,
+    ask,
+    call,
+    make_tenant,
+    refused,
+    say,
+    user,
+)
 
 # What differs from run to run: ids, the name made from chance, moments and the hashes over them.
 OWN = {"run_id", "turn_id", "last_turn_id", "open_turn_id", "name", "last_hash", "lease_hash",
@@ -65,6 +76,13 @@ def rows(tenant: Tenant, run: UUID) -> dict[str, list[dict[str, Any]]]:
 
 def runs_of(tenant: Tenant, key: UUID) -> list[Any]:
     return tenant.database.rows("select run_id from aos_core.turn where turn_id = %s", key)
+
+
+def until_it_waits(database: KernelDatabase, person: Connection, request: Future[Any]) -> None:
+    """Return when the request, which `person` makes, waits for somebody's lock."""
+    waits = "select exists (select from pg_locks where pid = %s and not granted)"
+    while not database.value(waits, person.info.backend_pid):
+        assert not request.done(), request.result()
 
 
 @pytest.mark.parametrize("worker", ["w1", None])
@@ -186,19 +204,79 @@ def test_of_two_at_once_with_one_key_the_later_gets_the_run_of_the_earlier(
     here, key = budgeted if metered else tenant, uuid4()
     two = [kernel_database.connect("test_developer") for _ in range(2)]
     request = ("aos_agent.open_run", here.id, "bot", user("once"), key, "w1")
-    waits = "select exists (select from pg_locks where pid = %s and not granted)"
     with ThreadPoolExecutor(1) as pool:
         with two[0].transaction():
             first = call(two[0], *request, **named)
             second = pool.submit(call, two[1], *request, **named)
-            while not kernel_database.value(waits, two[1].info.backend_pid):
-                assert not second.done()
+            until_it_waits(kernel_database, two[1], second)
         again = second.result(30)
     assert again["run_id"] == first["run_id"] and again["repeated"]
     assert runs_of(here, key) == [(UUID(first["run_id"]),)]
     assert (
         here.database.rows("select * from aos_core.verify_stream(%s, %s)", here.id, here.id) == []
     )
+
+
+@pytest.mark.parametrize("earlier", [{}, {"p_name": "queued"}], ids=["", "named"])
+def test_of_two_that_begin_in_unlike_ways_with_one_key_the_later_gets_the_run_too(
+    kernel_database: KernelDatabase, tenant: Tenant, earlier: dict[str, Any]
+) -> None:
+    """The earlier one asks for no lease, and goes the long way; the later would go the hot one."""
+    key = uuid4()
+    two = [kernel_database.connect("test_developer") for _ in range(2)]
+    request = ("aos_agent.open_run", tenant.id, "bot", user("once"), key)
+    with ThreadPoolExecutor(1) as pool:
+        with two[0].transaction():
+            first = call(two[0], *request, **earlier)
+            second = pool.submit(call, two[1], *request, "w1")
+            until_it_waits(kernel_database, two[1], second)
+        again = second.result(30)
+    assert (again["run_id"], again["next"]) == (first["run_id"], "lost") and again["repeated"]
+    assert runs_of(tenant, key) == [(UUID(first["run_id"]),)]
+
+
+def test_who_is_overtaken_before_the_first_write_gets_the_same_run(
+    kernel_database: KernelDatabase, tenant: Tenant
+) -> None:
+    """The first one holds the key and waits for the tenant's state when the second comes."""
+    key, admin = uuid4(), kernel_database.superuser
+    two = [kernel_database.connect("test_developer") for _ in range(2)]
+    request = ("aos_agent.open_run", tenant.id, "bot", user("once"), key, "w1")
+    with ThreadPoolExecutor(2) as pool:
+        with admin.transaction():
+            admin.execute("select from aos_core.tenant_state where tenant_id = %s for update",
+                          (tenant.id,))  # fmt: skip
+            begun = []
+            for person in two:
+                begun.append(pool.submit(call, person, *request))
+                until_it_waits(kernel_database, person, begun[-1])
+            keys = "select locktype from pg_locks where pid = %s and not granted"
+            assert kernel_database.value(keys, two[1].info.backend_pid) == "advisory"
+        first, again = (one.result(30) for one in begun)
+    assert "repeated" not in first and again["repeated"]
+    assert again["run_id"] == first["run_id"]
+    assert runs_of(tenant, key) == [(UUID(first["run_id"]),)]
+
+
+def test_a_budget_that_came_while_it_waited_meters_the_run(kernel_database: KernelDatabase) -> None:
+    """Its apply holds the tenant's state; what the run read before is out of date by then."""
+    here, person = make_tenant(kernel_database), kernel_database.connect("test_developer")
+    admin = kernel_database.superuser
+    with ThreadPoolExecutor(1) as pool:
+        with admin.transaction():
+            apply(admin, "aos_core.apply_budget", here.id, "late", {
+                "scope": "tenant", "period": "day", "limits": {"maxUsd": 5}})  # fmt: skip
+            waiting = pool.submit(call, person, "aos_agent.open_run", here.id, "bot", user("x"),
+                                  None, "w1")  # fmt: skip
+            until_it_waits(kernel_database, person, waiting)
+        begun = waiting.result(30)
+    assert begun["next"] == "model"
+    assert begun["config_version"] == here.database.value(
+        "select config_version from aos_core.tenant_state where tenant_id = %s", here.id
+    )
+    run = UUID(begun["run_id"])
+    left = rows(here, run)
+    assert left["run"][0]["is_metered"] and left["meter"] and here.faults(run) == []
 
 
 @pytest.mark.parametrize("other", [

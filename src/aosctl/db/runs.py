@@ -253,17 +253,14 @@ def begin_task(
     name: str | None,
     message: Mapping[str, object],
 ) -> str:
-    """Start a task and queue its turn, in one statement; return the run's name.
+    """Start a task and queue its turn (aos_agent.open_run); return the run's name.
 
-    Calls aos_agent.start_run and open_turn. Raises NotFound, Conflict when the name is taken.
+    Raises NotFound, Conflict when the name is taken.
     """
     with translated():
         rows = connection.execute(
-            "with started as materialized ("
-            " select aos_agent.start_run(%(tenant)s, %(agent)s, 'task', %(name)s) as r)"
-            " select r ->> 'run',"
-            " aos_agent.open_turn(%(tenant)s, (r ->> 'run_id')::uuid, %(message)s::jsonb)::text"
-            " from started",
+            "select aos_agent.open_run(%(tenant)s, %(agent)s, %(message)s::jsonb,"
+            " p_kind => 'task', p_name => %(name)s) ->> 'run'",
             {"tenant": tenant, "agent": agent, "name": name, "message": to_json(message)},
         ).fetchall()
     return str(rows[0][0])
