@@ -495,7 +495,8 @@ declare
   v_metered boolean;
 begin
   perform set_config('aos.kernel_tenant', new.tenant_id::text, true);
-  select f.persona_id, f.persona_version, coalesce(f.max_steps, new.max_steps),
+  select f.persona_id, f.persona_version,
+         case when new.parent_run_id is null then f.max_steps else new.max_steps end,
          coalesce(new.max_tokens, f.max_tokens), coalesce(new.max_usd, f.max_usd),
          coalesce(new.max_seconds, f.max_seconds), coalesce(new.max_repeats, f.max_repeats),
          f.agent_name, f.model_name, f.max_output_tokens, f.input_usd_per_mtok,

@@ -523,8 +523,8 @@ $$;
 
 -- Let a paused run, or a turn that reached a limit or waits to be tried again, go on. New limits replace
 -- the old ones where given. Returns {"run", "state", "resumed": something rested that goes on now,
--- "changed": or a limit is another now}; where nothing changes there is no event either. Role developer. AO001, AO002, AO004. Locks the run, and before it the
--- tenant's state where there is a limit of money.
+-- "changed": or a limit is another now}; where nothing changes there is no event either. Role developer.
+-- AO001, AO002, AO004. Locks the run, and before it the tenant's state where there is a limit of money.
 create function aos_agent.resume_run(
   p_tenant uuid, p_run uuid, p_max_usd numeric default null, p_max_tokens bigint default null,
   p_max_steps integer default null, p_max_seconds numeric default null) returns jsonb
@@ -610,10 +610,11 @@ begin
   where s.tenant_id = p_tenant and s.run_id = p_run and s.seq <= coalesce(p_step, s.seq)
     and s.role = 'assistant' and not (s.message -> 'blocks') @> '[{"t": "call"}]';
   insert into aos_core.run (tenant_id, agent_id, persona_id, persona_version, kind, title,
-    parent_run_id, forked_at_step, max_usd, max_tokens, last_step, last_turn, last_turn_id,
-    taint, name)
+    parent_run_id, forked_at_step, max_usd, max_tokens, max_steps, max_seconds, max_repeats,
+    last_step, last_turn, last_turn_id, taint, name)
   values (p_tenant, v_from.agent_id, v_from.persona_id, v_from.persona_version, v_from.kind,
-    v_from.title, p_run, v_step, v_from.max_usd, v_from.max_tokens, v_step, v_turn,
+    v_from.title, p_run, v_step, v_from.max_usd, v_from.max_tokens, v_from.max_steps,
+    v_from.max_seconds, v_from.max_repeats, v_step, v_turn,
     case when v_turn > 0 then v_last end,
     aos_core.taint_before(v_from.taint, v_step + 1), p_name)
   on conflict do nothing returning run_id, name into v_to;

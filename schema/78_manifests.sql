@@ -627,7 +627,8 @@ begin
   perform aos_core.deleted('tenant', p_name, v_tenant is not null);
   v_actor := aos_auth.enter(v_tenant, 'admin');
   select string_agg(x.n || ' ' || case when x.n > 1 then x.what
-                    else regexp_replace(regexp_replace(x.what, 'ies$', 'ys'), 's$', '') end, ', ') into v_used from (
+                    else regexp_replace(regexp_replace(x.what, 'ies$', 'ys'), 's$', '') end, ', ')
+    into v_used from (
     select count(*) as n, 'runs' as what from aos_core.run r where r.tenant_id = v_tenant
     union all select count(*), 'agents' from aos_agent.agent a where a.tenant_id = v_tenant
     union all select count(*), 'personas' from aos_persona.persona p where p.tenant_id = v_tenant

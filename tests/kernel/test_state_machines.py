@@ -362,6 +362,19 @@ def test_a_fork_has_the_transcript_and_a_life_of_its_own(tenant: Tenant) -> None
     assert tenant.faults(run) == tenant.faults(forked) == []
 
 
+def test_a_fork_has_the_limits_that_its_origin_was_given(tenant: Tenant) -> None:
+    run = tenant.start_run()
+    given = {"max_usd": 2, "max_tokens": 5000, "max_steps": 77, "max_seconds": 600}
+    call(tenant.person, "aos_agent.resume_run", tenant.id, run,
+         **{f"p_{name}": value for name, value in given.items()})  # fmt: skip
+    fork = call(tenant.person, "aos_agent.fork_run", tenant.id, run)
+    row = tenant.run_row(UUID(fork["run_id"]))
+    assert {name: row[name] for name in given} == given
+    assert tenant.database.value(
+        "select is_metered from aos_core.run where run_id = %s", UUID(fork["run_id"])
+    )
+
+
 @pytest.mark.parametrize(
     "message",
     [{}, {"role": "user"}, {"role": "assistant", "blocks": []}, {"role": "user", "blocks": {}}],
