@@ -72,9 +72,9 @@ def apply_set(
 ) -> list[Applied]:
     """Apply the documents in one transaction, or none of them; without `keep`, try it only.
 
-    With `only_new` nothing that exists is changed; `members` says which apply-set they belong to,
-    and whether the rest of it goes. Raises Conflict for it, Overtaken where what
-    stands is not what the generation or `expected` says, ManifestError for references to nothing,
+    `members` says which apply-set they belong to, and whether the rest of it goes. Raises Conflict
+    where one belongs to another set and, with `only_new`, where one exists; Overtaken where what
+    stands is not what the generation or `expected` says; ManifestError for references to nothing;
     the kernel's errors with the document's place.
     """
 
@@ -91,8 +91,10 @@ def apply_set(
             _refuse_existing(done)
         return done
 
-    pinned = expected is not None or any(one.generation is not None for one in documents)
-    return manifests.in_transaction(connection, work, keep=keep, snapshot=pinned)
+    # What is decided by what was read: that it was not changed, and which set it is in.
+    decides = expected is not None or members is not None
+    decides = decides or any(one.generation is not None for one in documents)
+    return manifests.in_transaction(connection, work, keep=keep, snapshot=decides)
 
 
 def apply_documents(
