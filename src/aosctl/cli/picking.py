@@ -40,15 +40,16 @@ def choose(
 ) -> Choice:
     """Read what a verb is to change, in kubectl's words where it is too little or too much.
 
-    Raises UsageError, also for runs, which nobody declares; UnknownKind.
+    Raises UsageError, also for runs and what they leave, which nobody declares; UnknownKind.
     """
     from aosctl.domain.field_selectors import parse_field_selector
-    from aosctl.domain.kinds.run import RUN
     from aosctl.domain.selectors import parse_selector
 
     wanted = parse_targets(words, verb)
-    if any(one.kind is RUN for one in wanted):
-        raise UsageError(f"runs have no manifest that {verb} could change", "aosctl get KIND")
+    for kind in (one.kind for one in wanted if one.kind.read_only):
+        raise UsageError(
+            f"{kind.plural} have no manifest that {verb} could change", f"aosctl get {kind.plural}"
+        )
     selective = selector is not None or field_selector is not None
     choice = Choice(
         wanted,
