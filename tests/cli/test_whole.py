@@ -213,7 +213,7 @@ def test_a_cascade_takes_what_cannot_be_without_it(
         (["persona", "exprt"], 1, 'Error from server (NotFound): personas.aos "exprt" not found\n'
                                   'hint: did you mean "expert"?\n'),
         (["persona", "expert", "--field-selector", "metadata.name=expert"], 2,
-         "error: names exclude -l"),
+         "error: name cannot be provided"),
     ],
 )  # fmt: skip
 def test_wrong_deletes(

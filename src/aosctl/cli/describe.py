@@ -47,7 +47,7 @@ def command(
     from aosctl.domain.selectors import parse_selector
 
     wanted = parse_targets(words or (), "describe")
-    by_name = are_named(wanted, selective=selector is not None, all_tenants=all_tenants)
+    are_named(wanted, selective=selector is not None, all_tenants=all_tenants)
     matches = parse_selector(selector or "")
     given = globals_of(ctx)
     everywhere = all_tenants or not any(one.kind.tenanted for one in wanted)

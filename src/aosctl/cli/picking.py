@@ -56,15 +56,27 @@ def choose(
         parse_selector(selector or ""),
         parse_field_selector(field_selector or "", [one.kind for one in wanted]),
     )
-    if choice.by_name and (selective or everything):
+    check_choice(
+        by_name=choice.by_name,
+        selective=selective,
+        everything=everything,
+        needs_choice=needs_choice,
+    )
+    return choice
+
+
+def check_choice(
+    *, by_name: bool, selective: bool, everything: bool, needs_choice: bool = True
+) -> None:
+    """Raise UsageError where resources are chosen in two ways, or in none."""
+    if by_name and (selective or everything):
         raise UsageError("name cannot be provided when a selector or --all is specified")
     if everything and selective:
         raise UsageError("cannot set --all and --selector at the same time")
-    if needs_choice and not (choice.by_name or selective or everything):
+    if needs_choice and not (by_name or selective or everything):
         raise UsageError(
             "resource(s) were provided, but no name was specified", "or choose by -l, or --all"
         )
-    return choice
 
 
 def tenant_of(session: AnySession, wanted: Sequence[Wanted]) -> UUID | None:
