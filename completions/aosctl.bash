@@ -23,7 +23,7 @@ _aosctl_spec() {
       values='--dry-run --applyset -o --output --dsn --context -n --tenant --namespace'
       files='-f --filename'
       sources=''
-      known='--dry-run=words:none,client,server -o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'create')
       commands='secret principal'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
@@ -37,7 +37,7 @@ _aosctl_spec() {
       values='--from-env --key --dry-run -o --output --dsn --context -n --tenant --namespace'
       files='--from-file'
       sources=''
-      known='--dry-run=words:none,client,server -o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'create principal')
       commands=''
       flags='--role --type --display-name --db-role --login --password-file --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
@@ -79,21 +79,21 @@ _aosctl_spec() {
       values='-l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace'
       files=''
       sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
-      known='--dry-run=words:none,client,server -o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'annotate')
       commands=''
       flags='-l --selector --field-selector --all --overwrite --list --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace'
       files=''
       sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
-      known='--dry-run=words:none,client,server -o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'patch')
       commands=''
       flags='-p --patch --patch-file --type --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-p --patch --type --dry-run -o --output --dsn --context -n --tenant --namespace'
       files='--patch-file'
       sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
-      known='--type=words:merge,json --dry-run=words:none,client,server -o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--type=words:merge,json --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'rollout')
       commands='history undo'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
@@ -107,7 +107,7 @@ _aosctl_spec() {
       values='--revision -o --output --dsn --context -n --tenant --namespace'
       files=''
       sources=''
-      known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='-o=words:json,yaml --output=words:json,yaml --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'rollout undo')
       commands=''
       flags='--to-revision --dry-run --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
@@ -121,7 +121,7 @@ _aosctl_spec() {
       values='--for --timeout -l --selector -o --output --dsn --context -n --tenant --namespace'
       files=''
       sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
-      known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='-o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'delete')
       commands=''
       flags='-f --filename -R --recursive -l --selector --all --ignore-not-found --dry-run --confirm -i --interactive --cascade --field-selector -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'

@@ -12,8 +12,8 @@ import aosctl
 
 PACKAGE = Path(aosctl.__file__).parent
 LEAVES = {
-    "", "errors", "messages", "config", "config_file", "name_cache", "private_file", "redaction",
-    "resources", "terminal",
+    "", "config", "config_file", "editor", "errors", "messages", "name_cache", "private_file",
+    "redaction", "resources", "terminal",
 }  # fmt: skip
 MAY_IMPORT = {
     "leaf": {"leaf"},

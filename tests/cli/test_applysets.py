@@ -132,7 +132,7 @@ def test_what_is_shown_and_agreed_to_is_what_happens(
             str(AOSCTL), words, env=settings, encoding="utf-8", timeout=60, dimensions=(40, 200)
         )
         child.expect_exact("+  systemPrompt: Be kind.")
-        child.expect_exact("In the database of AOSCTL_DSN:")
+        child.expect_exact(" (AOSCTL_DSN):")
         child.expect_exact("persona.aos/asked configured in acme")
         child.expect_exact("Apply? [y/N] ")
         return child

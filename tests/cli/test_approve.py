@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -373,6 +374,25 @@ def test_an_edit_comes_before_the_question(
     )
     late = developer("approve", two, "--edit", "-y", EDITOR="true")
     assert late.status == 1 and "already " in late.err
+
+
+def test_arguments_and_manifests_have_the_same_editor(
+    developer: Aosctl, tenant: Tenant, tmp_path: Path
+) -> None:
+    call, one = waiting(tenant)
+    program = tmp_path / "editor"
+    program.write_text(f'#!/bin/sh\necho "[$AOSCTL_MASTER_KEY][$MARK]" > "{tmp_path}/env"\n')
+    program.chmod(0o700)
+    settings = {"AOSCTL_MASTER_KEY": "x" * 43, "MARK": "here", "EDITOR": "false"}
+    done = developer("approve", one, "--edit", "-y", **settings, AOSCTL_EDITOR=str(program))
+    assert done.status == 0 and tenant.call_state(call) == "approved"
+    assert (tmp_path / "env").read_text() == "[][here]\n"
+    call, one = waiting(tenant)
+    for editor in ("'", "false", "cp /bin/sh"):  # no shell words, a failure, no UTF-8
+        done = developer("approve", one, "--edit", "-y", AOSCTL_EDITOR=editor)
+        assert (done.status, done.out) == (1, "")
+        assert "editor" in done.err and "Traceback" not in done.err
+    assert tenant.call_state(call) == "awaiting_approval"
 
 
 def test_an_approval_with_an_end_says_so(developer: Aosctl, tenant: Tenant) -> None:

@@ -75,6 +75,8 @@ def test_can_i_answers_by_its_status_alone(developer: Aosctl) -> None:
         (("apply", "agents"), "yes\n"),
         (("create", "persona"), "yes\n"),
         (("logs", "run"), "yes\n"),
+        (("trace", "run"), "yes\n"),
+        (("annotate", "agents"), "yes\n"),
         (("deny", "approvals"), "yes\n"),
         (("apply", "principals"), 'no - user "dev" lacks the role "admin": it has developer\n'),
         (("delete", "tenants"), "no - it takes an administrator: a member of aos_admin\n"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import stat
+import sys
 from pathlib import Path
 
 import pytest
 
 from command import AOSCTL, Aosctl, Ended
 from kernels import Tenant, apply
+from terminal import Terminal
 
 AOSCTL_FOLDER = AOSCTL.parent
 HEAD = "# Please edit the manifests below."
@@ -290,6 +292,51 @@ def test_the_editor_does_not_get_the_master_key(session: Session, tenant: Tenant
     assert (session.folder / "env").read_text() == "[][here]\n"
 
 
+CAREFUL = """
+import pathlib, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+print("ready", flush=True)
+signal.sigwait([signal.SIGINT])
+file = pathlib.Path(sys.argv[1])
+file.write_text(file.read_text().replace("brief", "kind"))
+"""
+"""An editor for which Ctrl-C is a key, as Ctrl-G is for emacs: it saves when it is pressed."""
+
+
+def test_the_keys_that_interrupt_are_the_editors(
+    env: dict[str, str], developer: Aosctl, tenant: Tenant, tmp_path: Path
+) -> None:
+    make(tenant, "interrupted")
+    program = tmp_path / "careful.py"
+    program.write_text(CAREFUL)
+    settings = {
+        **env,
+        "AOSCTL_DSN": tenant.database.cluster.dsn("test_developer", tenant.database.name),
+        "AOSCTL_EDITOR": f"{sys.executable} {program}",
+    }
+    with Terminal(settings, "edit", "persona/interrupted") as terminal:
+        terminal.expect_text("ready")
+        terminal.type("\x03")
+        terminal.expect_text("persona.aos/interrupted edited")
+        assert terminal.status() == 0
+    assert prompt_of(developer, "interrupted") == "Be kind."
+
+
+def test_an_editor_that_was_interrupted_ends_the_edit(session: Session, tenant: Tenant) -> None:
+    make(tenant, "stopped")
+    done = session.edit("persona/stopped", steps=("kill -INT $$",))
+    assert (done.status, done.out) == (130, "")
+    assert session.kept() == []
+
+
+def test_a_file_that_the_editor_takes_away_is_said(session: Session, tenant: Tenant) -> None:
+    make(tenant, "taken")
+    done = session.edit("persona/taken", steps=('rm "$1"',))
+    assert (done.status, done.out) == (1, "")
+    assert done.err.startswith("error: can't read ")
+    assert done.err.endswith(".yaml: No such file or directory\n")
+
+
 def test_a_viewer_keeps_what_may_not_be_applied(
     aosctl: Aosctl, editor: Path, tenant: Tenant
 ) -> None:
@@ -318,6 +365,7 @@ def test_a_viewer_keeps_what_may_not_be_applied(
         ((), 2, "error: You must specify the type of resource to edit\n"),
         (("persona",), 2, "error: resource(s) were provided, but no name was specified\n"),
         (("runs", "x"), 2, "error: runs have no manifest that edit could change\n"),
+        (("events", "x"), 2, "error: events have no manifest that edit could change\n"),
         (("persona", "bot", "-o", "wide"), 2, "error: unable to match a printer suitable"),
         (("persona", "expret"), 1, 'Error from server (NotFound): personas.aos "expret" not found'
                                    '\nhint: did you mean "expert"?\n'),

@@ -129,7 +129,13 @@ def test_api_resources_lists_every_kind(aosctl: Aosctl) -> None:
 def test_api_resources_wide_and_by_name(aosctl: Aosctl) -> None:
     wide = aosctl("api-resources", "-o", "wide").out.splitlines()
     assert wide[0].split()[-1] == "VERBS"
-    assert wide[-1].split()[-1] == "describe,explain,get"
+    verbs = {line.split()[0]: line.split()[-1] for line in wide}
+    assert verbs["turns"] == "describe,explain,get,wait"
+    assert verbs["models"] == (
+        "annotate,apply,delete,describe,diff,edit,explain,get,label,patch,wait"
+    )
+    assert "rollout" in verbs["personas"] and "rollout" not in verbs["agents"]
+    assert "fork" in verbs["runs"]
     names = aosctl("api-resources", "-o", "name").out.splitlines()
     assert names == sorted(f"{kind.plural}.aos" for kind in READABLE)
     done = aosctl("api-resources", "-o", "json")

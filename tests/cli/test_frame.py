@@ -267,3 +267,11 @@ def _wait_until_read(fifo: int) -> None:
     while any(fcntl.ioctl(fifo, termios.FIONREAD, bytes(4))):
         assert time.monotonic() < deadline, "what was written was never read"
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize("verb", ["apply", "label", "annotate", "patch", "wait"])
+def test_the_help_promises_no_format_that_is_refused(aosctl: Aosctl, verb: str) -> None:
+    assert "json, yaml or name\n" in aosctl(verb, "--help").out
+    refused = aosctl(verb, "-o", "wide")
+    assert refused.status == 2
+    assert refused.err.endswith("allowed formats are: json,name,yaml\n")

@@ -318,7 +318,10 @@ def test_delete_wants_to_know_what(developer: Aosctl) -> None:
     for words, text in (
         ([], "must specify what to delete: KIND NAME…, or -f FILE"),
         (["persona"], "resource(s) were provided, but no name was specified"),
-        (["persona", "x", "--all"], "names exclude -l and --all"),
+        (
+            ["persona", "x", "--all"],
+            "name cannot be provided when a selector or --all is specified",
+        ),
         (
             ["persona", "-f", "x"],
             "-f says what to delete; names, -l and --all can't be added to it",

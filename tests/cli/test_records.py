@@ -132,6 +132,11 @@ def test_records_are_neither_applied_nor_deleted(developer: Aosctl, done_run: st
     done = developer("apply", "-f", "-", stdin=text)
     assert (done.status, done.out) == (1, "")
     assert 'no matches for kind "Turn" in version "aos/v1"' in done.err
+    for verb, change in (("label", "a=b"), ("annotate", "a=b"), ("patch", "-p{}")):
+        for kind in ("turn", "approval", "event"):
+            done = developer(verb, kind, "nope", change)
+            assert (done.status, done.out) == (2, "")
+            assert f"{kind}s have no manifest that {verb} could change" in done.err
     done = developer("delete", "events", "--all")
     assert (done.status, done.out) == (2, "")
     assert done.err == ("error: events are not deleted: they go as spec.retention says\n")

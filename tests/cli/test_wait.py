@@ -143,6 +143,7 @@ def test_a_resource_comes_and_goes(
          'error: invalid duration "soon"\nhint: such as 45s, 5m, 2h30m or 3d\n'),
         (["persona", "--for=delete"], 2, "error: resource(s) were provided, but no name was"),
         (["persona", "expert", "-l", "a=b", "--for=delete"], 2, "error: name cannot be provided"),
+        (["personas", "--all", "-l", "a=b", "--for=delete"], 2, "error: cannot set --all and"),
         (["personas", "-l", "a=b", "--for=condition=Ready"], 1,
          "error: no matching resources found\n"),
         (["persona/exprt", "--for=condition=Ready"], 1,

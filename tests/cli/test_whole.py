@@ -117,6 +117,48 @@ def test_a_watch_prints_a_row_for_each_change(
     assert one.stdout.readline().split()[:2] == ["DELETED", "seen"]
 
 
+def test_a_watch_has_its_headers_once_and_objects_with_events(
+    tenant: Tenant, watch: Callable[..., subprocess.Popen[str]]
+) -> None:
+    superuser = tenant.database.superuser
+    for name in ("seen_a", "seen_b"):
+        apply(superuser, "aos_persona.apply_persona", tenant.id, name, PERSONA)
+    only = ("-l", "!none", "--field-selector", "metadata.name!=other")
+    one = watch("personas", *only, "-o", "custom-columns=N:.metadata.name", "--sort-by=.kind")
+    assert one.stdout is not None and one.stderr is not None
+    assert one.stdout.readline() == "N\n"
+    assert "N\n" not in {one.stdout.readline() for _ in range(2)}
+    assert "--sort-by will be ignored" in one.stderr.readline()
+    bare = watch("persona", "seen_a", "-o", "custom-columns=N:.metadata.name", "--no-headers")
+    assert bare.stdout is not None and bare.stdout.readline() == "seen_a\n"
+    whole = watch("persona", "seen_a", "--output-watch-events", "-o", "jsonpath={.type} ")
+    assert whole.stdout is not None and whole.stdout.read(6) == "ADDED "
+
+
+def test_a_watch_of_nothing_ends_unless_it_is_to_wait(
+    developer: Aosctl, tenant: Tenant, watch: Callable[..., subprocess.Popen[str]]
+) -> None:
+    done = developer("get", "persona", "to_come", "-w")
+    assert (done.status, done.out) == (1, "")
+    assert 'Error from server (NotFound): personas.aos "to_come" not found\n' in done.err
+    one = watch("persona", "to_come", "--ignore-not-found", "--no-headers")
+    apply(tenant.database.superuser, "aos_persona.apply_persona", tenant.id, "to_come", PERSONA)
+    assert one.stdout is not None and one.stdout.readline().split()[0] == "to_come"
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("--output-watch-events",), "error: --output-watch-events option can only be used with"),
+        (("-w", "--output-watch-events", "-o", "name"), "error: -o name has no room for"),
+    ],
+)
+def test_watch_flags_that_contradict(developer: Aosctl, words: tuple[str, ...], error: str) -> None:
+    done = developer("get", "personas", *words)
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith(error)
+
+
 def test_a_watch_of_runs_hears_of_them(
     developer: Aosctl, tenant: Tenant, watch: Callable[..., subprocess.Popen[str]]
 ) -> None:
@@ -171,7 +213,7 @@ def test_a_cascade_takes_what_cannot_be_without_it(
         (["persona", "exprt"], 1, 'Error from server (NotFound): personas.aos "exprt" not found\n'
                                   'hint: did you mean "expert"?\n'),
         (["persona", "expert", "--field-selector", "metadata.name=expert"], 2,
-         "error: names exclude -l"),
+         "error: name cannot be provided"),
     ],
 )  # fmt: skip
 def test_wrong_deletes(

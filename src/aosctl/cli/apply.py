@@ -12,9 +12,9 @@ import typer
 from aosctl.cli import output
 from aosctl.cli.flags import (
     ApplySet,
+    ChangedText,
     DryRunText,
     Filenames,
-    OutputText,
     Prune,
     Recursive,
     load_documents,
@@ -46,7 +46,7 @@ def command(
     confirm: Annotated[
         bool, typer.Option("--confirm", help="Ask before anything is changed")
     ] = False,
-    output_format: OutputText = None,
+    output_format: ChangedText = None,
 ) -> None:
     """Create or change resources from manifests, all of a set or nothing.
 
@@ -126,8 +126,8 @@ def _looked_at(
     changes = [one for one in tried if one.outcome != "unchanged"]
     if confirm and changes:
         lines = [f"  {one.name} {one.outcome}{_owner(one)}" for one in changes]
-        where = session.target.source
-        agree("\n".join([f"In the database of {where}:", *lines, "Apply?"]))
+        where = f"{session.connection.info.dbname} ({session.target.source})"
+        agree("\n".join([f"In the database {where}:", *lines, "Apply?"]))
     keys = ((one.document.kind, one.document.tenant, one.document.name) for one in tried)
     return dict(zip(keys, (one.live for one in tried), strict=True))
 

@@ -26,7 +26,7 @@ def command(
         bool, typer.Option("-i", "--inbox", help="Walk through what is pending, until none is left")
     ] = False,
     edit: Annotated[
-        bool, typer.Option("--edit", help="Change the arguments in $EDITOR first")
+        bool, typer.Option("--edit", help="Change the arguments in your editor first")
     ] = False,
     expires: Annotated[
         str | None,

@@ -31,8 +31,11 @@ app.command("whoami")(whoami.command)
 
 VERBS = ("get", "apply", "delete", "chat", "kill", "resolve", "approve", "verify", "export")
 _MEANS = {
-    **dict.fromkeys(("list", "watch", "describe", "ps", "logs"), "get"),
-    **dict.fromkeys(("create", "edit", "update", "patch", "label"), "apply"),
+    **dict.fromkeys(
+        ("list", "watch", "describe", "ps", "logs", "wait", "events", "trace", "attach", "top"),
+        "get",
+    ),
+    **dict.fromkeys(("create", "edit", "update", "patch", "label", "annotate", "rollout"), "apply"),
     **dict.fromkeys(("run", "send"), "chat"),
     **dict.fromkeys(("deny", "decide"), "approve"),
     **dict.fromkeys(("cancel", "pause", "resume"), "kill"),

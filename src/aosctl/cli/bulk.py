@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from aosctl.cli import output
-from aosctl.errors import AosError, UsageError
+from aosctl.errors import UsageError
 
 if TYPE_CHECKING:
     from aosctl.db.rows import AnySession
@@ -72,6 +72,7 @@ class Choice(NamedTuple):
         """
         if yes or not lines:
             return
+        from aosctl.cli.confirm import agree
         from aosctl.cli.table import cell, format_table
         from aosctl.repl.words import counted
 
@@ -87,10 +88,7 @@ class Choice(NamedTuple):
         sys.stderr.write(f"About to {done} {count} in {where} tenant:\n{format_table(shown)}")
         if len(lines) > _MOST_SHOWN:
             sys.stderr.write(f"… and {len(lines) - _MOST_SHOWN} more\n")
-        sys.stderr.write("Do you want to continue? [y/N] ")
-        sys.stderr.flush()
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            raise AosError("nothing was done")
+        agree("Do you want to continue?")
 
     def _flags(self) -> str:
         from shlex import quote

@@ -17,9 +17,7 @@ def confirm(what: str, word: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError(f"{what}: add --yes to do it without a question")
-    sys.stderr.write(clean(f'{what}.\nType "{word}" to go on: '))
-    sys.stderr.flush()
-    if sys.stdin.readline().strip() != word:
+    if _answer(clean(f'{what}.\nType "{word}" to go on: ')) != word:
         raise AosError("nothing was done")
 
 
@@ -39,6 +37,14 @@ def says_yes(question: str) -> bool:
     """
     if not sys.stdin.isatty():
         raise UsageError("a question needs a terminal", "leave the flag out that asks")
-    sys.stderr.write(f"{clean(question)} [y/N] ")
+    return _answer(f"{clean(question)} [y/N] ").lower() in ("y", "yes")
+
+
+def _answer(prompt: str) -> str:
+    """Ask for one line; an end of the input ends the line of the question too."""
+    sys.stderr.write(prompt)
     sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    line = sys.stdin.readline()
+    if not line.endswith("\n"):
+        sys.stderr.write("\n")
+    return line.strip()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aosctl.cli import output
-from aosctl.cli.flags import DryRunText, OutputText, parse_dry_run, suffix, tenancy_of
+from aosctl.cli.flags import ChangedText, DryRunText, parse_dry_run, suffix, tenancy_of
 from aosctl.cli.globals import globals_of
 from aosctl.errors import AosError, InvalidInput, UsageError
 
@@ -55,7 +55,7 @@ def secret(
         bool, typer.Option("--replace", help="Replace the values of a secret that exists")
     ] = False,
     dry_run: DryRunText = "none",
-    output_format: OutputText = None,
+    output_format: ChangedText = None,
 ) -> None:
     """Seal values, and keep them in the database as a secret.
 

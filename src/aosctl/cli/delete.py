@@ -87,7 +87,7 @@ def command(
         _erase_tenant(ctx, words or [], confirm, trial, chosen)
         return
     if not filename:
-        wanted = _wanted(words or [], selective=selective or everything)
+        wanted = _wanted(words or [], selective=selective, everything=everything)
         plan = Plan(selector or "", field_selector or "", interactive, cascade is not None)
         delete_chosen(ctx, wanted, plan, ignore_not_found, trial, chosen)
         return
@@ -158,8 +158,9 @@ def _erase_tenant(
     output.note(f"erased: {gone}; its events stay", quiet=globals_of(ctx).quiet)
 
 
-def _wanted(words: list[str], *, selective: bool) -> list[Wanted]:
+def _wanted(words: list[str], *, selective: bool, everything: bool) -> list[Wanted]:
     """Read what to delete; nothing is deleted for want of a name. Raises UsageError."""
+    from aosctl.cli.picking import check_choice
     from aosctl.cli.targets import parse_targets
 
     if not words:
@@ -170,8 +171,5 @@ def _wanted(words: list[str], *, selective: bool) -> list[Wanted]:
             raise UsageError("runs are not deleted: their events are kept", "aosctl kill RUN")
         raise UsageError(f"{record.plural} are not deleted: they go as spec.retention says")
     named = any(one.names for one in wanted)
-    if named and selective:
-        raise UsageError("names exclude -l and --all")
-    if not named and not selective:
-        raise UsageError("resource(s) were provided, but no name was specified")
+    check_choice(by_name=named, selective=selective, everything=everything)
     return wanted

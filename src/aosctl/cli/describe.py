@@ -10,7 +10,7 @@ import typer
 from aosctl.cli import output
 from aosctl.cli.flags import AllTenants, Selector
 from aosctl.cli.globals import globals_of
-from aosctl.errors import AosError, UsageError
+from aosctl.errors import AosError
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -42,16 +42,12 @@ def command(
       aosctl describe run my_pg_bot-x7k2p
     """
     from aosctl.cli.resource_table import note_none
-    from aosctl.cli.targets import parse_targets, raise_all
+    from aosctl.cli.targets import are_named, parse_targets, raise_all
     from aosctl.cli.wiring import quick_session_of
     from aosctl.domain.selectors import parse_selector
 
     wanted = parse_targets(words or (), "describe")
-    by_name = any(one.names for one in wanted)
-    if by_name and selector is not None:
-        raise UsageError("name cannot be provided when a selector is specified")
-    if by_name and all_tenants:
-        raise UsageError("a resource cannot be retrieved by name across all namespaces")
+    are_named(wanted, selective=selector is not None, all_tenants=all_tenants)
     matches = parse_selector(selector or "")
     given = globals_of(ctx)
     everywhere = all_tenants or not any(one.kind.tenanted for one in wanted)

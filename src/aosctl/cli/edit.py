@@ -83,7 +83,7 @@ class _Edit:
 
     def __init__(self, given: Globals, opened: list[Picked], language: Language) -> None:
         from aosctl.cli.edited_text import written
-        from aosctl.cli.editor import new_file
+        from aosctl.editor import new_file
 
         self._given = given
         self._opened = {
@@ -127,23 +127,20 @@ class _Edit:
         """Say where the person's work is; a file without any is not kept."""
         from aosctl.cli.edited_text import body_of
 
-        left = body_of(self._path.read_text(encoding="utf-8", errors="replace")).strip()
+        try:
+            left = body_of(self._path.read_text(encoding="utf-8", errors="replace")).strip()
+        except OSError:  # the editor took it away, and the error says so
+            return
         if left in ("", self._original.strip()):
             self._path.unlink()
         else:
             output.note(f'A copy of your changes has been stored to "{self._path}"')
 
     def _edit(self, text: str) -> str:
-        from aosctl.cli.editor import EditorFailed, edit
+        from aosctl.editor import edit
 
         self._path.write_text(text, encoding="utf-8")
-        edit(self._path)
-        try:
-            return self._path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise EditorFailed(f"can't read {self._path}: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise EditorFailed("the editor saved no UTF-8 text") from None
+        return edit(self._path)
 
     def _apply(self, text: str) -> list[Applied]:
         """Apply what was saved, if it is still about what was opened."""

@@ -34,6 +34,10 @@ OutputText = Annotated[
     str | None,
     typer.Option("-o", "--output", metavar="FORMAT", help="json, yaml, wide, name, jsonpath=…"),
 ]
+ChangedText = Annotated[
+    str | None, typer.Option("-o", "--output", metavar="FORMAT", help="json, yaml or name")
+]
+"""What is printed of what a verb has changed or waited for."""
 Selector = Annotated[
     str | None,
     typer.Option("-l", "--selector", metavar="LABELS", help="Only what has these labels: a=b,c!=d"),

@@ -78,15 +78,14 @@ def command(
       aosctl get runs -w
     """
     from aosctl.cli.resource_table import Layout, note_none
-    from aosctl.cli.targets import parse_targets, raise_all
+    from aosctl.cli.targets import are_named, parse_targets, raise_all
 
     chosen = output.parse_output(output_format)
     wanted = parse_targets(words or (), "get")
-    by_name = any(one.names for one in wanted)
-    if by_name and (selector is not None or field_selector is not None):
-        raise UsageError("name cannot be provided when a selector is specified")
-    if by_name and all_tenants:
-        raise UsageError("a resource cannot be retrieved by name across all namespaces")
+    selective = selector is not None or field_selector is not None
+    by_name = are_named(wanted, selective=selective, all_tenants=all_tenants)
+    if watch_events:
+        _check_events(chosen, watches=watch or watch_only)
     given = globals_of(ctx)
     matches = _matches(wanted, selector, field_selector)
     labels = tuple(one for text in label_columns or () for one in text.split(","))
@@ -102,6 +101,9 @@ def command(
     if watch or watch_only:
         from aosctl.cli.get_watch import watch_resources
 
+        if sort_by:
+            text = "warning: --watch or --watch-only requested, --sort-by will be ignored"
+            output.note(text, quiet=given.quiet)
         watch_resources(
             given,
             wanted,
@@ -111,13 +113,14 @@ def command(
             everywhere=everywhere,
             only_news=watch_only,
             with_events=watch_events,
+            ignore_not_found=ignore_not_found,
         )
         return
 
     from aosctl.cli.wiring import quick_session_of, remember_names
 
     with closing(quick_session_of(given, select_tenant=not everywhere)) as session:
-        found, missing = _read(session, wanted, everywhere)
+        found, missing = read(session, wanted, everywhere)
         tenant = session.tenant
     for kind, rows in found:
         if not (by_name or all_tenants):
@@ -133,6 +136,16 @@ def command(
     elif not missing:
         note_none(tenant, quiet=given.quiet)
     raise_all(errors)
+
+
+def _check_events(chosen: output.Output, *, watches: bool) -> None:
+    """Raise UsageError where --output-watch-events would say nothing."""
+    if not watches:
+        raise UsageError(
+            "--output-watch-events option can only be used with --watch or --watch-only"
+        )
+    if chosen.format == "name":
+        raise UsageError("-o name has no room for --output-watch-events", "leave -o out")
 
 
 def _matches(
@@ -152,7 +165,7 @@ def _matches(
     return lambda kind, row: labels(row.labels) and fields(kind.to_manifest(row))
 
 
-def _read(
+def read(
     session: AnySession, wanted: list[Wanted], everywhere: bool
 ) -> tuple[Found, list[AosError]]:
     """Read what is wanted; return it and an error for each name of nothing."""

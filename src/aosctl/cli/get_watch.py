@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from aosctl.cli import output
+from aosctl.cli.get import read
 from aosctl.cli.resource_table import Layout, write_resources
 
 if TYPE_CHECKING:
     from aosctl.cli.globals import Globals
     from aosctl.cli.targets import Wanted
-    from aosctl.db.connection import Session
     from aosctl.domain.kinds.base import Kind, Resource
 
 _ENDLESS = 3600.0
@@ -39,44 +39,38 @@ def watch_resources(
     everywhere: bool,
     only_news: bool,
     with_events: bool,
+    ignore_not_found: bool,
 ) -> None:
     """Print what there is, then each change, until somebody ends it.
 
-    Runs are looked at when the kernel tells of them, all else once a second.
+    Runs are looked at when the kernel tells of them, all else once a second. Raises NotFound for
+    names of nothing, unless these are waited for.
     """
+    from aosctl.cli.targets import raise_all
     from aosctl.cli.wiring import session_of
     from aosctl.db.watching import Watch
 
+    printer = _Printer(chosen, layout, with_events=with_events)
     seen: dict[Key, tuple[Kind, Resource]] = {}
     with closing(session_of(given, select_tenant=not everywhere)) as session:
         watch = Watch(session.connection)
         tenant = None if everywhere else session.require_tenant()
         first = True
         while True:
+            found, missing = read(session, wanted, everywhere)
+            raise_all(missing if first and not ignore_not_found else [])
             now = {
                 (kind.name, row.tenant, row.uid): (kind, row)
-                for kind, row in _read(session, wanted, tenant, everywhere=everywhere)
+                for kind, rows in found
+                for row in rows
                 if matches(kind, row)
             }
             news = list(_changes(seen, now))
             seen = now
             if news and not (first and only_news):
-                layout = _write(news, chosen, layout, with_events=with_events)
+                printer.write(news)
             first = False
             watch.wait(_open_runs(now, tenant), _ENDLESS)
-
-
-def _read(
-    session: Session, wanted: list[Wanted], tenant: UUID | None, *, everywhere: bool
-) -> Iterator[tuple[Kind, Resource]]:
-    from aosctl.domain import inventory
-
-    for one in wanted:
-        if one.names is None:
-            rows = inventory.resources(session.connection, one.kind, tenant, everywhere=everywhere)
-        else:
-            rows, _ = inventory.named(session.connection, one.kind, tenant, one.names)
-        yield from ((one.kind, row) for row in rows)
 
 
 def _changes(
@@ -108,19 +102,34 @@ def _open_runs(
     ]
 
 
-def _write(news: list[News], chosen: output.Output, layout: Layout, *, with_events: bool) -> Layout:
-    """Print changes; return the layout for the next ones, which needs no headers any more."""
-    if not chosen.is_table:
-        for one in news:
-            manifest = one.kind.to_manifest(one.row)
-            if with_events:
-                manifest = {"type": one.event, "object": manifest}
-            output.write("---\n" if chosen.format == "yaml" else "")
-            output.write_objects([manifest], chosen, single=True)
-    else:
+class _Printer:
+    """Prints changes; each kind has its headers once."""
+
+    def __init__(self, chosen: output.Output, layout: Layout, *, with_events: bool) -> None:
+        self._chosen = chosen
+        self._layout = layout
+        self._with_events = with_events
+        self._headed: set[str] = set()
+
+    def write(self, news: list[News]) -> None:
+        """Print changes, at once."""
         for kind in dict.fromkeys(one.kind for one in news):
             of_kind = [one for one in news if one.kind is kind]
-            events = [one.event for one in of_kind] if with_events else None
-            write_resources(kind, [one.row for one in of_kind], layout, events)
-    sys.stdout.flush()
-    return layout._replace(headers=False)
+            headers = self._layout.headers and kind.name not in self._headed
+            self._headed.add(kind.name)
+            if self._chosen.is_table:
+                events = [one.event for one in of_kind] if self._with_events else None
+                layout = self._layout._replace(headers=headers)
+                write_resources(kind, [one.row for one in of_kind], layout, events)
+            else:
+                self._write_objects(of_kind, headers=headers)
+        sys.stdout.flush()
+
+    def _write_objects(self, news: list[News], *, headers: bool) -> None:
+        for one in news:
+            manifest = one.kind.to_manifest(one.row)
+            if self._with_events:
+                manifest = {"type": one.event, "object": manifest}
+            output.write("---\n" if self._chosen.format == "yaml" else "")
+            output.write_objects([manifest], self._chosen, single=True, show_headers=headers)
+            headers = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from aosctl.cli.flags import DryRunText, FieldSelector, OutputText, Selector
+from aosctl.cli.flags import ChangedText, DryRunText, FieldSelector, Selector
 from aosctl.cli.relabel import Everything, Given, Listing, Overwrite, Words, relabel
 
 
@@ -17,7 +17,7 @@ def command(
     overwrite: Overwrite = False,
     listing: Listing = False,
     dry_run: DryRunText = "none",
-    output_format: OutputText = None,
+    output_format: ChangedText = None,
 ) -> None:
     """Set labels of resources with KEY=VALUE, and remove them with KEY-.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aosctl.cli import output
-from aosctl.cli.flags import DryRunText, OutputText, parse_dry_run, suffix
+from aosctl.cli.flags import ChangedText, DryRunText, parse_dry_run, suffix
 from aosctl.cli.globals import globals_of
 from aosctl.errors import AosError, UsageError
 
@@ -37,7 +37,7 @@ def command(
         ),
     ] = "merge",
     dry_run: DryRunText = "none",
-    output_format: OutputText = None,
+    output_format: ChangedText = None,
 ) -> None:
     """Change some fields of resources.
 

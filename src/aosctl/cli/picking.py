@@ -40,30 +40,43 @@ def choose(
 ) -> Choice:
     """Read what a verb is to change, in kubectl's words where it is too little or too much.
 
-    Raises UsageError, also for runs, which nobody declares; UnknownKind.
+    Raises UsageError, also for runs and what they leave, which nobody declares; UnknownKind.
     """
     from aosctl.domain.field_selectors import parse_field_selector
-    from aosctl.domain.kinds.run import RUN
     from aosctl.domain.selectors import parse_selector
 
     wanted = parse_targets(words, verb)
-    if any(one.kind is RUN for one in wanted):
-        raise UsageError(f"runs have no manifest that {verb} could change", "aosctl get KIND")
+    for kind in (one.kind for one in wanted if one.kind.read_only):
+        raise UsageError(
+            f"{kind.plural} have no manifest that {verb} could change", f"aosctl get {kind.plural}"
+        )
     selective = selector is not None or field_selector is not None
     choice = Choice(
         wanted,
         parse_selector(selector or ""),
         parse_field_selector(field_selector or "", [one.kind for one in wanted]),
     )
-    if choice.by_name and (selective or everything):
+    check_choice(
+        by_name=choice.by_name,
+        selective=selective,
+        everything=everything,
+        needs_choice=needs_choice,
+    )
+    return choice
+
+
+def check_choice(
+    *, by_name: bool, selective: bool, everything: bool, needs_choice: bool = True
+) -> None:
+    """Raise UsageError where resources are chosen in two ways, or in none."""
+    if by_name and (selective or everything):
         raise UsageError("name cannot be provided when a selector or --all is specified")
     if everything and selective:
         raise UsageError("cannot set --all and --selector at the same time")
-    if needs_choice and not (choice.by_name or selective or everything):
+    if needs_choice and not (by_name or selective or everything):
         raise UsageError(
             "resource(s) were provided, but no name was specified", "or choose by -l, or --all"
         )
-    return choice
 
 
 def tenant_of(session: AnySession, wanted: Sequence[Wanted]) -> UUID | None:

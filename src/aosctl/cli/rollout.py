@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aosctl.cli import output
-from aosctl.cli.flags import DryRunText, OutputText, parse_dry_run, suffix
+from aosctl.cli.flags import DryRunText, parse_dry_run, suffix
 from aosctl.cli.globals import globals_of
 from aosctl.errors import UsageError
 
@@ -38,7 +38,9 @@ def history(
     number: Annotated[
         int | None, typer.Option("--revision", metavar="N", help="Show this version in detail")
     ] = None,
-    output_format: OutputText = None,
+    output_format: Annotated[
+        str | None, typer.Option("-o", "--output", metavar="FORMAT", help="json or yaml")
+    ] = None,
 ) -> None:
     """List the versions of personas, or show one in detail.
 

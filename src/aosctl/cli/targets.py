@@ -70,6 +70,16 @@ def _pairs(words: Sequence[str]) -> list[Wanted]:
     return [Wanted(kind, tuple(names)) for kind, names in found.items()]
 
 
+def are_named(wanted: Sequence[Wanted], *, selective: bool, all_tenants: bool) -> bool:
+    """Tell whether resources are read by name. Raises UsageError where they are chosen as well."""
+    by_name = any(one.names for one in wanted)
+    if by_name and selective:
+        raise UsageError("name cannot be provided when a selector is specified")
+    if by_name and all_tenants:
+        raise UsageError("a resource cannot be retrieved by name across all namespaces")
+    return by_name
+
+
 def each(items: Iterable[T], act: Callable[[T], None]) -> None:
     """Do it to each; what is refused of one does not keep the others from it.
 

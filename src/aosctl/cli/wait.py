@@ -13,7 +13,7 @@ from uuid import UUID
 import typer
 
 from aosctl.cli import output
-from aosctl.cli.flags import OutputText, Selector
+from aosctl.cli.flags import ChangedText, Selector
 from aosctl.cli.globals import globals_of
 from aosctl.errors import AosError, UsageError
 
@@ -41,7 +41,7 @@ def command(
     ] = "30s",
     selector: Selector = None,
     everything: Annotated[bool, typer.Option("--all", help="All of the kinds named")] = False,
-    output_format: OutputText = None,
+    output_format: ChangedText = None,
 ) -> None:
     """Wait until resources or runs are as they should be.
 
@@ -55,6 +55,7 @@ def command(
       aosctl wait run/x7k2p --for=jsonpath='{.status.waitingOn}'=approval
       aosctl wait --for=delete agent/old
     """
+    from aosctl.cli.picking import check_choice
     from aosctl.cli.targets import parse_targets, raise_all
     from aosctl.cli.wiring import session_of
 
@@ -63,10 +64,7 @@ def command(
     targets = parse_targets(words or (), "wait for")
     test = parse_for(wanted_for, [one.kind for one in targets])
     named = any(one.names for one in targets)
-    if named and (selector is not None or everything):
-        raise UsageError("name cannot be provided when a selector or --all is specified")
-    if not named and selector is None and not everything:
-        raise UsageError("resource(s) were provided, but no name was specified")
+    check_choice(by_name=named, selective=selector is not None, everything=everything)
     with closing(session_of(globals_of(ctx))) as session:
         waiting = _Waiting(session, test, chosen)
         pending = waiting.choose(targets, selector)

@@ -57,6 +57,8 @@ def known_names(connection: AnyConnection, kind: Kind, tenant: UUID | None) -> l
     """List the names that one may have meant, of the selected tenant; empty where nobody knows."""
     if kind is RUN:
         return [row.name for row in runs(connection, tenant)]
+    if kind.read_only:
+        return []
     return manifests.names(connection, kind.view, tenant if kind.tenanted else None)
 
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aosctl.errors import AosError, InvalidInput
+from aosctl.editor import edit
+from aosctl.errors import InvalidInput
 
 
 def edited_arguments(args: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Let the person edit a call's arguments; None when they are as before.
 
-    A single text is edited as it is, anything else as JSON. Raises AosError when there is no
+    A single text is edited as it is, anything else as JSON. Raises EditorFailed when there is no
     editor or it fails, InvalidInput when what it leaves is not a JSON object.
     """
     name, text = _only_text(args)
@@ -51,16 +49,8 @@ def _object(text: str) -> Mapping[str, Any]:
 
 def _edit(text: str, suffix: str) -> str:
     """Return what the editor leaves of `text`, without the line break that it may add."""
-    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
     with tempfile.TemporaryDirectory(prefix="aosctl-") as folder:
         path = Path(folder, f"arguments{suffix}")
         path.write_text(text + ("" if text.endswith("\n") else "\n"), encoding="utf-8")
-        try:
-            # The person's own editor, as their environment names it.
-            subprocess.run([*shlex.split(editor), str(path)], check=True)  # noqa: S603
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise AosError(
-                f"the editor failed: {error}", "set EDITOR; nothing was changed"
-            ) from None
-        left = path.read_text(encoding="utf-8")
+        left = edit(path)
     return left if text.endswith("\n") else left.removesuffix("\n")

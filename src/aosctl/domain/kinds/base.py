@@ -72,6 +72,10 @@ class Completion(NamedTuple):
     is_remote: bool = False
 
 
+_OF_ALL = ("describe", "explain", "get", "wait")
+_OF_DECLARED = ("annotate", "apply", "delete", "diff", "edit", "label", "patch")
+
+
 class Kind:
     """A kind: its names, its fields, how it is printed. One instance each stands in the table."""
 
@@ -105,8 +109,8 @@ class Kind:
     @property
     def verbs(self) -> tuple[str, ...]:
         """What `aosctl` does with one, in alphabetical order."""
-        declared = () if self.read_only else ("apply", "delete", "diff")
-        return tuple(sorted((*declared, "describe", "explain", "get", *self.own_verbs)))
+        declared = () if self.read_only else _OF_DECLARED
+        return tuple(sorted((*declared, *_OF_ALL, *self.own_verbs)))
 
     @property
     def apply_function(self) -> tuple[str, str]:

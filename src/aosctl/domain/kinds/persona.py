@@ -13,6 +13,7 @@ class Persona(Kind):
     name = "Persona"
     plural = "personas"
     short_names = ("per",)
+    own_verbs = ("rollout",)
     db_schema = "aos_persona"
     doc = (
         "Who an agent is: its system prompt, its rules and the model it thinks with. Every change"
