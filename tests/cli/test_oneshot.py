@@ -332,3 +332,73 @@ def test_two_programs_in_one_run_have_a_result_each(here: Aosctl, bot: Bot) -> N
     assert [each[-1]["result"] for each in events] == ["1", "2"]
     assert [each[-1]["turn"] for each in events] == [2, 3]
     until(lambda: run in here("ps", "-a").out, "the run")
+
+
+# Limits of one run
+
+LOOK = {"calls": [{"name": "sql_query", "args": {"query": "select 1"}}]}
+
+
+def priced(here: Aosctl, bot: Bot, name: str, *script: dict[str, object], **limits: float) -> str:
+    """Make an agent whose model costs a dollar for a million tokens."""
+    bot(name, *script, **limits)
+    patch = '{"spec": {"pricing": {"inputUsdPerMtok": 1, "outputUsdPerMtok": 1}}}'
+    done = here("patch", "model", name, "-p", patch)
+    assert done.status == 0, done.err
+    return name
+
+
+@pytest.mark.parametrize("verb", ["chat", "run"])
+def test_max_steps_stops_the_run_at_the_limit(here: Aosctl, bot: Bot, verb: str) -> None:
+    name = bot(f"stepper-{verb}", *[LOOK] * 3, {"text": "done"})
+    done, events = stream(here, verb, name, "go", "--max-steps", "2")
+    assert (done.status, events[-1]["status"]) == (5, "limited")
+    assert "limit: 2 steps in one turn" in done.err
+    assert kinds(events).count("tool_use") == 1
+    free, events = stream(here, verb, name, "go", "--max-steps", "20")
+    assert (free.status, events[-1]["result"]) == (0, "done")
+
+
+@pytest.mark.parametrize("verb", ["chat", "run"])
+def test_budget_stops_the_run_before_it_is_passed(here: Aosctl, bot: Bot, verb: str) -> None:
+    used = {"usage": {"in": 20_000, "out": 10}}
+    name = priced(here, bot, f"payer-{verb}", LOOK | used, {"text": "done"})
+    done, events = stream(here, verb, name, "go", "--budget", "0.021")
+    assert (done.status, events[-1]["status"]) == (5, "limited"), done.err
+    assert "budget: $0.0200 spent of $0.021" in done.err
+    assert events[-1]["costUsd"] == pytest.approx(0.02001)
+    free, events = stream(here, verb, name, "go", "--budget", "$5")
+    assert (free.status, events[-1]["result"]) == (0, "done")
+
+
+def test_a_flag_lowers_the_limit_of_the_agent_and_never_raises_it(here: Aosctl, bot: Bot) -> None:
+    name = bot("strict", *[LOOK] * 3, {"text": "done"}, maxSteps=2, maxUsd=1)
+    done = here("run", name, "go", "--max-steps", "100", "--budget", "100", "--name", "raised")
+    assert done.status == 5
+    assert "limit: 2 steps in one turn" in done.err
+
+
+def test_what_could_not_begin_leaves_no_run(here: Aosctl, bot: Bot) -> None:
+    name = bot("named", {"text": "one"}, {"text": "two"})
+    first = here("run", name, "go", "--name", "only", "--budget", "1")
+    assert (first.status, first.out) == (0, "one\n")
+    second = here("run", name, "go", "--name", "only", "--budget", "1")
+    assert second.status == 1 and 'run "only" already exists' in second.err
+    assert here("ps", "-a").out.count(f" {name} ") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("chat", "my_pg_bot", "hi", "--budget", "much"), '"much" is no sum of US dollars'),
+        (("chat", "my_pg_bot", "hi", "--budget", "-1"), '"-1" is no sum of US dollars'),
+        (("run", "my_pg_bot", "hi", "--max-steps", "0"), "--max-steps"),
+        (("run", "my_pg_bot", "hi", "--max-steps", "3000000000"), "--max-steps is at most"),
+        (("chat", "-c", "my_pg_bot", "hi", "--budget", "1"), "are limits of a new run"),
+        (("run", "-d", "my_pg_bot", "hi", "--budget", "1"), "leave out --detach"),
+    ],
+)
+def test_wrong_limits_are_refused(here: Aosctl, arguments: tuple[str, ...], text: str) -> None:
+    done = here(*arguments)
+    assert (done.status, done.out) == (2, "")
+    assert text in done.err

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from aosctl.db.connection import Session
+    from aosctl.domain.conversation import Caps
     from aosctl.repl.chat import Place
     from aosctl.repl.report import Report
     from aosctl.repl.turns import Decider
@@ -62,6 +63,8 @@ def command(
         str | None, typer.Option("-p", "--prompt", metavar="MESSAGE", help="The same as MESSAGE")
     ] = None,
     approve: talk.Approve = "ask",
+    budget: talk.Budget = None,
+    max_steps: talk.MaxSteps = None,
 ) -> int:
     """Talk to an agent.
 
@@ -88,21 +91,28 @@ def command(
         if last and resume:
             raise UsageError("-c and --resume exclude each other")
         decider = talk.decider_of(approve)
+        caps = talk.caps_of(budget, max_steps)
+        if caps is not None and (last or resume):
+            raise UsageError(
+                "--budget and --max-steps are limits of a new run",
+                "aosctl resume RUN --max-usd USD --max-steps N changes those of this one",
+            )
         words = list(message or [])
         if not resume:  # whose first word may be the run's agent
             _refuse_two_messages(words, prompt)
         one_shot = bool(words) or prompt is not None or not sys.stdin.isatty()
-        plain = report is None and approve == "ask"
+        plain = report is None and caps is None and approve == "ask"
         if agent and plain and not (one_shot or last or resume):
             return interactive(given, agent, Arrival(given, partial(_connect, given, agent)))
         with Keyboard() as keyboard:
             session, subject, words = _connect(given, agent, words, last, resume, prompt)
         if words or one_shot:
-            return _one_shot(given, session, subject, words, decider, report)
+            return _one_shot(given, session, subject, words, decider, report, caps)
         if not plain:
             session.close()
-            flag = f"-o {chosen.format}" if report is not None else f"--approve={approve}"
-            raise UsageError(f"{flag} belongs to a message: aosctl chat AGENT MESSAGE {flag}")
+            flag = "--approve" if caps is None else "--budget" if budget else "--max-steps"
+            flag = flag if report is None else f"-o {chosen.format}"
+            raise UsageError(f"{flag} belongs to a message: aosctl chat AGENT MESSAGE {flag} …")
         arrival = Arrival.at(given, session, subject)
         return interactive(given, subject.agent, arrival, subject.run_id, keyboard.typed)
 
@@ -182,13 +192,14 @@ def _one_shot(
     words: list[str],
     decider: Decider | None,
     report: Report | None,
+    caps: Caps | None,
 ) -> int:
     """Send one message, or take up what is open in a run; print the answer."""
     text = talk.message_of(words)
     if not text and subject.run_id is None:
         session.close()
         raise UsageError("no message: the command line has none, and stdin is empty")
-    access = talk.Access(given, session, subject.agent)
+    access = talk.Access(given, session, subject.agent, caps=caps)
     return talk.one_shot(given, access, access.open(subject.run_id), text, decider, report)
 
 

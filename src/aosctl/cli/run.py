@@ -13,6 +13,7 @@ from aosctl.errors import AosError, UsageError
 
 if TYPE_CHECKING:
     from aosctl.cli.globals import Globals
+    from aosctl.domain.conversation import Caps
 
 
 def command(
@@ -37,6 +38,8 @@ def command(
         typer.Option("-o", "--output", metavar="FORMAT", help="json|stream-json; name with -d"),
     ] = None,
     approve: talk.Approve = "ask",
+    budget: talk.Budget = None,
+    max_steps: talk.MaxSteps = None,
 ) -> int:
     """Give an agent one task and wait for the answer.
 
@@ -61,18 +64,24 @@ def command(
     chosen = output.parse_output(output_format, allowed=formats)
     with talk.reporting(chosen) as report:
         decider = talk.decider_of(approve, wait=wait)
+        caps = talk.caps_of(budget, max_steps)
         if detach and (wait or approve != "ask"):
             raise UsageError(f"--detach does not wait: leave out --{'wait' if wait else 'approve'}")
+        if detach and caps is not None:
+            raise UsageError(
+                "--budget and --max-steps are for the foreground: leave out --detach",
+                "the agent's spec.limits hold everywhere",
+            )
         text = talk.message_of(list(task or []))
         if not text:
             raise UsageError("no task: the command line has none, and stdin is empty")
         if detach:
             return _detached(given, agent, name, text, chosen)
-        access = _access(given, agent, name)
+        access = _access(given, agent, name, caps)
         return talk.one_shot(given, access, access.open(None), text, decider, report)
 
 
-def _access(given: Globals, agent: str, name: str | None) -> talk.Access:
+def _access(given: Globals, agent: str, name: str | None, caps: Caps | None) -> talk.Access:
     """Connect, for a task of this agent. Raises NotFound."""
     from aosctl.cli.wiring import session_of
     from aosctl.domain.agents import find_agent
@@ -83,7 +92,7 @@ def _access(given: Globals, agent: str, name: str | None) -> talk.Access:
     except AosError:
         session.close()
         raise
-    return talk.Access(given, session, found.name, kind="task", name=name)
+    return talk.Access(given, session, found.name, kind="task", name=name, caps=caps)
 
 
 def _detached(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from aosctl.db.connection import Session
-    from aosctl.domain.conversation import Conversation
+    from aosctl.domain.conversation import Caps, Conversation
     from aosctl.repl.report import Report
     from aosctl.repl.screen import Screen
     from aosctl.repl.turns import Decider
@@ -37,6 +37,27 @@ Approve = Annotated[
         help="ask here; auto approves as you, where you may; never parks the run",
     ),
 ]
+Budget = Annotated[
+    str | None, typer.Option("--budget", metavar="USD", help="What the new run may cost at most")
+]
+MaxSteps = Annotated[
+    int | None,
+    typer.Option("--max-steps", metavar="N", min=1, help="Steps of the turn at most, new run"),
+]
+
+
+def caps_of(budget: str | None, max_steps: int | None) -> Caps | None:
+    """Return what --budget and --max-steps allow a new run; None for no flag. Raises UsageError."""
+    if budget is None and max_steps is None:
+        return None
+    from decimal import Decimal
+
+    from aosctl.cli.resume import amount, refuse_more_steps
+    from aosctl.domain.conversation import Caps
+
+    refuse_more_steps(max_steps)
+    usd = amount("--budget", budget)
+    return Caps(None if usd is None else Decimal(usd), max_steps)
 
 
 def message_of(words: list[str]) -> str:
@@ -59,11 +80,12 @@ class Access:
         *,
         kind: str = "conversation",
         name: str | None = None,
+        caps: Caps | None = None,
     ) -> None:
         self._target = session.target._replace(tenant=session.tenant or session.target.tenant)
         self._verb = given.verb.partition(" ")[0]
         self._unused = [session]
-        self._agent, self._kind, self._name = agent, kind, name
+        self._agent, self._kind, self._name, self._caps = agent, kind, name, caps
 
     def open(self, run_id: UUID | None) -> Conversation:
         """Open the run of this id; None is a new one, which its first message begins."""
@@ -78,6 +100,7 @@ class Access:
             kind=self._kind,
             name=self._name,
             verb=self._verb,
+            caps=self._caps,
         )
 
     def close(self) -> None:
