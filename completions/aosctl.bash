@@ -152,18 +152,18 @@ _aosctl_spec() {
       known='-o=words:wide,name --output=words:wide,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'chat')
       commands=''
-      flags='-c --continue --resume -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--resume -o --output --dsn --context -n --tenant --namespace'
+      flags='-c --continue --resume -o --output -p --prompt --approve --budget --max-steps --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--resume -o --output -p --prompt --approve --budget --max-steps --dsn --context -n --tenant --namespace'
       files=''
       sources='agent'
-      known='--resume=run -o=words:json --output=words:json --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--resume=run --approve=words:ask,auto,never --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'run')
       commands=''
-      flags='--name --wait -d --detach -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--name -o --output --dsn --context -n --tenant --namespace'
+      flags='--name --wait -d --detach -o --output --approve --budget --max-steps --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--name -o --output --approve --budget --max-steps --dsn --context -n --tenant --namespace'
       files=''
       sources='agent'
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--approve=words:ask,auto,never --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'worker')
       commands=''
       flags='--concurrency --once --lease --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'

@@ -98,11 +98,11 @@ function __aosctl_command
             set sources ''
         case 'chat'
             set commands 
-            set values --resume -o --output --dsn --context -n --tenant --namespace
+            set values --resume -o --output -p --prompt --approve --budget --max-steps --dsn --context -n --tenant --namespace
             set sources 'agent'
         case 'run'
             set commands 
-            set values --name -o --output --dsn --context -n --tenant --namespace
+            set values --name -o --output --approve --budget --max-steps --dsn --context -n --tenant --namespace
             set sources 'agent'
         case 'worker'
             set commands 
@@ -654,7 +654,11 @@ complete -c aosctl -n '__aosctl_at "api-resources"' -l debug -d 'Print the trace
 complete -c aosctl -n '__aosctl_at "api-resources"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "chat"' -s c -l continue -d 'Go on with the last conversation (with AGENT)'
 complete -c aosctl -n '__aosctl_at "chat"' -l resume -x -a '(__aosctl_ask "=run")' -d 'Go on with this run'
-complete -c aosctl -n '__aosctl_at "chat"' -s o -l output -x -a '(__aosctl_ask "=words:json")' -d 'json, for one message'
+complete -c aosctl -n '__aosctl_at "chat"' -s o -l output -x -d 'json|stream-json, for one message'
+complete -c aosctl -n '__aosctl_at "chat"' -s p -l prompt -x -d 'The same as MESSAGE'
+complete -c aosctl -n '__aosctl_at "chat"' -l approve -x -a '(__aosctl_ask "=words:ask,auto,never")' -d 'ask here; auto approves as you, where you may; never parks the run'
+complete -c aosctl -n '__aosctl_at "chat"' -l budget -x -d 'What the new run may cost at most'
+complete -c aosctl -n '__aosctl_at "chat"' -l max-steps -x -d 'Steps of the turn at most, new run'
 complete -c aosctl -n '__aosctl_at "chat"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "chat"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "chat"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
@@ -665,7 +669,10 @@ complete -c aosctl -n '__aosctl_at "chat"' -s h -l help -d 'Show the help of a c
 complete -c aosctl -n '__aosctl_at "run"' -l name -x -d 'Name of the run'
 complete -c aosctl -n '__aosctl_at "run"' -l wait -d 'Wait for approvals; off a terminal the run is parked else'
 complete -c aosctl -n '__aosctl_at "run"' -s d -l detach -d 'Queue it for a worker, and print its name'
-complete -c aosctl -n '__aosctl_at "run"' -s o -l output -x -d 'json; name with -d'
+complete -c aosctl -n '__aosctl_at "run"' -s o -l output -x -d 'json|stream-json; name with -d'
+complete -c aosctl -n '__aosctl_at "run"' -l approve -x -a '(__aosctl_ask "=words:ask,auto,never")' -d 'ask here; auto approves as you, where you may; never parks the run'
+complete -c aosctl -n '__aosctl_at "run"' -l budget -x -d 'What the new run may cost at most'
+complete -c aosctl -n '__aosctl_at "run"' -l max-steps -x -d 'Steps of the turn at most, new run'
 complete -c aosctl -n '__aosctl_at "run"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "run"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "run"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'

@@ -152,18 +152,18 @@ _aosctl_spec() {
       known=('-o=words:wide,name' '--output=words:wide,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'chat')
       commands=()
-      flags=('-c:Go on with the last conversation (with AGENT)' '--continue:Go on with the last conversation (with AGENT)' '--resume:Go on with this run' '-o:json, for one message' '--output:json, for one message' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(--resume -o --output --dsn --context -n --tenant --namespace)
+      flags=('-c:Go on with the last conversation (with AGENT)' '--continue:Go on with the last conversation (with AGENT)' '--resume:Go on with this run' '-o:json|stream-json, for one message' '--output:json|stream-json, for one message' '-p:The same as MESSAGE' '--prompt:The same as MESSAGE' '--approve:ask here; auto approves as you, where you may; never parks the run' '--budget:What the new run may cost at most' '--max-steps:Steps of the turn at most, new run' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--resume -o --output -p --prompt --approve --budget --max-steps --dsn --context -n --tenant --namespace)
       files=()
       sources='agent'
-      known=('--resume=run' '-o=words:json' '--output=words:json' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+      known=('--resume=run' '--approve=words:ask,auto,never' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'run')
       commands=()
-      flags=('--name:Name of the run' '--wait:Wait for approvals; off a terminal the run is parked else' '-d:Queue it for a worker, and print its name' '--detach:Queue it for a worker, and print its name' '-o:json; name with -d' '--output:json; name with -d' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(--name -o --output --dsn --context -n --tenant --namespace)
+      flags=('--name:Name of the run' '--wait:Wait for approvals; off a terminal the run is parked else' '-d:Queue it for a worker, and print its name' '--detach:Queue it for a worker, and print its name' '-o:json|stream-json; name with -d' '--output:json|stream-json; name with -d' '--approve:ask here; auto approves as you, where you may; never parks the run' '--budget:What the new run may cost at most' '--max-steps:Steps of the turn at most, new run' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--name -o --output --approve --budget --max-steps --dsn --context -n --tenant --namespace)
       files=()
       sources='agent'
-      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+      known=('--approve=words:ask,auto,never' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'worker')
       commands=()
       flags=('--concurrency:Turns at once' '--once:Drive what waits now, then end' '--lease:When another takes a dead worker'\''s turn over' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')

@@ -712,7 +712,7 @@ def test_json_tells_how_a_task_ended(here: Aosctl, order: Order) -> None:
     done = here("run", "my_pg_bot", order.delete, "-o", "json")
     told = json.loads(done.out)
     assert done.status == told["exit"] == 3
-    assert told["state"] == "waiting"
+    assert told["status"] == "waiting"
     assert told["approvals"]
 
 

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from aosctl.db.connection import Session
+    from aosctl.domain.conversation import Caps
     from aosctl.repl.chat import Place
+    from aosctl.repl.report import Report
+    from aosctl.repl.turns import Decider
 
 _WARM_UP_SECONDS = 0.3
 
@@ -53,12 +56,20 @@ def command(
         str | None, typer.Option("--resume", metavar="RUN", help="Go on with this run")
     ] = None,
     output_format: Annotated[
-        str | None, typer.Option("-o", "--output", metavar="FORMAT", help="json, for one message")
+        str | None,
+        typer.Option("-o", "--output", metavar="FORMAT", help="json|stream-json, for one message"),
     ] = None,
+    prompt: Annotated[
+        str | None, typer.Option("-p", "--prompt", metavar="MESSAGE", help="The same as MESSAGE")
+    ] = None,
+    approve: talk.Approve = "ask",
+    budget: talk.Budget = None,
+    max_steps: talk.MaxSteps = None,
 ) -> int:
     """Talk to an agent.
 
-    With a message, the answer alone goes to stdout. The exit status is 0, or 3 when an approval
+    With a message, the answer alone goes to stdout, or with -o stream-json a line of JSON for each
+    thing that happens, the last one of type "result". The exit status is 0, or 3 when an approval
     is pending, 4 when the agent failed or was stopped, 5 at a limit, 130 after Ctrl-C.
 
     Examples:
@@ -68,25 +79,47 @@ def command(
       # One question, with a file
       aosctl chat my_pg_bot "What is slow here?" < plan.txt
 
+      # For a program: one object, or a line for each event; approvals are left to others
+      aosctl chat my_pg_bot -p "Which tables are largest?" --approve=never -o json
+
       # Go on where the last conversation stopped, or was killed
       aosctl chat -c my_pg_bot
     """
     given = globals_of(ctx)
-    chosen = output.parse_output(output_format, allowed=("json",))
-    if last and resume:
-        raise UsageError("-c and --resume exclude each other")
-    one_shot = bool(message) or not sys.stdin.isatty()
-    if agent and not (one_shot or last or resume or output_format):
-        return interactive(given, agent, Arrival(given, partial(_connect, given, agent)))
-    with Keyboard() as keyboard:
-        session, subject, words = _connect(given, agent, list(message or []), last, resume)
-    if words or one_shot:
-        return _one_shot(given, session, subject, words, chosen)
-    if not chosen.is_table:
-        session.close()
-        raise UsageError("-o json belongs to a message: aosctl chat AGENT MESSAGE -o json")
-    arrival = Arrival.at(given, session, subject)
-    return interactive(given, subject.agent, arrival, subject.run_id, keyboard.typed)
+    chosen = output.parse_output(output_format, allowed=("json", "stream-json"))
+    with talk.reporting(chosen) as report:
+        if last and resume:
+            raise UsageError("-c and --resume exclude each other")
+        decider = talk.decider_of(approve)
+        caps = talk.caps_of(budget, max_steps)
+        if caps is not None and (last or resume):
+            raise UsageError(
+                "--budget and --max-steps are limits of a new run",
+                "aosctl resume RUN --max-usd USD --max-steps N changes those of this one",
+            )
+        words = list(message or [])
+        if not resume:  # whose first word may be the run's agent
+            _refuse_two_messages(words, prompt)
+        one_shot = bool(words) or prompt is not None or not sys.stdin.isatty()
+        plain = report is None and caps is None and approve == "ask"
+        if agent and plain and not (one_shot or last or resume):
+            return interactive(given, agent, Arrival(given, partial(_connect, given, agent)))
+        with Keyboard() as keyboard:
+            session, subject, words = _connect(given, agent, words, last, resume, prompt)
+        if words or one_shot:
+            return _one_shot(given, session, subject, words, decider, report, caps)
+        if not plain:
+            session.close()
+            flag = "--approve" if caps is None else "--budget" if budget else "--max-steps"
+            flag = flag if report is None else f"-o {chosen.format}"
+            raise UsageError(f"{flag} belongs to a message: aosctl chat AGENT MESSAGE {flag} …")
+        arrival = Arrival.at(given, session, subject)
+        return interactive(given, subject.agent, arrival, subject.run_id, keyboard.typed)
+
+
+def _refuse_two_messages(words: list[str], prompt: str | None) -> None:
+    if prompt is not None and words:
+        raise UsageError("the message is given twice: as words, and with -p")
 
 
 class Arrival:
@@ -153,22 +186,21 @@ def interactive(
 
 
 def _one_shot(
-    given: Globals, session: Session, subject: Subject, words: list[str], chosen: output.Output
+    given: Globals,
+    session: Session,
+    subject: Subject,
+    words: list[str],
+    decider: Decider | None,
+    report: Report | None,
+    caps: Caps | None,
 ) -> int:
     """Send one message, or take up what is open in a run; print the answer."""
     text = talk.message_of(words)
     if not text and subject.run_id is None:
         session.close()
         raise UsageError("no message: the command line has none, and stdin is empty")
-    access = talk.Access(given, session, subject.agent)
-    return talk.one_shot(
-        given,
-        access,
-        access.open(subject.run_id),
-        text,
-        talk.decider_here(),
-        as_json=not chosen.is_table,
-    )
+    access = talk.Access(given, session, subject.agent, caps=caps)
+    return talk.one_shot(given, access, access.open(subject.run_id), text, decider, report)
 
 
 def _connect(
@@ -177,15 +209,19 @@ def _connect(
     message: Sequence[str] = (),
     last: bool = False,
     resume: str | None = None,
+    prompt: str | None = None,
 ) -> tuple[Session, Subject, list[str]]:
-    """Connect, and find whom the words of the command line mean; return what is left of them."""
+    """Connect, and find whom the words of the command line mean; return the message's."""
     from aosctl.cli.wiring import session_of
 
     session = session_of(given)
     try:
         if resume is None:
-            return session, _subject(session, agent, last), list(message)
-        return session, *_named_run(session, resume, [*filter(None, [agent]), *message])
+            subject, words = _subject(session, agent, last), list(message)
+        else:
+            subject, words = _named_run(session, resume, [*filter(None, [agent]), *message])
+        _refuse_two_messages(words, prompt)
+        return session, subject, words if prompt is None else [prompt]
     except AosError:
         session.close()
         raise

@@ -11,10 +11,13 @@ from aosctl.errors import UsageError
 from aosctl.redaction import redact
 from aosctl.terminal import clean, is_safe, visible
 
-Format = Literal["table", "wide", "json", "yaml", "name", "jsonpath", "custom-columns"]
+Format = Literal[
+    "table", "wide", "json", "yaml", "name", "jsonpath", "custom-columns", "stream-json"
+]
 Resource = Mapping[str, object]
 """An object in manifest form: apiVersion, kind, metadata, spec, status."""
 
+_OF_OBJECTS = tuple(name for name in get_args(Format) if name != "stream-json")
 _WITH_TEMPLATE = ("jsonpath", "custom-columns")
 
 
@@ -30,7 +33,7 @@ class Output(NamedTuple):
         return self.format in ("table", "wide")
 
 
-def parse_output(text: str | None, *, allowed: Sequence[Format] = get_args(Format)) -> Output:
+def parse_output(text: str | None, *, allowed: Sequence[Format] = _OF_OBJECTS) -> Output:
     """Return what `-o text` means. Raises UsageError in kubectl's words."""
     if text is None:
         return Output()

@@ -63,9 +63,9 @@ def command(
     if not runs and not choice.is_bulk:
         raise UsageError("which run? aosctl resume RUN…", "aosctl ps lists the runs")
     _at_most("--max-tokens", max_tokens, _MOST_TOKENS)
-    _at_most("--max-steps", max_steps, _MOST_STEPS)
+    refuse_more_steps(max_steps)
     _at_most("--max-seconds", max_seconds, _MOST_SECONDS)
-    limits = Limits(_amount(max_usd), max_tokens, max_steps, max_seconds)
+    limits = Limits(amount("--max-usd", max_usd), max_tokens, max_steps, max_seconds)
     given = globals_of(ctx)
     with closing(quick_session_of(given)) as session:
         typed = list(runs or ())
@@ -105,7 +105,12 @@ def _at_most(flag: str, value: float | None, most: int) -> None:
         raise UsageError(f"{flag} is at most {most:,}, not {value}")
 
 
-def _amount(text: str | None) -> str | None:
+def refuse_more_steps(steps: int | None) -> None:
+    """Raise UsageError for more steps than a run can count."""
+    _at_most("--max-steps", steps, _MOST_STEPS)
+
+
+def amount(flag: str, text: str | None) -> str | None:
     """Return a sum of US dollars as it was typed. Raises UsageError when it is none."""
     from decimal import Decimal, InvalidOperation
 
@@ -116,7 +121,7 @@ def _amount(text: str | None) -> str | None:
     except InvalidOperation:
         amount = Decimal("nan")
     if not amount.is_finite() or amount < 0:
-        raise UsageError(f'"{text}" is no sum of US dollars', "such as --max-usd 2.50")
+        raise UsageError(f'"{text}" is no sum of US dollars', f"such as {flag} 2.50")
     if amount > _MOST_USD:
-        raise UsageError(f"--max-usd is at most {_MOST_USD:,}, not {text}")
+        raise UsageError(f"{flag} is at most {_MOST_USD:,}, not {text}")
     return str(amount)

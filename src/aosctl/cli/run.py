@@ -13,6 +13,7 @@ from aosctl.errors import AosError, UsageError
 
 if TYPE_CHECKING:
     from aosctl.cli.globals import Globals
+    from aosctl.domain.conversation import Caps
 
 
 def command(
@@ -33,8 +34,12 @@ def command(
         bool, typer.Option("-d", "--detach", help="Queue it for a worker, and print its name")
     ] = False,
     output_format: Annotated[
-        str | None, typer.Option("-o", "--output", metavar="FORMAT", help="json; name with -d")
+        str | None,
+        typer.Option("-o", "--output", metavar="FORMAT", help="json|stream-json; name with -d"),
     ] = None,
+    approve: talk.Approve = "ask",
+    budget: talk.Budget = None,
+    max_steps: talk.MaxSteps = None,
 ) -> int:
     """Give an agent one task and wait for the answer.
 
@@ -49,17 +54,35 @@ def command(
       # Parked with exit status 3 when an approval is needed; or wait for it
       aosctl run my_pg_bot --wait "delete from orders where status = 'cancelled'"
 
+      # A line of JSON for each thing that happens, the last one of type "result"
+      aosctl run my_pg_bot --approve=never "Which indexes are unused?" -o stream-json
+
       aosctl attach $(aosctl run my_pg_bot -d "Which indexes are unused?" -o name)
     """
     given = globals_of(ctx)
-    chosen = output.parse_output(output_format, allowed=("name",) if detach else ("json",))
-    if detach and wait:
-        raise UsageError("--detach does not wait: leave out --wait")
-    text = talk.message_of(list(task or []))
-    if not text:
-        raise UsageError("no task: the command line has none, and stdin is empty")
-    if detach:
-        return _detached(given, agent, name, text, chosen)
+    formats: tuple[output.Format, ...] = ("name",) if detach else ("json", "stream-json")
+    chosen = output.parse_output(output_format, allowed=formats)
+    with talk.reporting(chosen) as report:
+        decider = talk.decider_of(approve, wait=wait)
+        caps = talk.caps_of(budget, max_steps)
+        if detach and (wait or approve != "ask"):
+            raise UsageError(f"--detach does not wait: leave out --{'wait' if wait else 'approve'}")
+        if detach and caps is not None:
+            raise UsageError(
+                "--budget and --max-steps are for the foreground: leave out --detach",
+                "the agent's spec.limits hold everywhere",
+            )
+        text = talk.message_of(list(task or []))
+        if not text:
+            raise UsageError("no task: the command line has none, and stdin is empty")
+        if detach:
+            return _detached(given, agent, name, text, chosen)
+        access = _access(given, agent, name, caps)
+        return talk.one_shot(given, access, access.open(None), text, decider, report)
+
+
+def _access(given: Globals, agent: str, name: str | None, caps: Caps | None) -> talk.Access:
+    """Connect, for a task of this agent. Raises NotFound."""
     from aosctl.cli.wiring import session_of
     from aosctl.domain.agents import find_agent
 
@@ -69,15 +92,7 @@ def command(
     except AosError:
         session.close()
         raise
-    access = talk.Access(given, session, found.name, kind="task", name=name)
-    return talk.one_shot(
-        given,
-        access,
-        access.open(None),
-        text,
-        talk.decider_here() or (talk.decider_elsewhere() if wait else None),
-        as_json=not chosen.is_table,
-    )
+    return talk.Access(given, session, found.name, kind="task", name=name, caps=caps)
 
 
 def _detached(

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from aosctl.cli import output
+from aosctl.cli.boundary import INTERRUPTED
 from aosctl.cli.globals import Globals
-from aosctl.errors import UsageError
+from aosctl.errors import AosError, UsageError
 from aosctl.terminal import clean, use_colour
 
 if TYPE_CHECKING:
@@ -18,10 +22,42 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from aosctl.db.connection import Session
-    from aosctl.domain.conversation import Conversation
-    from aosctl.repl.oneshot import Ended
+    from aosctl.domain.conversation import Caps, Conversation
+    from aosctl.repl.report import Report
     from aosctl.repl.screen import Screen
     from aosctl.repl.turns import Decider
+
+
+APPROVE = ("ask", "auto", "never")
+Approve = Annotated[
+    str,
+    typer.Option(
+        "--approve",
+        metavar="ask|auto|never",
+        help="ask here; auto approves as you, where you may; never parks the run",
+    ),
+]
+Budget = Annotated[
+    str | None, typer.Option("--budget", metavar="USD", help="What the new run may cost at most")
+]
+MaxSteps = Annotated[
+    int | None,
+    typer.Option("--max-steps", metavar="N", min=1, help="Steps of the turn at most, new run"),
+]
+
+
+def caps_of(budget: str | None, max_steps: int | None) -> Caps | None:
+    """Return what --budget and --max-steps allow a new run; None for no flag. Raises UsageError."""
+    if budget is None and max_steps is None:
+        return None
+    from decimal import Decimal
+
+    from aosctl.cli.resume import amount, refuse_more_steps
+    from aosctl.domain.conversation import Caps
+
+    refuse_more_steps(max_steps)
+    usd = amount("--budget", budget)
+    return Caps(None if usd is None else Decimal(usd), max_steps)
 
 
 def message_of(words: list[str]) -> str:
@@ -44,11 +80,12 @@ class Access:
         *,
         kind: str = "conversation",
         name: str | None = None,
+        caps: Caps | None = None,
     ) -> None:
         self._target = session.target._replace(tenant=session.tenant or session.target.tenant)
         self._verb = given.verb.partition(" ")[0]
         self._unused = [session]
-        self._agent, self._kind, self._name = agent, kind, name
+        self._agent, self._kind, self._name, self._caps = agent, kind, name, caps
 
     def open(self, run_id: UUID | None) -> Conversation:
         """Open the run of this id; None is a new one, which its first message begins."""
@@ -63,6 +100,7 @@ class Access:
             kind=self._kind,
             name=self._name,
             verb=self._verb,
+            caps=self._caps,
         )
 
     def close(self) -> None:
@@ -90,6 +128,21 @@ def screen_of(given: Globals, answer: TextIO | None, side: TextIO) -> Screen:
     return Screen(answer, side, styled=styled, quiet=given.quiet)
 
 
+def decider_of(approve: str, *, wait: bool = False) -> Decider | None:
+    """Return who decides approvals, as --approve and --wait say. Raises UsageError."""
+    if approve not in APPROVE:
+        raise UsageError(f'--approve is one of {", ".join(APPROVE)}, not "{approve}"')
+    if wait and approve != "ask":
+        raise UsageError(f"--wait and --approve={approve} exclude each other")
+    if approve == "auto":
+        from aosctl.repl.deciding import ApproveAll
+
+        return ApproveAll()
+    if approve == "never":
+        return None
+    return decider_here() or (decider_elsewhere() if wait else None)
+
+
 def decider_here() -> Decider | None:
     """Return who decides approvals: the person at this terminal, else None."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -113,37 +166,69 @@ def one_shot(
     conversation: Conversation,
     text: str,
     decider: Decider | None,
-    *,
-    as_json: bool = False,
+    report: Report | None = None,
 ) -> int:
     """Send `text`, or take up what is open; print the answer and return the exit status."""
     from aosctl.repl.oneshot import run_once
     from aosctl.repl.turns import Turns
 
-    streamed = sys.stdout.isatty() and not as_json
+    if report is not None:
+        return _reported(given, access, conversation, text, decider, report)
+    streamed = sys.stdout.isatty()
     screen = screen_of(given, sys.stdout if streamed else None, sys.stderr)
     turns = Turns(access, conversation, screen, decider)
     with closing(turns):
         ended = run_once(turns, (lambda: turns.send(text)) if text else turns.take_up)
-    if as_json:
-        _print_json(ended, conversation)
-    elif not streamed and ended.text:
+    if not streamed and ended.text:
         output.write(clean(ended.text).rstrip("\n") + "\n")
     return ended.status
 
 
-def _print_json(ended: Ended, conversation: Conversation) -> None:
-    output.write_json(
-        {
-            "run": conversation.run or None,
-            "agent": conversation.agent,
-            "state": ended.state,
-            "exit": ended.status,
-            "result": ended.text,
-            "error": ended.error,
-            "approvals": list(ended.approvals),
-        }
-    )
+def _reported(
+    given: Globals,
+    access: Access,
+    conversation: Conversation,
+    text: str,
+    decider: Decider | None,
+    report: Report,
+) -> int:
+    """Do what `one_shot` does, with JSON for its answer. Raises OSError when nobody reads it."""
+    from aosctl.repl.oneshot import run_once
+    from aosctl.repl.report import ReportScreen, Witness
+    from aosctl.repl.turns import Turns
+
+    styled = screen_of(given, None, sys.stderr).styled
+    screen = ReportScreen(report, conversation, sys.stderr, styled=styled, quiet=given.quiet)
+    before = conversation.status() if conversation.run_id is not None else None
+    turns = Turns(access, conversation, screen, Witness(report, decider))
+    with closing(turns):
+        ended = run_once(turns, (lambda: turns.send(text)) if text else turns.take_up)
+        report.ended(ended, turns.conversation, before)
+    if report.gone is not None:
+        raise report.gone
+    return ended.status
+
+
+@contextmanager
+def reporting(chosen: output.Output) -> Iterator[Report | None]:
+    """Yield what writes JSON, None without `-o`; what fails in the block has a result too."""
+    if chosen.is_table or chosen.format == "name":
+        yield None
+        return
+    from aosctl.repl.report import Report
+
+    report = Report(sys.stdout, streamed=chosen.format == "stream-json")
+    try:
+        yield report
+    except KeyboardInterrupt:
+        report.failed(INTERRUPTED, "interrupted")
+        raise
+    except AosError as error:
+        report.failed(error.exit_status, error.message)
+        raise
+    except Exception as error:
+        report.failed(1, f"unexpected {type(error).__name__}: {error}")
+        raise
 
 
 def history_file() -> Path:

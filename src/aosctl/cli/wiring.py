@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aosctl.db.rows import AnySession
     from aosctl.db.worker import WorkerClient
     from aosctl.domain.chore import Chore
-    from aosctl.domain.conversation import Conversation
+    from aosctl.domain.conversation import Caps, Conversation
     from aosctl.domain.loop import Loop
     from aosctl.domain.tools.base import KeyedTool, Tool
     from aosctl.domain.worker import Report, Worker
@@ -195,6 +195,7 @@ def open_conversation(
     kind: str = "conversation",
     name: str | None = None,
     verb: str = "chat",
+    caps: Caps | None = None,
 ) -> Conversation:
     """Go on with `run_id`, or let the first message begin a run of `agent`. Raises NotFound."""
     from aosctl.db.connection import worker_conninfo
@@ -206,5 +207,5 @@ def open_conversation(
     person = PersonClient(session, session.require_tenant(), verb)
     holder = own_name(session.connection.info.user)
     client = WorkerClient(worker_conninfo(session), holder, verb)
-    subject = person.run_status(run_id) if run_id else NewRun(agent or "", kind, name)
+    subject = person.run_status(run_id) if run_id else NewRun(agent or "", kind, name, caps)
     return Conversation(person, client, loop_of(client), subject)

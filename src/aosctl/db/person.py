@@ -13,6 +13,7 @@ from aosctl.db.approvals import shown
 from aosctl.db.connection import Connection, Session, connect
 from aosctl.db.errors import to_json, translated
 from aosctl.db.hot import Link, statement
+from aosctl.db.limited import Caps, open_capped_run
 from aosctl.db.tenants import select_tenant
 from aosctl.db.worker import LEASE_SECONDS, Lease, pending_calls
 from aosctl.errors import DatabaseUnavailable, NotFound
@@ -44,6 +45,7 @@ class NewRun:
     agent: str
     kind: str = "conversation"
     name: str | None = None
+    caps: Caps | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,8 @@ class PersonClient:
         The same call again, with the same key, returns the same run.
         """
         asked = time.monotonic()
+        if new.caps is not None:
+            return self._open_capped(new, new.caps, message, key, worker, lease_seconds)
         row = self.link.call(
             OPEN_RUN,
             str(self.tenant),
@@ -188,6 +192,25 @@ class PersonClient:
         )
         run_id = UUID(row["run_id"])
         return run_id, str(row["run"]), self._opened(run_id, row, lease_seconds, asked)
+
+    def _open_capped(
+        self,
+        new: NewRun,
+        caps: Caps,
+        message: Mapping[str, Any],
+        key: str,
+        worker: str,
+        lease_seconds: int,
+    ) -> tuple[UUID, str, Opened]:
+        asked = time.monotonic()
+        turn = to_json(message), key, worker, str(lease_seconds), "true"
+        start = new.agent, new.kind, new.name
+        try:
+            run_id, run, row = open_capped_run(self.link.connection, self.tenant, start, caps, turn)
+        except DatabaseUnavailable:
+            self.link.close()  # whoever calls next connects again
+            raise
+        return run_id, run, self._opened(run_id, row, lease_seconds, asked)
 
     def _opened(
         self, run_id: UUID, row: Mapping[str, Any], lease_seconds: int, asked: float

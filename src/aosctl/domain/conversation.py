@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from aosctl.db.ids import uuid7
+from aosctl.db.limited import Caps as Caps
 from aosctl.db.person import Approval as Approval
 from aosctl.db.person import Decision as Decision
 from aosctl.db.person import NewRun as NewRun

@@ -13,7 +13,13 @@ from aosctl.errors import AosError, ApprovalSettled, DatabaseUnavailable
 from aosctl.repl.editing import edited_arguments
 from aosctl.repl.prompt import Moved, Prompts
 from aosctl.repl.screen import BOLD, DIM, GREEN, RED, YELLOW, Screen
-from aosctl.repl.words import ASK_REASON, DECISIONS, decision_words, exact_arguments
+from aosctl.repl.words import (
+    ASK_REASON,
+    DECISIONS,
+    call_line,
+    decision_words,
+    exact_arguments,
+)
 from aosctl.terminal import visible
 
 if TYPE_CHECKING:
@@ -33,6 +39,7 @@ KEYS = {
     "D": "later",
 }
 CODES = {"bold": BOLD, "dim": DIM, "gone": RED, "new": GREEN, "warn": YELLOW}
+AUTO_REASON = "aosctl --approve=auto"
 SHORT = 8
 """How many of an id's last digits people type."""
 
@@ -154,6 +161,39 @@ class WaitElsewhere:
             turns.conversation.wait(threading.Event(), 1.0)
         for approval in asked:
             turns.screen.note(f"{short_id(approval)} {_outcome(turns, approval)}")
+        return True
+
+
+class ApproveAll:
+    """Approves, as the person, whatever that person may; what is refused to them stays pending."""
+
+    def __init__(self) -> None:
+        self._refused: set[UUID] = set()
+
+    def settle(self, turns: Turns) -> bool:
+        """Approve each pending approval of the run; False when none could be."""
+        decided = False
+        for approval in waiting(turns.conversation):
+            if approval.approval_id not in self._refused:
+                decided = self._approve(turns, approval) or decided
+        return decided
+
+    def _approve(self, turns: Turns, approval: Approval) -> bool:
+        what = f"{call_line(approval.skill, approval.args)} · {short_id(approval)}"
+        try:
+            turns.conversation.decide(
+                approval.approval_id, "approved", AUTO_REASON, approval.digest
+            )
+        except ApprovalSettled as settled:
+            turns.screen.note(settled.message)
+            return True
+        except DatabaseUnavailable:
+            raise
+        except AosError as refused:
+            self._refused.add(approval.approval_id)
+            turns.screen.warn(f"not approved: {what}: {refused.message}")
+            return False
+        turns.screen.warn(f"approved by --approve=auto: {what}")
         return True
 
 

@@ -31,7 +31,8 @@ def run_once(turns: Turns, act: Callable[[], Outcome | None]) -> Ended:
         outcome = act()
     except KeyboardInterrupt:
         run = turns.conversation.run
-        turns.screen.warn(f"interrupted · run {run} kept" if run else "interrupted")
+        if not turns.screen.gone:
+            turns.screen.warn(f"interrupted · run {run} kept" if run else "interrupted")
         return Ended(INTERRUPTED, "interrupted", "", "interrupted")
     if outcome is None:
         return Ended(DONE, "completed", turns.conversation.last_answer())

@@ -46,6 +46,11 @@ class Screen:
         self._spoken = False
 
     @property
+    def gone(self) -> bool:
+        """Tell whether nobody reads any more what the turn is driven for."""
+        return False
+
+    @property
     def width(self) -> int:
         return shutil.get_terminal_size().columns
 

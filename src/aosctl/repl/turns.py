@@ -203,14 +203,17 @@ class Turns:
         thread = TurnThread(act, self._see)
         with Interrupts() as interrupts:
             thread.start()
-            while not thread.done.wait(TICK_SECONDS) and not interrupts.count:
+            while not thread.done.wait(TICK_SECONDS) and not self._is_unwanted(interrupts):
                 self._tick()
-            if interrupts.count:
+            if self._is_unwanted(interrupts):
                 thread.abandon_unless_it_stops()
         result = thread.result()
-        if interrupts.count:
+        if self._is_unwanted(interrupts):
             raise KeyboardInterrupt
         return result
+
+    def _is_unwanted(self, interrupts: Interrupts) -> bool:
+        return interrupts.count > 0 or self.screen.gone
 
     def _see(self, event: LoopEvent) -> None:
         if self._decider is None or not isinstance(event, ApprovalAsked):

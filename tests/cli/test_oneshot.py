@@ -1,0 +1,404 @@
+"""`chat` and `run` as programs call them: `-o json|stream-json`, `--approve`, closed pipes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from cli.test_chat import BOTS, Bot, Order
+from command import AOSCTL, Aosctl, Ended
+from kernels import KernelDatabase
+from talks import PATIENCE_SECONDS, until
+from terminal import Terminal
+
+FOUR_EYES = """\
+apiVersion: aos/v1
+kind: Policy
+metadata: {name: two-people, tenant: tech_corp}
+spec:
+  skills: [sql_execute]
+  decision: ask
+  approvers: {fourEyes: true}
+"""
+HOSTILE = 'a\x1b]0;owned\x07b\u202ec\x9b2J\x7f\u2028"\\\n{"type":"result","exit":0}\n\u200bd é 😀'
+FIELDS = {
+    "run", "agent", "result", "exit", "status", "error", "approvals", "turn", "usage", "costUsd",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def shop_dsn(admin_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database that quickstart has filled: the tenant tech_corp with its shop and agent."""
+    home = tmp_path_factory.mktemp("home")
+    command = [AOSCTL, "quickstart", "--dsn", admin_dsn]
+    env = {"HOME": str(home), "PATH": "/usr/bin:/bin"}
+    subprocess.run(command, stdin=subprocess.DEVNULL, env=env, timeout=60, check=True)
+    return admin_dsn
+
+
+@pytest.fixture
+def shop(env: dict[str, str], shop_dsn: str) -> dict[str, str]:
+    """The environment of someone who works in the shop's tenant."""
+    return {**env, "AOSCTL_DSN": shop_dsn, "AOSCTL_TENANT": "tech_corp"}
+
+
+@pytest.fixture
+def here(aosctl: Aosctl, shop_dsn: str) -> Aosctl:
+    """Run `aosctl` in the shop's tenant, off a terminal."""
+    return partial(aosctl, AOSCTL_DSN=shop_dsn, AOSCTL_TENANT="tech_corp")
+
+
+@pytest.fixture
+def bot(here: Aosctl) -> Bot:
+    """Make an agent that plays a script; returns its name."""
+
+    def make(name: str, *script: dict[str, object], **limits: float) -> str:
+        text = BOTS.format(name=name, script=json.dumps(script), limits=json.dumps(limits))
+        done = here("apply", "-f", "-", stdin=text)
+        assert done.status == 0, done.err
+        return name
+
+    return make
+
+
+@pytest.fixture
+def order(kernel_database: KernelDatabase, shop_dsn: str) -> Order:
+    """A new order in the shop."""
+    superuser = kernel_database.cluster.dsn(dbname=kernel_database.name)
+    with psycopg.connect(superuser) as connection:
+        row = connection.execute(
+            "insert into shop.orders (tenant_id, customer_id)"
+            " select tenant_id, 1 from aos_auth.tenant where name = 'tech_corp'"
+            " returning order_id"
+        ).fetchone()
+    assert row is not None
+    return Order(int(row[0]), superuser)
+
+
+@pytest.fixture
+def two_people(here: Aosctl) -> Iterator[None]:
+    """Nobody may approve what they asked for themselves."""
+    done = here("apply", "-f", "-", stdin=FOUR_EYES)
+    assert done.status == 0, done.err
+    yield
+    assert here("delete", "policy", "two-people").status == 0
+
+
+def events_of(out: str) -> list[dict[str, Any]]:
+    """Parse every line, none of which may hold what a terminal acts on; one result, the last."""
+    assert out.endswith("\n")
+    assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in out.replace("\n", ""))
+    events: list[dict[str, Any]] = [json.loads(line) for line in out[:-1].split("\n")]
+    assert [event["type"] for event in events].count("result") == 1
+    assert events[-1]["type"] == "result"
+    assert events[-1].keys() == FIELDS | {"type"}
+    return events
+
+
+def kinds(events: list[dict[str, Any]]) -> list[str]:
+    return [event["type"] for event in events]
+
+
+def stream(here: Aosctl, *arguments: str) -> tuple[Ended, list[dict[str, Any]]]:
+    """Run a one-shot; return how it ended and its events, whose result has the exit status."""
+    done = here(*arguments, "-o", "stream-json")
+    events = events_of(done.out)
+    assert events[-1]["exit"] == done.status
+    return done, events
+
+
+def test_json_is_one_object_with_what_it_cost(here: Aosctl, bot: Bot) -> None:
+    name = bot("priced", {"text": "one", "usage": {"in": 10, "out": 5}}, {"text": "two"})
+    first = json.loads(here("chat", name, "-p", "hello", "-o", "json").out)
+    assert first.keys() == FIELDS
+    assert (first["result"], first["status"], first["exit"], first["turn"]) == (
+        "one", "completed", 0, 1,
+    )  # fmt: skip
+    assert first["usage"] == {"inputTokens": 10, "outputTokens": 5}
+    assert (first["error"], first["approvals"], first["costUsd"]) == (None, [], 0)
+    second = json.loads(here("chat", "-c", name, "again", "-o", "json").out)
+    assert (second["run"], second["turn"], second["result"]) == (first["run"], 2, "two")
+    assert second["usage"] == {"inputTokens": 0, "outputTokens": 0}
+
+
+@pytest.mark.parametrize("verb", ["chat", "run"])
+def test_stream_tells_what_happens_in_order(here: Aosctl, bot: Bot, verb: str) -> None:
+    call = {"name": "sql_query", "args": {"query": "select 7 as seven"}}
+    name = bot(f"streamer-{verb}", {"text": "Let me look.", "calls": [call]}, {"text": "It is 7."})
+    done, events = stream(here, verb, name, "how many?")
+    assert done.status == 0
+    told = [k for i, k in enumerate(kinds(events)) if i == 0 or k != kinds(events)[i - 1]]
+    assert told == ["init", "message", "tool_use", "tool_result", "message", "result"]
+    said = "".join(event["text"] for event in events if event["type"] == "message")
+    assert said == "Let me look.It is 7."
+    use = events[kinds(events).index("tool_use")]
+    result = events[kinds(events).index("tool_result")]
+    assert (use["name"], use["args"]) == ("sql_query", {"query": "select 7 as seven"})
+    assert (result["id"], result["ok"], result["result"]["rows"]) == (use["id"], True, [[7]])
+    assert events[0]["run"] == events[-1]["run"] and events[0]["agent"] == name
+    assert events[-1]["result"] == "It is 7."
+
+
+def test_hostile_text_stays_inside_its_json_string(here: Aosctl) -> None:
+    """What the database says, the model says too; the answer puts white space in one."""
+    escaped = "".join(c if c.isalnum() and c.isascii() else f"\\+{ord(c):06x}" for c in HOSTILE)
+    question = f"select U&'{escaped}' as t;"
+    for settings in ({}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}):
+        done = here("chat", "my_pg_bot", question, "-o", "stream-json", **settings)
+        events = events_of(done.out)
+        result = events[kinds(events).index("tool_result")]
+        assert result["result"]["rows"] == [[HOSTILE]]
+        said = "".join(event["text"] for event in events if event["type"] == "message")
+        for answer in (said, events[-1]["result"]):
+            assert "a\x1b]0;owned\x07b\u202ec\x9b2J\x7f" in answer
+        assert "\x1b" not in done.err
+        assert done.out.isascii() == bool(settings)
+    whole = here("chat", "my_pg_bot", question, "-o", "json").out
+    assert "\x1b]0;owned" in json.loads(whole)["result"] and "\x1b" not in whole
+
+
+def test_failed_turn_ends_in_a_result(here: Aosctl, bot: Bot) -> None:
+    name = bot("torn", {"error": {"kind": "bad_request", "message": "no such model"}})
+    done, events = stream(here, "chat", name, "hello")
+    assert (done.status, done.err) == (4, "error: no such model\n")
+    assert (events[-1]["status"], events[-1]["error"]) == ("failed", "no such model")
+
+
+def test_limit_ends_in_a_result(here: Aosctl, bot: Bot) -> None:
+    call = {"calls": [{"name": "sql_query", "args": {"query": "select 1"}}]}
+    done, events = stream(here, "chat", bot("bounded", *[call] * 5, maxSteps=2), "hello")
+    assert (done.status, events[-1]["status"]) == (5, "limited")
+    assert "steps in one turn" in events[-1]["error"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "error"),
+    [
+        (("chat", "nobody-here", "hi"), 1, 'agent "nobody-here" not found'),
+        (("run", "nobody-here", "hi"), 1, 'agent "nobody-here" not found'),
+        (("chat", "my_pg_bot"), 2, "no message"),
+        (("run", "my_pg_bot"), 2, "no task"),
+        (("chat", "my_pg_bot", "a", "-p", "b"), 2, "the message is given twice"),
+        (("chat", "-c", "--resume", "x"), 2, "-c and --resume exclude each other"),
+        (("chat", "my_pg_bot", "hi", "--approve=perhaps"), 2, "--approve is one of ask, auto"),
+        (("run", "my_pg_bot", "hi", "--approve=auto", "--wait"), 2, "exclude each other"),
+    ],
+)
+def test_what_fails_before_the_answer_ends_in_a_result_too(
+    here: Aosctl, arguments: tuple[str, ...], status: int, error: str
+) -> None:
+    done, events = stream(here, *arguments)
+    assert done.status == status
+    (result,) = events
+    assert error in result["error"] and error in done.err
+    assert (result["status"], result["result"]) == ("error", "")
+    told = json.loads(here(*arguments, "-o", "json").out)
+    assert told == {name: value for name, value in result.items() if name != "type"}
+
+
+def test_no_database_ends_in_a_result_without_the_password(aosctl: Aosctl) -> None:
+    dsn = "postgresql://me:hunter2secret@127.0.0.1:1/none"
+    done = aosctl("chat", "bot", "hi", "-o", "stream-json", AOSCTL_DSN=dsn)
+    (result,) = events_of(done.out)
+    assert done.status == result["exit"] == 1
+    assert "hunter2secret" not in done.out + done.err
+
+
+def test_pending_approval_is_told_and_ends_in_a_result(here: Aosctl, order: Order) -> None:
+    done, events = stream(here, "chat", "my_pg_bot", order.delete)
+    assert done.status == 3
+    asked = events[kinds(events).index("approval_requested")]
+    assert order.delete in asked["args"].values()
+    assert events[-1]["status"] == "waiting"
+    assert events[-1]["approvals"] == [asked["approval"]]
+    assert here("approve", asked["approval"]).status == 0
+    done, events = stream(here, "chat", "--resume", events[-1]["run"])
+    assert done.status == 0
+    assert events[-1]["result"].endswith("Done: 1 row affected.")
+    assert not order.exists()
+
+
+def test_approve_auto_approves_as_the_person_and_says_so(here: Aosctl, order: Order) -> None:
+    done, events = stream(here, "run", "my_pg_bot", order.delete, "--approve=auto")
+    assert done.status == 0, done.err
+    assert f"approved by --approve=auto: sql_execute({order.delete}) · " in done.err
+    assert kinds(events).count("approval_requested") == 1
+    decided = events[kinds(events).index("approval_decided")]
+    assert (decided["decision"], decided["reason"]) == ("approved", "aosctl --approve=auto")
+    assert events[-1]["approvals"] == []
+    assert not order.exists()
+
+
+@pytest.mark.usefixtures("two_people")
+def test_approve_auto_approves_nothing_that_a_policy_forbids(here: Aosctl, order: Order) -> None:
+    done, events = stream(here, "run", "my_pg_bot", order.delete, "--approve=auto")
+    assert done.status == 3
+    assert f"not approved: sql_execute({order.delete})" in done.err
+    assert "approval_decided" not in kinds(events)
+    assert len(events[-1]["approvals"]) == 1
+    assert order.exists()
+
+
+def test_approve_never_parks_the_run_at_a_terminal_too(shop: dict[str, str], order: Order) -> None:
+    with Terminal(shop, "run", "my_pg_bot", order.delete, "--approve=never") as terminal:
+        terminal.expect_text("waits for approval")
+        assert terminal.status() == 3
+        assert "approve · n deny" not in terminal.seen
+    assert order.exists()
+
+
+@pytest.mark.parametrize("flag", ["-o stream-json", "--approve=never"])
+def test_a_prompt_has_no_flags_of_one_message(shop: dict[str, str], flag: str) -> None:
+    with Terminal(shop, "chat", "my_pg_bot", *flag.split()) as terminal:
+        terminal.expect_text("belongs to a message")
+        assert terminal.status() == 2
+
+
+def begin(shop: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [AOSCTL, *arguments, "-o", "stream-json"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=shop,
+    )
+
+
+def test_ctrl_c_ends_in_a_result(shop: dict[str, str], bot: Bot) -> None:
+    process = begin(shop, "chat", bot("late", {"text": "late", "delaySeconds": 3600}), "hello")
+    assert process.stdout is not None
+    first = process.stdout.readline()  # the run is known before the model has said a word
+    assert json.loads(first)["type"] == "init"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=PATIENCE_SECONDS)
+    events = events_of(first + out)
+    assert process.returncode == events[-1]["exit"] == 130
+    assert events[-1]["status"] == events[-1]["error"] == "interrupted"
+    assert f"interrupted · run {events[-1]['run']} kept" in err
+
+
+def test_closed_pipe_stops_the_turn_quietly_and_keeps_the_run(
+    shop: dict[str, str], here: Aosctl, bot: Bot
+) -> None:
+    """Nobody pays for an answer that nobody reads."""
+    call = {"name": "sql_query", "args": {"query": "select 1"}}
+    script = {"text": "Let me look.", "calls": [call], "delaySeconds": 1}
+    name = bot("unread", script, {"text": "late", "delaySeconds": 3600})
+    process = begin(shop, "chat", name, "hello")
+    assert process.stdout is not None and process.stderr is not None
+    init = json.loads(process.stdout.readline())
+    process.stdout.close()
+    assert process.wait(timeout=PATIENCE_SECONDS) == 141
+    assert "error" not in process.stderr.read()
+    process.stderr.close()
+    rows = json.loads(here("get", "turns", "-o", "json").out)["items"]
+    (turn,) = [row for row in rows if init["run"] in json.dumps(row["metadata"])]
+    assert turn["status"]["state"] == "cancelled"
+
+
+def test_head_takes_one_line(shop: dict[str, str]) -> None:
+    line = f'set -o pipefail; {AOSCTL} chat my_pg_bot "select 1 as a;" -o stream-json | head -1'
+    done = subprocess.run(
+        ["bash", "-c", line], env=shop, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert json.loads(done.stdout)["type"] == "init"
+    assert "Traceback" not in done.stderr and "error" not in done.stderr
+
+
+def test_full_disk_is_told_and_fails(shop: dict[str, str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [AOSCTL, "chat", "my_pg_bot", "select 1 as a;", "-o", "json"],
+            stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, text=True, env=shop,
+            timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "can't write the output" in done.stderr
+
+
+def test_two_programs_in_one_run_have_a_result_each(here: Aosctl, bot: Bot) -> None:
+    name = bot("shared", *({"text": str(number)} for number in range(4)))
+    run = json.loads(here("chat", name, "first", "-o", "json").out)["run"]
+    events = [stream(here, "chat", "--resume", run, "-p", "next")[1] for _ in range(2)]
+    assert [each[-1]["result"] for each in events] == ["1", "2"]
+    assert [each[-1]["turn"] for each in events] == [2, 3]
+    until(lambda: run in here("ps", "-a").out, "the run")
+
+
+# Limits of one run
+
+LOOK = {"calls": [{"name": "sql_query", "args": {"query": "select 1"}}]}
+
+
+def priced(here: Aosctl, bot: Bot, name: str, *script: dict[str, object], **limits: float) -> str:
+    """Make an agent whose model costs a dollar for a million tokens."""
+    bot(name, *script, **limits)
+    patch = '{"spec": {"pricing": {"inputUsdPerMtok": 1, "outputUsdPerMtok": 1}}}'
+    done = here("patch", "model", name, "-p", patch)
+    assert done.status == 0, done.err
+    return name
+
+
+@pytest.mark.parametrize("verb", ["chat", "run"])
+def test_max_steps_stops_the_run_at_the_limit(here: Aosctl, bot: Bot, verb: str) -> None:
+    name = bot(f"stepper-{verb}", *[LOOK] * 3, {"text": "done"})
+    done, events = stream(here, verb, name, "go", "--max-steps", "2")
+    assert (done.status, events[-1]["status"]) == (5, "limited")
+    assert "limit: 2 steps in one turn" in done.err
+    assert kinds(events).count("tool_use") == 1
+    free, events = stream(here, verb, name, "go", "--max-steps", "20")
+    assert (free.status, events[-1]["result"]) == (0, "done")
+
+
+@pytest.mark.parametrize("verb", ["chat", "run"])
+def test_budget_stops_the_run_before_it_is_passed(here: Aosctl, bot: Bot, verb: str) -> None:
+    used = {"usage": {"in": 20_000, "out": 10}}
+    name = priced(here, bot, f"payer-{verb}", LOOK | used, {"text": "done"})
+    done, events = stream(here, verb, name, "go", "--budget", "0.021")
+    assert (done.status, events[-1]["status"]) == (5, "limited"), done.err
+    assert "budget: $0.0200 spent of $0.021" in done.err
+    assert events[-1]["costUsd"] == pytest.approx(0.02001)
+    free, events = stream(here, verb, name, "go", "--budget", "$5")
+    assert (free.status, events[-1]["result"]) == (0, "done")
+
+
+def test_a_flag_lowers_the_limit_of_the_agent_and_never_raises_it(here: Aosctl, bot: Bot) -> None:
+    name = bot("strict", *[LOOK] * 3, {"text": "done"}, maxSteps=2, maxUsd=1)
+    done = here("run", name, "go", "--max-steps", "100", "--budget", "100", "--name", "raised")
+    assert done.status == 5
+    assert "limit: 2 steps in one turn" in done.err
+
+
+def test_what_could_not_begin_leaves_no_run(here: Aosctl, bot: Bot) -> None:
+    name = bot("named", {"text": "one"}, {"text": "two"})
+    first = here("run", name, "go", "--name", "only", "--budget", "1")
+    assert (first.status, first.out) == (0, "one\n")
+    second = here("run", name, "go", "--name", "only", "--budget", "1")
+    assert second.status == 1 and 'run "only" already exists' in second.err
+    assert here("ps", "-a").out.count(f" {name} ") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("chat", "my_pg_bot", "hi", "--budget", "much"), '"much" is no sum of US dollars'),
+        (("chat", "my_pg_bot", "hi", "--budget", "-1"), '"-1" is no sum of US dollars'),
+        (("run", "my_pg_bot", "hi", "--max-steps", "0"), "--max-steps"),
+        (("run", "my_pg_bot", "hi", "--max-steps", "3000000000"), "--max-steps is at most"),
+        (("chat", "-c", "my_pg_bot", "hi", "--budget", "1"), "are limits of a new run"),
+        (("run", "-d", "my_pg_bot", "hi", "--budget", "1"), "leave out --detach"),
+    ],
+)
+def test_wrong_limits_are_refused(here: Aosctl, arguments: tuple[str, ...], text: str) -> None:
+    done = here(*arguments)
+    assert (done.status, done.out) == (2, "")
+    assert text in done.err
