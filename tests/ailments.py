@@ -99,8 +99,8 @@ CASES = (
     Case("worker-grant", "grant select (message) on aos_core.step to aos_worker",
          "table aos_core.step"),
     Case("worker-grant", "grant execute on function aos_agent.decide_approval(uuid, uuid, text,"
-         " text, text) to aos_worker",
-         "function aos_agent.decide_approval(uuid,uuid,text,text,text)"),
+         " text, text, integer) to aos_worker",
+         "function aos_agent.decide_approval(uuid,uuid,text,text,text,integer)"),
     Case("sandbox-grant", "grant usage on schema aos_sandbox to {identity}", "schema aos_sandbox"),
     Case("grant-extra", "grant update (state) on aos_core.approval to aos_viewer",
          "table aos_core.approval"),

@@ -332,14 +332,14 @@ class TestGrantsOfASkill:
         admin.execute(f"grant usage on schema shop to {login}".encode())
         admin.execute(f"grant select on shop.wages, shop.orders to {login}".encode())
         try:
-            for wanted, lacks in (
+            for more, lacks in (
                 (grant("wages"), "select on shop.wages"),  # PostgreSQL only warns of that GRANT
-                (grant("orders", to=("select", "delete")), "delete on shop.orders"),
+                (grant("orders", to=("delete",)), "delete on shop.orders"),
                 (grant("wages", columns=["name"]), "select on shop.wages"),
                 (grant("orders", "*", to=()), "usage on all of schema shop"),
             ):
                 with pytest.raises(psycopg.Error) as error, person.transaction():
-                    self.declare(person, tenant, how, wanted)
+                    self.declare(person, tenant, how, grant("orders"), more)
                 assert error.value.sqlstate in ("AO004", "42501"), error.value
                 assert error.value.sqlstate != "AO004" or lacks in str(error.value)
             self.declare(person, tenant, how, grant("orders"))  # which it has
@@ -352,15 +352,15 @@ class TestGrantsOfASkill:
         assert privileges(tenant, "count") == both
 
     @staticmethod
-    def declare(person: Connection, tenant: Tenant, how: str, wanted: dict[str, Any]) -> None:
+    def declare(person: Connection, tenant: Tenant, how: str, *wanted: dict[str, Any]) -> None:
         if how == "applied":
             apply(person, "aos_skills.apply_skill", tenant.id, "look", {
-                "builtin": "sql_query", "sql": {"grants": [wanted]},
+                "builtin": "sql_query", "sql": {"grants": list(wanted)},
             })  # fmt: skip
         else:
             person.execute(
                 "update aos_skills.skill set grants = %s where tenant_id = %s and name = 'look'",
-                (Jsonb([wanted]), tenant.id),
+                (Jsonb(list(wanted)), tenant.id),
             )
 
     @pytest.mark.parametrize("end", ["applied", "deleted"])
