@@ -171,7 +171,7 @@ def test_a_parked_task_ends_with_the_worker_that_finishes_it_and_a_chat_does_not
     make_clerk(tenant)
     parked = developer(verb, "scripted", "insert the lamp", "-o", "json")
     told = json.loads(parked.out)
-    assert (parked.status, told["state"]) == (3, "waiting")
+    assert (parked.status, told["status"]) == (3, "waiting")
     assert developer("approve", told["approvals"][0]).status == 0
     assert " turn 1 completed · " in developer("worker", "--once").err
     assert tenant.database.value("select count(*) from shop.orders where id = 7") == 1
