@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from uuid import UUID
 
-from aosctl.db.errors import from_psycopg, translated
+from aosctl.db.errors import translated
 from aosctl.db.runs import RunRow, runs
 from aosctl.db.tenants import select_tenant
+from aosctl.db.watching import Watch
 from aosctl.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
     from aosctl.db.connection import Connection
     from aosctl.db.rows import AnyConnection
 
-POLL_SECONDS = 1.0
-WATCH_SECONDS = 60
 GIVE_UP_SECONDS = 300.0
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
@@ -93,9 +92,7 @@ class Follower(Generic[R]):
         self._verb = verb
         self._which = which
         self._notice = notice
-        self._watched: dict[UUID, float] = {}
-        self._can_listen = listens
-        self._is_listening = False
+        self._watch = Watch(connection, listens=listens)
 
     def follow(self, read: Callable[[Connection, R], None]) -> None:
         """Call `read` for each run with news; return when all runs that were named are closed.
@@ -126,47 +123,7 @@ class Follower(Generic[R]):
                     yield run
             if self._which.ids and all(run.is_closed for run in found):
                 return
-            # A wish to be notified counts from its own commit on: look once more after it.
-            if not self._watch([run for run in found if not run.is_closed]):
-                self._wait()
-
-    def _watch(self, open_runs: Sequence[R]) -> bool:
-        """Ask for notices where none come or soon end; tell whether that was necessary."""
-        import psycopg
-
-        now = time.monotonic()
-        half = WATCH_SECONDS / 2
-        due = [run for run in open_runs if now - self._watched.get(run.run_id, now - half) >= half]
-        if not self._can_listen or not due:
-            return False
-        try:
-            if not self._is_listening:
-                self._connection.execute("listen aos_run")
-                self._is_listening = True
-            for run in due:
-                self._connection.execute(
-                    "select aos_agent.watch_run(%s, %s, %s)",
-                    (run.tenant_id, run.run_id, WATCH_SECONDS),
-                )
-                self._watched[run.run_id] = now
-        except psycopg.errors.ReadOnlySqlTransaction:  # a replica has no notices
-            self._can_listen = False
-        except psycopg.Error as error:
-            raise from_psycopg(error) from error
-        return True
-
-    def _wait(self) -> None:
-        """Wait for a notice about one of the runs, at most POLL_SECONDS."""
-        until = time.monotonic() + POLL_SECONDS
-        if not self._is_listening:
-            time.sleep(POLL_SECONDS)
-            return
-        watched = {str(run_id) for run_id in self._watched}
-        with translated():
-            while (left := until - time.monotonic()) > 0:
-                for notice in self._connection.notifies(timeout=left, stop_after=1):
-                    if notice.payload in watched:  # whoever may connect sends what they like
-                        return
+            self._watch.wait((run.tenant_id, run.run_id) for run in found if not run.is_closed)
 
     def _reconnect(self, error: DatabaseUnavailable) -> None:
         """Connect again, for as long as somebody may be restarting the server."""
@@ -174,8 +131,6 @@ class Follower(Generic[R]):
 
         self._notice("the connection to the database is lost, trying again")
         self._connection.close()
-        self._is_listening = False
-        self._watched.clear()
         deadline = time.monotonic() + GIVE_UP_SECONDS
         pause = _FIRST_PAUSE
         while True:
@@ -183,6 +138,7 @@ class Follower(Generic[R]):
                 self._connection = connect(self._conninfo, self._verb)
                 with translated():
                     select_tenant(self._connection, self._which.tenant)
+                self._watch = Watch(self._connection, listens=self._watch.listens)
                 break
             except DatabaseUnavailable as failed:
                 if time.monotonic() > deadline:

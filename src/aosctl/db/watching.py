@@ -18,14 +18,14 @@ WATCH_SECONDS = 60
 
 
 class Watch:
-    """What is waited for on one connection."""
+    """What is waited for on one connection, which has no notices unless it `listens`."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, listens: bool = True) -> None:
+        self.listens = listens
         self._connection = connection
         self._watched: dict[UUID, float] = {}
-        self._can_listen = True
 
-    def wait(self, runs: Iterable[tuple[UUID, UUID]], seconds: float) -> None:
+    def wait(self, runs: Iterable[tuple[UUID, UUID]], seconds: float = POLL_SECONDS) -> None:
         """Wait for a notice about one of the open runs (tenant, run), for POLL_SECONDS at most.
 
         Returns at once after asking for notices: one counts from its commit on, so that the caller
@@ -35,7 +35,7 @@ class Watch:
         if self._ask(open_runs):
             return
         until = time.monotonic() + min(seconds, POLL_SECONDS)
-        if not open_runs or not self._can_listen:
+        if not open_runs or not self.listens:
             time.sleep(max(until - time.monotonic(), 0))
             return
         wanted = {str(run) for _, run in open_runs}
@@ -52,7 +52,7 @@ class Watch:
         now = time.monotonic()
         half = WATCH_SECONDS / 2
         due = [one for one in runs if now - self._watched.get(one[1], now - half) >= half]
-        if not self._can_listen or not due:
+        if not self.listens or not due:
             return False
         try:
             if not self._watched:
@@ -63,7 +63,7 @@ class Watch:
                 )
                 self._watched[run] = now
         except psycopg.errors.ReadOnlySqlTransaction:  # a replica has no notices
-            self._can_listen = False
+            self.listens = False
         except psycopg.Error as error:
             raise from_psycopg(error) from error
         return True
