@@ -77,6 +77,13 @@ def display_width(text: str) -> int:
     return width
 
 
+def cut(text: str, width: int) -> str:
+    """Return as much of the beginning of `text` as fits into `width` cells."""
+    while text and display_width(text) > width:
+        text = text[: min(len(text) - 1, max(width, 0))]
+    return text
+
+
 def use_colour(stream: TextIO, env: Mapping[str, str], *, no_color: bool = False) -> bool:
     """Tell whether `stream` gets colour: --no-color, NO_COLOR, FORCE_COLOR, TERM, a terminal."""
     if no_color or env.get("NO_COLOR"):

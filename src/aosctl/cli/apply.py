@@ -113,6 +113,7 @@ def _looked_at(
     """
     from aosctl.cli.confirm import agree
     from aosctl.domain.applying import apply_set
+    from aosctl.domain.cluster import key
 
     tried = apply_set(
         session.connection, documents, tenancy, keep=False, read_back=True, members=members
@@ -128,8 +129,7 @@ def _looked_at(
         lines = [f"  {one.name} {one.outcome}{_owner(one)}" for one in changes]
         where = f"{session.connection.info.dbname} ({session.target.source})"
         agree("\n".join([f"In the database {where}:", *lines, "Apply?"]))
-    keys = ((one.document.kind, one.document.tenant, one.document.name) for one in tried)
-    return dict(zip(keys, (one.live for one in tried), strict=True))
+    return {key(one.document): one.live for one in tried}
 
 
 def _owner(one: Applied) -> str:

@@ -9,6 +9,7 @@ import typer
 
 from aosctl.cli import output
 from aosctl.cli.globals import globals_of
+from aosctl.cli.targets import AGENT_WORDS
 from aosctl.errors import UsageError
 
 _FAILED = 4
@@ -31,7 +32,7 @@ def command(
       aosctl attach my_pg_bot-x7k2p
       aosctl attach x7k2p --tail 20
     """
-    if run.partition("/")[0] in ("agent", "agents", "agent.aos"):
+    if run.partition("/")[0] in AGENT_WORDS:
         raise UsageError("attach is to one run", f"aosctl logs -f {run}")
     from aosctl.cli.log_view import View, news, show
     from aosctl.cli.wiring import session_of

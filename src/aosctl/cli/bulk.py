@@ -65,6 +65,22 @@ class Choice(NamedTuple):
             output.note(f"No such runs in {session.tenant} tenant", quiet=quiet)
         return rows
 
+    def meant(
+        self,
+        session: AnySession,
+        fits: Callable[[RunRow], bool],
+        done: str,
+        *,
+        yes: bool,
+        quiet: bool,
+    ) -> list[str]:
+        """Return the runs as they were named, else the ids of those chosen, after a question."""
+        if not self.is_bulk:
+            return list(self.names)
+        rows = self.found(session, fits, quiet=quiet)
+        self.confirm(done, lines_of(rows), session.tenant or "", yes)
+        return [str(row.run_id) for row in rows]
+
     def confirm(self, done: str, lines: Sequence[Sequence[object]], where: str, yes: bool) -> None:
         """List what is about to be `done` and ask; nothing with `yes`.
 
@@ -72,12 +88,12 @@ class Choice(NamedTuple):
         """
         if yes or not lines:
             return
-        from aosctl.cli.confirm import agree
+        from aosctl.cli.confirm import agree, is_interactive
         from aosctl.cli.table import cell, format_table
         from aosctl.repl.words import counted
 
         count = counted(len(lines), self.what)
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if not is_interactive():
             names = ", ".join(cell(line[0]) for line in lines[:10])
             more = ", …" if len(lines) > 10 else ""
             raise UsageError(

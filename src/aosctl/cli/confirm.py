@@ -8,6 +8,11 @@ from aosctl.errors import AosError, UsageError
 from aosctl.terminal import clean
 
 
+def is_interactive() -> bool:
+    """Tell whether a person can read a question and answer it."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def confirm(what: str, word: str, *, yes: bool) -> None:
     """Return when the person agrees: --yes was given, or `word` is typed on a terminal.
 

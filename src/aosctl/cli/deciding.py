@@ -10,7 +10,7 @@ import typer
 
 from aosctl.cli import output
 from aosctl.cli.globals import globals_of
-from aosctl.cli.wish import Wish, check, is_interactive
+from aosctl.cli.wish import Wish, check
 from aosctl.errors import AosError, DatabaseUnavailable
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def _decide(
 ) -> None:
     """Decide one after the other; on a terminal ask before."""
     from aosctl.cli.asking import ask_all, edited
+    from aosctl.cli.confirm import is_interactive
     from aosctl.cli.targets import each
     from aosctl.db.approvals import decide
 

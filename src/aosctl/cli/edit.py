@@ -155,16 +155,17 @@ class _Edit:
 
     def _expected(self, documents: tuple[Document, ...]) -> Expected:
         """Return what has to stand there still; nothing where generation was taken out."""
+        from aosctl.domain.cluster import key
+
         for document in documents:
-            if (document.kind, document.tenant, document.name) not in self._opened:
+            if key(document) not in self._opened:
                 raise InvalidInput(
                     document.problem(
                         "metadata.name", "was not opened: kind, name and tenant can't be changed"
                     )
                 )
         return {
-            key: self._opened[key]
+            key(document): self._opened[key(document)]
             for document in documents
             if document.generation is not None
-            for key in [(document.kind, document.tenant, document.name)]
         }

@@ -13,7 +13,7 @@ import typer
 from aosctl.cli import output
 from aosctl.cli.flags import AllTenants, NoHeaders
 from aosctl.cli.globals import Globals, globals_of
-from aosctl.errors import NotFound, UsageError
+from aosctl.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -211,10 +211,10 @@ def _everywhere(session: AnySession, asked: Asked) -> list[TrailRow]:
     from aosctl.db.events import moment, trail
 
     since = asked.moment(moment(session.connection))
-    found: list[TrailRow] = []
-    for scope in tenants.scopes(session.connection):
-        tenants.choose(session.connection, scope)
-        found += trail(session.connection, None, since=since, kinds=asked.kinds, last=asked.tail)
+    found = tenants.everywhere(
+        session.connection,
+        lambda: trail(session.connection, None, since=since, kinds=asked.kinds, last=asked.tail),
+    )
     found.sort(key=lambda row: row.at)
     return found if asked.tail is None else found[max(len(found) - asked.tail, 0) :]
 
@@ -223,18 +223,15 @@ def _subject(
     session: AnySession, tenant: UUID, subject: str | None
 ) -> tuple[list[UUID] | None, str | None]:
     """Return the run's id, or the agent's name, that --for names. Raises NotFound."""
-    from aosctl.db import manifests
+    from aosctl.cli.targets import agent_of
     from aosctl.db.runs import find_run
-    from aosctl.domain.kinds import BY_NAME
 
     if subject is None:
         return None, None
-    kind, slash, name = subject.partition("/")
-    if not slash or kind not in ("agent", "agents", "agent.aos"):
-        return [find_run(session.connection, tenant, subject).run_id], None
-    if name not in manifests.names(session.connection, BY_NAME["Agent"].view, tenant):
-        raise NotFound(f'agents.aos "{name}" not found', "aosctl get agents")
-    return None, name
+    agent = agent_of(session.connection, tenant, subject)
+    if agent is not None:
+        return None, agent
+    return [find_run(session.connection, tenant, subject).run_id], None
 
 
 def _follow(session: Session, asked: Asked, look: Look, given: Globals, *, headers: bool) -> None:

@@ -20,6 +20,11 @@ def has_lines() -> bool:
     return (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
 
 
+def tree_lines(*, drawn: bool) -> tuple[str, str, str, str]:
+    """Return what leads to a child, to the last one, and what stands below each of them."""
+    return _LINES if drawn else _ASCII
+
+
 def forest(rows: Sequence[RunRow]) -> Iterator[tuple[str, RunRow]]:
     """Yield each run behind what leads to it from its parent; "" for those at the top.
 
@@ -30,7 +35,7 @@ def forest(rows: Sequence[RunRow]) -> Iterator[tuple[str, RunRow]]:
     for row in rows:
         parent = row.parent_run_id if row.parent_run_id in known else None
         below.setdefault(parent, []).append(row)
-    middle, last, going, gone = _LINES if has_lines() else _ASCII
+    middle, last, going, gone = tree_lines(drawn=has_lines())
     # Not recursive: a chain of forks may be longer than Python's stack.
     left = [("", "", row) for row in reversed(below.get(None, []))]
     while left:

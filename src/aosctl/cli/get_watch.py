@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
-from uuid import UUID
 
 from aosctl.cli import output
 from aosctl.cli.get import read
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from aosctl.cli.targets import Wanted
     from aosctl.domain.kinds.base import Kind, Resource
 
-_ENDLESS = 3600.0
 Key = tuple[str, str | None, str]
 
 
@@ -49,6 +47,7 @@ def watch_resources(
     from aosctl.cli.targets import raise_all
     from aosctl.cli.wiring import session_of
     from aosctl.db.watching import Watch
+    from aosctl.domain.conditions import open_runs
 
     printer = _Printer(chosen, layout, with_events=with_events)
     seen: dict[Key, tuple[Kind, Resource]] = {}
@@ -70,7 +69,7 @@ def watch_resources(
             if news and not (first and only_news):
                 printer.write(news)
             first = False
-            watch.wait(_open_runs(now, tenant), _ENDLESS)
+            watch.wait(open_runs(tenant, now.values()))
 
 
 def _changes(
@@ -84,22 +83,6 @@ def _changes(
     for key, (kind, row) in before.items():
         if key not in now:
             yield News("DELETED", kind, row)
-
-
-def _open_runs(
-    now: dict[Key, tuple[Kind, Resource]], tenant: UUID | None
-) -> list[tuple[UUID, UUID]]:
-    """Return the runs that notices can be asked for: tenant and run."""
-    from aosctl.domain.conditions import is_final
-    from aosctl.domain.kinds.run import RUN
-
-    if tenant is None:
-        return []
-    return [
-        (tenant, UUID(row.uid))
-        for kind, row in now.values()
-        if kind is RUN and not is_final(kind, row)
-    ]
 
 
 class _Printer:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aosctl.cli import output
-from aosctl.cli.bulk import AllRuns, Choice, Yes, lines_of
+from aosctl.cli.bulk import AllRuns, Choice, Yes
 from aosctl.cli.flags import Selector
 from aosctl.cli.globals import globals_of
 from aosctl.errors import AosError, DatabaseUnavailable, UsageError
@@ -66,11 +66,7 @@ def command(
         raise UsageError("which run? aosctl kill RUN…", "aosctl ps lists the runs")
     given = globals_of(ctx)
     with closing(quick_session_of(given)) as session:
-        typed = list(runs or ())
-        if choice.is_bulk:
-            rows = choice.found(session, _FITS[name], quiet=given.quiet)
-            choice.confirm(_WORDS[name], lines_of(rows), session.tenant or "", yes)
-            typed = [str(row.run_id) for row in rows]
+        typed = choice.meant(session, _FITS[name], _WORDS[name], yes=yes, quiet=given.quiet)
         each(typed, lambda run: output.write(f"run.aos/{_send(session, run, name, reason)}\n"))
 
 

@@ -12,6 +12,7 @@ from aosctl.cli.flags import Selector
 from aosctl.cli.globals import globals_of
 from aosctl.cli.log_view import LEVELS, TAIL_OF_MANY, View, cursors_of, news, pattern_of, show
 from aosctl.cli.moments import parse_duration, parse_moment, parse_since
+from aosctl.cli.targets import AGENT_WORDS
 from aosctl.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
     from aosctl.db.following import Which
     from aosctl.db.rows import AnySession
-
-_AGENT = ("agent", "agents", "agent.aos")
 
 
 def command(
@@ -94,7 +93,7 @@ def command(
         raise UsageError("--tail must be greater than or equal to -1")
     if level not in LEVELS:
         raise UsageError(f'unknown level "{level}"', f"one of {', '.join(LEVELS)}")
-    several = selector is not None or len(named) > 1 or named[0].partition("/")[0] in _AGENT
+    several = selector is not None or len(named) > 1 or named[0].partition("/")[0] in AGENT_WORDS
     view = View(
         json=chosen.format == "json",
         timestamps=timestamps,
@@ -151,7 +150,7 @@ def _refuse_together(
         raise UsageError("-f goes on, and --until ends: only one of them may be used")
     if show_cursor and (follow or until):
         raise UsageError("--show-cursor is of all there is, without -f and --until", "-o json")
-    if len(named) > 1 and any(word.partition("/")[0] in _AGENT for word in named):
+    if len(named) > 1 and any(word.partition("/")[0] in AGENT_WORDS for word in named):
         raise UsageError("agent/NAME stands alone", "several runs, or one agent, or -l LABELS")
 
 
@@ -170,20 +169,17 @@ def _cursor(session: AnySession, which: Which, seen: dict[UUID, int]) -> str:
 
 def _which(session: AnySession, targets: list[str], selector: str | None) -> Which:
     """Return the runs that were named. Raises NotFound."""
-    from aosctl.db import manifests
+    from aosctl.cli.targets import agent_of
     from aosctl.db.following import Which
-    from aosctl.domain.kinds import BY_NAME
     from aosctl.domain.selectors import parse_selector
 
     tenant = session.require_tenant()
     if selector is not None:
         matches = parse_selector(selector)
         return Which(tenant, wanted=lambda run: matches(run.labels))
-    kind, slash, name = targets[0].partition("/")
-    if slash and kind in _AGENT:
-        if name not in manifests.names(session.connection, BY_NAME["Agent"].view, tenant):
-            raise NotFound(f'agents.aos "{name}" not found', "aosctl get agents")
-        return Which(tenant, agent=name)
+    agent = agent_of(session.connection, tenant, targets[0])
+    if agent is not None:
+        return Which(tenant, agent=agent)
     return Which(tenant, tuple(dict.fromkeys(_run(session, tenant, word) for word in targets)))
 
 

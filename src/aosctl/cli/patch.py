@@ -51,7 +51,7 @@ def command(
       aosctl patch agent my_pg_bot --type json \\
         -p '[{"op": "add", "path": "/spec/skills/-", "value": "sql_query"}]'
     """
-    from aosctl.cli.picking import choose, pick, tenant_of
+    from aosctl.cli.picking import change, choose
 
     chosen = output.parse_output(output_format, allowed=("json", "yaml", "name"))
     trial = parse_dry_run(dry_run)
@@ -59,17 +59,9 @@ def command(
     modify = _modification(patch_type, patch, patch_file)
 
     from aosctl.cli.wiring import session_of
-    from aosctl.domain.changing import change_all
 
     with closing(session_of(globals_of(ctx))) as session:
-        tenant = tenant_of(session, choice.wanted)
-        changed = change_all(
-            session.connection,
-            lambda: pick(session.connection, tenant, choice),
-            modify,
-            keep=trial == "none",
-            only_look=trial == "client",
-        )
+        changed = change(session, choice, modify, trial)
     if chosen.is_table:
         for one in changed:
             same = " (no change)" if one.outcome == "unchanged" else ""

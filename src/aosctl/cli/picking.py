@@ -12,8 +12,10 @@ from aosctl.errors import AosError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from aosctl.cli.flags import DryRun
+    from aosctl.db.connection import Session
     from aosctl.db.rows import AnyConnection, AnySession
-    from aosctl.domain.changing import Picked
+    from aosctl.domain.changing import Changed, Modify, Picked
 
 
 class Choice(NamedTuple):
@@ -104,6 +106,22 @@ def pick(connection: AnyConnection, tenant: UUID | None, choice: Choice) -> list
         found += [(one.kind, row) for row in rows]
     raise_all(errors)
     return found
+
+
+def change(
+    session: Session, choice: Choice, modify: Modify, trial: DryRun = "none"
+) -> list[Changed]:
+    """Change what is chosen, all of it or nothing, as `trial` says. Raises NotFound, Conflict."""
+    from aosctl.domain.changing import change_all
+
+    tenant = tenant_of(session, choice.wanted)
+    return change_all(
+        session.connection,
+        lambda: pick(session.connection, tenant, choice),
+        modify,
+        keep=trial == "none",
+        only_look=trial == "client",
+    )
 
 
 def _is_meant(choice: Choice, wanted: Wanted, row: Any) -> bool:

@@ -67,9 +67,8 @@ def relabel(
     if not update.values and not update.gone and not given.listing:
         raise UsageError(f"at least one {what} update is required", f"aosctl {verb} --help")
 
-    from aosctl.cli.picking import choose, pick, tenant_of
+    from aosctl.cli.picking import change, choose
     from aosctl.cli.wiring import session_of
-    from aosctl.domain.changing import change_all
 
     choice = choose(
         targets, verb, given.selector, given.field_selector, everything=given.everything
@@ -82,14 +81,7 @@ def relabel(
         return {**manifest, "metadata": {**others, **({field: new} if new else {})}}
 
     with closing(session_of(globals_of(ctx))) as session:
-        tenant = tenant_of(session, choice.wanted)
-        changed = change_all(
-            session.connection,
-            lambda: pick(session.connection, tenant, choice),
-            modify,
-            keep=trial == "none",
-            only_look=trial == "client",
-        )
+        changed = change(session, choice, modify, trial)
     if not changed:
         from aosctl.cli.resource_table import note_none
 

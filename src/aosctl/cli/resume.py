@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aosctl.cli import output
-from aosctl.cli.bulk import AllRuns, Choice, Yes, lines_of
+from aosctl.cli.bulk import AllRuns, Choice, Yes
 from aosctl.cli.flags import Selector
 from aosctl.cli.globals import globals_of
 from aosctl.errors import AosError, UsageError
@@ -68,11 +68,7 @@ def command(
     limits = Limits(amount("--max-usd", max_usd), max_tokens, max_steps, max_seconds)
     given = globals_of(ctx)
     with closing(quick_session_of(given)) as session:
-        typed = list(runs or ())
-        if choice.is_bulk:
-            rows = choice.found(session, lambda row: row.rests, quiet=given.quiet)
-            choice.confirm("resume", lines_of(rows), session.tenant or "", yes)
-            typed = [str(row.run_id) for row in rows]
+        typed = choice.meant(session, lambda row: row.rests, "resume", yes=yes, quiet=given.quiet)
 
         def resume(run: str) -> None:
             name, what = _resume(session, run, limits)

@@ -90,10 +90,9 @@ def undo(
       aosctl rollout undo persona/pg_expert
       aosctl rollout undo persona/pg_expert --to-revision 3 --dry-run=server
     """
-    from aosctl.cli.picking import choose, pick
+    from aosctl.cli.picking import change, choose
     from aosctl.cli.wiring import session_of
     from aosctl.domain import rollout
-    from aosctl.domain.changing import change_all
 
     trial = parse_dry_run(dry_run)
     choice = choose(_of_personas(words or ()), "undo")
@@ -106,13 +105,7 @@ def undo(
             chosen[row.name] = rollout.revision(found, number, row.name)
             return rollout.taken_back(manifest, chosen[row.name])
 
-        changed = change_all(
-            session.connection,
-            lambda: pick(session.connection, tenant, choice),
-            modify,
-            keep=trial == "none",
-            only_look=trial == "client",
-        )
+        changed = change(session, choice, modify, trial)
     for one in changed:
         version = chosen[one.before.name].version
         if one.outcome == "unchanged":

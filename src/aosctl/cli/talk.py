@@ -13,6 +13,7 @@ import typer
 
 from aosctl.cli import output
 from aosctl.cli.boundary import INTERRUPTED
+from aosctl.cli.confirm import is_interactive
 from aosctl.cli.globals import Globals
 from aosctl.errors import AosError, UsageError
 from aosctl.terminal import clean, use_colour
@@ -145,7 +146,7 @@ def decider_of(approve: str, *, wait: bool = False) -> Decider | None:
 
 def decider_here() -> Decider | None:
     """Return who decides approvals: the person at this terminal, else None."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not is_interactive():
         return None
     from aosctl.repl.deciding import AskHere
     from aosctl.repl.prompt import Prompts

@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from aosctl.errors import AosError, DatabaseUnavailable, NotFound, UsageError
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
+    from aosctl.db.rows import AnyConnection
     from aosctl.domain.kinds import Kind
 
 T = TypeVar("T")
 ALL = "all"
+AGENT_WORDS = ("agent", "agents", "agent.aos")
+"""What stands before the slash where all runs of an agent are meant."""
 _ALL_OF_A_TENANT = ("Agent", "Persona", "Policy", "Skill", "Collection", "Budget", "Principal")
 
 
@@ -78,6 +83,19 @@ def are_named(wanted: Sequence[Wanted], *, selective: bool, all_tenants: bool) -
     if by_name and all_tenants:
         raise UsageError("a resource cannot be retrieved by name across all namespaces")
     return by_name
+
+
+def agent_of(connection: AnyConnection, tenant: UUID, word: str) -> str | None:
+    """Return the agent that `agent/NAME` names; None for another word. Raises NotFound."""
+    from aosctl.db import manifests
+    from aosctl.domain.kinds import BY_NAME
+
+    kind, slash, name = word.partition("/")
+    if not slash or kind not in AGENT_WORDS:
+        return None
+    if name not in manifests.names(connection, BY_NAME["Agent"].view, tenant):
+        raise NotFound(f'agents.aos "{name}" not found', "aosctl get agents")
+    return name
 
 
 def each(items: Iterable[T], act: Callable[[T], None]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from aosctl.terminal import display_width
+from aosctl.terminal import cut, display_width
 
 if TYPE_CHECKING:
     from aosctl.db.runs import RunRow
@@ -75,16 +75,10 @@ def board(
 
 def fitted(lines: Sequence[str], columns: int, rows: int) -> list[str]:
     """Return what fits on the screen; the last line says how many do not."""
-    shown = [_cut(line, columns) for line in lines[:rows]]
+    shown = [cut(line, columns) for line in lines[:rows]]
     if len(lines) > rows > 0:
-        shown[-1] = _cut(f"({len(lines) - rows + 1} more)", columns)
+        shown[-1] = cut(f"({len(lines) - rows + 1} more)", columns)
     return shown
-
-
-def _cut(line: str, columns: int) -> str:
-    while display_width(line) > columns:
-        line = line[: min(len(line) - 1, columns)]
-    return line
 
 
 class Screen:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from aosctl.cli.trace_text import duration, part_of, words
 from aosctl.domain.money import exact, money
-from aosctl.terminal import display_width, visible
+from aosctl.terminal import cut, visible
 
 if TYPE_CHECKING:
     from aosctl.db.runs import RunRow
@@ -192,7 +192,6 @@ def _svg_row(row: int, depth: int, span: Span, turn: Span, now: datetime) -> str
 def _fitting(text: str, depth: int) -> str:
     """Return text cut to the column of the tree, safe."""
     room = int((_TREE - 20 - depth * 16) / _CELL)
-    shown = visible(text)
-    while display_width(shown) > room:
-        shown = shown[: min(len(shown) - 1, room)]
-    return _safe(shown if len(shown) == len(visible(text)) else shown[:-1] + "…")
+    whole = visible(text)
+    shown = cut(whole, room)
+    return _safe(shown if shown == whole else shown[:-1] + "…")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from aosctl.cli.forest import tree_lines
 from aosctl.repl.words import call_line, shorten
 from aosctl.terminal import clean, display_width
 
@@ -121,14 +122,14 @@ class Picture(NamedTuple):
 
     def _tree(self, span: Span, turn: Span, lead: str, indent: str) -> Iterator[Line]:
         yield Line(lead, span, turn)
-        middle, last, going = ("├─ ", "└─ ", "│  ") if self.blocks else ("|- ", "`- ", "|  ")
+        middle, last, going, gone = tree_lines(drawn=self.blocks)
         for place, one in enumerate(span.below):
             is_last = place == len(span.below) - 1
             yield from self._tree(
                 one,
                 turn,
                 indent + (last if is_last else middle),
-                indent + ("   " if is_last else going),
+                indent + (gone if is_last else going),
             )
 
     def _bar(self, line: Line, width: int, now: datetime) -> str:

@@ -166,6 +166,8 @@ class _Waiting:
 
     def until(self, pending: list[tuple[Wanted, str]], deadline: float) -> list[AosError]:
         """Print each as it comes to be so; return an error for each that does not."""
+        from aosctl.domain.conditions import open_runs
+
         while True:
             rows = [(one, name, self._find(one, name)) for one, name in pending]
             rows = [row for row in rows if not self._is_settled(*row)]
@@ -173,8 +175,8 @@ class _Waiting:
             left = deadline - time.monotonic()
             if not pending or left <= 0:
                 break
-            runs = [row for one, _, row in rows if row is not None and one.kind.name == "Run"]
-            self._watch.wait(self._open(runs), left)
+            found = [(one.kind, row) for one, _, row in rows if row is not None]
+            self._watch.wait(open_runs(self._session.tenant_id, found), left)
         return self.errors + [
             AosError(f"timed out waiting for the condition on {one.kind.plural}/{name}")
             for one, name in pending
@@ -218,14 +220,6 @@ class _Waiting:
 
         rows, _ = inventory.named(self._session.connection, one.kind, self._tenant(one), [name])
         return rows[0] if rows else None
-
-    def _open(self, runs: list[Resource]) -> list[tuple[UUID, UUID]]:
-        """Return the runs that notices come of: tenant and run."""
-        from aosctl.domain.conditions import is_final
-        from aosctl.domain.kinds.run import RUN
-
-        tenant = self._session.require_tenant() if runs else None
-        return [(tenant, UUID(row.uid)) for row in runs if tenant and not is_final(RUN, row)]
 
     def _tenant(self, one: Wanted) -> UUID | None:
         return self._session.require_tenant() if one.kind.tenanted else None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from aosctl.cli.bulk import Choice
+from aosctl.cli.confirm import is_interactive
 from aosctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,11 +43,6 @@ class Wish(NamedTuple):
     def decides(self) -> bool:
         """Tell whether something is decided or shown, and not only listed."""
         return bool(self.ids) or self.choice.is_bulk or self.show or self.inbox
-
-
-def is_interactive() -> bool:
-    """Tell whether a person can be asked."""
-    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def check(wish: Wish, chosen: output.Output) -> int | None:

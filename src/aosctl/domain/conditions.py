@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+from uuid import UUID
 
 from aosctl.db.runs import CLOSED
 from aosctl.domain.kinds.base import Kind, Resource
@@ -37,6 +38,16 @@ def holds(kind: Kind, resource: Resource, condition: str) -> bool:
     """Tell whether a condition of `known` holds."""
     tests = _RUN if kind is RUN else _RESOURCE
     return tests[condition](resource.status)
+
+
+def open_runs(
+    tenant: UUID | None, found: Iterable[tuple[Kind, Resource]]
+) -> list[tuple[UUID, UUID]]:
+    """Return the runs of a tenant that notices may still come of: tenant and run."""
+    if tenant is None:
+        return []
+    runs = [row for kind, row in found if kind is RUN and not is_final(kind, row)]
+    return [(tenant, UUID(row.uid)) for row in runs]
 
 
 def is_final(kind: Kind, resource: Resource) -> bool:

@@ -80,10 +80,7 @@ def resources(
         return _read(connection, kind, tenant, names)
     if kind.read_only and kind is not RUN:
         return _records_everywhere(connection, kind, tenant)
-    found: list[Resource] = []
-    for scope in tenants.scopes(connection):
-        tenants.choose(connection, scope)
-        found += _read(connection, kind, None, names)
+    found = tenants.everywhere(connection, lambda: _read(connection, kind, None, names))
     tenants.choose(connection, tenant)
     return found
 

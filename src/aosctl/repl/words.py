@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from aosctl.domain.money import money
-from aosctl.terminal import clean, display_width, visible
+from aosctl.terminal import clean, cut, display_width, visible
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -42,9 +42,7 @@ def shorten(text: str, width: int) -> str:
     line = " ".join(clean(text).split())
     if display_width(line) <= width:
         return line
-    while display_width(line) >= width:
-        line = line[: min(len(line) - 1, width)]
-    return line.rstrip() + "…"
+    return cut(line, width - 1).rstrip() + "…"
 
 
 def result_words(ok: bool, result: Any) -> str:
