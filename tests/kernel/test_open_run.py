@@ -334,16 +334,19 @@ def test_only_developers_of_the_tenant_begin_runs(
     before = kernel_database.fingerprint()
     request = ("aos_agent.open_run", tenant.id, "bot", user("hello"), key, "w2")
     admin = kernel_database.superuser
-    for login in ("watcher", "stranger"):
+    for login in ("run_watcher", "run_stranger"):
         admin.execute(f"create role {login} login in role aos_developer".encode())
     stranger = make_tenant(kernel_database)
-    for home, login, role in ((tenant, "watcher", "viewer"), (stranger, "stranger", "developer")):
+    for home, login, role in (
+        (tenant, "run_watcher", "viewer"),
+        (stranger, "run_stranger", "developer"),
+    ):
         apply(admin, "aos_auth.apply_principal", home.id, login, {
             "type": "user", "dbRole": login, "roles": [role]})  # fmt: skip
     before = kernel_database.fingerprint()
     with refused("AO004", 'lacks the role "developer"'):
-        call(kernel_database.connect("watcher"), *request)
-    outside = kernel_database.connect("stranger")
+        call(kernel_database.connect("run_watcher"), *request)
+    outside = kernel_database.connect("run_stranger")
     with refused("AO001", "not found"):
         call(outside, *request)
     with refused("42501"):
@@ -359,12 +362,12 @@ def test_nobody_takes_over_a_run_by_somebody_else_s_key(
     kernel_database: KernelDatabase, tenant: Tenant
 ) -> None:
     admin, key = kernel_database.superuser, uuid4()
-    admin.execute("create role second login in role aos_developer")
-    apply(admin, "aos_auth.apply_principal", tenant.id, "second", {
-        "type": "user", "dbRole": "second", "roles": ["developer"]})  # fmt: skip
+    admin.execute("create role run_second login in role aos_developer")
+    apply(admin, "aos_auth.apply_principal", tenant.id, "run_second", {
+        "type": "user", "dbRole": "run_second", "roles": ["developer"]})  # fmt: skip
     lease = begin(tenant, p_worker="w1", p_key=key)
     with refused("AO005", "belongs to a request of somebody else"):
-        call(kernel_database.connect("second"), "aos_agent.open_run", tenant.id, "bot",
+        call(kernel_database.connect("run_second"), "aos_agent.open_run", tenant.id, "bot",
              user("hello"), key, "w1")  # fmt: skip
     assert tenant.respond(lease, say("mine"))["next"] == "done"
 
