@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from functools import partial
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from aosctl.db.embedded import INSTALLER
+from bots import BOTS, Bot, Order
 from command import AOSCTL, Aosctl, Ended
 from kernels import KernelDatabase, Tenant, make_tenant
 
@@ -65,3 +68,64 @@ def developer(aosctl: Aosctl, tenant: Tenant) -> Aosctl:
     """Run `aosctl` as the developer of the tenant `acme`."""
     database = tenant.database
     return partial(aosctl, AOSCTL_DSN=database.cluster.dsn("test_developer", database.name))
+
+
+@pytest.fixture(scope="module")
+def shop_dsn(admin_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database that quickstart has filled: the tenant tech_corp with its shop and agent."""
+    home = tmp_path_factory.mktemp("home")
+    done = subprocess.run(
+        [AOSCTL, "quickstart", "--dsn", admin_dsn],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env={"HOME": str(home), "PATH": "/usr/bin:/bin"},
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return admin_dsn
+
+
+@pytest.fixture
+def shop(env: dict[str, str], shop_dsn: str) -> dict[str, str]:
+    """The environment of someone who works in the shop's tenant."""
+    return {**env, "AOSCTL_DSN": shop_dsn, "AOSCTL_TENANT": "tech_corp"}
+
+
+@pytest.fixture
+def here(aosctl: Aosctl, shop_dsn: str) -> Aosctl:
+    """Run `aosctl` in the shop's tenant, off a terminal."""
+    return partial(aosctl, AOSCTL_DSN=shop_dsn, AOSCTL_TENANT="tech_corp")
+
+
+@pytest.fixture
+def bot(here: Aosctl) -> Bot:
+    """Make an agent that plays a script; returns its name."""
+
+    def make(name: str, *script: dict[str, object], **limits: float) -> str:
+        text = BOTS.format(name=name, script=json.dumps(script), limits=json.dumps(limits))
+        done = here("apply", "-f", "-", stdin=text)
+        assert done.status == 0, done.err
+        return name
+
+    return make
+
+
+@pytest.fixture
+def superuser(kernel_database: KernelDatabase) -> str:
+    """The superuser's DSN, who sees and changes everything."""
+    return kernel_database.cluster.dsn(dbname=kernel_database.name)
+
+
+@pytest.fixture
+def order(superuser: str, shop_dsn: str) -> Order:
+    """A new order in the shop."""
+    with psycopg.connect(superuser) as connection:
+        row = connection.execute(
+            "insert into shop.orders (tenant_id, customer_id)"
+            " select tenant_id, 1 from aos_auth.tenant where name = 'tech_corp'"
+            " returning order_id"
+        ).fetchone()
+    assert row is not None
+    return Order(int(row[0]), superuser)

@@ -9,8 +9,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -18,59 +16,12 @@ import pytest
 
 from aosctl.db.embedded import INSTALLER
 from aosctl.repl.prompt import ALONE_SECONDS
+from bots import BOTS, Bot, Order
 from command import AOSCTL, Aosctl, Ended
-from kernels import KernelDatabase
 from talks import PATIENCE_SECONDS, until
 from terminal import CTRL_C, CTRL_D, CTRL_J, ENTER, QUESTION, Terminal
 
-BOTS = """\
-apiVersion: aos/v1
-kind: Model
-metadata: {{name: {name}}}
-spec: {{provider: script, script: {script}}}
----
-apiVersion: aos/v1
-kind: Persona
-metadata: {{name: {name}, tenant: tech_corp}}
-spec: {{model: {name}, systemPrompt: You play the script.}}
----
-apiVersion: aos/v1
-kind: Agent
-metadata: {{name: {name}, tenant: tech_corp}}
-spec: {{persona: {name}, skills: [sql_query, sql_execute], limits: {limits}}}
-"""
-
-Bot = Callable[..., str]
 Open = Callable[..., Terminal]
-
-
-@pytest.fixture(scope="module")
-def shop_dsn(admin_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A database that quickstart has filled: the tenant tech_corp with its shop and agent."""
-    home = tmp_path_factory.mktemp("home")
-    done = subprocess.run(
-        [AOSCTL, "quickstart", "--dsn", admin_dsn],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        env={"HOME": str(home), "PATH": "/usr/bin:/bin"},
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return admin_dsn
-
-
-@pytest.fixture
-def shop(env: dict[str, str], shop_dsn: str) -> dict[str, str]:
-    """The environment of someone who works in the shop's tenant."""
-    return {**env, "AOSCTL_DSN": shop_dsn, "AOSCTL_TENANT": "tech_corp"}
-
-
-@pytest.fixture
-def here(aosctl: Aosctl, shop_dsn: str) -> Aosctl:
-    """Run `aosctl` in the shop's tenant, off a terminal."""
-    return partial(aosctl, AOSCTL_DSN=shop_dsn, AOSCTL_TENANT="tech_corp")
 
 
 @pytest.fixture
@@ -93,55 +44,6 @@ def chat(opened: Open) -> Terminal:
     terminal = opened("chat", "my_pg_bot")
     terminal.prompt()
     return terminal
-
-
-@pytest.fixture
-def bot(here: Aosctl) -> Bot:
-    """Make an agent that plays a script; returns its name."""
-
-    def make(name: str, *script: dict[str, object], **limits: int) -> str:
-        text = BOTS.format(name=name, script=json.dumps(script), limits=json.dumps(limits))
-        done = here("apply", "-f", "-", stdin=text)
-        assert done.status == 0, done.err
-        return name
-
-    return make
-
-
-@dataclass(frozen=True)
-class Order:
-    """An order that a test may delete."""
-
-    number: int
-    dsn: str
-
-    @property
-    def delete(self) -> str:
-        return f"delete from orders where order_id = {self.number}"  # noqa: S608 - a number
-
-    def exists(self) -> bool:
-        with psycopg.connect(self.dsn) as connection:
-            query = "select from shop.orders where order_id = %s"
-            return connection.execute(query, (self.number,)).rowcount == 1
-
-
-@pytest.fixture
-def superuser(kernel_database: KernelDatabase) -> str:
-    """The superuser's DSN, who sees and changes everything."""
-    return kernel_database.cluster.dsn(dbname=kernel_database.name)
-
-
-@pytest.fixture
-def order(superuser: str, shop_dsn: str) -> Order:
-    """A new order in the shop."""
-    with psycopg.connect(superuser) as connection:
-        row = connection.execute(
-            "insert into shop.orders (tenant_id, customer_id)"
-            " select tenant_id, 1 from aos_auth.tenant where name = 'tech_corp'"
-            " returning order_id"
-        ).fetchone()
-    assert row is not None
-    return Order(int(row[0]), superuser)
 
 
 def approval_of(terminal: Terminal) -> str:

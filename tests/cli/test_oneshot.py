@@ -6,16 +6,13 @@ import json
 import signal
 import subprocess
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
-from cli.test_chat import BOTS, Bot, Order
+from bots import Bot, Order
 from command import AOSCTL, Aosctl, Ended
-from kernels import KernelDatabase
 from talks import PATIENCE_SECONDS, until
 from terminal import Terminal
 
@@ -32,55 +29,6 @@ HOSTILE = 'a\x1b]0;owned\x07b\u202ec\x9b2J\x7f\u2028"\\\n{"type":"result","exit"
 FIELDS = {
     "run", "agent", "result", "exit", "status", "error", "approvals", "turn", "usage", "costUsd",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def shop_dsn(admin_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A database that quickstart has filled: the tenant tech_corp with its shop and agent."""
-    home = tmp_path_factory.mktemp("home")
-    command = [AOSCTL, "quickstart", "--dsn", admin_dsn]
-    env = {"HOME": str(home), "PATH": "/usr/bin:/bin"}
-    subprocess.run(command, stdin=subprocess.DEVNULL, env=env, timeout=60, check=True)
-    return admin_dsn
-
-
-@pytest.fixture
-def shop(env: dict[str, str], shop_dsn: str) -> dict[str, str]:
-    """The environment of someone who works in the shop's tenant."""
-    return {**env, "AOSCTL_DSN": shop_dsn, "AOSCTL_TENANT": "tech_corp"}
-
-
-@pytest.fixture
-def here(aosctl: Aosctl, shop_dsn: str) -> Aosctl:
-    """Run `aosctl` in the shop's tenant, off a terminal."""
-    return partial(aosctl, AOSCTL_DSN=shop_dsn, AOSCTL_TENANT="tech_corp")
-
-
-@pytest.fixture
-def bot(here: Aosctl) -> Bot:
-    """Make an agent that plays a script; returns its name."""
-
-    def make(name: str, *script: dict[str, object], **limits: float) -> str:
-        text = BOTS.format(name=name, script=json.dumps(script), limits=json.dumps(limits))
-        done = here("apply", "-f", "-", stdin=text)
-        assert done.status == 0, done.err
-        return name
-
-    return make
-
-
-@pytest.fixture
-def order(kernel_database: KernelDatabase, shop_dsn: str) -> Order:
-    """A new order in the shop."""
-    superuser = kernel_database.cluster.dsn(dbname=kernel_database.name)
-    with psycopg.connect(superuser) as connection:
-        row = connection.execute(
-            "insert into shop.orders (tenant_id, customer_id)"
-            " select tenant_id, 1 from aos_auth.tenant where name = 'tech_corp'"
-            " returning order_id"
-        ).fetchone()
-    assert row is not None
-    return Order(int(row[0]), superuser)
 
 
 @pytest.fixture

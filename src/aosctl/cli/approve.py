@@ -8,7 +8,7 @@ import typer
 
 from aosctl.cli.deciding import decide_or_list
 from aosctl.cli.flags import AllTenants, NoHeaders, OutputText, Selector
-from aosctl.cli.wish import Wish
+from aosctl.cli.wish import Inbox, Wish
 
 
 def command(
@@ -22,9 +22,7 @@ def command(
         bool, typer.Option("--show", help="Show what would run and change; decide nothing")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Approve without a question")] = False,
-    inbox: Annotated[
-        bool, typer.Option("-i", "--inbox", help="Walk through what is pending, until none is left")
-    ] = False,
+    inbox: Inbox = False,
     edit: Annotated[
         bool, typer.Option("--edit", help="Change the arguments in your editor first")
     ] = False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,9 +13,11 @@ from aosctl.cli.globals import globals_of
 from aosctl.cli.moments import parse_duration, parse_moment
 from aosctl.cli.table import human_duration, write_table
 from aosctl.errors import AosError, UsageError
+from aosctl.timestamps import to_the_second
 
 if TYPE_CHECKING:
     from aosctl.db.connection import Session
+    from aosctl.db.rows import AnyConnection
     from aosctl.domain.kinds.base import Resource
 
 LONGEST = timedelta(days=3650)
@@ -68,13 +70,17 @@ def grant(
     end = parse_moment(until) if until else None
     with closing(session_of(globals_of(ctx))) as session:
         tenant, connection = session.require_tenant(), session.connection
-        now = rights.moment_now(connection)
+        now = _now(connection)
         if span:
             end = now + span
         elif end:
             _checked(end - now, "--until")
         done = rights.grant_role(connection, tenant, principal, role, end)
-        held = f"until {_utc(end)} ({human_duration((end - now).total_seconds())})" if end else ""
+        held = (
+            f"until {to_the_second(end)} ({human_duration((end - now).total_seconds())})"
+            if end
+            else ""
+        )
         output.write(f"principal.aos/{principal} {done}: {role} {held or 'for good'}\n")
         _warn_of_group(session, principal, role)
 
@@ -111,26 +117,34 @@ def roles(
       aosctl auth roles jane -o json
     """
     from aosctl.cli.wiring import session_of
-    from aosctl.db import rights
 
     chosen = output.parse_output(output_format, allowed=("json", "yaml"))
     given = globals_of(ctx)
     with closing(session_of(given)) as session:
         found, named = _principals(session, principal), session.tenant
-        now = rights.moment_now(session.connection)
+        now = _now(session.connection)
     held = [(one.name, role, _end_of(one, role)) for one in found for role in one.spec["roles"]]
     if chosen.is_table and held:
-        rows = [(name, role, end and _utc(end), _left(end, now)) for name, role, end in held]
+        rows = [
+            (name, role, end and to_the_second(end), _left(end, now)) for name, role, end in held
+        ]
         write_table(["PRINCIPAL", "ROLE", "UNTIL", "LEFT"], rows)
     elif chosen.is_table:
         output.note(f"No roles found in {named} tenant.", quiet=given.quiet)
     else:
         write = output.write_json if chosen.format == "json" else output.write_yaml
         write([
-            {"principal": name, "role": role, "until": end and _utc(end),
+            {"principal": name, "role": role, "until": end and to_the_second(end),
              "expired": bool(end and end <= now)}
             for name, role, end in held
         ])  # fmt: skip
+
+
+def _now(connection: AnyConnection) -> datetime:
+    """Return the kernel's time, to the second."""
+    from aosctl.db.clock import moment
+
+    return moment(connection).replace(microsecond=0)
 
 
 def _checked(span: timedelta, flag: str) -> timedelta:
@@ -166,10 +180,6 @@ def _left(end: datetime | None, now: datetime) -> str | None:
     if end is None:
         return None
     return human_duration((end - now).total_seconds()) if end > now else "expired"
-
-
-def _utc(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _warn_of_group(session: Session, principal: str, role: str) -> None:

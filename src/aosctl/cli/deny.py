@@ -9,7 +9,7 @@ import typer
 from aosctl.cli.bulk import Yes
 from aosctl.cli.deciding import decide_or_list
 from aosctl.cli.flags import AllTenants, NoHeaders, OutputText, Selector
-from aosctl.cli.wish import Wish
+from aosctl.cli.wish import Inbox, Wish
 
 
 def command(
@@ -20,9 +20,7 @@ def command(
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All that are pending")] = False,
     yes: Yes = False,
-    inbox: Annotated[
-        bool, typer.Option("-i", "--inbox", help="Walk through what is pending, until none is left")
-    ] = False,
+    inbox: Inbox = False,
     selector: Selector = None,
     output_format: OutputText = None,
     all_tenants: AllTenants = False,

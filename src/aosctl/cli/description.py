@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from aosctl.cli.table import NONE
 from aosctl.domain.money import exact
 from aosctl.terminal import clean, display_width
+from aosctl.timestamps import to_the_second
 
 if TYPE_CHECKING:
     from aosctl.domain.kinds.base import Entry
@@ -56,7 +57,7 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        return to_the_second(value)
     if isinstance(value, Decimal):  # a sum of money
         return exact(value)
     return clean(str(value)).strip("\n").replace("\n", " ")

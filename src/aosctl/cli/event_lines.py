@@ -13,6 +13,7 @@ from aosctl.domain.holder import shown
 from aosctl.domain.previewing import counts_words
 from aosctl.repl.words import call_line, counted, result_words
 from aosctl.terminal import clean, visible
+from aosctl.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from aosctl.db.approvals import ApprovalRow
@@ -47,7 +48,7 @@ def text_lines(event: EventRow, content: Content) -> list[Line]:
 def json_line(event: EventRow, content: Content) -> Line:
     """Return an event as one line of JSON, with the messages that it is about."""
     whole = {
-        "at": event.at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "at": rfc3339(event.at),
         "tenant": event.tenant,
         "run": event.run,
         "agent": event.agent,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -14,14 +14,15 @@ from aosctl.cli import output
 from aosctl.cli.flags import AllTenants, NoHeaders
 from aosctl.cli.globals import Globals, globals_of
 from aosctl.errors import UsageError
+from aosctl.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
     from aosctl.db.connection import Session
-    from aosctl.db.events import TrailRow
     from aosctl.db.rows import AnyConnection, AnySession
+    from aosctl.db.trail import TrailRow
 
 HEADERS = ("AGE", "EVENT", "OBJECT", "BY", "DETAIL")
 _TAIL = 1000
@@ -141,7 +142,7 @@ def json_of(row: TrailRow) -> str:
     from aosctl.terminal import visible
 
     whole = {
-        "at": row.at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "at": rfc3339(row.at),
         "tenant": row.tenant,
         "object": object_of(row),
         "run": row.run,
@@ -191,7 +192,8 @@ def _kinds(types: str | None) -> tuple[str, ...]:
 
 
 def _in_tenant(session: AnySession, asked: Asked) -> list[TrailRow]:
-    from aosctl.db.events import moment, trail
+    from aosctl.db.clock import moment
+    from aosctl.db.trail import trail
 
     tenant = session.require_tenant()
     streams, agent = _subject(session, tenant, asked.subject)
@@ -208,7 +210,8 @@ def _in_tenant(session: AnySession, asked: Asked) -> list[TrailRow]:
 
 def _everywhere(session: AnySession, asked: Asked) -> list[TrailRow]:
     from aosctl.db import tenants
-    from aosctl.db.events import moment, trail
+    from aosctl.db.clock import moment
+    from aosctl.db.trail import trail
 
     since = asked.moment(moment(session.connection))
     found = tenants.everywhere(
@@ -236,8 +239,9 @@ def _subject(
 
 def _follow(session: Session, asked: Asked, look: Look, given: Globals, *, headers: bool) -> None:
     """Print what there is, then what comes, until interrupted."""
-    from aosctl.db.events import Stream, Trail, moment, trail
+    from aosctl.db.clock import moment
     from aosctl.db.following import Follower
+    from aosctl.db.trail import Stream, Trail, trail
 
     tenant = session.require_tenant()
     only, agent = _subject(session, tenant, asked.subject)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from aosctl.cli.event_lines import Line
-    from aosctl.db.events import EventRow, TrailRow
+    from aosctl.db.events import EventRow
     from aosctl.db.following import Which
     from aosctl.db.rows import AnyConnection
     from aosctl.db.runs import RunRow
@@ -73,7 +73,7 @@ _GRAVE = {
 }
 
 
-def level_of(event: EventRow | TrailRow) -> str:
+def level_of(event: EventRow) -> str:
     """Return how grave an event is, one of LEVELS.
 
     What waits for a person or was stopped is a warning; what failed an error, a tool's failure,

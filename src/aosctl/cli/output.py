@@ -10,6 +10,7 @@ from aosctl.cli.table import NONE, write_table
 from aosctl.errors import UsageError
 from aosctl.redaction import redact
 from aosctl.terminal import clean, is_safe, visible
+from aosctl.timestamps import to_the_second
 
 Format = Literal[
     "table", "wide", "json", "yaml", "name", "jsonpath", "custom-columns", "stream-json"
@@ -128,7 +129,7 @@ def _plain(value: object) -> object:
     """Return `value` with JSON types only: times in RFC 3339, money as a number, others as text."""
     if value is None or isinstance(value, str | bool | int | float):
         return value
-    from datetime import UTC, datetime
+    from datetime import datetime
     from decimal import Decimal
 
     if isinstance(value, Decimal):  # the shortest number in JSON that reads the same
@@ -138,7 +139,7 @@ def _plain(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        return to_the_second(value)
     return str(value)
 
 

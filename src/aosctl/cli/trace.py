@@ -62,7 +62,7 @@ def command(
     if not 1 <= depth <= _DEPTHS:
         raise UsageError(f"--depth is 1 to {_DEPTHS}, not {depth}")
     from aosctl.cli.wiring import quick_session_of
-    from aosctl.db.events import moment
+    from aosctl.db.clock import moment
     from aosctl.db.runs import find_run
     from aosctl.db.traces import record
     from aosctl.domain.trace import cut, spans

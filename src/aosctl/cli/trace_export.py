@@ -5,12 +5,13 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from aosctl.cli.trace_text import duration, part_of, words
 from aosctl.domain.money import exact, money
 from aosctl.terminal import cut, visible
+from aosctl.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from aosctl.db.runs import RunRow
@@ -66,7 +67,7 @@ def _span_json(span: Span, now: datetime) -> Mapping[str, object]:
 
 
 def _utc(at: datetime | None) -> str | None:
-    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return None if at is None else rfc3339(at)
 
 
 def _safe(text: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import typer
 
 from aosctl.cli.bulk import Choice
 from aosctl.cli.confirm import is_interactive
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
     from aosctl.cli import output
 
 Decision = Literal["approved", "denied"]
+Inbox = Annotated[
+    bool, typer.Option("-i", "--inbox", help="Walk through what is pending, until none is left")
+]
 
 
 class Wish(NamedTuple):

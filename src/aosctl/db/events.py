@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from aosctl.db.approvals import ApprovalRow, approvals
-from aosctl.db.errors import translated
 from aosctl.db.rows import rows_of
-from aosctl.db.runs import RunRow, runs
+from aosctl.db.runs import RunRow
 
 if TYPE_CHECKING:
     from aosctl.db.rows import AnyConnection
@@ -35,30 +34,6 @@ class EventRow(NamedTuple):
     kind: str
     actor: str
     data: Mapping[str, Any]
-
-
-class TrailRow(NamedTuple):
-    """One row of aos_core.event; `run` and `agent` are None for what concerns no run."""
-
-    tenant_id: UUID
-    tenant: str
-    stream_id: UUID
-    run: str | None
-    agent: str | None
-    seq: int
-    at: datetime
-    kind: str
-    actor: str
-    data: Mapping[str, Any]
-
-
-class Stream(NamedTuple):
-    """A chain of events: a run's, or the tenant's own, which never closes."""
-
-    tenant_id: UUID
-    run_id: UUID
-    last_seq: int
-    is_closed: bool
 
 
 class StepRow(NamedTuple):
@@ -130,95 +105,6 @@ def events(
     if last is None:
         return rows_of(connection, EventRow, query + " order by seq limit %(limit)s", given)
     return rows_of(connection, EventRow, query + " order by seq desc limit %(limit)s", given)[::-1]
-
-
-def trail(
-    connection: AnyConnection,
-    tenant: UUID | None,
-    *,
-    since: datetime,
-    kinds: Sequence[str] = (),
-    streams: Sequence[UUID] | None = None,
-    agent: str | None = None,
-    after: int = 0,
-    last: int | None = None,
-) -> list[TrailRow]:
-    """Read what happened in a tenant from a moment on, in order of time, or the `last` of it.
-
-    `kinds` are kinds of events, or their first words (`approval` for all of approvals). What the
-    tenant's chain repeats of its runs is left out.
-    """
-    found = rows_of(
-        connection,
-        TrailRow,
-        "select tenant_id, tenant, stream_id, run, agent, seq, at, kind, actor, data"
-        " from aos_core.event"
-        " where (%(tenant)s::uuid is null or tenant_id = %(tenant)s) and at >= %(since)s"
-        " and (stream_id <> tenant_id or kind not like 'run.%%')"
-        " and (%(kinds)s::text[] is null or kind = any (%(kinds)s)"
-        "  or split_part(kind, '.', 1) = any (%(kinds)s))"
-        " and (%(streams)s::uuid[] is null or stream_id = any (%(streams)s))"
-        " and (%(agent)s::text is null or agent = %(agent)s) and seq > %(after)s"
-        " order by at desc, stream_id, seq desc limit %(last)s",
-        {
-            "tenant": tenant,
-            "since": since,
-            "kinds": list(kinds) or None,
-            "streams": None if streams is None else list(streams),
-            "agent": agent,
-            "after": after,
-            "last": last,
-        },
-    )
-    return found[::-1]
-
-
-def streams(connection: AnyConnection, tenant: UUID, since: datetime) -> list[Stream]:
-    """List the chains in which something happened from a moment on, and the tenant's own."""
-    return rows_of(
-        connection,
-        Stream,
-        "select tenant_id, run_id, last_seq, false as is_closed from aos_core.run_status"
-        " where tenant_id = %(tenant)s and updated_at >= %(since)s"
-        " union all select %(tenant)s::uuid, %(tenant)s::uuid, coalesce(max(seq), 0), false"
-        " from aos_core.event where tenant_id = %(tenant)s and stream_id = %(tenant)s"
-        " and at >= %(since)s",
-        {"tenant": tenant, "since": since},
-    )
-
-
-class Trail:
-    """Chains of a tenant to follow: all from a moment on, or some runs until they are closed.
-
-    A `Source` of db/following.py.
-    """
-
-    _LATE = timedelta(minutes=10)
-    """A chain's moment is that of its statement, which becomes visible at its commit."""
-
-    def __init__(self, tenant: UUID, since: datetime, only: Sequence[UUID] = ()) -> None:
-        self.tenant = tenant
-        self.ids = tuple(only)
-        self._since = since
-
-    def read(self, connection: AnyConnection, /) -> list[Stream]:
-        """Read the runs, or which chains went on since the last time."""
-        if self.ids:
-            found = runs(connection, self.tenant, ids=self.ids)
-            return [Stream(r.tenant_id, r.run_id, r.last_seq, r.is_closed) for r in found]
-        now = moment(connection)
-        went_on = streams(connection, self.tenant, self._since)
-        self._since = max(self._since, now - self._LATE)
-        return went_on
-
-
-def moment(connection: AnyConnection) -> datetime:
-    """Return what the kernel's clock says."""
-    with translated():
-        for (now,) in connection.execute("select aos_core.now()").fetchall():
-            if isinstance(now, datetime):
-                return now
-    raise ValueError("the kernel's clock says nothing")
 
 
 def content(connection: AnyConnection, run: RunRow, batch: Sequence[EventRow]) -> Content:

@@ -1,10 +1,9 @@
-"""Turns and events of a tenant, the newest first: what `get` lists of them."""
+"""The turns of a tenant, the newest: what `get` lists of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from aosctl.db.rows import rows_of
@@ -14,8 +13,6 @@ if TYPE_CHECKING:
 
 MOST = 500
 """How many are listed."""
-RUNS = 50
-"""Of how many runs, the newest, events are listed."""
 
 
 class TurnRow(NamedTuple):
@@ -31,19 +28,6 @@ class TurnRow(NamedTuple):
     error: str | None
     created_at: datetime
     finished_at: datetime | None
-
-
-class TrailRow(NamedTuple):
-    """An event of aos_core.event; `run` is null in the tenant's own chain."""
-
-    tenant: str
-    stream_id: UUID
-    run: str | None
-    seq: int
-    at: datetime
-    kind: str
-    actor: str
-    data: Mapping[str, Any]
 
 
 def turns(
@@ -63,30 +47,4 @@ def turns(
         " join aos_core.run_status r on r.tenant_id = t.tenant_id and r.run_id = t.run_id"
         " order by t.turn_id",
         {"tenant": tenant, "run": run, "number": number, "most": MOST},
-    )
-
-
-def newest_events(connection: AnyConnection, tenant: UUID) -> list[TrailRow]:
-    """Read the newest events of a tenant's own chain and of its newest runs, the oldest first."""
-    found: list[TrailRow] = rows_of(
-        connection,
-        TrailRow,
-        "select tenant, stream_id, run, seq, at, kind, actor, data from aos_core.event"
-        " where tenant_id = %(tenant)s and at > aos_core.now() - interval '30 days'"
-        " and stream_id = any (array(select conversation_id from aos_agent.conversation"
-        "  where tenant_id = %(tenant)s order by conversation_id desc limit %(runs)s)"
-        "  || %(tenant)s::uuid) order by at desc, seq desc limit %(most)s",
-        {"tenant": tenant, "runs": RUNS, "most": MOST},
-    )
-    return found[::-1]
-
-
-def event(connection: AnyConnection, tenant: UUID, stream: UUID, seq: int) -> list[TrailRow]:
-    """Read one event by its chain and number; nothing where there is none."""
-    return rows_of(
-        connection,
-        TrailRow,
-        "select tenant, stream_id, run, seq, at, kind, actor, data from aos_core.event"
-        " where tenant_id = %(tenant)s and stream_id = %(stream)s and seq = %(seq)s",
-        {"tenant": tenant, "stream": stream, "seq": seq},
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple, cast
+from typing import NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -138,13 +138,6 @@ def revoke_role(connection: Connection, tenant: UUID, principal: str, role: str)
     """Take a role away. Raises NotFound where the principal does not have it."""
     with translated():
         connection.execute("select aos_auth.revoke_role(%s, %s, %s)", (tenant, principal, role))
-
-
-def moment_now(connection: Connection) -> datetime:
-    """Return the kernel's time, to the second."""
-    with translated():
-        ((moment,),) = connection.execute("select date_trunc('second', aos_core.now())").fetchall()
-    return cast(datetime, moment)
 
 
 def create_login(

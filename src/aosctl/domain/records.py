@@ -12,8 +12,9 @@ from aosctl.errors import NotFound
 
 if TYPE_CHECKING:
     from aosctl.db.approvals import ApprovalRow
-    from aosctl.db.records import TrailRow, TurnRow
+    from aosctl.db.records import TurnRow
     from aosctl.db.rows import AnyConnection
+    from aosctl.db.trail import TrailRow
 
 
 def listed(connection: AnyConnection, kind: Kind, tenant: UUID) -> list[Resource]:
@@ -22,10 +23,12 @@ def listed(connection: AnyConnection, kind: Kind, tenant: UUID) -> list[Resource
         from aosctl.db.approvals import approvals
 
         return [_approval(row) for row in approvals(connection, tenant)]
-    from aosctl.db.records import newest_events, turns
-
     if kind is TURN:
+        from aosctl.db.records import turns
+
         return [_turn(row) for row in turns(connection, tenant)]
+    from aosctl.db.trail import newest_events
+
     return [_event(row) for row in newest_events(connection, tenant)]
 
 
@@ -67,9 +70,9 @@ def _turns_of(connection: AnyConnection, tenant: UUID, run: str, number: int) ->
 
 
 def _event_of(connection: AnyConnection, tenant: UUID, stream: str, seq: int) -> list[Resource]:
-    from aosctl.db.records import event
     from aosctl.db.runs import find_run
     from aosctl.db.tenants import tenant_id
+    from aosctl.db.trail import event
 
     try:
         chain = find_run(connection, tenant, stream).run_id

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -15,6 +14,7 @@ from aosctl.errors import AosError, redact_dsn
 from aosctl.repl.deciding import short_id, waiting
 from aosctl.repl.screen import Screen
 from aosctl.terminal import visible
+from aosctl.timestamps import to_the_second
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -195,14 +195,13 @@ def _named(event: CallBegun | CallEnded | CallRefused) -> dict[str, object]:
 
 
 def _asked(approval: Approval) -> dict[str, object]:
-    until = approval.expires_at.astimezone(UTC).isoformat(timespec="seconds")
     return {
         "id": str(approval.call_id),
         "approval": short_id(approval),
         "name": approval.skill,
         "args": dict(approval.args),
         "reason": approval.reason,
-        "expiresAt": until.replace("+00:00", "Z"),
+        "expiresAt": to_the_second(approval.expires_at),
     }
 
 

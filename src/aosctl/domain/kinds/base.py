@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from aosctl.domain.fields import Anything, Choice, Number, Text, Type, name_text
 from aosctl.domain.structures import Field, MapOf, Object, arrange
+from aosctl.timestamps import rfc3339
 
 API_VERSION = "aos/v1"
 
@@ -239,8 +240,7 @@ def _read(kind: Kind) -> tuple[Field, ...]:
 
 
 def _timestamp(moment: datetime | None) -> str | None:
-    """Return an instant in UTC with its microseconds only where it has some."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z") if moment else None
+    return rfc3339(moment) if moment else None
 
 
 def _pairs(values: Mapping[str, str]) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from aosctl.domain.fields import Choice, Text
 from aosctl.domain.kinds.base import Column, Completion, Kind, Spec
 from aosctl.domain.names import quoted
 from aosctl.domain.structures import Field, ListOf, MapOf
+from aosctl.timestamps import to_the_second
 
 TYPES = ("user", "service")
 ROLES = ("admin", "developer", "auditor", "viewer")
@@ -115,4 +116,4 @@ spec:
 
 
 def _in_utc(text: str) -> str:
-    return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return to_the_second(datetime.fromisoformat(text))
