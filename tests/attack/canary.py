@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pexpect
@@ -57,6 +58,7 @@ class Scene:
     home: Path
     word: str = field(default_factory=lambda: f"cnry{secrets.token_hex(8)}")
     outputs: dict[str, bytes] = field(default_factory=dict)
+    lock: Lock = field(default_factory=Lock)
 
     @property
     def key_file(self) -> Path:
@@ -95,8 +97,9 @@ class Scene:
             timeout=120,
             check=False,
         )
-        number = sum(1 for name in self.outputs if name.startswith(f"{label} #"))
-        self.outputs[f"{label} #{number}"] = f"{done.stdout}\0{done.stderr}".encode()
+        with self.lock:
+            number = sum(1 for name in self.outputs if name.startswith(f"{label} #"))
+            self.outputs[f"{label} #{number}"] = f"{done.stdout}\0{done.stderr}".encode()
         return Ended(done.returncode, done.stdout, done.stderr)
 
     def finds(self, data: bytes) -> bool:

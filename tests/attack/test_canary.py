@@ -8,6 +8,7 @@ import stat
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -29,20 +30,49 @@ from providers.wire_openai import OpenAIWire, text
 
 
 @pytest.fixture(scope="module")
-def scene(
+def begun(
     kernel_database: KernelDatabase, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Scene]:
-    """Everything has happened; what it left behind is to be searched."""
+    """A tenant and a home with a master key; nothing has happened."""
     tenant = make_tenant(kernel_database, "acme")
     with OpenAIWire() as wire, logging_all(kernel_database):
         made = Scene(kernel_database, tenant, wire, tmp_path_factory.mktemp("home"))
         made.run("init", "secret", "init", "--file", str(made.key_file))
-        _every_way_in(made)
-        _every_webhook(made)
-        _every_model_call(made)
-        _every_failing_verb(made)
-        _every_way_out(made)
         yield made
+
+
+# Step by step, each in the time of a test of its own.
+
+
+@pytest.fixture(scope="module")
+def entered(begun: Scene) -> Scene:
+    _every_way_in(begun)
+    return begun
+
+
+@pytest.fixture(scope="module")
+def signed(entered: Scene) -> Scene:
+    _every_webhook(entered)
+    return entered
+
+
+@pytest.fixture(scope="module")
+def called(signed: Scene) -> Scene:
+    _every_model_call(signed)
+    return signed
+
+
+@pytest.fixture(scope="module")
+def failed(called: Scene) -> Scene:
+    _every_failing_verb(called)
+    return called
+
+
+@pytest.fixture(scope="module")
+def scene(failed: Scene) -> Scene:
+    """Everything has happened; what it left behind is to be searched."""
+    _every_way_out(failed)
+    return failed
 
 
 def _every_way_in(scene: Scene) -> None:
@@ -162,8 +192,12 @@ def _every_failing_verb(scene: Scene) -> None:
         ([*create, "--from-stdin", "--dsn", "host=/nowhere"], secret),
         ([*create, "--from-stdin", "-o", "nonsense"], secret),
     ]
-    for words, stdin in wrong:
-        assert scene.run("wrong", *words, "--debug", stdin=stdin, HUSH=secret).status > 0, words
+
+    def fails(one: tuple[list[str], str]) -> bool:
+        return scene.run("wrong", *one[0], "--debug", stdin=one[1], HUSH=secret).status > 0
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(fails, wrong)), wrong
     other = {"AOSCTL_MASTER_KEY": "ab" * 32}
     scene.wire.queue[:] = [text("never")]
     assert scene.run("wrong key", "run", "bot", "hi", "--debug", **other).status == 4
@@ -181,15 +215,15 @@ def _every_failing_verb(scene: Scene) -> None:
 
 
 def _every_way_out(scene: Scene) -> None:
-    for form in ("yaml", "json", "wide", "name", "jsonpath={.items[*].spec}",
-                 "custom-columns=S:.spec"):  # fmt: skip
-        scene.run(f"get -o {form}", "get", "secrets,models,agents", "-o", form)
-    for words in (["describe", "secrets"], ["describe", "models", "wired"], ["ps", "-a", "-o",
-                  "json"], ["logs", "agent/bot", "-o", "json"], ["get", "runs", "-o", "json"],
-                  ["describe", "runs"], ["version", "--kernel"], ["db", "status"],
-                  ["config", "view"]):  # fmt: skip
-        done = scene.run(" ".join(words), *words)
-        assert done.status == 0, (words, done.err)
+    forms = "yaml", "json", "wide", "name", "jsonpath={.items[*].spec}", "custom-columns=S:.spec"
+    ways = [["get", "secrets,models,agents", "-o", form] for form in forms]
+    ways += [["describe", "secrets"], ["describe", "models", "wired"], ["ps", "-a", "-o", "json"],
+             ["logs", "agent/bot", "-o", "json"], ["get", "runs", "-o", "json"],
+             ["describe", "runs"], ["version", "--kernel"], ["db", "status"],
+             ["config", "view"]]  # fmt: skip
+    with ThreadPoolExecutor(4) as pool:
+        for done in pool.map(lambda words: scene.run(" ".join(words), *words), ways):
+            assert done.status == 0, done.err
     scene.outputs["history"] = scene.history(
         "read -rs HUSH && export HUSH",
         f"(typed) {scene.canary('history')}",
@@ -197,6 +231,22 @@ def _every_way_out(scene: Scene) -> None:
         quoted("create", "secret", "typedstdin", "--from-stdin") + ' <<< "$HUSH"',
     )
     assert scene.database.value("select count(*) from aos_auth.secret where name ~ '^typed'") == 2
+
+
+def test_secrets_come_in_every_way(entered: Scene) -> None:
+    assert b"created" in entered.outputs["create #0"]
+
+
+def test_secrets_sign(signed: Scene) -> None:
+    assert b"webhook-signature" in signed.outputs["hook"]
+
+
+def test_secrets_reach_the_model_as_its_key(called: Scene) -> None:
+    assert called.outputs["in flight"]
+
+
+def test_every_wrong_use_fails(failed: Scene) -> None:
+    assert failed.outputs["denied #0"]
 
 
 def test_no_output_holds_the_canary(scene: Scene) -> None:
