@@ -32,6 +32,7 @@ def widened(
     """
     decider = decider_of(session, row, reason, seconds)
     rules = rules_of(patterns, row.args)
+    scopes.require_allowed(decider, row, scope)
     if scope == scopes.RUN:
         return _told(row, scope, scopes.for_run(decider, row, rules))
     policy = policy_for(row.agent, row.skill, rules, row.short)

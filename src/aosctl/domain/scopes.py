@@ -22,7 +22,8 @@ Scope = Literal["once", "run", "always"]
 SCOPES: tuple[Scope, ...] = ("once", "run", "always")
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_-]{0,62}")
 _NAME_LENGTH = 63
-_MEANS = re.compile(r"\[(.)\]|\.\*|\.")
+_WRITTEN = re.compile(r"\[\\\\\]|\\\^|\[(.)\]|\.\*|\.", re.DOTALL)
+_MEANS = {r"[\\]": "\\", r"\^": "^", ".*": "*", ".": "?"}
 
 
 class Question(Protocol):
@@ -149,8 +150,7 @@ def _words(rule: Rule) -> str:
 
 def _pattern(text: str) -> str:
     """Return the pattern that an expression was made of; another expression as it stands."""
-    plain = text.replace(r"[\\]", "[/]").replace(r"\^", "[^]")
-    made = _MEANS.sub(lambda found: found[1] or {".*": "*", ".": "?"}[found[0]], plain)
+    made = _WRITTEN.sub(lambda found: found[1] or _MEANS[found[0]], text)
     return made if expression(made) == text else text
 
 

@@ -243,7 +243,7 @@ def explain(turns: Turns, approval: Approval) -> None:
 
 
 def _say(screen: Screen, text: str) -> None:
-    screen.warn(f"  {text}", DIM)
+    screen.warn(f"  {visible(text)}", DIM)
 
 
 def _styled(screen: Screen, text: str, kind: str) -> str:

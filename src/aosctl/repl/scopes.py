@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 RUN, ALWAYS, EXPLAIN = "run", "always", "explain"
 KEYS = {"s": RUN, "S": RUN, "a": ALWAYS, "A": ALWAYS, "?": EXPLAIN}
-ASK_PATTERN = "only arguments like (NAME=PATTERN, * is any text; empty: any) > "
+ASK_PATTERN = "only arguments like > "
+PATTERNS = (
+    "[NAME=]PATTERN says which: * is any text, ? one character; * alone: any; nothing: go back"
+)
+ANY = "*"
 ASK_POLICY = "write this policy and approve? y or n > "
 Line = Callable[[str], str | None]
 """Asks for one line; None when the question is void by then."""
@@ -45,6 +49,15 @@ def explained_lines(asked: Question, said: Explained) -> list[str]:
     ]
 
 
+def require_allowed(decider: Decider, asked: Question, scope: str) -> None:
+    """Raise Denied, which names what forbids it, where an approval can't reach so far."""
+    said = decider.explain(asked.approval_id)
+    why = said.run if scope == RUN else said.always
+    if why is not None:
+        far = "this run" if scope == RUN else "always"
+        raise Denied(f"not for {far}: {why}", "aosctl approve ID approves this call by itself")
+
+
 def widen(
     decider: Decider, asked: Question, scope: str, line: Line, say: Callable[[str], None]
 ) -> list[str] | None:
@@ -52,20 +65,21 @@ def widen(
 
     What forbids it, and a pattern that is none, is said. Raises ApprovalSettled.
     """
-    said = decider.explain(asked.approval_id)
-    why = said.run if scope == RUN else said.always
-    if why is not None:
-        say(f"not for {'this run' if scope == RUN else 'always'}: {why}")
+    try:
+        require_allowed(decider, asked, scope)
+    except Denied as denied:
+        say(denied.message)
         return None
     reach = (
         f"in this run {asked.skill}" if scope == RUN else f"every {asked.skill} by {asked.agent}"
     )
     say(f"{reach} would run without being shown first, with whatever arguments fit")
-    typed = line(ASK_PATTERN)
-    if typed is None:
+    say(PATTERNS)
+    typed = (line(ASK_PATTERN) or "").strip()
+    if not typed:
         return None
     try:
-        rules = rules_of([typed.strip()] if typed.strip() else [], asked.args)
+        rules = rules_of([] if typed == ANY else [typed], asked.args)
         return (
             for_run(decider, asked, rules)
             if scope == RUN
