@@ -139,6 +139,20 @@ def test_the_kernels_own_skills_pass_too(clerk: Tenant) -> None:
     assert intact(clerk, asked.run)
 
 
+def test_a_worker_of_the_guide_is_let_pass_too(clerk: Tenant) -> None:
+    run, allowance = allowed(clerk)
+    person = login(clerk, "anna")
+    call(person, "aos_agent.add_user_message", run, "and bob")
+    turn = call(person, "aos_agent.start_turn", run)
+    said = call(person, "aos_agent.process_tool_call", turn, *OTHER_MAIL)
+    assert said["status"] == "approved"
+    assert clerk.approval(UUID(said["call_id"]))[1] == "consumed"
+    call(person, "aos_agent.record_tool_result", turn, "send_mail", {"sent": 1})
+    call(person, "aos_agent.finish_turn", turn, "done")
+    assert row(clerk, allowance)[1] == 1
+    assert intact(clerk, run)
+
+
 def test_calls_of_one_answer_are_told_apart(clerk: Tenant) -> None:
     run, _ = allowed(clerk, p_match=NARROW)
     lease, calls = act(clerk, run, OTHER_MAIL, ("send_mail", {"query": "all"}),
