@@ -43,27 +43,27 @@ function __aosctl_command
         case 'get'
             set commands 
             set values -o --output -l --selector -L --label-columns --sort-by --field-selector --dsn --context -n --tenant --namespace
-            set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'describe'
             set commands 
             set values -l --selector --dsn --context -n --tenant --namespace
-            set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'edit'
             set commands 
             set values -o --output -l --selector --dsn --context -n --tenant --namespace
-            set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'label'
             set commands 
             set values -l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace
-            set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'annotate'
             set commands 
             set values -l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace
-            set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'patch'
             set commands 
             set values -p --patch --type --dry-run -o --output --dsn --context -n --tenant --namespace --patch-file
-            set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'rollout'
             set commands history undo
             set values --dsn --context -n --tenant --namespace
@@ -79,19 +79,19 @@ function __aosctl_command
         case 'wait'
             set commands 
             set values --for --timeout -l --selector -o --output --dsn --context -n --tenant --namespace
-            set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'delete'
             set commands 
             set values -l --selector --dry-run --confirm --cascade --field-selector -o --output --dsn --context -n --tenant --namespace -f --filename
-            set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'explain'
             set commands 
             set values --dsn --context -n --tenant --namespace
-            set sources 'kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+            set sources 'kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
         case 'schema'
             set commands 
             set values --dsn --context -n --tenant --namespace -o --output --all
-            set sources 'kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+            set sources 'kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
         case 'api-resources'
             set commands 
             set values -o --output --dsn --context -n --tenant --namespace
@@ -130,7 +130,7 @@ function __aosctl_command
             set sources 'run'
         case 'approve'
             set commands 
-            set values --reason --expires -l --selector -o --output --dsn --context -n --tenant --namespace
+            set values --reason --expires --scope --match -l --selector -o --output --dsn --context -n --tenant --namespace
             set sources 'approval*'
         case 'deny'
             set commands 
@@ -255,7 +255,7 @@ function __aosctl_command
         case 'auth can-i'
             set commands 
             set values --as --dsn --context -n --tenant --namespace
-            set sources 'words:get,apply,delete,chat,kill,resolve,approve,verify,export kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+            set sources 'words:get,apply,delete,chat,kill,resolve,approve,verify,export kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
         case 'auth grant'
             set commands 
             set values --for --until --dsn --context -n --tenant --namespace
@@ -740,7 +740,7 @@ complete -c aosctl -n '__aosctl_at "logs"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "logs"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "logs"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "events"' -l since -x -d 'Not before: an age or a moment [1h]'
-complete -c aosctl -n '__aosctl_at "events"' -l types -x -a '(__aosctl_ask "=kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns")' -d 'Only these: approval, turn.failed, …'
+complete -c aosctl -n '__aosctl_at "events"' -l types -x -a '(__aosctl_ask "=kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns")' -d 'Only these: approval, turn.failed, …'
 complete -c aosctl -n '__aosctl_at "events"' -l for -x -a '(__aosctl_ask "=run")' -d 'Only of this run or agent'
 complete -c aosctl -n '__aosctl_at "events"' -l tail -x -d 'The last N; -1 for all'
 complete -c aosctl -n '__aosctl_at "events"' -s w -l watch -d 'Go on as things happen'
@@ -773,6 +773,8 @@ complete -c aosctl -n '__aosctl_at "approve"' -l yes -s y -d 'Approve without a 
 complete -c aosctl -n '__aosctl_at "approve"' -s i -l inbox -d 'Walk through what is pending, until none is left'
 complete -c aosctl -n '__aosctl_at "approve"' -l edit -d 'Change the arguments in your editor first'
 complete -c aosctl -n '__aosctl_at "approve"' -l expires -x -d 'Not used within 10m, 2h: ask again'
+complete -c aosctl -n '__aosctl_at "approve"' -l scope -x -a '(__aosctl_ask "=words:once,run,always")' -d 'How far: run, later calls of the skill too'
+complete -c aosctl -n '__aosctl_at "approve"' -l match -x -d 'With --scope: only calls whose argument fits; * is any text, ? one character'
 complete -c aosctl -n '__aosctl_at "approve"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "approve"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=")' -d 'json, yaml, wide, name, jsonpath=…'
 complete -c aosctl -n '__aosctl_at "approve"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'

@@ -67,7 +67,7 @@ alter table aos_skills.role_skill force row level security;
 
 -- A rule about calls. `skills`, `agents` and `roles` are names or patterns (* and ?); `conditions` is
 -- {"params": [{"path", <operator>: <value>, …}, …], "risk", "tainted"}; `approvers` is
--- {"roles": [], "fourEyes": false}. Of those that hold, deny goes before ask and ask before allow.
+-- {"roles": [], "fourEyes": false, "everyCall": true}, the last where nobody may approve for a whole run. Of those that hold, deny goes before ask and ask before allow.
 create table aos_skills.policy (
   tenant_id uuid not null references aos_auth.tenant,
   policy_id uuid not null default aos_core.uuidv7(),

@@ -214,7 +214,8 @@ $$;
 -- What the skill's own settings, the run's taint and the policies say of a call that is permitted and
 -- well formed: {"decision": "allow" | "approve" | "deny", "reason": all reasons in one text or null,
 -- "reasons": [text], "policies": [{"name", "decision"}], "deciders": [{"policy", "roles",
--- "fourEyes"}], "expires_seconds"}. allow lifts an approval that only the skill's risk asks for.
+-- "fourEyes"}], "expires_seconds", "own": why the skill itself has it asked, or null, "tainted": the
+-- run's taint does}. allow lifts an approval that only the skill's risk asks for.
 create function aos_skills.judge(
   p_tenant uuid, p_agent text, p_role text, p_skill text, p_args jsonb, p_taint text)
 returns jsonb
@@ -269,6 +270,7 @@ begin
   return jsonb_build_object('decision', coalesce(v_decision, 'allow'),
     'reason', nullif(array_to_string(v_reasons, '; '), ''), 'reasons', to_jsonb(v_reasons),
     'policies', v_policies, 'deciders', v_deciders,
-    'expires_seconds', coalesce(v_expires, aos_core.approval_seconds()));
+    'expires_seconds', coalesce(v_expires, aos_core.approval_seconds()),
+    'own', v_own, 'tainted', coalesce(p_taint is not null and v_skill.acts, false));
 end
 $$;

@@ -195,7 +195,8 @@ create index tool_call_turn on aos_core.tool_call (turn_id, tenant_id);
 -- preview shows (aos_core.preview_of). `policies` are the policies that have a part in it;
 -- `deciders` limits who may approve it, each of [{"policy", "roles": [], "fourEyes": false}] has to be
 -- met. edits_id: the question that it replaced when a person, edited_by, changed the arguments; the
--- call keeps the model's own as original_args. preview_lease: the hash of the right to make the preview.
+-- call keeps the model's own as original_args. scope: how far the decision reaches; allowance_id: the
+-- allowance by which the call passed, where nobody was asked. preview_lease: the hash of the right to make the preview.
 create table aos_core.approval (
   tenant_id uuid not null,
   approval_id uuid not null default aos_core.uuidv7(),
@@ -219,6 +220,8 @@ create table aos_core.approval (
   preview_until timestamptz,
   edits_id uuid,
   edited_by text,
+  scope text not null default 'once' check (scope in ('once', 'run', 'always')),
+  allowance_id uuid,
   primary key (tenant_id, approval_id)
 );
 alter table aos_core.approval enable row level security;

@@ -645,7 +645,7 @@ begin
           coalesce(v_model, v_run_model), nullif(v_in, 0), nullif(v_out, 0),
           nullif(v_cost, 0), p_raw);
   if v_refused + v_waiting > 0 then
-    perform aos_core.hold_back_calls(p_tenant, v_run, v_turn, v_step, v_calls, v_now);
+    v_calls := aos_core.hold_back_calls(p_tenant, v_run, v_turn, v_step, v_calls, v_now);
     if v_loops then
       perform aos_core.watch_loop(p_tenant, v_run);
       v_next := nullif(v_next, 'model');
@@ -663,30 +663,47 @@ end
 $$;
 
 -- What follows for the calls of an answer that do not run now: a refused one has its result at once,
--- in a step of its own; of one that must be approved a person is asked, as the policies say.
+-- in a step of its own; of one that must be approved a person is asked, as the policies say, unless an
+-- allowance lets it pass. Returns the calls, with the states that they have then.
 create function aos_core.hold_back_calls(
   p_tenant uuid, p_run uuid, p_turn_number integer, p_step bigint, p_calls jsonb,
-  p_now timestamptz) returns void
+  p_now timestamptz) returns jsonb
 language plpgsql
 as $$
 declare
+  v_calls jsonb := p_calls;
   v_call jsonb;
   v_id uuid;
   v_seq bigint := p_step;
   v_expires timestamptz;
+  v_allowance uuid;
+  v_approval aos_core.approval;
 begin
   for v_index in 0 .. jsonb_array_length(p_calls) - 1 loop
     v_call := p_calls -> v_index;
     v_id := (v_call ->> 'call_id')::uuid;
     if v_call ->> 'status' = 'awaiting_approval' then
       v_expires := aos_core.decide_until(p_now, v_call -> 'judged');
+      v_allowance := aos_core.allowance_for(p_tenant, p_run, v_call ->> 'skill',
+        v_call ->> 'tool_version', v_call -> 'args', v_call -> 'judged');
       insert into aos_core.approval (tenant_id, call_id, run_id, skill, args, digest, reason,
-                                     requested_at, expires_at, policies, deciders)
+        requested_at, expires_at, policies, deciders, state, scope, allowance_id, decided_at,
+        decided_by)
       values (p_tenant, v_id, p_run, v_call ->> 'skill', v_call -> 'args',
         aos_core.approval_digest(v_call ->> 'tool_version', v_call -> 'args', p_run, v_id,
                                  v_expires), v_call ->> 'reason', p_now, v_expires,
-        aos_core.policies_of(v_call -> 'judged'), aos_core.deciders_of(v_call -> 'judged'));
-      perform pg_notify('aos_approval', p_tenant::text);
+        aos_core.policies_of(v_call -> 'judged'), aos_core.deciders_of(v_call -> 'judged'),
+        case when v_allowance is null then 'pending' else 'approved' end,
+        case when v_allowance is null then 'once' else 'run' end, v_allowance,
+        case when v_allowance is not null then p_now end,
+        aos_core.allowing_actor(p_tenant, v_allowance))
+      returning * into v_approval;
+      if v_allowance is null then
+        perform pg_notify('aos_approval', p_tenant::text);
+      else
+        perform aos_core.let_pass(p_tenant, v_approval);
+        v_calls := jsonb_set(v_calls, array[v_index::text, 'status'], '"approved"');
+      end if;
     elsif v_call ->> 'status' in ('denied', 'failed') then
       v_seq := v_seq + 1;
       insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
@@ -697,6 +714,7 @@ begin
       where c.tenant_id = p_tenant and c.call_id = v_id;
     end if;
   end loop;
+  return v_calls;
 end
 $$;
 

@@ -478,7 +478,9 @@ as $$
       and a.digest = aos_core.approval_digest(p_tool_version, c.args, c.run_id, p_call,
                                               a.expires_at,
                                               coalesce(p_preview, a.preview ->> 'digest'))
-      and aos_core.meets_policies(a, p_judged))
+      and aos_core.meets_policies(a, p_judged)
+      and (a.allowance_id is null or aos_core.allowance_for(p_tenant, c.run_id, c.skill,
+             p_tool_version, c.args, p_judged, a.allowance_id) is not null))
 $$;
 
 -- Use up the approval of a call that runs now. False when it does not hold. Kernel only.
@@ -503,7 +505,10 @@ as $$
 begin
   perform 1 from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run for update;
   update aos_core.approval a set state = 'consumed'
-  where a.tenant_id = p_tenant and a.call_id = p_call and a.state = 'approved';
+  where a.tenant_id = p_tenant and a.call_id = p_call and a.state = 'approved'
+    and (a.allowance_id is null or exists (
+      select from aos_core.allowance w where w.tenant_id = p_tenant
+        and w.allowance_id = a.allowance_id and w.revoked_at is null));
   if not found then
     raise exception 'the approval of call "%" was used or cancelled meanwhile', p_call
       using errcode = 'AO005', hint = 'read the call again';

@@ -281,6 +281,7 @@ begin
   perform aos_core.append_run_event(p_tenant, p_approval.run_id, 'approval.' || p_state, p_actor,
     jsonb_strip_nulls(jsonb_build_object('call_id', v_call.call_id, 'skill', v_call.skill,
       'digest', encode(p_approval.digest, 'hex'), 'reason', left(p_reason, 500),
+      'scope', nullif(p_approval.scope, 'once'), 'allowance', p_approval.allowance_id,
       'step', case when p_state = 'denied' and p_reason <> '' then
         aos_core.next_step(p_tenant, p_approval.run_id) end)));  -- where the model reads why
   v_error := case p_state when 'expired' then 'the approval expired before anybody decided'

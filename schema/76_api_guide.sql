@@ -250,6 +250,11 @@ begin
     jsonb_build_object('v', 1, 'role', 'assistant', 'blocks', jsonb_build_array(
       jsonb_build_object('t', 'call', 'id', v_id, 'name', p_tool, 'args_raw', p_args::text,
                          'args', p_args))), null, null, null) -> 'calls' -> 0;
+  if v_answer ->> 'status' = 'approved' then  -- an allowance let it pass
+    select c.* into v_call from aos_core.tool_call c
+    where c.tenant_id = v_tenant and c.call_id = (v_answer ->> 'call_id')::uuid;
+    return aos_core.release_approved_call(v_tenant, v_call);
+  end if;
   return jsonb_strip_nulls(jsonb_build_object(
     'status', case v_answer ->> 'status' when 'pending' then 'approved' when 'running' then 'approved'
       when 'failed' then 'denied' else v_answer ->> 'status' end,

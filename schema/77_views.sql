@@ -38,7 +38,7 @@ select p.tenant_id, n.name as tenant, p.approval_id, p.call_id, p.run_id, r.name
        p.decided_at, p.decided_by, p.decision_reason, p.policies, p.deciders,
        nullif(p.preview - 'looks', '{}') as preview,
        p.edits_id, p.edited_by, c.original_args, c.step_seq, c.effect,
-       p.preview_until > aos_core.now() as previewing
+       p.preview_until > aos_core.now() as previewing, p.scope, p.allowance_id
 from aos_core.approval p
 join aos_core.tool_call c on c.tenant_id = p.tenant_id and c.call_id = p.call_id
 join aos_auth.tenant n on n.tenant_id = p.tenant_id

@@ -99,13 +99,14 @@ as $$
   select case
     when p_verb = 'get' and p_kind in ('tenant', 'principal', 'model', 'persona', 'skill', 'agent',
                                        'collection', 'secret', 'policy', 'budget', 'run',
-                                       'approval', 'event') then 'viewer'
+                                       'approval', 'allowance', 'event') then 'viewer'
     when p_verb in ('apply', 'delete') and p_kind in ('tenant', 'model') then 'aos_admin'
     when p_verb in ('apply', 'delete') and p_kind in ('principal', 'policy', 'budget') then 'admin'
     when p_verb in ('apply', 'delete')
          and p_kind in ('persona', 'skill', 'agent', 'collection', 'secret') then 'developer'
     when (p_verb, p_kind) in (('chat', 'agent'), ('kill', 'run'), ('resolve', 'run'),
-                              ('approve', 'approval')) then 'developer'
+                              ('approve', 'approval'), ('delete', 'allowance'))
+      then 'developer'
     when (p_verb, p_kind) = ('verify', 'event') then 'viewer'
     when (p_verb, p_kind) = ('export', 'event') then 'auditor'
     when (p_verb, p_kind) = ('export', 'tenant') then 'admin'

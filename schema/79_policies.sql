@@ -42,6 +42,8 @@ as $$
       when a.expires_at <= aos_core.now() then 'its time was over before the approved call could run'
       when c.tool_version is distinct from p_tool_version then
         'the skill changed before the approved call could run'
+      when a.allowance_id is not null then
+        'the allowance that let the call pass does not hold any more'
       else 'a policy asks for another approval than the call has' end
     from aos_core.approval a
     join aos_core.tool_call c on c.tenant_id = p_tenant and c.call_id = p_call
@@ -365,10 +367,12 @@ begin
   elsif p_policy.conditions ? 'params'
      and jsonb_typeof(p_policy.conditions -> 'params') <> 'array' then
     return 'params is a list of conditions';
-  elsif p_policy.approvers - '{roles,fourEyes}'::text[] <> '{}'
+  elsif p_policy.approvers - '{roles,fourEyes,everyCall}'::text[] <> '{}'
+     or p_policy.approvers ? 'everyCall'
+        and jsonb_typeof(p_policy.approvers -> 'everyCall') <> 'boolean'
      or jsonb_typeof(p_policy.approvers -> 'roles') is distinct from 'array'
      or jsonb_typeof(p_policy.approvers -> 'fourEyes') is distinct from 'boolean' then
-    return 'approvers are roles, a list, and fourEyes, true or false';
+    return 'approvers are roles, a list, and fourEyes and everyCall, true or false';
   elsif p_policy.decision <> 'ask' and (p_policy.expires_seconds is not null
      or p_policy.approvers <> '{"roles": [], "fourEyes": false}') then
     return format('approvers and an expiry go with the decision "ask", not "%s"',

@@ -18,7 +18,7 @@ begin
     'aos_core.run', 'aos_core.turn', 'aos_core.turn_queue', 'aos_core.inbox', 'aos_core.step',
     'aos_core.tool_call', 'aos_core.approval', 'aos_core.event_log', 'aos_core.event_checkpoint',
     'aos_core.session_memory', 'aos_core.notification', 'aos_core.tombstone', 'aos_core.budget',
-    'aos_core.budget_usage', 'aos_core.budget_share', 'aos_core.meter',
+    'aos_core.budget_usage', 'aos_core.budget_share', 'aos_core.meter', 'aos_core.allowance',
     'aos_agent.agent', 'aos_rag.collection', 'aos_rag.document', 'aos_auth.secret']
   loop
     execute format($p$

@@ -47,6 +47,8 @@ begin
   where c.tenant_id = p_tenant and c.run_id = any (p_runs);
   update aos_core.approval a set args = '{}', preview = null, reason = '', decision_reason = null
   where a.tenant_id = p_tenant and a.run_id = any (p_runs);
+  update aos_core.allowance w set params = null, revoke_reason = null
+  where w.tenant_id = p_tenant and w.run_id = any (p_runs);
   update aos_core.turn t set error = null
   where t.tenant_id = p_tenant and t.run_id = any (p_runs) and t.error is not null;
   delete from aos_core.inbox i where i.tenant_id = p_tenant and i.run_id = any (p_runs);

@@ -278,6 +278,15 @@ grant insert, update, delete on aos_core.budget to aos_developer;
 grant execute on function aos_core.apply_budget(uuid, text, jsonb, jsonb),
   aos_core.delete_budget(uuid, text), aos_core.enter_configuration(uuid) to aos_developer;
 
+-- Allowances: the kernel's own; people decide, revoke and look.
+grant select, insert, update on aos_core.allowance to aos_kernel;
+grant select on aos_core.allowance to aos_view;
+grant select on aos_core.allowance_status to aos_viewer;
+grant execute on function
+  aos_agent.approve_scoped(uuid, uuid, text, jsonb, text, text, integer),
+  aos_agent.revoke_allowance(uuid, uuid, text), aos_agent.explain_approval(uuid, uuid)
+  to aos_developer;
+
 -- Secrets: who may change them reads the sealed values; others, names and digests in the view.
 grant select on aos_auth.secret to aos_kernel, aos_view;
 grant select on aos_auth.secret_resource to aos_viewer;

@@ -41,6 +41,7 @@ class Filled:
     turn: UUID
     call: UUID
     approval: UUID
+    allowance: UUID
     agent: UUID
     persona: UUID
     principal: UUID
@@ -82,6 +83,12 @@ def fill(database: KernelDatabase, name: str) -> Filled:
         (tenant.id, uuid4()),
     )
     database.superuser.execute(
+        "insert into aos_core.allowance (tenant_id, run_id, approval_id, skill, tool_version,"
+        " asked_by, params, granted_by, granted_at) values (%s, %s, %s, 'send_mail', 'x', '{}',"
+        " '[]', 'user:dev', now())",
+        (tenant.id, asked.run, tenant.approval(asked.call)[0]),
+    )
+    database.superuser.execute(
         "insert into aos_core.tombstone values (%s, %s, now(), 'x', 1, 'x')", (tenant.id, name)
     )
 
@@ -94,6 +101,7 @@ def fill(database: KernelDatabase, name: str) -> Filled:
         UUID(asked.lease["turn_id"]),
         asked.call,
         tenant.approval(asked.call)[0],
+        one("select allowance_id from aos_core.allowance where tenant_id = %s"),
         one("select agent_id from aos_agent.agent where tenant_id = %s and name = 'bot'"),
         one("select persona_id from aos_persona.persona where tenant_id = %s"),
         one("select principal_id from aos_auth.principal where tenant_id = %s"),

@@ -16,7 +16,7 @@ from kernels import call as kernel_call
 from terminal import ENTER, Terminal
 
 UPDATE = {"statement": "update orders\nset item = 'cup' where id = 1"}
-ASK = "y approve · n deny · e edit · d later, then Enter > "
+ASK = "y approve · s this run · a always · n deny · e edit · ? explain · d later, then Enter > "
 OpenTerminal = Callable[..., Terminal]
 
 
@@ -277,7 +277,7 @@ def test_the_list_and_the_log_tell_what_would_change(developer: Aosctl, tenant: 
     assert "preview: shop.orders 1 updated" in developer("logs", str(run)).out
 
 
-WALK = "y approve · n deny · e edit · s skip · q quit, then Enter > "
+WALK = ASK.replace(", then", " · q quit, then")
 
 
 @pytest.fixture
@@ -302,7 +302,7 @@ def test_the_inbox_goes_from_one_to_the_next_and_sees_what_comes(
     seen = terminal.expect_text(WALK)
     assert f"approval.aos/{calls[0][1]} approved" in seen and "2 of 3" in seen
     calls.append(waiting(tenant))  # while the second is on the screen
-    terminal.type("s" + ENTER)
+    terminal.type("d" + ENTER)
     seen = terminal.expect_text(WALK)
     assert f"approval.aos/{calls[1][1]} left pending" in seen and "3 of 4" in seen
     terminal.type("n" + ENTER)
@@ -413,6 +413,15 @@ def test_an_approval_with_an_end_says_so(developer: Aosctl, tenant: Tenant) -> N
         (("approve", "-i", "x"), "error: -i walks through what is pending: only -l can be added\n"),
         (("approve", "--edit"), "error: --edit is for one approval: aosctl approve ID --edit\n"),
         (("approve", "a", "b", "--edit"), "error: --edit is for one approval: "),
+        (("approve", "x", "--scope", "week"), "error: --scope must be once, run or always, not "),
+        (("approve", "x", "--match", "*"), "error: --match narrows --scope run or always\n"),
+        (("approve", "--all", "--scope", "run"), "error: --scope run is for approvals that are na"),
+        (("approve", "-l", "a=b", "--scope", "always"), "error: --scope always is for approvals t"),
+        (("approve", "--scope", "run"), "error: --scope run is for approvals that are named, one"),
+        (("approve", "-i", "--scope", "run"), "error: "),
+        (("approve", "x", "--scope", "run", "--show"), "error: --scope run decides; --show and -"),
+        (("approve", "x", "--scope", "run", "-o", "json"), "error: --scope run decides; --show "),
+        (("approve", "x", "y", "--scope", "always"), "error: --scope always writes one policy: "),
         (("approve", "--expires", "10m"), "error: --expires is for approvals that are named\n"),
         (("approve", "x", "--expires", "0s"), "error: --expires is at least a second\n"),
         (("approve", "x", "--expires", "soon"), 'error: invalid duration "soon"\n'),

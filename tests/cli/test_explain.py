@@ -91,7 +91,7 @@ def aosctl_explains(kind: Kind, path: str) -> bool:
             1,
             'error: the server doesn\'t have a resource type "agnet"; did you mean "agent"?\n'
             "hint: it has tenants, principals, secrets, models, collections, skills, policies,"
-            " personas, agents, budgets, runs, turns, approvals, events\n",
+            " personas, agents, budgets, runs, turns, approvals, allowances, events\n",
         ),
         (
             [],

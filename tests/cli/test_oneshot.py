@@ -199,7 +199,7 @@ def test_approve_never_parks_the_run_at_a_terminal_too(shop: dict[str, str], ord
     with Terminal(shop, "run", "my_pg_bot", order.delete, "--approve=never") as terminal:
         terminal.expect_text("waits for approval")
         assert terminal.status() == 3
-        assert "approve · n deny" not in terminal.seen
+        assert "n deny · e edit" not in terminal.seen
     assert order.exists()
 
 

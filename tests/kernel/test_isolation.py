@@ -307,6 +307,9 @@ SPEC = {"systemPrompt": "x", "model": "offline", "persona": "expert", "builtin":
 WITH_TENANT: dict[str, list[Any]] = {
     "aos_agent.open_turn": ["{tenant}", "{run}", user("x")],
     "aos_agent.decide_approval": ["{tenant}", "{approval}", "approved"],
+    "aos_agent.approve_scoped": ["{tenant}", "{approval}", "run"],
+    "aos_agent.revoke_allowance": ["{tenant}", "{allowance}"],
+    "aos_agent.explain_approval": ["{tenant}", "{approval}"],
     "aos_agent.edit_call": ["{tenant}", "{approval}", {"query": "edited"}],
     "aos_agent.cancel_turn": ["{tenant}", "{run}"],
     "aos_agent.give_up_lease": ["{tenant}", "{run}", "iso_developer@here:1"],
@@ -421,7 +424,7 @@ def tried(connection: Connection, name: str, args: list[Any], ids: dict[str, UUI
 
 def ids_of(filled: Filled | None) -> dict[str, UUID]:
     """Return a tenant's ids, or ids that are nobody's."""
-    names = ("run", "turn", "call", "approval")
+    names = ("run", "turn", "call", "approval", "allowance")
     if filled is None:
         return {"tenant": uuid4(), **{name: uuid4() for name in names}}
     return {"tenant": filled.id, **{name: getattr(filled, name) for name in names}}

@@ -155,7 +155,8 @@ def world(kernel_database: KernelDatabase) -> Iterator[World]:
     }  # fmt: skip
     peoples = {
         **common, "p_run": filled.run, "p_turn": filled.turn, "p_call": filled.call,
-        "p_approval": filled.approval, "p_conversation": fresh,
+        "p_approval": filled.approval, "p_conversation": fresh, "p_scope": "run",
+        "p_match": [], "p_allowance": filled.allowance, "p_digest": None,
     }  # fmt: skip
     workers = {
         **common, "p_run": asked, "p_turn": UUID(lease["turn_id"]), "p_lease": lease["lease"],

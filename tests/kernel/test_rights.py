@@ -55,6 +55,7 @@ def actions(filled: Filled) -> dict[tuple[str, str], tuple[str, list[Any]]]:
         "skill": "aos_skills.skill_resource", "agent": "aos_agent.agent_resource",
         "collection": "aos_rag.collection_resource", "run": "aos_core.run_status",
         "approval": "aos_core.approval_status", "event": "aos_core.event",
+        "allowance": "aos_core.allowance_status",
         "secret": "aos_auth.secret_resource", "policy": "aos_skills.policy_resource",
         "budget": "aos_core.budget_resource",
     }  # fmt: skip
@@ -85,6 +86,9 @@ def actions(filled: Filled) -> dict[tuple[str, str], tuple[str, list[Any]]]:
     found["export", "tenant"] = "select aos_core.export_rows(%s, 'aos_agent.agent')", [tenant]
     found["approve", "approval"] = (
         "select aos_agent.decide_approval(%s, %s, 'denied')", [tenant, filled.approval],
+    )  # fmt: skip
+    found["delete", "allowance"] = (
+        "select aos_agent.revoke_allowance(%s, %s)", [tenant, filled.allowance],
     )  # fmt: skip
     return found
 

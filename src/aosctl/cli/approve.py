@@ -30,6 +30,20 @@ def command(
         str | None,
         typer.Option("--expires", metavar="TIME", help="Not used within 10m, 2h: ask again"),
     ] = None,
+    scope: Annotated[
+        str,
+        typer.Option(
+            "--scope", metavar="once|run|always", help="How far: run, later calls of the skill too"
+        ),
+    ] = "once",
+    match: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--match",
+            metavar="PATTERN",
+            help="With --scope: only calls whose argument fits; * is any text, ? one character",
+        ),
+    ] = None,
     selector: Selector = None,
     output_format: OutputText = None,
     all_tenants: AllTenants = False,
@@ -46,6 +60,16 @@ def command(
     it. The waiting run goes on by itself. With -l, of the runs' labels, or --all several are
     meant; off a terminal only -y approves them. -i goes from one to the next, new ones too.
 
+    --scope run also lets later calls of the skill in this run pass, unseen, as long as the skill
+    and the policies that asked stay as they are: `get allowances` lists that, `delete allowance`
+    takes it back, --expires ends it. --scope always shows and writes a Policy that allows the
+    skill to the agent in every run: `delete policy` takes it back. Policies with four eyes or
+    everyCall, policies about tainted runs and skills with `approval: always` allow neither.
+
+    --match is NAME=PATTERN, or PATTERN for an only argument. It compares text, not meaning: the
+    whole argument has to fit, in its very letters, and `statement=update orders *` also fits an
+    update with a subquery. Arguments that no --match names may be anything.
+
     Examples:
       aosctl approve
       aosctl approve 3f2a91cc
@@ -53,6 +77,7 @@ def command(
       aosctl approve -i
       aosctl approve -l team=data --yes
       aosctl approve 3f2a91cc --edit --expires 10m
+      aosctl approve 3f2a91cc --scope run --match "statement=update orders *"
       aosctl approve my_pg_bot-x7k2p --reason "checked the rows"
     """
     wish = Wish(
@@ -68,5 +93,7 @@ def command(
         inbox=inbox,
         edit=edit,
         expires=expires,
+        scope=scope,
+        match=tuple(match or ()),
     )
     decide_or_list(ctx, wish, output_format)

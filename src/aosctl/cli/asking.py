@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from aosctl.db.rows import AnySession
 
 
-WALK = "y approve · n deny · e edit · s skip · q quit"
+WALK = "y approve · s this run · a always · n deny · e edit · ? explain · d later · q quit"
+Reach = tuple[str, tuple[str, ...]]
+"""How far y reaches: a scope, and the patterns that narrow it."""
+ONCE: Reach = ("once", ())
 
 
 class Quit(Exception):
@@ -56,6 +59,7 @@ def ask_all(
     reason: str | None,
     given: Globals,
     seconds: int | None = None,
+    reach: Reach = ONCE,
 ) -> None:
     """Show each approval and let the person decide it; `seconds` for how long it may be used."""
     from aosctl.cli.deciding import naming
@@ -63,7 +67,7 @@ def ask_all(
 
     def one(row: ApprovalRow) -> None:
         with naming(row):
-            said = ask_one(session, row, reason, given, seconds)
+            said = ask_one(session, row, reason, given, seconds, reach=reach)
         output.write(f"approval.aos/{said}\n")
 
     each(meant, one)
@@ -76,13 +80,14 @@ def ask_one(
     given: Globals,
     seconds: int | None = None,
     question: str | None = None,
+    reach: Reach = ONCE,
 ) -> str:
     """Ask until it is decided, here or elsewhere, or put off; say what became of it.
 
     Raises Quit where the question offers that.
     """
     from aosctl.db.approvals import of_call
-    from aosctl.repl.words import decision_words
+    from aosctl.repl.words import DECISIONS, decision_words
 
     row = tried(session, row, given)
     if not row.is_pending:
@@ -90,7 +95,7 @@ def ask_one(
         raise ApprovalSettled(f"already {words}", "nothing was changed")
     while True:
         sys.stderr.write("\n" + text_of(session, row, sys.stderr, given) + "\n")
-        said = _answered(session, row, reason, seconds, question)
+        said = _answered(session, row, reason, seconds, question or DECISIONS, reach)
         if said is not None:
             return said
         now = of_call(session.connection, row)
@@ -105,31 +110,25 @@ def _answered(
     row: ApprovalRow,
     reason: str | None,
     seconds: int | None,
-    question: str | None,
+    question: str,
+    reach: Reach,
 ) -> str | None:
     """Ask once; return what was decided, None when it is to be looked at again."""
     from functools import partial
 
     from aosctl.cli.approval_screen import ask
     from aosctl.db.approvals import decide
-    from aosctl.repl.words import ASK_REASON, DECISIONS
+    from aosctl.repl.words import ASK_REASON
 
     has_moved = partial(_has_moved, session, row)
-    answer = ask(f"{question or DECISIONS}, then Enter > ", has_moved)
+    answer, said = _key(session, row, reason, seconds, question)
+    if said is not None:
+        return said
     match answer and answer.lower():
         case "q" | "quit" if question == WALK:
             raise Quit
         case "y" | "yes":
-            decide(
-                session.connection,
-                row.tenant_id,
-                row.approval_id,
-                "approved",
-                reason,
-                row.digest,
-                seconds,
-            )
-            return f"{row.short} approved"
+            return approved(session, row, reason, seconds, reach)
         case "n" | "no":
             if reason is None:
                 reason = ask(ASK_REASON, has_moved)
@@ -146,9 +145,57 @@ def _answered(
             return f"{row.short} denied"
         case "e" | "edit":
             _edit(session, row)
-        case "d" | "later" | "s" | "skip" | "":
+        case "d" | "later" | "skip" | "":
             return f"{row.short} left pending"
     return None
+
+
+def _key(
+    session: AnySession, row: ApprovalRow, reason: str | None, seconds: int | None, question: str
+) -> tuple[str | None, str | None]:
+    """Ask until the answer is none of s, a and ?, or one of them has decided.
+
+    Returns what was typed, None when the question is void, and what was decided.
+    """
+    from functools import partial
+
+    from aosctl.cli.approval_screen import ask
+
+    line = partial(ask, has_moved=partial(_has_moved, session, row))
+    while True:
+        answer = line(f"{question}, then Enter > ")
+        if answer is None or answer.lower() not in ("s", "a", "?"):
+            return answer, None
+        from aosctl.cli.scoping import answered
+
+        if said := answered(session, row, answer.lower(), reason, seconds, line):
+            return answer, said
+
+
+def approved(
+    session: AnySession,
+    row: ApprovalRow,
+    reason: str | None,
+    seconds: int | None,
+    reach: Reach,
+) -> str:
+    """Approve as far as was wished; say what was decided. Raises as the kernel does."""
+    if reach[0] != "once":
+        from aosctl.cli.scoping import widened
+
+        return widened(session, row, *reach, reason, seconds)
+    from aosctl.db.approvals import decide
+
+    decide(
+        session.connection,
+        row.tenant_id,
+        row.approval_id,
+        "approved",
+        reason,
+        row.digest,
+        seconds,
+    )
+    return f"{row.short} approved"
 
 
 def _has_moved(session: AnySession, row: ApprovalRow) -> bool:

@@ -95,7 +95,7 @@ def _decide(
     session: AnySession, rows: list[ApprovalRow], wish: Wish, seconds: int | None, given: Globals
 ) -> None:
     """Decide one after the other; on a terminal ask before."""
-    from aosctl.cli.asking import ask_all, edited
+    from aosctl.cli.asking import approved, ask_all, edited
     from aosctl.cli.confirm import is_interactive
     from aosctl.cli.targets import each
     from aosctl.db.approvals import decide
@@ -104,7 +104,7 @@ def _decide(
     if wish.edit:
         rows = [edited(session, rows[0], given)]
     if wish.decision == "approved" and not wish.yes and interactive:
-        ask_all(session, rows, wish.reason, given, seconds)
+        ask_all(session, rows, wish.reason, given, seconds, (wish.scope, wish.match))
         return
     if wish.choice.is_bulk:
         lines = [(row.short, row.run, row.agent, row.skill) for row in rows]
@@ -112,6 +112,11 @@ def _decide(
     tenant = session.require_tenant()
 
     def one(row: ApprovalRow) -> None:
+        if wish.scope != "once":
+            with naming(row):
+                said = approved(session, row, wish.reason, seconds, (wish.scope, wish.match))
+            output.write(f"approval.aos/{said}\n")
+            return
         with naming(row):
             decide(
                 session.connection,
@@ -216,6 +221,8 @@ def _manifest(row: ApprovalRow) -> dict[str, object]:
         "decidedAt": row.decided_at,
         "decidedBy": row.decided_by,
         "decisionReason": row.decision_reason,
+        "scope": row.decided_scope,
+        "allowance": row.allowance,
     }
     return {
         "apiVersion": "aos/v1",

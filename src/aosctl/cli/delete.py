@@ -63,7 +63,8 @@ def command(
 
     What -f names is deleted in one transaction, or nothing of it; names are deleted one by one.
     What is still used is not deleted, unless --cascade takes the agents of a persona and the
-    budgets of an agent with it. Runs stay: aosctl kill ends them. A tenant goes
+    budgets of an agent with it. Runs stay: aosctl kill ends them. An allowance is taken back:
+    what it let pass is asked about again. A tenant goes
     with all that it has only when --confirm repeats its name; of its events there stays
     a tombstone that still verifies.
 
@@ -73,6 +74,7 @@ def command(
       aosctl delete -f manifests/quickstart
       aosctl delete agents -l team=data -i
       aosctl delete persona old --cascade=foreground --dry-run=server
+      aosctl delete allowance 3f2a91cc
       aosctl delete tenant acme --confirm=acme
     """
     chosen = output.parse_output(output_format, allowed=("name",))
@@ -167,6 +169,8 @@ def _wanted(words: list[str], *, selective: bool, everything: bool) -> list[Want
         raise UsageError("must specify what to delete: KIND NAME…, or -f FILE")
     wanted = parse_targets(words, "delete")
     for record in (one.kind for one in wanted if one.kind.read_only):
+        if record.name == "Allowance":
+            continue
         if record.name == "Run":
             raise UsageError("runs are not deleted: their events are kept", "aosctl kill RUN")
         raise UsageError(f"{record.plural} are not deleted: they go as spec.retention says")

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from aosctl.domain.kinds import Kind
 
 
+ALLOWANCE = "Allowance"
+"""The one record that is deleted: it is taken back."""
+
+
 class Plan(NamedTuple):
     """Which of the kinds named, and how: after a question, with what depends on it."""
 
@@ -135,7 +139,8 @@ def _chosen(session: Session, wanted: list[Wanted], plan: Plan) -> Iterator[tupl
             continue
         tenant = session.require_tenant() if one.kind.tenanted else None
         for row in inventory.resources(session.connection, one.kind, tenant):
-            if labels(row.labels) and fields(one.kind.to_manifest(row)):
+            over = one.kind.name == ALLOWANCE and row.status["state"] != "active"
+            if labels(row.labels) and fields(one.kind.to_manifest(row)) and not over:
                 yield one, row.name
 
 
@@ -151,6 +156,8 @@ def _delete(
     from aosctl.domain.cascade import delete_cascading, dependents
 
     kind, connection = wanted.kind, session.connection
+    if kind.name == ALLOWANCE:
+        return [(kind, _revoke(session, name, trial))]
     tenant = session.require_tenant() if kind.tenanted else None
     if trial == "client":
         if not inventory.resources(connection, kind, tenant, [name]):
@@ -161,6 +168,21 @@ def _delete(
         return delete_cascading(connection, kind, tenant, name, keep=trial == "none")
     delete_named(connection, kind, tenant, name, keep=trial == "none")
     return [(kind, name)]
+
+
+def _revoke(session: Session, typed: str, trial: DryRun) -> str:
+    """Take back an allowance, whose row stays; return its name. Raises NotFound, Conflict."""
+    from functools import partial
+
+    from aosctl.db.allowances import find_allowance, revoke
+    from aosctl.db.manifests import in_transaction
+
+    tenant = session.require_tenant()
+    row = find_allowance(session.connection, tenant, typed)
+    if trial != "client":
+        work = partial(revoke, session.connection, tenant, row.allowance_id)
+        in_transaction(session.connection, work, keep=trial == "none")
+    return row.short
 
 
 def print_deleted(kind: Kind, name: str, trial: DryRun, chosen: output.Output) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from aosctl.db.typed_ids import short
 from aosctl.domain.holder import shown
 from aosctl.domain.previewing import counts_words
 from aosctl.repl.words import call_line, counted, result_words
@@ -152,6 +153,14 @@ def _decided(event: EventRow, content: Content) -> list[str]:
     return [f"approval {word}{by}: {_call(event, content)}{_because(event)}"]
 
 
+def _allowance(event: EventRow, content: Content) -> list[str]:
+    word, skill = event.kind.partition(".")[2], clean(str(event.data["skill"]))
+    far = " with some arguments" if event.data.get("narrowed") else ""
+    what = f"{skill} in this run{far}" if word == "granted" else skill
+    by = f"{word} by {clean(event.actor)}"
+    return [f"allowance {by}: {what} · {short(UUID(event.data['allowance']))}{_because(event)}"]
+
+
 def _previewed(event: EventRow, content: Content) -> list[str]:
     counts = event.data.get("counts")
     if counts is None:
@@ -224,6 +233,8 @@ _WRITERS: dict[str, Callable[[EventRow, Content], list[str]]] = {
     "approval.expired": _decided,
     "approval.edited": _decided,
     "approval.previewed": _previewed,
+    "allowance.granted": _allowance,
+    "allowance.revoked": _allowance,
     "turn.claimed": _turn,
     "turn.reclaimed": _turn,
     "turn.failed": _turn,

@@ -67,7 +67,8 @@ def command(
     """List resources.
 
     Kinds: tenants, principals, secrets, models, collections, skills, policies, personas,
-    agents, budgets; and to look at: runs, turns, approvals, events (aosctl api-resources).
+    agents, budgets; and to look at: runs, turns, approvals, allowances, events
+    (aosctl api-resources).
 
     Examples:
       aosctl get agents

@@ -34,6 +34,8 @@ class Wish(NamedTuple):
     inbox: bool = False
     edit: bool = False
     expires: str | None = None
+    scope: str = "once"
+    match: tuple[str, ...] = ()
 
     @property
     def verb(self) -> str:
@@ -64,6 +66,7 @@ def check(wish: Wish, chosen: output.Output) -> int | None:
         _check_inbox(wish, chosen)
     if wish.edit:
         _check_edit(wish, chosen)
+    _check_scope(wish, chosen)
     if wish.expires is None:
         return None
     if not named and not wish.inbox:
@@ -81,6 +84,25 @@ def _check_inbox(wish: Wish, chosen: output.Output) -> None:
         raise UsageError("-i walks through what is pending: only -l can be added")
     if not is_interactive():
         raise UsageError("-i needs a terminal", f"aosctl {wish.verb} lists what is pending")
+
+
+def _check_scope(wish: Wish, chosen: output.Output) -> None:
+    """Raise UsageError for a scope that is none, or that would reach further than was looked at."""
+    if wish.scope not in ("once", "run", "always"):
+        raise UsageError(f'--scope must be once, run or always, not "{wish.scope}"')
+    if wish.scope == "once":
+        if wish.match:
+            raise UsageError("--match narrows --scope run or always")
+        return
+    if not wish.ids:
+        raise UsageError(
+            f"--scope {wish.scope} is for approvals that are named, one look at each",
+            f"aosctl approve ID --scope {wish.scope}",
+        )
+    if wish.show or not chosen.is_table:
+        raise UsageError(f"--scope {wish.scope} decides; --show and -o only look")
+    if wish.scope == "always" and len(wish.ids) != 1:
+        raise UsageError("--scope always writes one policy: name one approval")
 
 
 def _check_edit(wish: Wish, chosen: output.Output) -> None:

@@ -45,6 +45,18 @@ class ApprovalRow(NamedTuple):
     edited_by: str | None
     original_args: Mapping[str, Any] | None
     step_seq: int
+    scope: str
+    allowance_id: UUID | None
+
+    @property
+    def decided_scope(self) -> str | None:
+        """Return how far the decision reaches; None while there is none."""
+        return self.scope if self.decided_at is not None else None
+
+    @property
+    def allowance(self) -> str | None:
+        """Return the short id of the allowance that let the call pass, where one did."""
+        return short(self.allowance_id) if self.allowance_id else None
 
     @property
     def short(self) -> str:
@@ -71,7 +83,8 @@ def approvals(
         ApprovalRow,
         "select tenant_id, tenant, approval_id, call_id, run_id, run, agent, skill, args,"
         " reason, state, digest, requested_at, expires_at, overdue, decided_at, decided_by,"
-        " decision_reason, preview::text, previewing, effect, edited_by, original_args, step_seq"
+        " decision_reason, preview::text, previewing, effect, edited_by, original_args, step_seq,"
+        " scope, allowance_id"
         " from aos_core.approval_status"
         " where (%(tenant)s::uuid is null or tenant_id = %(tenant)s)"
         " and (not %(pending)s or (state = 'pending' and not overdue))"

@@ -125,6 +125,11 @@ class PersonClient:
         self._first: Connection | None = session.connection
         self.link = Link(self._connect)
 
+    @property
+    def tenant_name(self) -> str:
+        """Return the tenant's name; its id where it was not chosen by name."""
+        return self._session.tenant or str(self.tenant)
+
     def _connect(self) -> Connection:
         connection = self._first
         self._first = None

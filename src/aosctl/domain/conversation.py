@@ -19,6 +19,7 @@ from aosctl.db.worker import Lease, WorkerClient
 from aosctl.domain import holder
 from aosctl.domain.loop import Interrupted, Loop, Observer, Outcome
 from aosctl.domain.previewing import Asked, can_be_tried
+from aosctl.domain.scopes import Decider
 from aosctl.errors import AosError, Denied, IllegalTransition, NotFound
 from aosctl.messages import Message, user
 
@@ -145,6 +146,11 @@ class Conversation:
     ) -> None:
         """Approve or deny a pending approval, as it was seen. Raises ApprovalSettled."""
         self._person.decide(approval_id, decision, reason, digest)
+
+    def decider(self) -> Decider:
+        """Return the person, for decisions that reach further than one call."""
+        person = self._person
+        return Decider(lambda: person.link.connection, self.tenant, person.tenant_name)
 
     def tried(self, approval: Approval) -> Approval:
         """Return a pending approval with the preview of its statement, made now where none was."""

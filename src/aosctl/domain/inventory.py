@@ -11,7 +11,7 @@ from aosctl.db.manifests import Change
 from aosctl.db.runs import find_run, runs
 from aosctl.domain.kinds import KINDS, Kind
 from aosctl.domain.kinds.base import Resource
-from aosctl.domain.kinds.records import APPROVAL, EVENT, TURN
+from aosctl.domain.kinds.records import ALLOWANCE, APPROVAL, EVENT, TURN
 from aosctl.domain.kinds.run import RUN, run_resource
 from aosctl.domain.names import did_you_mean, quoted
 from aosctl.errors import NotFound, UnknownKind
@@ -19,7 +19,7 @@ from aosctl.errors import NotFound, UnknownKind
 if TYPE_CHECKING:
     from aosctl.db.rows import AnyConnection
 
-READABLE: tuple[Kind, ...] = (*KINDS, RUN, TURN, APPROVAL, EVENT)
+READABLE: tuple[Kind, ...] = (*KINDS, RUN, TURN, APPROVAL, ALLOWANCE, EVENT)
 
 
 def readable_kind(word: str) -> Kind:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from aosctl.domain.kinds.base import Kind, Resource
-from aosctl.domain.kinds.records import APPROVAL, EVENT, TURN
+from aosctl.domain.kinds.records import ALLOWANCE, APPROVAL, EVENT, TURN
 from aosctl.errors import NotFound
 
 if TYPE_CHECKING:
+    from aosctl.db.allowances import AllowanceRow
     from aosctl.db.approvals import ApprovalRow
     from aosctl.db.records import TurnRow
     from aosctl.db.rows import AnyConnection
@@ -23,6 +24,10 @@ def listed(connection: AnyConnection, kind: Kind, tenant: UUID) -> list[Resource
         from aosctl.db.approvals import approvals
 
         return [_approval(row) for row in approvals(connection, tenant)]
+    if kind is ALLOWANCE:
+        from aosctl.db.allowances import allowances
+
+        return [_allowance(row) for row in allowances(connection, tenant)]
     if kind is TURN:
         from aosctl.db.records import turns
 
@@ -51,6 +56,10 @@ def _one(connection: AnyConnection, kind: Kind, tenant: UUID, name: str) -> list
             from aosctl.db.approvals import find_approval
 
             return [_approval(find_approval(connection, tenant, name))]
+        if kind is ALLOWANCE:
+            from aosctl.db.allowances import find_allowance
+
+            return [_allowance(find_allowance(connection, tenant, name))]
         stream, _, number = name.rpartition(".")
         if not stream or not (number.isascii() and number.isdigit()) or len(number) > 9:
             return []
@@ -120,6 +129,8 @@ def _approval(row: ApprovalRow) -> Resource:
         "decidedAt": row.decided_at,
         "decidedBy": row.decided_by,
         "decisionReason": row.decision_reason,
+        "scope": row.decided_scope,
+        "allowance": row.allowance,
     }
     return Resource(
         kind=APPROVAL.name,
@@ -130,6 +141,38 @@ def _approval(row: ApprovalRow) -> Resource:
         spec=_known(spec),
         status=_known(status),
         created_at=row.requested_at,
+    )
+
+
+def _allowance(row: AllowanceRow) -> Resource:
+    from aosctl.db.typed_ids import short
+    from aosctl.domain.scopes import words_of
+
+    spec = {
+        "run": row.run,
+        "agent": row.agent,
+        "skill": row.skill,
+        "match": words_of(row.params),
+        "approval": short(row.approval_id),
+    }
+    status = {
+        "state": row.state,
+        "grantedBy": row.granted_by,
+        "calls": row.calls,
+        "expiresAt": row.expires_at,
+        "revokedAt": row.revoked_at,
+        "revokedBy": row.revoked_by,
+        "revokeReason": row.revoke_reason,
+    }
+    return Resource(
+        kind=ALLOWANCE.name,
+        name=row.short,
+        tenant=row.tenant,
+        uid=str(row.allowance_id),
+        generation=0,
+        spec=spec,
+        status=_known(status),
+        created_at=row.granted_at,
     )
 
 

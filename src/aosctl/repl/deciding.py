@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from aosctl.domain.previewing import Asked, effect_lines
 from aosctl.errors import AosError, ApprovalSettled, DatabaseUnavailable
+from aosctl.repl import scopes
 from aosctl.repl.editing import edited_arguments
-from aosctl.repl.prompt import Moved, Prompts
+from aosctl.repl.prompt import Look, Moved, Prompts
 from aosctl.repl.screen import BOLD, DIM, GREEN, RED, YELLOW, Screen
 from aosctl.repl.words import (
     ASK_REASON,
@@ -37,6 +38,7 @@ KEYS = {
     "N": "denied",
     "E": "edit",
     "D": "later",
+    **scopes.KEYS,
 }
 CODES = {"bold": BOLD, "dim": DIM, "gone": RED, "new": GREEN, "warn": YELLOW}
 AUTO_REASON = "aosctl --approve=auto"
@@ -123,8 +125,10 @@ class AskHere:
                 for other in pending
             )
 
-        decision = self._prompts.choose(f"  {DECISIONS} > ", KEYS, decided)
+        decision = self._choose(turns, approval, decided)
         reason: str | Moved | None = None
+        if decision is None:
+            return True
         if decision == "later":
             return False
         if decision == "edit":
@@ -145,6 +149,34 @@ class AskHere:
         except ApprovalSettled as settled:
             turns.screen.note(settled.message)
         return True
+
+    def _choose(self, turns: Turns, approval: Approval, decided: Look) -> str | Moved | None:
+        """Ask for a key, and explain what is asked; None when it was approved for more calls."""
+        while True:
+            decision = self._prompts.choose(f"  {DECISIONS} > ", KEYS, decided)
+            if decision == scopes.EXPLAIN:
+                explain(turns, approval)
+            elif decision not in (scopes.RUN, scopes.ALWAYS):
+                return decision
+            elif self._widen(turns, approval, decision, decided):
+                return None
+
+    def _widen(self, turns: Turns, approval: Approval, scope: str | Moved, decided: Look) -> bool:
+        """Approve further than the call; False when it is to be asked again."""
+
+        def line(question: str) -> str | None:
+            typed = self._prompts.line(f"  {question}", decided)
+            return None if isinstance(typed, Moved) else typed
+
+        decider = turns.conversation.decider()
+        try:
+            done = scopes.widen(decider, approval, str(scope), line, partial(_say, turns.screen))
+        except ApprovalSettled as settled:
+            turns.screen.note(settled.message)
+            return True
+        for text in done or ():
+            turns.screen.note(text)
+        return done is not None
 
 
 class WaitElsewhere:
@@ -201,6 +233,17 @@ def _outcome(turns: Turns, approval: Approval) -> str:
     """Return who decided and how."""
     found = turns.conversation.decision(approval.approval_id)
     return decision_words(found.state, found.by, found.reason)
+
+
+def explain(turns: Turns, approval: Approval) -> None:
+    """Say which rule asks, what the skill is, and what each key does."""
+    said = turns.conversation.decider().explain(approval.approval_id)
+    for text in scopes.explained_lines(approval, said):
+        _say(turns.screen, text)
+
+
+def _say(screen: Screen, text: str) -> None:
+    screen.warn(f"  {visible(text)}", DIM)
 
 
 def _styled(screen: Screen, text: str, kind: str) -> str:

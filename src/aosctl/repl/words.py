@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 CALL_WIDTH = 60
 REASON_WIDTH = 200
-DECISIONS = "y approve · n deny · e edit · d later"
+DECISIONS = "y approve · s this run · a always · n deny · e edit · ? explain · d later"
 ASK_REASON = "reason, for the agent (may be empty) > "
 
 

@@ -94,6 +94,11 @@ _APPROVERS = Object(
             " the call.",
             default=False,
         ),
+        Field(
+            "everyCall",
+            Flag(),
+            "Nobody may approve further than one call: `aosctl approve --scope run` is refused.",
+        ),
     )
 )
 
@@ -101,6 +106,7 @@ _APPROVERS = Object(
 def _approvers(row: Resource) -> list[str] | None:
     given: Mapping[str, Any] = row.spec.get("approvers") or {}
     words = [*given.get("roles", []), *(["four-eyes"] if given.get("fourEyes") else [])]
+    words += ["every-call"] if given.get("everyCall") else []
     return words or None
 
 

@@ -20,6 +20,8 @@ TURN_STATES = (
     "cancelled",
 )
 APPROVAL_STATES = ("pending", "approved", "denied", "expired", "cancelled", "consumed")
+SCOPES = ("once", "run", "always")
+ALLOWANCE_STATES = ("active", "revoked", "ended", "expired", "void")
 _COUNT = Number(whole=True, minimum=0)
 _MOMENT = Text()
 
@@ -100,6 +102,8 @@ class Approval(Record):
         Field("decidedAt", _MOMENT, "When it was decided."),
         Field("decidedBy", Text(), "Who decided."),
         Field("decisionReason", Text(), "Why, in their words."),
+        Field("scope", Choice(values=SCOPES), "How far the decision reaches."),
+        Field("allowance", Text(), "The allowance that let the call pass, where nobody was asked."),
     )
     columns = (
         Column("NAME", lambda row: row.name),
@@ -107,9 +111,54 @@ class Approval(Record):
         Column("SKILL", lambda row: row.spec.get("skill")),
         Column("STATE", lambda row: row.status.get("state")),
         Column("DECIDED-BY", lambda row: row.status.get("decidedBy")),
+        Column("SCOPE", lambda row: row.status.get("scope")),
         Column("AGE", lambda row: row.created_at),
         Column("AGENT", lambda row: row.spec.get("agent"), wide=True),
         Column("REASON", lambda row: row.spec.get("reason"), wide=True),
+    )
+
+
+class Allowance(Record):
+    name = "Allowance"
+    plural = "allowances"
+    short_names = ("allow",)
+    own_verbs = ("delete",)
+    doc = (
+        "An approval that was given for the rest of its run, `aosctl approve ID --scope run`: later"
+        " calls of the skill pass. It ends with the run, or when the skill or what asked is"
+        " changed; `aosctl delete allowance` takes it back. Named by the end of its id."
+    )
+    fields = (
+        Field("run", Text(), "The run in which it holds."),
+        Field("agent", Text(), "The agent of the run."),
+        Field("skill", Text(), "The skill whose calls pass."),
+        Field("match", Text(), "With which arguments."),
+        Field("approval", Text(), "The approval that it was given with."),
+    )
+    status_fields = (
+        Field(
+            "state",
+            Choice(values=ALLOWANCE_STATES),
+            "Whether it holds; `ended` with its run, `void` when the skill is another now.",
+        ),
+        Field("grantedBy", Text(), "Who gave it."),
+        Field("calls", _COUNT, "How many calls it let pass."),
+        Field("expiresAt", _MOMENT, "When it ends, where that was said."),
+        Field("revokedAt", _MOMENT, "When it was taken back."),
+        Field("revokedBy", Text(), "Who took it back."),
+        Field("revokeReason", Text(), "Why, in their words."),
+    )
+    columns = (
+        Column("NAME", lambda row: row.name),
+        Column("RUN", lambda row: row.spec.get("run")),
+        Column("SKILL", lambda row: row.spec.get("skill")),
+        Column("MATCH", lambda row: row.spec.get("match")),
+        Column("STATE", lambda row: row.status.get("state")),
+        Column("CALLS", lambda row: row.status.get("calls")),
+        Column("GRANTED-BY", lambda row: row.status.get("grantedBy")),
+        Column("AGE", lambda row: row.created_at),
+        Column("AGENT", lambda row: row.spec.get("agent"), wide=True),
+        Column("EXPIRES", lambda row: row.status.get("expiresAt"), wide=True),
     )
 
 
@@ -137,4 +186,4 @@ class Event(Record):
     )
 
 
-TURN, APPROVAL, EVENT = Turn(), Approval(), Event()
+TURN, APPROVAL, ALLOWANCE, EVENT = Turn(), Approval(), Allowance(), Event()
