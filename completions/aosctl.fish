@@ -98,11 +98,11 @@ function __aosctl_command
             set sources ''
         case 'chat'
             set commands 
-            set values --resume -o --output -p --prompt --approve --budget --max-steps --dsn --context -n --tenant --namespace
+            set values --resume -o --output -p --prompt --approve --budget --max-steps --max-turns --dsn --context -n --tenant --namespace
             set sources 'agent'
         case 'run'
             set commands 
-            set values --name -o --output --approve --budget --max-steps --dsn --context -n --tenant --namespace
+            set values --name -o --output --approve --budget --max-steps --max-turns --dsn --context -n --tenant --namespace
             set sources 'agent'
         case 'worker'
             set commands 
@@ -158,7 +158,7 @@ function __aosctl_command
             set sources 'run*'
         case 'resume'
             set commands 
-            set values --max-usd --max-tokens --max-steps --max-seconds -l --selector --dsn --context -n --tenant --namespace
+            set values --max-usd --max-tokens --max-steps --max-seconds --max-turns -l --selector --dsn --context -n --tenant --namespace
             set sources 'run*'
         case 'cost'
             set commands 
@@ -663,7 +663,8 @@ complete -c aosctl -n '__aosctl_at "chat"' -s o -l output -x -d 'json|stream-jso
 complete -c aosctl -n '__aosctl_at "chat"' -s p -l prompt -x -d 'The same as MESSAGE'
 complete -c aosctl -n '__aosctl_at "chat"' -l approve -x -a '(__aosctl_ask "=words:ask,auto,never")' -d 'ask here; auto approves as you, where you may; never parks the run'
 complete -c aosctl -n '__aosctl_at "chat"' -l budget -x -d 'What the new run may cost at most'
-complete -c aosctl -n '__aosctl_at "chat"' -l max-steps -x -d 'Steps of the turn at most, new run'
+complete -c aosctl -n '__aosctl_at "chat"' -l max-steps -x -d 'Steps of a turn at most, answers and results of tools; new run'
+complete -c aosctl -n '__aosctl_at "chat"' -l max-turns -x -d 'How often the model may be asked for one message; new run'
 complete -c aosctl -n '__aosctl_at "chat"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "chat"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "chat"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
@@ -677,7 +678,8 @@ complete -c aosctl -n '__aosctl_at "run"' -s d -l detach -d 'Queue it for a work
 complete -c aosctl -n '__aosctl_at "run"' -s o -l output -x -d 'json|stream-json; name with -d'
 complete -c aosctl -n '__aosctl_at "run"' -l approve -x -a '(__aosctl_ask "=words:ask,auto,never")' -d 'ask here; auto approves as you, where you may; never parks the run'
 complete -c aosctl -n '__aosctl_at "run"' -l budget -x -d 'What the new run may cost at most'
-complete -c aosctl -n '__aosctl_at "run"' -l max-steps -x -d 'Steps of the turn at most, new run'
+complete -c aosctl -n '__aosctl_at "run"' -l max-steps -x -d 'Steps of a turn at most, answers and results of tools; new run'
+complete -c aosctl -n '__aosctl_at "run"' -l max-turns -x -d 'How often the model may be asked for one message; new run'
 complete -c aosctl -n '__aosctl_at "run"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "run"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "run"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
@@ -859,6 +861,7 @@ complete -c aosctl -n '__aosctl_at "resume"' -l max-usd -x -d 'What it may cost 
 complete -c aosctl -n '__aosctl_at "resume"' -l max-tokens -x -d 'Tokens in all'
 complete -c aosctl -n '__aosctl_at "resume"' -l max-steps -x -d 'Steps of one turn'
 complete -c aosctl -n '__aosctl_at "resume"' -l max-seconds -x -d 'Time of one turn'
+complete -c aosctl -n '__aosctl_at "resume"' -l max-turns -x -d 'Questions to the model in one turn'
 complete -c aosctl -n '__aosctl_at "resume"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "resume"' -l all -d 'All runs of the tenant that it can be done to'
 complete -c aosctl -n '__aosctl_at "resume"' -l yes -s y -d 'With -l or --all: ask nothing'

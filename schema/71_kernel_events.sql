@@ -482,7 +482,7 @@ as $$
 $$;
 
 -- Trigger: what a new run gets: a name that people can type, the persona's current version, the
--- agent's limits, and the head of its chain, which the event that run_created() writes has: a row that
+-- agent's limits or lower ones that are given (a fork has its origin's), and the head of its chain, which the event that run_created() writes has: a row that
 -- is changed again in its own transaction pays for its foreign keys twice. When the agent is not there
 -- the row stays incomplete and the policies or the constraints refuse it, with the same error for "not
 -- yours" and "not there". A row that has its head is complete: restored, or begin_run_fast()'s.
@@ -496,8 +496,11 @@ declare
 begin
   perform set_config('aos.kernel_tenant', new.tenant_id::text, true);
   select f.persona_id, f.persona_version,
-         case when new.parent_run_id is null then f.max_steps else new.max_steps end,
-         coalesce(new.max_tokens, f.max_tokens), coalesce(new.max_usd, f.max_usd),
+         case when new.parent_run_id is null then least(new.max_steps, f.max_steps)
+              else new.max_steps end,
+         coalesce(new.max_tokens, f.max_tokens),
+         case when new.parent_run_id is null then least(new.max_usd, f.max_usd)
+              else coalesce(new.max_usd, f.max_usd) end,
          coalesce(new.max_seconds, f.max_seconds), coalesce(new.max_repeats, f.max_repeats),
          f.agent_name, f.model_name, f.max_output_tokens, f.input_usd_per_mtok,
          f.cached_input_usd_per_mtok, f.output_usd_per_mtok, f.config_version,

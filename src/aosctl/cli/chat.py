@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from aosctl.db.connection import Session
-    from aosctl.domain.conversation import Caps
+    from aosctl.db.runs import Caps
     from aosctl.repl.chat import Place
     from aosctl.repl.report import Report
     from aosctl.repl.turns import Decider
@@ -65,6 +65,7 @@ def command(
     approve: talk.Approve = "ask",
     budget: talk.Budget = None,
     max_steps: talk.MaxSteps = None,
+    max_turns: talk.MaxTurns = None,
 ) -> int:
     """Talk to an agent.
 
@@ -91,29 +92,28 @@ def command(
         if last and resume:
             raise UsageError("-c and --resume exclude each other")
         decider = talk.decider_of(approve)
-        caps = talk.caps_of(budget, max_steps)
+        caps = talk.caps_of(budget, max_steps, max_turns)
         if caps is not None and (last or resume):
             raise UsageError(
-                "--budget and --max-steps are limits of a new run",
-                "aosctl resume RUN --max-usd USD --max-steps N changes those of this one",
+                "--budget, --max-steps and --max-turns are limits of a new run",
+                "aosctl resume RUN --max-usd USD --max-steps N --max-turns N changes this one's",
             )
         words = list(message or [])
         if not resume:  # whose first word may be the run's agent
             _refuse_two_messages(words, prompt)
         one_shot = bool(words) or prompt is not None or not sys.stdin.isatty()
-        plain = report is None and caps is None and approve == "ask"
+        plain = report is None and approve == "ask"
         if agent and plain and not (one_shot or last or resume):
-            return interactive(given, agent, Arrival(given, partial(_connect, given, agent)))
+            return interactive(given, agent, Arrival(given, partial(_connect, given, agent), caps))
         with Keyboard() as keyboard:
             session, subject, words = _connect(given, agent, words, last, resume, prompt)
         if words or one_shot:
             return _one_shot(given, session, subject, words, decider, report, caps)
         if not plain:
             session.close()
-            flag = "--approve" if caps is None else "--budget" if budget else "--max-steps"
-            flag = flag if report is None else f"-o {chosen.format}"
+            flag = "--approve" if report is None else f"-o {chosen.format}"
             raise UsageError(f"{flag} belongs to a message: aosctl chat AGENT MESSAGE {flag} …")
-        arrival = Arrival.at(given, session, subject)
+        arrival = Arrival.at(given, session, subject, caps)
         return interactive(given, subject.agent, arrival, subject.run_id, keyboard.typed)
 
 
@@ -126,9 +126,13 @@ class Arrival:
     """Connects when first asked, and knows then whom the chat is with."""
 
     def __init__(
-        self, given: Globals, connect: Callable[[], tuple[Session, Subject, list[str]]]
+        self,
+        given: Globals,
+        connect: Callable[[], tuple[Session, Subject, list[str]]],
+        caps: Caps | None = None,
     ) -> None:
         self._given = given
+        self._caps = caps
         self._connect = connect
         self._found: tuple[Place, talk.Access] | None = None
 
@@ -147,9 +151,11 @@ class Arrival:
             self._found[1].close()
 
     @classmethod
-    def at(cls, given: Globals, session: Session, subject: Subject) -> Arrival:
+    def at(
+        cls, given: Globals, session: Session, subject: Subject, caps: Caps | None = None
+    ) -> Arrival:
         """Return an arrival that is over."""
-        arrival = cls(given, lambda: (session, subject, []))
+        arrival = cls(given, lambda: (session, subject, []), caps)
         arrival.place()
         return arrival
 
@@ -159,7 +165,8 @@ class Arrival:
 
             session, subject, _ = self._connect()
             place = Place(subject.agent, subject.model, session.tenant or "")
-            self._found = place, talk.Access(self._given, session, subject.agent)
+            access = talk.Access(self._given, session, subject.agent, caps=self._caps)
+            self._found = place, access
             _warm_up(subject.provider)
         return self._found
 

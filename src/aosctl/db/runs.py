@@ -191,12 +191,31 @@ def pause_run(
 
 
 class Limits(NamedTuple):
-    """New limits of a run; None leaves one as it is. `usd` is a sum of US dollars as text."""
+    """New limits of a run; None leaves one as it is. `usd` is a sum of US dollars as text.
+
+    `turns`: how often the model may be asked in one turn.
+    """
 
     usd: str | None = None
     tokens: int | None = None
     steps: int | None = None
     seconds: float | None = None
+    turns: int | None = None
+
+
+class Caps(NamedTuple):
+    """What a new run may use at most: US dollars in all, steps and questions to the model a turn.
+
+    None: no cap. A cap above the agent's own limit changes nothing.
+    """
+
+    usd: str | None = None
+    steps: int | None = None
+    turns: int | None = None
+
+    def given(self) -> tuple[str | None, ...]:
+        """Return them as parameters of a statement."""
+        return tuple(None if cap is None else str(cap) for cap in self)
 
 
 def resume_run(
@@ -210,7 +229,7 @@ def resume_run(
     with translated():
         row = connection.execute(
             "select (r -> 'resumed')::text, (r -> 'changed')::text from aos_agent.resume_run("
-            "%s, %s, %s::numeric, %s::bigint, %s::integer, %s::numeric) r",
+            "%s, %s, %s::numeric, %s::bigint, %s::integer, %s::numeric, %s::integer) r",
             (tenant, run, *given),
         ).fetchone()
     resumed, changed = row or (None, None)
@@ -268,15 +287,18 @@ def begin_task(
     agent: str,
     name: str | None,
     message: Mapping[str, object],
+    caps: Caps | None = None,
 ) -> str:
     """Start a task and queue its turn (aos_agent.open_run); return the run's name.
 
     Raises NotFound, Conflict when the name is taken.
     """
+    given = dict(zip(Caps._fields, (caps or Caps()).given(), strict=True))
     with translated():
         rows = connection.execute(
             "select aos_agent.open_run(%(tenant)s, %(agent)s, %(message)s::jsonb,"
-            " p_kind => 'task', p_name => %(name)s) ->> 'run'",
-            {"tenant": tenant, "agent": agent, "name": name, "message": to_json(message)},
+            " p_kind => 'task', p_name => %(name)s, p_max_usd => %(usd)s::numeric,"
+            " p_max_steps => %(steps)s::integer, p_max_turns => %(turns)s::integer) ->> 'run'",
+            {"tenant": tenant, "agent": agent, "name": name, "message": to_json(message), **given},
         ).fetchall()
     return str(rows[0][0])
