@@ -600,11 +600,13 @@ $$;
 
 -- A new run with the transcript of p_run up to p_step (the whole when null), cut back to the end
 -- of a turn. It is tainted where p_run was by then; what it spends is its own, within p_run's limits.
--- p_name: its name, or null for one of its own. Returns {"run_id", "run", "steps"}. Role developer.
--- AO001; AO002: retention took its content; AO004; AO005 when p_name is taken; AO006.
+-- p_name: its name, or null for one of its own; p_model: the model of the new run, else p_run's. Returns
+-- {"run_id", "run", "steps"}. Role developer. AO001, also for an unknown model; AO002: it is
+-- inactive, or retention took the content; AO004; AO005 when p_name is taken; AO006.
 -- Locks the tenant's state, then the run.
 create function aos_agent.fork_run(
-  p_tenant uuid, p_run uuid, p_step bigint default null, p_name text default null) returns jsonb
+  p_tenant uuid, p_run uuid, p_step bigint default null, p_name text default null,
+  p_model text default null) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -620,6 +622,9 @@ begin
   if v_from.erased_at is not null then
     raise exception 'the content of run "%" is erased', v_from.name using errcode = 'AO002',
       hint = 'retention took it; start a new run';
+  elsif p_model is distinct from v_from.model_name then
+    v_from.model_name := aos_core.usable_model(coalesce(p_model, v_from.model_name),
+                                               p_model is not null);
   end if;
   select coalesce(max(s.seq), 0), coalesce(max(s.turn), 0) into v_step, v_turn
   from aos_core.step s
@@ -627,12 +632,12 @@ begin
     and s.role = 'assistant' and not (s.message -> 'blocks') @> '[{"t": "call"}]';
   insert into aos_core.run (tenant_id, agent_id, persona_id, persona_version, kind, title,
     parent_run_id, forked_at_step, max_usd, max_tokens, max_steps, max_seconds, max_repeats,
-    last_step, last_turn, last_turn_id, taint, name)
+    last_step, last_turn, last_turn_id, taint, name, model_name)
   values (p_tenant, v_from.agent_id, v_from.persona_id, v_from.persona_version, v_from.kind,
     v_from.title, p_run, v_step, v_from.max_usd, v_from.max_tokens, v_from.max_steps,
     v_from.max_seconds, v_from.max_repeats, v_step, v_turn,
     case when v_turn > 0 then v_last end,
-    aos_core.taint_before(v_from.taint, v_step + 1), p_name)
+    aos_core.taint_before(v_from.taint, v_step + 1), p_name, v_from.model_name)
   on conflict do nothing returning run_id, name into v_to;
   if not found then
     perform aos_core.refuse_name(p_name);

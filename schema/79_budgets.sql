@@ -16,11 +16,8 @@ as $$
                and m.run_id = p_run.run_id and m.max_turns is not null)
     or exists (select from aos_core.budget b
                where b.tenant_id = p_tenant and aos_core.budget_applies(b, p_run.agent_id))
-    or exists (select from aos_persona.persona_version v
-               join aos_meta.llm_model_registry m on m.model_id = v.model_id
-               where v.tenant_id = p_tenant and v.persona_id = p_run.persona_id
-                 and v.version = p_run.persona_version
-                 and (m.requests_per_minute is not null or m.tokens_per_minute is not null))
+    or exists (select from aos_meta.llm_model_registry m where m.model_name = p_run.model_name
+               and (m.requests_per_minute is not null or m.tokens_per_minute is not null))
 $$;
 
 -- A turn begins to be driven. When the tenant's configuration has changed since the run's last turn,
@@ -41,11 +38,9 @@ begin
   end if;
   v_metered := aos_core.must_be_metered(p_tenant, v_run);
   if v_run.config_version <> v_config or v_metered <> v_run.is_metered then
-    select m.* into v_model from aos_persona.persona_version v
-    join aos_meta.llm_model_registry m on m.model_id = v.model_id
-    where v.tenant_id = p_tenant and v.persona_id = v_run.persona_id
-      and v.version = v_run.persona_version;
-    v_run.max_output_tokens := v_model.max_output_tokens;
+    select m.* into v_model from aos_meta.llm_model_registry m
+    where m.model_name = v_run.model_name;
+    v_run.max_output_tokens := coalesce(v_model.max_output_tokens, v_run.max_output_tokens);
     v_run.input_usd_per_mtok := v_model.input_usd_per_mtok;
     v_run.cached_input_usd_per_mtok := v_model.cached_input_usd_per_mtok;
     v_run.output_usd_per_mtok := v_model.output_usd_per_mtok;
@@ -555,10 +550,7 @@ declare
   v_minute timestamptz := date_trunc('minute', p_now);
   v_model aos_meta.llm_model_registry;
 begin
-  select m.* into v_model from aos_persona.persona_version v
-  join aos_meta.llm_model_registry m on m.model_id = v.model_id
-  where v.tenant_id = p_tenant and v.persona_id = p_run.persona_id
-    and v.version = p_run.persona_version;
+  select m.* into v_model from aos_meta.llm_model_registry m where m.model_name = p_run.model_name;
   if v_model.requests_per_minute is null and v_model.tokens_per_minute is null then
     return;
   end if;
@@ -600,9 +592,8 @@ begin
   end if;
   update aos_meta.model_rate x set tokens = greatest(0, x.tokens - v_meter.rate_tokens
     + p_run.input_tokens + p_run.output_tokens - v_meter.rate_counted)
-  from aos_persona.persona_version v
-  where v.tenant_id = p_tenant and v.persona_id = p_run.persona_id
-    and v.version = p_run.persona_version and x.model_id = v.model_id
+  from aos_meta.llm_model_registry m
+  where m.model_name = p_run.model_name and x.model_id = m.model_id
     and x.minute = v_meter.rate_minute;
   update aos_core.meter m set rate_tokens = 0
   where m.tenant_id = p_tenant and m.run_id = p_run.run_id;

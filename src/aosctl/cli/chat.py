@@ -13,6 +13,7 @@ import typer
 
 from aosctl.cli import output, talk
 from aosctl.cli.globals import Globals, globals_of
+from aosctl.cli.which import JUST_THE_AGENT, Which, forked
 from aosctl.errors import AosError, IllegalTransition, NotFound, UsageError
 from aosctl.repl.keyboard import Keyboard
 
@@ -55,6 +56,11 @@ def command(
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="RUN", help="Go on with this run")
     ] = None,
+    fork: Annotated[
+        str | None,
+        typer.Option("--fork", metavar="RUN[@STEP]", help="Go on in a new run, from a step of RUN"),
+    ] = None,
+    model: talk.Model = None,
     output_format: Annotated[
         str | None,
         typer.Option("-o", "--output", metavar="FORMAT", help="json|stream-json, for one message"),
@@ -85,28 +91,26 @@ def command(
 
       # Go on where the last conversation stopped, or was killed
       aosctl chat -c my_pg_bot
+
+      # Again from step 12 of a run, with another model; the run itself stays as it is
+      aosctl chat --fork my_pg_bot-x7k2p@12 -m gpt-4o
     """
     given = globals_of(ctx)
     chosen = output.parse_output(output_format, allowed=("json", "stream-json"))
     with talk.reporting(chosen) as report:
-        if last and resume:
-            raise UsageError("-c and --resume exclude each other")
+        which = Which(last, resume, fork, model)
+        which.check(limited=talk.caps_of(budget, max_steps, max_turns, None) is not None)
         decider = talk.decider_of(approve)
-        caps = talk.caps_of(budget, max_steps, max_turns)
-        if caps is not None and (last or resume):
-            raise UsageError(
-                "--budget, --max-steps and --max-turns are limits of a new run",
-                "aosctl resume RUN --max-usd USD --max-steps N --max-turns N changes this one's",
-            )
+        caps = talk.caps_of(budget, max_steps, max_turns, None if fork else model)
         words = list(message or [])
-        if not resume:  # whose first word may be the run's agent
+        if not which.is_named:  # whose first word may be the run's agent
             _refuse_two_messages(words, prompt)
         one_shot = bool(words) or prompt is not None or not sys.stdin.isatty()
         plain = report is None and approve == "ask"
-        if agent and plain and not (one_shot or last or resume):
+        if agent and plain and not (one_shot or last or which.is_named):
             return interactive(given, agent, Arrival(given, partial(_connect, given, agent), caps))
         with Keyboard() as keyboard:
-            session, subject, words = _connect(given, agent, words, last, resume, prompt)
+            session, subject, words = _connect(given, agent, words, which, prompt)
         if words or one_shot:
             return _one_shot(given, session, subject, words, decider, report, caps)
         if not plain:
@@ -164,7 +168,8 @@ class Arrival:
             from aosctl.repl.chat import Place
 
             session, subject, _ = self._connect()
-            place = Place(subject.agent, subject.model, session.tenant or "")
+            model = (self._caps and self._caps.model) or subject.model
+            place = Place(subject.agent, model, session.tenant or "")
             access = talk.Access(self._given, session, subject.agent, caps=self._caps)
             self._found = place, access
             _warm_up(subject.provider)
@@ -214,8 +219,7 @@ def _connect(
     given: Globals,
     agent: str | None,
     message: Sequence[str] = (),
-    last: bool = False,
-    resume: str | None = None,
+    which: Which = JUST_THE_AGENT,
     prompt: str | None = None,
 ) -> tuple[Session, Subject, list[str]]:
     """Connect, and find whom the words of the command line mean; return the message's."""
@@ -223,10 +227,11 @@ def _connect(
 
     session = session_of(given)
     try:
-        if resume is None:
-            subject, words = _subject(session, agent, last), list(message)
+        if not which.is_named:
+            subject, words = _subject(session, agent, which.last), list(message)
         else:
-            subject, words = _named_run(session, resume, [*filter(None, [agent]), *message])
+            typed = which.resume or forked(given, session, which)
+            subject, words = _named_run(session, typed, [*filter(None, [agent]), *message])
         _refuse_two_messages(words, prompt)
         return session, subject, words if prompt is None else [prompt]
     except AosError:

@@ -41,6 +41,7 @@ def command(
     budget: talk.Budget = None,
     max_steps: talk.MaxSteps = None,
     max_turns: talk.MaxTurns = None,
+    model: talk.Model = None,
 ) -> int:
     """Give an agent one task and wait for the answer.
 
@@ -65,7 +66,7 @@ def command(
     chosen = output.parse_output(output_format, allowed=formats)
     with talk.reporting(chosen) as report:
         decider = talk.decider_of(approve, wait=wait)
-        caps = talk.caps_of(budget, max_steps, max_turns)
+        caps = talk.caps_of(budget, max_steps, max_turns, model)
         if detach and (wait or approve != "ask"):
             raise UsageError(f"--detach does not wait: leave out --{'wait' if wait else 'approve'}")
         text = talk.message_of(list(task or []))

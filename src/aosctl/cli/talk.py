@@ -62,14 +62,22 @@ MaxTurns = Annotated[
 ]
 
 
-def caps_of(budget: str | None, max_steps: int | None, max_turns: int | None) -> Caps | None:
-    """Return what the flags allow a new run; None where none is given. Raises UsageError."""
+Model = Annotated[
+    str | None,
+    typer.Option("-m", "--model", metavar="MODEL", help="Ask this model, in a new run"),
+]
+
+
+def caps_of(
+    budget: str | None, max_steps: int | None, max_turns: int | None, model: str | None
+) -> Caps | None:
+    """Return what the flags make of a new run; None where none is given. Raises UsageError."""
     from aosctl.cli.resume import amount, at_most
     from aosctl.db.runs import Caps
 
     at_most("--max-steps", max_steps)
     at_most("--max-turns", max_turns)
-    caps = Caps(amount("--budget", budget), max_steps, max_turns)
+    caps = Caps(amount("--budget", budget), max_steps, max_turns, model)
     return caps if any(cap is not None for cap in caps) else None
 
 

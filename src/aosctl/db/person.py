@@ -20,7 +20,7 @@ from aosctl.errors import DatabaseUnavailable, NotFound
 
 OPEN = statement("aos_agent.open_turn", 7)
 OPEN_RUN = statement("aos_agent.open_run", 9)
-OPEN_CAPPED_RUN = replace(statement("aos_agent.open_run", 12), name=b"aos_agent.open_run capped")
+OPEN_CAPPED_RUN = replace(statement("aos_agent.open_run", 13), name=b"aos_agent.open_run capped")
 START_RUN = statement("aos_agent.start_run", 4)
 DECIDE = statement("aos_agent.decide_approval", 5)
 EDIT = statement("aos_agent.edit_call", 5)

@@ -206,12 +206,14 @@ class Limits(NamedTuple):
 class Caps(NamedTuple):
     """What a new run may use at most: US dollars in all, steps and questions to the model a turn.
 
-    None: no cap. A cap above the agent's own limit changes nothing.
+    None: no cap. A cap above the agent's own limit changes nothing. `model` is asked instead of
+    the persona's.
     """
 
     usd: str | None = None
     steps: int | None = None
     turns: int | None = None
+    model: str | None = None
 
     def given(self) -> tuple[str | None, ...]:
         """Return them as parameters of a statement."""
@@ -257,6 +259,7 @@ class Fork(NamedTuple):
 
     name: str
     steps: int
+    run_id: UUID
 
 
 def fork_run(
@@ -265,20 +268,22 @@ def fork_run(
     run: UUID,
     step: int | None = None,
     name: str | None = None,
+    model: str | None = None,
 ) -> Fork:
     """Make a run with the transcript of another up to a step (aos_agent.fork_run).
 
-    Raises Conflict when the name is taken.
+    `model` is asked in the new run, None: the other's. Raises Conflict when the name is taken,
+    NotFound for a model that is not there or not active.
     """
     with translated():
         row = connection.execute(
-            "select r ->> 'run', (r ->> 'steps')::integer from aos_agent.fork_run("
-            "%s, %s, %s::bigint, %s) r",
-            (tenant, run, None if step is None else str(step), name),
+            "select r ->> 'run', (r ->> 'steps')::integer, r ->> 'run_id'"
+            " from aos_agent.fork_run(%s, %s, %s::bigint, %s, %s) r",
+            (tenant, run, None if step is None else str(step), name, model),
         ).fetchone()
     if row is None:
         raise ValueError("a call without a row")
-    return Fork(str(row[0]), int(str(row[1])))
+    return Fork(str(row[0]), int(str(row[1])), UUID(str(row[2])))
 
 
 def begin_task(
@@ -298,7 +303,8 @@ def begin_task(
         rows = connection.execute(
             "select aos_agent.open_run(%(tenant)s, %(agent)s, %(message)s::jsonb,"
             " p_kind => 'task', p_name => %(name)s, p_max_usd => %(usd)s::numeric,"
-            " p_max_steps => %(steps)s::integer, p_max_turns => %(turns)s::integer) ->> 'run'",
+            " p_max_steps => %(steps)s::integer, p_max_turns => %(turns)s::integer,"
+            " p_model => %(model)s) ->> 'run'",
             {"tenant": tenant, "agent": agent, "name": name, "message": to_json(message), **given},
         ).fetchall()
     return str(rows[0][0])
