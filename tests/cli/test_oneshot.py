@@ -378,3 +378,50 @@ def test_wrong_limits_are_refused(here: Aosctl, arguments: tuple[str, ...], text
     done = here(*arguments)
     assert (done.status, done.out) == (2, "")
     assert text in done.err
+
+
+# A schema for the answer
+
+SCHEMA = {"type": "object", "required": ["rows"], "properties": {"rows": {"type": "integer"}}}
+
+
+@pytest.fixture
+def schema(tmp_path: Path) -> str:
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(SCHEMA))
+    return str(path)
+
+
+@pytest.mark.parametrize("verb", ["chat", "run"])
+def test_the_answer_is_json_of_the_schema(here: Aosctl, bot: Bot, schema: str, verb: str) -> None:
+    """A task too is sent back before it is over; stdout has the JSON alone, -o json the object."""
+    name = bot(f"counter-{verb}", {"text": "three rows"}, {"text": '```json\n{"rows": 3}\n```'})
+    done = here(verb, name, "count", "--output-schema", schema)
+    assert (done.status, done.out) == (0, '{"rows": 3}\n'), done.err
+    done = here(verb, name, "count", "--output-schema", schema, "-o", "json")
+    assert json.loads(done.out)["result"] == {"rows": 3}
+
+
+def test_an_answer_that_does_not_fit_twice_is_status_4(here: Aosctl, bot: Bot, schema: str) -> None:
+    name = bot("mumbler", {"text": '{"rows": "many"}'}, {"text": "{}"})
+    said = "the answer does not satisfy the JSON Schema: $: 'rows' is a required property"
+    done = here("chat", name, "count", "--output-schema", schema)
+    assert (done.status, done.out) == (4, "") and f"error: {said}\n" in done.err
+    done = here("run", name, "count", "--output-schema", schema, "-o", "json")
+    told = json.loads(done.out)
+    assert (done.status, told["exit"], told["status"], told["error"]) == (4, 4, "failed", said)
+    assert told["result"] == "{}"
+
+
+def test_a_bad_schema_is_one_line_and_nothing_is_sent(
+    here: Aosctl, tmp_path: Path, schema: str
+) -> None:
+    bad = tmp_path / "bad.json"
+    bad.write_text('{"type": 5}')
+    before = here("ps", "-a", "-q").out
+    done = here("chat", "my_pg_bot", "hi", "--output-schema", str(bad))
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith(f"error: {bad}: $.type: 5 is not valid"), done.err
+    done = here("run", "-d", "my_pg_bot", "hi", "--output-schema", schema)
+    assert done.status == 2 and "--detach does not wait for an answer" in done.err
+    assert here("ps", "-a", "-q").out == before

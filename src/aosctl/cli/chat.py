@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from aosctl.db.connection import Session
     from aosctl.db.runs import Caps
+    from aosctl.domain.output_schema import OutputSchema
     from aosctl.repl.chat import Place
     from aosctl.repl.report import Report
     from aosctl.repl.turns import Decider
@@ -72,6 +73,7 @@ def command(
     budget: talk.Budget = None,
     max_steps: talk.MaxSteps = None,
     max_turns: talk.MaxTurns = None,
+    output_schema: talk.OutputSchemaFile = None,
 ) -> int:
     """Talk to an agent.
 
@@ -102,20 +104,22 @@ def command(
         which.check(limited=talk.caps_of(budget, max_steps, max_turns, None) is not None)
         decider = talk.decider_of(approve)
         caps = talk.caps_of(budget, max_steps, max_turns, None if fork else model)
+        schema = talk.schema_of(output_schema)
         words = list(message or [])
         if not which.is_named:  # whose first word may be the run's agent
             _refuse_two_messages(words, prompt)
         one_shot = bool(words) or prompt is not None or not sys.stdin.isatty()
-        plain = report is None and approve == "ask"
+        plain = report is None and approve == "ask" and schema is None
         if agent and plain and not (one_shot or last or which.is_named):
             return interactive(given, agent, Arrival(given, partial(_connect, given, agent), caps))
         with Keyboard() as keyboard:
             session, subject, words = _connect(given, agent, words, which, prompt)
         if words or one_shot:
-            return _one_shot(given, session, subject, words, decider, report, caps)
+            return _one_shot(given, session, subject, words, decider, report, caps, schema)
         if not plain:
             session.close()
-            flag = "--approve" if report is None else f"-o {chosen.format}"
+            flag = "--approve" if schema is None else "--output-schema"
+            flag = flag if report is None else f"-o {chosen.format}"
             raise UsageError(f"{flag} belongs to a message: aosctl chat AGENT MESSAGE {flag} …")
         arrival = Arrival.at(given, session, subject, caps)
         return interactive(given, subject.agent, arrival, subject.run_id, keyboard.typed)
@@ -205,6 +209,7 @@ def _one_shot(
     decider: Decider | None,
     report: Report | None,
     caps: Caps | None,
+    schema: OutputSchema | None,
 ) -> int:
     """Send one message, or take up what is open in a run; print the answer."""
     text = talk.message_of(words)
@@ -212,7 +217,7 @@ def _one_shot(
         session.close()
         raise UsageError("no message: the command line has none, and stdin is empty")
     access = talk.Access(given, session, subject.agent, caps=caps)
-    return talk.one_shot(given, access, access.open(subject.run_id), text, decider, report)
+    return talk.one_shot(given, access, access.open(subject.run_id), text, decider, report, schema)
 
 
 def _connect(

@@ -42,6 +42,7 @@ def command(
     max_steps: talk.MaxSteps = None,
     max_turns: talk.MaxTurns = None,
     model: talk.Model = None,
+    output_schema: talk.OutputSchemaFile = None,
 ) -> int:
     """Give an agent one task and wait for the answer.
 
@@ -69,13 +70,16 @@ def command(
         caps = talk.caps_of(budget, max_steps, max_turns, model)
         if detach and (wait or approve != "ask"):
             raise UsageError(f"--detach does not wait: leave out --{'wait' if wait else 'approve'}")
+        if detach and output_schema:
+            raise UsageError("--detach does not wait for an answer: leave out --output-schema")
+        schema = talk.schema_of(output_schema)
         text = talk.message_of(list(task or []))
         if not text:
             raise UsageError("no task: the command line has none, and stdin is empty")
         if detach:
             return _detached(given, agent, name, text, chosen, caps)
         access = _access(given, agent, name, caps)
-        return talk.one_shot(given, access, access.open(None), text, decider, report)
+        return talk.one_shot(given, access, access.open(None), text, decider, report, schema)
 
 
 def _access(given: Globals, agent: str, name: str | None, caps: Caps | None) -> talk.Access:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from aosctl.db.connection import Session
     from aosctl.db.runs import Caps
     from aosctl.domain.conversation import Conversation
+    from aosctl.domain.output_schema import OutputSchema
     from aosctl.repl.report import Report
     from aosctl.repl.screen import Screen
     from aosctl.repl.turns import Decider
@@ -66,6 +67,21 @@ Model = Annotated[
     str | None,
     typer.Option("-m", "--model", metavar="MODEL", help="Ask this model, in a new run"),
 ]
+
+
+OutputSchemaFile = Annotated[
+    str | None,
+    typer.Option("--output-schema", metavar="FILE", help="The answer is JSON of this JSON Schema"),
+]
+
+
+def schema_of(path: str | None) -> OutputSchema | None:
+    """Return the schema of --output-schema. Raises UsageError."""
+    if path is None:
+        return None
+    from aosctl.domain.output_schema import load
+
+    return load(path)
 
 
 def caps_of(
@@ -188,19 +204,24 @@ def one_shot(
     text: str,
     decider: Decider | None,
     report: Report | None = None,
+    schema: OutputSchema | None = None,
 ) -> int:
     """Send `text`, or take up what is open; print the answer and return the exit status."""
-    from aosctl.repl.oneshot import run_once
+    from aosctl.repl.oneshot import FAILED, hold_to, run_once
     from aosctl.repl.turns import Turns
 
+    if schema is not None:
+        conversation.demand(schema)
+        text = schema.request(text) if text else text
     if report is not None:
-        return _reported(given, access, conversation, text, decider, report)
-    streamed = sys.stdout.isatty()
+        return _reported(given, access, conversation, text, decider, report, schema)
+    streamed = sys.stdout.isatty() and schema is None  # what is sent back is no answer
     screen = screen_of(given, sys.stdout if streamed else None, sys.stderr)
     turns = Turns(access, conversation, screen, decider)
     with closing(turns):
         ended = run_once(turns, (lambda: turns.send(text)) if text else turns.take_up)
-    if not streamed and ended.text:
+        ended = ended if schema is None else hold_to(schema, ended, turns)
+    if not streamed and ended.text and (schema is None or ended.status != FAILED):
         output.write(clean(ended.text).rstrip("\n") + "\n")
     return ended.status
 
@@ -212,9 +233,10 @@ def _reported(
     text: str,
     decider: Decider | None,
     report: Report,
+    schema: OutputSchema | None,
 ) -> int:
     """Do what `one_shot` does, with JSON for its answer. Raises OSError when nobody reads it."""
-    from aosctl.repl.oneshot import run_once
+    from aosctl.repl.oneshot import hold_to, run_once
     from aosctl.repl.report import ReportScreen, Witness
     from aosctl.repl.turns import Turns
 
@@ -224,6 +246,7 @@ def _reported(
     turns = Turns(access, conversation, screen, Witness(report, decider))
     with closing(turns):
         ended = run_once(turns, (lambda: turns.send(text)) if text else turns.take_up)
+        ended = ended if schema is None else hold_to(schema, ended, turns)
         report.ended(ended, turns.conversation, before)
     if report.gone is not None:
         raise report.gone

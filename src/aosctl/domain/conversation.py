@@ -18,6 +18,7 @@ from aosctl.db.runs import Caps as Caps
 from aosctl.db.worker import Lease, WorkerClient
 from aosctl.domain import holder
 from aosctl.domain.loop import Interrupted, Loop, Observer, Outcome
+from aosctl.domain.output_schema import OutputSchema, Unfit
 from aosctl.domain.previewing import Asked, can_be_tried
 from aosctl.errors import AosError, Denied, IllegalTransition, NotFound
 from aosctl.messages import Message, user
@@ -78,6 +79,21 @@ class Conversation:
         except IllegalTransition:
             return False
         return True
+
+    def demand(self, schema: OutputSchema) -> None:
+        """Have the answers be JSON of this schema; one that is not is sent back once a turn."""
+        sent_back: set[UUID | None] = set()
+
+        def look(answer: Message) -> None:
+            try:
+                schema.parse(answer.text)
+            except Unfit as why:
+                if self.turn_id not in sent_back:
+                    sent_back.add(self.turn_id)
+                    self.steer(schema.repair(str(why)))
+
+        self._loop.output_schema = schema.schema
+        self._loop.before_end = look
 
     def _open(self, message: Message, key: str, context: bool) -> Opened:
         """Open a turn with a message; the first one of a new run begins the run too."""

@@ -29,7 +29,7 @@ from aosctl.errors import (
     ProviderError,
     redact_dsn,
 )
-from aosctl.messages import Message, Result, Text, usage_to_json
+from aosctl.messages import JsonObject, Message, Result, Text, usage_to_json
 from aosctl.providers.base import Finished, ModelRequest, ModelSpec, Provider
 from aosctl.providers.base import TextDelta as TextDelta
 from aosctl.providers.base import ThinkDelta as ThinkDelta
@@ -146,6 +146,9 @@ class Loop:
         self._rest = rest
         self._unstored: _Unstored | None = None
         self.transcript = Transcript()
+        self.output_schema: JsonObject | None = None
+        self.before_end: Callable[[Message], None] = lambda _answer: None
+        """Sees an answer without calls before it is stored, and may still steer the turn."""
 
     def close(self) -> None:
         """Stop the heartbeats."""
@@ -203,6 +206,8 @@ class Loop:
                     self._catch_up(lease, observe)
                 message = self._ask(lease, observe, stop)
                 text = message.text or text
+                if not message.calls:
+                    self.before_end(message)
                 moved = self._store(lease, message, observe, stop)
             else:
                 return self._outcome(lease, moved, text)
@@ -229,7 +234,7 @@ class Loop:
         if before and (before.turn_id, before.step) == (lease.turn_id, self._next_step):
             return before.message
         self._fetch_key(lease)
-        request = self.transcript.request()
+        request = replace(self.transcript.request(), output_schema=self.output_schema)
         provider = self._provider_for(request.model)
         check = partial(self._check, lease, stop)
         attempts = 0

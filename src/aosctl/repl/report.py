@@ -66,7 +66,7 @@ class Report:
         self.begin(conversation)
         self._result(
             {
-                "result": ended.text,
+                "result": ended.result,
                 "exit": ended.status,
                 "status": ended.state,
                 "error": redact_dsn(ended.error) if ended.error else None,
