@@ -22,6 +22,7 @@ from kernels import (
     say,
     user,
 )
+from trails import by_export, by_kernel, tampering
 
 Clock = Callable[[str], None]
 SEARCH = ("web_search", {"query": "x"})
@@ -346,20 +347,22 @@ def test_whoever_steers_has_asked_for_what_follows(fresh_tenant: Tenant) -> None
     assert call(alice, "aos_agent.decide_approval", tenant.id, approval, "approved")
 
 
-def test_a_changed_message_is_noticed(tenant: Tenant) -> None:
-    run = tenant.start_run()
+def test_a_changed_message_is_noticed(fresh_tenant: Tenant) -> None:
+    """By the kernel, and by who verifies an export without it."""
+    tenant, run = fresh_tenant, fresh_tenant.start_run()
     lease = tenant.open(run, p_worker="w1")
     steer(tenant, run)
     tenant.respond(lease, say("done"))
     is_whole(tenant, run)
-    with tenant.database.superuser.transaction(force_rollback=True):
-        tenant.database.superuser.execute(
+    assert by_export(tenant.database, tenant.id) == []
+    with tampering(tenant.database) as change:
+        change(
             "update aos_core.step set message = jsonb_set(message, '{blocks,0,text}', '\"longer\"')"
-            " where run_id = %s and seq = 3", (run,))  # fmt: skip
-        found = tenant.database.rows(
-            "select fault from aos_core.verify_tenant(%s, %s)", tenant.id, run
+            " where run_id = %(run)s and seq = 3",
+            run=run,
         )
-        assert {"step without its event", "event without its step"} <= {row[0] for row in found}
+        for found in (by_kernel(tenant.database, tenant.id), by_export(tenant.database, tenant.id)):
+            assert {"step without its event", "event without its step"} <= {f for _, f in found}
 
 
 def test_the_guide_s_worker_reads_it_without_knowing(tenant: Tenant) -> None:
