@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply create diff get describe edit label annotate patch rollout wait delete explain schema api-resources chat run worker ps top logs events trace approve deny attach fork resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
+      commands='quickstart apply create diff get describe edit label annotate patch rollout wait delete explain schema api-resources chat run worker ps top logs events trace approve deny attach steer fork resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace'
       files=''
@@ -57,42 +57,42 @@ _aosctl_spec() {
       flags='-o --output -l --selector -A --all-tenants --all-namespaces --no-headers --show-labels -L --label-columns --sort-by --ignore-not-found --field-selector -w --watch --watch-only --output-watch-events --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-o --output -l --selector -L --label-columns --sort-by --field-selector --dsn --context -n --tenant --namespace'
       files=''
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'describe')
       commands=''
       flags='-l --selector -A --all-tenants --all-namespaces --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-l --selector --dsn --context -n --tenant --namespace'
       files=''
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'edit')
       commands=''
       flags='-o --output -l --selector --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-o --output -l --selector --dsn --context -n --tenant --namespace'
       files=''
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='-o=words:yaml,json --output=words:yaml,json --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'label')
       commands=''
       flags='-l --selector --field-selector --all --overwrite --list --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace'
       files=''
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'annotate')
       commands=''
       flags='-l --selector --field-selector --all --overwrite --list --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace'
       files=''
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'patch')
       commands=''
       flags='-p --patch --patch-file --type --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-p --patch --type --dry-run -o --output --dsn --context -n --tenant --namespace'
       files='--patch-file'
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='--type=words:merge,json --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'rollout')
       commands='history undo'
@@ -120,28 +120,28 @@ _aosctl_spec() {
       flags='--for --timeout -l --selector --all -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--for --timeout -l --selector -o --output --dsn --context -n --tenant --namespace'
       files=''
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='-o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'delete')
       commands=''
       flags='-f --filename -R --recursive -l --selector --all --ignore-not-found --dry-run --confirm -i --interactive --cascade --field-selector -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-l --selector --dry-run --confirm --cascade --field-selector -o --output --dsn --context -n --tenant --namespace'
       files='-f --filename'
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='--dry-run=words:none,client,server --cascade=words:foreground,background -o=words:name --output=words:name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'explain')
       commands=''
       flags='--recursive --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
       files=''
-      sources='kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+      sources='kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'schema')
       commands=''
       flags='-o --output --all --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
       files='-o --output --all'
-      sources='kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+      sources='kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'api-resources')
       commands=''
@@ -152,16 +152,16 @@ _aosctl_spec() {
       known='-o=words:wide,name --output=words:wide,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'chat')
       commands=''
-      flags='-c --continue --resume -o --output -p --prompt --approve --budget --max-steps --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--resume -o --output -p --prompt --approve --budget --max-steps --dsn --context -n --tenant --namespace'
-      files=''
+      flags='-c --continue --resume --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --output-schema --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--resume --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --dsn --context -n --tenant --namespace'
+      files='--output-schema'
       sources='agent'
-      known='--resume=run --approve=words:ask,auto,never --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--resume=run --fork=run --approve=words:ask,auto,never --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'run')
       commands=''
-      flags='--name --wait -d --detach -o --output --approve --budget --max-steps --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--name -o --output --approve --budget --max-steps --dsn --context -n --tenant --namespace'
-      files=''
+      flags='--name --wait -d --detach -o --output --approve --budget --max-steps --max-turns -m --model --output-schema --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--name -o --output --approve --budget --max-steps --max-turns -m --model --dsn --context -n --tenant --namespace'
+      files='--output-schema'
       sources='agent'
       known='--approve=words:ask,auto,never --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'worker')
@@ -198,7 +198,7 @@ _aosctl_spec() {
       values='--since --types --for --tail -o --output --dsn --context -n --tenant --namespace'
       files=''
       sources=''
-      known='--types=kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns --for=run --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--types=kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns --for=run --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'trace')
       commands=''
       flags='--turn --depth --html --svg -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
@@ -208,11 +208,11 @@ _aosctl_spec() {
       known='-o=words:json --output=words:json --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'approve')
       commands=''
-      flags='--reason --all --show --yes -y -i --inbox --edit --expires --scope --match -l --selector -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--reason --expires --scope --match -l --selector -o --output --dsn --context -n --tenant --namespace'
+      flags='--reason --all --show --yes -y -i --inbox --edit --expires -l --selector -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--reason --expires -l --selector -o --output --dsn --context -n --tenant --namespace'
       files=''
       sources='approval*'
-      known='--scope=words:once,run,always -o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'deny')
       commands=''
       flags='--reason --all --yes -y -i --inbox -l --selector -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
@@ -227,10 +227,17 @@ _aosctl_spec() {
       files=''
       sources='run'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'steer')
+      commands=''
+      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
+      files=''
+      sources='run'
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'fork')
       commands=''
-      flags='--name -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--name -o --output --dsn --context -n --tenant --namespace'
+      flags='--name -m --model -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--name -m --model -o --output --dsn --context -n --tenant --namespace'
       files=''
       sources='run'
       known='-o=words:name --output=words:name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
@@ -250,8 +257,8 @@ _aosctl_spec() {
       known='-s=words:TERM,KILL,STOP,CONT --signal=words:TERM,KILL,STOP,CONT --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'resume')
       commands=''
-      flags='--max-usd --max-tokens --max-steps --max-seconds -l --selector --all --yes -y --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--max-usd --max-tokens --max-steps --max-seconds -l --selector --dsn --context -n --tenant --namespace'
+      flags='--max-usd --max-tokens --max-steps --max-seconds --max-turns -l --selector --all --yes -y --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--max-usd --max-tokens --max-steps --max-seconds --max-turns -l --selector --dsn --context -n --tenant --namespace'
       files=''
       sources='run*'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
@@ -428,7 +435,7 @@ _aosctl_spec() {
       flags='--as --list -q --quiet --dsn --context -n --tenant --namespace --no-color --debug -h --help'
       values='--as --dsn --context -n --tenant --namespace'
       files=''
-      sources='words:get,apply,delete,chat,kill,resolve,approve,verify,export kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+      sources='words:get,apply,delete,chat,fork,steer,kill,resolve,approve,verify,export kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
       known='--as=principal --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'auth grant')
       commands=''

@@ -13,7 +13,7 @@ function __aosctl_command
         set sources
         switch "$path"
         case ''
-            set commands quickstart apply create diff get describe edit label annotate patch rollout wait delete explain schema api-resources chat run worker ps top logs events trace approve deny attach fork resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
+            set commands quickstart apply create diff get describe edit label annotate patch rollout wait delete explain schema api-resources chat run worker ps top logs events trace approve deny attach steer fork resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
             set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'quickstart'
@@ -43,27 +43,27 @@ function __aosctl_command
         case 'get'
             set commands 
             set values -o --output -l --selector -L --label-columns --sort-by --field-selector --dsn --context -n --tenant --namespace
-            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'describe'
             set commands 
             set values -l --selector --dsn --context -n --tenant --namespace
-            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'edit'
             set commands 
             set values -o --output -l --selector --dsn --context -n --tenant --namespace
-            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'label'
             set commands 
             set values -l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace
-            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'annotate'
             set commands 
             set values -l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace
-            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'patch'
             set commands 
             set values -p --patch --type --dry-run -o --output --dsn --context -n --tenant --namespace --patch-file
-            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'rollout'
             set commands history undo
             set values --dsn --context -n --tenant --namespace
@@ -79,30 +79,30 @@ function __aosctl_command
         case 'wait'
             set commands 
             set values --for --timeout -l --selector -o --output --dsn --context -n --tenant --namespace
-            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'delete'
             set commands 
             set values -l --selector --dry-run --confirm --cascade --field-selector -o --output --dsn --context -n --tenant --namespace -f --filename
-            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'explain'
             set commands 
             set values --dsn --context -n --tenant --namespace
-            set sources 'kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+            set sources 'kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
         case 'schema'
             set commands 
             set values --dsn --context -n --tenant --namespace -o --output --all
-            set sources 'kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+            set sources 'kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
         case 'api-resources'
             set commands 
             set values -o --output --dsn --context -n --tenant --namespace
             set sources ''
         case 'chat'
             set commands 
-            set values --resume -o --output -p --prompt --approve --budget --max-steps --dsn --context -n --tenant --namespace
+            set values --resume --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --dsn --context -n --tenant --namespace --output-schema
             set sources 'agent'
         case 'run'
             set commands 
-            set values --name -o --output --approve --budget --max-steps --dsn --context -n --tenant --namespace
+            set values --name -o --output --approve --budget --max-steps --max-turns -m --model --dsn --context -n --tenant --namespace --output-schema
             set sources 'agent'
         case 'worker'
             set commands 
@@ -130,7 +130,7 @@ function __aosctl_command
             set sources 'run'
         case 'approve'
             set commands 
-            set values --reason --expires --scope --match -l --selector -o --output --dsn --context -n --tenant --namespace
+            set values --reason --expires -l --selector -o --output --dsn --context -n --tenant --namespace
             set sources 'approval*'
         case 'deny'
             set commands 
@@ -140,9 +140,13 @@ function __aosctl_command
             set commands 
             set values --tail --dsn --context -n --tenant --namespace
             set sources 'run'
+        case 'steer'
+            set commands 
+            set values --dsn --context -n --tenant --namespace
+            set sources 'run'
         case 'fork'
             set commands 
-            set values --name -o --output --dsn --context -n --tenant --namespace
+            set values --name -m --model -o --output --dsn --context -n --tenant --namespace
             set sources 'run'
         case 'resolve'
             set commands 
@@ -154,7 +158,7 @@ function __aosctl_command
             set sources 'run*'
         case 'resume'
             set commands 
-            set values --max-usd --max-tokens --max-steps --max-seconds -l --selector --dsn --context -n --tenant --namespace
+            set values --max-usd --max-tokens --max-steps --max-seconds --max-turns -l --selector --dsn --context -n --tenant --namespace
             set sources 'run*'
         case 'cost'
             set commands 
@@ -255,7 +259,7 @@ function __aosctl_command
         case 'auth can-i'
             set commands 
             set values --as --dsn --context -n --tenant --namespace
-            set sources 'words:get,apply,delete,chat,kill,resolve,approve,verify,export kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+            set sources 'words:get,apply,delete,chat,fork,steer,kill,resolve,approve,verify,export kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
         case 'auth grant'
             set commands 
             set values --for --until --dsn --context -n --tenant --namespace
@@ -398,6 +402,7 @@ complete -c aosctl -n '__aosctl_at ""' -a trace -d 'Show the steps of a run, wit
 complete -c aosctl -n '__aosctl_at ""' -a approve -d 'Allow tool calls that wait for a decision'
 complete -c aosctl -n '__aosctl_at ""' -a deny -d 'Refuse tool calls that wait for a decision'
 complete -c aosctl -n '__aosctl_at ""' -a attach -d 'Show a run so far, and go on with it'
+complete -c aosctl -n '__aosctl_at ""' -a steer -d 'Tell an agent something while it works'
 complete -c aosctl -n '__aosctl_at ""' -a fork -d 'Begin a new run with what was said in another'
 complete -c aosctl -n '__aosctl_at ""' -a resolve -d 'Say what became of calls whose outcome is unknown'
 complete -c aosctl -n '__aosctl_at ""' -a kill -d 'Stop runs, for good or for a while'
@@ -654,11 +659,15 @@ complete -c aosctl -n '__aosctl_at "api-resources"' -l debug -d 'Print the trace
 complete -c aosctl -n '__aosctl_at "api-resources"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "chat"' -s c -l continue -d 'Go on with the last conversation (with AGENT)'
 complete -c aosctl -n '__aosctl_at "chat"' -l resume -x -a '(__aosctl_ask "=run")' -d 'Go on with this run'
+complete -c aosctl -n '__aosctl_at "chat"' -l fork -x -a '(__aosctl_ask "=run")' -d 'Go on in a new run, from a step of RUN'
+complete -c aosctl -n '__aosctl_at "chat"' -s m -l model -x -d 'Ask this model, in a new run'
 complete -c aosctl -n '__aosctl_at "chat"' -s o -l output -x -d 'json|stream-json, for one message'
 complete -c aosctl -n '__aosctl_at "chat"' -s p -l prompt -x -d 'The same as MESSAGE'
 complete -c aosctl -n '__aosctl_at "chat"' -l approve -x -a '(__aosctl_ask "=words:ask,auto,never")' -d 'ask here; auto approves as you, where you may; never parks the run'
 complete -c aosctl -n '__aosctl_at "chat"' -l budget -x -d 'What the new run may cost at most'
-complete -c aosctl -n '__aosctl_at "chat"' -l max-steps -x -d 'Steps of the turn at most, new run'
+complete -c aosctl -n '__aosctl_at "chat"' -l max-steps -x -d 'Steps of a turn at most, answers and results of tools; new run'
+complete -c aosctl -n '__aosctl_at "chat"' -l max-turns -x -d 'How often the model may be asked for one message; new run'
+complete -c aosctl -n '__aosctl_at "chat"' -l output-schema -r -F -d 'The answer is JSON of this JSON Schema'
 complete -c aosctl -n '__aosctl_at "chat"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "chat"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "chat"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
@@ -672,7 +681,10 @@ complete -c aosctl -n '__aosctl_at "run"' -s d -l detach -d 'Queue it for a work
 complete -c aosctl -n '__aosctl_at "run"' -s o -l output -x -d 'json|stream-json; name with -d'
 complete -c aosctl -n '__aosctl_at "run"' -l approve -x -a '(__aosctl_ask "=words:ask,auto,never")' -d 'ask here; auto approves as you, where you may; never parks the run'
 complete -c aosctl -n '__aosctl_at "run"' -l budget -x -d 'What the new run may cost at most'
-complete -c aosctl -n '__aosctl_at "run"' -l max-steps -x -d 'Steps of the turn at most, new run'
+complete -c aosctl -n '__aosctl_at "run"' -l max-steps -x -d 'Steps of a turn at most, answers and results of tools; new run'
+complete -c aosctl -n '__aosctl_at "run"' -l max-turns -x -d 'How often the model may be asked for one message; new run'
+complete -c aosctl -n '__aosctl_at "run"' -s m -l model -x -d 'Ask this model, in a new run'
+complete -c aosctl -n '__aosctl_at "run"' -l output-schema -r -F -d 'The answer is JSON of this JSON Schema'
 complete -c aosctl -n '__aosctl_at "run"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "run"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "run"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
@@ -740,7 +752,7 @@ complete -c aosctl -n '__aosctl_at "logs"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "logs"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "logs"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "events"' -l since -x -d 'Not before: an age or a moment [1h]'
-complete -c aosctl -n '__aosctl_at "events"' -l types -x -a '(__aosctl_ask "=kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns")' -d 'Only these: approval, turn.failed, …'
+complete -c aosctl -n '__aosctl_at "events"' -l types -x -a '(__aosctl_ask "=kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns")' -d 'Only these: approval, turn.failed, …'
 complete -c aosctl -n '__aosctl_at "events"' -l for -x -a '(__aosctl_ask "=run")' -d 'Only of this run or agent'
 complete -c aosctl -n '__aosctl_at "events"' -l tail -x -d 'The last N; -1 for all'
 complete -c aosctl -n '__aosctl_at "events"' -s w -l watch -d 'Go on as things happen'
@@ -773,8 +785,6 @@ complete -c aosctl -n '__aosctl_at "approve"' -l yes -s y -d 'Approve without a 
 complete -c aosctl -n '__aosctl_at "approve"' -s i -l inbox -d 'Walk through what is pending, until none is left'
 complete -c aosctl -n '__aosctl_at "approve"' -l edit -d 'Change the arguments in your editor first'
 complete -c aosctl -n '__aosctl_at "approve"' -l expires -x -d 'Not used within 10m, 2h: ask again'
-complete -c aosctl -n '__aosctl_at "approve"' -l scope -x -a '(__aosctl_ask "=words:once,run,always")' -d 'How far: run, later calls of the skill too'
-complete -c aosctl -n '__aosctl_at "approve"' -l match -x -d 'With --scope: only calls whose argument fits; * is any text, ? one character'
 complete -c aosctl -n '__aosctl_at "approve"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "approve"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=")' -d 'json, yaml, wide, name, jsonpath=…'
 complete -c aosctl -n '__aosctl_at "approve"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
@@ -810,7 +820,15 @@ complete -c aosctl -n '__aosctl_at "attach"' -s q -l quiet -d 'Print results and
 complete -c aosctl -n '__aosctl_at "attach"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "attach"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "attach"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "steer"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "steer"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "steer"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "steer"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "steer"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "steer"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "steer"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "fork"' -l name -x -d 'Name of the new run'
+complete -c aosctl -n '__aosctl_at "fork"' -s m -l model -x -d 'The model of the new run'
 complete -c aosctl -n '__aosctl_at "fork"' -s o -l output -x -a '(__aosctl_ask "=words:name")' -d 'name'
 complete -c aosctl -n '__aosctl_at "fork"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "fork"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
@@ -849,6 +867,7 @@ complete -c aosctl -n '__aosctl_at "resume"' -l max-usd -x -d 'What it may cost 
 complete -c aosctl -n '__aosctl_at "resume"' -l max-tokens -x -d 'Tokens in all'
 complete -c aosctl -n '__aosctl_at "resume"' -l max-steps -x -d 'Steps of one turn'
 complete -c aosctl -n '__aosctl_at "resume"' -l max-seconds -x -d 'Time of one turn'
+complete -c aosctl -n '__aosctl_at "resume"' -l max-turns -x -d 'Questions to the model in one turn'
 complete -c aosctl -n '__aosctl_at "resume"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "resume"' -l all -d 'All runs of the tenant that it can be done to'
 complete -c aosctl -n '__aosctl_at "resume"' -l yes -s y -d 'With -l or --all: ask nothing'

@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands=('quickstart:Bring up PostgreSQL, the kernel and a first agent' 'apply:Create or change resources from manifests' 'create:Make a resource from flags' 'diff:Show what apply would change' 'get:List resources' 'describe:Show one resource in detail' 'edit:Change resources in your editor' 'label:Set and remove labels' 'annotate:Set and remove annotations' 'patch:Change some fields of resources' 'rollout:Show a persona'\''s versions, and go back to one' 'wait:Wait until resources or runs are as they should be' 'delete:Delete resources by name or manifest' 'explain:Say what the fields of manifests mean' 'schema:Print JSON Schemas of manifests, for editors' 'api-resources:List the kinds and their short names' 'chat:Talk to an agent' 'run:Give an agent one task and wait for the answer' 'worker:Drive runs in the background' 'ps:List runs' 'top:Watch runs live' 'logs:Show what was said and done in runs' 'events:List what happened in a tenant' 'trace:Show the steps of a run, with time and cost' 'approve:Allow tool calls that wait for a decision' 'deny:Refuse tool calls that wait for a decision' 'attach:Show a run so far, and go on with it' 'fork:Begin a new run with what was said in another' 'resolve:Say what became of calls whose outcome is unknown' 'kill:Stop runs, for good or for a while' 'resume:Let a run go on that is paused or at a limit' 'cost:Show what was paid for, by agent, model or day' 'audit:Verify the audit trail, sign its heads, take it away' 'export:Take everything of a tenant away' 'db:Install the kernel and run the embedded database' 'auth:Say who may do what; give and take roles' 'doctor:Check the kernel, the server and this client'\''s files' 'secret:Make and change the master key of secrets' 'config:Choose the database and tenant to work with' 'whoami:Say who you are, where, and with which roles' 'plugin:List the programs that add verbs' 'man:Write the manual pages' 'version:Print the versions of the client and the kernel' 'completion:Print the completion script of a shell')
+      commands=('quickstart:Bring up PostgreSQL, the kernel and a first agent' 'apply:Create or change resources from manifests' 'create:Make a resource from flags' 'diff:Show what apply would change' 'get:List resources' 'describe:Show one resource in detail' 'edit:Change resources in your editor' 'label:Set and remove labels' 'annotate:Set and remove annotations' 'patch:Change some fields of resources' 'rollout:Show a persona'\''s versions, and go back to one' 'wait:Wait until resources or runs are as they should be' 'delete:Delete resources by name or manifest' 'explain:Say what the fields of manifests mean' 'schema:Print JSON Schemas of manifests, for editors' 'api-resources:List the kinds and their short names' 'chat:Talk to an agent' 'run:Give an agent one task and wait for the answer' 'worker:Drive runs in the background' 'ps:List runs' 'top:Watch runs live' 'logs:Show what was said and done in runs' 'events:List what happened in a tenant' 'trace:Show the steps of a run, with time and cost' 'approve:Allow tool calls that wait for a decision' 'deny:Refuse tool calls that wait for a decision' 'attach:Show a run so far, and go on with it' 'steer:Tell an agent something while it works' 'fork:Begin a new run with what was said in another' 'resolve:Say what became of calls whose outcome is unknown' 'kill:Stop runs, for good or for a while' 'resume:Let a run go on that is paused or at a limit' 'cost:Show what was paid for, by agent, model or day' 'audit:Verify the audit trail, sign its heads, take it away' 'export:Take everything of a tenant away' 'db:Install the kernel and run the embedded database' 'auth:Say who may do what; give and take roles' 'doctor:Check the kernel, the server and this client'\''s files' 'secret:Make and change the master key of secrets' 'config:Choose the database and tenant to work with' 'whoami:Say who you are, where, and with which roles' 'plugin:List the programs that add verbs' 'man:Write the manual pages' 'version:Print the versions of the client and the kernel' 'completion:Print the completion script of a shell')
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command' '--version:Print the version of the client')
       values=(--dsn --context -n --tenant --namespace)
       files=()
@@ -57,42 +57,42 @@ _aosctl_spec() {
       flags=('-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--no-headers:Print the rows only' '--show-labels:Add a column with all labels' '-L:Add a column for a label' '--label-columns:Add a column for a label' '--sort-by:Sort by this field' '--ignore-not-found:Take what does not exist for done' '--field-selector:Only what has these fields: status.state=idle' '-w:Go on, with a row for each change' '--watch:Go on, with a row for each change' '--watch-only:As -w, without what there is at first' '--output-watch-events:With -w: say what was ADDED, MODIFIED, DELETED' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(-o --output -l --selector -L --label-columns --sort-by --field-selector --dsn --context -n --tenant --namespace)
       files=()
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known=('-o=words:json,yaml,wide,name,jsonpath=' '--output=words:json,yaml,wide,name,jsonpath=' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'describe')
       commands=()
       flags=('-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(-l --selector --dsn --context -n --tenant --namespace)
       files=()
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'edit')
       commands=()
       flags=('-o:yaml or json' '--output:yaml or json' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(-o --output -l --selector --dsn --context -n --tenant --namespace)
       files=()
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known=('-o=words:yaml,json' '--output=words:yaml,json' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'label')
       commands=()
       flags=('-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '--field-selector:Only what has these fields: status.state=idle' '--all:All of the kinds named' '--overwrite:Change values that are there' '--list:Print what there is, after any changes' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(-l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace)
       files=()
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'annotate')
       commands=()
       flags=('-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '--field-selector:Only what has these fields: status.state=idle' '--all:All of the kinds named' '--overwrite:Change values that are there' '--list:Print what there is, after any changes' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(-l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace)
       files=()
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'patch')
       commands=()
       flags=('-p:The patch, JSON or YAML' '--patch:The patch, JSON or YAML' '--patch-file:The patch in a file, - for stdin' '--type:Fields to merge (RFC 7386), or operations (6902)' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(-p --patch --type --dry-run -o --output --dsn --context -n --tenant --namespace)
       files=(--patch-file)
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known=('--type=words:merge,json' '--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'rollout')
       commands=('history:List the versions of personas, or show one in detail' 'undo:Go back to an earlier version of personas; it becomes a new version')
@@ -120,28 +120,28 @@ _aosctl_spec() {
       flags=('--for:condition=NAME[=false], jsonpath=…, create or delete' '--timeout:30s, 5m; 0 looks once, -1s: a week' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '--all:All of the kinds named' '-o:json, yaml or name' '--output:json, yaml or name' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--for --timeout -l --selector -o --output --dsn --context -n --tenant --namespace)
       files=()
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known=('-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'delete')
       commands=()
       flags=('-f:File, folder, glob, URL, or - for stdin' '--filename:File, folder, glob, URL, or - for stdin' '-R:Look into sub-folders of -f too' '--recursive:Look into sub-folders of -f too' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '--all:All of the kinds named' '--ignore-not-found:Take what does not exist for done' '--dry-run:client: compare only; server: the real change, rolled back' '--confirm:Erase this tenant with all that it has' '-i:List what goes, and ask first' '--interactive:List what goes, and ask first' '--cascade:Delete what can'\''t be without it too, in one transaction' '--field-selector:Only what has these fields: status.state=idle' '-o:name' '--output:name' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(-l --selector --dry-run --confirm --cascade --field-selector -o --output --dsn --context -n --tenant --namespace)
       files=(-f --filename)
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known=('--dry-run=words:none,client,server' '--cascade=words:foreground,background' '-o=words:name' '--output=words:name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'explain')
       commands=()
       flags=('--recursive:Print the fields of fields, names and types only' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
       files=()
-      sources='kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+      sources='kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
       known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'schema')
       commands=()
       flags=('-o:Write it into this file' '--output:Write it into this file' '--all:Write those of every kind into this folder' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
       files=(-o --output --all)
-      sources='kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+      sources='kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
       known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'api-resources')
       commands=()
@@ -152,16 +152,16 @@ _aosctl_spec() {
       known=('-o=words:wide,name' '--output=words:wide,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'chat')
       commands=()
-      flags=('-c:Go on with the last conversation (with AGENT)' '--continue:Go on with the last conversation (with AGENT)' '--resume:Go on with this run' '-o:json|stream-json, for one message' '--output:json|stream-json, for one message' '-p:The same as MESSAGE' '--prompt:The same as MESSAGE' '--approve:ask here; auto approves as you, where you may; never parks the run' '--budget:What the new run may cost at most' '--max-steps:Steps of the turn at most, new run' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(--resume -o --output -p --prompt --approve --budget --max-steps --dsn --context -n --tenant --namespace)
-      files=()
+      flags=('-c:Go on with the last conversation (with AGENT)' '--continue:Go on with the last conversation (with AGENT)' '--resume:Go on with this run' '--fork:Go on in a new run, from a step of RUN' '-m:Ask this model, in a new run' '--model:Ask this model, in a new run' '-o:json|stream-json, for one message' '--output:json|stream-json, for one message' '-p:The same as MESSAGE' '--prompt:The same as MESSAGE' '--approve:ask here; auto approves as you, where you may; never parks the run' '--budget:What the new run may cost at most' '--max-steps:Steps of a turn at most, answers and results of tools; new run' '--max-turns:How often the model may be asked for one message; new run' '--output-schema:The answer is JSON of this JSON Schema' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--resume --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --dsn --context -n --tenant --namespace)
+      files=(--output-schema)
       sources='agent'
-      known=('--resume=run' '--approve=words:ask,auto,never' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+      known=('--resume=run' '--fork=run' '--approve=words:ask,auto,never' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'run')
       commands=()
-      flags=('--name:Name of the run' '--wait:Wait for approvals; off a terminal the run is parked else' '-d:Queue it for a worker, and print its name' '--detach:Queue it for a worker, and print its name' '-o:json|stream-json; name with -d' '--output:json|stream-json; name with -d' '--approve:ask here; auto approves as you, where you may; never parks the run' '--budget:What the new run may cost at most' '--max-steps:Steps of the turn at most, new run' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(--name -o --output --approve --budget --max-steps --dsn --context -n --tenant --namespace)
-      files=()
+      flags=('--name:Name of the run' '--wait:Wait for approvals; off a terminal the run is parked else' '-d:Queue it for a worker, and print its name' '--detach:Queue it for a worker, and print its name' '-o:json|stream-json; name with -d' '--output:json|stream-json; name with -d' '--approve:ask here; auto approves as you, where you may; never parks the run' '--budget:What the new run may cost at most' '--max-steps:Steps of a turn at most, answers and results of tools; new run' '--max-turns:How often the model may be asked for one message; new run' '-m:Ask this model, in a new run' '--model:Ask this model, in a new run' '--output-schema:The answer is JSON of this JSON Schema' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--name -o --output --approve --budget --max-steps --max-turns -m --model --dsn --context -n --tenant --namespace)
+      files=(--output-schema)
       sources='agent'
       known=('--approve=words:ask,auto,never' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'worker')
@@ -198,7 +198,7 @@ _aosctl_spec() {
       values=(--since --types --for --tail -o --output --dsn --context -n --tenant --namespace)
       files=()
       sources=''
-      known=('--types=kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns' '--for=run' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+      known=('--types=kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns' '--for=run' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'trace')
       commands=()
       flags=('--turn:Only this turn' '--depth:1 turns, 2 models, 3 tools, 4 approvals [4]' '--html:Write it as a page; - is stdout' '--svg:Write it as a picture; - is stdout' '-o:json' '--output:json' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
@@ -208,11 +208,11 @@ _aosctl_spec() {
       known=('-o=words:json' '--output=words:json' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'approve')
       commands=()
-      flags=('--reason:Why, for the audit trail' '--all:All that are pending' '--show:Show what would run and change; decide nothing' '--yes:Approve without a question' '-y:Approve without a question' '-i:Walk through what is pending, until none is left' '--inbox:Walk through what is pending, until none is left' '--edit:Change the arguments in your editor first' '--expires:Not used within 10m, 2h: ask again' '--scope:How far: run, later calls of the skill too' '--match:With --scope: only calls whose argument fits; * is any text, ? one character' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--no-headers:Print the rows only' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(--reason --expires --scope --match -l --selector -o --output --dsn --context -n --tenant --namespace)
+      flags=('--reason:Why, for the audit trail' '--all:All that are pending' '--show:Show what would run and change; decide nothing' '--yes:Approve without a question' '-y:Approve without a question' '-i:Walk through what is pending, until none is left' '--inbox:Walk through what is pending, until none is left' '--edit:Change the arguments in your editor first' '--expires:Not used within 10m, 2h: ask again' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--no-headers:Print the rows only' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--reason --expires -l --selector -o --output --dsn --context -n --tenant --namespace)
       files=()
       sources='approval*'
-      known=('--scope=words:once,run,always' '-o=words:json,yaml,wide,name,jsonpath=' '--output=words:json,yaml,wide,name,jsonpath=' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+      known=('-o=words:json,yaml,wide,name,jsonpath=' '--output=words:json,yaml,wide,name,jsonpath=' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'deny')
       commands=()
       flags=('--reason:Why; the agent reads it' '--all:All that are pending' '--yes:With -l or --all: ask nothing' '-y:With -l or --all: ask nothing' '-i:Walk through what is pending, until none is left' '--inbox:Walk through what is pending, until none is left' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--no-headers:Print the rows only' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
@@ -227,10 +227,17 @@ _aosctl_spec() {
       files=()
       sources='run'
       known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+    'steer')
+      commands=()
+      flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
+      files=()
+      sources='run'
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'fork')
       commands=()
-      flags=('--name:Name of the new run' '-o:name' '--output:name' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(--name -o --output --dsn --context -n --tenant --namespace)
+      flags=('--name:Name of the new run' '-m:The model of the new run' '--model:The model of the new run' '-o:name' '--output:name' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--name -m --model -o --output --dsn --context -n --tenant --namespace)
       files=()
       sources='run'
       known=('-o=words:name' '--output=words:name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
@@ -250,8 +257,8 @@ _aosctl_spec() {
       known=('-s=words:TERM,KILL,STOP,CONT' '--signal=words:TERM,KILL,STOP,CONT' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'resume')
       commands=()
-      flags=('--max-usd:What it may cost in all' '--max-tokens:Tokens in all' '--max-steps:Steps of one turn' '--max-seconds:Time of one turn' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '--all:All runs of the tenant that it can be done to' '--yes:With -l or --all: ask nothing' '-y:With -l or --all: ask nothing' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(--max-usd --max-tokens --max-steps --max-seconds -l --selector --dsn --context -n --tenant --namespace)
+      flags=('--max-usd:What it may cost in all' '--max-tokens:Tokens in all' '--max-steps:Steps of one turn' '--max-seconds:Time of one turn' '--max-turns:Questions to the model in one turn' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '--all:All runs of the tenant that it can be done to' '--yes:With -l or --all: ask nothing' '-y:With -l or --all: ask nothing' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--max-usd --max-tokens --max-steps --max-seconds --max-turns -l --selector --dsn --context -n --tenant --namespace)
       files=()
       sources='run*'
       known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
@@ -428,7 +435,7 @@ _aosctl_spec() {
       flags=('--as:Ask for another; admins may' '--list:Everything there is to do, and why not' '-q:Answer by the exit status alone' '--quiet:Answer by the exit status alone' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--as --dsn --context -n --tenant --namespace)
       files=()
-      sources='words:get,apply,delete,chat,kill,resolve,approve,verify,export kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+      sources='words:get,apply,delete,chat,fork,steer,kill,resolve,approve,verify,export kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
       known=('--as=principal' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'auth grant')
       commands=()

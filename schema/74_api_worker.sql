@@ -58,6 +58,7 @@ declare
   v_turn record;
   v_kind text;
   v_data jsonb;
+  v_next text;
 begin
   perform aos_core.require_fresh_transaction('a turn is claimed');
   perform aos_core.check_lease_seconds(p_lease_seconds);
@@ -115,11 +116,12 @@ begin
     if v_run.watched_until > v_now then
       perform pg_notify('aos_run', v_run.run_id::text);
     end if;
+    v_next := aos_core.next_move(p_tenant, v_run.run_id);  -- which may add steps
     return jsonb_build_object('turn_id', v_queue.turn_id, 'turn', v_turn.number,
       'run_id', v_run.run_id, 'run', v_run.name, 'lease', v_lease, 'fence', v_run.fence,
-      'attempts', v_turn.attempt, 'last_step', v_run.last_step,
-      'calls', aos_core.open_calls(p_tenant, v_queue.turn_id),
-      'next', aos_core.next_move(p_tenant, v_run.run_id),
+      'attempts', v_turn.attempt,
+      'last_step', aos_core.next_step(p_tenant, v_run.run_id) - 1,
+      'calls', aos_core.open_calls(p_tenant, v_queue.turn_id), 'next', v_next,
       'config_version', aos_core.config_version(p_tenant));
   end loop;
   return null;
@@ -207,9 +209,33 @@ language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_bound text := set_config('aos.kernel_tenant', p_tenant::text, true);
+  v_run aos_core.run := aos_core.leased_run(p_tenant, p_turn, aos_core.lease_hash(p_lease));
+  v_context jsonb := aos_core.context_of(p_tenant, v_run, p_since, p_window);
 begin
-  return aos_core.context_of(p_tenant,
-    aos_core.leased_run(p_tenant, p_turn, aos_core.lease_hash(p_lease)), p_since, p_window);
+  if v_context is null then
+    perform aos_core.usable_model(v_run.model_name, false);
+  end if;
+  return v_context;
+end
+$$;
+
+-- The name of a model that a run may be asked with. AO001: there is no such model; AO002, with p_new: it
+-- is not active. Kernel only.
+create function aos_core.usable_model(p_model text, p_new boolean) returns text
+language plpgsql stable
+as $$
+declare
+  v_active boolean;
+begin
+  select m.is_active into v_active from aos_meta.llm_model_registry m where m.model_name = p_model;
+  if not found then
+    raise exception 'model "%" not found', p_model using errcode = 'AO001',
+      hint = 'aosctl get models lists them';
+  elsif p_new and not v_active then
+    raise exception 'model "%" is not active', p_model using errcode = 'AO002',
+      hint = 'aosctl get models lists them; spec.active says which may begin anything new';
+  end if;
+  return p_model;
 end
 $$;
 
@@ -251,7 +277,7 @@ as $$
   from aos_agent.agent a
   join aos_persona.persona_version v on v.tenant_id = p_tenant and v.persona_id = p_run.persona_id
     and v.version = p_run.persona_version
-  join aos_meta.llm_model_registry m on m.model_id = v.model_id
+  join aos_meta.llm_model_registry m on m.model_name = p_run.model_name
   cross join lateral (
     select aos_persona.render(v.system_prompt, v.rules, v.traits) as prompt,
            aos_skills.tools_of(p_tenant, a.role_name, a.skills) as tools offset 0) f
@@ -323,8 +349,8 @@ as $$
 $$;
 
 -- Store the model's answer before anything acts on it: one commit for message, tool calls, gate
--- decisions, cost and event; ends the turn when it asks for no call. See record_calls for the
--- result. Who names the turn's run spares the kernel a look-up. AO001, AO002, AO003, AO006.
+-- decisions, cost and event; ends the turn when it asks for no call, unless a person has steered it: then
+-- "next" is not "done", and the message is the last step. See record_calls for the result. Who names the turn's run spares the kernel a look-up. AO001, AO002, AO003, AO006.
 create function aos_agent.record_response(
   p_tenant uuid, p_turn uuid, p_lease uuid, p_message jsonb, p_usage jsonb default null,
   p_seq bigint default null, p_raw text default null, p_run uuid default null) returns jsonb

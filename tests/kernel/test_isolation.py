@@ -306,6 +306,7 @@ SPEC = {"systemPrompt": "x", "model": "offline", "persona": "expert", "builtin":
         "type": "user", "roles": []}  # fmt: skip
 WITH_TENANT: dict[str, list[Any]] = {
     "aos_agent.open_turn": ["{tenant}", "{run}", user("x")],
+    "aos_agent.steer_turn": ["{tenant}", "{run}", user("x")],
     "aos_agent.decide_approval": ["{tenant}", "{approval}", "approved"],
     "aos_agent.approve_scoped": ["{tenant}", "{approval}", "run"],
     "aos_agent.revoke_allowance": ["{tenant}", "{allowance}"],

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from aosctl.db.connection import Session
-    from aosctl.domain.conversation import Caps, Conversation
+    from aosctl.db.runs import Caps
+    from aosctl.domain.conversation import Conversation
+    from aosctl.domain.output_schema import OutputSchema
     from aosctl.repl.report import Report
     from aosctl.repl.screen import Screen
     from aosctl.repl.turns import Decider
@@ -43,22 +45,56 @@ Budget = Annotated[
 ]
 MaxSteps = Annotated[
     int | None,
-    typer.Option("--max-steps", metavar="N", min=1, help="Steps of the turn at most, new run"),
+    typer.Option(
+        "--max-steps",
+        metavar="N",
+        min=1,
+        help="Steps of a turn at most, answers and results of tools; new run",
+    ),
+]
+MaxTurns = Annotated[
+    int | None,
+    typer.Option(
+        "--max-turns",
+        metavar="N",
+        min=1,
+        help="How often the model may be asked for one message; new run",
+    ),
 ]
 
 
-def caps_of(budget: str | None, max_steps: int | None) -> Caps | None:
-    """Return what --budget and --max-steps allow a new run; None for no flag. Raises UsageError."""
-    if budget is None and max_steps is None:
+Model = Annotated[
+    str | None,
+    typer.Option("-m", "--model", metavar="MODEL", help="Ask this model, in a new run"),
+]
+
+
+OutputSchemaFile = Annotated[
+    str | None,
+    typer.Option("--output-schema", metavar="FILE", help="The answer is JSON of this JSON Schema"),
+]
+
+
+def schema_of(path: str | None) -> OutputSchema | None:
+    """Return the schema of --output-schema. Raises UsageError."""
+    if path is None:
         return None
-    from decimal import Decimal
+    from aosctl.domain.output_schema import load
 
-    from aosctl.cli.resume import amount, refuse_more_steps
-    from aosctl.domain.conversation import Caps
+    return load(path)
 
-    refuse_more_steps(max_steps)
-    usd = amount("--budget", budget)
-    return Caps(None if usd is None else Decimal(usd), max_steps)
+
+def caps_of(
+    budget: str | None, max_steps: int | None, max_turns: int | None, model: str | None
+) -> Caps | None:
+    """Return what the flags make of a new run; None where none is given. Raises UsageError."""
+    from aosctl.cli.resume import amount, at_most
+    from aosctl.db.runs import Caps
+
+    at_most("--max-steps", max_steps)
+    at_most("--max-turns", max_turns)
+    caps = Caps(amount("--budget", budget), max_steps, max_turns, model)
+    return caps if any(cap is not None for cap in caps) else None
 
 
 def message_of(words: list[str]) -> str:
@@ -168,19 +204,24 @@ def one_shot(
     text: str,
     decider: Decider | None,
     report: Report | None = None,
+    schema: OutputSchema | None = None,
 ) -> int:
     """Send `text`, or take up what is open; print the answer and return the exit status."""
-    from aosctl.repl.oneshot import run_once
+    from aosctl.repl.oneshot import FAILED, hold_to, run_once
     from aosctl.repl.turns import Turns
 
+    if schema is not None:
+        conversation.demand(schema)
+        text = schema.request(text) if text else text
     if report is not None:
-        return _reported(given, access, conversation, text, decider, report)
-    streamed = sys.stdout.isatty()
+        return _reported(given, access, conversation, text, decider, report, schema)
+    streamed = sys.stdout.isatty() and schema is None  # what is sent back is no answer
     screen = screen_of(given, sys.stdout if streamed else None, sys.stderr)
     turns = Turns(access, conversation, screen, decider)
     with closing(turns):
         ended = run_once(turns, (lambda: turns.send(text)) if text else turns.take_up)
-    if not streamed and ended.text:
+        ended = ended if schema is None else hold_to(schema, ended, turns)
+    if not streamed and ended.text and (schema is None or ended.status != FAILED):
         output.write(clean(ended.text).rstrip("\n") + "\n")
     return ended.status
 
@@ -192,9 +233,10 @@ def _reported(
     text: str,
     decider: Decider | None,
     report: Report,
+    schema: OutputSchema | None,
 ) -> int:
     """Do what `one_shot` does, with JSON for its answer. Raises OSError when nobody reads it."""
-    from aosctl.repl.oneshot import run_once
+    from aosctl.repl.oneshot import hold_to, run_once
     from aosctl.repl.report import ReportScreen, Witness
     from aosctl.repl.turns import Turns
 
@@ -204,6 +246,7 @@ def _reported(
     turns = Turns(access, conversation, screen, Witness(report, decider))
     with closing(turns):
         ended = run_once(turns, (lambda: turns.send(text)) if text else turns.take_up)
+        ended = ended if schema is None else hold_to(schema, ended, turns)
         report.ended(ended, turns.conversation, before)
     if report.gone is not None:
         raise report.gone

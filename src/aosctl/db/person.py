@@ -13,19 +13,22 @@ from aosctl.db.approvals import shown
 from aosctl.db.connection import Connection, Session, connect
 from aosctl.db.errors import to_json, translated
 from aosctl.db.hot import Link, statement
-from aosctl.db.limited import Caps, open_capped_run
+from aosctl.db.runs import Caps
 from aosctl.db.tenants import select_tenant
 from aosctl.db.worker import LEASE_SECONDS, Lease, pending_calls
 from aosctl.errors import DatabaseUnavailable, NotFound
 
 OPEN = statement("aos_agent.open_turn", 7)
 OPEN_RUN = statement("aos_agent.open_run", 9)
+OPEN_CAPPED_RUN = replace(statement("aos_agent.open_run", 13), name=b"aos_agent.open_run capped")
 START_RUN = statement("aos_agent.start_run", 4)
 DECIDE = statement("aos_agent.decide_approval", 5)
 EDIT = statement("aos_agent.edit_call", 5)
+STEER = statement("aos_agent.steer_turn", 4)
 CANCEL_TURN = statement("aos_agent.cancel_turn", 4)
 GIVE_UP = statement("aos_agent.give_up_lease", 3)
 _MOST_STEPS = 40
+_STEER_PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,10 @@ _APPROVAL_COLUMNS = (
 
 
 class PersonClient:
-    """What a person does in one tenant; reconnects by itself. For one thread."""
+    """What a person does in one tenant; reconnects by itself. For one thread.
+
+    `steer_turn` alone may be called from another one: it has a connection of its own.
+    """
 
     def __init__(self, session: Session, tenant: UUID, verb: str = "chat") -> None:
         self.tenant = tenant
@@ -124,6 +130,7 @@ class PersonClient:
         self._verb = verb
         self._first: Connection | None = session.connection
         self.link = Link(self._connect)
+        self._steering = Link(self._connect_anew, _STEER_PATIENCE_SECONDS)
 
     @property
     def tenant_name(self) -> str:
@@ -134,7 +141,13 @@ class PersonClient:
         connection = self._first
         self._first = None
         if connection is None or connection.closed:
-            connection = connect(self._session.conninfo, self._verb)
+            return self._connect_anew()
+        with translated():
+            select_tenant(connection, self.tenant)
+        return connection
+
+    def _connect_anew(self) -> Connection:
+        connection = connect(self._session.conninfo, self._verb)
         with translated():
             select_tenant(connection, self.tenant)
         return connection
@@ -181,10 +194,9 @@ class PersonClient:
         The same call again, with the same key, returns the same run.
         """
         asked = time.monotonic()
-        if new.caps is not None:
-            return self._open_capped(new, new.caps, message, key, worker, lease_seconds)
+        caps = new.caps.given() if new.caps is not None else ()
         row = self.link.call(
-            OPEN_RUN,
+            OPEN_CAPPED_RUN if caps else OPEN_RUN,
             str(self.tenant),
             new.agent,
             to_json(message),
@@ -194,28 +206,10 @@ class PersonClient:
             "true" if context else "false",
             new.kind,
             new.name,
+            *caps,
         )
         run_id = UUID(row["run_id"])
         return run_id, str(row["run"]), self._opened(run_id, row, lease_seconds, asked)
-
-    def _open_capped(
-        self,
-        new: NewRun,
-        caps: Caps,
-        message: Mapping[str, Any],
-        key: str,
-        worker: str,
-        lease_seconds: int,
-    ) -> tuple[UUID, str, Opened]:
-        asked = time.monotonic()
-        turn = to_json(message), key, worker, str(lease_seconds), "true"
-        start = new.agent, new.kind, new.name
-        try:
-            run_id, run, row = open_capped_run(self.link.connection, self.tenant, start, caps, turn)
-        except DatabaseUnavailable:
-            self.link.close()  # whoever calls next connects again
-            raise
-        return run_id, run, self._opened(run_id, row, lease_seconds, asked)
 
     def _opened(
         self, run_id: UUID, row: Mapping[str, Any], lease_seconds: int, asked: float
@@ -236,6 +230,14 @@ class PersonClient:
             since=asked,
         )
         return Opened("opened", row["turn"], lease, row.get("context"))
+
+    def steer_turn(self, run_id: UUID, message: Mapping[str, Any], key: str) -> int:
+        """Send a message into the run's open turn; return the turn's number.
+
+        Raises IllegalTransition when no turn is open.
+        """
+        row = self._steering.call(STEER, str(self.tenant), str(run_id), to_json(message), key)
+        return int(row["turn"])
 
     def cancel_turn(self, run_id: UUID, reason: str | None, turn_id: UUID) -> None:
         """Stop this turn, if it is still the open one, and keep the run."""
@@ -359,3 +361,4 @@ class PersonClient:
 
     def close(self) -> None:
         self.link.close()
+        self._steering.close()

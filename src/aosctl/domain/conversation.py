@@ -9,15 +9,16 @@ from typing import Any
 from uuid import UUID
 
 from aosctl.db.ids import uuid7
-from aosctl.db.limited import Caps as Caps
 from aosctl.db.person import Approval as Approval
 from aosctl.db.person import Decision as Decision
 from aosctl.db.person import NewRun as NewRun
 from aosctl.db.person import Opened, PersonClient
 from aosctl.db.person import RunStatus as RunStatus
+from aosctl.db.runs import Caps as Caps
 from aosctl.db.worker import Lease, WorkerClient
 from aosctl.domain import holder
 from aosctl.domain.loop import Interrupted, Loop, Observer, Outcome
+from aosctl.domain.output_schema import OutputSchema, Unfit
 from aosctl.domain.previewing import Asked, can_be_tried
 from aosctl.domain.scopes import Decider
 from aosctl.errors import AosError, Denied, IllegalTransition, NotFound
@@ -62,6 +63,38 @@ class Conversation:
         elif opened.lease.last_step == known.last_step + 1:
             known.add(opened.lease.last_step, message)
         return self._drive(opened.lease, observe, stop)
+
+    def steer(self, text: str) -> bool:
+        """Send a message into the open turn, whoever drives it: the model reads it next.
+
+        False, and nothing is sent, when no turn is open: it is then one for `send`. May be called
+        while another thread drives the turn, and after a lost connection it was sent once. A turn
+        that ends before the model has read it leaves it to the next one, which opens at once.
+        Raises DatabaseUnavailable.
+        """
+        if self.run_id is None:
+            return False
+        message = user(text).sanitised().to_json()
+        try:
+            self._person.steer_turn(self.run_id, message, str(uuid7()))
+        except IllegalTransition:
+            return False
+        return True
+
+    def demand(self, schema: OutputSchema) -> None:
+        """Have the answers be JSON of this schema; one that is not is sent back once a turn."""
+        sent_back: set[UUID | None] = set()
+
+        def look(answer: Message) -> None:
+            try:
+                schema.parse(answer.text)
+            except Unfit as why:
+                if self.turn_id not in sent_back:
+                    sent_back.add(self.turn_id)
+                    self.steer(schema.repair(str(why)))
+
+        self._loop.output_schema = schema.schema
+        self._loop.before_end = look
 
     def _open(self, message: Message, key: str, context: bool) -> Opened:
         """Open a turn with a message; the first one of a new run begins the run too."""

@@ -29,7 +29,7 @@ from aosctl.errors import (
     ProviderError,
     redact_dsn,
 )
-from aosctl.messages import Message, Result, Text, usage_to_json
+from aosctl.messages import JsonObject, Message, Result, Text, usage_to_json
 from aosctl.providers.base import Finished, ModelRequest, ModelSpec, Provider
 from aosctl.providers.base import TextDelta as TextDelta
 from aosctl.providers.base import ThinkDelta as ThinkDelta
@@ -74,8 +74,22 @@ class Retrying:
     in_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Steered:
+    """The model reads with its next question what a person has sent into the turn."""
+
+    message: Message
+
+
 LoopEvent: TypeAlias = (
-    TextDelta | ThinkDelta | CallBegun | CallEnded | ApprovalAsked | CallRefused | Retrying
+    TextDelta
+    | ThinkDelta
+    | CallBegun
+    | CallEnded
+    | ApprovalAsked
+    | CallRefused
+    | Retrying
+    | Steered
 )
 Observer: TypeAlias = Callable[[LoopEvent], None]
 
@@ -132,6 +146,9 @@ class Loop:
         self._rest = rest
         self._unstored: _Unstored | None = None
         self.transcript = Transcript()
+        self.output_schema: JsonObject | None = None
+        self.before_end: Callable[[Message], None] = lambda _answer: None
+        """Sees an answer without calls before it is stored, and may still steer the turn."""
 
     def close(self) -> None:
         """Stop the heartbeats."""
@@ -186,17 +203,24 @@ class Loop:
                     or known.last_step < moved.last_step
                     or known.must_be_read
                 ):
-                    self._catch_up(lease)
+                    self._catch_up(lease, observe)
                 message = self._ask(lease, observe, stop)
                 text = message.text or text
+                if not message.calls:
+                    self.before_end(message)
                 moved = self._store(lease, message, observe, stop)
             else:
                 return self._outcome(lease, moved, text)
 
-    def _catch_up(self, lease: Lease) -> None:
+    def _catch_up(self, lease: Lease, observe: Observer) -> None:
         known = self.transcript
         since = known.last_step if known.messages else None
-        known.take(self._client.context(lease, since))
+        context = self._client.context(lease, since)
+        known.take(context)
+        for row in context["messages"]:
+            # What a person has sent since the lease was taken came into the middle of the turn.
+            if row["seq"] > max(lease.last_step, since or 0) and row["message"]["role"] == "user":
+                observe(Steered(Message.from_json(row["message"])))
 
     def _outcome(self, lease: Lease, moved: Moved, text: str) -> Outcome:
         if moved.next in ("limited", "later"):
@@ -210,7 +234,7 @@ class Loop:
         if before and (before.turn_id, before.step) == (lease.turn_id, self._next_step):
             return before.message
         self._fetch_key(lease)
-        request = self.transcript.request()
+        request = replace(self.transcript.request(), output_schema=self.output_schema)
         provider = self._provider_for(request.model)
         check = partial(self._check, lease, stop)
         attempts = 0

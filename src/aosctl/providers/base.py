@@ -56,7 +56,8 @@ class ModelRequest:
     """One model call: everything that is sent.
 
     `max_output_tokens` is what the run's money pays for: it lowers the limit that the model's
-    params or its spec set. None when the run has no limit in money.
+    params or its spec set. None when the run has no limit in money. `output_schema` is the JSON
+    Schema of the answer, for a provider that can hold a model to one.
     """
 
     model: ModelSpec
@@ -64,6 +65,7 @@ class ModelRequest:
     messages: tuple[Message, ...]
     tools: tuple[ToolSpec, ...] = ()
     max_output_tokens: int | None = None
+    output_schema: JsonObject | None = None
 
 
 @dataclass(frozen=True, slots=True)

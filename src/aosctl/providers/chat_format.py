@@ -15,6 +15,7 @@ from aosctl.messages import (
     Block,
     Call,
     Json,
+    JsonObject,
     Media,
     Message,
     Opaque,
@@ -67,8 +68,18 @@ def chat_params(request: ModelRequest, endpoint: str, names: ToolNames) -> dict[
         body["stream_options"] = {"include_usage": True}
     if request.tools and spec.capabilities.get("tools") is not False:
         body["tools"] = [_tool(tool, names) for tool in request.tools]
+    if request.output_schema is not None and spec.capabilities.get(
+        "response_format", spec.base_url is None
+    ):
+        body["response_format"] = _response_format(request.output_schema)
     clean = sanitise_json(body)
     return clean if isinstance(clean, dict) else body
+
+
+def _response_format(schema: JsonObject) -> Json:
+    """Hold the answer to a schema; not strictly, which few schemas of people's own admit."""
+    described: dict[str, Json] = {"name": "answer", "schema": dict(schema), "strict": False}
+    return {"type": "json_schema", "json_schema": described}
 
 
 def _settings(request: ModelRequest) -> dict[str, Json]:

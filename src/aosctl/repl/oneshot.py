@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from aosctl.domain.loop import Outcome
+from aosctl.domain.output_schema import OutputSchema, Unfit
 from aosctl.repl.deciding import short_id, waiting
 from aosctl.repl.screen import RED
 from aosctl.repl.turns import Turns
@@ -23,6 +26,12 @@ class Ended:
     text: str
     error: str | None = None
     approvals: tuple[str, ...] = ()
+    value: tuple[Any, ...] = ()
+
+    @property
+    def result(self) -> Any:
+        """Return what a program reads: the JSON where a schema was demanded, else the text."""
+        return self.value[0] if self.value else self.text
 
 
 def run_once(turns: Turns, act: Callable[[], Outcome | None]) -> Ended:
@@ -48,6 +57,20 @@ def run_once(turns: Turns, act: Callable[[], Outcome | None]) -> Ended:
         if outcome.hint:
             turns.screen.warn(f"hint: {outcome.hint}")
     return Ended(status, outcome.state, outcome.text, error, approvals)
+
+
+def hold_to(schema: OutputSchema, ended: Ended, turns: Turns) -> Ended:
+    """Return how it ended where the answer has to be JSON of a schema: with that, or failed."""
+    if ended.status != DONE:
+        return ended
+    try:
+        value = schema.parse(ended.text)
+    except Unfit as why:
+        error = f"the answer does not satisfy the JSON Schema: {why}"
+        turns.screen.warn(f"error: {error}", RED)
+        return replace(ended, status=FAILED, state="failed", error=error)
+    text = json.dumps(value, ensure_ascii=False)
+    return replace(ended, text=text, value=(value,))
 
 
 def _tell_waiting(turns: Turns, approvals: tuple[str, ...]) -> None:
