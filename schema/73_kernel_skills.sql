@@ -219,3 +219,24 @@ exception when data_exception or program_limit_exceeded then
   ok := false; result := jsonb_build_object('error', sqlerrm);
 end
 $$;
+
+-- Wipe what a statement of a SQL skill left in the session: all that DISCARD ALL does but RESET ALL and the
+-- cached plans; then pin the search_path, and give later statements p_timeout (as the setting
+-- statement_timeout; null: none). To be sent after RESET ALL, in another transaction: a SELECT in
+-- one of the kind that a statement left as the default might wait for others. One statement instead of
+-- eight, each of which costs its parsing and its messages.
+-- Invoker, and no SET of its own, which would take back at its end what it sets. Nothing here is looked up
+-- but in pg_catalog. Worker.
+create function aos_agent.clean_session(p_timeout text) returns void
+language sql volatile
+as $$
+  close all;
+  unlisten *;
+  set session authorization default;
+  set search_path = pg_catalog, pg_temp;
+  deallocate all;
+  discard temp;
+  discard sequences;
+  select pg_catalog.pg_advisory_unlock_all(),
+         pg_catalog.set_config('statement_timeout', p_timeout, false);
+$$;
