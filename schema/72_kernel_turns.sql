@@ -530,7 +530,8 @@ as $$
 declare
   v_now timestamptz := aos_core.now();
   v_cached integer := coalesce((p_usage ->> 'cache_read')::integer, 0);
-  v_in integer := coalesce((p_usage ->> 'in')::integer, 0) + v_cached;
+  v_new integer := coalesce((p_usage ->> 'in')::integer, 0);
+  v_in integer := v_new + v_cached;
   v_out integer := coalesce((p_usage ->> 'out')::integer, 0);
   v_model text := p_message -> 'origin' ->> 'model';
   v_blocks jsonb := p_message -> 'blocks';
@@ -538,7 +539,11 @@ declare
   v_turn integer;
   v_actor text;
   v_run_model text;
+  v_input_usd numeric;
+  v_cached_usd numeric;
+  v_output_usd numeric;
   v_cost numeric;
+  v_agent_id uuid;
   v_role text;
   v_skills text[];
   v_agent text;
@@ -563,15 +568,19 @@ declare
   v_spare integer;  -- how many more calls come before one can be repeated too often; null: any
   v_loops boolean;
 begin
-  select r.last_turn, 'agent:' || r.agent_name, r.model_name,
-         case when (v_in - v_cached | v_cached | v_out) >= 0 then  -- else one is negative
-           aos_core.cost_usd(v_in - v_cached, v_cached, v_out, r.input_usd_per_mtok,
-             r.cached_input_usd_per_mtok, r.output_usd_per_mtok) end, a.role_name, a.skills,
-         r.agent_name, r.taint, r.max_repeats - (r.last_step - r.turn_first_step)
-    into v_turn, v_actor, v_run_model, v_cost, v_role, v_skills, v_agent, v_taint, v_spare
-  from aos_core.run r
-  join aos_agent.agent a on a.tenant_id = p_tenant and a.agent_id = r.agent_id
-  where r.tenant_id = p_tenant and r.run_id = v_run;
+  -- A statement a row: the join costs more than both.
+  select r.last_turn, r.agent_id, r.agent_name, r.model_name, r.input_usd_per_mtok,
+         r.cached_input_usd_per_mtok, r.output_usd_per_mtok, r.taint,
+         r.max_repeats - (r.last_step - r.turn_first_step)
+    into v_turn, v_agent_id, v_agent, v_run_model, v_input_usd, v_cached_usd, v_output_usd, v_taint,
+         v_spare
+  from aos_core.run r where r.tenant_id = p_tenant and r.run_id = v_run;
+  select a.role_name, a.skills into v_role, v_skills
+  from aos_agent.agent a where a.tenant_id = p_tenant and a.agent_id = v_agent_id;
+  v_actor := 'agent:' || v_agent;
+  if least(v_new, v_cached, v_out) >= 0 then
+    v_cost := aos_core.cost_usd(v_new, v_cached, v_out, v_input_usd, v_cached_usd, v_output_usd);
+  end if;
   if v_cost is null then
     perform aos_core.check_usage(p_usage);
     perform aos_core.raise_lost(p_tenant, p_turn, p_lease);

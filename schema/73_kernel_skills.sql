@@ -49,8 +49,8 @@ language plpgsql
 as $$
 declare
   v_role name;
-  v_digest text;
   v_intact boolean;
+  v_cursor boolean;
   v_path text := 'pg_temp';
   v_settings text;
   v_message text;
@@ -58,24 +58,26 @@ declare
   v_hint text;
   v_detail text;
 begin
-  select i.db_role, i.function_digest, aos_core.session_settings()
-    into v_role, v_digest, v_settings
+  -- In one statement. All functions of the role's name are looked at: a second one is none of ours.
+  select i.db_role, aos_core.session_settings(),
+      (select bool_and(p.prosecdef and pg_get_userbyid(p.proowner) = i.db_role
+                       and md5(p.prosrc) = i.function_digest)
+       from pg_catalog.pg_proc p
+       where p.proname = i.db_role and p.pronamespace = 'aos_sandbox'::regnamespace),
+      exists (select from pg_catalog.pg_cursors c where c.name <> '' and c.is_holdable)
+    into v_role, v_settings, v_intact, v_cursor
   from aos_auth.sql_identity i
   where i.tenant_id = p_tenant and i.scope_id = p_scope;
-  select p.prosecdef and pg_get_userbyid(p.proowner) = v_role and md5(p.prosrc) = v_digest
-    into v_intact
-  from pg_catalog.pg_proc p
-  where p.proname = v_role and p.pronamespace = 'aos_sandbox'::regnamespace;
-  if v_intact is not true and p_scope <> p_tenant and not exists (
-      select from aos_skills.skill s
-      where s.tenant_id = p_tenant and s.skill_id = p_scope and s.grants <> '[]') then
-    raise exception 'the grants of the skill were changed at this moment' using errcode = '40001',
-      hint = 'repeat the call: it is judged anew';
-  elsif v_intact is not true then
+  if v_intact is not true then
+    if p_scope <> p_tenant and not exists (
+        select from aos_skills.skill s
+        where s.tenant_id = p_tenant and s.skill_id = p_scope and s.grants <> '[]') then
+      raise exception 'the grants of the skill were changed at this moment' using errcode = '40001',
+        hint = 'repeat the call: it is judged anew';
+    end if;
     raise exception 'the SQL sandbox of this skill is missing or was changed' using
       errcode = 'AO004', hint = 'aosctl db upgrade makes it anew';
-  end if;
-  if exists (select from pg_catalog.pg_cursors c where c.name <> '' and c.is_holdable) then
+  elsif v_cursor then
     raise exception 'the session holds an open cursor' using errcode = 'AO004',
       hint = 'use a fresh connection for SQL skills';
   end if;
@@ -216,4 +218,25 @@ exception when data_exception or program_limit_exceeded then
   -- such as a text too long to search for: the model reads why
   ok := false; result := jsonb_build_object('error', sqlerrm);
 end
+$$;
+
+-- Wipe what a statement of a SQL skill left in the session: all that DISCARD ALL does but RESET ALL and the
+-- cached plans; then pin the search_path, and give later statements p_timeout (as the setting
+-- statement_timeout; null: none). To be sent after RESET ALL, in another transaction: a SELECT in
+-- one of the kind that a statement left as the default might wait for others. One statement instead of
+-- eight, each of which costs its parsing and its messages.
+-- Invoker, and no SET of its own, which would take back at its end what it sets. Nothing here is looked up
+-- but in pg_catalog. Worker.
+create function aos_agent.clean_session(p_timeout text) returns void
+language sql volatile
+as $$
+  close all;
+  unlisten *;
+  set session authorization default;
+  set search_path = pg_catalog, pg_temp;
+  deallocate all;
+  discard temp;
+  discard sequences;
+  select pg_catalog.pg_advisory_unlock_all(),
+         pg_catalog.set_config('statement_timeout', p_timeout, false);
 $$;

@@ -412,16 +412,19 @@ declare
   v_outcome record;
   v_settled jsonb;
 begin
+  -- A statement a row: the join costs more than all three.
   select c.run_id, c.turn_id, c.state, c.runner, c.skill, c.args, c.vendor_call_id, c.detached,
-         c.original_args is not null, r.lease_hash = v_lease and r.open_turn_id = c.turn_id
-           and r.lease_expires_at > aos_core.now(), a.agent_id, a.role_name, a.skills,
-         r.agent_name, c.taints, r.taint, c.step_seq
+         c.original_args is not null, c.taints, c.step_seq
     into v_run, v_turn, v_state, v_runner, v_skill, v_args, v_vendor_call_id, v_detached,
-         v_edited, v_holds, v_agent, v_role, v_skills, v_agent_name, v_taints, v_taint, v_step
+         v_edited, v_taints, v_step
   from aos_core.tool_call c
-  join aos_core.run r on r.tenant_id = p_tenant and r.run_id = c.run_id
-  join aos_agent.agent a on a.tenant_id = p_tenant and a.agent_id = r.agent_id
   where c.tenant_id = p_tenant and c.call_id = p_call;
+  select r.lease_hash = v_lease and r.open_turn_id = v_turn
+           and r.lease_expires_at > aos_core.now(), r.agent_id, r.agent_name, r.taint
+    into v_holds, v_agent, v_agent_name, v_taint
+  from aos_core.run r where r.tenant_id = p_tenant and r.run_id = v_run;
+  select a.role_name, a.skills into v_role, v_skills
+  from aos_agent.agent a where a.tenant_id = p_tenant and a.agent_id = v_agent;
   if v_state is null then
     raise exception 'call "%" not found', p_call using errcode = 'AO001',
       hint = 'check the tenant and the id';

@@ -226,7 +226,7 @@ grant execute on function aos_agent.next_ready(integer), aos_agent.served_tenant
   aos_agent.heartbeat(uuid, uuid, uuid, integer), aos_agent.check_lease(uuid, uuid, uuid),
   aos_agent.turn_context(uuid, uuid, uuid, bigint, integer),
   aos_agent.record_response(uuid, uuid, uuid, jsonb, jsonb, bigint, text, uuid),
-  aos_agent.execute_sql_call(uuid, uuid, uuid),
+  aos_agent.execute_sql_call(uuid, uuid, uuid), aos_agent.clean_session(text),
   aos_agent.claim_preview(uuid, uuid), aos_agent.preview_call(uuid, uuid, uuid),
   aos_agent.start_call(uuid, uuid, uuid),
   aos_agent.record_call_result(uuid, uuid, uuid, jsonb, boolean),

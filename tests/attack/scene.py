@@ -306,7 +306,8 @@ class Scene:
         return str(row[0]) if row else ""
 
     def session(self) -> dict[str, Any]:
-        """Look at the connection of SQL skills, as the call after the next would find it."""
+        """Look at the connection of SQL skills, as the next call would find it."""
+        self.client._sql.settle()
         row = self.client._sql.connection.execute("select harness.session()").fetchone()
         assert row is not None and isinstance(row[0], dict)
         return row[0]

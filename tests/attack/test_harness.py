@@ -143,8 +143,8 @@ def test_without_the_cleanup_the_session_is_not_clean(
     scene: Scene, name: str, mode: str, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with broken(scene, LEAVING), monkeypatch.context() as patch:
-        patch.setattr(SandboxLink, "CLEANUP", ())
-        patch.setattr(SandboxLink, "UNLOCK", b"select null, ")
+        patch.setattr(SandboxLink, "RESET", b"select")
+        patch.setattr(SandboxLink, "CLEANUP", b"select $1::text")
         wrong = scene.strike(named(name), mode, ["COMMIT"])
     assert any("the session" in fault or "cursor" in fault for fault in wrong), wrong
     assert scene.strike(named(name), mode, ["COMMIT"]) == []

@@ -47,11 +47,18 @@ T = TypeVar("T")
 class Counter:
     """Counts what each call costs the backends that it talks to."""
 
-    def __init__(self, folder: Path, connections: list[psycopg.Connection[Any]]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        connections: list[psycopg.Connection[Any]],
+        settle: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`settle` waits for what a call has left to be done behind it."""
         self.counts: dict[str, list[int]] = {}
         self._folder = folder
         self._pids = [one.info.backend_pid for one in connections]
         self._connections = connections
+        self._settle = settle
         self._mark()
         self._mark()
         self._idle = [self._last(pid) for pid in self._pids]  # what the mark itself costs
@@ -64,6 +71,7 @@ class Counter:
         return found
 
     def _mark(self) -> None:
+        self._settle()
         for connection in self._connections:
             connection.pgconn.exec_(MARK)
 
@@ -131,7 +139,7 @@ def measure(major: int, folder: Path) -> dict[str, dict[str, list[int]]]:
                 for _ in range(WARM_TURNS):
                     before()
                     driver.turn()
-                counter = Counter(folder, backends(driver))
+                counter = Counter(folder, backends(driver), driver.worker._sql.settle)
                 for _ in range(TURNS):
                     before()
                     count_turn(driver, counter)

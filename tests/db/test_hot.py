@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,9 +13,11 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from aosctl.db.connection import Connection, connect
 from aosctl.db.hot import Link, statement
+from aosctl.db.install import schema_files
 from aosctl.db.json_text import load, load_or_keep, members
 from aosctl.db.sandbox import SandboxLink
 from aosctl.errors import AosError, Conflict, DatabaseUnavailable, InvalidInput, KernelMismatch
@@ -37,6 +40,17 @@ create function flaky(code text, times text) returns jsonb language plpgsql as $
   end if;
   return '"at last"';
 end $$;
+create function act(what text) returns jsonb language plpgsql as $$ begin
+  execute what;
+  return 'null';
+end $$;
+create function seen(query text) returns jsonb language plpgsql as $$
+declare
+  v text;
+begin
+  execute query into v;
+  return to_jsonb(v);
+end $$;
 create function slow(seconds text) returns jsonb language plpgsql as $$ begin
   insert into public.done values (seconds);
   perform pg_sleep(case when nextval('public.tries') = 1 then seconds::float8 else 0 end);
@@ -58,6 +72,8 @@ LATE = statement("public.late", 1)
 FLAKY = statement("public.flaky", 2)
 SLOW = statement("public.slow", 1)
 STUBBORN = statement("public.stubborn", 1)
+ACT = statement("public.act", 1)
+SEEN = statement("public.seen", 1)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +82,17 @@ def dsn(make_database: MakeDatabase) -> str:
     made = make_database()
     with psycopg.connect(made, autocommit=True) as connection:
         connection.execute(FUNCTIONS)
+        connection.execute("create schema aos_agent")
+        connection.execute(cleaner().encode())
     return made
+
+
+def cleaner() -> str:
+    """The kernel's function that cleans a session between two SQL calls, as the schema makes it."""
+    kernel = "".join(path.read_text() for path in schema_files())
+    found = re.search(r"create function aos_agent\.clean_session.*?\$\$.*?\$\$;", kernel, re.S)
+    assert found
+    return found[0]
 
 
 @pytest.fixture
@@ -266,34 +292,65 @@ def test_a_statement_that_ignores_being_cancelled_loses_its_session(
 
 LEFT_BEHIND = {
     "a setting": ("set work_mem = '1MB'", "show work_mem", "4MB"),
-    "a cursor": ("declare c cursor with hold for select 1", "select count(*) from pg_cursors", 0),
+    "a cursor": (
+        "declare c cursor with hold for select 1",
+        "select count(*) from pg_cursors where is_holdable", "0",
+    ),
     "a prepared statement": (
-        "prepare p as select 1", "select count(*) from pg_prepared_statements", 0,
+        "prepare p as select 1", "select count(*) from pg_prepared_statements", "0",
     ),
     "a temporary table": (
-        "create temp table t ()", "select count(*) from pg_class where relname = 't'", 0,
+        "create temp table t ()", "select count(*) from pg_class where relname = 't'", "0",
     ),
-    "a listener": ("listen x", "select count(*) from pg_listening_channels()", 0),
+    "a listener": ("listen x", "select count(*) from pg_listening_channels()", "0"),
     "an advisory lock": (
         "select pg_advisory_lock(7)",
-        "select count(*) from pg_locks where locktype = 'advisory'", 0,
+        "select count(*) from pg_locks where locktype = 'advisory'", "0",
     ),
-    "a role": ("set role pg_monitor", "select current_user = session_user", True),
+    "a role": ("set role pg_monitor", "select current_user = session_user", "true"),
     "a time-out": ("set statement_timeout = 0", "show statement_timeout", "30s"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("what", LEFT_BEHIND)
-def test_nothing_of_one_statement_is_left_to_the_next(cluster: Cluster, what: str) -> None:
+@pytest.mark.parametrize("cleaned", [True, False])
+def test_nothing_of_one_statement_is_left_to_the_next(
+    cluster: Cluster, dsn: str, what: str, cleaned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     leave, look_for, clean = LEFT_BEHIND[what]
-    with closing(SandboxLink(lambda: connect(cluster.dsn(), "hot"))) as link:
-        link.call(statement("jsonb_build_object", 0))
-        before = link.connection
-        before.execute(leave.encode())
-        assert value(before, look_for) != clean
-        link.call(statement("jsonb_build_object", 0))
-        assert link.connection is before
-        assert value(before, look_for) == clean
+    if not cleaned:  # the control
+        monkeypatch.setattr(SandboxLink, "RESET", b"select")
+        monkeypatch.setattr(SandboxLink, "CLEANUP", b"select $1::text")
+    superuser = cluster.dsn(dbname=str(conninfo_to_dict(dsn)["dbname"]))
+    with closing(SandboxLink(lambda: connect(superuser, "hot"))) as link:
+        pid = pid_of(link)
+        for _ in range(2 if cleaned else 1):
+            link.call(ACT, leave)
+            assert (link.call(SEEN, look_for) == clean) is cleaned
+        # Who acts as somebody else may not even clean: that session is replaced.
+        assert (pid_of(link) == pid) is (what != "a role" or not cleaned)
+
+
+def test_a_session_whose_cleanup_fails_is_not_used_again(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(SandboxLink(lambda: connect(dsn, "hot"))) as link:
+        with monkeypatch.context() as patch:
+            patch.setattr(SandboxLink, "_is_clean", lambda *_: True)
+            patch.setattr(SandboxLink, "CLEANUP", b"select 1 / 0, $1::text")
+            assert link.call(ECHO, "fine") == "fine"  # its own outcome stands
+        pid = pid_of(link)
+        assert link.call(ECHO, "fine") == "fine"
+        assert pid_of(link) != pid
+
+
+def test_another_time_limit_is_in_force_at_once(dsn: str) -> None:
+    with closing(SandboxLink(lambda: connect(dsn, "hot"))) as link:
+        pid = pid_of(link)
+        for seconds, shown in ((7.0, "7s"), (7.0, "7s"), (0.5, "500ms"), (7.0, "7s")):
+            said = link.call_text(SEEN, "show statement_timeout", seconds=seconds)
+            assert said == f'"{shown}"'
+        assert pid_of(link) == pid
 
 
 def test_other_threads_go_on_while_a_call_waits(link: Link, look: Connection) -> None:
@@ -336,8 +393,9 @@ OBJECTS: tuple[dict[str, Any], ...] = (
 @pytest.mark.parametrize("whole", OBJECTS)
 def test_an_object_is_cut_into_its_members(look: Connection, whole: dict[str, Any]) -> None:
     text = value(look, "select '" + json.dumps(whole).replace("'", "''") + "'::jsonb::text")
-    assert {name: json.loads(part) for name, part in members(text).items()} == whole
-    assert all(part in text for part in members(text).values())
+    assert {name: value for name, (value, _) in members(text).items()} == whole
+    assert {name: json.loads(part) for name, (_, part) in members(text).items()} == whole
+    assert all(part in text for _, part in members(text).values())
 
 
 def test_numbers_that_python_cannot_hold_stay_text() -> None:
@@ -349,7 +407,9 @@ def test_json_that_is_nested_too_deep_stays_text() -> None:
     deep = "[" * 100_000 + "]" * 100_000
     assert load_or_keep(deep) == deep
     assert load_or_keep("[1]") == [1]
-    assert members('{"result": ' + deep + ', "step": 1}') == {"result": deep, "step": "1"}
+    cut = {"result": (deep, deep), "step": (1, "1")}
+    assert members('{"result": ' + deep + ', "step": 1}') == cut
+    assert members('{"step": 1, "result": ' + deep + "}") == cut
 
 
 def test_a_bug_shows_itself_as_it_is(dsn: str) -> None:

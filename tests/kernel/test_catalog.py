@@ -33,6 +33,7 @@ WORKER_FUNCTIONS = {
     "aos_agent.model_secret",
     "aos_agent.record_response",
     "aos_agent.execute_sql_call",
+    "aos_agent.clean_session",
     "aos_agent.start_call",
     "aos_agent.record_call_result",
     "aos_agent.fail_turn",

@@ -82,4 +82,8 @@ def translated() -> Iterator[None]:
 
 def to_json(value: object) -> str:
     """Write JSON for a jsonb parameter; refuses NaN, which jsonb has no word for."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _ENCODER.encode(value)
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+"""Made once: json.dumps makes one for each value."""

@@ -31,6 +31,7 @@ LOOK_SECONDS = 0.1
 T = TypeVar("T")
 Result = pq.abc.PGresult
 Idle = Callable[[], None]
+Send = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,40 +156,68 @@ class Link:
 
 def pipelined(
     pgconn: pq.abc.PGconn,
-    before: Sequence[Callable[[], None]],
-    last: Callable[[], None],
+    before: Sequence[Send],
+    last: Send,
     idle: Idle = lambda: None,
+    after: Sequence[Send] = (),
 ) -> tuple[Result | None, bool]:
-    """Send two transactions in one go: the queries `before`, then `last`.
+    """Send transactions of one query each in one go: those `before`, `last`, and those `after`.
 
     Return the last result and True, or the first failure and False; None when the connection is
-    lost. `idle` is called every moment of the wait.
+    lost. `idle` is called every moment of the wait. Where `last` was committed, nobody has waited
+    for those `after`: the pipeline stays open, and `caught_up` closes it.
     """
     pgconn.enter_pipeline_mode()
-    for send in before:
+    for send in (*before, last, *after):
         send()
-    pgconn.pipeline_sync()
-    last()
-    pgconn.pipeline_sync()
+        pgconn.pipeline_sync()
     is_last = False
     result: Result | None = None
     with selectors.DefaultSelector() as selector:
         selector.register(pgconn.socket, selectors.EVENT_READ)
         for number in range(len(before) + 1):
+            if number:  # the sync between two, or why the one before could not commit
+                result = _next(pgconn, selector, idle)
+                if _failed(result):
+                    break
             is_last = number == len(before)
-            if is_last:
-                _next(pgconn, selector, idle)  # the sync between the two
             result = _next(pgconn, selector, idle)
-            if result is None or result.status == pq.ExecStatus.FATAL_ERROR:
+            if _failed(result):
                 break
             _next(pgconn, selector, idle)  # the None after each query's result
-        late = _drain(pgconn, selector)
-        if result is not None and result.status != pq.ExecStatus.FATAL_ERROR:
+        late: Result | None = None
+        if after and not _failed(result):
+            late = _next(pgconn, selector, idle)
+            if not _failed(late):
+                return result, is_last
+        rest = _drain(pgconn, selector)
+        if not _failed(result):
             # A result is worth nothing before the commit: that can fail, or the connection break.
-            result = late or (result if pgconn.status == pq.ConnStatus.OK else None)
+            result = late or rest or (result if pgconn.status == pq.ConnStatus.OK else None)
         if pgconn.status == pq.ConnStatus.OK:
             pgconn.exit_pipeline_mode()
     return result, is_last
+
+
+def caught_up(pgconn: pq.abc.PGconn, idle: Idle) -> bool:
+    """Read what came of the transactions after the last, and close the pipeline.
+
+    False when one of them failed, or the connection is lost.
+    """
+    if pgconn.pipeline_status == pq.PipelineStatus.OFF:
+        return pgconn.status == pq.ConnStatus.OK
+    with selectors.DefaultSelector() as selector:
+        selector.register(pgconn.socket, selectors.EVENT_READ)
+        failure = _drain(pgconn, selector, idle)
+    if failure is not None or pgconn.status != pq.ConnStatus.OK:
+        return False
+    pgconn.exit_pipeline_mode()
+    return True
+
+
+def _failed(result: Result | None) -> bool:
+    """Tell that a transaction failed, or the connection is lost."""
+    return result is None or result.status == pq.ExecStatus.FATAL_ERROR
 
 
 def _next(
@@ -206,12 +235,14 @@ def _next(
     return pgconn.get_result()
 
 
-def _drain(pgconn: pq.abc.PGconn, selector: selectors.BaseSelector) -> Result | None:
+def _drain(
+    pgconn: pq.abc.PGconn, selector: selectors.BaseSelector, idle: Idle = lambda: None
+) -> Result | None:
     """Read what is left, the last sync and more after an error; return the first failure in it."""
     empty = 0
     failure: Result | None = None
     while pgconn.status == pq.ConnStatus.OK and empty < 2:
-        result = _next(pgconn, selector)
+        result = _next(pgconn, selector, idle)
         empty = empty + 1 if result is None else 0
         if failure is None and result is not None and result.status == pq.ExecStatus.FATAL_ERROR:
             failure = result

@@ -3,42 +3,39 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing, suppress
 from functools import partial
 
 import psycopg
+from psycopg import pq
 
-from aosctl.db.connection import PIN, Connection
-from aosctl.db.hot import ATTEMPTS, Link, Statement, encode, pipelined, value_of
+from aosctl.db.connection import Connection
+from aosctl.db.hot import ATTEMPTS, Idle, Link, Statement, caught_up, encode, pipelined, value_of
 from aosctl.errors import AosError, DatabaseUnavailable
 
 STATEMENT_SECONDS = 30.0
 GRACE_SECONDS = 5.0
 """How long a statement may take to obey, each time it is told to end."""
 
+NOT_CLEAN = "the session of SQL skills could not be cleaned"
+
 Stopped = Callable[[], bool]
 
 
 class SandboxLink(Link):
-    """The connection of SQL skills: unnamed statements only, and a cleanup between two calls.
+    """The connection of SQL skills: unnamed statements only, and a cleanup after each call.
 
-    The cleanup is DISCARD ALL without the cached plans; it travels in one packet with the next
-    call, so that a call stays one round trip. Its last part, a SELECT too, is part of the call.
+    The cleanup is DISCARD ALL without the cached plans, in two transactions that travel with the
+    call. Nobody waits for it: the next call first sees that it was done, and does it itself in a
+    session that is new, had a call that failed, or has another time limit.
     """
 
-    CLEANUP = (
-        b"close all",
-        b"unlisten *",
-        b"set session authorization default",
-        b"reset all",
-        PIN,
-        b"deallocate all",
-        b"discard temp",
-        b"discard sequences",
-    )
-    UNLOCK = b"select pg_catalog.pg_advisory_unlock_all(), "
+    RESET = b"reset all"
+    CLEANUP = b"select aos_agent.clean_session($1)"
     grace_seconds = GRACE_SECONDS
+    _cleaned: tuple[pq.abc.PGconn, bytes] | None = None
+    """The session whose pipeline is open behind its last call, and the time it gives the next."""
 
     def call_text(
         self,
@@ -51,8 +48,7 @@ class SandboxLink(Link):
 
         Raises AosError when it does not obey: its session is ended then, and nothing of it stays.
         """
-        timeout = f"set statement_timeout = {max(1, int(seconds * 1000))}".encode()
-        before = (*self.CLEANUP, timeout)
+        timeout = str(max(1, int(seconds * 1000))).encode()
         sessions_lost = 0
 
         def attempt() -> str | None:
@@ -61,7 +57,7 @@ class SandboxLink(Link):
                 self.connection, self._connect, stopped, seconds, self.grace_seconds
             )
             try:
-                return self._clean_call(before, what, encode(parameters), watchdog)
+                return self._clean_call(timeout, what, encode(parameters), watchdog)
             except (DatabaseUnavailable, psycopg.OperationalError) as error:
                 sessions_lost += 1
                 if sessions_lost < ATTEMPTS:
@@ -75,19 +71,24 @@ class SandboxLink(Link):
 
     def _clean_call(
         self,
-        before: Sequence[bytes],
+        timeout: bytes,
         what: Statement,
         parameters: list[bytes | None],
         watchdog: Watchdog,
     ) -> str | None:
         pgconn = self.connection.pgconn
         self.round_trips += 1
-        sends = [partial(pgconn.send_query_params, query, None) for query in before]
-        call = self.UNLOCK + what.query.removeprefix(b"select ")
-        last = partial(pgconn.send_query_params, call, parameters)
+        send = pgconn.send_query_params
+        clean = (partial(send, self.RESET, None), partial(send, self.CLEANUP, [timeout]))
+        last = partial(send, what.query, parameters)
         try:
-            result, _ = pipelined(pgconn, sends, last, watchdog.look)
-            return value_of(result, pgconn, column=1)
+            before = () if self._is_clean(timeout, watchdog.look) else clean
+            result, is_last = pipelined(pgconn, before, last, watchdog.look, clean)
+            if result is not None and not is_last:
+                raise DatabaseUnavailable(NOT_CLEAN)
+            if pgconn.pipeline_status != pq.PipelineStatus.OFF:
+                self._cleaned = pgconn, timeout
+            return value_of(result, pgconn)
         except (DatabaseUnavailable, psycopg.OperationalError) as error:
             if not watchdog.has_ended_it:
                 raise
@@ -97,6 +98,23 @@ class SandboxLink(Link):
                 " and nothing of it stays",
                 "look for a function in it that catches query_canceled, or never looks up",
             ) from error
+
+    def settle(self) -> None:
+        """Wait until the session is clean after its last call; one that is not is let go."""
+        if self._cleaned is not None and not caught_up(self._cleaned[0], lambda: None):
+            self.close()
+
+    def _is_clean(self, timeout: bytes, idle: Idle) -> bool:
+        """See that the session was cleaned after its last call, and that its time limit is ours.
+
+        Raises DatabaseUnavailable when it could not be cleaned; nobody uses it again.
+        """
+        cleaned, self._cleaned = self._cleaned, None
+        if cleaned is None or self.connection.pgconn is not cleaned[0]:
+            return False
+        if not caught_up(cleaned[0], idle):
+            raise DatabaseUnavailable(NOT_CLEAN)
+        return cleaned[1] == timeout
 
 
 class Watchdog:

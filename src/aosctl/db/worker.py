@@ -11,7 +11,7 @@ from uuid import UUID
 from aosctl.db.connection import Connection, connect_worker
 from aosctl.db.errors import to_json, translated
 from aosctl.db.hot import PATIENCE_SECONDS, Link, statement
-from aosctl.db.json_text import load, load_or_keep, members
+from aosctl.db.json_text import load, members
 from aosctl.db.sandbox import STATEMENT_SECONDS, SandboxLink
 from aosctl.db.shared import SharedLink, SharedSandboxLink
 
@@ -126,13 +126,13 @@ def _moved(row: Mapping[str, Any]) -> Moved:
 def _settled(text: str | None) -> Moved:
     """Read what became of a call: its result apart, in the kernel's own words."""
     parts = members(text or "{}")
-    result = parts.pop("result", "null")
-    row = {name: load(value) for name, value in parts.items()}
+    result, result_text = parts.pop("result", (None, "null"))
+    row = {name: value for name, (value, _) in parts.items()}
     return replace(
         _moved(row),
         ok=bool(row.get("ok", True)),
-        result=load_or_keep(result),
-        result_text=result,
+        result=result,
+        result_text=result_text,
         asks_again=row.get("status") == "awaiting_approval",
     )
 
@@ -299,7 +299,7 @@ class WorkerClient:
         when the gate refuses it now, which is its result.
         """
         text = self._link.call_text(START, str(lease.tenant), str(call.call_id), str(lease.token))
-        if load(members(text or "{}").get("status", "null")) == "running":
+        if members(text or "{}").get("status", (None, ""))[0] == "running":
             return None
         return _settled(text)
 
