@@ -71,7 +71,7 @@ class SqlConsole:
             self._complain(complaint_text(_explained(error.complaint), statement))
             return 1
         except KeyboardInterrupt:
-            self._complain("canceled\n")
+            self._complain("\ncanceled\n" if sys.stderr.isatty() else "canceled\n")
             return INTERRUPTED
         self._print(answer)
         if first_word(statement) in _REDEFINING:

@@ -29,6 +29,8 @@ COMMANDS = {
 }
 SQL_COMMANDS = ("\\d", "\\dt", "\\dv", "\\dn", "\\x", "\\pager", "\\q", "\\sql", "\\?")
 _SQL_LINE = re.compile(r"\s*\\sql\s+")
+_BEGUN = re.compile(r"[\w.\\\"]$")
+"""What a menu comes up at by itself: a word, or a dot."""
 _DESCRIBED = re.compile(r"\s*\\d[tv]?\s+")
 
 
@@ -94,8 +96,12 @@ def completer_of(menu: Menu, in_sql: Callable[[], bool]) -> Completer:
 
     class Lines(Completer):
         def get_completions(
-            self, document: Document, _event: CompleteEvent
+            self, document: Document, complete_event: CompleteEvent
         ) -> Iterator[Completion]:
+            if not (
+                complete_event.completion_requested or _BEGUN.search(document.text_before_cursor)
+            ):
+                return
             at = document.text, document.cursor_position
             for one in menu.of_sql(*at) if in_sql() else menu.of_line(*at):
                 shown, about = clean(one.shown or one.text), clean(one.about)

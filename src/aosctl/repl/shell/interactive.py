@@ -39,6 +39,7 @@ class Interactive:
         self._names = SqlNames(lambda: doors.console(lambda: None).catalog())
         self._status = Status(doors.watcher, self._redraw, self._ring)
         self._shell = Shell(frame, doors.console, self._sql_loop, self._names.refresh)
+        self._shell.looks.expanded = "auto"
         self._shell.moved = self._move
         self._shell.learn = self._status.learn
         completer = completer_of(Menu(frame, self._names), lambda: self._in_sql)
@@ -57,12 +58,15 @@ class Interactive:
     def run(self) -> int:
         """Ask and run until the person leaves; return 0."""
         self._status.start()
+        sys.stdout.write("help lists the verbs, \\sql is for SQL, Ctrl-D leaves\n")
         status = 0
         try:
             while True:
                 mark = f" [{status}]" if status else ""
                 try:
-                    status = self._shell.run_text(self._verbs.ask(self._label(), mark))
+                    status = self._shell.run_text(self._verbs.ask(self._label, mark))
+                    if status == INTERRUPTED:
+                        sys.stdout.write("\n")  # the terminal has written ^C
                 except KeyboardInterrupt:
                     status = 0
                 except AosError as error:
@@ -82,8 +86,8 @@ class Interactive:
             while True:
                 sign = f"={_STATES[console.state]}> "
                 try:
-                    text = self._sql.ask(self._label(), sign=sign).strip()
-                    if text.rstrip(";").split(" ")[0] in ("\\q", "\\sql", "exit", "quit"):
+                    text = self._sql.ask(self._label, sign=sign).strip()
+                    if _is_leaving(text):
                         return 0
                     self._run_sql(text)
                 except KeyboardInterrupt:
@@ -128,7 +132,10 @@ class Interactive:
 def _sql_is_open(text: str) -> bool:
     """Tell whether SQL goes on: no semicolon yet, but for commands and an empty line."""
     word = text.strip()
-    return bool(word) and not word.startswith("\\") and word not in _LEAVING and not is_whole(text)
+    return bool(word) and word[0] != "\\" and not _is_leaving(text) and not is_whole(text)
 
 
-_LEAVING = ("exit", "quit")
+def _is_leaving(text: str) -> bool:
+    r"""Tell whether the last line of a text leaves: `\q` does, whatever stands before it."""
+    word = text.strip().rstrip(";").rstrip()
+    return word in ("\\sql", "exit", "quit") or word.rpartition("\n")[2].strip() == "\\q"

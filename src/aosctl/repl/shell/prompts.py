@@ -35,19 +35,24 @@ class LinePrompt:
         self._status = status
         self._bell = False
 
-    def ask(self, label: str, mark: str = "", *, sign: str = "> ") -> str:
-        """Ask; `mark` stands out in the label. Raises EOFError for Ctrl-D, KeyboardInterrupt."""
+    def ask(self, label: Callable[[], str], mark: str = "", *, sign: str = "> ") -> str:
+        """Ask; `label` is asked at each drawing, `mark` stands out behind it.
+
+        Raises EOFError for Ctrl-D, KeyboardInterrupt.
+        """
         from prompt_toolkit.formatted_text import FormattedText
 
         session = self._session
-        width = session.output.get_size().columns
-        label = cut(clean(label), max(width // 2 - 6, 4))
-        parts = [("", label), ("class:mark", mark), ("", sign)]
+
+        def message() -> FormattedText:
+            width = session.output.get_size().columns
+            short = cut(clean(label()), max(width // 2 - 6, 4))
+            return FormattedText([("", short), ("class:mark", mark), ("", sign)])
+
         session.bottom_toolbar = lambda: [("class:bottom-toolbar.text", self._status_line())]
-        pad = " " * max(len(label) + len(mark) + len(sign) - 3, 0)
         answer: str = session.prompt(
-            FormattedText(parts),
-            prompt_continuation=lambda _width, _number, _soft: pad + "-> ",
+            message,
+            prompt_continuation=lambda width, _number, _soft: "-> ".rjust(width),
             pre_run=self._rung,
         )
         return answer
