@@ -15,6 +15,7 @@ from aosctl.repl.sql_lexer import Token, tokens
 from aosctl.repl.sql_scope import Source, sources_of, statement_at, with_queries
 from aosctl.repl.sql_words import (
     AFTER,
+    AFTER_VALUE,
     CALLABLE,
     COLUMNS_FOLLOW,
     FUNCTIONS_FOLLOW,
@@ -150,6 +151,10 @@ def _candidates(place: _Place, statement: str, at: int, catalog: Catalog) -> Ite
     if not place.before:
         yield from (_Found(one, "keyword") for one in STARTS)
         return
+    if word in COLUMNS_FOLLOW and _is_value(place.before[-1]):
+        words = (*AFTER_VALUE, *(KEYWORDS if place.typed else ()))
+        yield from (_Found(one, "keyword") for one in words)
+        return
     yield from _named(place, statement, at, catalog, word)
     if word in TABLES_FOLLOW and previous in CALLABLE:
         yield from _functions(catalog, place.typed)
@@ -160,6 +165,12 @@ def _candidates(place: _Place, statement: str, at: int, catalog: Catalog) -> Ite
         yield from (_Found(one, "keyword") for one in KEYWORDS)
     if place.typed and word in COLUMNS_FOLLOW:
         yield from (_Found(one, "schema") for one in catalog.schemas)
+
+
+def _is_value(token: Token) -> bool:
+    """Tell whether an operand ends here, so that no other can follow."""
+    is_word = token.kind == "word" and token.low not in _CLAUSES and token.low not in RESERVED
+    return is_word or token.text == ")" or token.kind in ("number", "text", "quoted")
 
 
 def _named(place: _Place, statement: str, at: int, catalog: Catalog, word: str) -> Iterator[_Found]:

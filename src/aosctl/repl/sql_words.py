@@ -30,6 +30,11 @@ TYPES = (
 _JOINS = ("join", "left join", "right join", "full join", "cross join", "inner join", "lateral")
 _TAIL = ("where", "group by", "having", "order by", "limit", "offset", "union", "union all",
          "intersect", "except", "for update")  # fmt: skip
+AFTER_VALUE = (
+    "and", "or", "from", "as", "is null", "is not null", "in", "between", "like", "ilike", "asc",
+    "desc", *_TAIL,
+)  # fmt: skip
+"""What goes on behind a column, a number or a text."""
 AFTER: dict[str, tuple[str, ...]] = {
     "from …": (*_JOINS, *_TAIL, "as", "on", "using", "returning"),
     "join …": ("on", "using", "as", *_JOINS, *_TAIL),
