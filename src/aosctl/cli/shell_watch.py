@@ -69,4 +69,5 @@ def _database(kind: str, session: Session) -> str:
     if kind == "embedded":
         return "embedded"
     info = session.connection.info
-    return f"{info.dbname} on {info.host}" if info.host else info.dbname
+    is_remote = info.host and not info.host.startswith("/")
+    return f"{info.dbname} on {info.host}" if is_remote else info.dbname
