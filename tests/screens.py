@@ -94,7 +94,7 @@ class Screen:
 
     def hang_up(self) -> int:
         """Take the terminal away; wait for the end of the program and return its wait status."""
-        os.close(self._child.child_fd)
+        self._child.ptyproc.fileobj.close()
         _, status = os.waitpid(self._child.pid, 0)
         self._child.ptyproc.closed = self._child.ptyproc.terminated = True
         return status

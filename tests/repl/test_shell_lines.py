@@ -36,6 +36,7 @@ def verb(*words: str, sink: str = "", target: str = "") -> Line:
         ("apply ~/x.yaml '~/y' a~ ~", [(1, verb("apply", f"{HOME}/x.yaml", "~/y", "a~", HOME))]),
         ("get x | jq '.a | .b'; ps", [
             (1, verb("get", "x", sink="|", target="jq '.a | .b'")), (1, verb("ps"))]),
+        ("get x | (a; b); ps", [(1, verb("get", "x", sink="|", target="(a; b)")), (1, verb("ps"))]),
         ("get x > 'a b'", [(1, verb("get", "x", sink=">", target="a b"))]),
         ("get x>>f", [(1, verb("get", "x", sink=">>", target="f"))]),
         ("\\sql select 1; select 2 | 3\nps", [

@@ -68,8 +68,13 @@ def pieces(text: str) -> Iterator[Piece]:
 
 
 def _end_of(text: str, at: int) -> int:
-    """Return where a command ends: at a line break, a comment or a semicolon outside quotes."""
+    """Return where a command ends: at a line break, a comment or a semicolon outside quotes.
+
+    A semicolon in parentheses behind a pipe sign, `… | (a; b)`, is the system shell's.
+    """
     quote = ""
+    piped = False
+    depth = 0
     before = " "
     while at < len(text):
         here = text[at]
@@ -79,8 +84,11 @@ def _end_of(text: str, at: int) -> int:
             quote = "" if here == quote else quote
         elif here in "'\"":
             quote = here
-        elif here in "\n;" or (here == "#" and before.isspace()):
+        elif here == "\n" or (here == ";" and not depth) or (here == "#" and before.isspace()):
             return at
+        else:
+            piped = piped or here == "|"
+            depth += piped and {"(": 1, ")": -1}.get(here, 0)
         before = here
         at += 1
     if quote:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from aosctl.domain.console import Console
 from aosctl.errors import AosError, UsageError
 from aosctl.repl.shell import running
+from aosctl.repl.shell.completer import OWN
 from aosctl.repl.shell.frame import Frame
 from aosctl.repl.shell.lines import Line, Piece, parse, pieces
 from aosctl.repl.sql_console import INTERRUPTED, Looks, SqlConsole
@@ -101,10 +102,12 @@ class Shell:
         return status
 
     def _help(self, line: Line, rest: list[str]) -> int:
+        is_own = rest[:1] and rest[0] in OWN
+
         def text() -> int:
-            status = running.run_verb(self._frame, ["help", *rest])
-            if not rest:
-                sys.stdout.write(HELP)
+            status = 0 if is_own else running.run_verb(self._frame, ["help", *rest])
+            if is_own or not rest:
+                sys.stdout.write(HELP.lstrip("\n") if is_own else HELP)
             return status
 
         return running.with_output(line, text)
