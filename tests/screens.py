@@ -77,7 +77,7 @@ class Screen:
     def say(self, line: str) -> None:
         """Type a line and Enter; what is expected from now on stands below it."""
         self._child.send(line)
-        self._said = line[-12:].rstrip()
+        self._said = f"> {line}"[-14:].rstrip()
         until = time.monotonic() + self._seconds
         while not any(row.rstrip().endswith(self._said) for row in self._screen.display):
             assert time.monotonic() < until, f"{line!r} was not typed:\n{self._whole()}"

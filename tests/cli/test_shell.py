@@ -113,8 +113,10 @@ def test_the_first_failure_ends_a_script_and_is_named(
     assert done.err.splitlines()[-1] == "<stdin>:2: exit status 1: apply -f -"
     done = aosctl("shell", "-c", "!exit 7\nps", AOSCTL_DSN=dsn)
     assert (done.status, done.out) == (7, "")
-    done = aosctl("shell", AOSCTL_DSN=dsn, stdin="exit\nget nothing\n")
+    done = aosctl("shell", AOSCTL_DSN=dsn, stdin="!true\nexit\nget nothing\n")
     assert (done.status, done.out, done.err) == (0, "", "")
+    done = aosctl("shell", "-c", "\\sql", AOSCTL_DSN=dsn)
+    assert (done.status, done.err.splitlines()[0]) == (2, "error: \\sql alone needs a terminal")
 
 
 def test_flags_of_the_shell_exclude_each_other_and_name_files(aosctl: Aosctl) -> None:
@@ -241,7 +243,7 @@ def test_a_prompt_completes_remembers_and_goes_on(shell: Screen, env: dict[str, 
     shell.say("get agents \\")
     shell.say("-o name | tail -1")
     shell.expect_text("agent.aos/clerk")
-    shell.say("help use | cat; help")
+    shell.say("help use | cat")
     shell.expect_text("In the shell, without the word aosctl")
     shell.say("exit")
     assert shell.status() == 0
@@ -260,7 +262,6 @@ def test_what_can_not_be_is_told(shell: Screen) -> None:
         ("use context nobody", 1, 'error: no context exists with the name: "nobody"'),
         ("use it", 2, "error: use takes tenant or context, and a name"),
         ("\\nothing", 2, "error: no such command: \\nothing"),
-        ("\\sql", 2, "error: \\sql alone needs a terminal"),
         ("\\d nothing", 1, 'Error from server (NotFound): no table or view "nothing"'),
         ("\\sql selec 1", 1, 'ERROR:  syntax error at or near "selec" (SQLSTATE 42601)'),
         ("\\sql copy shop.item to stdout", 1, "error: COPY from or to the client is not for here"),
@@ -393,11 +394,12 @@ def test_a_verb_with_a_screen_gives_the_terminal_back(shell: Screen) -> None:
     shell.type("top" + ENTER)
     shell.expect_text("keys: q quit")
     shell.type("q")
-    shell.expect("^acme> top$")
+    shell.expect("^acme>$")
     shell.say("chat bot")
     shell.expect_text("Ctrl-D leaves")
     shell.expect_text("bot · ")
     shell.type(CTRL_D)
+    shell.expect("^acme>$")
     shell.say("!stty -a | grep -o ' icanon' ; stty -a | grep -o ' echo '")
     shell.expect_text(" icanon")
     shell.expect_text(" echo ")
@@ -438,9 +440,9 @@ def test_any_terminal_will_do(
     shell.expect(">$")
     shell.say("get nothing")
     shell.expect(r"\[1\]")
-    shell.say("\\sql select 7 * 6 as n")
-    shell.expect_text("42")
-    shell.say("quit")
+    shell.type("\\sql select 7 * 6 as n" + ENTER)  # too long for a line of the narrow one
+    shell.expect(r"^ +42$")
+    shell.type("quit" + ENTER)
     assert shell.status() == 0
     if "NO_COLOR" in settings or term == "dumb":
         assert not re.search(r"\x1b\[[0-9;]*3[0-7][;m]", shell.raw)

@@ -52,7 +52,7 @@ class LinePrompt:
         session.bottom_toolbar = lambda: [("class:bottom-toolbar.text", self._status_line())]
         answer: str = session.prompt(
             message,
-            prompt_continuation=lambda width, _number, _soft: "-> ".rjust(width),
+            prompt_continuation=lambda width, _line, is_soft: "" if is_soft else "-> ".rjust(width),
             pre_run=self._rung,
         )
         return answer
@@ -113,8 +113,20 @@ def _session(
         enable_open_in_editor=True,
         reserve_space_for_menu=6,
         style=style,
+        output=_output(),
         color_depth=ColorDepth.DEPTH_1_BIT if plain else None,
     )
+
+
+def _output() -> Any:
+    """Return the terminal; a dumb one gets letters and nothing else."""
+    import sys
+
+    from prompt_toolkit.output import create_output
+    from prompt_toolkit.output.plain_text import PlainTextOutput
+    from prompt_toolkit.utils import is_dumb_terminal
+
+    return PlainTextOutput(sys.stdout) if is_dumb_terminal() else create_output(sys.stdout)
 
 
 def _bindings(is_open: Callable[[str], bool]) -> KeyBindings:
@@ -141,8 +153,8 @@ def _bindings(is_open: Callable[[str], bool]) -> KeyBindings:
         else:
             buffer.validate_and_handle()
 
+    # Ctrl-J is Enter: what is typed while a verb runs comes with it, from the terminal's driver.
     @bindings.add("escape", "enter", filter=typing)
-    @bindings.add("c-j", filter=typing)
     def new_line(event: KeyPressEvent) -> None:
         event.current_buffer.insert_text("\n")
 
