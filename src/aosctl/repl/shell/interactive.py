@@ -57,7 +57,8 @@ class Interactive:
 
     def run(self) -> int:
         """Ask and run until the person leaves; return 0."""
-        self._status.start()
+        # To connect takes what is needed to draw: first the prompt, then that.
+        self._verbs.when_drawn(self._status.start)
         sys.stdout.write("help lists the verbs, \\sql is for SQL, Ctrl-D leaves\n")
         status = 0
         try:

@@ -57,6 +57,21 @@ class LinePrompt:
         )
         return answer
 
+    def when_drawn(self, call: Callable[[], None]) -> None:
+        """Call once as soon as the prompt stands; a dumb terminal draws nothing: call now."""
+        from prompt_toolkit.utils import is_dumb_terminal
+
+        if is_dumb_terminal():
+            call()
+            return
+        app = self._session.app
+
+        def once(_app: object) -> None:
+            app.after_render -= once
+            call()
+
+        app.after_render += once
+
     def redraw(self) -> None:
         """Show the status line anew; for any thread."""
         self._session.app.invalidate()
