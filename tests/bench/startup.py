@@ -55,15 +55,16 @@ PROMISED = {
     "aosctl describe agents": 180,
     "aosctl approve": 180,
     "aosctl chat, its prompt": 350,
+    "aosctl shell, its prompt": 350,
 }
 """Milliseconds on an idle machine."""
 
 
-def prompted(agent: str) -> float:
-    """Open a chat at a terminal; return the milliseconds until it can be typed into."""
+def prompted(*arguments: str) -> float:
+    """Open a chat or a shell at a terminal; return the milliseconds until it can be typed into."""
     env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     began = time.perf_counter()
-    with Terminal(env, "chat", agent) as terminal:
+    with Terminal(env, *arguments) as terminal:
         terminal.prompt()
         return (time.perf_counter() - began) * 1000
 
@@ -82,8 +83,9 @@ def main() -> None:
     parser.add_argument("--agent", help="time the prompt of a chat with this agent too")
     given = parser.parse_args()
     measured = {name: partial(timed, argv) for name, argv in commands().items()}
+    measured["aosctl shell, its prompt"] = partial(prompted, "shell")
     if given.agent:
-        measured["aosctl chat, its prompt"] = partial(prompted, given.agent)
+        measured["aosctl chat, its prompt"] = partial(prompted, "chat", given.agent)
     for measure in measured.values():
         measure()
     rounds = [{name: run() for name, run in measured.items()} for _ in range(given.runs)]

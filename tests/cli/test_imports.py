@@ -50,6 +50,7 @@ FORBIDDEN: dict[str, set[str]] = {
     "plugin list": ALL | {"yaml"},
     "schema agent": ALL | {"yaml"},
     "api-resources": ALL | {"yaml"},
+    "shell -c help": ALL | {"yaml"},
     "gett": ALL | {"yaml"},
 }
 _PROGRAM = """\
@@ -106,6 +107,7 @@ def test_verb_loads_no_module_it_does_not_need(line: str, env: dict[str, str]) -
         "rollout undo persona/none",
         "wait agent/none --for=delete",
         "delete agent none --cascade=foreground",
+        "shell -c ps",
     ],
 )
 def test_a_verb_on_the_database_loads_neither_sdk_nor_screen(
