@@ -222,8 +222,8 @@ _aosctl_spec() {
       known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'attach')
       commands=''
-      flags='--tail --timestamps --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--tail --dsn --context -n --tenant --namespace'
+      flags='--tail --timestamps --live --no-live --detach-keys --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--tail --detach-keys --dsn --context -n --tenant --namespace'
       files=''
       sources='run'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;

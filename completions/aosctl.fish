@@ -138,7 +138,7 @@ function __aosctl_command
             set sources 'approval*'
         case 'attach'
             set commands 
-            set values --tail --dsn --context -n --tenant --namespace
+            set values --tail --detach-keys --dsn --context -n --tenant --namespace
             set sources 'run'
         case 'fork'
             set commands 
@@ -801,6 +801,8 @@ complete -c aosctl -n '__aosctl_at "deny"' -l debug -d 'Print the traceback of a
 complete -c aosctl -n '__aosctl_at "deny"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "attach"' -l tail -x -d 'Begin with the last N lines'
 complete -c aosctl -n '__aosctl_at "attach"' -l timestamps -d 'Begin with the time'
+complete -c aosctl -n '__aosctl_at "attach"' -l live -l no-live -d 'Answers as they come; as a rule at a terminal'
+complete -c aosctl -n '__aosctl_at "attach"' -l detach-keys -x -d 'Leave with these keys'
 complete -c aosctl -n '__aosctl_at "attach"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "attach"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "attach"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'

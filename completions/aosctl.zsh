@@ -222,8 +222,8 @@ _aosctl_spec() {
       known=('-o=words:json,yaml,wide,name,jsonpath=' '--output=words:json,yaml,wide,name,jsonpath=' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'attach')
       commands=()
-      flags=('--tail:Begin with the last N lines' '--timestamps:Begin with the time' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(--tail --dsn --context -n --tenant --namespace)
+      flags=('--tail:Begin with the last N lines' '--timestamps:Begin with the time' '--live:Answers as they come; as a rule at a terminal' '--no-live:Answers as they come; as a rule at a terminal' '--detach-keys:Leave with these keys' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--tail --detach-keys --dsn --context -n --tenant --namespace)
       files=()
       sources='run'
       known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;

@@ -253,7 +253,7 @@ def _follow(session: Session, asked: Asked, look: Look, given: Globals, *, heade
         "events",
         source,
         lambda text: output.note(text, quiet=given.quiet),
-        listens=False,
+        new_watch=source.watch,
     )
     with closing(follower):
         # What comes while we read has a higher number, and is news.

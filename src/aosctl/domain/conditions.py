@@ -8,6 +8,7 @@ from uuid import UUID
 
 from aosctl.db.runs import CLOSED
 from aosctl.domain.kinds.base import Kind, Resource
+from aosctl.domain.kinds.records import APPROVAL
 from aosctl.domain.kinds.run import RUN
 
 _RUN: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
@@ -38,6 +39,22 @@ def holds(kind: Kind, resource: Resource, condition: str) -> bool:
     """Tell whether a condition of `known` holds."""
     tests = _RUN if kind is RUN else _RESOURCE
     return tests[condition](resource.status)
+
+
+def is_told(kinds: Iterable[Kind]) -> bool:
+    """Tell whether the kernel sends notices of whatever happens to resources of these kinds.
+
+    Of their figures that move with runs, such as how many an agent has, it does not.
+    """
+    return all(
+        kind in (RUN, APPROVAL)
+        or (kind.tenanted and not kind.read_only and kind.name not in _UNTOLD)
+        for kind in kinds
+    )
+
+
+_UNTOLD = ("Budget",)
+"""Their status is what they are looked at for, and it moves with every turn."""
 
 
 def open_runs(
