@@ -173,8 +173,8 @@ _aosctl_spec() {
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'ps')
       commands=''
-      flags='-a --all -q --quiet -w --watch --forest --last --filter -o --output -l --selector -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --no-color --debug -h --help'
-      values='--last --filter -o --output -l --selector --dsn --context -n --tenant --namespace'
+      flags='-a --all -q --quiet -w --watch --forest --last --filter -o --output -l --selector --sort-by -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --no-color --debug -h --help'
+      values='--last --filter -o --output -l --selector --sort-by --dsn --context -n --tenant --namespace'
       files=''
       sources=''
       known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;

@@ -110,7 +110,7 @@ function __aosctl_command
             set sources ''
         case 'ps'
             set commands 
-            set values --last --filter -o --output -l --selector --dsn --context -n --tenant --namespace
+            set values --last --filter -o --output -l --selector --sort-by --dsn --context -n --tenant --namespace
             set sources ''
         case 'top'
             set commands 
@@ -698,6 +698,7 @@ complete -c aosctl -n '__aosctl_at "ps"' -l last -x -d 'The N runs begun last, i
 complete -c aosctl -n '__aosctl_at "ps"' -l filter -x -d 'Only such runs: state=limited, agent=…'
 complete -c aosctl -n '__aosctl_at "ps"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=")' -d 'json, yaml, wide, name, jsonpath=…'
 complete -c aosctl -n '__aosctl_at "ps"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
+complete -c aosctl -n '__aosctl_at "ps"' -l sort-by -x -d 'Sort by this field'
 complete -c aosctl -n '__aosctl_at "ps"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
 complete -c aosctl -n '__aosctl_at "ps"' -l no-headers -d 'Print the rows only'
 complete -c aosctl -n '__aosctl_at "ps"' -l dsn -x -d 'Database: a libpq URI or conninfo string'

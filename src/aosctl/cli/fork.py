@@ -39,7 +39,7 @@ def command(
     typed, at, number = origin.partition("@")
     if at and not (number.isascii() and number.isdigit() and len(number) <= _MOST_DIGITS):
         raise UsageError(f'"{number}" is no step', f"such as aosctl fork {typed}@12")
-    from aosctl.cli.wiring import quick_session_of
+    from aosctl.cli.wiring import quick_session_of, remember_names
     from aosctl.db.runs import find_run, fork_run
 
     given = globals_of(ctx)
@@ -53,6 +53,7 @@ def command(
                 f"aosctl trace {run.name}",
             )
         made = fork_run(session.connection, tenant, run.run_id, step, name)
+    remember_names(given, ("run", "runs"), [made.name], whole=False)
     if chosen.format == "name":
         output.write(f"run.aos/{made.name}\n")
         return

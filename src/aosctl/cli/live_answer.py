@@ -50,7 +50,7 @@ class LiveAnswer:
         body = "".join(f"{line.text}\n" for line in lines)
         if self._shown and lines:
             if body.startswith(self._shown) and not self._broken:
-                body = body[len(self._shown) :]
+                body = self._rest(body)
             else:
                 self._end_line()
             self._answer, self._text, self._shown, self._broken = None, "", "", False
@@ -75,11 +75,15 @@ class LiveAnswer:
         if not whole.startswith(self._shown):
             self._broken = True
             return
-        new = whole[len(self._shown) :]
-        if new and self._shown and self._at_start and not new.startswith("\n"):
-            new = " " * INDENT + new.lstrip(" ")  # it was interrupted
-        self._print(new, [])
+        self._print(self._rest(whole), [])
         self._shown = whole
+
+    def _rest(self, whole: str) -> str:
+        """Return what is not shown of a text; on a new line where the last one was interrupted."""
+        rest = whole[len(self._shown) :]
+        if not (rest and self._shown and self._at_start):
+            return rest
+        return rest[1:] if rest.startswith("\n") else " " * INDENT + rest.lstrip(" ")
 
     def _end_line(self) -> None:
         if not self._at_start:

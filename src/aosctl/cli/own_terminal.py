@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -22,13 +22,11 @@ def in_foreground() -> bool:
 
 
 @contextmanager
-def own_terminal(
-    enter: str = "", leave: str = "", again: Callable[[], None] = lambda: None
-) -> Iterator[None]:
+def own_terminal(enter: str = "", leave: str = "") -> Iterator[None]:
     """Read keys at once and unseen in the block; Ctrl-C, Ctrl-Z and SIGTERM work as they should.
 
-    `enter` and `leave` are written at its beginning and end, and when it is suspended and comes
-    back, after which `again` is called.
+    `enter` and `leave` are written at its beginning and end, and when it comes back and is
+    suspended.
     """
     import termios
 
@@ -51,7 +49,6 @@ def own_terminal(
         signal.signal(signal.SIGTSTP, suspended)
         if in_foreground():
             begin()
-            again()
 
     handlers = {signal.SIGTERM: _ended, signal.SIGTSTP: suspended}
     kept = {number: signal.signal(number, handler) for number, handler in handlers.items()}
@@ -63,6 +60,42 @@ def own_terminal(
             signal.signal(number, handler)
         if in_foreground():
             end()
+
+
+@contextmanager
+def signalled() -> Iterator[int]:
+    """Give a file that can be read as soon as a signal came: another size, or back from Ctrl-Z."""
+    read, write = os.pipe()
+    for end in (read, write):
+        os.set_blocking(end, False)
+    kept = signal.signal(signal.SIGWINCH, lambda _number, _frame: None)
+    before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    try:
+        yield read
+    finally:
+        signal.set_wakeup_fd(before)
+        signal.signal(signal.SIGWINCH, kept)
+        os.close(read)
+        os.close(write)
+
+
+def pressed(seconds: float, wakes: int) -> str | None:
+    """Return the key that is pressed within some seconds, "" for none or at a signal.
+
+    None at the end of the terminal.
+    """
+    from select import select
+
+    stdin = sys.stdin.fileno()
+    ready = select([stdin, wakes], [], [], seconds)[0]
+    if wakes in ready:
+        os.read(wakes, 64)
+    if stdin not in ready:
+        return ""
+    try:
+        return os.read(stdin, 1).decode("ascii", "replace") or None
+    except OSError:  # the terminal went away
+        return None
 
 
 def _ended(_number: int, _frame: FrameType | None) -> NoReturn:

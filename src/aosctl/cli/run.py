@@ -99,13 +99,14 @@ def _detached(
     given: Globals, agent: str, name: str | None, text: str, chosen: output.Output
 ) -> int:
     """Leave the task to a worker; print the name of its run."""
-    from aosctl.cli.wiring import quick_session_of
+    from aosctl.cli.wiring import quick_session_of, remember_names
     from aosctl.db.runs import begin_task
     from aosctl.messages import user
 
     message = user(text).sanitised().to_json()
     with closing(quick_session_of(given)) as session:
         made = begin_task(session.connection, session.require_tenant(), agent, name, message)
+    remember_names(given, ("run", "runs"), [made], whole=False)
     if chosen.format == "name":
         output.write(f"run.aos/{made}\n")
         return 0

@@ -60,10 +60,14 @@ _UNTOLD = ("Budget",)
 def open_runs(
     tenant: UUID | None, found: Iterable[tuple[Kind, Resource]]
 ) -> list[tuple[UUID, UUID]]:
-    """Return the runs of a tenant that notices may still come of: tenant and run."""
+    """Return the runs of a tenant with an open turn, tenant and run: notices of each are asked for.
+
+    Of the others those of the tenant tell.
+    """
     if tenant is None:
         return []
-    runs = [row for kind, row in found if kind is RUN and not is_final(kind, row)]
+    resting = ("idle", *CLOSED)
+    runs = [row for kind, row in found if kind is RUN and row.status["state"] not in resting]
     return [(tenant, UUID(row.uid)) for row in runs]
 
 
