@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from threading import Semaphore
@@ -20,6 +20,7 @@ from aosctl.errors import UsageError
 from command import AOSCTL, Aosctl
 from kernels import META, Tenant, apply, call, say
 from providers.wire_openai import OpenAIWire, Reply, text
+from talks import until
 from terminal import Terminal
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -42,12 +43,6 @@ def held(gate: Semaphore, *words: str) -> Reply:
 
     reply = text(*words)
     return Reply(Body(reply.body))
-
-
-def until(found: Callable[[], bool]) -> None:
-    """Look until it is so; the test's own time limit ends a wait for nothing."""
-    while not found():
-        pass
 
 
 @pytest.fixture(scope="module")
