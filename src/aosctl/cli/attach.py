@@ -85,7 +85,8 @@ def command(
         row = find_run(session.connection, session.require_tenant(), run)
         which = Which(row.tenant_id, (row.run_id,))
         view = View(timestamps=timestamps, tail=tail, printer=answer.write if answer else None)
-        note(f"attached to run/{row.name}, which is {row.state}; Ctrl-C detaches")
+        leave = "" if row.is_closed else "; Ctrl-C detaches"
+        note(f"attached to run/{row.name}, which is {row.state}{leave}")
         try:
             state = _follow(session, row, which, view, answer, keys, note)
         except KeyboardInterrupt:
