@@ -180,8 +180,8 @@ _aosctl_spec() {
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'ps')
       commands=''
-      flags='-a --all -q --quiet -w --watch --forest --last --filter -o --output -l --selector -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --no-color --debug -h --help'
-      values='--last --filter -o --output -l --selector --dsn --context -n --tenant --namespace'
+      flags='-a --all -q --quiet -w --watch --forest --last --filter -o --output -l --selector --sort-by -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --no-color --debug -h --help'
+      values='--last --filter -o --output -l --selector --sort-by --dsn --context -n --tenant --namespace'
       files=''
       sources=''
       known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
@@ -229,8 +229,8 @@ _aosctl_spec() {
       known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'attach')
       commands=''
-      flags='--tail --timestamps --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--tail --dsn --context -n --tenant --namespace'
+      flags='--tail --timestamps --live --no-live --detach-keys --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--tail --detach-keys --dsn --context -n --tenant --namespace'
       files=''
       sources='run'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;

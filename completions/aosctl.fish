@@ -114,7 +114,7 @@ function __aosctl_command
             set sources ''
         case 'ps'
             set commands 
-            set values --last --filter -o --output -l --selector --dsn --context -n --tenant --namespace
+            set values --last --filter -o --output -l --selector --sort-by --dsn --context -n --tenant --namespace
             set sources ''
         case 'top'
             set commands 
@@ -142,7 +142,7 @@ function __aosctl_command
             set sources 'approval*'
         case 'attach'
             set commands 
-            set values --tail --dsn --context -n --tenant --namespace
+            set values --tail --detach-keys --dsn --context -n --tenant --namespace
             set sources 'run'
         case 'fork'
             set commands 
@@ -712,6 +712,7 @@ complete -c aosctl -n '__aosctl_at "ps"' -l last -x -d 'The N runs begun last, i
 complete -c aosctl -n '__aosctl_at "ps"' -l filter -x -d 'Only such runs: state=limited, agent=…'
 complete -c aosctl -n '__aosctl_at "ps"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=")' -d 'json, yaml, wide, name, jsonpath=…'
 complete -c aosctl -n '__aosctl_at "ps"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
+complete -c aosctl -n '__aosctl_at "ps"' -l sort-by -x -d 'Sort by this field'
 complete -c aosctl -n '__aosctl_at "ps"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
 complete -c aosctl -n '__aosctl_at "ps"' -l no-headers -d 'Print the rows only'
 complete -c aosctl -n '__aosctl_at "ps"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
@@ -815,6 +816,8 @@ complete -c aosctl -n '__aosctl_at "deny"' -l debug -d 'Print the traceback of a
 complete -c aosctl -n '__aosctl_at "deny"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "attach"' -l tail -x -d 'Begin with the last N lines'
 complete -c aosctl -n '__aosctl_at "attach"' -l timestamps -d 'Begin with the time'
+complete -c aosctl -n '__aosctl_at "attach"' -l live -l no-live -d 'Answers as they come; as a rule at a terminal'
+complete -c aosctl -n '__aosctl_at "attach"' -l detach-keys -x -d 'Leave with these keys'
 complete -c aosctl -n '__aosctl_at "attach"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "attach"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "attach"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'

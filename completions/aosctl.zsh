@@ -180,8 +180,8 @@ _aosctl_spec() {
       known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'ps')
       commands=()
-      flags=('-a:Runs without an open turn too, and closed ones' '--all:Runs without an open turn too, and closed ones' '-q:Print the names only' '--quiet:Print the names only' '-w:Go on, with a row for each change' '--watch:Go on, with a row for each change' '--forest:Runs that were forked below those they came from' '--last:The N runs begun last, in any state' '--filter:Only such runs: state=limited, agent=…' '-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--no-headers:Print the rows only' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(--last --filter -o --output -l --selector --dsn --context -n --tenant --namespace)
+      flags=('-a:Runs without an open turn too, and closed ones' '--all:Runs without an open turn too, and closed ones' '-q:Print the names only' '--quiet:Print the names only' '-w:Go on, with a row for each change' '--watch:Go on, with a row for each change' '--forest:Runs that were forked below those they came from' '--last:The N runs begun last, in any state' '--filter:Only such runs: state=limited, agent=…' '-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '--sort-by:Sort by this field' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--no-headers:Print the rows only' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--last --filter -o --output -l --selector --sort-by --dsn --context -n --tenant --namespace)
       files=()
       sources=''
       known=('-o=words:json,yaml,wide,name,jsonpath=' '--output=words:json,yaml,wide,name,jsonpath=' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
@@ -229,8 +229,8 @@ _aosctl_spec() {
       known=('-o=words:json,yaml,wide,name,jsonpath=' '--output=words:json,yaml,wide,name,jsonpath=' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'attach')
       commands=()
-      flags=('--tail:Begin with the last N lines' '--timestamps:Begin with the time' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(--tail --dsn --context -n --tenant --namespace)
+      flags=('--tail:Begin with the last N lines' '--timestamps:Begin with the time' '--live:Answers as they come; as a rule at a terminal' '--no-live:Answers as they come; as a rule at a terminal' '--detach-keys:Leave with these keys' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--tail --detach-keys --dsn --context -n --tenant --namespace)
       files=()
       sources='run'
       known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;

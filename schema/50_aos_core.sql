@@ -8,7 +8,10 @@ create table aos_core.tenant_state (
   last_seq bigint not null default 0,
   last_hash bytea,
   config_version bigint not null default 1,
-  retained_at timestamptz  -- when a worker last began to carry out what the tenant retains, or null
+  retained_at timestamptz,  -- when a worker last began to carry out what the tenant retains, or null
+  -- until when somebody wants to be told of changes (aos_agent.watch_tenant), and on which channel
+  watched_until timestamptz,
+  channel text
 );
 alter table aos_core.tenant_state enable row level security;
 alter table aos_core.tenant_state force row level security;

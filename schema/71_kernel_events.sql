@@ -10,6 +10,7 @@ declare
   v_now timestamptz := aos_core.now();
   v_seq bigint;
   v_hash bytea;
+  v_channel text;
 begin
   update aos_core.tenant_state s set
     last_seq = s.last_seq + 1,
@@ -17,7 +18,8 @@ begin
                                     p_kind, p_actor, p_data),
     config_version = s.config_version + case when p_kind like 'run.%' then 0 else 1 end
   where s.tenant_id = p_tenant
-  returning s.last_seq, s.last_hash into v_seq, v_hash;
+  returning s.last_seq, s.last_hash, case when s.watched_until > v_now then s.channel end
+    into v_seq, v_hash, v_channel;
   if not found then  -- the tenant was deleted
     update aos_core.tombstone s set last_seq = s.last_seq + 1,
       last_hash = aos_core.event_hash(s.last_hash, p_tenant, p_tenant, s.last_seq + 1, v_now,
@@ -27,6 +29,9 @@ begin
   end if;
   insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
   values (p_tenant, p_tenant, v_seq, v_now, p_kind, p_actor, p_data, v_hash);
+  if v_channel is not null then
+    perform pg_notify(v_channel, case when p_kind like 'run.%' then p_data ->> 'run_id' else '' end);
+  end if;
 end
 $$;
 
@@ -50,8 +55,11 @@ begin
   insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
   values (p_tenant, p_run, v_run.last_seq, v_now, p_kind, p_actor, p_data, v_run.last_hash);
   if v_run.watched_until > v_now then
-    perform pg_notify('aos_run', p_run::text);
+    perform aos_core.tell_watchers(p_tenant, p_run);
   end if;
+  perform pg_notify(s.channel, p_run::text),
+          case when p_kind like 'approval.%' then pg_notify(s.channel, '') end
+  from aos_core.tenant_state s where s.tenant_id = p_tenant and s.watched_until > v_now;
 end
 $$;
 

@@ -212,6 +212,8 @@ begin
   if v_run.watched_until > v_now then
     perform pg_notify('aos_run', p_run::text);
   end if;
+  perform pg_notify(s.channel, p_run::text) from aos_core.tenant_state s
+  where s.tenant_id = p_tenant and s.watched_until > v_now;
   if p_lease is null then
     perform pg_notify('aos_work', p_tenant::text);
   end if;
@@ -242,6 +244,7 @@ declare
   v_next text;
   v_config bigint;
   v_known bigint;
+  v_channel text;
 begin
   update aos_core.run r set
     open_turn_id = v_id, last_turn_id = v_id, last_turn = r.last_turn + 1,
@@ -281,8 +284,12 @@ begin
     values (p_tenant, p_run, v_event, v_now, 'turn.opened', p_actor,
             jsonb_build_object('turn', v_turn, 'step', v_step), v_hash)
   )
-  select s.config_version, case when s.config_version = v_known then v_next end into v_config, v_next
+  select s.config_version, case when s.config_version = v_known then v_next end,
+         case when s.watched_until > v_now then s.channel end into v_config, v_next, v_channel
   from aos_core.tenant_state s where s.tenant_id = p_tenant;
+  if v_channel is not null then
+    perform pg_notify(v_channel, p_run::text);
+  end if;
   if v_watched > v_now then
     perform pg_notify('aos_run', p_run::text);
   end if;
@@ -670,7 +677,7 @@ begin
     v_last := aos_core.next_step(p_tenant, v_run) - 1;
   end if;
   if v_watched > v_now then
-    perform pg_notify('aos_run', v_run::text);
+    perform aos_core.tell_watchers(p_tenant, v_run);
   end if;
   return jsonb_build_object('next', v_next, 'step', v_step,
     'last_step', coalesce(v_last, v_step + v_refused),
@@ -843,7 +850,7 @@ begin
     perform aos_core.after_turn(p_tenant, v_run);
   end if;
   if v_watched > v_now then
-    perform pg_notify('aos_run', v_run::text);
+    perform aos_core.tell_watchers(p_tenant, v_run);
   end if;
   return jsonb_build_object('next', 'done', 'step', v_step, 'last_step', v_step,
     'calls', '[]'::jsonb, 'cost_usd', v_cost, 'spent_usd', v_spent);

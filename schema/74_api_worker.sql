@@ -153,8 +153,9 @@ begin
 end
 $$;
 
--- Prolong the lease. Returns {"expires_at", "run_state"}. AO001, AO002, AO003 when it is lost. To be
--- sent from a connection of its own, about every third of the lease.
+-- Prolong the lease. Returns {"expires_at", "run_state", "live"}: live while somebody is attached, who
+-- wants the answer as it comes (write_live). AO001, AO002, AO003 when it is lost. To be sent from a
+-- connection of its own, about every third of the lease.
 create function aos_agent.heartbeat(
   p_tenant uuid, p_turn uuid, p_lease uuid, p_lease_seconds integer default 60) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -171,20 +172,21 @@ begin
   where t.tenant_id = p_tenant and t.turn_id = p_turn
     and r.tenant_id = p_tenant and r.run_id = t.run_id and r.open_turn_id = p_turn
     and r.lease_hash = aos_core.lease_hash(p_lease) and r.lease_expires_at > v_now
-  returning r.lease_expires_at, r.state into v_run;
+  returning r.run_id, r.lease_expires_at, r.state, r.watched_until into v_run;
   if not found then
     perform aos_core.raise_lost(p_tenant, p_turn, aos_core.lease_hash(p_lease));
   end if;
   -- Keeps next_ready() from listing a turn that nobody can claim.
   update aos_core.turn_queue q set ready_at = v_run.lease_expires_at
   where q.tenant_id = p_tenant and q.turn_id = p_turn and q.ready_at < v_run.lease_expires_at;
-  return jsonb_build_object('expires_at', v_run.lease_expires_at, 'run_state', v_run.state);
+  return jsonb_build_object('expires_at', v_run.lease_expires_at, 'run_state', v_run.state,
+    'live', aos_core.is_attended(p_tenant, v_run.run_id, v_run.watched_until));
 end
 $$;
 
 -- Whether the lease is still held, without prolonging it: takes no lock and writes nothing, so that
 -- whoever waits for a model can look often and leave soon after the turn was cancelled. Returns
--- {"expires_at", "run_state"}. AO001, AO002, AO003 when it is lost.
+-- {"expires_at", "run_state", "live"} as heartbeat does. AO001, AO002, AO003 when it is lost.
 create function aos_agent.check_lease(p_tenant uuid, p_turn uuid, p_lease uuid) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -192,7 +194,8 @@ declare
   v_bound text := set_config('aos.kernel_tenant', p_tenant::text, true);
   v_run aos_core.run := aos_core.leased_run(p_tenant, p_turn, aos_core.lease_hash(p_lease));
 begin
-  return jsonb_build_object('expires_at', v_run.lease_expires_at, 'run_state', v_run.state);
+  return jsonb_build_object('expires_at', v_run.lease_expires_at, 'run_state', v_run.state,
+    'live', aos_core.is_attended(p_tenant, v_run.run_id, v_run.watched_until));
 end
 $$;
 

@@ -153,6 +153,7 @@ declare
   v_max_steps integer;
   v_max_repeats integer;
   v_config bigint;
+  v_channel text;
   v_data jsonb;
   v_first bytea;
   v_last bytea;
@@ -181,7 +182,8 @@ begin
       last_hash = aos_core.event_hash(s.last_hash, p_tenant, p_tenant, s.last_seq + 1, v_now,
         'run.created', p_actor, jsonb_build_object('run_id', v_run, 'name', v_name))
     where s.tenant_id = p_tenant
-    returning s.last_seq, s.last_hash, s.config_version
+    returning s.last_seq, s.last_hash, s.config_version,
+              case when s.watched_until > v_now then s.channel end as channel
   ), event as (
     insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
     select p_tenant, v_run, 1, v_now, 'run.created', p_actor, v_data, v_first
@@ -214,8 +216,12 @@ begin
     v_turn, v_turn, 1, 1, v_now + make_interval(secs => p_lease_seconds), v_now, 2,
     v_last, aos_core.call_usd(v_max_usd, 0, v_output_tokens, v_input_usd, v_output_usd))
   returning (select h.config_version from head h),  -- which has waited for whoever changed it
-    case when (select h.config_version from head h) = v_config then aos_core.usual_move(r) end
-    into v_config, v_next;
+    case when (select h.config_version from head h) = v_config then aos_core.usual_move(r) end,
+    (select h.channel from head h)
+    into v_config, v_next, v_channel;
+  if v_channel is not null then
+    perform pg_notify(v_channel, v_run::text);
+  end if;
   if v_next is null then
     v_next := aos_core.first_move(p_tenant, v_run, v_now);
   end if;

@@ -52,6 +52,7 @@ begin
   update aos_core.turn t set error = null
   where t.tenant_id = p_tenant and t.run_id = any (p_runs) and t.error is not null;
   delete from aos_core.inbox i where i.tenant_id = p_tenant and i.run_id = any (p_runs);
+  delete from aos_core.live_text l where l.tenant_id = p_tenant and l.run_id = any (p_runs);
   delete from aos_core.session_memory m
   where m.tenant_id = p_tenant
     and (m.owner_id = any (p_runs) or m.run_id = any (p_runs) and m.owner_id = m.run_id);
@@ -168,7 +169,8 @@ returns setof jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_table regclass := (select t from aos_core.tenant_tables() t where t::text = p_table);
+  v_table regclass := (select t from aos_core.tenant_tables() t join pg_class c on c.oid = t
+                       where t::text = p_table and c.relpersistence = 'p');
   v_key text;
   v_after text;
   v_left_out text[];
@@ -198,7 +200,8 @@ create function aos_core.export_tables() returns setof text
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select x.name from (select t::text as name, row_number() over () as place
-                      from aos_core.tenant_tables() t) x
+                      from aos_core.tenant_tables() t join pg_class c on c.oid = t
+                      where c.relpersistence = 'p') x
   where x.name not like '%secret%' order by x.place desc
 $$;
 

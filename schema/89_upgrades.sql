@@ -103,7 +103,8 @@ as $$
 $$;
 
 -- Where the kernel is an extension: name every table whose rows pg_dump has to carry. The rows of
--- two tables come with the kernel itself. A superuser, inside an extension script.
+-- two tables come with the kernel itself, and unlogged ones are in no backup. A superuser, inside an
+-- extension script.
 create function aos_meta.register_tables() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -115,7 +116,7 @@ begin
   end if;
   for v_table in
     select c.oid::regclass from pg_class c
-    where c.relkind = 'r' and c.relnamespace = any (aos_meta.schemas())
+    where c.relkind = 'r' and c.relpersistence = 'p' and c.relnamespace = any (aos_meta.schemas())
       and c.oid <> all (array['aos_meta.kernel_version', 'aos_skills.builtin_skill']::regclass[])
   loop
     perform pg_extension_config_dump(v_table, '');

@@ -162,7 +162,8 @@ grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
   aos_core.now(), aos_core.uuidv7(), aos_core.is_name(text), aos_core.verify_stream(uuid, uuid),
   aos_core.utc_text(timestamptz), aos_core.short_age(interval),
   aos_skills.fits(text, text[]), aos_skills.concerns(text[], text, text, text),
-  aos_agent.watch_run(uuid, uuid, integer),
+  aos_agent.watch_run(uuid, uuid, integer), aos_agent.watch_live(uuid, uuid, integer),
+  aos_agent.watch_tenant(uuid, integer),
   aos_agent.explain_gate(uuid, text, text, jsonb, uuid) to aos_viewer;
 grant select on aos_core.run_status, aos_core.approval_status, aos_core.event,
   aos_core.transcript, aos_core.turn_status, aos_core.call_status, aos_auth.tenant_resource,
@@ -298,6 +299,13 @@ grant execute on function aos_auth.is_sealed(text), aos_auth.is_sealed_data(json
   aos_auth.rewrap_secret(uuid, text, bigint, jsonb),
   aos_auth.keep_for_webhook(jsonb, text, jsonb) to aos_developer;
 grant execute on function aos_agent.model_secret(uuid, uuid, uuid) to aos_worker;
+
+-- Answers as they come.
+grant select, insert, update, delete on aos_core.live_watcher, aos_core.live_text to aos_kernel;
+grant select on aos_core.live_text to aos_view;
+grant select on aos_core.live_answer to aos_viewer;
+grant execute on function aos_agent.write_live(uuid, uuid, uuid, uuid, bigint, integer, text)
+  to aos_worker;
 
 do $schemas$
 declare

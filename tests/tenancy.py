@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID, uuid4
 
 from aosctl.db.rights import create_login
@@ -52,6 +53,13 @@ class Filled:
         return self.tenant.id
 
 
+def run_of(database: KernelDatabase, lease: dict[str, Any]) -> UUID:
+    """Return the run whose turn is leased."""
+    return UUID(str(database.value(
+        "select run_id from aos_core.turn where turn_id = %s", lease["turn_id"]
+    )))  # fmt: skip
+
+
 def fill(database: KernelDatabase, name: str) -> Filled:
     """Make a tenant that has a row in every table of tenants."""
     tenant = make_tenant(database, name)
@@ -78,6 +86,10 @@ def fill(database: KernelDatabase, name: str) -> Filled:
     asked = tenant.asked("send_mail", {"query": name}, "clerk")
     finished = tenant.start_run()
     tenant.respond(tenant.open(finished, p_worker="w1"), say(name))
+    waits = tenant.open(tenant.start_run(), p_worker="w1")
+    call(tenant.person, "aos_agent.watch_live", tenant.id, run_of(database, waits))
+    piece = (tenant.id, waits["turn_id"], waits["lease"], uuid4(), 2, 0, name)
+    call(tenant.worker, "aos_agent.write_live", *piece)
     database.superuser.execute(
         "insert into aos_core.event_checkpoint values (%s, %s, 1, 'x', now())",
         (tenant.id, uuid4()),

@@ -62,6 +62,15 @@ def test_a_listing_leaves_names_for_tab(
     run = str(tenant.run_row(tenant.asked("sql_execute", {"statement": "x"}, "clerk").run)["name"])
     assert developer("ps").status == 0
     assert candidates(developer, "run", "", "logs") == [run]
+    fork = developer("fork", run, "-o", "name").out.strip().removeprefix("run.aos/")
+    task = developer("run", "bot", "x", "-d", "-o", "name").out.strip().removeprefix("run.aos/")
+    assert candidates(developer, "run", "", "logs") == [run, fork, task]
+    manifest = "apiVersion: aos/v1\nkind: Persona\nmetadata: {name: seen}\nspec: {model: offline}\n"
+    manifest = manifest.replace("model: offline", "model: offline, systemPrompt: x")
+    assert developer("apply", "-f", "-", stdin=manifest).status == 0
+    assert candidates(developer, "persona", "", "describe", "persona") == ["seen"]
+    assert developer("describe", "persona", "expert").status == 0
+    assert candidates(developer, "persona", "", "describe", "persona") == ["seen", "expert"]
     assert developer("approve").status == 0
     (short,) = candidates(developer, "approval*", "", "approve")
     assert short in developer("approve").out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from uuid import UUID
 
 import pytest
 
+from aosctl.db.install import schema_files
+from aosctl.domain.event_kinds import FAMILIES, KINDS
 from command import AOSCTL, Aosctl
 from kernels import KernelDatabase, Tenant, apply, call, make_tenant, say
 
@@ -133,6 +136,8 @@ def test_another_tenants_events_are_nobodys_business(
         (("--for", "agent/x"), 1, 'Error from server (NotFound): agents.aos "x" not found\n'),
         (("--since", "soon"), 2, 'error: invalid time "soon"\n'),
         (("--types", " ,"), 2, "error: --types names no kind of event\n"),
+        (("--types", "approval,nosuch"), 2, 'error: there are no events of the kind "nosuch"\n'),
+        (("--types", "turn.fail"), 2, 'error: there are no events of the kind "turn.fail"; did '),
         (("--tail", "-2"), 2, "error: "),
         (("-w", "-A"), 2, "error: -w follows one tenant\n"),
         (("-A", "--for", "x"), 2, "error: --for names a run of one tenant\n"),
@@ -205,3 +210,17 @@ def test_watch_ends_with_the_run_that_it_is_for(env: dict[str, str], tenant: Ten
         call(tenant.person, "aos_agent.cancel_run", tenant.id, run)
         rest = lines.read()
     assert [line.split()[1] for line in rest.splitlines()] == ["run.cancelled"]
+
+
+def test_every_kind_of_event_can_be_asked_for(
+    kernel_database: KernelDatabase, tenant: Tenant
+) -> None:
+    schema = "".join(path.read_text() for path in schema_files())
+    written = set(re.findall(r"append_(?:run|tenant)_event\([^;]*?'([a-z_]+\.[a-z_]+)'", schema))
+    assert len(written) > 12 and written <= set(KINDS)
+    logged = kernel_database.rows("select distinct kind from aos_core.event_log")
+    assert {row[0] for row in logged} <= set(KINDS)
+    tables = kernel_database.rows(
+        "select distinct tgrelid::regclass::text from pg_trigger where tgname = 'record_change'"
+    )
+    assert {row[0].partition(".")[2] for row in tables} <= set(FAMILIES)

@@ -132,3 +132,16 @@ def test_a_run_answers_to_a_beginning_that_goes_beyond_its_agent(
         done = developer("kill", word)
         assert (done.status, done.out) == (1, "")
         assert done.err.startswith(f'Error from server (NotFound): runs.aos "{word}" not found')
+
+
+def test_runs_are_sorted_by_a_field(developer: Aosctl, runs: dict[str, str]) -> None:
+    names = sorted(runs.values())
+    listed = developer("ps", "-a", "-q", "--sort-by", ".metadata.name").out.split()
+    assert [name for name in listed if name in names] == names
+    path = "{.items[*].status.step}"
+    steps = developer("ps", "-a", "--sort-by", "{.status.step}", "-o", f"jsonpath={path}")
+    numbers = [int(number) for number in steps.out.split()]
+    assert numbers == sorted(numbers) and len(set(numbers)) > 1
+    for flags in (("-w",), ("--forest",)):
+        refused = developer("ps", "--sort-by", ".metadata.name", *flags)
+        assert (refused.status, refused.out) == (2, "") and "--sort-by" in refused.err

@@ -128,6 +128,9 @@ def test_output_and_list(developer: Aosctl, make: Make) -> None:
     assert developer("label", "persona/shown", "c=d", "-o", "name").out == "persona.aos/shown\n"
     listed = developer("label", "persona", "shown", "--list")
     assert (listed.status, listed.out, listed.err) == (0, "a=b\nc=d\n", "")
+    for verb in ("label", "annotate"):
+        whole = json.loads(developer(verb, "persona", "shown", "--list", "-o", "json").out)
+        assert whole["metadata"]["labels"] == {"a": "b", "c": "d"}
     manifest = json.loads(developer("label", "persona/shown", "e=f", "-o", "json").out)
     assert manifest["metadata"]["labels"] == {"a": "b", "c": "d", "e": "f"}
     assert manifest["metadata"]["generation"] == 3

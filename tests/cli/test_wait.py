@@ -29,7 +29,7 @@ class Waiting:
             while not watcher.execute(
                 "select from pg_stat_activity where datname = %s and state = 'idle'"
                 " and application_name like 'aosctl/%% wait' and query ~ %s",
-                (database.name, "watch_run|_resource|run_status"),
+                (database.name, "watch_|_resource|run_status|listen"),
             ).fetchall():
                 assert self._thread.is_alive()
 

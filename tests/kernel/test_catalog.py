@@ -29,6 +29,7 @@ WORKER_FUNCTIONS = {
     "aos_agent.claim_turn",
     "aos_agent.heartbeat",
     "aos_agent.check_lease",
+    "aos_agent.write_live",
     "aos_agent.turn_context",
     "aos_agent.model_secret",
     "aos_agent.record_response",

@@ -321,6 +321,8 @@ WITH_TENANT: dict[str, list[Any]] = {
     "aos_agent.fork_run": ["{tenant}", "{run}"],
     "aos_agent.resolve_call": ["{tenant}", "{call}", "retry"],
     "aos_agent.watch_run": ["{tenant}", "{run}"],
+    "aos_agent.watch_live": ["{tenant}", "{run}"],
+    "aos_agent.watch_tenant": ["{tenant}"],
     "aos_agent.start_run": ["{tenant}", "bot"],
     "aos_agent.open_run": ["{tenant}", "bot", user("x")],
     "aos_core.verify_stream": ["{tenant}", "{run}"],

@@ -162,7 +162,7 @@ def world(kernel_database: KernelDatabase) -> Iterator[World]:
     workers = {
         **common, "p_run": asked, "p_turn": UUID(lease["turn_id"]), "p_lease": lease["lease"],
         "p_call": UUID(calls[0]["call_id"]), "p_notification": fresh, "p_token": fresh,
-        "p_seconds": 60,
+        "p_seconds": 60, "p_answer": fresh, "p_step": 3, "p_begins": 0,
     }  # fmt: skip
     made = "select skill_id from aos_skills.skill where tenant_id = %s and name = 'sql_execute'"
     skill = UUID(str(kernel_database.value(made, tenant.id)))

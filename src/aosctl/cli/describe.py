@@ -43,7 +43,7 @@ def command(
     """
     from aosctl.cli.resource_table import note_none
     from aosctl.cli.targets import are_named, parse_targets, raise_all
-    from aosctl.cli.wiring import quick_session_of
+    from aosctl.cli.wiring import quick_session_of, remember_names
     from aosctl.domain.selectors import parse_selector
 
     wanted = parse_targets(words or (), "describe")
@@ -58,6 +58,9 @@ def command(
         for one in wanted:
             rows, missing = _find(session.connection, one, tenant, everywhere)
             errors += missing
+            if not everywhere:
+                names = [row.name for row in rows]
+                remember_names(given, one.kind.words, names, whole=False)
             parts += [
                 _describe(session.connection, one.kind, row, tenant)
                 for row in rows

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aosctl.db.approvals import ApprovalRow
     from aosctl.db.events import Content, EventRow, StepRow
 
-_LABEL = 6
+INDENT = 6
 _CALL_WIDTH = 100
 
 
@@ -34,9 +34,8 @@ class Line:
 
     def show(self, *, prefix: bool, timestamps: bool) -> str:
         """Return the line as kubectl's logs print it."""
-        moment = self.at.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z "
         start = f"[run/{self.run}] " if prefix else ""
-        return f"{start}{moment if timestamps else ''}{self.text}\n"
+        return f"{start}{stamp(self.at) if timestamps else ''}{self.text}\n"
 
 
 def text_lines(event: EventRow, content: Content) -> list[Line]:
@@ -71,7 +70,7 @@ def steps_of(event: EventRow, content: Content, *roles: str) -> list[StepRow]:
 
 def _opened(event: EventRow, content: Content) -> list[str]:
     said = [
-        line for step in steps_of(event, content, "user") for line in _spoken("user", _text(step))
+        line for step in steps_of(event, content, "user") for line in spoken("user", _text(step))
     ]
     word = event.kind.partition(".")[2]
     return said or _labelled("turn", f"{event.data['turn']} {word} by {event.actor}")
@@ -82,7 +81,7 @@ def _answered(event: EventRow, content: Content) -> list[str]:
     lines: list[str] = []
     calls: dict[str, str] = {}
     for step in steps_of(event, content, "assistant"):
-        lines += _spoken("agent", _text(step)) if _text(step) else []
+        lines += spoken("agent", _text(step)) if _text(step) else []
         calls |= {
             str(block.get("id")): _shown(str(block.get("name")), block.get("args"))
             for block in step.message.get("blocks", ())
@@ -101,7 +100,7 @@ def _completed(event: EventRow, content: Content) -> list[str]:
     said = [
         line
         for step in steps_of(event, content, "assistant")
-        for line in _spoken("agent", _text(step))
+        for line in spoken("agent", _text(step))
     ]
     return said or _labelled("turn", f"{event.data['turn']} completed")
 
@@ -256,14 +255,19 @@ _WRITERS: dict[str, Callable[[EventRow, Content], list[str]]] = {
 }
 
 
-def _spoken(label: str, text: str) -> list[str]:
+def stamp(at: datetime) -> str:
+    """Return a moment as the lines of logs begin with it."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z "
+
+
+def spoken(label: str, text: str) -> list[str]:
     """Return what somebody said, its lines below each other after the speaker."""
     first, *rest = clean(text).strip("\n").split("\n")
-    return [f"{label:<{_LABEL}}{first}", *((" " * _LABEL + line).rstrip() for line in rest)]
+    return [f"{label:<{INDENT}}{first}", *((" " * INDENT + line).rstrip() for line in rest)]
 
 
 def _labelled(label: str, text: str) -> list[str]:
-    return [f"{label:<{_LABEL}}{_one_line(text)}"]
+    return [f"{label:<{INDENT}}{_one_line(text)}"]
 
 
 def _text(step: StepRow) -> str:

@@ -185,9 +185,12 @@ def _fact(value: object) -> str:
 
 
 def _kinds(types: str | None) -> tuple[str, ...]:
+    from aosctl.domain.event_kinds import check_kinds
+
     kinds = tuple(part.strip() for part in (types or "").split(",") if part.strip())
     if types is not None and not kinds:
         raise UsageError("--types names no kind of event", "such as --types approval,turn.failed")
+    check_kinds(kinds)
     return kinds
 
 
@@ -253,7 +256,7 @@ def _follow(session: Session, asked: Asked, look: Look, given: Globals, *, heade
         "events",
         source,
         lambda text: output.note(text, quiet=given.quiet),
-        listens=False,
+        new_watch=source.watch,
     )
     with closing(follower):
         # What comes while we read has a higher number, and is news.

@@ -48,6 +48,9 @@ FieldSelector = Annotated[
         "--field-selector", metavar="FIELDS", help="Only what has these fields: status.state=idle"
     ),
 ]
+SortBy = Annotated[
+    str | None, typer.Option("--sort-by", metavar="JSONPATH", help="Sort by this field")
+]
 AllTenants = Annotated[
     bool,
     typer.Option("-A", "--all-tenants", "--all-namespaces", help="In every tenant you may see"),

@@ -47,11 +47,12 @@ def command(
     """
     chosen = output.parse_output(output_format, allowed=("name",))
     typed, step = origin_of(origin, "aosctl fork")
-    from aosctl.cli.wiring import quick_session_of
+    from aosctl.cli.wiring import quick_session_of, remember_names
 
     given = globals_of(ctx)
     with closing(quick_session_of(given)) as session:
         run, made = fork(session, typed, step, name, model)
+    remember_names(given, ("run", "runs"), [made.name], whole=False)
     if chosen.format == "name":
         output.write(f"run.aos/{made.name}\n")
         return

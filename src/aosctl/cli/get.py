@@ -15,6 +15,7 @@ from aosctl.cli.flags import (
     NoHeaders,
     OutputText,
     Selector,
+    SortBy,
 )
 from aosctl.cli.globals import globals_of
 from aosctl.errors import AosError, UsageError
@@ -46,9 +47,7 @@ def command(
         list[str] | None,
         typer.Option("-L", "--label-columns", metavar="LABEL", help="Add a column for a label"),
     ] = None,
-    sort_by: Annotated[
-        str | None, typer.Option("--sort-by", metavar="JSONPATH", help="Sort by this field")
-    ] = None,
+    sort_by: SortBy = None,
     ignore_not_found: IgnoreNotFound = False,
     field_selector: FieldSelector = None,
     watch: Annotated[
@@ -129,7 +128,12 @@ def command(
     errors = [] if ignore_not_found else missing
     found = [(kind, [row for row in rows if matches(kind, row)]) for kind, rows in found]
     if sort_by:
-        found = [(kind, _sorted(kind, rows, sort_by)) for kind, rows in found]
+        from functools import partial
+
+        from aosctl.cli.sorting import place_by
+
+        place = place_by(sort_by)
+        found = [(kind, sorted(rows, key=partial(place, kind))) for kind, rows in found]
     if not chosen.is_table:
         _write_objects(found, chosen, wanted, headers=not no_headers)
     elif any(rows for _, rows in found):
@@ -185,21 +189,6 @@ def read(
         errors += [one.missing(name, known) for name in missing]
         found.append((one.kind, rows))
     return found, errors
-
-
-def _sorted(kind: Kind, rows: list[Resource], expression: str) -> list[Resource]:
-    """Sort by a field; what lacks it comes first, as with kubectl."""
-    from aosctl.cli import jsonpath, jsonpath_parser
-
-    path = jsonpath_parser.parse_path(expression)
-
-    def place(row: Resource) -> tuple[bool, bool, float, str]:
-        values = jsonpath.find(path, kind.to_manifest(row))
-        value = values[0] if values else None
-        number = float(value) if isinstance(value, int | float) else None
-        return value is not None, number is None, number or 0.0, str(value)
-
-    return sorted(rows, key=place)
 
 
 def _write_tables(found: Found, layout: Layout) -> None:

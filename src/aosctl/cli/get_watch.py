@@ -41,19 +41,21 @@ def watch_resources(
 ) -> None:
     """Print what there is, then each change, until somebody ends it.
 
-    Runs are looked at when the kernel tells of them, all else once a second. Raises NotFound for
-    names of nothing, unless these are waited for.
+    They are looked at when the kernel tells of them, and once a second what it tells nothing of.
+    Raises NotFound for names of nothing, unless these are waited for.
     """
     from aosctl.cli.targets import raise_all
     from aosctl.cli.wiring import session_of
     from aosctl.db.watching import Watch
-    from aosctl.domain.conditions import open_runs
+    from aosctl.domain.conditions import is_told, open_runs
 
     printer = _Printer(chosen, layout, with_events=with_events)
     seen: dict[Key, tuple[Kind, Resource]] = {}
     with closing(session_of(given, select_tenant=not everywhere)) as session:
-        watch = Watch(session.connection)
-        tenant = None if everywhere else session.require_tenant()
+        tenant = None if everywhere else session.tenant_id
+        kinds = [one.kind for one in wanted]
+        watch = Watch(session.connection, tenant=tenant, new_runs=any(k.read_only for k in kinds))
+        told = tenant is not None and is_told(kinds)
         first = True
         while True:
             found, missing = read(session, wanted, everywhere)
@@ -69,7 +71,7 @@ def watch_resources(
             if news and not (first and only_news):
                 printer.write(news)
             first = False
-            watch.wait(open_runs(tenant, now.values()))
+            watch.wait(open_runs(tenant, now.values()), told=told)
 
 
 def _changes(

@@ -86,10 +86,13 @@ def _command(signal: str) -> str:
 
 def _send(session: AnySession, typed: str, signal: str, reason: str | None) -> str:
     """Do to one run what the signal says; return its name and what was done."""
+    from aosctl.cli.resume import refuse_ended
     from aosctl.db.runs import cancel_run, find_run, pause_run, resume_run
 
     tenant = session.require_tenant()
     run = find_run(session.connection, tenant, typed)
+    if run.is_closed and signal in ("STOP", "CONT"):
+        refuse_ended(run)
     try:
         if signal == "STOP":
             pause_run(session.connection, tenant, run.run_id, reason)

@@ -13,7 +13,7 @@ from aosctl.cli import output
 from aosctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from uuid import UUID
 
     from aosctl.cli.event_lines import Line
@@ -31,7 +31,7 @@ class View:
     """Which events to show, and how. `since` is an age, or a moment.
 
     `level` is the least of LEVELS; `cursors` the number of the last event that is known already,
-    by the name of its run.
+    by the name of its run. A `printer` prints the lines in its own way.
     """
 
     json: bool = False
@@ -43,9 +43,13 @@ class View:
     grep: re.Pattern[str] | None = None
     level: str = "info"
     cursors: Mapping[str, int] = field(default_factory=dict)
+    printer: Callable[[list[Line]], None] | None = None
 
     def write(self, lines: list[Line]) -> None:
         """Print lines, at once."""
+        if self.printer is not None:
+            self.printer(lines)
+            return
         with_times = self.timestamps and not self.json
         with_runs = self.prefix and not self.json
         output.write("".join(line.show(prefix=with_runs, timestamps=with_times) for line in lines))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -117,6 +118,7 @@ def command(
                 output.note(_cursor(session, which, seen))
         return
     from aosctl.db.following import Follower
+    from aosctl.db.watching import Watch
 
     with closing(session_of(given)) as session:
         which = _which(session, named, selector)
@@ -126,6 +128,8 @@ def command(
             "logs",
             which,
             lambda text: output.note(text, quiet=given.quiet),
+            # Those that begin later come too, where none were named.
+            new_watch=Watch if which.ids else partial(Watch, tenant=which.tenant, new_runs=True),
         )
         with closing(follower):
             follower.seen = show(session.connection, which, view)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 from uuid import UUID
@@ -11,11 +10,13 @@ from uuid import UUID
 import typer
 
 from aosctl.cli import output
-from aosctl.cli.flags import AllTenants, NoHeaders, OutputText, Selector
+from aosctl.cli.flags import AllTenants, NoHeaders, OutputText, Selector, SortBy
 from aosctl.cli.globals import globals_of
 from aosctl.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aosctl.db.rows import AnySession
     from aosctl.db.runs import RunRow
 
@@ -32,7 +33,6 @@ HEADERS = (
     "WAITING-ON",
 )
 _WIDE = ("KIND", "MODEL", "PERSONA", "WORKER", "UNTRUSTED", "TITLE")
-_WATCH_SECONDS = 1.0
 KIND_WORDS = ("run", "runs")
 """Those of the kind Run, whose module takes longer to load."""
 
@@ -61,6 +61,7 @@ def command(
     ] = None,
     output_format: OutputText = None,
     selector: Selector = None,
+    sort_by: SortBy = None,
     all_tenants: AllTenants = False,
     no_headers: NoHeaders = False,
 ) -> None:
@@ -75,19 +76,23 @@ def command(
       aosctl ps -a -A --forest
       aosctl ps --filter state=limited --filter agent=my_pg_bot
       aosctl ps --last 5
+      aosctl ps -a --sort-by .status.costUsd
       aosctl kill $(aosctl ps -q)
     """
-    from aosctl.cli.wiring import quick_session_of, remember_names
+    from aosctl.cli.wiring import quick_session_of, remember_names, session_of
     from aosctl.domain.run_filters import Filters
     from aosctl.domain.selectors import parse_selector
 
     chosen = output.parse_output(output_format)
     wanted = Filters(filters or ())
-    _refuse_together(watch, tree, last, chosen, names_only)
+    _refuse_together(watch, tree, last, chosen, names_only, sort_by)
+    in_order = _order(sort_by)
     labels = parse_selector(selector or "")
     everything = everything or last is not None or wanted.reaches_beyond_open
     given = globals_of(ctx)
-    with closing(quick_session_of(given, select_tenant=not all_tenants)) as session:
+    open_session = session_of if watch else quick_session_of
+    with closing(open_session(given, select_tenant=not all_tenants)) as session:
+        pause = _pause(session, all_tenants) if watch else None
         shown: dict[UUID, RunRow] = {}
         look = Look(chosen, names_only, all_tenants, tree)
         while True:
@@ -99,16 +104,16 @@ def command(
             ]
             if last is not None:
                 rows = sorted(rows, key=lambda row: row.created_at)[-last:]
-            news = [row for row in rows if shown.get(row.run_id) != row]
+            news = in_order([row for row in rows if shown.get(row.run_id) != row])
             shown |= {row.run_id: row for row in news}
             look.write(news, headers=not no_headers)
             if not all_tenants:
                 remember_names(given, KIND_WORDS, [row.name for row in rows], whole=False)
-            if not watch:
+            if pause is None:
                 break
             no_headers = no_headers or bool(news)
             sys.stdout.flush()
-            time.sleep(_WATCH_SECONDS)
+            pause(rows)
     waiting = [row.name for row in rows if row.waiting_on == "resolution"]
     if waiting and chosen.is_table and not names_only:
         output.note(f"hint: aosctl resolve {_the_one(waiting)}", quiet=given.quiet)
@@ -116,6 +121,35 @@ def command(
         where = f" in {session.tenant} tenant" if session.tenant else ""
         more = "" if everything else "; aosctl ps -a lists all"
         output.note(f"No {'runs' if everything else 'open runs'}{where}{more}", quiet=given.quiet)
+
+
+def _order(sort_by: str | None) -> Callable[[list[RunRow]], list[RunRow]]:
+    """Return what puts runs in order; without --sort-by they are. Raises UsageError."""
+    if not sort_by:
+        return lambda rows: rows
+    from aosctl.cli.sorting import place_by
+    from aosctl.domain.kinds.run import RUN, run_resource
+
+    place = place_by(sort_by)
+    return lambda rows: sorted(rows, key=lambda row: place(RUN, run_resource(row)))
+
+
+def _pause(session: AnySession, all_tenants: bool) -> Callable[[list[RunRow]], None]:
+    """Return what waits until something may have changed in the runs that were read."""
+    from aosctl.db.connection import Session
+    from aosctl.db.watching import Watch
+
+    if not isinstance(session, Session):
+        raise TypeError("only a session of psycopg can be told of changes")
+    tenant = None if all_tenants else session.require_tenant()
+    watch = Watch(session.connection, tenant=tenant, new_runs=True)
+
+    def pause(rows: list[RunRow]) -> None:
+        # Of those without an open turn the tenant's notices tell.
+        busy = [(row.tenant_id, row.run_id) for row in rows if tenant and row.has_open_turn]
+        watch.wait(busy, told=tenant is not None)
+
+    return pause
 
 
 def _the_one(waiting: list[str]) -> str:
@@ -173,13 +207,19 @@ class Look(NamedTuple):
 
 
 def _refuse_together(
-    watch: bool, tree: bool, last: int | None, chosen: output.Output, names_only: bool
+    watch: bool,
+    tree: bool,
+    last: int | None,
+    chosen: output.Output,
+    names_only: bool,
+    sort_by: str | None,
 ) -> None:
     """Raise UsageError for flags of which one would be without effect."""
-    if watch and (tree or last is not None):
-        raise UsageError(
-            "-w prints changes as they come, and takes neither --forest nor --last", "aosctl top"
-        )
+    if watch and (tree or last is not None or sort_by):
+        text = "-w prints changes as they come, and takes neither --forest nor --last"
+        raise UsageError(f"{text}, nor --sort-by" if sort_by else text, "aosctl top")
+    if tree and sort_by:
+        raise UsageError("--forest has an order of its own: not with --sort-by")
     if tree and (names_only or not chosen.is_table):
         raise UsageError("--forest is for the table, not for -q or -o")
 

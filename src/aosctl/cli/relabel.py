@@ -87,7 +87,7 @@ def relabel(
 
         note_none(session.tenant, quiet=globals_of(ctx).quiet)
     _note_missing(changed, field, update, quiet=globals_of(ctx).quiet)
-    if given.listing:
+    if given.listing and chosen.is_table:
         _list(changed, field)
     elif chosen.is_table:
         lines = [f"{one.name} {_outcome(one, verb, update)}{suffix(trial)}\n" for one in changed]

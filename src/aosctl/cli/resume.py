@@ -91,11 +91,12 @@ def _resume(session: AnySession, typed: str, limits: Limits) -> tuple[str, str]:
 
     tenant = session.require_tenant()
     run = find_run(session.connection, tenant, typed)
-    _refuse_ended(run)
+    refuse_ended(run)
     return run.name, resume_run(session.connection, tenant, run.run_id, limits)
 
 
-def _refuse_ended(run: RunRow) -> None:
+def refuse_ended(run: RunRow) -> None:
+    """Raise AosError for a run that is over."""
     if run.run_state in ("completed", "failed", "cancelled"):
         text = f'run "{run.name}" is already {run.run_state}'
         raise AosError(text, f"aosctl chat {run.agent} begins another")

@@ -105,7 +105,7 @@ def _detached(
     caps: Caps | None,
 ) -> int:
     """Leave the task to a worker; print the name of its run."""
-    from aosctl.cli.wiring import quick_session_of
+    from aosctl.cli.wiring import quick_session_of, remember_names
     from aosctl.db.runs import begin_task
     from aosctl.messages import user
 
@@ -113,6 +113,7 @@ def _detached(
     with closing(quick_session_of(given)) as session:
         tenant = session.require_tenant()
         made = begin_task(session.connection, tenant, agent, name, message, caps)
+    remember_names(given, ("run", "runs"), [made], whole=False)
     if chosen.format == "name":
         output.write(f"run.aos/{made}\n")
         return 0

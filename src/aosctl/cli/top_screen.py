@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from aosctl.cli.own_terminal import own_terminal, pressed, signalled
 from aosctl.terminal import cut, display_width
 
 if TYPE_CHECKING:
@@ -103,10 +102,10 @@ class Screen:
 
     def run(self, interval: float) -> None:
         """Draw, and wait for keys; leave the terminal as it was, whatever happens."""
-        with _raw_terminal():
+        with own_terminal(_OTHER_SCREEN, _OWN_SCREEN), signalled() as wakes:
             while True:
                 self._draw()
-                key = _key(interval)
+                key = pressed(interval, wakes)
                 if key in ("q", "Q", "\x04", None):
                     return
                 if key == "s":
@@ -139,36 +138,3 @@ class Screen:
         if before is None or now <= before[0]:
             return None
         return max(tokens - before[1], 0) * 60 / (now - before[0])
-
-
-def _key(seconds: float) -> str | None:
-    """Return the key that is pressed within some seconds, "" for none, None at the end."""
-    from select import select
-
-    if not select([sys.stdin], [], [], seconds)[0]:
-        return ""
-    return os.read(sys.stdin.fileno(), 1).decode("ascii", "replace") or None
-
-
-@contextmanager
-def _raw_terminal() -> Iterator[None]:
-    """Read keys at once, and draw on the other screen."""
-    import signal
-    import termios
-    import tty
-
-    def ended(_number: int, _frame: object) -> None:
-        raise SystemExit(128 + signal.SIGTERM)
-
-    stdin = sys.stdin.fileno()
-    before = termios.tcgetattr(stdin)
-    handler = signal.signal(signal.SIGTERM, ended)
-    try:
-        tty.setcbreak(stdin)
-        sys.stdout.write(_OTHER_SCREEN)
-        yield
-    finally:
-        termios.tcsetattr(stdin, termios.TCSADRAIN, before)
-        sys.stdout.write(_OWN_SCREEN)
-        sys.stdout.flush()
-        signal.signal(signal.SIGTERM, handler)

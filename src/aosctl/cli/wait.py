@@ -147,7 +147,7 @@ class _Waiting:
         self._session = session
         self._test = test
         self._chosen = chosen
-        self._watch = Watch(session.connection)
+        self._watch = Watch(session.connection, tenant=session.tenant_id, new_runs=True)
 
     def choose(self, targets: list[Wanted], selector: str | None) -> list[tuple[Wanted, str]]:
         """Return what is waited for by its names, those that a selector finds at this moment."""
@@ -166,7 +166,7 @@ class _Waiting:
 
     def until(self, pending: list[tuple[Wanted, str]], deadline: float) -> list[AosError]:
         """Print each as it comes to be so; return an error for each that does not."""
-        from aosctl.domain.conditions import open_runs
+        from aosctl.domain.conditions import is_told, open_runs
 
         while True:
             rows = [(one, name, self._find(one, name)) for one, name in pending]
@@ -176,7 +176,8 @@ class _Waiting:
             if not pending or left <= 0:
                 break
             found = [(one.kind, row) for one, _, row in rows if row is not None]
-            self._watch.wait(open_runs(self._session.tenant_id, found), left)
+            told = is_told(one.kind for one, _, _ in rows)
+            self._watch.wait(open_runs(self._session.tenant_id, found), left, told=told)
         return self.errors + [
             AosError(f"timed out waiting for the condition on {one.kind.plural}/{name}")
             for one, name in pending

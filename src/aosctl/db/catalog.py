@@ -46,7 +46,10 @@ class Table:
 
 
 def user_tables(connection: Connection) -> tuple[Table, ...]:
-    """Return the tables that a backup carries, by name; partitions count as their parent."""
+    """Return the tables that a backup carries, by name; partitions count as their parent.
+
+    Unlogged ones, of which nothing is there on a replica or after a crash, are in none.
+    """
     rows = connection.execute(
         """
         select n.nspname, c.relname,
@@ -59,6 +62,7 @@ def user_tables(connection: Connection) -> tuple[Table, ...]:
                 where i.indrelid = c.oid and i.indisprimary order by k.o)
         from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
         where n.nspname = any (%s) and c.relkind in ('r', 'p') and not c.relispartition
+          and c.relpersistence = 'p'
         order by 1, 2
         """,
         (list(SCHEMAS),),

@@ -37,17 +37,25 @@ class Followed(Protocol):
 
 
 R = TypeVar("R", bound=Followed)
-R_co = TypeVar("R_co", bound=Followed, covariant=True)
 
 
-class Source(Protocol[R_co]):
+class Source(Protocol[R]):
     """What to follow: `read` lists it as it stands now; `ids` when it ends with those."""
 
     @property
     def tenant(self) -> UUID: ...
     @property
     def ids(self) -> tuple[UUID, ...]: ...
-    def read(self, connection: AnyConnection, /) -> Sequence[R_co]: ...
+    @property
+    def is_told(self) -> bool:
+        """Tell whether the kernel sends notices of all of it."""
+        ...
+
+    def read(self, connection: AnyConnection, /) -> Sequence[R]: ...
+
+    def open_runs(self, found: Sequence[R], /) -> list[tuple[UUID, UUID]]:
+        """Return the runs, tenant and id, of which each notice is asked for."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +72,20 @@ class Which:
         found = runs(connection, self.tenant, ids=self.ids or None, agent=self.agent)
         return [run for run in found if self.wanted is None or self.wanted(run)]
 
+    @property
+    def is_told(self) -> bool:
+        """Tell that the kernel sends notices of all of it."""
+        return True
+
+    def open_runs(self, found: Sequence[RunRow]) -> list[tuple[UUID, UUID]]:
+        """Return those that are not closed."""
+        return [(run.tenant_id, run.run_id) for run in found if not run.is_closed]
+
 
 class Follower(Generic[R]):
-    """Follow runs: at each notice, and once a second, see which have news.
+    """Follow runs: at each notice, and from time to time, see which have news.
 
-    Without `listens` only once a second: a notice costs the writer, and each run that is followed
-    has to be asked for it.
+    `new_watch` says what is waited for, over each connection.
 
     `seen` holds, per run, the number of the last event that was dealt with. Numbers have no gaps
     and become visible in order (the run's row is locked until the commit), so that a lost
@@ -84,7 +100,7 @@ class Follower(Generic[R]):
         which: Source[R],
         notice: Callable[[str], None],
         *,
-        listens: bool = True,
+        new_watch: Callable[[Connection], Watch] = Watch,
     ) -> None:
         self.seen: dict[UUID, int] = {}
         self._connection = connection
@@ -92,7 +108,8 @@ class Follower(Generic[R]):
         self._verb = verb
         self._which = which
         self._notice = notice
-        self._watch = Watch(connection, listens=listens)
+        self._new_watch = new_watch
+        self._watch = new_watch(connection)
 
     def follow(self, read: Callable[[Connection, R], None]) -> None:
         """Call `read` for each run with news; return when all runs that were named are closed.
@@ -123,7 +140,7 @@ class Follower(Generic[R]):
                     yield run
             if self._which.ids and all(run.is_closed for run in found):
                 return
-            self._watch.wait((run.tenant_id, run.run_id) for run in found if not run.is_closed)
+            self._watch.wait(self._which.open_runs(found), told=self._which.is_told)
 
     def _reconnect(self, error: DatabaseUnavailable) -> None:
         """Connect again, for as long as somebody may be restarting the server."""
@@ -138,7 +155,7 @@ class Follower(Generic[R]):
                 self._connection = connect(self._conninfo, self._verb)
                 with translated():
                     select_tenant(self._connection, self._which.tenant)
-                self._watch = Watch(self._connection, listens=self._watch.listens)
+                self._watch = self._new_watch(self._connection)
                 break
             except DatabaseUnavailable as failed:
                 if time.monotonic() > deadline:

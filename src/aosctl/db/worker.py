@@ -32,6 +32,7 @@ FAIL = statement("aos_agent.fail_turn", 5)
 RELEASE = statement("aos_agent.release_turn", 3)
 HEARTBEAT = statement("aos_agent.heartbeat", 4)
 CHECK = statement("aos_agent.check_lease", 3)
+LIVE = statement("aos_agent.write_live", 7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,13 +360,46 @@ class WorkerClient:
         self._sql.close()
 
 
-def beat(link: Link, lease: Lease) -> None:
-    """Prolong a lease. Raises LeaseLost or IllegalTransition when it is gone."""
-    link.call(
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Characters of an answer that is not stored yet, from the `begins`th on.
+
+    `answer` tells one attempt from the next.
+    """
+
+    answer: UUID
+    step: int
+    begins: int
+    text: str
+
+
+def beat(link: Link, lease: Lease) -> bool:
+    """Prolong a lease; tell whether somebody wants the answer as it comes.
+
+    Raises LeaseLost or IllegalTransition when it is gone.
+    """
+    row = link.call(
         HEARTBEAT, str(lease.tenant), str(lease.turn_id), str(lease.token), str(lease.seconds)
     )
+    return bool(row.get("live"))
 
 
-def check(link: Link, lease: Lease) -> None:
-    """See that a lease is still held; no lock, no write. Raises as `beat`."""
-    link.call(CHECK, str(lease.tenant), str(lease.turn_id), str(lease.token))
+def check(link: Link, lease: Lease) -> bool:
+    """See that a lease is still held; no lock, no write. Returns and raises as `beat`."""
+    row = link.call(CHECK, str(lease.tenant), str(lease.turn_id), str(lease.token))
+    return bool(row.get("live"))
+
+
+def show(link: Link, lease: Lease, piece: Piece) -> bool:
+    """Show a piece of the answer to those who are attached; tell whether more is wanted."""
+    text = link.call_text(
+        LIVE,
+        str(lease.tenant),
+        str(lease.turn_id),
+        str(lease.token),
+        str(piece.answer),
+        str(piece.step),
+        str(piece.begins),
+        piece.text,
+    )
+    return text == "t"

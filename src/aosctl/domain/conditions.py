@@ -8,6 +8,7 @@ from uuid import UUID
 
 from aosctl.db.runs import CLOSED
 from aosctl.domain.kinds.base import Kind, Resource
+from aosctl.domain.kinds.records import APPROVAL
 from aosctl.domain.kinds.run import RUN
 
 _RUN: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
@@ -40,13 +41,33 @@ def holds(kind: Kind, resource: Resource, condition: str) -> bool:
     return tests[condition](resource.status)
 
 
+def is_told(kinds: Iterable[Kind]) -> bool:
+    """Tell whether the kernel sends notices of whatever happens to resources of these kinds.
+
+    Of their figures that move with runs, such as how many an agent has, it does not.
+    """
+    return all(
+        kind in (RUN, APPROVAL)
+        or (kind.tenanted and not kind.read_only and kind.name not in _UNTOLD)
+        for kind in kinds
+    )
+
+
+_UNTOLD = ("Budget",)
+"""Their status is what they are looked at for, and it moves with every turn."""
+
+
 def open_runs(
     tenant: UUID | None, found: Iterable[tuple[Kind, Resource]]
 ) -> list[tuple[UUID, UUID]]:
-    """Return the runs of a tenant that notices may still come of: tenant and run."""
+    """Return the runs of a tenant with an open turn, tenant and run: notices of each are asked for.
+
+    Of the others those of the tenant tell.
+    """
     if tenant is None:
         return []
-    runs = [row for kind, row in found if kind is RUN and not is_final(kind, row)]
+    resting = ("idle", *CLOSED)
+    runs = [row for kind, row in found if kind is RUN and row.status["state"] not in resting]
     return [(tenant, UUID(row.uid)) for row in runs]
 
 

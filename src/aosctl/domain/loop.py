@@ -19,6 +19,7 @@ from uuid import UUID
 from aosctl.db.worker import Lease, Moved, PendingCall, WorkerClient
 from aosctl.domain.asking import Check, Pause, listen, pause, pause_before_retry
 from aosctl.domain.heart import Heart
+from aosctl.domain.live import Draft
 from aosctl.domain.tools.base import KeyedTool, Tool, ToolResult, act
 from aosctl.domain.transcript import Transcript
 from aosctl.errors import (
@@ -240,8 +241,10 @@ class Loop:
         attempts = 0
         while True:
             attempts += 1
+            draft = Draft(self._next_step)
             try:
-                return _answer(provider, request, observe, check)
+                with self._heart.showing(lease, draft):
+                    return _answer(provider, request, _noted(draft, observe), check)
             except ProviderError as error:
                 seconds = pause_before_retry(error, attempts)
                 if seconds is None:
@@ -345,6 +348,17 @@ class Loop:
             # We stood still for longer than the lease: nothing outside is fenced, so look first.
             self._client.check(lease)
         return act(tool, call.args or {}, stop, str(call.call_id))
+
+
+def _noted(draft: Draft, observe: Observer) -> Observer:
+    """Return an observer that keeps what is said for those who are attached, too."""
+
+    def note(event: LoopEvent) -> None:
+        if isinstance(event, TextDelta):
+            draft.add(event.text)
+        observe(event)
+
+    return note
 
 
 def _answer(provider: Provider, request: ModelRequest, observe: Observer, check: Check) -> Message:
