@@ -17,7 +17,7 @@ _CLIENT_ONLY = {
 }
 
 
-_FRONT_PAGE = ([], ["--help"], ["-h"], ["help"])
+_FRONT_PAGE: tuple[list[str], ...] = ([], ["--help"], ["-h"], ["help"])
 
 
 def main() -> int:
