@@ -25,7 +25,7 @@ _aosctl_spec() {
       sources=''
       known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'create')
-      commands='secret principal'
+      commands='secret tenant model collection skill policy persona agent budget principal'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
       files=''
@@ -36,6 +36,62 @@ _aosctl_spec() {
       flags='--from-file --from-env --from-stdin --key --replace --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--from-env --key --dry-run -o --output --dsn --context -n --tenant --namespace'
       files='--from-file'
+      sources=''
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'create tenant')
+      commands=''
+      flags='--display-name --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--display-name --dry-run -o --output --dsn --context -n --tenant --namespace'
+      files=''
+      sources=''
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'create model')
+      commands=''
+      flags='--provider --model --base-url --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--provider --model --base-url --dry-run -o --output --dsn --context -n --tenant --namespace'
+      files=''
+      sources=''
+      known='--model=approval --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'create collection')
+      commands=''
+      flags='--description --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--description --dry-run -o --output --dsn --context -n --tenant --namespace'
+      files=''
+      sources=''
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'create skill')
+      commands=''
+      flags='--builtin --description --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--builtin --description --dry-run -o --output --dsn --context -n --tenant --namespace'
+      files=''
+      sources=''
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'create policy')
+      commands=''
+      flags='--skill --decision --reason --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--skill --decision --reason --dry-run -o --output --dsn --context -n --tenant --namespace'
+      files=''
+      sources=''
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'create persona')
+      commands=''
+      flags='--model --prompt --description --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--model --prompt --description --dry-run -o --output --dsn --context -n --tenant --namespace'
+      files=''
+      sources=''
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'create agent')
+      commands=''
+      flags='--persona --skill --description --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--persona --skill --description --dry-run -o --output --dsn --context -n --tenant --namespace'
+      files=''
+      sources=''
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'create budget')
+      commands=''
+      flags='--max-usd --max-tokens --period --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--max-usd --max-tokens --period --dry-run -o --output --dsn --context -n --tenant --namespace'
+      files=''
       sources=''
       known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'create principal')

@@ -25,7 +25,7 @@ _aosctl_spec() {
       sources=''
       known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'create')
-      commands=('secret:Seal values, and keep them in the database as a secret' 'principal:Make a principal, and with --login the database login that it stands for')
+      commands=('secret:Seal values, and keep them in the database as a secret' 'tenant:Make a tenant: a world of its own, which nobody of another one sees' 'model:Make a model that personas can name' 'collection:Make a collection of documents for agents to read' 'skill:Make a skill: something that agents may do, and with which rights' 'policy:Make a policy: a rule about what agents call' 'persona:Make a persona: who an agent is' 'agent:Make an agent: a persona at work, with its skills and limits' 'budget:Make a budget: what the agents of a tenant may spend' 'principal:Make a principal, and with --login the database login that it stands for')
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
       files=()
@@ -36,6 +36,62 @@ _aosctl_spec() {
       flags=('--from-file:A file; KEY is its name if absent' '--from-env:An environment variable' '--from-stdin:Read the value of --key from standard input' '--key:The key of a value that is read or typed' '--replace:Replace the values of a secret that exists' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--from-env --key --dry-run -o --output --dsn --context -n --tenant --namespace)
       files=(--from-file)
+      sources=''
+      known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+    'create tenant')
+      commands=()
+      flags=('--display-name:What people read' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--edit:Open it in your editor first' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--display-name --dry-run -o --output --dsn --context -n --tenant --namespace)
+      files=()
+      sources=''
+      known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+    'create model')
+      commands=()
+      flags=('--provider:openai, script or offline' '--model:What the service calls it' '--base-url:Where the service is' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--edit:Open it in your editor first' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--provider --model --base-url --dry-run -o --output --dsn --context -n --tenant --namespace)
+      files=()
+      sources=''
+      known=('--model=approval' '--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+    'create collection')
+      commands=()
+      flags=('--description:A line for people' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--edit:Open it in your editor first' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--description --dry-run -o --output --dsn --context -n --tenant --namespace)
+      files=()
+      sources=''
+      known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+    'create skill')
+      commands=()
+      flags=('--builtin:What it does: sql_query, rag_search, …' '--description:A line for people' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--edit:Open it in your editor first' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--builtin --description --dry-run -o --output --dsn --context -n --tenant --namespace)
+      files=()
+      sources=''
+      known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+    'create policy')
+      commands=()
+      flags=('--skill:What it is about; * for any text' '--decision:ask, deny or allow' '--reason:Why; people are told' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--edit:Open it in your editor first' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--skill --decision --reason --dry-run -o --output --dsn --context -n --tenant --namespace)
+      files=()
+      sources=''
+      known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+    'create persona')
+      commands=()
+      flags=('--model:The model it thinks with' '--prompt:Its system prompt' '--description:A line for people' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--edit:Open it in your editor first' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--model --prompt --description --dry-run -o --output --dsn --context -n --tenant --namespace)
+      files=()
+      sources=''
+      known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+    'create agent')
+      commands=()
+      flags=('--persona:Who it is' '--skill:What it may use' '--description:A line for people' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--edit:Open it in your editor first' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--persona --skill --description --dry-run -o --output --dsn --context -n --tenant --namespace)
+      files=()
+      sources=''
+      known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+    'create budget')
+      commands=()
+      flags=('--max-usd:Money' '--max-tokens:Tokens' '--period:day or total' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--edit:Open it in your editor first' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--max-usd --max-tokens --period --dry-run -o --output --dsn --context -n --tenant --namespace)
+      files=()
       sources=''
       known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'create principal')

@@ -17,10 +17,17 @@ _CLIENT_ONLY = {
 }
 
 
+_FRONT_PAGE: tuple[list[str], ...] = ([], ["--help"], ["-h"], ["help"])
+
+
 def main() -> int:
     """Run the command line and return its exit status."""
     answer = _CLIENT_ONLY.get(tuple(sys.argv[1:]))
     try:
+        if sys.argv[1:] in _FRONT_PAGE:
+            from aosctl.cli.front_page import front_page
+
+            answer = front_page()
         if answer is not None and sys.stdout is not None:
             sys.stdout.write(answer)
             sys.stdout.flush()

@@ -42,6 +42,17 @@ def test_no_arguments_print_the_help(aosctl: Aosctl) -> None:
     assert done.out == aosctl("--help").out == aosctl("-h").out == aosctl("help").out
 
 
+def test_the_quick_help_is_the_one_that_the_commands_give(aosctl: Aosctl) -> None:
+    whole = aosctl("--debug", "--help")
+    assert (whole.status, whole.err) == (0, "")
+    for words in ((), ("--help",), ("-h",), ("help",)):
+        assert aosctl(*words) == whole
+    assert max(map(len, whole.out.splitlines())) <= 80
+    narrow = aosctl("--help", COLUMNS="50")
+    assert narrow == aosctl("--debug", "--help", COLUMNS="50") != whole
+    assert max(map(len, narrow.out.splitlines())) <= 50
+
+
 def test_help_lists_every_verb_under_its_group(aosctl: Aosctl) -> None:
     from aosctl.cli.verbs import VERBS
 

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from aosctl.cli.completion_scripts import entries
 from aosctl.cli.verbs import VERBS
 from kernels import Tenant
 
@@ -37,7 +38,8 @@ FORBIDDEN: dict[str, set[str]] = {
     "version": ALL | FRAME | {"yaml", "re", "typing"},
     "version -o json": ALL | {"yaml"},
     "version --kernel": SDKS | SCREEN | {"yaml"},
-    "--help": ALL | {"yaml"},
+    "--help": ALL | FRAME | {"yaml"},
+    "": ALL | FRAME | {"yaml"},
     "get --help": SDKS | SCREEN,
     "config current-context": ALL | {"yaml"},
     "config get-contexts": ALL | {"yaml"},
@@ -63,6 +65,11 @@ main()
 
 def modules_of(arguments: list[str], env: dict[str, str]) -> set[str]:
     """Run the command line and return the modules that were loaded when it ended."""
+    return modules_and_text(arguments, env)[0]
+
+
+def modules_and_text(arguments: list[str], env: dict[str, str]) -> tuple[set[str], str]:
+    """Run the command line; return the modules that were loaded when it ended, and its output."""
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM, *arguments],
         capture_output=True,
@@ -72,7 +79,7 @@ def modules_of(arguments: list[str], env: dict[str, str]) -> set[str]:
         timeout=60,
         check=False,
     )
-    return set(done.stderr.splitlines()[-1].split())
+    return set(done.stderr.splitlines()[-1].split()), done.stdout
 
 
 @pytest.mark.parametrize("line", FORBIDDEN)
@@ -172,13 +179,19 @@ def test_a_list_loads_nothing_of_events(line: str, env: dict[str, str], tenant: 
     assert not loaded & {"aosctl.db.events", "aosctl.db.approvals", "aosctl.domain.applying"}
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_the_help_of_a_verb_loads_neither_database_nor_screen(
-    verb: str, env: dict[str, str]
+COMMANDS = [" ".join(entry.words) for entry in entries() if entry.words]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_loads_neither_database_nor_screen_and_fits_one(
+    command: str, env: dict[str, str]
 ) -> None:
-    loaded = modules_of([verb, "--help"], env)
-    assert f"aosctl.cli.{VERBS[verb].module}" in loaded
+    words = command.split()
+    loaded, text = modules_and_text([*words, "--help"], {**env, "COLUMNS": "80"})
+    assert f"aosctl.cli.{VERBS[words[0]].module}" in loaded
     assert not loaded & (ALL | {"yaml", "asyncio", "ssl", "email"})
+    assert not [line for line in text.splitlines() if len(line) > 80]
+    assert "Examples:\n  " in text or f"Usage:\n  aosctl {command}" in text
 
 
 def test_help_imports_no_verb(env: dict[str, str]) -> None:

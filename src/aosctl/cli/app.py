@@ -12,12 +12,12 @@ from typer._click.exceptions import ClickException
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from aosctl import __version__
+from aosctl.cli.global_flags import VERSION
 from aosctl.cli.globals import Globals
 from aosctl.cli.options import global_options
-from aosctl.cli.verbs import VERBS
+from aosctl.cli.verbs import ABOUT, GLOBALS, VERBS
 from aosctl.errors import UsageError
 
-ABOUT = """aosctl is the shell of pgAgentOS, an operating system for AI agents inside PostgreSQL."""
 _HELP_FLAGS = {"help_option_names": ["-h", "--help"]}
 _WIDTH = 100
 
@@ -123,7 +123,7 @@ class Root(CommandGroup):
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
         super().format_help(ctx, formatter)
-        with formatter.section("Global options, before or after the command"):
+        with formatter.section(GLOBALS):
             rows = [record for p in self.params if (record := p.get_help_record(ctx))]
             formatter.write_dl([(left.replace(", --namespace", ""), text) for left, text in rows])
 
@@ -179,19 +179,26 @@ def _version_option() -> TyperOption:
             raise typer.Exit
 
     return TyperOption(
-        param_decls=["--version"],
+        param_decls=[VERSION[0]],
         is_flag=True,
         is_eager=True,
         expose_value=False,
         callback=show,
-        help="Print the version of the client",
+        help=VERSION[1],
     )
 
 
 def _write_help_text(command: Command, formatter: HelpFormatter) -> None:
-    """Write the docstring as it stands, so that its examples keep their lines."""
+    """Write the docstring, its paragraphs as wide as the screen; examples keep their lines."""
+    import textwrap
+
     text = (command.help or "").partition("\f")[0].rstrip()
-    formatter.write(text + "\n")
+    prose, examples, lines = text.partition("\nExamples:\n")
+    paragraphs = [
+        paragraph if paragraph.startswith(" ") else textwrap.fill(paragraph, formatter.width)
+        for paragraph in prose.rstrip().split("\n\n")
+    ]
+    formatter.write("\n\n".join(paragraphs) + (f"\n{examples}{lines}\n" if examples else "\n"))
 
 
 def _write_usage(formatter: HelpFormatter, line: str) -> None:

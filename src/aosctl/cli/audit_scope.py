@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aosctl.cli.globals import globals_of
+from aosctl.cli.moments import read_since
 from aosctl.errors import Denied, NotFound
 from aosctl.private_file import new_private_file
 from aosctl.terminal import visible
@@ -22,7 +23,12 @@ if TYPE_CHECKING:
 Run = Annotated[str | None, typer.Option("--run", metavar="RUN", help="Only this run")]
 Since = Annotated[
     str | None,
-    typer.Option("--since", metavar="TIME", help="Only events since 90d, 12h, or an RFC 3339 time"),
+    typer.Option(
+        "--since",
+        metavar="TIME",
+        help="Only events since 90d, 12h, or an RFC 3339 time",
+        callback=read_since,
+    ),
 ]
 KeyFile = Annotated[
     Path | None, typer.Option("--key", metavar="FILE", help="The private key to sign with")

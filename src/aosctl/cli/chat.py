@@ -88,7 +88,7 @@ def command(
       # One question, with a file
       aosctl chat my_pg_bot "What is slow here?" < plan.txt
 
-      # For a program: one object, or a line for each event; approvals are left to others
+      # For a program: one object, or a line for each event; others approve
       aosctl chat my_pg_bot -p "Which tables are largest?" --approve=never -o json
 
       # Go on where the last conversation stopped, or was killed

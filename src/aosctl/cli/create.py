@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from aosctl.cli import create_secret, output
+from aosctl.cli import create_generators, create_secret, output
 from aosctl.cli.globals import globals_of
 from aosctl.errors import UsageError
 from aosctl.private_file import new_private_file
@@ -18,12 +18,19 @@ from aosctl.private_file import new_private_file
 app = typer.Typer(
     help="""Make a resource from flags; apply takes manifests.
 
+With --dry-run=client -o yaml, a manifest to begin with is printed, and
+nothing is made.
+
 Examples:
+  aosctl create persona clerk --model gpt-4o --dry-run=client -o yaml > clerk.yaml
+  aosctl create agent bot --persona clerk --edit
   aosctl create principal jane --role developer --login
   aosctl create secret openai --from-env api_key=OPENAI_API_KEY""",
     rich_markup_mode=None,
 )
 app.command("secret")(create_secret.secret)
+for generator in create_generators.GENERATORS:
+    app.command(generator.__name__)(generator)
 
 
 @app.command("principal")

@@ -90,6 +90,10 @@ def command(
         return
     if not filename:
         wanted = _wanted(words or [], selective=selective, everything=everything)
+        if field_selector is not None:
+            from aosctl.domain.field_selectors import parse_field_selector
+
+            parse_field_selector(field_selector, [one.kind for one in wanted])
         plan = Plan(selector or "", field_selector or "", interactive, cascade is not None)
         delete_chosen(ctx, wanted, plan, ignore_not_found, trial, chosen)
         return

@@ -13,6 +13,7 @@ import typer
 from aosctl.cli import output
 from aosctl.cli.flags import AllTenants, NoHeaders
 from aosctl.cli.globals import Globals, globals_of
+from aosctl.cli.moments import read_since
 from aosctl.errors import UsageError
 from aosctl.timestamps import rfc3339
 
@@ -35,7 +36,12 @@ def command(
     ctx: typer.Context,
     since: Annotated[
         str | None,
-        typer.Option("--since", metavar="TIME", help="Not before: an age or a moment [1h]"),
+        typer.Option(
+            "--since",
+            metavar="TIME",
+            help="Not before: an age or a moment [1h]",
+            callback=read_since,
+        ),
     ] = None,
     types: Annotated[
         str | None,

@@ -38,9 +38,26 @@ ChangedText = Annotated[
     str | None, typer.Option("-o", "--output", metavar="FORMAT", help="json, yaml or name")
 ]
 """What is printed of what a verb has changed or waited for."""
+
+
+def _read_selector(text: str | None) -> str | None:
+    """Return a selector as it was typed. Raises UsageError before anything is connected."""
+    if text is not None:
+        from aosctl.domain.selectors import parse_selector
+
+        parse_selector(text)
+    return text
+
+
 Selector = Annotated[
     str | None,
-    typer.Option("-l", "--selector", metavar="LABELS", help="Only what has these labels: a=b,c!=d"),
+    typer.Option(
+        "-l",
+        "--selector",
+        metavar="LABELS",
+        help="Only what has these labels: a=b,c!=d",
+        callback=_read_selector,
+    ),
 ]
 FieldSelector = Annotated[
     str | None,

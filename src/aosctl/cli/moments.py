@@ -32,6 +32,13 @@ def parse_moment(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def read_since(text: str | None) -> str | None:
+    """Return an age or a time as it was typed. Raises UsageError before anything is connected."""
+    if text is not None:
+        parse_since(text)
+    return text
+
+
 def parse_since(text: str) -> datetime:
     """Return an age (45s, 3d), counted from now, or a time as a moment. Raises UsageError."""
     try:

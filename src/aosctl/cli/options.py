@@ -8,28 +8,18 @@ from typing import Any
 from typer._click import Context, Parameter
 from typer.core import TyperOption
 
+from aosctl.cli.global_flags import SWITCHES, TEXTS
 from aosctl.cli.globals import Globals
-
-_TEXTS: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
-    ("dsn", ("--dsn",), "DSN", "Database: a libpq URI or conninfo string"),
-    ("context", ("--context",), "NAME", "Context of the config file to use"),
-    ("tenant", ("-n", "--tenant", "--namespace"), "TENANT", "Tenant to work in"),
-)
-_SWITCHES: tuple[tuple[str, tuple[str, ...], str], ...] = (
-    ("quiet", ("-q", "--quiet"), "Print results and errors only"),
-    ("no_color", ("--no-color",), "Print without colour"),
-    ("debug", ("--debug",), "Print the traceback of an error"),
-)
 
 
 def global_options(taken: Iterable[Parameter] = (), *, hidden: bool = True) -> list[Parameter]:
     """Return the global options, less the spellings that the command uses for itself."""
     used = {spelling for parameter in taken for spelling in parameter.opts}
     options: list[Parameter] = []
-    for field, spellings, metavar, text in _TEXTS:
+    for field, spellings, metavar, text in TEXTS:
         if left := [s for s in spellings if s not in used]:
             options.append(_option(field, left, text, hidden, metavar=metavar))
-    for field, spellings, text in _SWITCHES:
+    for field, spellings, text in SWITCHES:
         if left := [s for s in spellings if s not in used]:
             options.append(_option(field, left, text, hidden, is_flag=True, default=False))
     return options

@@ -35,7 +35,7 @@ class Output(NamedTuple):
 
 
 def parse_output(text: str | None, *, allowed: Sequence[Format] = _OF_OBJECTS) -> Output:
-    """Return what `-o text` means. Raises UsageError in kubectl's words."""
+    """Return what `-o text` means. Raises UsageError in kubectl's words, for a template too."""
     if text is None:
         return Output()
     name, _, template = text.partition("=")
@@ -47,6 +47,12 @@ def parse_output(text: str | None, *, allowed: Sequence[Format] = _OF_OBJECTS) -
         )
     if name in _WITH_TEMPLATE and not template:
         raise UsageError(f"template format specified but no template given: -o {name}=TEMPLATE")
+    if name == "jsonpath":
+        from aosctl.cli import jsonpath_parser
+
+        jsonpath_parser.parse(template)
+    elif name == "custom-columns":
+        _columns_of(template)
     return Output(cast(Format, name), template)
 
 
@@ -148,17 +154,26 @@ def _write_custom_columns(
 ) -> None:
     from aosctl.cli import jsonpath, jsonpath_parser
 
-    headers, paths = [], []
+    columns = _columns_of(template)
+    paths = [jsonpath_parser.parse_path(expression) for _, expression in columns]
+    rows = []
+    for resource in objects:
+        found = [jsonpath.find(path, resource) for path in paths]
+        rows.append([",".join(map(jsonpath.show, values)) or NONE for values in found])
+    write_table([header for header, _ in columns], rows, show_headers=show_headers)
+
+
+def _columns_of(template: str) -> list[tuple[str, str]]:
+    """Return the headers of custom columns with their paths. Raises UsageError."""
+    from aosctl.cli import jsonpath_parser
+
+    columns = []
     for column in template.split(","):
         header, _, expression = column.partition(":")
         if not header or not expression:
             raise UsageError(
                 f"unexpected custom-columns spec: {column}, expected <header>:<json-path-expr>"
             )
-        headers.append(header)
-        paths.append(jsonpath_parser.parse_path(expression))
-    rows = []
-    for resource in objects:
-        found = [jsonpath.find(path, resource) for path in paths]
-        rows.append([",".join(map(jsonpath.show, values)) or NONE for values in found])
-    write_table(headers, rows, show_headers=show_headers)
+        jsonpath_parser.parse_path(expression)
+        columns.append((header, expression))
+    return columns

@@ -57,7 +57,7 @@ def command(
       aosctl resolve
       aosctl resolve 3f2a91cc --retry
       aosctl resolve 3f2a91cc --result '{"message_id": 17}'
-      aosctl resolve my_pg_bot-x7k2p --fail --reason "the mail server has no such message"
+      aosctl resolve my_pg_bot-x7k2p --fail --reason "it never left"
     """
     chosen = output.parse_output(output_format)
     actions: list[Action] = []

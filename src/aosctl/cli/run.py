@@ -58,7 +58,7 @@ def command(
       aosctl run my_pg_bot --wait "delete from orders where status = 'cancelled'"
 
       # A line of JSON for each thing that happens, the last one of type "result"
-      aosctl run my_pg_bot --approve=never "Which indexes are unused?" -o stream-json
+      aosctl run my_pg_bot --approve=never "Which orders are open?" -o stream-json
 
       aosctl attach $(aosctl run my_pg_bot -d "Which indexes are unused?" -o name)
     """

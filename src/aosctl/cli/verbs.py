@@ -13,6 +13,10 @@ class Verb(NamedTuple):
     group: str
 
 
+ABOUT = "The shell of pgAgentOS, an operating system for AI agents inside PostgreSQL."
+USAGE = "aosctl COMMAND [options]"
+AFTERWARDS = 'Use "aosctl COMMAND --help" for more about a command.'
+GLOBALS = "Global options, before or after the command"
 START = "Start here"
 DECLARE = "Declare what should be"
 WORK = "Work with agents"

@@ -271,9 +271,10 @@ def _refuse_existing(done: Sequence[Applied]) -> None:
         if one.outcome != "created":
             document = one.document
             kind = BY_NAME[document.kind]
+            secret = f"aosctl create secret {document.name} --replace changes it"
             raise Conflict(
                 f'{kind.plural}.aos "{document.name}" already exists',
-                f"aosctl create {kind.singular} {document.name} --replace changes it",
+                secret if kind.name == "Secret" else f"aosctl edit {kind.singular} {document.name}",
             )
 
 

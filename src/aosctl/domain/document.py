@@ -17,7 +17,10 @@ from aosctl.errors import ManifestError
 MAX_PROBLEMS = 100
 """So many are looked for; then it is enough."""
 _MOST_SHOWN = 20
-FIELDS_HINT = "every field of every kind: docs/manifests.md; worked examples: manifests/quickstart"
+FIELDS_HINT = (
+    "aosctl explain KIND says what the fields mean;"
+    " aosctl create KIND NAME --dry-run=client -o yaml writes a manifest to begin with"
+)
 
 
 @dataclass(frozen=True)

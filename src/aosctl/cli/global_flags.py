@@ -1,0 +1,16 @@
+"""The global flags: what they are called and what they mean."""
+
+from __future__ import annotations
+
+TEXTS: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
+    ("dsn", ("--dsn",), "DSN", "Database: a libpq URI or conninfo string"),
+    ("context", ("--context",), "NAME", "Context of the config file to use"),
+    ("tenant", ("-n", "--tenant", "--namespace"), "TENANT", "Tenant to work in"),
+)
+"""Field, spellings, what follows, meaning."""
+SWITCHES: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    ("quiet", ("-q", "--quiet"), "Print results and errors only"),
+    ("no_color", ("--no-color",), "Print without colour"),
+    ("debug", ("--debug",), "Print the traceback of an error"),
+)
+VERSION = ("--version", "Print the version of the client")
