@@ -136,7 +136,7 @@ def test_a_look_is_judged_as_the_agents_own_call_when_it_is_asked_and_when_it_ru
     apply(admin, "aos_agent.apply_agent", owner.id, "mute", {
         "persona": "expert", "skills": ["web_search"],
     })  # fmt: skip
-    with refused("AO004", 'agent "mute" has no SQL skill that reads$'):
+    with refused("AO004", 'agent "mute" has no SQL skill that reads\n'):
         prepare(owner, ITEMS, agent="mute")
 
 
