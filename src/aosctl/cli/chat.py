@@ -170,6 +170,7 @@ def interactive(
     """Talk at a prompt until the person leaves, `typed` first; return the exit status."""
     talk.need_terminal()
     with Keyboard() as keyboard:
+        from aosctl.cli.behind import Behind
         from aosctl.repl.chat import Chat
         from aosctl.repl.prompt import Prompts
 
@@ -177,10 +178,12 @@ def interactive(
         screen = talk.screen_of(given, sys.stdout, sys.stdout)
         prompts = Prompts(sys.stdout, talk.history_file())
         prompts.prepare()
+        back = Behind(given, arrival.access)
     typed += keyboard.typed
     with (
         closing(arrival),
-        closing(Chat(agent, arrival, screen, prompts, conversation, typed)) as chat,
+        closing(back),
+        closing(Chat(agent, arrival, screen, prompts, back, conversation, typed)) as chat,
     ):
         return chat.run()
 

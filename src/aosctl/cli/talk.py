@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import TextIO
     from uuid import UUID
 
+    from aosctl.config import Target
     from aosctl.db.connection import Session
     from aosctl.domain.conversation import Caps, Conversation
     from aosctl.repl.report import Report
@@ -87,6 +88,15 @@ class Access:
         self._verb = given.verb.partition(" ")[0]
         self._unused = [session]
         self._agent, self._kind, self._name, self._caps = agent, kind, name, caps
+
+    @property
+    def target(self) -> Target:
+        """Return the database and tenant that the chat is in."""
+        return self._target
+
+    def talk_to(self, agent: str) -> None:
+        """Let the runs that begin from now on be of this agent."""
+        self._agent = agent
 
     def open(self, run_id: UUID | None) -> Conversation:
         """Open the run of this id; None is a new one, which its first message begins."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from aosctl.errors import AosError, DatabaseUnavailable
+from aosctl.errors import AosError, DatabaseUnavailable, UsageError
 from aosctl.repl import commands
 from aosctl.repl.deciding import AskHere, waiting
 from aosctl.repl.past import lines_of
@@ -16,8 +16,11 @@ from aosctl.repl.screen import RED, Screen
 from aosctl.repl.words import footer
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from aosctl.domain.conversation import Conversation
     from aosctl.domain.loop import Outcome
+    from aosctl.repl.commands.table import Back
     from aosctl.repl.turns import Access, Turns
 
 TWICE_SECONDS = 2.0
@@ -59,6 +62,7 @@ class Chat:
         arrival: Arrival,
         screen: Screen,
         prompts: Prompts,
+        back: Back,
         conversation: Conversation | None = None,
         typed: str = "",
     ) -> None:
@@ -68,6 +72,7 @@ class Chat:
         self._arrived = False
         self._screen = screen
         self._prompts = prompts
+        self._back = back
         self._asker = AskHere(prompts, in_chat=True)
         self._turns = self._turns_of(conversation) if conversation else None
         self._draft = self._queued = ""
@@ -101,7 +106,7 @@ class Chat:
                 if not commands.obey(self, line):
                     return self._leave()
             else:
-                self._send(line)
+                self._send(commands.message_of(line))
 
     def _show_past(self, conversation: Conversation) -> None:
         """Show where a conversation that goes on was left, as it stood but dim."""
@@ -305,3 +310,53 @@ class Chat:
         from aosctl.repl.turns import Turns
 
         return Turns(self._arrival.access(), conversation, self._screen, self._asker)
+
+    # What the commands use.
+
+    @property
+    def screen(self) -> Screen:
+        """Return the screen."""
+        return self._screen
+
+    @property
+    def prompts(self) -> Prompts:
+        """Return the prompts, for a question."""
+        return self._prompts
+
+    @property
+    def back(self) -> Back:
+        """Return what stands behind the chat."""
+        return self._back
+
+    @property
+    def has_begun(self) -> bool:
+        """Tell whether there is a run."""
+        return self.conversation is not None and self.conversation.run_id is not None
+
+    def run_here(self) -> tuple[UUID, str]:
+        """Return the id and the name of the run. Raises UsageError before the first message."""
+        if self.conversation is None or self.conversation.run_id is None:
+            raise UsageError("the conversation begins with your first message")
+        return self.conversation.run_id, self.conversation.run
+
+    def begin_with(self, text: str) -> None:
+        """Let the next prompt begin with a draft."""
+        self._draft = text
+
+    def take_up(self) -> None:
+        """Drive what can go on now."""
+        self._go_on()
+
+    def go_on_with(self, run_id: UUID, agent: str, *, past: bool = True) -> None:
+        """Leave this conversation as it is and go on with another; show where that was left."""
+        opened = self._arrival.access().open(run_id)
+        self.begin_anew()
+        if agent != self._agent:
+            self._agent = agent
+            self._back.talk_to(agent)
+        self._turns = self._turns_of(opened)
+        self._arrived = True
+        if past:
+            self.say(f"{opened.agent} · run {opened.run}")
+            self._show_past(opened)
+        self._go_on()
