@@ -13,7 +13,7 @@ function __aosctl_command
         set sources
         switch "$path"
         case ''
-            set commands quickstart apply create diff get describe edit label annotate patch rollout wait delete explain schema api-resources chat run worker ps top logs events trace approve deny attach fork resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
+            set commands quickstart apply create diff get describe edit label annotate patch rollout wait delete explain schema api-resources chat run worker ps top logs events trace approve deny attach steer fork resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
             set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'quickstart'
@@ -140,6 +140,10 @@ function __aosctl_command
             set commands 
             set values --tail --dsn --context -n --tenant --namespace
             set sources 'run'
+        case 'steer'
+            set commands 
+            set values --dsn --context -n --tenant --namespace
+            set sources 'run'
         case 'fork'
             set commands 
             set values --name -o --output --dsn --context -n --tenant --namespace
@@ -255,7 +259,7 @@ function __aosctl_command
         case 'auth can-i'
             set commands 
             set values --as --dsn --context -n --tenant --namespace
-            set sources 'words:get,apply,delete,chat,kill,resolve,approve,verify,export kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+            set sources 'words:get,apply,delete,chat,fork,steer,kill,resolve,approve,verify,export kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
         case 'auth grant'
             set commands 
             set values --for --until --dsn --context -n --tenant --namespace
@@ -398,6 +402,7 @@ complete -c aosctl -n '__aosctl_at ""' -a trace -d 'Show the steps of a run, wit
 complete -c aosctl -n '__aosctl_at ""' -a approve -d 'Allow tool calls that wait for a decision'
 complete -c aosctl -n '__aosctl_at ""' -a deny -d 'Refuse tool calls that wait for a decision'
 complete -c aosctl -n '__aosctl_at ""' -a attach -d 'Show a run so far, and go on with it'
+complete -c aosctl -n '__aosctl_at ""' -a steer -d 'Tell an agent something while it works'
 complete -c aosctl -n '__aosctl_at ""' -a fork -d 'Begin a new run with what was said in another'
 complete -c aosctl -n '__aosctl_at ""' -a resolve -d 'Say what became of calls whose outcome is unknown'
 complete -c aosctl -n '__aosctl_at ""' -a kill -d 'Stop runs, for good or for a while'
@@ -808,6 +813,13 @@ complete -c aosctl -n '__aosctl_at "attach"' -s q -l quiet -d 'Print results and
 complete -c aosctl -n '__aosctl_at "attach"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "attach"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "attach"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "steer"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "steer"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "steer"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "steer"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "steer"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "steer"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "steer"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "fork"' -l name -x -d 'Name of the new run'
 complete -c aosctl -n '__aosctl_at "fork"' -s o -l output -x -a '(__aosctl_ask "=words:name")' -d 'name'
 complete -c aosctl -n '__aosctl_at "fork"' -l dsn -x -d 'Database: a libpq URI or conninfo string'

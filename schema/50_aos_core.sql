@@ -125,13 +125,14 @@ alter table aos_core.turn_queue enable row level security;
 alter table aos_core.turn_queue force row level security;
 
 -- Messages that wait for the next turn: sent while one was open, or before the first.
--- kind 'approval' holds the late outcome of a call whose own turn has ended. item_id is the key of
--- the request; a row that a turn has taken stays for a day, so that a late repetition finds it.
+-- kind 'approval' holds the late outcome of a call whose own turn has ended, 'steer' a message to the
+-- turn that is open. item_id is the key of the request; a row that a turn has taken stays for a day, so
+-- that a late repetition finds it.
 create table aos_core.inbox (
   tenant_id uuid not null,
   run_id uuid not null,
   item_id uuid not null default aos_core.uuidv7(),
-  kind text not null default 'message' check (kind in ('message', 'approval')),
+  kind text not null default 'message' check (kind in ('message', 'approval', 'steer')),
   call_id uuid,
   taken_in integer,
   message jsonb not null,

@@ -159,7 +159,7 @@ begin
       v_seq := v_seq + 1;
       insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
       values (p_tenant, p_run, v_seq, v_run.last_turn + 1, 'user', v_item.message, v_now);
-      if v_item.kind = 'message' and not v_from ? v_item.sent_by then
+      if v_item.kind <> 'approval' and not v_from ? v_item.sent_by then
         v_from := v_from || to_jsonb(v_item.sent_by);
       end if;
     end if;
@@ -376,8 +376,9 @@ $$;
 
 -- What the worker does next with an open turn, from the run's row after a write:
 -- calls (some can run), model, wait (a person decides), limited, later (a rate, or what other runs
--- hold of a budget, is in the way for now), paused; and parks the turn where nobody can go on. The
--- caller holds the run's lock.
+-- hold of a budget, is in the way for now), paused; and parks the turn where nobody can go on. Before
+-- the model's turn comes what a person has sent into it (take_steering) becomes a step. The caller
+-- holds the run's lock.
 create function aos_core.next_move(p_tenant uuid, p_run_id uuid) returns text
 language plpgsql
 as $$
@@ -404,6 +405,9 @@ begin
   elsif v_run.state = 'paused' then
     perform aos_core.park_turn(p_tenant, v_run.run_id, v_run.open_turn_id, 'queued', 'infinity');
     return 'paused';
+  end if;
+  if v_run.inbox_count > 0 then
+    v_run := aos_core.take_steering(p_tenant, v_run);
   end if;
   v_input := aos_core.next_question_tokens(p_tenant, v_run);
   if not aos_core.within_limits(v_run, v_input) then
@@ -455,7 +459,7 @@ $$;
 
 -- What comes next in the two usual cases, from the row alone: calls or model; null in the others, for
 -- which next_move has to act, and for a run with a limit in money or tokens or a meter, where it has
--- to count.
+-- to count, or with messages that wait, which may be for this turn.
 create function aos_core.usual_move(p_run aos_core.run) returns text
 language sql immutable
 as $$
@@ -463,7 +467,7 @@ as $$
     when p_run.state <> 'active' then null
     when p_run.open_calls > p_run.waiting_calls then 'calls'
     when p_run.open_calls = 0 and p_run.max_usd is null and p_run.max_tokens is null
-         and not p_run.is_metered
+         and not p_run.is_metered and p_run.inbox_count = 0
          and p_run.last_step - p_run.turn_first_step < p_run.max_steps then 'model'
   end
 $$;
@@ -554,6 +558,7 @@ declare
   v_hash bytea;
   v_spent numeric;
   v_next text;
+  v_last bigint;  -- where next_move has added steps
   v_watched timestamptz;
   v_spare integer;  -- how many more calls come before one can be repeated too often; null: any
   v_loops boolean;
@@ -653,11 +658,13 @@ begin
   end if;
   if v_next is null then
     v_next := aos_core.next_move(p_tenant, v_run);
+    v_last := aos_core.next_step(p_tenant, v_run) - 1;
   end if;
   if v_watched > v_now then
     perform pg_notify('aos_run', v_run::text);
   end if;
-  return jsonb_build_object('next', v_next, 'step', v_step, 'last_step', v_step + v_refused,
+  return jsonb_build_object('next', v_next, 'step', v_step,
+    'last_step', coalesce(v_last, v_step + v_refused),
     'calls', v_calls, 'cost_usd', v_cost, 'spent_usd', v_spent);
 end
 $$;
@@ -721,7 +728,8 @@ as $$
     'sha256', encode(sha256(convert_to(p_message::text, 'UTF8')), 'base64'), 'calls', p_calls))
 $$;
 
--- Store an answer that asks for no tool, and end its turn. As record_calls; "next" is done.
+-- Store an answer that asks for no tool, and end its turn. As record_calls; "next" is done, or what
+-- record_calls says where a person has steered the turn: it goes on with their message.
 create function aos_core.record_final_answer(
   p_tenant uuid, p_turn uuid, p_lease bytea, p_seq bigint, p_message jsonb, p_usage jsonb,
   p_raw text, p_run uuid) returns jsonb
@@ -745,16 +753,22 @@ declare
   v_spent numeric;
   v_waits boolean;
   v_watched timestamptz;
+  v_inbox integer;
 begin
   select r.last_turn, 'agent:' || r.agent_name, r.model_name,
          case when (v_in - v_cached | v_cached | v_out) >= 0 then  -- else one is negative
            aos_core.cost_usd(v_in - v_cached, v_cached, v_out, r.input_usd_per_mtok,
-             r.cached_input_usd_per_mtok, r.output_usd_per_mtok) end
-    into v_turn, v_actor, v_run_model, v_cost
+             r.cached_input_usd_per_mtok, r.output_usd_per_mtok) end, r.inbox_count
+    into v_turn, v_actor, v_run_model, v_cost, v_inbox
   from aos_core.run r where r.tenant_id = p_tenant and r.run_id = v_run;
-  if v_cost is null then
-    perform aos_core.check_usage(p_usage);
-    perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
+  if v_cost is null or v_inbox > 0 then
+    if v_cost is null then
+      perform aos_core.check_usage(p_usage);
+      perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
+    elsif aos_core.is_steered(p_tenant, v_run) then
+      return aos_core.record_calls(p_tenant, p_turn, p_lease, p_seq, p_message, p_usage, p_raw,
+                                   v_run);
+    end if;
   end if;
   v_data := aos_core.answer_data(v_turn, nullif(v_model, v_run_model), v_in, v_out,
                                  v_cost, p_message, null);
@@ -771,11 +785,17 @@ begin
     updated_at = v_now
   where r.tenant_id = p_tenant and r.run_id = v_run and r.open_turn_id = p_turn
     and r.lease_hash = p_lease and r.lease_expires_at > v_now and r.open_calls = 0
-    and (p_seq is null or r.last_step = p_seq - 1)
+    and (p_seq is null or r.last_step = p_seq - 1) and r.inbox_count <= v_inbox
   returning r.last_step, r.last_seq, r.last_hash, r.spent_usd,
             r.is_metered or r.inbox_count > 0 or r.kind = 'task', r.watched_until
     into v_step, v_event, v_hash, v_spent, v_waits, v_watched;
   if not found then
+    perform 1 from aos_core.run r
+    where r.tenant_id = p_tenant and r.run_id = v_run and r.inbox_count > v_inbox;
+    if found then  -- a message came at the same moment
+      return aos_core.record_final_answer(p_tenant, p_turn, p_lease, p_seq, p_message, p_usage,
+                                          p_raw, v_run);
+    end if;
     return aos_core.recorded_answer(p_tenant, v_run, p_turn, p_lease, p_seq, p_message);
   end if;
   with ended as (
@@ -894,6 +914,7 @@ declare
   v_event bigint;
   v_hash bytea;
   v_next text;
+  v_last bigint;  -- where next_move has added steps
   v_watched timestamptz;
 begin
   if p_detached then
@@ -941,6 +962,7 @@ begin
   end if;
   if v_next is null then
     v_next := aos_core.next_move(p_tenant, p_run);
+    v_last := aos_core.next_step(p_tenant, p_run) - 1;
   end if;
   if v_watched > v_now then
     perform pg_notify('aos_run', p_run::text);
@@ -949,8 +971,8 @@ begin
     return jsonb_build_object('next', v_next, 'step', v_step, 'last_step', v_step, 'ok', p_ok,
       'result', p_result, 'calls', aos_core.open_calls(p_tenant, p_turn));
   end if;
-  return jsonb_build_object('next', v_next, 'step', v_step, 'last_step', v_step, 'ok', p_ok,
-                            'result', p_result);
+  return jsonb_build_object('next', v_next, 'step', v_step, 'last_step', coalesce(v_last, v_step),
+                            'ok', p_ok, 'result', p_result);
 end
 $$;
 

@@ -58,6 +58,7 @@ declare
   v_turn record;
   v_kind text;
   v_data jsonb;
+  v_next text;
 begin
   perform aos_core.require_fresh_transaction('a turn is claimed');
   perform aos_core.check_lease_seconds(p_lease_seconds);
@@ -115,11 +116,12 @@ begin
     if v_run.watched_until > v_now then
       perform pg_notify('aos_run', v_run.run_id::text);
     end if;
+    v_next := aos_core.next_move(p_tenant, v_run.run_id);  -- which may add steps
     return jsonb_build_object('turn_id', v_queue.turn_id, 'turn', v_turn.number,
       'run_id', v_run.run_id, 'run', v_run.name, 'lease', v_lease, 'fence', v_run.fence,
-      'attempts', v_turn.attempt, 'last_step', v_run.last_step,
-      'calls', aos_core.open_calls(p_tenant, v_queue.turn_id),
-      'next', aos_core.next_move(p_tenant, v_run.run_id),
+      'attempts', v_turn.attempt,
+      'last_step', aos_core.next_step(p_tenant, v_run.run_id) - 1,
+      'calls', aos_core.open_calls(p_tenant, v_queue.turn_id), 'next', v_next,
       'config_version', aos_core.config_version(p_tenant));
   end loop;
   return null;
@@ -323,8 +325,8 @@ as $$
 $$;
 
 -- Store the model's answer before anything acts on it: one commit for message, tool calls, gate
--- decisions, cost and event; ends the turn when it asks for no call. See record_calls for the
--- result. Who names the turn's run spares the kernel a look-up. AO001, AO002, AO003, AO006.
+-- decisions, cost and event; ends the turn when it asks for no call, unless a person has steered it: then
+-- "next" is not "done", and the message is the last step. See record_calls for the result. Who names the turn's run spares the kernel a look-up. AO001, AO002, AO003, AO006.
 create function aos_agent.record_response(
   p_tenant uuid, p_turn uuid, p_lease uuid, p_message jsonb, p_usage jsonb default null,
   p_seq bigint default null, p_raw text default null, p_run uuid default null) returns jsonb

@@ -139,17 +139,22 @@ begin
 end
 $$;
 
--- Keep a message for the next turn, under p_key or a new id; returns that id. Kernel only.
+-- Keep a message for the next turn (p_kind 'steer': for the open one), under p_key or a new id; returns
+-- that id. Kernel only; the caller holds the run's lock.
 create function aos_core.put_in_inbox(
-  p_tenant uuid, p_run uuid, p_message jsonb, p_key uuid, p_actor text) returns uuid
+  p_tenant uuid, p_run uuid, p_message jsonb, p_key uuid, p_actor text,
+  p_kind text default 'message') returns uuid
 language plpgsql
 as $$
 declare
   v_item uuid := coalesce(p_key, aos_core.uuidv7());
   v_now timestamptz := aos_core.now();
+  v_after timestamptz;  -- of two messages the later one, whatever the clock says
 begin
-  insert into aos_core.inbox (tenant_id, run_id, item_id, message, sent_by, created_at)
-  values (p_tenant, p_run, v_item, p_message, p_actor, v_now);
+  select max(i.created_at) + interval '1 microsecond' into v_after from aos_core.inbox i
+  where i.tenant_id = p_tenant and i.run_id = p_run and i.taken_in is null;
+  insert into aos_core.inbox (tenant_id, run_id, item_id, kind, message, sent_by, created_at)
+  values (p_tenant, p_run, v_item, p_kind, p_message, p_actor, greatest(v_now, v_after));
   update aos_core.run r set inbox_count = r.inbox_count + 1, inbox_used_at = v_now
   where r.tenant_id = p_tenant and r.run_id = p_run;
   return v_item;

@@ -375,7 +375,8 @@ begin
 end
 $$;
 
--- End the turn with the final answer. Returns {"status": "completed", "step"}. Role developer.
+-- End the turn with the final answer. Returns {"status": "completed", "step"}. What a person has sent into
+-- the turn since its last question opens the next one: start_turn returns that. Role developer.
 -- AO001; AO002 a call has no result, waits for a person, or the turn has ended; AO003.
 create function aos_agent.finish_turn(p_turn uuid, p_text text) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -386,6 +387,9 @@ declare
   v_answer jsonb;
 begin
   perform aos_core.hold_turn(v_tenant, p_turn);
+  update aos_core.inbox i set kind = 'message'  -- this caller asks no more questions in this turn
+  where i.tenant_id = v_tenant and i.run_id = aos_core.run_of_turn(v_tenant, p_turn)
+    and i.kind = 'steer' and i.taken_in is null;
   v_answer := aos_core.record_final_answer(v_tenant, p_turn, aos_core.session_lease_hash(), null,
     aos_core.text_message('assistant', p_text), null, null, null);
   return jsonb_build_object('status', 'completed', 'step', v_answer -> 'step');

@@ -275,8 +275,8 @@ as $$
                   encode(sha256(convert_to(p_message::text, 'UTF8')), 'base64'))
 $$;
 
--- Steps against events. An answer, and a tool's result, is known by its digest and the moment of its
--- commit; a message of a user by the moment at which its turn was opened; a result that was written
+-- Steps against events. An answer, a tool's result, and a message into an open turn are known by digest
+-- and moment; any other message of a user by the moment at which its turn was opened; a result that was written
 -- without an event of its own (refused, cancelled) by the call that it answers. Copied steps of a fork
 -- are its origin's; where events were cut, steps without one are not asked about. Kernel only.
 create function aos_core.step_faults(p_tenant uuid, p_run uuid, p_since timestamptz)
@@ -301,7 +301,8 @@ as $$
     from aos_core.event_log l join runs r on r.run_id = l.stream_id
     where l.tenant_id = p_tenant and (p_since is null or l.at >= p_since)
       and (l.kind = 'turn.opened'
-           or l.kind in ('model.answered', 'turn.completed', 'tool.result') and l.data ? 'sha256')
+           or l.kind in ('model.answered', 'turn.completed', 'tool.result', 'turn.steered')
+              and l.data ? 'sha256')
   ), pairs as materialized (
     select coalesce(e.run_id, s.run_id) as run_id, e.seq as event, e.kind, s.seq as step, s.role,
            s.answers, s.erased, s.created_at, s.told,

@@ -105,7 +105,7 @@ as $$
     when p_verb in ('apply', 'delete')
          and p_kind in ('persona', 'skill', 'agent', 'collection', 'secret') then 'developer'
     when (p_verb, p_kind) in (('chat', 'agent'), ('kill', 'run'), ('resolve', 'run'),
-                              ('approve', 'approval')) then 'developer'
+                              ('fork', 'run'), ('steer', 'run'), ('approve', 'approval')) then 'developer'
     when (p_verb, p_kind) = ('verify', 'event') then 'viewer'
     when (p_verb, p_kind) = ('export', 'event') then 'auditor'
     when (p_verb, p_kind) = ('export', 'tenant') then 'admin'

@@ -137,8 +137,8 @@ as $$
   select exists (
     select from line l
     join aos_core.event_log e on e.tenant_id = p_tenant and e.stream_id = l.run_id
-      and (e.kind in ('turn.opened', 'turn.claimed', 'turn.reclaimed', 'call.resolved',
-                      'approval.edited')
+      and (e.kind in ('turn.opened', 'turn.steered', 'turn.claimed', 'turn.reclaimed',
+                      'call.resolved', 'approval.edited')
            or e.kind in ('approval.denied', 'turn.cancelled') and e.data ? 'reason')
       and (e.data ->> 'step')::bigint <= l.last_step
     cross join lateral (

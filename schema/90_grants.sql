@@ -198,6 +198,7 @@ grant execute on function aos_core.applied(boolean), aos_core.deleted(text, text
   aos_agent.open_turn(uuid, uuid, jsonb, uuid, text, integer, boolean),
   aos_agent.decide_approval(uuid, uuid, text, text, text, integer),
   aos_agent.edit_call(uuid, uuid, jsonb, text, text),
+  aos_agent.steer_turn(uuid, uuid, jsonb, uuid),
   aos_agent.cancel_turn(uuid, uuid, text, uuid), aos_agent.give_up_lease(uuid, uuid, text),
   aos_agent.cancel_run(uuid, uuid, text), aos_agent.close_run(uuid, uuid, text, text),
   aos_agent.pause_run(uuid, uuid, text),

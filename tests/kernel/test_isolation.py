@@ -306,6 +306,7 @@ SPEC = {"systemPrompt": "x", "model": "offline", "persona": "expert", "builtin":
         "type": "user", "roles": []}  # fmt: skip
 WITH_TENANT: dict[str, list[Any]] = {
     "aos_agent.open_turn": ["{tenant}", "{run}", user("x")],
+    "aos_agent.steer_turn": ["{tenant}", "{run}", user("x")],
     "aos_agent.decide_approval": ["{tenant}", "{approval}", "approved"],
     "aos_agent.edit_call": ["{tenant}", "{approval}", {"query": "edited"}],
     "aos_agent.cancel_turn": ["{tenant}", "{run}"],

@@ -37,6 +37,7 @@ MESSAGES = {
     "aos_agent.open_run": user("x"),
     "aos_agent.open_turn": user("x"),
     "aos_agent.record_response": say("x"),
+    "aos_agent.steer_turn": user("x"),
 }
 
 

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from aosctl.cli.auth import VERBS
-from kernels import META, SEALED, Connection, KernelDatabase, apply, call, refused
+from kernels import META, SEALED, Connection, KernelDatabase, apply, call, refused, user
 from tenancy import Filled, admit, fill, select
 
 GROUPLESS = "iso_groupless"
@@ -76,6 +76,11 @@ def actions(filled: Filled) -> dict[tuple[str, str], tuple[str, list[Any]]]:
         found["delete", kind] = f"select {schema}.delete_{kind}(%s)", [name]
     found["chat", "agent"] = "select aos_agent.start_run(%s, 'bot')", [tenant]
     found["kill", "run"] = "select aos_agent.cancel_run(%s, %s)", [tenant, filled.run]
+    found["fork", "run"] = "select aos_agent.fork_run(%s, %s)", [tenant, filled.run]
+    found["steer", "run"] = (
+        "select aos_agent.steer_turn(%s, %s, %s)",
+        [tenant, filled.run, user("x")],
+    )
     found["resolve", "run"] = (
         "select aos_agent.resolve_call(%s, %s, 'retry')",
         [tenant, filled.call],

@@ -11,7 +11,7 @@ import pytest
 from psycopg import conninfo
 
 from aosctl.db.pgbin import bundled
-from kernels import KernelDatabase, Tenant, apply
+from kernels import KernelDatabase, Tenant, apply, call, user
 
 WORKER = Path(__file__).with_name("worker.sh")
 
@@ -71,3 +71,20 @@ def test_it_stops_at_an_approval_and_goes_on_after_it(tenant: Tenant) -> None:
     assert work(tenant.database) == ["done"]
     assert tenant.database.rows("select id from shop.orders") == [(1,)]
     assert '"row_count": 1' in tenant.transcript(run)[-1][1]
+
+
+def test_it_reads_a_message_into_the_turn_that_waited(tenant: Tenant) -> None:
+    run = tenant.start_run("clerk")
+    tenant.open(run, "delete from orders where id = 1")
+    assert work(tenant.database) == ["wait"]
+    (waiting,) = tenant.person.execute(
+        "select call_id from aos_core.approval_status where state = 'pending'"
+    ).fetchone() or (None,)
+    call(tenant.person, "aos_agent.steer_turn", tenant.id, run, user("select 5 as five"))
+    tenant.decide(waiting, "denied")
+    assert work(tenant.database) == ["done"]
+    assert [role for role, _ in tenant.transcript(run)] == [
+        "user", "assistant", "tool", "user", "assistant", "tool", "assistant",
+    ]  # fmt: skip
+    assert '"rows": [[5]]' in tenant.transcript(run)[-1][1]
+    assert tenant.run_row(run)["last_turn"] == 1 and tenant.faults(run) == []

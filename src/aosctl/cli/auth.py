@@ -29,7 +29,19 @@ Examples:
 
 app.command("whoami")(whoami.command)
 
-VERBS = ("get", "apply", "delete", "chat", "kill", "resolve", "approve", "verify", "export")
+VERBS = (
+    "get",
+    "apply",
+    "delete",
+    "chat",
+    "fork",
+    "steer",
+    "kill",
+    "resolve",
+    "approve",
+    "verify",
+    "export",
+)
 _MEANS = {
     **dict.fromkeys(
         ("list", "watch", "describe", "ps", "logs", "wait", "events", "trace", "attach", "top"),

@@ -72,7 +72,8 @@ def _opened(event: EventRow, content: Content) -> list[str]:
     said = [
         line for step in steps_of(event, content, "user") for line in _spoken("user", _text(step))
     ]
-    return said or _labelled("turn", f"{event.data['turn']} opened by {event.actor}")
+    word = event.kind.partition(".")[2]
+    return said or _labelled("turn", f"{event.data['turn']} {word} by {event.actor}")
 
 
 def _answered(event: EventRow, content: Content) -> list[str]:
@@ -215,6 +216,7 @@ def _other(event: EventRow, content: Content) -> list[str]:
 
 _WRITERS: dict[str, Callable[[EventRow, Content], list[str]]] = {
     "turn.opened": _opened,
+    "turn.steered": _opened,
     "model.answered": _answered,
     "turn.completed": _completed,
     "tool.result": _result,

@@ -47,6 +47,7 @@ VERBS: dict[str, Verb] = {
     "approve": Verb("approve", "Allow tool calls that wait for a decision", OPERATE),
     "deny": Verb("deny", "Refuse tool calls that wait for a decision", OPERATE),
     "attach": Verb("attach", "Show a run so far, and go on with it", OPERATE),
+    "steer": Verb("steer", "Tell an agent something while it works", OPERATE),
     "fork": Verb("fork", "Begin a new run with what was said in another", OPERATE),
     "resolve": Verb("resolve", "Say what became of calls whose outcome is unknown", OPERATE),
     "kill": Verb("kill", "Stop runs, for good or for a while", OPERATE),

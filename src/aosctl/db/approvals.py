@@ -179,7 +179,8 @@ def request_of(connection: AnyConnection, row: ApprovalRow) -> Request:
         "  and t.role = 'user' and t.seq < s.seq order by t.seq desc limit 1) u on true"
         " left join lateral (select v.actor from aos_core.event v"
         "  where v.tenant_id = s.tenant_id and v.stream_id = s.run_id and v.at <= s.created_at"
-        "  and v.kind = 'turn.opened' and v.data ->> 'turn' = s.turn::text limit 1) e on true"
+        "  and v.kind in ('turn.opened', 'turn.steered') and v.data ->> 'turn' = s.turn::text"
+        "  order by v.seq desc limit 1) e on true"
         " where s.tenant_id = %(tenant)s and s.run_id = %(run)s and s.seq = %(step)s",
         {"tenant": row.tenant_id, "run": row.run_id, "step": row.step_seq},
     )

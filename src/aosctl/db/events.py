@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from aosctl.db.rows import AnyConnection
 
 BATCH = 500
-_WITH_STEPS = frozenset({"turn.opened", "model.answered", "turn.completed", "tool.result"})
+_WITH_STEPS = frozenset(
+    {"turn.opened", "turn.steered", "model.answered", "turn.completed", "tool.result"}
+)
 _SLACK = timedelta(days=1)
 """A run's events may be dated before the run, where a clock was set back."""
 

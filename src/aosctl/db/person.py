@@ -23,9 +23,11 @@ OPEN_RUN = statement("aos_agent.open_run", 9)
 START_RUN = statement("aos_agent.start_run", 4)
 DECIDE = statement("aos_agent.decide_approval", 5)
 EDIT = statement("aos_agent.edit_call", 5)
+STEER = statement("aos_agent.steer_turn", 4)
 CANCEL_TURN = statement("aos_agent.cancel_turn", 4)
 GIVE_UP = statement("aos_agent.give_up_lease", 3)
 _MOST_STEPS = 40
+_STEER_PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,10 @@ _APPROVAL_COLUMNS = (
 
 
 class PersonClient:
-    """What a person does in one tenant; reconnects by itself. For one thread."""
+    """What a person does in one tenant; reconnects by itself. For one thread.
+
+    `steer_turn` alone may be called from another one: it has a connection of its own.
+    """
 
     def __init__(self, session: Session, tenant: UUID, verb: str = "chat") -> None:
         self.tenant = tenant
@@ -124,12 +129,19 @@ class PersonClient:
         self._verb = verb
         self._first: Connection | None = session.connection
         self.link = Link(self._connect)
+        self._steering = Link(self._connect_anew, _STEER_PATIENCE_SECONDS)
 
     def _connect(self) -> Connection:
         connection = self._first
         self._first = None
         if connection is None or connection.closed:
-            connection = connect(self._session.conninfo, self._verb)
+            return self._connect_anew()
+        with translated():
+            select_tenant(connection, self.tenant)
+        return connection
+
+    def _connect_anew(self) -> Connection:
+        connection = connect(self._session.conninfo, self._verb)
         with translated():
             select_tenant(connection, self.tenant)
         return connection
@@ -231,6 +243,14 @@ class PersonClient:
             since=asked,
         )
         return Opened("opened", row["turn"], lease, row.get("context"))
+
+    def steer_turn(self, run_id: UUID, message: Mapping[str, Any], key: str) -> int:
+        """Send a message into the run's open turn; return the turn's number.
+
+        Raises IllegalTransition when no turn is open.
+        """
+        row = self._steering.call(STEER, str(self.tenant), str(run_id), to_json(message), key)
+        return int(row["turn"])
 
     def cancel_turn(self, run_id: UUID, reason: str | None, turn_id: UUID) -> None:
         """Stop this turn, if it is still the open one, and keep the run."""
@@ -354,3 +374,4 @@ class PersonClient:
 
     def close(self) -> None:
         self.link.close()
+        self._steering.close()

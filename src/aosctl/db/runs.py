@@ -217,6 +217,22 @@ def resume_run(
     return "resumed" if resumed == "true" else "configured" if changed == "true" else "unchanged"
 
 
+def steer_turn(
+    connection: AnyConnection, tenant: UUID, run: UUID, message: Mapping[str, object]
+) -> tuple[int, str]:
+    """Send a message into the open turn of a run (aos_agent.steer_turn).
+
+    Returns the turn's number and state. Raises IllegalTransition when no turn is open.
+    """
+    with translated():
+        rows = connection.execute(
+            "select (s ->> 'turn')::integer, s ->> 'turn_state'"
+            " from aos_agent.steer_turn(%s, %s, %s::jsonb) s",
+            (tenant, run, to_json(message)),
+        ).fetchall()
+    return int(str(rows[0][0])), str(rows[0][1])
+
+
 class Fork(NamedTuple):
     """A run that was made from another, and how many of its steps it has."""
 

@@ -62,6 +62,23 @@ class Conversation:
             known.add(opened.lease.last_step, message)
         return self._drive(opened.lease, observe, stop)
 
+    def steer(self, text: str) -> bool:
+        """Send a message into the open turn, whoever drives it: the model reads it next.
+
+        False, and nothing is sent, when no turn is open: it is then one for `send`. May be called
+        while another thread drives the turn, and after a lost connection it was sent once. A turn
+        that ends before the model has read it leaves it to the next one, which opens at once.
+        Raises DatabaseUnavailable.
+        """
+        if self.run_id is None:
+            return False
+        message = user(text).sanitised().to_json()
+        try:
+            self._person.steer_turn(self.run_id, message, str(uuid7()))
+        except IllegalTransition:
+            return False
+        return True
+
     def _open(self, message: Message, key: str, context: bool) -> Opened:
         """Open a turn with a message; the first one of a new run begins the run too."""
         request = message.to_json(), key, self._worker.name, context, self._worker.lease_seconds

@@ -74,8 +74,22 @@ class Retrying:
     in_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Steered:
+    """The model reads with its next question what a person has sent into the turn."""
+
+    message: Message
+
+
 LoopEvent: TypeAlias = (
-    TextDelta | ThinkDelta | CallBegun | CallEnded | ApprovalAsked | CallRefused | Retrying
+    TextDelta
+    | ThinkDelta
+    | CallBegun
+    | CallEnded
+    | ApprovalAsked
+    | CallRefused
+    | Retrying
+    | Steered
 )
 Observer: TypeAlias = Callable[[LoopEvent], None]
 
@@ -186,17 +200,22 @@ class Loop:
                     or known.last_step < moved.last_step
                     or known.must_be_read
                 ):
-                    self._catch_up(lease)
+                    self._catch_up(lease, observe)
                 message = self._ask(lease, observe, stop)
                 text = message.text or text
                 moved = self._store(lease, message, observe, stop)
             else:
                 return self._outcome(lease, moved, text)
 
-    def _catch_up(self, lease: Lease) -> None:
+    def _catch_up(self, lease: Lease, observe: Observer) -> None:
         known = self.transcript
         since = known.last_step if known.messages else None
-        known.take(self._client.context(lease, since))
+        context = self._client.context(lease, since)
+        known.take(context)
+        for row in context["messages"]:
+            # What a person has sent since the lease was taken came into the middle of the turn.
+            if row["seq"] > max(lease.last_step, since or 0) and row["message"]["role"] == "user":
+                observe(Steered(Message.from_json(row["message"])))
 
     def _outcome(self, lease: Lease, moved: Moved, text: str) -> Outcome:
         if moved.next in ("limited", "later"):

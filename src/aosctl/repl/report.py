@@ -175,6 +175,8 @@ def _tell(report: Report, event: LoopEvent) -> None:
     match event:
         case loop.TextDelta(text):
             report.event("message", role="assistant", delta=True, text=text)
+        case loop.Steered(message):
+            report.event("message", role="user", delta=False, text=message.text)
         case loop.CallBegun():
             report.event("tool_use", **_named(event), args=event.call.args)
         case loop.CallEnded(_, ok, result, seconds):

@@ -90,6 +90,8 @@ class Screen:
                 case loop.ApprovalAsked(call):
                     waits = ("waits for approval",)
                     self._call(call_line(call.skill, call.args), waits, YELLOW)
+                case loop.Steered():  # an answer may begin anew here
+                    self._finish_text()
                 case loop.Retrying(reason, in_seconds):
                     self._ask_again(shorten(reason, 200), seconds(in_seconds))
 

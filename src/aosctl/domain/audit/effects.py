@@ -9,7 +9,7 @@ from decimal import Decimal
 from aosctl.domain.audit.chain import Line, data_of
 
 Found = Iterator[tuple[int | None, str, str]]
-_DIGESTED = ("model.answered", "turn.completed", "tool.result")
+_DIGESTED = ("model.answered", "turn.completed", "tool.result", "turn.steered")
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ class Run(Kind):
     db_schema = "aos_core"
     doc = "A conversation or task of an agent. `aosctl chat` and `aosctl run` begin one."
     read_only = True
-    own_verbs = ("attach", "fork", "kill", "logs", "resume", "trace")
+    own_verbs = ("attach", "fork", "kill", "logs", "resume", "steer", "trace")
     fields = (
         Field("agent", Text(), "Who works."),
         Field("kind", Text(), "`conversation`, or `task`: that ends with its answer."),
