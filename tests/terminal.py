@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Self
 
 import pexpect
@@ -96,3 +96,7 @@ class Terminal:
         self.raw += self._child.before
         self._child.close()
         return int(self._child.exitstatus if self._child.exitstatus is not None else -1)
+
+
+Open = Callable[..., Terminal]
+"""Open a terminal with these arguments; keywords add to the environment."""

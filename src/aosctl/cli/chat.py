@@ -55,6 +55,9 @@ def command(
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="RUN", help="Go on with this run")
     ] = None,
+    pick: Annotated[
+        bool, typer.Option("--pick", help="Choose the conversation to go on with (with AGENT)")
+    ] = False,
     output_format: Annotated[
         str | None,
         typer.Option("-o", "--output", metavar="FORMAT", help="json|stream-json, for one message"),
@@ -82,14 +85,15 @@ def command(
       # For a program: one object, or a line for each event; approvals are left to others
       aosctl chat my_pg_bot -p "Which tables are largest?" --approve=never -o json
 
-      # Go on where the last conversation stopped, or was killed
+      # Go on where the last conversation stopped, or was killed; or choose one
       aosctl chat -c my_pg_bot
+      aosctl chat --pick
     """
     given = globals_of(ctx)
     chosen = output.parse_output(output_format, allowed=("json", "stream-json"))
     with talk.reporting(chosen) as report:
-        if last and resume:
-            raise UsageError("-c and --resume exclude each other")
+        if sum([last, resume is not None, pick]) > 1:
+            raise UsageError("only one of -c, --resume and --pick may be used")
         decider = talk.decider_of(approve)
         caps = talk.caps_of(budget, max_steps)
         if caps is not None and (last or resume):
@@ -98,6 +102,9 @@ def command(
                 "aosctl resume RUN --max-usd USD --max-steps N changes those of this one",
             )
         words = list(message or [])
+        if pick:
+            _refuse_pick(words, prompt, report, caps, approve)
+            resume, agent = _picked(given, agent), None
         if not resume:  # whose first word may be the run's agent
             _refuse_two_messages(words, prompt)
         one_shot = bool(words) or prompt is not None or not sys.stdin.isatty()
@@ -115,6 +122,29 @@ def command(
             raise UsageError(f"{flag} belongs to a message: aosctl chat AGENT MESSAGE {flag} …")
         arrival = Arrival.at(given, session, subject)
         return interactive(given, subject.agent, arrival, subject.run_id, keyboard.typed)
+
+
+def _refuse_pick(
+    words: list[str], prompt: str | None, report: Report | None, caps: Caps | None, approve: str
+) -> None:
+    """Refuse what --pick can't go with: a message, or nobody who chooses. Raises UsageError."""
+    if words or prompt is not None or report is not None or caps is not None or approve != "ask":
+        raise UsageError("--pick opens a chat, and takes no message", "aosctl chat --resume RUN …")
+    talk.need_terminal()
+
+
+def _picked(given: Globals, agent: str | None) -> str:
+    """Let the person choose a conversation. Raises KeyboardInterrupt where they choose none."""
+    from aosctl.cli.wiring import session_of
+    from aosctl.db.talks import talks
+    from aosctl.repl.commands.runs import pick_talk
+
+    with closing(session_of(given)) as session:
+        found = talks(session.connection, session.require_tenant())
+    chosen = pick_talk([one for one in found if agent in (None, one.agent)])
+    if chosen is None:
+        raise KeyboardInterrupt
+    return str(chosen.run_id)
 
 
 def _refuse_two_messages(words: list[str], prompt: str | None) -> None:
@@ -172,13 +202,15 @@ def interactive(
     with Keyboard() as keyboard:
         from aosctl.cli.behind import Behind
         from aosctl.repl.chat import Chat
+        from aosctl.repl.commands.completing import CommandCompleter
         from aosctl.repl.prompt import Prompts
 
         conversation = arrival.access().open(run_id) if run_id else None
         screen = talk.screen_of(given, sys.stdout, sys.stdout)
-        prompts = Prompts(sys.stdout, talk.history_file())
-        prompts.prepare()
         back = Behind(given, arrival.access)
+        completer = CommandCompleter(lambda: back.desk)
+        prompts = Prompts(sys.stdout, talk.history_file(), completer)
+        prompts.prepare()
     typed += keyboard.typed
     with (
         closing(arrival),

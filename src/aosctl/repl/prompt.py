@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
+    from prompt_toolkit.completion import Completer
     from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 LOOK_SECONDS = 1.0
@@ -30,9 +31,12 @@ class Moved:
 class Prompts:
     """The prompts of one chat, on `output` (a terminal)."""
 
-    def __init__(self, output: TextIO, history: Path | None = None) -> None:
+    def __init__(
+        self, output: TextIO, history: Path | None = None, completer: Completer | None = None
+    ) -> None:
         self._output = output
         self._history = history
+        self._completer = completer
         self._session: PromptSession[Any] | None = None
 
     def prepare(self) -> None:
@@ -87,6 +91,7 @@ class Prompts:
     def _message_session(self) -> PromptSession[Any]:
         from prompt_toolkit import PromptSession
         from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
+        from prompt_toolkit.shortcuts import CompleteStyle
         from prompt_toolkit.styles import Style
 
         style = Style.from_dict({"bottom-toolbar": "noreverse", "bottom-toolbar.text": "#888888"})
@@ -97,6 +102,8 @@ class Prompts:
             history=_history(self._history),
             auto_suggest=AutoSuggestFromHistory(),
             enable_open_in_editor=True,
+            completer=self._completer,
+            complete_style=CompleteStyle.READLINE_LIKE,
             complete_while_typing=False,
             reserve_space_for_menu=0,
             style=style,

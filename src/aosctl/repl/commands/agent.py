@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 from aosctl.errors import NotFound
@@ -80,6 +79,8 @@ def persona_text(version: PersonaVersion) -> str:
 
 def difference(before: PersonaVersion, after: PersonaVersion) -> str:
     """Return what has changed between two versions, as a unified diff."""
+    import difflib
+
     return "\n".join(
         difflib.unified_diff(
             persona_text(before).splitlines(),

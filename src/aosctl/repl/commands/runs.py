@@ -144,6 +144,15 @@ def _trace(chat: Chat, _rest: str) -> None:
     chat.screen.show(chat.back.verb("trace", chat.run_here()[1]))
 
 
+def _steer(chat: Chat, rest: str) -> None:
+    if not rest:
+        raise UsageError("no message", "/steer TEXT goes into the turn that is under way")
+    _, name = chat.run_here()
+    if not chat.back.desk.run(name).has_open_turn:
+        raise AosError("no turn is under way", "type the message without /steer")
+    chat.say(chat.back.verb("steer", name, "--", rest).strip())
+
+
 def _kill(chat: Chat, _rest: str) -> None:
     run_id, name = chat.run_here()
     before = chat.back.desk.run(str(run_id))
@@ -201,5 +210,13 @@ COMMANDS = (
         busy=True,
     ),
     Command("/trace", "what this run did, with time and money", staying(_trace), busy=True),
+    Command(
+        "/steer",
+        "send a message into the turn that is under way",
+        staying(_steer),
+        "TEXT",
+        "/steer only the last month, please",
+        busy=True,
+    ),
     Command("/kill", "stop the open turn, or end the run; asks first", staying(_kill)),
 )
