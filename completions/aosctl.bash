@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply create diff get describe edit label annotate patch rollout wait delete explain schema api-resources chat run worker ps top logs events trace approve deny attach steer fork resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
+      commands='quickstart apply create diff get describe edit label annotate patch rollout wait delete explain schema api-resources chat run shell worker ps top logs events trace approve deny attach steer fork resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace'
       files=''
@@ -152,7 +152,7 @@ _aosctl_spec() {
       known='-o=words:wide,name --output=words:wide,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'chat')
       commands=''
-      flags='-c --continue --resume -o --output -p --prompt --approve --budget --max-steps --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      flags='-c --continue --resume --pick -o --output -p --prompt --approve --budget --max-steps --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--resume -o --output -p --prompt --approve --budget --max-steps --dsn --context -n --tenant --namespace'
       files=''
       sources='agent'
@@ -164,6 +164,13 @@ _aosctl_spec() {
       files=''
       sources='agent'
       known='--approve=words:ask,auto,never --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'shell')
+      commands=''
+      flags='-c --command -f --file --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-c --command --dsn --context -n --tenant --namespace'
+      files='-f --file'
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'worker')
       commands=''
       flags='--concurrency --once --lease --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'

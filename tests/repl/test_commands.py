@@ -23,9 +23,11 @@ EVIL = "a\x1b[2Jb\x1b]0;owned\x07c\u202ed\ne"
 @pytest.mark.parametrize(
     ("line", "is_one"),
     [
-        ("/help", True), ("  /help", True), ("/?", True), ("/resume x-1", True), ("/nonsense", True),
+        ("/help", True), ("  /help", True), ("/?", True), ("/resume x-1", True),
+        ("/nonsense", True),
         ("\\d", True), ("\\dt+ x", True), ("\\sql select 1", True), ("\\?", True), ("\\zz", True),
-        ("/etc/hosts", False), ("//help", False), ("/", False), ("", False), ("\\frac{1}{2}", False),
+        ("/etc/hosts", False), ("//help", False), ("/", False), ("", False),
+        ("\\frac{1}{2}", False),
         ("\\begin{x}", False), ("help", False), ("/x.py fails", False),
     ],
 )  # fmt: skip

@@ -244,10 +244,15 @@ def reporting(chosen: output.Output) -> Iterator[Report | None]:
 
 def history_file() -> Path:
     """Return the file of what was typed: `$XDG_STATE_HOME/aosctl/history`."""
+    return state_folder() / "history"
+
+
+def state_folder() -> Path:
+    """Return `$XDG_STATE_HOME/aosctl`, where what was typed is kept."""
     base = os.environ.get("XDG_STATE_HOME", "")
     # The XDG specification tells to ignore a relative path.
     home = Path(base) if base.startswith("/") else Path("~/.local/state").expanduser()
-    return home / "aosctl" / "history"
+    return home / "aosctl"
 
 
 def need_terminal() -> None:

@@ -136,6 +136,18 @@ def runs(
     )
 
 
+def recent_names(connection: AnyConnection, tenant: UUID | None, most: int = 100) -> list[str]:
+    """Return the names of the newest runs, the oldest of them first."""
+    with translated():
+        rows = connection.execute(
+            "select name from aos_core.run_status"
+            " where (%(tenant)s::uuid is null or tenant_id = %(tenant)s)"
+            " order by created_at desc limit %(most)s::integer",
+            {"tenant": tenant, "most": most},
+        ).fetchall()
+    return [str(row[0]) for row in reversed(rows)]
+
+
 def find_run(connection: AnyConnection, tenant: UUID | None, typed: str) -> RunRow:
     """Find the run that a person named: by id, name, `run/NAME`, a unique beginning or end.
 

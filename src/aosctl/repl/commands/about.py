@@ -99,7 +99,7 @@ def context_lines(parts: Sequence[Part], window: int) -> list[str]:
     if window <= 0:
         raise AosError("the model's window is not known")
     total = sum(part.tokens for part in parts)
-    width = max(len(part.name) for part in parts)
+    width = max(len(name) for name in (*(part.name for part in parts), "together"))
     lines = [
         f"{part.name:<{width}}  {bar(part.tokens, window)}  about {tokens(part.tokens)}"
         for part in parts
