@@ -110,11 +110,9 @@ def test_rows_stand_in_columns_and_what_is_hidden_is_shown() -> None:
     shown = table(
         {"columns": ["n", "it"], "rows": [[1, EVIL], [None, {"a": 1}]], "truncated": True}
     )
-    head, rule, first, second, last = shown.split("\n")
-    assert head.split() == ["n", "|", "it"] and set(rule) == {"-", "+"}
-    assert "\\u001b[2J" in first and "\x1b" not in shown and "\\n" in first
-    assert '{"a": 1}' in second and last == "(2 rows, cut at the skill's limit)"
-    assert table({"columns": [], "rows": []}) == "(0 rows)"
+    assert "\\u001b[2J" in shown and "\x1b" not in shown and '{"a": 1}' in shown
+    assert shown.endswith("(2 rows)\ncut at the skill's limit\n")
+    assert table({"columns": ["x"], "rows": []}).endswith("(0 rows)\n")
 
 
 def test_the_context_is_told_in_bars() -> None:

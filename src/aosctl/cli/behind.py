@@ -43,8 +43,13 @@ class Behind:
 
         printed = _Terminal()
         with redirect_stdout(printed), redirect_stderr(printed):
-            invoke([*self._flags(), *words])
+            invoke(list(words), self._given._replace(tenant=self._access().target.tenant))
         return printed.getvalue()
+
+    @property
+    def agent(self) -> str:
+        """Return whom the chat is with."""
+        return self._access().agent
 
     def talk_to(self, agent: str) -> None:
         self._access().talk_to(agent)
@@ -58,14 +63,3 @@ class Behind:
         from aosctl.db.connection import open_session
 
         return open_session(self._access().target, "chat")
-
-    def _flags(self) -> list[str]:
-        """Return the global flags with which a verb works where the chat does."""
-        given = self._given
-        named = {
-            "--dsn": given.dsn,
-            "--context": given.context,
-            "--tenant": self._access().target.tenant,
-        }
-        flags = [word for flag, value in named.items() if value for word in (flag, value)]
-        return [*flags, *(["--no-color"] if given.no_color else [])]

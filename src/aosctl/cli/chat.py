@@ -208,7 +208,7 @@ def interactive(
         conversation = arrival.access().open(run_id) if run_id else None
         screen = talk.screen_of(given, sys.stdout, sys.stdout)
         back = Behind(given, arrival.access)
-        completer = CommandCompleter(lambda: back.desk)
+        completer = CommandCompleter(lambda: back.desk, lambda: back.agent)
         prompts = Prompts(sys.stdout, talk.history_file(), completer)
         prompts.prepare()
     typed += keyboard.typed

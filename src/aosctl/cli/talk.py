@@ -94,6 +94,11 @@ class Access:
         """Return the database and tenant that the chat is in."""
         return self._target
 
+    @property
+    def agent(self) -> str:
+        """Return whom the next run is with."""
+        return self._agent
+
     def talk_to(self, agent: str) -> None:
         """Let the runs that begin from now on be of this agent."""
         self._agent = agent

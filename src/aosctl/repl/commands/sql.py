@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 from aosctl.errors import UsageError
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aosctl.repl.chat import Chat
+    from aosctl.repl.sql_completion import Catalog
 
 RELATIONS = """\
 select n.nspname as schema, c.relname as name, case c.relkind when 'v' then 'view'
@@ -19,6 +21,14 @@ from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamesp
 where c.relkind = any ({kinds}) and n.nspname !~ '^(pg_|information_schema$|aos_)'
   and pg_catalog.has_any_column_privilege(c.oid, 'select') {named}
 order by 1, 2"""
+CATALOG = """\
+select n.nspname, c.relname, c.relkind in ('v', 'm') as is_view,
+  array_agg(a.attname order by a.attnum), pg_catalog.current_schemas(true)
+from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+  and pg_catalog.has_column_privilege(c.oid, a.attnum, 'select')
+where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname !~ '^(pg_|information_schema$|aos_)'
+group by 1, 2, 3 order by 1, 2"""
 COLUMNS = """\
 select a.attname as column, pg_catalog.format_type(a.atttypid, a.atttypmod) as type,
   case when a.attnotnull then 'not null' end as nullable
@@ -86,27 +96,34 @@ def error_words(result: Mapping[str, Any]) -> str:
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """Return rows as psql prints them, their number below, and whether they were cut."""
+    """Return rows as the shell's console prints them, and whether the skill's limit cut them."""
     import json
 
-    from aosctl.repl.words import counted
-    from aosctl.terminal import display_width, visible
+    from aosctl.domain.console import Answer
+    from aosctl.repl.sql_table import answer_text
 
-    def cell(value: object) -> str:
-        text = value if isinstance(value, str) else "" if value is None else json.dumps(value)
-        return visible(text).replace("\n", "\\n").replace("\t", "\\t")
+    def text(value: object) -> str | None:
+        return value if isinstance(value, str | None) else json.dumps(value, ensure_ascii=False)
 
-    names = [cell(name) for name in result.get("columns") or ()]
-    rows = [[cell(value) for value in row] for row in result.get("rows") or ()]
-    widths = [max(map(display_width, column)) for column in zip(names, *rows, strict=True)]
-    lines = [
-        " " + " | ".join(t + " " * (w - display_width(t)) for t, w in zip(row, widths, strict=True))
-        for row in (names, *rows)
-    ]
-    rule = "+".join("-" * (width + 2) for width in widths)
-    cut = ", cut at the skill's limit" if result.get("truncated") else ""
-    body = [lines[0], rule, *lines[1:]] if names else []
-    return "\n".join([*(line.rstrip() for line in body), f"({counted(len(rows), 'row')}{cut})"])
+    rows = result.get("rows") or []
+    columns = tuple(map(str, result.get("columns") or ()))
+    numbers = tuple(
+        all(isinstance(row[place], int | float | None) and row[place] is not True for row in rows)
+        for place in range(len(columns))
+    )
+    answer = Answer(columns, numbers, [tuple(map(text, row)) for row in rows], "")
+    shown = answer_text(answer, expanded="auto", width=shutil.get_terminal_size().columns)
+    return shown + ("cut at the skill's limit\n" if result.get("truncated") else "")
+
+
+def catalog_of(result: Mapping[str, Any]) -> Catalog:
+    """Return what CATALOG found, for completion."""
+    from aosctl.repl.sql_completion import Catalog, Table
+
+    rows = result.get("rows") or []
+    tables = tuple(Table(row[0], row[1], tuple(row[3]), bool(row[2])) for row in rows)
+    path = tuple(rows[0][4]) if rows else ("pg_catalog",)
+    return Catalog(tables, schemas=tuple(dict.fromkeys(t.schema for t in tables)), path=path)
 
 
 COMMANDS = (
