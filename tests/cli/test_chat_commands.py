@@ -191,6 +191,13 @@ def test_approvals_are_decided_by_id_from_any_conversation(
     approval = waiting.expect_text(QUESTION).split(" id ", 1)[1].split(" ", 1)[0]
     said = obeyed(chat, "/approvals")
     assert "nothing waits for a decision here" in said and approval in said
+    waiting.type("d")
+    waiting.expect_text("left pending")
+    waiting.prompt()
+    its = run_name(waiting)
+    assert approval not in obeyed(waiting, "/new")  # put off, and neither expired nor decided
+    waiting.say(f"/resume {its}")
+    waiting.expect_text(QUESTION)
     assert "which approval?" in obeyed(chat, "/approve")
     assert "which approval?" in obeyed(chat, "/deny")
     assert 'approvals.aos "ffffffffff" not found' in obeyed(chat, "/approve ffffffffff")

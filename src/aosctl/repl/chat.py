@@ -271,6 +271,7 @@ class Chat:
             self._turns.close()
         self._turns = None
         self._arrived = False
+        self._asker.ask_again()  # what was put off is the other run's
 
     def ask_again(self) -> bool:
         """Ask about what waits for a decision, put off or not; False when nothing does."""

@@ -84,8 +84,8 @@ def _context(chat: Chat, _rest: str) -> None:
         parts.append(Part(f"{title} ({len(said)})", about("".join(said))))
     chat.screen.show("\n".join(context_lines(parts, window)))
     counted = [step.message["usage"] for step in steps if step.message.get("usage")]
-    if counted:
-        usage = usage_from_json(counted[-1])
+    usage = usage_from_json(counted[-1]) if counted else None
+    if usage is not None and usage.prompt:
         chat.say(f"the last request had {tokens(usage.prompt)}, as the model counts")
 
 

@@ -6,16 +6,14 @@ from typing import TYPE_CHECKING
 
 from aosctl.errors import NotFound
 from aosctl.repl.commands.table import Command, staying
-from aosctl.repl.words import shorten
 from aosctl.tables import cell, format_table
-from aosctl.terminal import clean
+from aosctl.terminal import clean, cut
 
 if TYPE_CHECKING:
     from aosctl.domain.desk import PersonaVersion, Tool
     from aosctl.repl.chat import Chat
 
 HEADERS = ["NAME", "EFFECT", "APPROVAL", "GRANTED-BY", "DESCRIPTION"]
-_ABOUT_WIDTH = 60
 
 
 def _skills(chat: Chat, _rest: str) -> None:
@@ -23,12 +21,13 @@ def _skills(chat: Chat, _rest: str) -> None:
     if not tools:
         chat.say(f"{chat.agent} may call nothing")
         return
-    chat.screen.show(format_table([HEADERS, *(_row(tool) for tool in tools)]))
+    table = format_table([HEADERS, *(_row(tool) for tool in tools)])
+    chat.screen.show("\n".join(cut(line, chat.screen.width - 1) for line in table.splitlines()))
 
 
 def _row(tool: Tool) -> list[str]:
     granted = f"role {tool.role}"
-    about = shorten(tool.description, _ABOUT_WIDTH)
+    about = cell(tool.description)
     return [cell(tool.name), tool.effect, approval_words(tool), cell(granted), about]
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion  # noqa: TID253 - the prompt's own
 from prompt_toolkit.document import Document  # noqa: TID253
@@ -52,7 +52,8 @@ class CommandCompleter(Completer):
 
         agent = self._agent()
         if agent not in self._catalogs:
-            ok, found = False, None
+            found: Mapping[str, Any] = {}
+            ok = False
             with suppress(AosError):
                 ok, found = self._desk().look(agent, CATALOG)
             self._catalogs[agent] = catalog_of(found) if ok else Catalog()

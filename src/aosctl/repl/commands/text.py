@@ -47,6 +47,8 @@ def _export(chat: Chat, rest: str) -> None:
     if path.suffix not in (".md", ".markdown", ".json"):
         raise UsageError(f"{path} is neither .md nor .json", f"/export {path}.md")
     steps = chat.back.desk.steps(run_id)
+    if not steps:
+        raise AosError("nothing was said in this conversation yet")
     write = as_json if path.suffix == ".json" else as_markdown
     _write(path, write(run, chat.agent, steps), overwrite=overwrite)
     chat.say(f"{counted(len(steps), 'message')} written to {path}")
