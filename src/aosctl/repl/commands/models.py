@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aosctl.domain.names import did_you_mean, quoted
-from aosctl.errors import NotFound
+from aosctl.errors import NotFound, UsageError
 from aosctl.repl.commands.table import Command, staying
 from aosctl.tables import NONE, cell, format_table
 
@@ -31,7 +31,14 @@ def _model(chat: Chat, rest: str) -> None:
     if rest == now:
         chat.say(f"this conversation is with {now} already")
         return
-    raise NotFound("a run keeps its model", f"aosctl fork {chat.run_here()[1]} --model {rest}")
+    if not chat.has_begun:
+        hint = f"aosctl chat {chat.agent} -m {rest}"
+        raise UsageError("the conversation begins with your first message", hint)
+    _, name = chat.run_here()
+    made = chat.back.verb("fork", name, f"--model={rest}", "-o", "name")
+    run = chat.back.desk.run(made.strip())
+    chat.go_on_with(run.run_id, run.agent, past=False)
+    chat.say(f"↩ forked from {name} · now with {rest}, in run {run.name}; /resume {name} goes back")
 
 
 def model_here(chat: Chat) -> str:
@@ -59,11 +66,10 @@ def _price(usd: Decimal | None) -> str:
 COMMANDS = (
     Command(
         "/model",
-        "list the models with their prices",
+        "list the models with their prices; with a name go on with it, in a copy",
         staying(_model),
-        "",
-        "/model",
-        busy=True,
+        "[NAME]",
+        "/model gpt-4o",
         completes="model",
     ),
 )
