@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from aosctl.config import Target
     from aosctl.db.connection import Session
-    from aosctl.domain.conversation import Caps, Conversation
+    from aosctl.db.runs import Caps
+    from aosctl.domain.conversation import Conversation
     from aosctl.repl.report import Report
     from aosctl.repl.screen import Screen
     from aosctl.repl.turns import Decider
@@ -44,22 +45,41 @@ Budget = Annotated[
 ]
 MaxSteps = Annotated[
     int | None,
-    typer.Option("--max-steps", metavar="N", min=1, help="Steps of the turn at most, new run"),
+    typer.Option(
+        "--max-steps",
+        metavar="N",
+        min=1,
+        help="Steps of a turn at most, answers and results of tools; new run",
+    ),
+]
+MaxTurns = Annotated[
+    int | None,
+    typer.Option(
+        "--max-turns",
+        metavar="N",
+        min=1,
+        help="How often the model may be asked for one message; new run",
+    ),
 ]
 
 
-def caps_of(budget: str | None, max_steps: int | None) -> Caps | None:
-    """Return what --budget and --max-steps allow a new run; None for no flag. Raises UsageError."""
-    if budget is None and max_steps is None:
-        return None
-    from decimal import Decimal
+Model = Annotated[
+    str | None,
+    typer.Option("-m", "--model", metavar="MODEL", help="Ask this model, in a new run"),
+]
 
-    from aosctl.cli.resume import amount, refuse_more_steps
-    from aosctl.domain.conversation import Caps
 
-    refuse_more_steps(max_steps)
-    usd = amount("--budget", budget)
-    return Caps(None if usd is None else Decimal(usd), max_steps)
+def caps_of(
+    budget: str | None, max_steps: int | None, max_turns: int | None, model: str | None
+) -> Caps | None:
+    """Return what the flags make of a new run; None where none is given. Raises UsageError."""
+    from aosctl.cli.resume import amount, at_most
+    from aosctl.db.runs import Caps
+
+    at_most("--max-steps", max_steps)
+    at_most("--max-turns", max_turns)
+    caps = Caps(amount("--budget", budget), max_steps, max_turns, model)
+    return caps if any(cap is not None for cap in caps) else None
 
 
 def message_of(words: list[str]) -> str:

@@ -67,11 +67,16 @@ class Desk:
             )
         return found
 
-    def fork(self, run_id: UUID, step: int | None) -> tuple[RunRow, int]:
-        """Make a run with the transcript of another up to a step; return it and its last step."""
+    def fork(
+        self, run_id: UUID, step: int | None = None, model: str | None = None
+    ) -> tuple[RunRow, int]:
+        """Make a run with the transcript of another up to a step; return it and its last step.
+
+        `model` is asked in it, None: the other's.
+        """
         connection, tenant = self._connected().connection, self._connected().require_tenant()
-        made = runs.fork_run(connection, tenant, run_id, step)
-        return self.run(made.name), made.steps
+        made = runs.fork_run(connection, tenant, run_id, step, None, model)
+        return self.run(str(made.run_id)), made.steps
 
     def steps(self, run_id: UUID, role: str | None = None) -> list[Step]:
         """Return what was said in a run, oldest first."""

@@ -34,9 +34,8 @@ def _model(chat: Chat, rest: str) -> None:
     if not chat.has_begun:
         hint = f"aosctl chat {chat.agent} -m {rest}"
         raise UsageError("the conversation begins with your first message", hint)
-    _, name = chat.run_here()
-    made = chat.back.verb("fork", name, f"--model={rest}", "-o", "name")
-    run = chat.back.desk.run(made.strip())
+    run_id, name = chat.run_here()
+    run, _ = chat.back.desk.fork(run_id, model=rest)
     chat.go_on_with(run.run_id, run.agent, past=False)
     chat.say(f"↩ forked from {name} · now with {rest}, in run {run.name}; /resume {name} goes back")
 
