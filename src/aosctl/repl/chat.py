@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from aosctl.domain.money import money
 from aosctl.errors import AosError, DatabaseUnavailable
+from aosctl.repl import commands
 from aosctl.repl.deciding import AskHere, waiting
 from aosctl.repl.past import lines_of
 from aosctl.repl.prompt import Moved, Prompts
 from aosctl.repl.screen import RED, Screen
-from aosctl.repl.words import footer, tokens
+from aosctl.repl.words import footer
 
 if TYPE_CHECKING:
     from aosctl.domain.conversation import Conversation
@@ -22,14 +22,6 @@ if TYPE_CHECKING:
 
 TWICE_SECONDS = 2.0
 EXCHANGES = 2
-HELP = """\
-/new        start another conversation with this agent
-/approvals  ask again about what waits for a decision
-/cost       tokens and cost of this conversation
-/ps         the state of this conversation
-/quit       leave; so does Ctrl-D. The conversation stays: aosctl chat -c
-Enter sends, Alt-Enter or Ctrl-J begins a new line, Ctrl-R searches, Ctrl-G opens your editor.
-Ctrl-C interrupts the agent, leaves an approval pending, or clears what is typed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +79,8 @@ class Chat:
         if self._arrival.is_over:
             self._arrive()
         where = f" · run {self._run_name()}" if self._turns else ""
-        self._say(f"{self._footer}{where}")
-        self._say("/help lists the commands, Ctrl-D leaves")
+        self.say(f"{self._footer}{where}")
+        self.say("/help lists the commands, Ctrl-D leaves")
         if self._turns is not None:
             self._show_past(self._turns.conversation)
             self._go_on()
@@ -101,12 +93,12 @@ class Chat:
                 if time.monotonic() - self._interrupted_at < TWICE_SECONDS:
                     return self._leave()
                 self._interrupted_at = time.monotonic()
-                self._say("Ctrl-C again, or Ctrl-D, leaves; the conversation is kept")
+                self.say("Ctrl-C again, or Ctrl-D, leaves; the conversation is kept")
                 continue
             if line is None:
                 self._go_on()
-            elif _is_command(line):
-                if not self._command(line.strip()):
+            elif commands.is_command(line):
+                if not commands.obey(self, line):
                     return self._leave()
             else:
                 self._send(line)
@@ -118,9 +110,9 @@ class Chat:
         except AosError:
             return  # what comes next says it
         if lines:
-            self._say(f"── earlier; all of it: aosctl logs {conversation.run} ──")
-            self._say("\n".join(lines))
-            self._say("──")
+            self.say(f"── earlier; all of it: aosctl logs {conversation.run} ──")
+            self.say("\n".join(lines))
+            self.say("──")
 
     def close(self) -> None:
         """Close the connections; the conversation stays."""
@@ -215,7 +207,7 @@ class Chat:
         except KeyboardInterrupt:
             self._stop()
         except AosError as error:
-            self._fail(error.message, error.hint)
+            self.fail(error.message, error.hint)
         else:
             if outcome is not None:
                 self._tell(outcome)
@@ -227,70 +219,66 @@ class Chat:
     def _stop(self) -> None:
         """Answer Ctrl-C: what ran is cancelled by now, or belongs to another process."""
         run = self._run_name()
-        self._say(f"interrupted · run {run} kept" if run else "interrupted")
+        self.say(f"interrupted · run {run} kept" if run else "interrupted")
 
     def _tell(self, outcome: Outcome) -> None:
         match outcome.state:
             case "failed":
-                self._fail(outcome.error or "the turn failed", outcome.hint)
+                self.fail(outcome.error or "the turn failed", outcome.hint)
             case "limited":
                 limit = outcome.error or "a limit of this run is reached"
-                self._fail(limit, "once it is raised, the next message goes on; or /new")
+                self.fail(limit, "once it is raised, the next message goes on; or /new")
             case "cancelled":
-                self._say(f"cancelled: {outcome.error or 'somebody stopped this run'}")
+                self.say(f"cancelled: {outcome.error or 'somebody stopped this run'}")
             case "paused":
-                self._fail("the run is paused", f"aosctl kill -s CONT {self._run_name()}")
+                self.fail("the run is paused", f"aosctl kill -s CONT {self._run_name()}")
             case _:
                 pass
 
-    def _command(self, line: str) -> bool:
-        """Obey a command; False leaves the chat."""
-        match line:
-            case "/quit" | "/exit":
-                return False
-            case "/help":
-                self._say(HELP)
-            case "/new":
-                if self._turns is not None:
-                    self._turns.close()
-                self._turns = None
-                self._arrived = False
-                self._say(f"a new conversation with {self._agent} begins")
-            case "/approvals":
-                self._asker.ask_again()
-                self._approvals()
-            case "/cost" | "/ps":
-                self._state()
-            case _:
-                self._fail(f"unknown command {line.split()[0]}", "/help lists the commands")
-        return True
+    def say(self, text: str) -> None:
+        """Print a line that is not the model's."""
+        self._screen.note(text)
 
-    def _approvals(self) -> None:
+    def fail(self, message: str, hint: str | None) -> None:
+        """Print an error, and what to try next."""
+        self._screen.warn(f"error: {message}", RED)
+        if hint:
+            self._screen.note(f"hint: {hint}")
+
+    @property
+    def agent(self) -> str:
+        """Return the name of the agent that the chat is with."""
+        return self._agent
+
+    @property
+    def arrival(self) -> Arrival:
+        """Return the connection, made on demand."""
+        return self._arrival
+
+    @property
+    def conversation(self) -> Conversation | None:
+        """Return the conversation, None before its first message."""
+        return self._turns.conversation if self._turns is not None else None
+
+    def begin_anew(self) -> None:
+        """Leave the conversation as it is; the next message begins another."""
+        if self._turns is not None:
+            self._turns.close()
+        self._turns = None
+        self._arrived = False
+
+    def ask_again(self) -> bool:
+        """Ask about what waits for a decision, put off or not; False when nothing does."""
+        self._asker.ask_again()
         turns = self._turns
         if turns is None or not waiting(turns.conversation):
-            self._say("nothing waits for a decision here")
-            return
+            return False
 
         def ask() -> Outcome | None:
             return turns.take_up() if self._asker.settle(turns) else None
 
         self._shown(ask)
-
-    def _state(self) -> None:
-        if self._turns is None:
-            self._say("the conversation begins with your first message")
-            return
-        try:
-            status = self._turns.conversation.status()
-        except AosError as error:
-            self._fail(error.message, error.hint)
-            return
-        state = status.turn_state or "idle"
-        self._say(
-            f"run {status.run} · {status.run_state} · turn {status.turn} {state} · "
-            f"{status.model} · {tokens(status.input_tokens)} in · "
-            f"{tokens(status.output_tokens)} out · {money(status.spent_usd)}"
-        )
+        return True
 
     def _read_footer(self) -> None:
         if self._turns is None:
@@ -307,7 +295,7 @@ class Chat:
     def _leave(self) -> int:
         if self._turns is not None:
             name = self._run_name()
-            self._say(f"run {name} kept · aosctl chat --resume {name} goes on")
+            self.say(f"run {name} kept · aosctl chat --resume {name} goes on")
         return 0
 
     def _run_name(self) -> str:
@@ -317,17 +305,3 @@ class Chat:
         from aosctl.repl.turns import Turns
 
         return Turns(self._arrival.access(), conversation, self._screen, self._asker)
-
-    def _say(self, text: str) -> None:
-        self._screen.note(text)
-
-    def _fail(self, message: str, hint: str | None) -> None:
-        self._screen.warn(f"error: {message}", RED)
-        if hint:
-            self._screen.note(f"hint: {hint}")
-
-
-def _is_command(line: str) -> bool:
-    """Tell a command from a message that happens to begin with a path."""
-    word = line.strip().split(maxsplit=1)[0] if line.strip() else ""
-    return word.startswith("/") and word[1:].isalpha()
