@@ -171,11 +171,9 @@ def interactive(
     talk.need_terminal()
     with Keyboard() as keyboard:
         from aosctl.repl.chat import Chat
-        from aosctl.repl.prompt import Prompts
 
         conversation = arrival.access().open(run_id) if run_id else None
-        screen = talk.screen_of(given, sys.stdout, sys.stdout)
-        prompts = Prompts(sys.stdout, talk.history_file())
+        screen, prompts = talk.chat_terminal(given)
         prompts.prepare()
     typed += keyboard.typed
     with (
