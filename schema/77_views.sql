@@ -15,7 +15,7 @@ select r.tenant_id, n.name as tenant, r.run_id, r.name, a.name as agent, r.kind,
             when t.state = 'queued' and t.error is not null then split_part(t.error, ':', 1)
             when r.state = 'paused' then 'resume' end as waiting_on,
        r.parent_run_id, r.created_by, r.labels, r.last_seq, r.created_at, r.updated_at, r.closed_at,
-       r.taint
+       r.taint, r.agent_id, m.context_window
 from aos_core.run r
 join aos_auth.tenant n on n.tenant_id = r.tenant_id
 join aos_agent.agent a on a.tenant_id = r.tenant_id and a.agent_id = r.agent_id

@@ -16,7 +16,7 @@ from aosctl.db.embedded import INSTALLER
 from bots import BOTS, Bot, Order
 from command import AOSCTL, Aosctl, Ended
 from kernels import KernelDatabase, Tenant, make_tenant
-from terminal import Open, Terminal
+from terminal import COLUMNS, Open, Terminal
 
 _SETTINGS = ("AOSCTL_", "PG", "XDG_", "DATABASE_URL", "NO_COLOR", "FORCE_COLOR")
 
@@ -138,8 +138,8 @@ def opened(shop: dict[str, str]) -> Iterator[Open]:
     """Open terminals that are closed at the end."""
     terminals: list[Terminal] = []
 
-    def open_terminal(*arguments: str, **settings: str) -> Terminal:
-        terminals.append(Terminal({**shop, **settings}, *arguments))
+    def open_terminal(*arguments: str, columns: int = COLUMNS, **settings: str) -> Terminal:
+        terminals.append(Terminal({**shop, **settings}, *arguments, columns=columns))
         return terminals[-1]
 
     yield open_terminal

@@ -14,22 +14,43 @@ import psycopg
 from aosctl.db.embedded import INSTALLER
 from bots import BOTS, Bot, Order
 from command import Aosctl
-from terminal import CTRL_C, ENTER, QUESTION, Open, Terminal
+from terminal import CTRL_C, ENTER, ESCAPE, QUESTION, Open, Terminal
 
-UP, DOWN, ESC = "\x1b[A", "\x1b[B", "\x1b"
+WIDE = 200
+
+
+@pytest.fixture
+def chat(opened: Open) -> Terminal:
+    """A chat with the offline agent, at its prompt; wide, so that lines stay whole."""
+    terminal = opened("chat", "my_pg_bot", columns=WIDE)
+    terminal.ready()
+    return terminal
+
+
+def shown(chat: Terminal, line: str, text: str = "", *, ready: bool = False) -> str:
+    """Type a line; wait until `text` comes after it, or the prompt; return what came."""
+    before = chat.standing.count(f"> {line}")
+
+    def came() -> str:
+        return chat.standing.rpartition(f"> {line}")[2]
+
+    def is_there() -> bool:
+        there = chat.standing.count(f"> {line}") > before and text in came()
+        return there and (chat.typed == ">" or not ready)
+
+    chat.say(line)
+    chat.until(is_there, f"{text!r} after {line!r}")
+    return came()
 
 
 def obeyed(chat: Terminal, line: str) -> str:
     """Type a command; return what it printed."""
-    chat.say(line)
-    return chat.prompt()
+    return shown(chat, line, ready=True)
 
 
 def asked(chat: Terminal, line: str, answer: str) -> None:
     """Send a message and wait for its answer."""
-    chat.say(line)
-    chat.expect_text(answer)
-    chat.prompt()
+    shown(chat, line, answer, ready=True)
 
 
 def run_name(chat: Terminal) -> str:
@@ -75,45 +96,41 @@ def test_a_conversation_is_forked_rewound_and_resumed_from_the_picker(
 
     # Back before the second message, which is there to be edited; the original stays whole.
     assert "can't go back" in obeyed(chat, "/rewind 3")
-    chat.say("/rewind")
-    chat.expect_text("Go back to before")
-    chat.expect_text("select 1 as first;")
-    chat.expect_text("Esc leaves")
+    shown(chat, "/rewind", "Go back to before")
+    chat.stands("select 1 as first;")
+    chat.stands("Esc leaves")
     chat.type(ENTER)
-    chat.expect_text("select 2 as second;")
+    chat.stands("select 2 as second;")
     chat.type("\x7f as third;" + ENTER)
-    chat.expect_text("sql_query(select 2 as second as third;)")
-    chat.prompt()
+    chat.stands("sql_query(select 2 as second as third;)")
+    chat.ready()
     rewound = run_name(chat)
     assert rewound not in (first, forked)
     assert "there are 2 messages" in obeyed(chat, "/rewind 3")
 
     # The picker narrows by letters; Esc leaves everything as it is.
-    chat.say("/resume")
-    chat.expect_text("Go on with")
-    chat.expect_text(first)
-    chat.expect_text("Esc leaves")
-    chat.type(ESC)
-    chat.prompt()
+    shown(chat, "/resume", "Go on with")
+    chat.stands(first)
+    chat.stands("Esc leaves")
+    chat.type(ESCAPE)
+    chat.ready()
     assert run_name(chat) == rewound
-    chat.say("/resume")
-    chat.expect_text("Esc leaves")
+    shown(chat, "/resume", "Esc leaves")
     chat.type("no such thing")
-    chat.expect_text('nothing has "no such thing" in it')
-    chat.type(ESC)
-    chat.prompt()
-    chat.say("/resume")
-    chat.expect_text("Esc leaves")
+    chat.stands('nothing has "no such thing" in it')
+    chat.type(ESCAPE)
+    chat.ready()
+    shown(chat, "/resume", "Esc leaves")
     chat.type(first + ENTER)
-    chat.expect_text("── earlier")
-    chat.prompt()
+    chat.stands("── earlier")
+    chat.ready()
     assert run_name(chat) == first
     assert 'runs.aos "nothing-here" not found' in obeyed(chat, "/resume nothing-here")
 
     # To another agent's, and on with that agent.
     name = bot("parrot", {"text": "squawk"}, {"text": "squawk again"})
-    other = opened("chat", name)
-    other.prompt()
+    other = opened("chat", name, columns=WIDE)
+    other.ready()
     asked(other, "hello", "squawk")
     its = run_name(other)
     assert f"parrot · run {its}" in obeyed(chat, f"/resume {its}")
@@ -125,14 +142,14 @@ def test_a_conversation_is_forked_rewound_and_resumed_from_the_picker(
 def test_chat_pick_opens_the_picker_at_once(opened: Open, chat: Terminal) -> None:
     asked(chat, "select 3 as picked;", "(1 row)")
     name = run_name(chat)
-    picking = opened("chat", "--pick")
-    picking.expect_text("Go on with")
-    picking.expect_text("select 3 as picked;")
+    picking = opened("chat", "--pick", columns=WIDE)
+    picking.stands("Go on with")
+    picking.stands("select 3 as picked;")
     picking.type(name + ENTER)
-    picking.expect_text("── earlier")
-    picking.prompt()
-    leaving = opened("chat", "--pick", "my_pg_bot")
-    leaving.expect_text("Esc leaves")
+    picking.stands("── earlier")
+    picking.ready()
+    leaving = opened("chat", "--pick", "my_pg_bot", columns=WIDE)
+    leaving.stands("Esc leaves")
     leaving.type(CTRL_C)
     assert leaving.status() == 130
 
@@ -141,13 +158,12 @@ def test_picker_rows_carry_nothing_a_terminal_acts_on(chat: Terminal, here: Aosc
     sent = here("chat", "my_pg_bot", "select 1; \x1b]0;owned\x07\x1b[31mred\u202e\nsecond line")
     assert sent.status == 0, sent.err
     chat.raw = ""
-    chat.say("/resume")
-    chat.expect_text("Esc leaves")
+    shown(chat, "/resume", "Esc leaves")
     assert "red" in chat.raw and "second line" in chat.raw
     for evil in ("\x1b]0;", "owned", "\x1b[31m", "\u202e"):
         assert evil not in chat.raw
-    chat.type(ESC)
-    chat.prompt()
+    chat.type(ESCAPE)
+    chat.ready()
 
 
 def test_what_the_agent_is_and_may_do(chat: Terminal, here: Aosctl, bot: Bot, opened: Open) -> None:
@@ -170,8 +186,8 @@ def test_what_the_agent_is_and_may_do(chat: Terminal, here: Aosctl, bot: Bot, op
     assert "is no number of lines" in obeyed(chat, "/logs many")
 
     name = bot("changeling", {"text": "before"}, {"text": "after"})
-    talk = opened("chat", name)
-    talk.prompt()
+    talk = opened("chat", name, columns=WIDE)
+    talk.ready()
     assert "You play the script." in obeyed(talk, "/persona")
     asked(talk, "hello", "before")
     script = json.dumps([{"text": "before"}, {"text": "after"}])
@@ -185,77 +201,67 @@ def test_what_the_agent_is_and_may_do(chat: Terminal, here: Aosctl, bot: Bot, op
 def test_approvals_are_decided_by_id_from_any_conversation(
     opened: Open, chat: Terminal, here: Aosctl, order: Order
 ) -> None:
-    waiting = opened("chat", "my_pg_bot")
-    waiting.prompt()
-    waiting.say(order.delete)
-    approval = waiting.expect_text(QUESTION).split(" id ", 1)[1].split(" ", 1)[0]
+    waiting = opened("chat", "my_pg_bot", columns=WIDE)
+    waiting.ready()
+    approval = shown(waiting, order.delete, QUESTION).split(" id ", 1)[1].split(" ", 1)[0]
     said = obeyed(chat, "/approvals")
     assert "nothing waits for a decision here" in said and approval in said
     waiting.type("d")
-    waiting.expect_text("left pending")
-    waiting.prompt()
+    waiting.stands("left pending")
+    waiting.ready()
     its = run_name(waiting)
     assert approval not in obeyed(waiting, "/new")  # put off, and neither expired nor decided
-    waiting.say(f"/resume {its}")
-    waiting.expect_text(QUESTION)
+    shown(waiting, f"/resume {its}", QUESTION)
     assert "which approval?" in obeyed(chat, "/approve")
     assert "which approval?" in obeyed(chat, "/deny")
     assert 'approvals.aos "ffffffffff" not found' in obeyed(chat, "/approve ffffffffff")
-    chat.say(f"/approve {approval}")
-    said = chat.expect_text("approve it? y · n >")
+    said = shown(chat, f"/approve {approval}", "approve it? y · n >")
     assert f"order_id = {order.number}" in said and "1 deleted" in said
     chat.type("n")
-    chat.expect_text("left pending")
-    chat.prompt()
+    chat.stands("left pending")
+    chat.ready()
     assert order.exists()
-    chat.say(f"/approve {approval}")
-    chat.expect_text("approve it? y · n >")
+    shown(chat, f"/approve {approval}", "approve it? y · n >")
     chat.type("y")
-    chat.expect_text(f"approval.aos/{approval} approved")
-    chat.prompt()
-    waiting.expect_text("1 row affected")
+    chat.stands(f"approval.aos/{approval} approved")
+    chat.ready()
+    waiting.stands("1 row affected")
     for command in (f"/approve {approval}", f"/deny {approval} too late"):
         said = obeyed(chat, command)
         assert re.search(rf"{approval}: already \S+ by \S*{INSTALLER}", said), said
 
     # Of this conversation: the turn goes on by itself.
-    chat.say(order.delete)
-    approval = chat.expect_text(QUESTION).split(" id ", 1)[1].split(" ", 1)[0]
+    approval = shown(chat, order.delete, QUESTION).split(" id ", 1)[1].split(" ", 1)[0]
     chat.type("d")
-    chat.prompt()
-    chat.say(f"/deny {approval} the customer called")
-    chat.expect_text("The statement was not run: denied by")
-    chat.expect_text("the customer called")
-    chat.prompt()
+    chat.ready()
+    shown(chat, f"/deny {approval} the customer called", "The statement was not run: denied by")
+    chat.stands("the customer called")
+    chat.ready()
 
 
 def test_kill_asks_and_stops_the_turn_or_ends_the_run(
     opened: Open, chat: Terminal, here: Aosctl, order: Order
 ) -> None:
-    chat.say(order.delete)
-    chat.expect_text(QUESTION)
+    shown(chat, order.delete, QUESTION)
     chat.type("d")
-    chat.prompt()
+    chat.ready()
     name = run_name(chat)
-    chat.say("/kill")
-    chat.expect_text("t stop the open turn")
+    shown(chat, "/kill", "t stop the open turn")
     chat.type("n")
-    chat.expect_text("nothing was stopped")
-    chat.prompt()
-    chat.say("/kill")
-    chat.expect_text("n no >")
+    chat.stands("nothing was stopped")
+    chat.ready()
+    shown(chat, "/kill", "n no >")
     chat.type("t")
-    chat.expect_text(f"the turn is stopped · run {name} kept")
-    chat.prompt()
+    chat.stands(f"the turn is stopped · run {name} kept")
+    chat.ready()
     assert "turn 1 cancelled" in obeyed(chat, "/ps")
     assert "no turn is under way" in obeyed(chat, "/steer faster")
     assert "no message" in obeyed(chat, "/steer")
-    chat.say("/kill")
-    seen = chat.expect_text("n no >")
+    seen = shown(chat, "/kill", "n no >")
     assert "t stop" not in seen
     chat.type("r")
-    chat.expect_text("your next message begins another conversation")
-    chat.prompt()
+    chat.stands("your next message begins another conversation")
+    chat.ready()
     assert "begins with your first message" in obeyed(chat, "/cost")
     assert f'run "{name}" is cancelled' in obeyed(chat, f"/resume {name}")
     assert order.exists()
@@ -264,8 +270,8 @@ def test_kill_asks_and_stops_the_turn_or_ends_the_run(
 def test_export_writes_for_its_owner_and_never_through_a_link(opened: Open, tmp_path: Path) -> None:
     folder = tmp_path / "exports"
     folder.mkdir()
-    chat = opened("chat", "my_pg_bot")
-    chat.prompt()
+    chat = opened("chat", "my_pg_bot", columns=WIDE)
+    chat.ready()
     asked(chat, "select 'a' as letter;", "(1 row)")
     plain = folder / "talk.md"
     assert f"4 messages written to {plain}" in obeyed(chat, f"/export {plain}")
@@ -305,16 +311,15 @@ def test_export_writes_for_its_owner_and_never_through_a_link(opened: Open, tmp_
 
 def test_copy_sends_base64_alone_and_no_more_than_terminals_take(opened: Open, bot: Bot) -> None:
     name = bot("copied", {"text": "ready: é"}, {"text": "x" * 80_000})
-    chat = opened("chat", name)
-    chat.prompt()
+    chat = opened("chat", name, columns=WIDE)
+    chat.ready()
     asked(chat, "one", "ready")
     chat.raw = ""
     assert "sent to the clipboard" in obeyed(chat, "/copy")
     (sent,) = re.findall(r"\x1b\]52;c;([A-Za-z0-9+/=]*)\x07", chat.raw)
     assert base64.b64decode(sent).decode() == "ready: é"
-    chat.say("two")
-    chat.expect_text("xxx")
-    chat.prompt()
+    shown(chat, "two", "xxx")
+    chat.ready()
     chat.raw = ""
     assert "too long to copy: 80,000 bytes" in obeyed(chat, "/copy")
     assert "]52;" not in chat.raw
@@ -325,18 +330,17 @@ def test_edit_opens_the_editor_with_the_answer_below_a_line(opened: Open, tmp_pa
     editor = tmp_path / "editor"
     editor.write_text(f'#!/bin/sh\ncp "$1" {seen}\nsed -i "1s/.*/select 5 as edited;/" "$1"\n')
     editor.chmod(0o700)
-    chat = opened("chat", "my_pg_bot", EDITOR=str(editor))
-    chat.prompt()
+    chat = opened("chat", "my_pg_bot", EDITOR=str(editor, columns=WIDE))
+    chat.ready()
     asked(chat, "select 4 as four;", "(1 row)")
-    chat.say("/edit draft")
-    chat.expect_text("select 5 as edited;")
+    shown(chat, "/edit draft", "select 5 as edited;")
     chat.type(ENTER)
-    chat.expect_text("sql_query(select 5 as edited;)")
-    chat.prompt()
+    chat.stands("sql_query(select 5 as edited;)")
+    chat.ready()
     text = seen.read_text(encoding="utf-8")
     assert text.startswith("draft\n\n---") and "\n> " in text
-    failing = opened("chat", "my_pg_bot", EDITOR="false")
-    failing.prompt()
+    failing = opened("chat", "my_pg_bot", EDITOR="false", columns=WIDE)
+    failing.ready()
     assert 'problem with the editor "false"' in obeyed(failing, "/edit")
 
 
@@ -382,34 +386,33 @@ def test_sql_reads_as_the_agent_and_changes_nothing(
 
 def test_tab_completes_commands_and_what_they_take(chat: Terminal, tmp_path: Path) -> None:
     chat.type("/cle\t")
-    chat.expect_text("/clear")
+    chat.stands("/clear")
     chat.type(CTRL_C)
     asked(chat, "select 1 as one;", "(1 row)")
     name = run_name(chat)
     chat.say("/new")
-    chat.prompt()
+    chat.ready()
     chat.type(f"/resume {name[:-2]}\t")
-    chat.expect_text(name)
+    chat.stands(name)
     chat.type(ENTER)
-    chat.expect_text("── earlier")
-    chat.prompt()
+    chat.stands("── earlier")
+    chat.ready()
     chat.type("/sql select count(*) from custo\t")
-    chat.expect_text("customer")
+    chat.stands("customer")
     chat.type(ENTER)
-    chat.expect_text("(1 row)")
-    chat.prompt()
+    chat.stands("(1 row)")
+    chat.ready()
     chat.type("/model offl\t")
-    chat.expect_text("offline")
+    chat.stands("offline")
     chat.type(ENTER)
-    chat.expect_text("is with offline already")
-    chat.prompt()
+    chat.stands("is with offline already")
+    chat.ready()
 
 
 def test_steer_goes_into_the_turn_that_another_process_drives(
     opened: Open, chat: Terminal, order: Order
 ) -> None:
-    chat.say(order.delete)
-    chat.expect_text(QUESTION)
+    shown(chat, order.delete, QUESTION)
     chat.type("d")
-    chat.prompt()
+    chat.ready()
     assert "steered" in obeyed(chat, "/steer only this one")

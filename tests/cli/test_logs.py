@@ -16,8 +16,10 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from aosctl.cli.targets import AGENT_WORDS
 from aosctl.db.embedded import INSTALLER
 from aosctl.db.install import install
+from aosctl.domain.kinds import BY_NAME
 from command import AOSCTL, Aosctl
 from kernels import KernelDatabase, Tenant, ask, call, make_tenant, say
 from postgres import Cluster
@@ -221,10 +223,13 @@ def test_an_agent_and_labels_stand_for_several_runs(developer: Aosctl, tenant: T
         f"[run/{first}] user  3",
         f"[run/{first}] agent c",
     ]
-    assert developer("logs", "agent/twice", "--no-prefix", "--tail", "1").out == (
-        "agent b\nagent c\n"
-    )
+    assert developer("logs", "ag/twice", "--no-prefix", "--tail", "1").out == ("agent b\nagent c\n")
     assert developer("logs", "-l", "no=such").out == ""
+
+
+def test_an_agent_is_named_by_every_word_of_its_kind() -> None:
+    words = BY_NAME["Agent"].words
+    assert {*AGENT_WORDS} == {*words, *(f"{word}.aos" for word in words)}
 
 
 def test_what_logs_refuses(developer: Aosctl) -> None:

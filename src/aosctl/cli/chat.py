@@ -217,13 +217,11 @@ def interactive(
         from aosctl.cli.behind import Behind
         from aosctl.repl.chat import Chat
         from aosctl.repl.commands.completing import CommandCompleter
-        from aosctl.repl.prompt import Prompts
 
         conversation = arrival.access().open(run_id) if run_id else None
-        screen = talk.screen_of(given, sys.stdout, sys.stdout)
+        screen, prompts = talk.chat_terminal(given)
         back = Behind(given, arrival.access)
-        completer = CommandCompleter(lambda: back.desk, lambda: back.agent)
-        prompts = Prompts(sys.stdout, talk.history_file(), completer)
+        prompts.completer = CommandCompleter(lambda: back.desk, lambda: back.agent)
         prompts.prepare()
     typed += keyboard.typed
     with (

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from aosctl.db.connection import Session
     from aosctl.db.runs import Caps
     from aosctl.domain.conversation import Conversation
+    from aosctl.repl.live import Live
+    from aosctl.repl.prompt import Prompts
     from aosctl.repl.report import Report
     from aosctl.repl.screen import Screen
     from aosctl.repl.turns import Decider
@@ -162,6 +164,21 @@ def screen_of(given: Globals, answer: TextIO | None, side: TextIO) -> Screen:
         for stream in terminals
     )
     return Screen(answer, side, styled=styled, quiet=given.quiet)
+
+
+def chat_terminal(given: Globals) -> tuple[Screen, Live | Prompts]:
+    """Return the screen and the prompt of a chat; a dumb terminal has them by turns."""
+    if os.environ.get("TERM", "") in ("", "dumb"):
+        from aosctl.repl.prompt import Prompts
+
+        return screen_of(given, sys.stdout, sys.stdout), Prompts(sys.stdout, history_file())
+    from aosctl.repl.live import Live
+    from aosctl.repl.live_screen import LiveScreen
+
+    styled = use_colour(sys.stdout, os.environ, no_color=given.no_color)
+    live = Live(sys.stdout, history_file(), styled=styled)
+    screen = LiveScreen(live, styled=styled, quiet=given.quiet)
+    return screen, live
 
 
 def decider_of(approve: str, *, wait: bool = False) -> Decider | None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ALL = "all"
-AGENT_WORDS = ("agent", "agents", "agent.aos")
+AGENT_WORDS = ("agent", "agents", "ag", "agent.aos", "agents.aos", "ag.aos")
 """What stands before the slash where all runs of an agent are meant."""
 _ALL_OF_A_TENANT = ("Agent", "Persona", "Policy", "Skill", "Collection", "Budget", "Principal")
 

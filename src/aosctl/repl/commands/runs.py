@@ -34,7 +34,9 @@ def _resume(chat: Chat, rest: str) -> None:
         run_id, agent = run.run_id, run.agent
     else:
         here = chat.run_here()[0] if chat.has_begun else None
-        found = pick_talk(chat.back.desk.talks(), here)
+        talks = chat.back.desk.talks()
+        with chat.prompts.handed_over():
+            found = pick_talk(talks, here)
         if found is None:
             return
         run_id, agent = found.run_id, found.agent
@@ -101,7 +103,8 @@ def _rewind(chat: Chat, rest: str) -> None:
         chosen = asked[-int(rest)]
     else:
         rows = [Row(step, _question_cells(step)) for step in reversed(asked)]
-        found = pick(sys.stdout, "Go back to before", rows)
+        with chat.prompts.handed_over():
+            found = pick(sys.stdout, "Go back to before", rows)
         if found is None:
             return
         chosen = found

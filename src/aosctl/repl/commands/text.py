@@ -34,7 +34,7 @@ def _clear(chat: Chat, _rest: str) -> None:
     before = chat.conversation.run if chat.conversation else ""
     chat.begin_anew()
     if chat.screen.styled:
-        chat.screen.show(CLEAR_SCREEN, end="")
+        chat.write_raw(CLEAR_SCREEN)
     kept = f" · run {before} kept, /resume {before} goes on" if before else ""
     chat.say(f"a new conversation with {chat.agent} begins{kept}")
 
@@ -93,7 +93,7 @@ def _copy(chat: Chat, _rest: str) -> None:
             f"the answer is too long to copy: {size:,} bytes, terminals take {MOST_COPIED:,}",
             "/export FILE writes the conversation",
         )
-    chat.screen.show(sequence(answer), end="")
+    chat.write_raw(sequence(answer))
     chat.say(
         f"{counted(len(answer), 'character')} sent to the clipboard, if the terminal allows it"
     )
@@ -104,7 +104,8 @@ def _edit(chat: Chat, rest: str) -> None:
     path = new_file("message", ".md")
     try:
         path.write_text(draft_file(rest, answer), encoding="utf-8")
-        typed = edit(path)
+        with chat.prompts.handed_over():
+            typed = edit(path)
     except KeyboardInterrupt:
         chat.say("nothing was changed")
         return
