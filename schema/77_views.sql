@@ -21,6 +21,7 @@ join aos_auth.tenant n on n.tenant_id = r.tenant_id
 join aos_agent.agent a on a.tenant_id = r.tenant_id and a.agent_id = r.agent_id
 join aos_persona.persona_version p on p.tenant_id = r.tenant_id and p.persona_id = r.persona_id
   and p.version = r.persona_version
+left join aos_meta.llm_model_registry m on m.model_name = r.model_name
 left join aos_core.turn t on t.tenant_id = r.tenant_id and t.turn_id = r.last_turn_id
 left join lateral (
   select k.skill from aos_core.tool_call k

@@ -10,6 +10,7 @@ import stat
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from aosctl.db.embedded import INSTALLER
 from bots import BOTS, Bot, Order
