@@ -331,7 +331,7 @@ def test_edit_opens_the_editor_with_the_answer_below_a_line(opened: Open, tmp_pa
     editor = tmp_path / "editor"
     editor.write_text(f'#!/bin/sh\ncp "$1" {seen}\nsed -i "1s/.*/select 5 as edited;/" "$1"\n')
     editor.chmod(0o700)
-    chat = opened("chat", "my_pg_bot", EDITOR=str(editor, columns=WIDE))
+    chat = opened("chat", "my_pg_bot", EDITOR=str(editor), columns=WIDE)
     chat.ready()
     asked(chat, "select 4 as four;", "(1 row)")
     shown(chat, "/edit draft", "select 5 as edited;")
