@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply create diff get describe edit label annotate patch rollout wait delete explain schema api-resources chat run shell worker ps top logs events trace approve deny attach fork resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
+      commands='quickstart apply create diff get describe edit label annotate patch rollout wait delete explain schema api-resources chat run shell worker ps top logs events trace approve deny attach steer fork resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace'
       files=''
@@ -25,7 +25,7 @@ _aosctl_spec() {
       sources=''
       known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'create')
-      commands='secret tenant model collection skill policy persona agent budget principal'
+      commands='secret principal'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
       files=''
@@ -36,62 +36,6 @@ _aosctl_spec() {
       flags='--from-file --from-env --from-stdin --key --replace --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--from-env --key --dry-run -o --output --dsn --context -n --tenant --namespace'
       files='--from-file'
-      sources=''
-      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
-    'create tenant')
-      commands=''
-      flags='--display-name --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--display-name --dry-run -o --output --dsn --context -n --tenant --namespace'
-      files=''
-      sources=''
-      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
-    'create model')
-      commands=''
-      flags='--provider --model --base-url --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--provider --model --base-url --dry-run -o --output --dsn --context -n --tenant --namespace'
-      files=''
-      sources=''
-      known='--model=approval --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
-    'create collection')
-      commands=''
-      flags='--description --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--description --dry-run -o --output --dsn --context -n --tenant --namespace'
-      files=''
-      sources=''
-      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
-    'create skill')
-      commands=''
-      flags='--builtin --description --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--builtin --description --dry-run -o --output --dsn --context -n --tenant --namespace'
-      files=''
-      sources=''
-      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
-    'create policy')
-      commands=''
-      flags='--skill --decision --reason --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--skill --decision --reason --dry-run -o --output --dsn --context -n --tenant --namespace'
-      files=''
-      sources=''
-      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
-    'create persona')
-      commands=''
-      flags='--model --prompt --description --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--model --prompt --description --dry-run -o --output --dsn --context -n --tenant --namespace'
-      files=''
-      sources=''
-      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
-    'create agent')
-      commands=''
-      flags='--persona --skill --description --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--persona --skill --description --dry-run -o --output --dsn --context -n --tenant --namespace'
-      files=''
-      sources=''
-      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
-    'create budget')
-      commands=''
-      flags='--max-usd --max-tokens --period --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--max-usd --max-tokens --period --dry-run -o --output --dsn --context -n --tenant --namespace'
-      files=''
       sources=''
       known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'create principal')
@@ -208,15 +152,15 @@ _aosctl_spec() {
       known='-o=words:wide,name --output=words:wide,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'chat')
       commands=''
-      flags='-c --continue --resume -o --output -p --prompt --approve --budget --max-steps --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--resume -o --output -p --prompt --approve --budget --max-steps --dsn --context -n --tenant --namespace'
+      flags='-c --continue --resume --pick --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--resume --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --dsn --context -n --tenant --namespace'
       files=''
       sources='agent'
-      known='--resume=run --approve=words:ask,auto,never --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--resume=run --fork=run --approve=words:ask,auto,never --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'run')
       commands=''
-      flags='--name --wait -d --detach -o --output --approve --budget --max-steps --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--name -o --output --approve --budget --max-steps --dsn --context -n --tenant --namespace'
+      flags='--name --wait -d --detach -o --output --approve --budget --max-steps --max-turns -m --model --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--name -o --output --approve --budget --max-steps --max-turns -m --model --dsn --context -n --tenant --namespace'
       files=''
       sources='agent'
       known='--approve=words:ask,auto,never --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
@@ -236,8 +180,8 @@ _aosctl_spec() {
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'ps')
       commands=''
-      flags='-a --all -q --quiet -w --watch --forest --last --filter -o --output -l --selector --sort-by -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --no-color --debug -h --help'
-      values='--last --filter -o --output -l --selector --sort-by --dsn --context -n --tenant --namespace'
+      flags='-a --all -q --quiet -w --watch --forest --last --filter -o --output -l --selector -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --no-color --debug -h --help'
+      values='--last --filter -o --output -l --selector --dsn --context -n --tenant --namespace'
       files=''
       sources=''
       known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
@@ -285,15 +229,22 @@ _aosctl_spec() {
       known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'attach')
       commands=''
-      flags='--tail --timestamps --live --no-live --detach-keys --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--tail --detach-keys --dsn --context -n --tenant --namespace'
+      flags='--tail --timestamps --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--tail --dsn --context -n --tenant --namespace'
+      files=''
+      sources='run'
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'steer')
+      commands=''
+      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace'
       files=''
       sources='run'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'fork')
       commands=''
-      flags='--name -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--name -o --output --dsn --context -n --tenant --namespace'
+      flags='--name -m --model -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--name -m --model -o --output --dsn --context -n --tenant --namespace'
       files=''
       sources='run'
       known='-o=words:name --output=words:name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
@@ -313,8 +264,8 @@ _aosctl_spec() {
       known='-s=words:TERM,KILL,STOP,CONT --signal=words:TERM,KILL,STOP,CONT --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'resume')
       commands=''
-      flags='--max-usd --max-tokens --max-steps --max-seconds -l --selector --all --yes -y --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--max-usd --max-tokens --max-steps --max-seconds -l --selector --dsn --context -n --tenant --namespace'
+      flags='--max-usd --max-tokens --max-steps --max-seconds --max-turns -l --selector --all --yes -y --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--max-usd --max-tokens --max-steps --max-seconds --max-turns -l --selector --dsn --context -n --tenant --namespace'
       files=''
       sources='run*'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
@@ -491,7 +442,7 @@ _aosctl_spec() {
       flags='--as --list -q --quiet --dsn --context -n --tenant --namespace --no-color --debug -h --help'
       values='--as --dsn --context -n --tenant --namespace'
       files=''
-      sources='words:get,apply,delete,chat,kill,resolve,approve,verify,export kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+      sources='words:get,apply,delete,chat,fork,steer,kill,resolve,approve,verify,export kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
       known='--as=principal --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'auth grant')
       commands=''

@@ -13,7 +13,7 @@ function __aosctl_command
         set sources
         switch "$path"
         case ''
-            set commands quickstart apply create diff get describe edit label annotate patch rollout wait delete explain schema api-resources chat run shell worker ps top logs events trace approve deny attach fork resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
+            set commands quickstart apply create diff get describe edit label annotate patch rollout wait delete explain schema api-resources chat run shell worker ps top logs events trace approve deny attach steer fork resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
             set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'quickstart'
@@ -25,44 +25,12 @@ function __aosctl_command
             set values --dry-run --applyset -o --output --dsn --context -n --tenant --namespace -f --filename
             set sources ''
         case 'create'
-            set commands secret tenant model collection skill policy persona agent budget principal
+            set commands secret principal
             set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'create secret'
             set commands 
             set values --from-env --key --dry-run -o --output --dsn --context -n --tenant --namespace --from-file
-            set sources ''
-        case 'create tenant'
-            set commands 
-            set values --display-name --dry-run -o --output --dsn --context -n --tenant --namespace
-            set sources ''
-        case 'create model'
-            set commands 
-            set values --provider --model --base-url --dry-run -o --output --dsn --context -n --tenant --namespace
-            set sources ''
-        case 'create collection'
-            set commands 
-            set values --description --dry-run -o --output --dsn --context -n --tenant --namespace
-            set sources ''
-        case 'create skill'
-            set commands 
-            set values --builtin --description --dry-run -o --output --dsn --context -n --tenant --namespace
-            set sources ''
-        case 'create policy'
-            set commands 
-            set values --skill --decision --reason --dry-run -o --output --dsn --context -n --tenant --namespace
-            set sources ''
-        case 'create persona'
-            set commands 
-            set values --model --prompt --description --dry-run -o --output --dsn --context -n --tenant --namespace
-            set sources ''
-        case 'create agent'
-            set commands 
-            set values --persona --skill --description --dry-run -o --output --dsn --context -n --tenant --namespace
-            set sources ''
-        case 'create budget'
-            set commands 
-            set values --max-usd --max-tokens --period --dry-run -o --output --dsn --context -n --tenant --namespace
             set sources ''
         case 'create principal'
             set commands 
@@ -130,11 +98,11 @@ function __aosctl_command
             set sources ''
         case 'chat'
             set commands 
-            set values --resume -o --output -p --prompt --approve --budget --max-steps --dsn --context -n --tenant --namespace
+            set values --resume --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --dsn --context -n --tenant --namespace
             set sources 'agent'
         case 'run'
             set commands 
-            set values --name -o --output --approve --budget --max-steps --dsn --context -n --tenant --namespace
+            set values --name -o --output --approve --budget --max-steps --max-turns -m --model --dsn --context -n --tenant --namespace
             set sources 'agent'
         case 'shell'
             set commands 
@@ -146,7 +114,7 @@ function __aosctl_command
             set sources ''
         case 'ps'
             set commands 
-            set values --last --filter -o --output -l --selector --sort-by --dsn --context -n --tenant --namespace
+            set values --last --filter -o --output -l --selector --dsn --context -n --tenant --namespace
             set sources ''
         case 'top'
             set commands 
@@ -174,11 +142,15 @@ function __aosctl_command
             set sources 'approval*'
         case 'attach'
             set commands 
-            set values --tail --detach-keys --dsn --context -n --tenant --namespace
+            set values --tail --dsn --context -n --tenant --namespace
+            set sources 'run'
+        case 'steer'
+            set commands 
+            set values --dsn --context -n --tenant --namespace
             set sources 'run'
         case 'fork'
             set commands 
-            set values --name -o --output --dsn --context -n --tenant --namespace
+            set values --name -m --model -o --output --dsn --context -n --tenant --namespace
             set sources 'run'
         case 'resolve'
             set commands 
@@ -190,7 +162,7 @@ function __aosctl_command
             set sources 'run*'
         case 'resume'
             set commands 
-            set values --max-usd --max-tokens --max-steps --max-seconds -l --selector --dsn --context -n --tenant --namespace
+            set values --max-usd --max-tokens --max-steps --max-seconds --max-turns -l --selector --dsn --context -n --tenant --namespace
             set sources 'run*'
         case 'cost'
             set commands 
@@ -291,7 +263,7 @@ function __aosctl_command
         case 'auth can-i'
             set commands 
             set values --as --dsn --context -n --tenant --namespace
-            set sources 'words:get,apply,delete,chat,kill,resolve,approve,verify,export kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+            set sources 'words:get,apply,delete,chat,fork,steer,kill,resolve,approve,verify,export kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
         case 'auth grant'
             set commands 
             set values --for --until --dsn --context -n --tenant --namespace
@@ -435,6 +407,7 @@ complete -c aosctl -n '__aosctl_at ""' -a trace -d 'Show the steps of a run, wit
 complete -c aosctl -n '__aosctl_at ""' -a approve -d 'Allow tool calls that wait for a decision'
 complete -c aosctl -n '__aosctl_at ""' -a deny -d 'Refuse tool calls that wait for a decision'
 complete -c aosctl -n '__aosctl_at ""' -a attach -d 'Show a run so far, and go on with it'
+complete -c aosctl -n '__aosctl_at ""' -a steer -d 'Tell an agent something while it works'
 complete -c aosctl -n '__aosctl_at ""' -a fork -d 'Begin a new run with what was said in another'
 complete -c aosctl -n '__aosctl_at ""' -a resolve -d 'Say what became of calls whose outcome is unknown'
 complete -c aosctl -n '__aosctl_at ""' -a kill -d 'Stop runs, for good or for a while'
@@ -483,14 +456,6 @@ complete -c aosctl -n '__aosctl_at "apply"' -l no-color -d 'Print without colour
 complete -c aosctl -n '__aosctl_at "apply"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "apply"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "create"' -a secret -d 'Seal values, and keep them in the database as a secret'
-complete -c aosctl -n '__aosctl_at "create"' -a tenant -d 'Make a tenant: a world of its own, which nobody of another one sees'
-complete -c aosctl -n '__aosctl_at "create"' -a model -d 'Make a model that personas can name'
-complete -c aosctl -n '__aosctl_at "create"' -a collection -d 'Make a collection of documents for agents to read'
-complete -c aosctl -n '__aosctl_at "create"' -a skill -d 'Make a skill: something that agents may do, and with which rights'
-complete -c aosctl -n '__aosctl_at "create"' -a policy -d 'Make a policy: a rule about what agents call'
-complete -c aosctl -n '__aosctl_at "create"' -a persona -d 'Make a persona: who an agent is'
-complete -c aosctl -n '__aosctl_at "create"' -a agent -d 'Make an agent: a persona at work, with its skills and limits'
-complete -c aosctl -n '__aosctl_at "create"' -a budget -d 'Make a budget: what the agents of a tenant may spend'
 complete -c aosctl -n '__aosctl_at "create"' -a principal -d 'Make a principal, and with --login the database login that it stands for'
 complete -c aosctl -n '__aosctl_at "create"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "create"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
@@ -513,105 +478,6 @@ complete -c aosctl -n '__aosctl_at "create secret"' -s q -l quiet -d 'Print resu
 complete -c aosctl -n '__aosctl_at "create secret"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create secret"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create secret"' -s h -l help -d 'Show the help of a command'
-complete -c aosctl -n '__aosctl_at "create tenant"' -l display-name -x -d 'What people read'
-complete -c aosctl -n '__aosctl_at "create tenant"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
-complete -c aosctl -n '__aosctl_at "create tenant"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
-complete -c aosctl -n '__aosctl_at "create tenant"' -l edit -d 'Open it in your editor first'
-complete -c aosctl -n '__aosctl_at "create tenant"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
-complete -c aosctl -n '__aosctl_at "create tenant"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
-complete -c aosctl -n '__aosctl_at "create tenant"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "create tenant"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "create tenant"' -l no-color -d 'Print without colour'
-complete -c aosctl -n '__aosctl_at "create tenant"' -l debug -d 'Print the traceback of an error'
-complete -c aosctl -n '__aosctl_at "create tenant"' -s h -l help -d 'Show the help of a command'
-complete -c aosctl -n '__aosctl_at "create model"' -l provider -x -d 'openai, script or offline'
-complete -c aosctl -n '__aosctl_at "create model"' -l model -x -a '(__aosctl_ask "=approval")' -d 'What the service calls it'
-complete -c aosctl -n '__aosctl_at "create model"' -l base-url -x -d 'Where the service is'
-complete -c aosctl -n '__aosctl_at "create model"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
-complete -c aosctl -n '__aosctl_at "create model"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
-complete -c aosctl -n '__aosctl_at "create model"' -l edit -d 'Open it in your editor first'
-complete -c aosctl -n '__aosctl_at "create model"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
-complete -c aosctl -n '__aosctl_at "create model"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
-complete -c aosctl -n '__aosctl_at "create model"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "create model"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "create model"' -l no-color -d 'Print without colour'
-complete -c aosctl -n '__aosctl_at "create model"' -l debug -d 'Print the traceback of an error'
-complete -c aosctl -n '__aosctl_at "create model"' -s h -l help -d 'Show the help of a command'
-complete -c aosctl -n '__aosctl_at "create collection"' -l description -x -d 'A line for people'
-complete -c aosctl -n '__aosctl_at "create collection"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
-complete -c aosctl -n '__aosctl_at "create collection"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
-complete -c aosctl -n '__aosctl_at "create collection"' -l edit -d 'Open it in your editor first'
-complete -c aosctl -n '__aosctl_at "create collection"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
-complete -c aosctl -n '__aosctl_at "create collection"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
-complete -c aosctl -n '__aosctl_at "create collection"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "create collection"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "create collection"' -l no-color -d 'Print without colour'
-complete -c aosctl -n '__aosctl_at "create collection"' -l debug -d 'Print the traceback of an error'
-complete -c aosctl -n '__aosctl_at "create collection"' -s h -l help -d 'Show the help of a command'
-complete -c aosctl -n '__aosctl_at "create skill"' -l builtin -x -d 'What it does: sql_query, rag_search, …'
-complete -c aosctl -n '__aosctl_at "create skill"' -l description -x -d 'A line for people'
-complete -c aosctl -n '__aosctl_at "create skill"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
-complete -c aosctl -n '__aosctl_at "create skill"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
-complete -c aosctl -n '__aosctl_at "create skill"' -l edit -d 'Open it in your editor first'
-complete -c aosctl -n '__aosctl_at "create skill"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
-complete -c aosctl -n '__aosctl_at "create skill"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
-complete -c aosctl -n '__aosctl_at "create skill"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "create skill"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "create skill"' -l no-color -d 'Print without colour'
-complete -c aosctl -n '__aosctl_at "create skill"' -l debug -d 'Print the traceback of an error'
-complete -c aosctl -n '__aosctl_at "create skill"' -s h -l help -d 'Show the help of a command'
-complete -c aosctl -n '__aosctl_at "create policy"' -l skill -x -d 'What it is about; * for any text'
-complete -c aosctl -n '__aosctl_at "create policy"' -l decision -x -d 'ask, deny or allow'
-complete -c aosctl -n '__aosctl_at "create policy"' -l reason -x -d 'Why; people are told'
-complete -c aosctl -n '__aosctl_at "create policy"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
-complete -c aosctl -n '__aosctl_at "create policy"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
-complete -c aosctl -n '__aosctl_at "create policy"' -l edit -d 'Open it in your editor first'
-complete -c aosctl -n '__aosctl_at "create policy"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
-complete -c aosctl -n '__aosctl_at "create policy"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
-complete -c aosctl -n '__aosctl_at "create policy"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "create policy"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "create policy"' -l no-color -d 'Print without colour'
-complete -c aosctl -n '__aosctl_at "create policy"' -l debug -d 'Print the traceback of an error'
-complete -c aosctl -n '__aosctl_at "create policy"' -s h -l help -d 'Show the help of a command'
-complete -c aosctl -n '__aosctl_at "create persona"' -l model -x -d 'The model it thinks with'
-complete -c aosctl -n '__aosctl_at "create persona"' -l prompt -x -d 'Its system prompt'
-complete -c aosctl -n '__aosctl_at "create persona"' -l description -x -d 'A line for people'
-complete -c aosctl -n '__aosctl_at "create persona"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
-complete -c aosctl -n '__aosctl_at "create persona"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
-complete -c aosctl -n '__aosctl_at "create persona"' -l edit -d 'Open it in your editor first'
-complete -c aosctl -n '__aosctl_at "create persona"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
-complete -c aosctl -n '__aosctl_at "create persona"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
-complete -c aosctl -n '__aosctl_at "create persona"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "create persona"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "create persona"' -l no-color -d 'Print without colour'
-complete -c aosctl -n '__aosctl_at "create persona"' -l debug -d 'Print the traceback of an error'
-complete -c aosctl -n '__aosctl_at "create persona"' -s h -l help -d 'Show the help of a command'
-complete -c aosctl -n '__aosctl_at "create agent"' -l persona -x -d 'Who it is'
-complete -c aosctl -n '__aosctl_at "create agent"' -l skill -x -d 'What it may use'
-complete -c aosctl -n '__aosctl_at "create agent"' -l description -x -d 'A line for people'
-complete -c aosctl -n '__aosctl_at "create agent"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
-complete -c aosctl -n '__aosctl_at "create agent"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
-complete -c aosctl -n '__aosctl_at "create agent"' -l edit -d 'Open it in your editor first'
-complete -c aosctl -n '__aosctl_at "create agent"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
-complete -c aosctl -n '__aosctl_at "create agent"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
-complete -c aosctl -n '__aosctl_at "create agent"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "create agent"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "create agent"' -l no-color -d 'Print without colour'
-complete -c aosctl -n '__aosctl_at "create agent"' -l debug -d 'Print the traceback of an error'
-complete -c aosctl -n '__aosctl_at "create agent"' -s h -l help -d 'Show the help of a command'
-complete -c aosctl -n '__aosctl_at "create budget"' -l max-usd -x -d 'Money'
-complete -c aosctl -n '__aosctl_at "create budget"' -l max-tokens -x -d 'Tokens'
-complete -c aosctl -n '__aosctl_at "create budget"' -l period -x -d 'day or total'
-complete -c aosctl -n '__aosctl_at "create budget"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
-complete -c aosctl -n '__aosctl_at "create budget"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
-complete -c aosctl -n '__aosctl_at "create budget"' -l edit -d 'Open it in your editor first'
-complete -c aosctl -n '__aosctl_at "create budget"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
-complete -c aosctl -n '__aosctl_at "create budget"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
-complete -c aosctl -n '__aosctl_at "create budget"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "create budget"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "create budget"' -l no-color -d 'Print without colour'
-complete -c aosctl -n '__aosctl_at "create budget"' -l debug -d 'Print the traceback of an error'
-complete -c aosctl -n '__aosctl_at "create budget"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "create principal"' -l role -x -a '(__aosctl_ask "=words:admin,developer,auditor,viewer")' -d 'admin, developer, auditor or viewer'
 complete -c aosctl -n '__aosctl_at "create principal"' -l type -x -a '(__aosctl_ask "=words:user,service")' -d 'user, or service'
 complete -c aosctl -n '__aosctl_at "create principal"' -l display-name -x -d 'What people read'
@@ -798,11 +664,15 @@ complete -c aosctl -n '__aosctl_at "api-resources"' -l debug -d 'Print the trace
 complete -c aosctl -n '__aosctl_at "api-resources"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "chat"' -s c -l continue -d 'Go on with the last conversation (with AGENT)'
 complete -c aosctl -n '__aosctl_at "chat"' -l resume -x -a '(__aosctl_ask "=run")' -d 'Go on with this run'
+complete -c aosctl -n '__aosctl_at "chat"' -l pick -d 'Choose the conversation to go on with (with AGENT)'
+complete -c aosctl -n '__aosctl_at "chat"' -l fork -x -a '(__aosctl_ask "=run")' -d 'Go on in a new run, from a step of RUN'
+complete -c aosctl -n '__aosctl_at "chat"' -s m -l model -x -d 'Ask this model, in a new run'
 complete -c aosctl -n '__aosctl_at "chat"' -s o -l output -x -d 'json|stream-json, for one message'
 complete -c aosctl -n '__aosctl_at "chat"' -s p -l prompt -x -d 'The same as MESSAGE'
 complete -c aosctl -n '__aosctl_at "chat"' -l approve -x -a '(__aosctl_ask "=words:ask,auto,never")' -d 'ask here; auto approves as you, where you may; never parks the run'
 complete -c aosctl -n '__aosctl_at "chat"' -l budget -x -d 'What the new run may cost at most'
-complete -c aosctl -n '__aosctl_at "chat"' -l max-steps -x -d 'Steps of the turn at most, new run'
+complete -c aosctl -n '__aosctl_at "chat"' -l max-steps -x -d 'Steps of a turn at most, answers and results of tools; new run'
+complete -c aosctl -n '__aosctl_at "chat"' -l max-turns -x -d 'How often the model may be asked for one message; new run'
 complete -c aosctl -n '__aosctl_at "chat"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "chat"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "chat"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
@@ -816,7 +686,9 @@ complete -c aosctl -n '__aosctl_at "run"' -s d -l detach -d 'Queue it for a work
 complete -c aosctl -n '__aosctl_at "run"' -s o -l output -x -d 'json|stream-json; name with -d'
 complete -c aosctl -n '__aosctl_at "run"' -l approve -x -a '(__aosctl_ask "=words:ask,auto,never")' -d 'ask here; auto approves as you, where you may; never parks the run'
 complete -c aosctl -n '__aosctl_at "run"' -l budget -x -d 'What the new run may cost at most'
-complete -c aosctl -n '__aosctl_at "run"' -l max-steps -x -d 'Steps of the turn at most, new run'
+complete -c aosctl -n '__aosctl_at "run"' -l max-steps -x -d 'Steps of a turn at most, answers and results of tools; new run'
+complete -c aosctl -n '__aosctl_at "run"' -l max-turns -x -d 'How often the model may be asked for one message; new run'
+complete -c aosctl -n '__aosctl_at "run"' -s m -l model -x -d 'Ask this model, in a new run'
 complete -c aosctl -n '__aosctl_at "run"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "run"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "run"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
@@ -851,7 +723,6 @@ complete -c aosctl -n '__aosctl_at "ps"' -l last -x -d 'The N runs begun last, i
 complete -c aosctl -n '__aosctl_at "ps"' -l filter -x -d 'Only such runs: state=limited, agent=…'
 complete -c aosctl -n '__aosctl_at "ps"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=")' -d 'json, yaml, wide, name, jsonpath=…'
 complete -c aosctl -n '__aosctl_at "ps"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
-complete -c aosctl -n '__aosctl_at "ps"' -l sort-by -x -d 'Sort by this field'
 complete -c aosctl -n '__aosctl_at "ps"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
 complete -c aosctl -n '__aosctl_at "ps"' -l no-headers -d 'Print the rows only'
 complete -c aosctl -n '__aosctl_at "ps"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
@@ -955,8 +826,6 @@ complete -c aosctl -n '__aosctl_at "deny"' -l debug -d 'Print the traceback of a
 complete -c aosctl -n '__aosctl_at "deny"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "attach"' -l tail -x -d 'Begin with the last N lines'
 complete -c aosctl -n '__aosctl_at "attach"' -l timestamps -d 'Begin with the time'
-complete -c aosctl -n '__aosctl_at "attach"' -l live -l no-live -d 'Answers as they come; as a rule at a terminal'
-complete -c aosctl -n '__aosctl_at "attach"' -l detach-keys -x -d 'Leave with these keys'
 complete -c aosctl -n '__aosctl_at "attach"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "attach"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "attach"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
@@ -964,7 +833,15 @@ complete -c aosctl -n '__aosctl_at "attach"' -s q -l quiet -d 'Print results and
 complete -c aosctl -n '__aosctl_at "attach"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "attach"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "attach"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "steer"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "steer"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "steer"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "steer"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "steer"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "steer"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "steer"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "fork"' -l name -x -d 'Name of the new run'
+complete -c aosctl -n '__aosctl_at "fork"' -s m -l model -x -d 'The model of the new run'
 complete -c aosctl -n '__aosctl_at "fork"' -s o -l output -x -a '(__aosctl_ask "=words:name")' -d 'name'
 complete -c aosctl -n '__aosctl_at "fork"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "fork"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
@@ -1003,6 +880,7 @@ complete -c aosctl -n '__aosctl_at "resume"' -l max-usd -x -d 'What it may cost 
 complete -c aosctl -n '__aosctl_at "resume"' -l max-tokens -x -d 'Tokens in all'
 complete -c aosctl -n '__aosctl_at "resume"' -l max-steps -x -d 'Steps of one turn'
 complete -c aosctl -n '__aosctl_at "resume"' -l max-seconds -x -d 'Time of one turn'
+complete -c aosctl -n '__aosctl_at "resume"' -l max-turns -x -d 'Questions to the model in one turn'
 complete -c aosctl -n '__aosctl_at "resume"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "resume"' -l all -d 'All runs of the tenant that it can be done to'
 complete -c aosctl -n '__aosctl_at "resume"' -l yes -s y -d 'With -l or --all: ask nothing'

@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands=('quickstart:Bring up PostgreSQL, the kernel and a first agent' 'apply:Create or change resources from manifests' 'create:Make a resource from flags' 'diff:Show what apply would change' 'get:List resources' 'describe:Show one resource in detail' 'edit:Change resources in your editor' 'label:Set and remove labels' 'annotate:Set and remove annotations' 'patch:Change some fields of resources' 'rollout:Show a persona'\''s versions, and go back to one' 'wait:Wait until resources or runs are as they should be' 'delete:Delete resources by name or manifest' 'explain:Say what the fields of manifests mean' 'schema:Print JSON Schemas of manifests, for editors' 'api-resources:List the kinds and their short names' 'chat:Talk to an agent' 'run:Give an agent one task and wait for the answer' 'shell:A prompt in which every verb works, and SQL' 'worker:Drive runs in the background' 'ps:List runs' 'top:Watch runs live' 'logs:Show what was said and done in runs' 'events:List what happened in a tenant' 'trace:Show the steps of a run, with time and cost' 'approve:Allow tool calls that wait for a decision' 'deny:Refuse tool calls that wait for a decision' 'attach:Show a run so far, and go on with it' 'fork:Begin a new run with what was said in another' 'resolve:Say what became of calls whose outcome is unknown' 'kill:Stop runs, for good or for a while' 'resume:Let a run go on that is paused or at a limit' 'cost:Show what was paid for, by agent, model or day' 'audit:Verify the audit trail, sign its heads, take it away' 'export:Take everything of a tenant away' 'db:Install the kernel and run the embedded database' 'auth:Say who may do what; give and take roles' 'doctor:Check the kernel, the server and this client'\''s files' 'secret:Make and change the master key of secrets' 'config:Choose the database and tenant to work with' 'whoami:Say who you are, where, and with which roles' 'plugin:List the programs that add verbs' 'man:Write the manual pages' 'version:Print the versions of the client and the kernel' 'completion:Print the completion script of a shell')
+      commands=('quickstart:Bring up PostgreSQL, the kernel and a first agent' 'apply:Create or change resources from manifests' 'create:Make a resource from flags' 'diff:Show what apply would change' 'get:List resources' 'describe:Show one resource in detail' 'edit:Change resources in your editor' 'label:Set and remove labels' 'annotate:Set and remove annotations' 'patch:Change some fields of resources' 'rollout:Show a persona'\''s versions, and go back to one' 'wait:Wait until resources or runs are as they should be' 'delete:Delete resources by name or manifest' 'explain:Say what the fields of manifests mean' 'schema:Print JSON Schemas of manifests, for editors' 'api-resources:List the kinds and their short names' 'chat:Talk to an agent' 'run:Give an agent one task and wait for the answer' 'shell:A prompt in which every verb works, and SQL' 'worker:Drive runs in the background' 'ps:List runs' 'top:Watch runs live' 'logs:Show what was said and done in runs' 'events:List what happened in a tenant' 'trace:Show the steps of a run, with time and cost' 'approve:Allow tool calls that wait for a decision' 'deny:Refuse tool calls that wait for a decision' 'attach:Show a run so far, and go on with it' 'steer:Tell an agent something while it works' 'fork:Begin a new run with what was said in another' 'resolve:Say what became of calls whose outcome is unknown' 'kill:Stop runs, for good or for a while' 'resume:Let a run go on that is paused or at a limit' 'cost:Show what was paid for, by agent, model or day' 'audit:Verify the audit trail, sign its heads, take it away' 'export:Take everything of a tenant away' 'db:Install the kernel and run the embedded database' 'auth:Say who may do what; give and take roles' 'doctor:Check the kernel, the server and this client'\''s files' 'secret:Make and change the master key of secrets' 'config:Choose the database and tenant to work with' 'whoami:Say who you are, where, and with which roles' 'plugin:List the programs that add verbs' 'man:Write the manual pages' 'version:Print the versions of the client and the kernel' 'completion:Print the completion script of a shell')
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command' '--version:Print the version of the client')
       values=(--dsn --context -n --tenant --namespace)
       files=()
@@ -25,7 +25,7 @@ _aosctl_spec() {
       sources=''
       known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'create')
-      commands=('secret:Seal values, and keep them in the database as a secret' 'tenant:Make a tenant: a world of its own, which nobody of another one sees' 'model:Make a model that personas can name' 'collection:Make a collection of documents for agents to read' 'skill:Make a skill: something that agents may do, and with which rights' 'policy:Make a policy: a rule about what agents call' 'persona:Make a persona: who an agent is' 'agent:Make an agent: a persona at work, with its skills and limits' 'budget:Make a budget: what the agents of a tenant may spend' 'principal:Make a principal, and with --login the database login that it stands for')
+      commands=('secret:Seal values, and keep them in the database as a secret' 'principal:Make a principal, and with --login the database login that it stands for')
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
       files=()
@@ -36,62 +36,6 @@ _aosctl_spec() {
       flags=('--from-file:A file; KEY is its name if absent' '--from-env:An environment variable' '--from-stdin:Read the value of --key from standard input' '--key:The key of a value that is read or typed' '--replace:Replace the values of a secret that exists' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--from-env --key --dry-run -o --output --dsn --context -n --tenant --namespace)
       files=(--from-file)
-      sources=''
-      known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
-    'create tenant')
-      commands=()
-      flags=('--display-name:What people read' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--edit:Open it in your editor first' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(--display-name --dry-run -o --output --dsn --context -n --tenant --namespace)
-      files=()
-      sources=''
-      known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
-    'create model')
-      commands=()
-      flags=('--provider:openai, script or offline' '--model:What the service calls it' '--base-url:Where the service is' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--edit:Open it in your editor first' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(--provider --model --base-url --dry-run -o --output --dsn --context -n --tenant --namespace)
-      files=()
-      sources=''
-      known=('--model=approval' '--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
-    'create collection')
-      commands=()
-      flags=('--description:A line for people' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--edit:Open it in your editor first' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(--description --dry-run -o --output --dsn --context -n --tenant --namespace)
-      files=()
-      sources=''
-      known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
-    'create skill')
-      commands=()
-      flags=('--builtin:What it does: sql_query, rag_search, …' '--description:A line for people' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--edit:Open it in your editor first' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(--builtin --description --dry-run -o --output --dsn --context -n --tenant --namespace)
-      files=()
-      sources=''
-      known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
-    'create policy')
-      commands=()
-      flags=('--skill:What it is about; * for any text' '--decision:ask, deny or allow' '--reason:Why; people are told' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--edit:Open it in your editor first' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(--skill --decision --reason --dry-run -o --output --dsn --context -n --tenant --namespace)
-      files=()
-      sources=''
-      known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
-    'create persona')
-      commands=()
-      flags=('--model:The model it thinks with' '--prompt:Its system prompt' '--description:A line for people' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--edit:Open it in your editor first' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(--model --prompt --description --dry-run -o --output --dsn --context -n --tenant --namespace)
-      files=()
-      sources=''
-      known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
-    'create agent')
-      commands=()
-      flags=('--persona:Who it is' '--skill:What it may use' '--description:A line for people' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--edit:Open it in your editor first' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(--persona --skill --description --dry-run -o --output --dsn --context -n --tenant --namespace)
-      files=()
-      sources=''
-      known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
-    'create budget')
-      commands=()
-      flags=('--max-usd:Money' '--max-tokens:Tokens' '--period:day or total' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--edit:Open it in your editor first' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(--max-usd --max-tokens --period --dry-run -o --output --dsn --context -n --tenant --namespace)
-      files=()
       sources=''
       known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'create principal')
@@ -208,15 +152,15 @@ _aosctl_spec() {
       known=('-o=words:wide,name' '--output=words:wide,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'chat')
       commands=()
-      flags=('-c:Go on with the last conversation (with AGENT)' '--continue:Go on with the last conversation (with AGENT)' '--resume:Go on with this run' '-o:json|stream-json, for one message' '--output:json|stream-json, for one message' '-p:The same as MESSAGE' '--prompt:The same as MESSAGE' '--approve:ask here; auto approves as you, where you may; never parks the run' '--budget:What the new run may cost at most' '--max-steps:Steps of the turn at most, new run' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(--resume -o --output -p --prompt --approve --budget --max-steps --dsn --context -n --tenant --namespace)
+      flags=('-c:Go on with the last conversation (with AGENT)' '--continue:Go on with the last conversation (with AGENT)' '--resume:Go on with this run' '--pick:Choose the conversation to go on with (with AGENT)' '--fork:Go on in a new run, from a step of RUN' '-m:Ask this model, in a new run' '--model:Ask this model, in a new run' '-o:json|stream-json, for one message' '--output:json|stream-json, for one message' '-p:The same as MESSAGE' '--prompt:The same as MESSAGE' '--approve:ask here; auto approves as you, where you may; never parks the run' '--budget:What the new run may cost at most' '--max-steps:Steps of a turn at most, answers and results of tools; new run' '--max-turns:How often the model may be asked for one message; new run' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--resume --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --dsn --context -n --tenant --namespace)
       files=()
       sources='agent'
-      known=('--resume=run' '--approve=words:ask,auto,never' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+      known=('--resume=run' '--fork=run' '--approve=words:ask,auto,never' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'run')
       commands=()
-      flags=('--name:Name of the run' '--wait:Wait for approvals; off a terminal the run is parked else' '-d:Queue it for a worker, and print its name' '--detach:Queue it for a worker, and print its name' '-o:json|stream-json; name with -d' '--output:json|stream-json; name with -d' '--approve:ask here; auto approves as you, where you may; never parks the run' '--budget:What the new run may cost at most' '--max-steps:Steps of the turn at most, new run' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(--name -o --output --approve --budget --max-steps --dsn --context -n --tenant --namespace)
+      flags=('--name:Name of the run' '--wait:Wait for approvals; off a terminal the run is parked else' '-d:Queue it for a worker, and print its name' '--detach:Queue it for a worker, and print its name' '-o:json|stream-json; name with -d' '--output:json|stream-json; name with -d' '--approve:ask here; auto approves as you, where you may; never parks the run' '--budget:What the new run may cost at most' '--max-steps:Steps of a turn at most, answers and results of tools; new run' '--max-turns:How often the model may be asked for one message; new run' '-m:Ask this model, in a new run' '--model:Ask this model, in a new run' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--name -o --output --approve --budget --max-steps --max-turns -m --model --dsn --context -n --tenant --namespace)
       files=()
       sources='agent'
       known=('--approve=words:ask,auto,never' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
@@ -236,8 +180,8 @@ _aosctl_spec() {
       known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'ps')
       commands=()
-      flags=('-a:Runs without an open turn too, and closed ones' '--all:Runs without an open turn too, and closed ones' '-q:Print the names only' '--quiet:Print the names only' '-w:Go on, with a row for each change' '--watch:Go on, with a row for each change' '--forest:Runs that were forked below those they came from' '--last:The N runs begun last, in any state' '--filter:Only such runs: state=limited, agent=…' '-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '--sort-by:Sort by this field' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--no-headers:Print the rows only' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(--last --filter -o --output -l --selector --sort-by --dsn --context -n --tenant --namespace)
+      flags=('-a:Runs without an open turn too, and closed ones' '--all:Runs without an open turn too, and closed ones' '-q:Print the names only' '--quiet:Print the names only' '-w:Go on, with a row for each change' '--watch:Go on, with a row for each change' '--forest:Runs that were forked below those they came from' '--last:The N runs begun last, in any state' '--filter:Only such runs: state=limited, agent=…' '-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--no-headers:Print the rows only' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--last --filter -o --output -l --selector --dsn --context -n --tenant --namespace)
       files=()
       sources=''
       known=('-o=words:json,yaml,wide,name,jsonpath=' '--output=words:json,yaml,wide,name,jsonpath=' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
@@ -285,15 +229,22 @@ _aosctl_spec() {
       known=('-o=words:json,yaml,wide,name,jsonpath=' '--output=words:json,yaml,wide,name,jsonpath=' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'attach')
       commands=()
-      flags=('--tail:Begin with the last N lines' '--timestamps:Begin with the time' '--live:Answers as they come; as a rule at a terminal' '--no-live:Answers as they come; as a rule at a terminal' '--detach-keys:Leave with these keys' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(--tail --detach-keys --dsn --context -n --tenant --namespace)
+      flags=('--tail:Begin with the last N lines' '--timestamps:Begin with the time' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--tail --dsn --context -n --tenant --namespace)
+      files=()
+      sources='run'
+      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+    'steer')
+      commands=()
+      flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--dsn --context -n --tenant --namespace)
       files=()
       sources='run'
       known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'fork')
       commands=()
-      flags=('--name:Name of the new run' '-o:name' '--output:name' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(--name -o --output --dsn --context -n --tenant --namespace)
+      flags=('--name:Name of the new run' '-m:The model of the new run' '--model:The model of the new run' '-o:name' '--output:name' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--name -m --model -o --output --dsn --context -n --tenant --namespace)
       files=()
       sources='run'
       known=('-o=words:name' '--output=words:name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
@@ -313,8 +264,8 @@ _aosctl_spec() {
       known=('-s=words:TERM,KILL,STOP,CONT' '--signal=words:TERM,KILL,STOP,CONT' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'resume')
       commands=()
-      flags=('--max-usd:What it may cost in all' '--max-tokens:Tokens in all' '--max-steps:Steps of one turn' '--max-seconds:Time of one turn' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '--all:All runs of the tenant that it can be done to' '--yes:With -l or --all: ask nothing' '-y:With -l or --all: ask nothing' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(--max-usd --max-tokens --max-steps --max-seconds -l --selector --dsn --context -n --tenant --namespace)
+      flags=('--max-usd:What it may cost in all' '--max-tokens:Tokens in all' '--max-steps:Steps of one turn' '--max-seconds:Time of one turn' '--max-turns:Questions to the model in one turn' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '--all:All runs of the tenant that it can be done to' '--yes:With -l or --all: ask nothing' '-y:With -l or --all: ask nothing' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--max-usd --max-tokens --max-steps --max-seconds --max-turns -l --selector --dsn --context -n --tenant --namespace)
       files=()
       sources='run*'
       known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
@@ -491,7 +442,7 @@ _aosctl_spec() {
       flags=('--as:Ask for another; admins may' '--list:Everything there is to do, and why not' '-q:Answer by the exit status alone' '--quiet:Answer by the exit status alone' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--as --dsn --context -n --tenant --namespace)
       files=()
-      sources='words:get,apply,delete,chat,kill,resolve,approve,verify,export kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+      sources='words:get,apply,delete,chat,fork,steer,kill,resolve,approve,verify,export kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
       known=('--as=principal' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'auth grant')
       commands=()

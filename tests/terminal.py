@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import Self
 
 import pexpect
+import pyte
 
 from command import AOSCTL
 
@@ -15,6 +17,8 @@ PROMPT = re.escape("\x1b[?2004h") + r"[^\n]*>"
 """prompt_toolkit has switched to its raw mode and drawn the prompt."""
 QUESTION = "d later >"
 ENTER, CTRL_C, CTRL_D, CTRL_J = "\r", "\x03", "\x04", "\n"
+CTRL_G, CTRL_O, CTRL_R, CTRL_Z, ESCAPE, UP = "\x07", "\x0f", "\x12", "\x1a", "\x1b", "\x1b[A"
+ROWS, COLUMNS = 40, 100
 _ERASED = re.compile(r"[^\n]*\r\x1b\[2K")
 _STYLES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07]*\x07|.)|[\r\x07]")
 
@@ -25,18 +29,37 @@ def plain(raw: str) -> str:
 
 
 class Terminal:
-    """`aosctl` with these arguments on a pseudo-terminal; `seen` is all it printed so far."""
+    """`aosctl` with these arguments on a pseudo-terminal; `seen` is all it printed so far.
 
-    def __init__(self, env: Mapping[str, str], *arguments: str, seconds: float = 30) -> None:
-        settings = {**env, "TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1"}
+    `lines` is what stands on the screen, and above it in the scrollback, of an emulated xterm:
+    one that does not wrap lines anew when its size changes.
+    """
+
+    def __init__(
+        self,
+        env: Mapping[str, str],
+        *arguments: str,
+        seconds: float = 30,
+        command: str = str(AOSCTL),
+        rows: int = ROWS,
+        columns: int = COLUMNS,
+    ) -> None:
+        settings = {
+            "TERM": "xterm-256color",
+            "XTERM_VERSION": "XTerm(379)",
+            "PROMPT_TOOLKIT_NO_CPR": "1",
+            **{name: value for name, value in env.items() if name not in ("TMUX", "STY", "TERM")},
+        }
+        self._screen = pyte.HistoryScreen(columns, rows, history=10_000, ratio=0.01)
+        self._stream = pyte.Stream(self._screen)
         self._child = pexpect.spawn(
-            str(AOSCTL),
+            command,
             list(arguments),
             env=settings,
             encoding="utf-8",
             codec_errors="replace",
             timeout=seconds,
-            dimensions=(40, 100),
+            dimensions=(rows, columns),
         )
         self.raw = ""
 
@@ -63,8 +86,59 @@ class Terminal:
                 f"{pattern!r} did not come: {self.seen}{self._child.before}"
             ) from error
         came = self._child.before + self._child.after
-        self.raw += came
+        self._take(came)
         return plain(came)
+
+    def _take(self, came: str) -> None:
+        self.raw += came
+        self._stream.feed(came)
+
+    @property
+    def lines(self) -> list[str]:
+        """Return all that was not erased again, without the spaces at the end of lines."""
+        above = (
+            "".join(row[x].data for x in range(self._screen.columns))
+            for row in self._screen.history.top
+        )
+        return [line.rstrip() for line in chain(above, self._screen.display)]
+
+    @property
+    def standing(self) -> str:
+        """Return `lines` as one text, without what is blank below."""
+        return "\n".join(self.lines).rstrip()
+
+    def stands(self, text: str) -> str:
+        """Wait until a text is to be read on the screen or above; return all that is."""
+        return self.until(lambda: text in self.standing, f"{text!r}")
+
+    def gone(self, text: str) -> str:
+        """Wait until a text is nowhere to be read any more."""
+        return self.until(lambda: text not in self.standing, f"the end of {text!r}")
+
+    def until(self, ready: Callable[[], bool], what: str) -> str:
+        """Read until `ready` says so; return what stands there then."""
+        while not ready():
+            try:
+                self._child.expect(re.compile(".+", re.DOTALL))
+            except (pexpect.TIMEOUT, pexpect.EOF) as error:
+                raise AssertionError(f"{what} did not come: {self.standing}") from error
+            self._take(self._child.before + self._child.after)
+        return self.standing
+
+    @property
+    def typed(self) -> str:
+        """Return the line that the cursor stands in."""
+        return str(self._screen.display[self._screen.cursor.y]).rstrip()
+
+    def ready(self) -> None:
+        """Wait until the cursor stands at the prompt for a message, with nothing typed."""
+        self.until(lambda: self.typed == ">", "the prompt")
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Change the size, as a window manager does."""
+        self.until(lambda: True, "nothing")
+        self._screen.resize(rows, columns)
+        self._child.setwinsize(rows, columns)
 
     def expect_text(self, text: str) -> str:
         return self.expect(re.escape(text))
@@ -106,6 +180,10 @@ class Terminal:
     def status(self) -> int:
         """Wait for its end; return the exit status."""
         self._child.expect(pexpect.EOF)
-        self.raw += self._child.before
+        self._take(self._child.before)
         self._child.close()
         return int(self._child.exitstatus if self._child.exitstatus is not None else -1)
+
+
+Open = Callable[..., Terminal]
+"""Open a terminal with these arguments; keywords add to the environment."""

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -19,31 +18,7 @@ from aosctl.repl.prompt import ALONE_SECONDS
 from bots import BOTS, Bot, Order
 from command import AOSCTL, Aosctl, Ended
 from talks import PATIENCE_SECONDS, until
-from terminal import CTRL_C, CTRL_D, CTRL_J, ENTER, QUESTION, Terminal
-
-Open = Callable[..., Terminal]
-
-
-@pytest.fixture
-def opened(shop: dict[str, str]) -> Iterator[Open]:
-    """Open terminals that are closed at the end."""
-    terminals: list[Terminal] = []
-
-    def open_terminal(*arguments: str, **settings: str) -> Terminal:
-        terminals.append(Terminal({**shop, **settings}, *arguments))
-        return terminals[-1]
-
-    yield open_terminal
-    for terminal in terminals:
-        terminal.__exit__()
-
-
-@pytest.fixture
-def chat(opened: Open) -> Terminal:
-    """A chat with the offline agent, at its prompt."""
-    terminal = opened("chat", "my_pg_bot")
-    terminal.prompt()
-    return terminal
+from terminal import CTRL_C, CTRL_D, CTRL_J, ENTER, QUESTION, Open, Terminal
 
 
 def approval_of(terminal: Terminal) -> str:
@@ -65,7 +40,7 @@ def test_question_is_answered_from_the_documents_with_tool_line_and_sources(chat
     chat.expect_text("no language model")
     chat.expect_text("Sources:")
     chat.prompt()
-    answer = chat.seen.split("Sources:")[0]
+    answer = chat.standing.split("Sources:")[0]
     assert answer.count("To optimise a join, first run EXPLAIN") == 1
     assert " passages" in answer
 
@@ -219,8 +194,8 @@ def test_ctrl_c_clears_what_is_typed_then_hints_then_leaves(chat: Terminal) -> N
     chat.expect_text("half a thought")
     chat.type(CTRL_C)
     chat.type(CTRL_C)
-    chat.expect_text("Ctrl-C again, or Ctrl-D, leaves")
-    chat.prompt()
+    chat.expect_text("Press Ctrl-C again within 2s (or Ctrl-D) to leave; the run keeps its state")
+    chat.ready()
     chat.type(CTRL_C)
     assert chat.status() == 0
 
@@ -231,7 +206,7 @@ def test_ctrl_d_leaves_and_names_the_run(chat: Terminal) -> None:
     chat.prompt()
     chat.type(CTRL_D)
     assert chat.status() == 0
-    assert "kept · aosctl chat --resume my_pg_bot-" in chat.seen
+    assert "kept · aosctl chat --resume my_pg_bot-" in chat.standing
 
 
 def test_new_line_keys_and_backslash_make_one_message(chat: Terminal) -> None:
@@ -276,7 +251,7 @@ def test_ctrl_c_interrupts_the_turn_at_once_and_keeps_the_run(opened: Open, bot:
     chat = opened("chat", name)
     chat.prompt()
     chat.say("hurry")
-    chat.expect_text("thinking")
+    chat.stands("thinking")
     chat.type(CTRL_C)
     chat.expect_text(" kept")
     chat.prompt()
@@ -289,7 +264,7 @@ def test_line_typed_while_the_agent_is_busy_is_the_next_message(opened: Open, bo
     chat = opened("chat", bot("busy", *script))
     chat.prompt()
     chat.say("one")
-    chat.expect_text("thinking")
+    chat.stands("thinking")
     chat.type("two" + ENTER + "thr")
     chat.expect_text("first answer")
     chat.expect_text("> two")
@@ -341,7 +316,7 @@ def test_chat_killed_in_mid_turn_goes_on_where_it_was_without_waiting_for_the_le
     chat = opened("chat", name)
     chat.prompt()
     chat.say("the only question")
-    chat.expect_text("thinking")
+    chat.stands("thinking")
     chat.kill()
     with psycopg.connect(superuser) as connection:
         left = connection.execute(
@@ -352,7 +327,7 @@ def test_chat_killed_in_mid_turn_goes_on_where_it_was_without_waiting_for_the_le
     again = opened("chat", "-c", name)
     again.expect_text("here I am again")
     again.prompt()
-    assert "waiting for the lease" not in again.seen
+    assert "waiting for the lease" not in again.standing
     with psycopg.connect(superuser) as connection:
         rows = connection.execute(
             "select e.kind, e.at, r.lease_worker from aos_core.event_log e"
@@ -377,7 +352,7 @@ def test_chat_on_another_machine_that_was_killed_is_waited_for(
     chat = opened("chat", name)
     chat.prompt()
     chat.say("the only question")
-    chat.expect_text("thinking")
+    chat.stands("thinking")
     chat.kill()
     with psycopg.connect(superuser) as connection:
         connection.execute(
@@ -385,7 +360,7 @@ def test_chat_on_another_machine_that_was_killed_is_waited_for(
             " '0123456789ab') where agent_name = %s", (name,),
         )  # fmt: skip
     again = opened("chat", "-c", name)
-    again.expect_text("waiting for the lease of the earlier process (")
+    again.stands("waiting for the lease of the earlier process (")
     expire_leases(superuser)
     again.expect_text("here I am again")
     again.prompt()
@@ -397,10 +372,10 @@ def test_chat_that_is_only_stopped_keeps_its_turn(opened: Open, bot: Bot) -> Non
     chat = opened("chat", name)
     chat.prompt()
     chat.say("the only question")
-    chat.expect_text("thinking")
+    chat.stands("thinking")
     os.kill(chat.pid, signal.SIGSTOP)
     again = opened("chat", "-c", name)
-    again.expect_text("waiting for the lease of the earlier process (")
+    again.stands("waiting for the lease of the earlier process (")
     os.kill(chat.pid, signal.SIGCONT)
     chat.expect_text("slept well")
     again.expect_text("slept well")
@@ -489,7 +464,7 @@ def test_a_conversation_that_goes_on_shows_where_it_was_left(
     assert here("chat", "-c", name, "question three").out == f"{long}\n"
     chat = opened("chat", "-c", name)
     chat.prompt()
-    heading, _, past = chat.seen.partition("── earlier; all of it: aosctl logs ")
+    heading, _, past = chat.standing.partition("── earlier; all of it: aosctl logs ")
     assert "question" not in heading and "question one" not in past
     shown = [line.strip() for line in past.partition("\n──")[0].splitlines()]
     assert shown[0].endswith(" ──")
@@ -501,7 +476,7 @@ def test_a_conversation_that_goes_on_shows_where_it_was_left(
     chat.say("/quit")
     fresh = opened("chat", name)
     fresh.prompt()
-    assert "earlier" not in fresh.seen and "question" not in fresh.seen
+    assert "earlier" not in fresh.standing and "question" not in fresh.standing
 
 
 def test_failed_turn_has_status_4(here: Aosctl, bot: Bot) -> None:

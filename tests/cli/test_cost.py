@@ -13,7 +13,7 @@ import pytest
 from aosctl.config import Target
 from aosctl.db.connection import open_session
 from aosctl.db.person import PersonClient
-from aosctl.repl.words import footer
+from aosctl.repl.footer import footer, parts_of
 from command import Aosctl
 from kernels import Tenant
 from terminal import CTRL_D, Terminal
@@ -78,7 +78,7 @@ def footer_of(tenant: Tenant, dsn: str, agent: str) -> str:
     session = open_session(Target("dsn", dsn, dsn, tenant.name, ("test",)), "chat")
     with closing(PersonClient(session, session.require_tenant())) as person:
         row = person.run_status(run)
-    return footer(row.run, row.model, row.input_tokens + row.output_tokens, row.spent_usd)
+    return footer(parts_of(row, "acme"), 100)
 
 
 def test_footer_cost_ps_and_ledger_agree_to_the_cent(
@@ -123,8 +123,8 @@ def test_footer_cost_ps_and_ledger_agree_to_the_cent(
         terminal.expect_text("3999 tokens in · 621 tokens out · $0.0177")
         terminal.type(CTRL_D)
         terminal.expect_text("kept")
-    assert footer_of(tenant, dsn, "payer").endswith(" · paid · 4620 tokens · $0.0177")
-    assert footer_of(tenant, dsn, "spender").endswith(" · paid · 1540 tokens · $0.0059")
+    assert footer_of(tenant, dsn, "payer").endswith(" ctx · $0.0177 · acme")
+    assert footer_of(tenant, dsn, "spender").endswith(" ctx · $0.0059 · acme")
 
 
 def test_cost_is_added_up_by_what_is_asked_for(paid: Aosctl, tenant: Tenant) -> None:

@@ -57,6 +57,9 @@ def command(
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="RUN", help="Go on with this run")
     ] = None,
+    pick: Annotated[
+        bool, typer.Option("--pick", help="Choose the conversation to go on with (with AGENT)")
+    ] = False,
     fork: Annotated[
         str | None,
         typer.Option("--fork", metavar="RUN[@STEP]", help="Go on in a new run, from a step of RUN"),
@@ -91,8 +94,9 @@ def command(
       # For a program: one object, or a line for each event; others approve
       aosctl chat my_pg_bot -p "Which tables are largest?" --approve=never -o json
 
-      # Go on where the last conversation stopped, or was killed
+      # Go on where the last conversation stopped, or was killed; or choose one
       aosctl chat -c my_pg_bot
+      aosctl chat --pick
 
       # Again from step 12 of a run, with another model; the run itself stays as it is
       aosctl chat --fork my_pg_bot-x7k2p@12 -m gpt-4o
@@ -100,6 +104,11 @@ def command(
     given = globals_of(ctx)
     chosen = output.parse_output(output_format, allowed=("json", "stream-json"))
     with talk.reporting(chosen) as report:
+        if pick:
+            if last or resume or fork or model:
+                raise UsageError("--pick and -c, --resume, --fork and -m exclude each other")
+            _refuse_pick(message or [], prompt, report, approve)
+            resume, agent = _picked(given, agent), None
         which = Which(last, resume, fork, model)
         which.check(limited=talk.caps_of(budget, max_steps, max_turns, None) is not None)
         decider = talk.decider_of(approve)
@@ -123,6 +132,29 @@ def command(
             raise UsageError(f"{flag} belongs to a message: aosctl chat AGENT MESSAGE {flag} …")
         arrival = Arrival.at(given, session, subject, caps)
         return interactive(given, subject.agent, arrival, subject.run_id, keyboard.typed)
+
+
+def _refuse_pick(
+    words: Sequence[str], prompt: str | None, report: Report | None, approve: str
+) -> None:
+    """Refuse what --pick can't go with: a message, or nobody who chooses. Raises UsageError."""
+    if words or prompt is not None or report is not None or approve != "ask":
+        raise UsageError("--pick opens a chat, and takes no message", "aosctl chat --resume RUN …")
+    talk.need_terminal()
+
+
+def _picked(given: Globals, agent: str | None) -> str:
+    """Let the person choose a conversation. Raises KeyboardInterrupt where they choose none."""
+    from aosctl.cli.wiring import session_of
+    from aosctl.db.talks import talks
+    from aosctl.repl.commands.runs import pick_talk
+
+    with closing(session_of(given)) as session:
+        found = talks(session.connection, session.require_tenant())
+    chosen = pick_talk([one for one in found if agent in (None, one.agent)])
+    if chosen is None:
+        raise KeyboardInterrupt
+    return str(chosen.run_id)
 
 
 def _refuse_two_messages(words: list[str], prompt: str | None) -> None:
@@ -186,17 +218,20 @@ def interactive(
     """Talk at a prompt until the person leaves, `typed` first; return the exit status."""
     talk.need_terminal()
     with Keyboard() as keyboard:
+        from aosctl.cli.behind import Behind
         from aosctl.repl.chat import Chat
-        from aosctl.repl.prompt import Prompts
+        from aosctl.repl.commands.completing import CommandCompleter
 
         conversation = arrival.access().open(run_id) if run_id else None
-        screen = talk.screen_of(given, sys.stdout, sys.stdout)
-        prompts = Prompts(sys.stdout, talk.history_file())
+        screen, prompts = talk.chat_terminal(given)
+        back = Behind(given, arrival.access)
+        prompts.completer = CommandCompleter(lambda: back.desk, lambda: back.agent)
         prompts.prepare()
     typed += keyboard.typed
     with (
         closing(arrival),
-        closing(Chat(agent, arrival, screen, prompts, conversation, typed)) as chat,
+        closing(back),
+        closing(Chat(agent, arrival, screen, prompts, back, conversation, typed)) as chat,
     ):
         return chat.run()
 

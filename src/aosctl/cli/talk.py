@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from typing import TextIO
     from uuid import UUID
 
+    from aosctl.config import Target
     from aosctl.db.connection import Session
     from aosctl.db.runs import Caps
     from aosctl.domain.conversation import Conversation
     from aosctl.domain.output_schema import OutputSchema
+    from aosctl.repl.live import Live
+    from aosctl.repl.prompt import Prompts
     from aosctl.repl.report import Report
     from aosctl.repl.screen import Screen
     from aosctl.repl.turns import Decider
@@ -124,6 +127,20 @@ class Access:
         self._unused = [session]
         self._agent, self._kind, self._name, self._caps = agent, kind, name, caps
 
+    @property
+    def target(self) -> Target:
+        """Return the database and tenant that the chat is in."""
+        return self._target
+
+    @property
+    def agent(self) -> str:
+        """Return whom the next run is with."""
+        return self._agent
+
+    def talk_to(self, agent: str) -> None:
+        """Let the runs that begin from now on be of this agent."""
+        self._agent = agent
+
     def open(self, run_id: UUID | None) -> Conversation:
         """Open the run of this id; None is a new one, which its first message begins."""
         from aosctl.cli.wiring import open_conversation
@@ -163,6 +180,21 @@ def screen_of(given: Globals, answer: TextIO | None, side: TextIO) -> Screen:
         for stream in terminals
     )
     return Screen(answer, side, styled=styled, quiet=given.quiet)
+
+
+def chat_terminal(given: Globals) -> tuple[Screen, Live | Prompts]:
+    """Return the screen and the prompt of a chat; a dumb terminal has them by turns."""
+    if os.environ.get("TERM", "") in ("", "dumb"):
+        from aosctl.repl.prompt import Prompts
+
+        return screen_of(given, sys.stdout, sys.stdout), Prompts(sys.stdout, history_file())
+    from aosctl.repl.live import Live
+    from aosctl.repl.live_screen import LiveScreen
+
+    styled = use_colour(sys.stdout, os.environ, no_color=given.no_color)
+    live = Live(sys.stdout, history_file(), styled=styled)
+    screen = LiveScreen(live, styled=styled, quiet=given.quiet)
+    return screen, live
 
 
 def decider_of(approve: str, *, wait: bool = False) -> Decider | None:

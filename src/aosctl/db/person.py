@@ -104,13 +104,27 @@ class RunStatus:
     lease_worker: str | None
     lease_expires_at: Any
     lease_seconds_left: float
+    context_window: int
+    budget_spent_usd: Decimal
+    budget_usd: Decimal | None
+    """Of the budget with the least left, in US dollars; None where none limits the cost."""
 
 
-_RUN_COLUMNS = (
-    "run_id, name, agent, model, run_state, turn, turn_state, error, last_step, input_tokens,"
-    " output_tokens, context_tokens, spent_usd, max_usd, lease_worker,"
-    " lease_expires_at,"
-    " coalesce(extract(epoch from lease_expires_at - aos_core.now()), 0)::float8"
+_RUN_STATUS = (
+    "select r.run_id, r.name, r.agent, r.model, r.run_state, r.turn, r.turn_state, r.error,"
+    " r.last_step, r.input_tokens, r.output_tokens, r.context_tokens, r.spent_usd, r.max_usd,"
+    " r.lease_worker, r.lease_expires_at,"
+    " coalesce(extract(epoch from r.lease_expires_at - aos_core.now()), 0)::float8,"
+    " r.context_window, coalesce(b.spent_usd, 0), b.max_usd"
+    " from aos_core.run_status r left join lateral ("
+    "   select s.spent_usd, b.max_usd from aos_core.budget b"
+    "   left join aos_core.budget_status s on s.tenant_id = b.tenant_id"
+    "    and s.budget_id = b.budget_id and (b.scope <> 'run' or s.run = r.name)"
+    "    and s.period_start = aos_core.period_start(b.period, aos_core.now())"
+    "   where b.tenant_id = r.tenant_id and b.max_usd is not null"
+    "    and (b.agent_id is null or b.agent_id = r.agent_id)"
+    "   order by b.max_usd - coalesce(s.spent_usd, 0) limit 1) b on true"
+    " where r.tenant_id = %s and r.run_id = %s"
 )
 _APPROVAL_COLUMNS = (
     "approval_id, call_id, run_id, run, agent, skill, args, reason, state, requested_at,"
@@ -292,11 +306,7 @@ class PersonClient:
 
     def run_status(self, run_id: UUID) -> RunStatus:
         """Return a run's row. Raises NotFound."""
-        rows = self.link.fetch(
-            f"select {_RUN_COLUMNS} from aos_core.run_status"  # noqa: S608 - constant
-            " where tenant_id = %s and run_id = %s",
-            (self.tenant, run_id),
-        )
+        rows = self.link.fetch(_RUN_STATUS, (self.tenant, run_id))
         if not rows:
             raise NotFound(f'run "{run_id}" not found', "aosctl ps -a")
         return RunStatus(*rows[0])

@@ -24,6 +24,11 @@ class Blocks:
         """Return the last line of the unfinished block."""
         return self._part or (self._lines[-1] if self._lines else "")
 
+    @property
+    def unfinished(self) -> str:
+        """Return the block that is being written."""
+        return "\n".join([*self._lines, self._part])
+
     def feed(self, text: str) -> list[str]:
         """Add text; return the blocks that it finished."""
         done: list[str] = []

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from aosctl.errors import AosError, DatabaseUnavailable
+from aosctl.errors import AosError, DatabaseUnavailable, UsageError
 from aosctl.repl import commands
 from aosctl.repl.deciding import AskHere, waiting
+from aosctl.repl.footer import Part, before_the_run, footer, parts_of
 from aosctl.repl.past import lines_of
-from aosctl.repl.prompt import Moved, Prompts
+from aosctl.repl.prompt import Handlers, Left, Moved
 from aosctl.repl.screen import RED, Screen
-from aosctl.repl.words import footer
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from aosctl.domain.conversation import Conversation
     from aosctl.domain.loop import Outcome
+    from aosctl.repl.commands.table import Back
+    from aosctl.repl.live import Live
+    from aosctl.repl.prompt import Prompts
     from aosctl.repl.turns import Access, Turns
 
 TWICE_SECONDS = 2.0
+LONG_SECONDS = 10.0
+"""A turn that took longer may have lost its reader: the terminal calls."""
 EXCHANGES = 2
+LEAVE_HINT = "Press Ctrl-C again within 2s (or Ctrl-D) to leave; the run keeps its state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +68,20 @@ class Chat:
         agent: str,
         arrival: Arrival,
         screen: Screen,
-        prompts: Prompts,
+        prompts: Prompts | Live,
+        back: Back,
         conversation: Conversation | None = None,
         typed: str = "",
     ) -> None:
         self._agent = agent
         self._arrival = arrival
-        self._footer = agent
+        self._tenant = ""
+        self._footer = [Part(agent, 1)]
         self._arrived = False
         self._screen = screen
         self._prompts = prompts
+        self._back = back
+        self._aside = threading.Lock()
         self._asker = AskHere(prompts, in_chat=True)
         self._turns = self._turns_of(conversation) if conversation else None
         self._draft = self._queued = ""
@@ -78,30 +92,37 @@ class Chat:
         """Talk until the person leaves; return the exit status."""
         if self._arrival.is_over:
             self._arrive()
+        self._prompts.handlers = Handlers(self._screen.expand, self._steer, self._obey_aside)
+        if self._turns is not None:
+            self._prompts.open()
         where = f" · run {self._run_name()}" if self._turns else ""
-        self.say(f"{self._footer}{where}")
+        self.say(f"{footer(self._footer, self._screen.width)}{where}")
         self.say("/help lists the commands, Ctrl-D leaves")
         if self._turns is not None:
             self._show_past(self._turns.conversation)
             self._go_on()
         while True:
             try:
-                line = self._next_line()
-            except EOFError:
+                if not self._once():
+                    return self._leave()
+            except (EOFError, Left):
                 return self._leave()
             except KeyboardInterrupt:
                 if time.monotonic() - self._interrupted_at < TWICE_SECONDS:
                     return self._leave()
                 self._interrupted_at = time.monotonic()
-                self.say("Ctrl-C again, or Ctrl-D, leaves; the conversation is kept")
-                continue
-            if line is None:
-                self._go_on()
-            elif commands.is_command(line):
-                if not commands.obey(self, line):
-                    return self._leave()
-            else:
-                self._send(line)
+                self.say(LEAVE_HINT)
+
+    def _once(self) -> bool:
+        """Do what the next line asks for; False leaves."""
+        line = self._next_line()
+        if line is None:
+            self._go_on()
+        elif commands.is_command(line):
+            return commands.obey(self, line)
+        else:
+            self._send(commands.message_of(line))
+        return True
 
     def _show_past(self, conversation: Conversation) -> None:
         """Show where a conversation that goes on was left, as it stood but dim."""
@@ -115,7 +136,8 @@ class Chat:
             self.say("──")
 
     def close(self) -> None:
-        """Close the connections; the conversation stays."""
+        """Close the connections, take the prompt away; the conversation stays."""
+        self._prompts.close()
         if self._turns is not None:
             self._turns.close()
 
@@ -132,11 +154,14 @@ class Chat:
         draft, self._draft = self._draft, ""
         self._read_footer()
         look = self._look() if self._arrived else self._arrive
-        line = self._prompts.message(draft, lambda: self._footer, look, at_once=not self._arrived)
+        line = self._prompts.message(draft, self._footer_at, look, at_once=not self._arrived)
         if isinstance(line, Moved):
             self._draft = line.typed
             return None
         return line
+
+    def _footer_at(self, width: int) -> str:
+        return footer(self._footer, width)
 
     def _take(self, typed: str, *, queue: bool) -> None:
         """Keep what was typed meanwhile: as the next message if it ended with Enter, or a draft.
@@ -152,7 +177,8 @@ class Chat:
         """Connect while the person types; what goes wrong ends the prompt. Never True."""
         place = self._arrival.place()
         self._arrived = True
-        self._footer = f"{place.agent} · {place.model} · {place.tenant}"
+        self._tenant = place.tenant
+        self._footer = before_the_run(place.agent, place.model, place.tenant)
         return False
 
     def _look(self) -> Callable[[], bool] | None:
@@ -188,6 +214,18 @@ class Chat:
                 self._turns.close()
                 self._turns = None
 
+    def _steer(self, text: str) -> bool:
+        """Hand a text to the turn that runs; False when none does. In a thread of its own."""
+        turns = self._turns
+        try:
+            taken = turns is not None and turns.conversation.steer(text)
+        except AosError as error:
+            self.fail(error.message, error.hint)
+            return False
+        if taken:
+            self._screen.echo(f"> {text}")
+        return taken
+
     def _go_on(self) -> None:
         turns = self._turns
         if turns is None:
@@ -201,7 +239,7 @@ class Chat:
 
     def _shown(self, act: Callable[[], Outcome | None]) -> Outcome | None:
         """Do something that drives turns, and say how it ended; the chat goes on in any case."""
-        outcome = None
+        outcome, began = None, time.monotonic()
         try:
             outcome = act()
         except KeyboardInterrupt:
@@ -211,15 +249,22 @@ class Chat:
         else:
             if outcome is not None:
                 self._tell(outcome)
+        finally:
+            self._screen.end()
+        is_over = outcome is not None and outcome.state == "completed"
         if self._turns is not None:
             typed, self._turns.typed = self._turns.typed, ""
-            self._take(typed, queue=outcome is not None and outcome.state == "completed")
+            self._take(typed, queue=is_over)
+        if not is_over:
+            self._prompts.keep_queued()
+        if outcome is not None and time.monotonic() - began > LONG_SECONDS:
+            self._prompts.ring_unseen(f"{self._agent}: {outcome.state}", LONG_SECONDS)
         return outcome
 
     def _stop(self) -> None:
         """Answer Ctrl-C: what ran is cancelled by now, or belongs to another process."""
         run = self._run_name()
-        self.say(f"interrupted · run {run} kept" if run else "interrupted")
+        self.say(f"interrupted · run {run} kept · /resume" if run else "interrupted")
 
     def _tell(self, outcome: Outcome) -> None:
         match outcome.state:
@@ -266,6 +311,7 @@ class Chat:
             self._turns.close()
         self._turns = None
         self._arrived = False
+        self._asker.ask_again()  # what was put off is the other run's
 
     def ask_again(self) -> bool:
         """Ask about what waits for a decision, put off or not; False when nothing does."""
@@ -287,10 +333,9 @@ class Chat:
             self._arrival.access().revive()
             status = self._turns.conversation.status()
         except AosError:
-            self._footer = f"{self._run_name()} · no connection to the database"
+            self._footer = [Part(self._run_name(), 1), Part("no connection to the database", 2)]
             return
-        count = status.input_tokens + status.output_tokens
-        self._footer = footer(status.run, status.model, count, status.spent_usd)
+        self._footer = parts_of(status, self._tenant)
 
     def _leave(self) -> int:
         if self._turns is not None:
@@ -304,4 +349,67 @@ class Chat:
     def _turns_of(self, conversation: Conversation) -> Turns:
         from aosctl.repl.turns import Turns
 
-        return Turns(self._arrival.access(), conversation, self._screen, self._asker)
+        return Turns(
+            self._arrival.access(), conversation, self._screen, self._asker, self._prompts.keyboard
+        )
+
+    def _obey_aside(self, line: str) -> None:
+        """Obey a command while a turn is under way, in a thread of its own; one at a time."""
+        with self._aside:
+            commands.obey(self, line)
+
+    # What the commands use.
+
+    @property
+    def screen(self) -> Screen:
+        """Return the screen."""
+        return self._screen
+
+    @property
+    def prompts(self) -> Prompts | Live:
+        """Return the prompts, for a question."""
+        return self._prompts
+
+    @property
+    def back(self) -> Back:
+        """Return what stands behind the chat."""
+        return self._back
+
+    @property
+    def has_begun(self) -> bool:
+        """Tell whether there is a run."""
+        return self.conversation is not None and self.conversation.run_id is not None
+
+    def run_here(self) -> tuple[UUID, str]:
+        """Return the id and the name of the run. Raises UsageError before the first message."""
+        if self.conversation is None or self.conversation.run_id is None:
+            raise UsageError("the conversation begins with your first message")
+        return self.conversation.run_id, self.conversation.run
+
+    def begin_with(self, text: str) -> None:
+        """Let the next prompt begin with a draft."""
+        self._draft = text
+
+    def write_raw(self, text: str) -> None:
+        """Send a control sequence of our own to the terminal."""
+        with self._prompts.handed_over():
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+    def take_up(self) -> None:
+        """Drive what can go on now."""
+        self._go_on()
+
+    def go_on_with(self, run_id: UUID, agent: str, *, past: bool = True) -> None:
+        """Leave this conversation as it is and go on with another; show where that was left."""
+        opened = self._arrival.access().open(run_id)
+        self.begin_anew()
+        if agent != self._agent:
+            self._agent = agent
+            self._back.talk_to(agent)
+        self._turns = self._turns_of(opened)
+        self._arrived = True
+        if past:
+            self.say(f"{opened.agent} · run {opened.run}")
+            self._show_past(opened)
+        self._go_on()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from aosctl.domain.conversation import Approval, Conversation
+    from aosctl.repl.live import Live
     from aosctl.repl.turns import Turns
 
 KEYS = {
@@ -59,7 +60,7 @@ def waiting(conversation: Conversation) -> list[Approval]:
 class AskHere:
     """Asks on the terminal, and goes on by itself when somebody decides elsewhere."""
 
-    def __init__(self, prompts: Prompts, *, in_chat: bool = False) -> None:
+    def __init__(self, prompts: Prompts | Live, *, in_chat: bool = False) -> None:
         self._prompts = prompts
         self._in_chat = in_chat
         self._later: dict[UUID, Approval] = {}
@@ -105,7 +106,8 @@ class AskHere:
 
     def _edit(self, turns: Turns, approval: Approval) -> None:
         try:
-            changed = edited_arguments(approval.args)
+            with self._prompts.handed_over():
+                changed = edited_arguments(approval.args)
             if changed is None:
                 turns.screen.note("the arguments are as before")
             else:

@@ -66,3 +66,15 @@ def as_text(typed: bytes) -> str:
         elif character in "\n\t" or character.isprintable():
             line.append(character)
     return "".join(line)
+
+
+class OpenKeyboard:
+    """The keyboard where a prompt stays open: it takes what is typed, and nothing is left here."""
+
+    typed = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Nothing was held."""

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from aosctl.repl.attention import call_for
+from aosctl.repl.keyboard import Keyboard
+
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
+    from prompt_toolkit.completion import Completer
     from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 LOOK_SECONDS = 1.0
@@ -27,12 +32,32 @@ class Moved:
     typed: str
 
 
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """What keys do that a prompt knows nothing of; each is called in a thread of its own."""
+
+    expand: Callable[[], None]
+    steer: Callable[[str], bool]
+    """Hand a text to the turn that runs; False when it was not taken."""
+    obey: Callable[[str], object]
+    """Obey a command that may run while a turn is under way."""
+
+
+class Left(Exception):
+    """The person left in the middle of a turn, which stays open for whoever takes it up."""
+
+
 class Prompts:
-    """The prompts of one chat, on `output` (a terminal)."""
+    """The prompts of one chat, on `output` (a terminal), which are there only while they ask."""
+
+    keyboard = Keyboard
+    handlers: Handlers | None = None
+    detached = False
 
     def __init__(self, output: TextIO, history: Path | None = None) -> None:
         self._output = output
         self._history = history
+        self.completer: Completer | None = None
         self._session: PromptSession[Any] | None = None
 
     def prepare(self) -> None:
@@ -40,10 +65,32 @@ class Prompts:
         if self._session is None:
             self._session = self._message_session()
 
+    def open(self) -> None:
+        """Do nothing: the prompt is drawn when it asks."""
+
+    def close(self) -> None:
+        """Do nothing, likewise."""
+
+    def keep_queued(self) -> None:
+        """Do nothing: the turn keeps what was typed meanwhile."""
+
+    def ring(self, text: str) -> None:
+        """Call the person to the terminal."""
+        self._output.write(call_for(text, os.environ))
+        self._output.flush()
+
+    def ring_unseen(self, text: str, _seconds: float) -> None:
+        """Call the person, who was not at the prompt meanwhile: there was none."""
+        self.ring(text)
+
+    def handed_over(self) -> AbstractContextManager[None]:
+        """Leave the terminal to an editor: nothing of ours is on it."""
+        return nullcontext()
+
     def message(
         self,
         typed: str,
-        footer: Callable[[], str],
+        footer: Callable[[int], str],
         look: Look | None = None,
         *,
         at_once: bool = False,
@@ -54,7 +101,10 @@ class Prompts:
         """
         self.prepare()
         assert self._session is not None  # noqa: S101 - prepare() made it
-        self._session.bottom_toolbar = lambda: [("class:bottom-toolbar.text", footer())]
+        session = self._session
+        session.bottom_toolbar = lambda: [
+            ("class:bottom-toolbar.text", footer(session.output.get_size().columns - 1))
+        ]
         return self._prompt(self._session, "> ", look, default=typed, at_once=at_once)
 
     def choose(self, question: str, keys: Mapping[str, str], look: Look) -> str | Moved:
@@ -64,8 +114,9 @@ class Prompts:
         a key chooses at once.
         """
         from prompt_toolkit import PromptSession
+        from prompt_toolkit.application import get_app
 
-        bindings = _lone_keys(keys)
+        bindings = bind_lone_keys(lambda: keys, lambda chosen: get_app().exit(result=chosen))
         _bind_leaving(bindings)
         session: PromptSession[Any] = PromptSession(
             key_bindings=bindings, output=_output(self._output)
@@ -87,6 +138,7 @@ class Prompts:
     def _message_session(self) -> PromptSession[Any]:
         from prompt_toolkit import PromptSession
         from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
+        from prompt_toolkit.shortcuts import CompleteStyle
         from prompt_toolkit.styles import Style
 
         style = Style.from_dict({"bottom-toolbar": "noreverse", "bottom-toolbar.text": "#888888"})
@@ -94,9 +146,11 @@ class Prompts:
             multiline=True,
             prompt_continuation="  ",
             key_bindings=_message_bindings(),
-            history=_history(self._history),
+            history=history_of(self._history),
             auto_suggest=AutoSuggestFromHistory(),
             enable_open_in_editor=True,
+            completer=self.completer,
+            complete_style=CompleteStyle.READLINE_LIKE,
             complete_while_typing=False,
             reserve_space_for_menu=0,
             style=style,
@@ -143,6 +197,7 @@ class Prompts:
 
 
 def _message_bindings() -> KeyBindings:
+    from prompt_toolkit.application import get_app
     from prompt_toolkit.enums import DEFAULT_BUFFER
     from prompt_toolkit.filters import has_focus
     from prompt_toolkit.key_binding import KeyBindings
@@ -150,14 +205,22 @@ def _message_bindings() -> KeyBindings:
     bindings = KeyBindings()
     typing = has_focus(DEFAULT_BUFFER)
 
+    bind_editing(bindings, lambda: get_app().current_buffer.validate_and_handle(), typing)
+    _bind_leaving(bindings)
+    return bindings
+
+
+def bind_editing(bindings: KeyBindings, send: Callable[[], None], typing: Any = True) -> None:
+    """Bind what makes a message of several lines, and what sends it unless it is empty."""
+
     @bindings.add("enter", filter=typing)
-    def send(event: KeyPressEvent) -> None:
+    def enter(event: KeyPressEvent) -> None:
         buffer = event.current_buffer
         if buffer.document.text_before_cursor.endswith("\\"):
             buffer.delete_before_cursor()
             buffer.insert_text("\n")
         elif buffer.text.strip():
-            buffer.validate_and_handle()
+            send()
 
     @bindings.add("escape", "enter", filter=typing)
     @bindings.add("c-j", filter=typing)
@@ -168,12 +231,17 @@ def _message_bindings() -> KeyBindings:
     def edit(event: KeyPressEvent) -> None:
         event.current_buffer.open_in_editor()
 
-    _bind_leaving(bindings)
-    return bindings
 
+def bind_lone_keys(
+    offered: Callable[[], Mapping[str, str]],
+    choose: Callable[[str], None],
+    before: Callable[[], float] = lambda: 0.0,
+) -> KeyBindings:
+    """Bind keys that choose when they stand alone, and all others to nothing.
 
-def _lone_keys(keys: Mapping[str, str]) -> KeyBindings:
-    """Bind keys that choose when they stand alone, and all others to nothing."""
+    `offered` says what they stand for now; `choose` takes that. `before` is when another key was
+    pressed last, whatever for: what was typed as the question came up chooses nothing either.
+    """
     import asyncio
     import time
 
@@ -188,24 +256,26 @@ def _lone_keys(keys: Mapping[str, str]) -> KeyBindings:
     def press(event: KeyPressEvent) -> None:
         nonlocal pressed_at
         now = time.monotonic()
-        alone = now - pressed_at > ALONE_SECONDS
+        alone = now - max(pressed_at, before()) > ALONE_SECONDS
         pressed_at = now
         pasted = event.key_sequence[-1].key == Keys.BracketedPaste
         app = event.app
-        app.current_buffer.text = event.data if alone and not pasted and event.data in keys else ""
+        keys, buffer = offered(), app.current_buffer
+        buffer.text = event.data if alone and not pasted and event.data in keys else ""
 
-        def choose() -> None:
-            if app.is_running and not app.is_done and app.current_buffer.text == event.data:
-                app.exit(result=keys[event.data])
+        def decide() -> None:
+            there = app.is_running and not app.is_done and app.current_buffer is buffer
+            if there and buffer.text == event.data and pressed_at == now:
+                choose(keys[event.data])
 
-        if app.current_buffer.text:
-            asyncio.get_running_loop().call_later(ALONE_SECONDS, choose)
+        if buffer.text:
+            asyncio.get_running_loop().call_later(ALONE_SECONDS, decide)
 
     @bindings.add("enter")
     def confirm(event: KeyPressEvent) -> None:
-        chosen = keys.get(event.app.current_buffer.text)
+        chosen = offered().get(event.app.current_buffer.text)
         if chosen is not None:
-            event.app.exit(result=chosen)
+            choose(chosen)
 
     return bindings
 
@@ -237,7 +307,7 @@ def _output(stream: TextIO) -> Any:
     return create_output(stdout=stream)
 
 
-def _history(path: Path | None) -> Any:
+def history_of(path: Path | None) -> Any:
     """Return the history that `path` keeps, for this person's eyes only; else none."""
     from prompt_toolkit.history import FileHistory, InMemoryHistory
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
+from contextlib import AbstractContextManager
 from threading import RLock
 from typing import TYPE_CHECKING, TextIO
 
+from aosctl.repl.attention import call_for
 from aosctl.repl.blocks import Blocks
 from aosctl.repl.words import call_line, result_words, seconds, shorten
 from aosctl.terminal import clean
@@ -45,9 +48,18 @@ class Screen:
         self._open_line = False
         self._spoken = False
 
+    def _showing(self) -> AbstractContextManager[object]:
+        """Hold the screen while something is shown on it."""
+        return self._lock
+
     @property
     def gone(self) -> bool:
         """Tell whether nobody reads any more what the turn is driven for."""
+        return False
+
+    @property
+    def left(self) -> bool:
+        """Tell whether the person left the turn that is driven to others."""
         return False
 
     @property
@@ -56,14 +68,14 @@ class Screen:
 
     def begin(self, doing: str = "thinking") -> None:
         """Start a turn: `doing` stands in the live line until something happens."""
-        with self._lock:
+        with self._showing():
             self._blocks = Blocks()
             self._spoken = False
             self._do(doing)
 
     def end(self) -> None:
         """End the turn: print what is unfinished, take the live line away."""
-        with self._lock:
+        with self._showing():
             self._finish_text()
             self._erase()
             self._doing = ""
@@ -72,7 +84,7 @@ class Screen:
         """Show one event of the loop."""
         from aosctl.domain import loop
 
-        with self._lock:
+        with self._showing():
             match event:
                 case loop.TextDelta(text):
                     self._text(text)
@@ -97,7 +109,7 @@ class Screen:
 
     def tick(self) -> None:
         """Redraw the live line; to be called about ten times a second."""
-        with self._lock:
+        with self._showing():
             if not self.styled or self._quiet or not self._doing:
                 return
             passed = time.monotonic() - self._since
@@ -113,7 +125,7 @@ class Screen:
 
     def doing(self, text: str) -> None:
         """Say what is waited for: in the live line, or once as a note."""
-        with self._lock:
+        with self._showing():
             if self.styled:
                 since = self._since
                 self._do(text, timed=False)
@@ -124,52 +136,70 @@ class Screen:
 
     def gap(self) -> None:
         """Leave a blank line after an answer, before the person's turn."""
-        with self._lock:
+        with self._showing():
             if self._after in ("text", "call"):
                 self._side.write("\n")
                 self._side.flush()
             self._after = ""
 
+    def expand(self) -> None:
+        """Show the last call in full; only where a prompt stays open somebody can ask for it."""
+
     def echo(self, text: str) -> None:
         """Print what the person said, where no prompt shows it."""
-        with self._lock:
+        with self._showing():
             self._line(clean(text), "note")
 
     def note(self, text: str) -> None:
         """Print a line about the turn, not from the model; `-q` leaves it out."""
-        with self._lock:
+        with self._showing():
             self._finish_text()
             if not self._quiet:
                 self._line(self.style(clean(text), DIM), "note")
 
     def warn(self, text: str, colour: str = "") -> None:
         """Print a line that the person has to see."""
-        with self._lock:
+        with self._showing():
             self._finish_text()
             self._line(self.style(clean(text), colour), "note")
 
     def box(self, title: str, lines: list[str], below: str) -> None:
         """Print lines that a person decides on, in full; they are safe already."""
-        with self._lock:
+        with self._showing():
             self._finish_text()
             self._erase()
             self._separate(self._side, "box")
-            bell = "\a" if self.styled else ""
-            rows = [f"{self.style(title, BOLD)}{bell}"]
+            self._call_for(title)
+            rows = [self.style(title, BOLD)]
             rows += [f"  {self.style('│', YELLOW)} {line}" for line in lines]
             rows += [self.style(f"  {below}", DIM)]
             self._side.write("\n".join(rows) + "\n")
             self._side.flush()
 
+    def show(self, text: str) -> None:
+        """Print what a command found, as it is: safe already, in colours of its own."""
+        with self._showing():
+            self._finish_text()
+            self._erase()
+            if text:
+                self._side.write(text.rstrip("\n") + "\n")
+                self._side.flush()
+            self._after = "note"
+
     def print_block(self, text: str) -> None:
         """Print an answer that did not come as a stream."""
-        with self._lock:
+        with self._showing():
             for block in [*self._blocks.feed(text), *self._blocks.close()]:
                 self._block(block)
 
     def style(self, text: str, code: str) -> str:
         """Return `text` in a colour where the screen has colours."""
         return f"\x1b[{code}m{text}\x1b[0m" if self.styled and text and code else text
+
+    def _call_for(self, what: str) -> None:
+        """Call a person, who has to decide."""
+        if self.styled:
+            self._side.write(call_for(what, os.environ))
 
     def _do(self, what: str, *, timed: bool = True) -> None:
         self._timed = timed

@@ -16,7 +16,8 @@ from aosctl.domain.holder import shown
 from aosctl.domain.loop import ApprovalAsked, LoopEvent, Observer, Outcome
 from aosctl.errors import AosError, DatabaseUnavailable, IllegalTransition, LeaseLost
 from aosctl.repl.deciding import waiting
-from aosctl.repl.keyboard import Keyboard
+from aosctl.repl.keyboard import Keyboard, OpenKeyboard
+from aosctl.repl.prompt import Left
 from aosctl.repl.screen import Screen
 
 T = TypeVar("T")
@@ -61,12 +62,14 @@ class Turns:
         conversation: Conversation,
         screen: Screen,
         decider: Decider | None = None,
+        keyboard: type[Keyboard | OpenKeyboard] = Keyboard,
     ) -> None:
         self.conversation = conversation
         self.screen = screen
         self.typed = ""
         self._access = access
         self._decider = decider
+        self._keyboard = keyboard
         self._looked_at = time.monotonic()
         self._lease_ends: datetime | None = None
         self._last_turn = conversation.last_turn()
@@ -78,8 +81,9 @@ class Turns:
     def send(self, text: str) -> Outcome:
         """Send a message and drive the run until nothing more can be done.
 
-        Raises KeyboardInterrupt after Ctrl-C: the turn is cancelled, the run kept. Raises
-        DatabaseUnavailable when the message did not arrive.
+        Raises KeyboardInterrupt after Ctrl-C: the turn is cancelled, the run kept. Raises Left
+        when the person left and the turn stays open, DatabaseUnavailable when the message did
+        not arrive.
         """
         try:
             outcome = self._drive(lambda see, stop: self.conversation.send(text, see, stop))
@@ -186,7 +190,7 @@ class Turns:
         """Run `act` in a thread, so that the screen moves and Ctrl-C is heard at once."""
         self.screen.begin()
         try:
-            with Keyboard() as keyboard:
+            with self._keyboard() as keyboard:
                 return self._in_thread(act)
         except Abandoned:
             # Its connections are in the other thread's hands: cancel over new ones.
@@ -204,6 +208,9 @@ class Turns:
         with Interrupts() as interrupts:
             thread.start()
             while not thread.done.wait(TICK_SECONDS) and not self._is_unwanted(interrupts):
+                if self.screen.left:
+                    thread.leave()
+                    raise Left
                 self._tick()
             if self._is_unwanted(interrupts):
                 thread.abandon_unless_it_stops()
@@ -221,10 +228,12 @@ class Turns:
 
     def _pause(self, seconds: float) -> None:
         """Wait a moment with the screen moving; Ctrl-C interrupts."""
-        with Keyboard() as keyboard:
+        with self._keyboard() as keyboard:
             try:
                 until = time.monotonic() + seconds
                 while (left := until - time.monotonic()) > 0:
+                    if self.screen.left:
+                        raise Left
                     self.screen.tick()
                     time.sleep(min(left, TICK_SECONDS))
             except KeyboardInterrupt:
@@ -273,10 +282,14 @@ class TurnThread(Generic[T]):
 
     def abandon_unless_it_stops(self) -> None:
         """Ask it to stop, and show nothing more of it. Raises Abandoned when it does not."""
-        self._left = True
+        self.leave()
         self._stop.set()
         if not self.done.wait(GRACE_SECONDS):
             raise Abandoned  # it still stops, and cancels no turn but its own
+
+    def leave(self) -> None:
+        """Show nothing more of it."""
+        self._left = True
 
     def result(self) -> T:
         """Return what it returned, or raise what it raised."""

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from aosctl.domain.money import money
 from aosctl.terminal import clean, cut, display_width, visible
-
-if TYPE_CHECKING:
-    from decimal import Decimal
 
 CALL_WIDTH = 60
 REASON_WIDTH = 200
@@ -98,11 +94,6 @@ def decision_words(state: str, by: str | None, reason: str | None) -> str:
     who = f" by {by}" if by else ""
     why = f": {shorten(reason, REASON_WIDTH)}" if reason and reason.strip() else ""
     return f"{done}{who}{why}"
-
-
-def footer(run: str, model: str, count: int, spent_usd: Decimal) -> str:
-    """Return the line below the prompt: run, model, tokens and cost of the whole conversation."""
-    return f"{run} · {model} · {tokens(count)} · {money(spent_usd)}"
 
 
 def tokens(count: int) -> str:

@@ -1,0 +1,105 @@
+"""What the chat's application stands on: an output that is written at once, and resizing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+from prompt_toolkit.application import Application  # noqa: TID253 - only `view` imports this, when it draws
+from prompt_toolkit.data_structures import Point  # noqa: TID253 - only `view` imports this, when it draws
+from prompt_toolkit.output.vt100 import Vt100_Output  # noqa: TID253 - only `view` imports this, when it draws
+
+if TYPE_CHECKING:
+    from prompt_toolkit.layout.screen import Screen
+
+
+class WholeOutput(Vt100_Output):
+    """Writes what is drawn in a `whole` block in one piece, so that nothing flickers.
+
+    It never asks where the cursor is: the application stands below what was printed last.
+    """
+
+    _held = 0
+
+    @classmethod
+    def on(cls, stream: TextIO) -> WholeOutput:
+        """Return the output of a terminal."""
+        made = cls.from_pty(stream, term=os.environ.get("TERM"))
+        made.enable_cpr = False
+        assert isinstance(made, cls)  # noqa: S101 - what from_pty makes
+        return made
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+            self.flush()
+
+    def flush(self) -> None:
+        if not self._held:
+            super().flush()
+
+
+class ChatApplication(Application[None]):
+    """An application that is drawn below the scrollback and can be taken away and put back."""
+
+    output: WholeOutput
+
+    def print_above(self, text: str) -> None:
+        """Print lines above what is drawn, which is drawn again; in the application's thread."""
+        with self.output.whole():
+            self._find_beginning()
+            self.renderer.erase(leave_alternate_screen=False)
+            self.output.write_raw(text)
+            self._redraw()
+
+    @property
+    def is_aside(self) -> bool:
+        """Tell whether something else has the terminal for now."""
+        return self._running_in_terminal
+
+    def _on_resize(self) -> None:
+        if self.is_running and not self.is_aside:
+            self._redraw()
+
+    def _redraw(self, render_as_done: bool = False) -> None:
+        """Draw what has changed; after the terminal's size has, all of it."""
+        with self.output.whole():
+            if not self.is_aside and self._find_beginning():
+                self.renderer.erase(leave_alternate_screen=False)
+            super()._redraw(render_as_done)
+
+    def _find_beginning(self) -> bool:
+        """Learn how far up the drawing begins in a terminal of another size; False in the same."""
+        size, drawn = self.output.get_size(), self.renderer._last_size
+        if drawn is None or size == drawn:
+            return False
+        screen, at = self.renderer.last_rendered_screen, self.renderer._cursor_pos
+        if screen is not None and _reflows():
+            more = rows_more(screen, at, size.columns)
+            self.renderer._cursor_pos = Point(x=at.x, y=at.y + more)
+        self.renderer._last_size = None
+        self.output.write_raw("\r")
+        return True
+
+
+def rows_more(screen: Screen, cursor: Any, columns: int) -> int:
+    """Return how many rows more lie above the cursor once a terminal has wrapped the long ones."""
+    more = int(cursor.x) // columns
+    for y in range(cursor.y):
+        used = [x for x, cell in screen.data_buffer[y].items() if cell.char != " "]
+        more += max(used, default=0) // columns
+    return more
+
+
+def _reflows() -> bool:
+    """Tell whether the terminal wraps lines anew when it gets narrower: all but the oldest do."""
+    env = os.environ
+    if env.get("TMUX"):
+        return True
+    return not (env.get("XTERM_VERSION") or env.get("STY") or env.get("TERM") == "linux")
