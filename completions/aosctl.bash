@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply create diff get describe edit label annotate patch rollout wait delete explain schema api-resources chat run worker ps top logs events trace approve deny attach steer fork resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
+      commands='quickstart apply create diff get describe edit label annotate patch rollout wait delete explain schema api-resources chat run shell worker ps top logs events trace approve deny attach steer fork resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace'
       files=''
@@ -152,18 +152,25 @@ _aosctl_spec() {
       known='-o=words:wide,name --output=words:wide,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'chat')
       commands=''
-      flags='-c --continue --resume -o --output -p --prompt --approve --budget --max-steps --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--resume -o --output -p --prompt --approve --budget --max-steps --dsn --context -n --tenant --namespace'
+      flags='-c --continue --resume --pick --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--resume --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --dsn --context -n --tenant --namespace'
       files=''
       sources='agent'
-      known='--resume=run --approve=words:ask,auto,never --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--resume=run --fork=run --approve=words:ask,auto,never --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'run')
       commands=''
-      flags='--name --wait -d --detach -o --output --approve --budget --max-steps --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--name -o --output --approve --budget --max-steps --dsn --context -n --tenant --namespace'
+      flags='--name --wait -d --detach -o --output --approve --budget --max-steps --max-turns -m --model --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--name -o --output --approve --budget --max-steps --max-turns -m --model --dsn --context -n --tenant --namespace'
       files=''
       sources='agent'
       known='--approve=words:ask,auto,never --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'shell')
+      commands=''
+      flags='-c --command -f --file --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-c --command --dsn --context -n --tenant --namespace'
+      files='-f --file'
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'worker')
       commands=''
       flags='--concurrency --once --lease --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
@@ -236,8 +243,8 @@ _aosctl_spec() {
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'fork')
       commands=''
-      flags='--name -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--name -o --output --dsn --context -n --tenant --namespace'
+      flags='--name -m --model -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--name -m --model -o --output --dsn --context -n --tenant --namespace'
       files=''
       sources='run'
       known='-o=words:name --output=words:name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
@@ -257,8 +264,8 @@ _aosctl_spec() {
       known='-s=words:TERM,KILL,STOP,CONT --signal=words:TERM,KILL,STOP,CONT --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'resume')
       commands=''
-      flags='--max-usd --max-tokens --max-steps --max-seconds -l --selector --all --yes -y --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--max-usd --max-tokens --max-steps --max-seconds -l --selector --dsn --context -n --tenant --namespace'
+      flags='--max-usd --max-tokens --max-steps --max-seconds --max-turns -l --selector --all --yes -y --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--max-usd --max-tokens --max-steps --max-seconds --max-turns -l --selector --dsn --context -n --tenant --namespace'
       files=''
       sources='run*'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;

@@ -13,7 +13,7 @@ function __aosctl_command
         set sources
         switch "$path"
         case ''
-            set commands quickstart apply create diff get describe edit label annotate patch rollout wait delete explain schema api-resources chat run worker ps top logs events trace approve deny attach steer fork resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
+            set commands quickstart apply create diff get describe edit label annotate patch rollout wait delete explain schema api-resources chat run shell worker ps top logs events trace approve deny attach steer fork resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
             set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'quickstart'
@@ -98,12 +98,16 @@ function __aosctl_command
             set sources ''
         case 'chat'
             set commands 
-            set values --resume -o --output -p --prompt --approve --budget --max-steps --dsn --context -n --tenant --namespace
+            set values --resume --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --dsn --context -n --tenant --namespace
             set sources 'agent'
         case 'run'
             set commands 
-            set values --name -o --output --approve --budget --max-steps --dsn --context -n --tenant --namespace
+            set values --name -o --output --approve --budget --max-steps --max-turns -m --model --dsn --context -n --tenant --namespace
             set sources 'agent'
+        case 'shell'
+            set commands 
+            set values -c --command --dsn --context -n --tenant --namespace -f --file
+            set sources ''
         case 'worker'
             set commands 
             set values --concurrency --lease --dsn --context -n --tenant --namespace
@@ -146,7 +150,7 @@ function __aosctl_command
             set sources 'run'
         case 'fork'
             set commands 
-            set values --name -o --output --dsn --context -n --tenant --namespace
+            set values --name -m --model -o --output --dsn --context -n --tenant --namespace
             set sources 'run'
         case 'resolve'
             set commands 
@@ -158,7 +162,7 @@ function __aosctl_command
             set sources 'run*'
         case 'resume'
             set commands 
-            set values --max-usd --max-tokens --max-steps --max-seconds -l --selector --dsn --context -n --tenant --namespace
+            set values --max-usd --max-tokens --max-steps --max-seconds --max-turns -l --selector --dsn --context -n --tenant --namespace
             set sources 'run*'
         case 'cost'
             set commands 
@@ -393,6 +397,7 @@ complete -c aosctl -n '__aosctl_at ""' -a schema -d 'Print JSON Schemas of manif
 complete -c aosctl -n '__aosctl_at ""' -a api-resources -d 'List the kinds and their short names'
 complete -c aosctl -n '__aosctl_at ""' -a chat -d 'Talk to an agent'
 complete -c aosctl -n '__aosctl_at ""' -a run -d 'Give an agent one task and wait for the answer'
+complete -c aosctl -n '__aosctl_at ""' -a shell -d 'A prompt in which every verb works, and SQL'
 complete -c aosctl -n '__aosctl_at ""' -a worker -d 'Drive runs in the background'
 complete -c aosctl -n '__aosctl_at ""' -a ps -d 'List runs'
 complete -c aosctl -n '__aosctl_at ""' -a top -d 'Watch runs live'
@@ -659,11 +664,15 @@ complete -c aosctl -n '__aosctl_at "api-resources"' -l debug -d 'Print the trace
 complete -c aosctl -n '__aosctl_at "api-resources"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "chat"' -s c -l continue -d 'Go on with the last conversation (with AGENT)'
 complete -c aosctl -n '__aosctl_at "chat"' -l resume -x -a '(__aosctl_ask "=run")' -d 'Go on with this run'
+complete -c aosctl -n '__aosctl_at "chat"' -l pick -d 'Choose the conversation to go on with (with AGENT)'
+complete -c aosctl -n '__aosctl_at "chat"' -l fork -x -a '(__aosctl_ask "=run")' -d 'Go on in a new run, from a step of RUN'
+complete -c aosctl -n '__aosctl_at "chat"' -s m -l model -x -d 'Ask this model, in a new run'
 complete -c aosctl -n '__aosctl_at "chat"' -s o -l output -x -d 'json|stream-json, for one message'
 complete -c aosctl -n '__aosctl_at "chat"' -s p -l prompt -x -d 'The same as MESSAGE'
 complete -c aosctl -n '__aosctl_at "chat"' -l approve -x -a '(__aosctl_ask "=words:ask,auto,never")' -d 'ask here; auto approves as you, where you may; never parks the run'
 complete -c aosctl -n '__aosctl_at "chat"' -l budget -x -d 'What the new run may cost at most'
-complete -c aosctl -n '__aosctl_at "chat"' -l max-steps -x -d 'Steps of the turn at most, new run'
+complete -c aosctl -n '__aosctl_at "chat"' -l max-steps -x -d 'Steps of a turn at most, answers and results of tools; new run'
+complete -c aosctl -n '__aosctl_at "chat"' -l max-turns -x -d 'How often the model may be asked for one message; new run'
 complete -c aosctl -n '__aosctl_at "chat"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "chat"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "chat"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
@@ -677,7 +686,9 @@ complete -c aosctl -n '__aosctl_at "run"' -s d -l detach -d 'Queue it for a work
 complete -c aosctl -n '__aosctl_at "run"' -s o -l output -x -d 'json|stream-json; name with -d'
 complete -c aosctl -n '__aosctl_at "run"' -l approve -x -a '(__aosctl_ask "=words:ask,auto,never")' -d 'ask here; auto approves as you, where you may; never parks the run'
 complete -c aosctl -n '__aosctl_at "run"' -l budget -x -d 'What the new run may cost at most'
-complete -c aosctl -n '__aosctl_at "run"' -l max-steps -x -d 'Steps of the turn at most, new run'
+complete -c aosctl -n '__aosctl_at "run"' -l max-steps -x -d 'Steps of a turn at most, answers and results of tools; new run'
+complete -c aosctl -n '__aosctl_at "run"' -l max-turns -x -d 'How often the model may be asked for one message; new run'
+complete -c aosctl -n '__aosctl_at "run"' -s m -l model -x -d 'Ask this model, in a new run'
 complete -c aosctl -n '__aosctl_at "run"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "run"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "run"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
@@ -685,6 +696,15 @@ complete -c aosctl -n '__aosctl_at "run"' -s q -l quiet -d 'Print results and er
 complete -c aosctl -n '__aosctl_at "run"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "run"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "run"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "shell"' -s c -l command -x -d 'Run these lines and leave'
+complete -c aosctl -n '__aosctl_at "shell"' -s f -l file -r -F -d 'Run the lines of a file and leave'
+complete -c aosctl -n '__aosctl_at "shell"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "shell"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "shell"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "shell"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "shell"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "shell"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "shell"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "worker"' -l concurrency -x -d 'Turns at once'
 complete -c aosctl -n '__aosctl_at "worker"' -l once -d 'Drive what waits now, then end'
 complete -c aosctl -n '__aosctl_at "worker"' -l lease -x -d 'When another takes a dead worker\'s turn over'
@@ -821,6 +841,7 @@ complete -c aosctl -n '__aosctl_at "steer"' -l no-color -d 'Print without colour
 complete -c aosctl -n '__aosctl_at "steer"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "steer"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "fork"' -l name -x -d 'Name of the new run'
+complete -c aosctl -n '__aosctl_at "fork"' -s m -l model -x -d 'The model of the new run'
 complete -c aosctl -n '__aosctl_at "fork"' -s o -l output -x -a '(__aosctl_ask "=words:name")' -d 'name'
 complete -c aosctl -n '__aosctl_at "fork"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "fork"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
@@ -859,6 +880,7 @@ complete -c aosctl -n '__aosctl_at "resume"' -l max-usd -x -d 'What it may cost 
 complete -c aosctl -n '__aosctl_at "resume"' -l max-tokens -x -d 'Tokens in all'
 complete -c aosctl -n '__aosctl_at "resume"' -l max-steps -x -d 'Steps of one turn'
 complete -c aosctl -n '__aosctl_at "resume"' -l max-seconds -x -d 'Time of one turn'
+complete -c aosctl -n '__aosctl_at "resume"' -l max-turns -x -d 'Questions to the model in one turn'
 complete -c aosctl -n '__aosctl_at "resume"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "resume"' -l all -d 'All runs of the tenant that it can be done to'
 complete -c aosctl -n '__aosctl_at "resume"' -l yes -s y -d 'With -l or --all: ask nothing'

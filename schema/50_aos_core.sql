@@ -43,7 +43,7 @@ create table aos_core.run (
   -- budget of the run; null = no limit
   max_usd numeric,
   max_tokens bigint,
-  max_steps integer not null default 50,
+  max_steps integer not null,
   max_seconds numeric,
   max_repeats integer,
   -- true when next_move has to look before each model call: a shared budget, a rate, a time

@@ -73,7 +73,8 @@ create index budget_share_budget on aos_core.budget_share (budget_id, tenant_id)
 
 -- The clock of a metered run: how long its turns were driven (total_seconds; turn_began_at_seconds
 -- when the open one began; driven_since, null while nobody drives it), what it has taken of its
--- model's rate, and the budget that its turn waits for.
+-- model's rate, the budget that its turn waits for, and how often its model may be asked in one turn
+-- (max_turns, null: any; it has the name of the flag).
 create table aos_core.meter (
   tenant_id uuid not null,
   run_id uuid not null,
@@ -85,6 +86,7 @@ create table aos_core.meter (
   rate_tokens bigint not null default 0,
   rate_counted bigint not null default 0,
   waits_for uuid,
+  max_turns integer,
   primary key (tenant_id, run_id)
 ) with (fillfactor = 50);
 alter table aos_core.meter enable row level security;

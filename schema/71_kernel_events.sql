@@ -15,7 +15,8 @@ begin
     last_seq = s.last_seq + 1,
     last_hash = aos_core.event_hash(s.last_hash, p_tenant, p_tenant, s.last_seq + 1, v_now,
                                     p_kind, p_actor, p_data),
-    config_version = s.config_version + case when p_kind like 'run.%' then 0 else 1 end
+    config_version = s.config_version
+      + case when p_kind like 'run.%' or p_kind = 'agent.looked' then 0 else 1 end
   where s.tenant_id = p_tenant
   returning s.last_seq, s.last_hash into v_seq, v_hash;
   if not found then  -- the tenant was deleted
@@ -482,7 +483,8 @@ as $$
 $$;
 
 -- Trigger: what a new run gets: a name that people can type, the persona's current version, the
--- agent's limits, and the head of its chain, which the event that run_created() writes has: a row that
+-- agent's limits or lower ones that are given (a fork has its origin's), the persona's model or the one
+-- that is given, and the head of its chain, which the event that run_created() writes has: a row that
 -- is changed again in its own transaction pays for its foreign keys twice. When the agent is not there
 -- the row stays incomplete and the policies or the constraints refuse it, with the same error for "not
 -- yours" and "not there". A row that has its head is complete: restored, or begin_run_fast()'s.
@@ -493,11 +495,15 @@ as $$
 declare
   v_bound text := coalesce(current_setting('aos.kernel_tenant', true), '');
   v_metered boolean;
+  v_model text := new.model_name;
 begin
   perform set_config('aos.kernel_tenant', new.tenant_id::text, true);
   select f.persona_id, f.persona_version,
-         case when new.parent_run_id is null then f.max_steps else new.max_steps end,
-         coalesce(new.max_tokens, f.max_tokens), coalesce(new.max_usd, f.max_usd),
+         case when new.parent_run_id is null then least(new.max_steps, f.max_steps)
+              else new.max_steps end,
+         coalesce(new.max_tokens, f.max_tokens),
+         case when new.parent_run_id is null then least(new.max_usd, f.max_usd)
+              else coalesce(new.max_usd, f.max_usd) end,
          coalesce(new.max_seconds, f.max_seconds), coalesce(new.max_repeats, f.max_repeats),
          f.agent_name, f.model_name, f.max_output_tokens, f.input_usd_per_mtok,
          f.cached_input_usd_per_mtok, f.output_usd_per_mtok, f.config_version,
@@ -508,6 +514,13 @@ begin
          new.config_version, v_metered, new.updated_at
   from aos_core.run_facts(new.tenant_id, new.persona_id, new.persona_version) f
   where f.agent_id = new.agent_id;
+  if v_model <> new.model_name then
+    select v_model, m.max_output_tokens, m.input_usd_per_mtok, m.cached_input_usd_per_mtok,
+           m.output_usd_per_mtok, true
+      into new.model_name, new.max_output_tokens, new.input_usd_per_mtok,
+           new.cached_input_usd_per_mtok, new.output_usd_per_mtok, v_metered
+    from aos_meta.llm_model_registry m where m.model_name = v_model;
+  end if;
   if v_metered then  -- spares the usual case a statement
     new.is_metered := aos_core.must_be_metered(new.tenant_id, new);
   end if;

@@ -209,9 +209,33 @@ language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_bound text := set_config('aos.kernel_tenant', p_tenant::text, true);
+  v_run aos_core.run := aos_core.leased_run(p_tenant, p_turn, aos_core.lease_hash(p_lease));
+  v_context jsonb := aos_core.context_of(p_tenant, v_run, p_since, p_window);
 begin
-  return aos_core.context_of(p_tenant,
-    aos_core.leased_run(p_tenant, p_turn, aos_core.lease_hash(p_lease)), p_since, p_window);
+  if v_context is null then
+    perform aos_core.usable_model(v_run.model_name, false);
+  end if;
+  return v_context;
+end
+$$;
+
+-- The name of a model that a run may be asked with. AO001: there is no such model; AO002, with p_new: it
+-- is not active. Kernel only.
+create function aos_core.usable_model(p_model text, p_new boolean) returns text
+language plpgsql stable
+as $$
+declare
+  v_active boolean;
+begin
+  select m.is_active into v_active from aos_meta.llm_model_registry m where m.model_name = p_model;
+  if not found then
+    raise exception 'model "%" not found', p_model using errcode = 'AO001',
+      hint = 'aosctl get models lists them';
+  elsif p_new and not v_active then
+    raise exception 'model "%" is not active', p_model using errcode = 'AO002',
+      hint = 'aosctl get models lists them; spec.active says which may begin anything new';
+  end if;
+  return p_model;
 end
 $$;
 
@@ -253,7 +277,7 @@ as $$
   from aos_agent.agent a
   join aos_persona.persona_version v on v.tenant_id = p_tenant and v.persona_id = p_run.persona_id
     and v.version = p_run.persona_version
-  join aos_meta.llm_model_registry m on m.model_id = v.model_id
+  join aos_meta.llm_model_registry m on m.model_name = p_run.model_name
   cross join lateral (
     select aos_persona.render(v.system_prompt, v.rules, v.traits) as prompt,
            aos_skills.tools_of(p_tenant, a.role_name, a.skills) as tools offset 0) f

@@ -28,8 +28,10 @@ begin
       perform aos_core.check_lease_seconds(p_lease_seconds);
     end if;
     v_lease := gen_random_uuid();
-    v_opened := aos_core.begin_turn_fast(p_tenant, p_run, p_message, p_key, v_actor, p_worker,
-                                         v_lease, p_lease_seconds);
+    if p_key is null or pg_try_advisory_xact_lock(aos_core.key_lock(p_tenant, p_key)) then
+      v_opened := aos_core.begin_turn_fast(p_tenant, p_run, p_message, p_key, v_actor, p_worker,
+                                           v_lease, p_lease_seconds);
+    end if;
   end if;
   if v_opened is null then
     v_opened := aos_core.begin_turn_slowly(p_tenant, p_run, p_message, p_key, v_actor, p_worker,
@@ -71,6 +73,7 @@ declare
   v_opened jsonb;
 begin
   if p_key is not null then
+    perform pg_advisory_xact_lock(aos_core.key_lock(p_tenant, p_key));
     v_opened := aos_core.repeated_request(p_tenant, p_run, p_key, p_actor, p_worker, p_lease,
                                           p_lease_seconds);
   end if;
@@ -532,7 +535,8 @@ $$;
 -- AO001, AO002, AO004. Locks the run, and before it the tenant's state where there is a limit of money.
 create function aos_agent.resume_run(
   p_tenant uuid, p_run uuid, p_max_usd numeric default null, p_max_tokens bigint default null,
-  p_max_steps integer default null, p_max_seconds numeric default null) returns jsonb
+  p_max_steps integer default null, p_max_seconds numeric default null,
+  p_max_turns integer default null) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -555,7 +559,10 @@ begin
   v_changed := v_resumed or coalesce(p_max_usd, v_run.max_usd) is distinct from v_run.max_usd
     or coalesce(p_max_tokens, v_run.max_tokens) is distinct from v_run.max_tokens
     or coalesce(p_max_steps, v_run.max_steps) is distinct from v_run.max_steps
-    or coalesce(p_max_seconds, v_run.max_seconds) is distinct from v_run.max_seconds;
+    or coalesce(p_max_seconds, v_run.max_seconds) is distinct from v_run.max_seconds
+    or p_max_turns is not null and not exists (
+      select from aos_core.meter m where m.tenant_id = p_tenant and m.run_id = p_run
+        and m.max_turns = p_max_turns);
   if not v_changed then
     return jsonb_build_object('run', v_run.name, 'state', v_run.state, 'resumed', false,
                               'changed', false);
@@ -564,6 +571,9 @@ begin
     max_tokens = coalesce(p_max_tokens, r.max_tokens), max_steps = coalesce(p_max_steps, r.max_steps),
     max_seconds = coalesce(p_max_seconds, r.max_seconds)
   where r.tenant_id = p_tenant and r.run_id = p_run;
+  if p_max_turns is not null then
+    perform aos_core.limit_questions(p_tenant, p_run, p_max_turns);
+  end if;
   update aos_core.turn t set state = 'queued', error = null
   where t.tenant_id = p_tenant and t.turn_id = v_run.open_turn_id and t.state = 'limited';
   update aos_core.turn_queue q set ready_at = coalesce(v_run.lease_expires_at, v_now)
@@ -577,7 +587,8 @@ begin
   end if;
   perform aos_core.append_run_event(p_tenant, p_run, 'run.resumed', v_actor,
     jsonb_strip_nulls(jsonb_build_object('max_usd', p_max_usd, 'max_tokens', p_max_tokens,
-                                         'max_steps', p_max_steps, 'max_seconds', p_max_seconds)));
+                                         'max_steps', p_max_steps, 'max_seconds', p_max_seconds,
+                                         'max_turns', p_max_turns)));
   if v_run.inbox_count > 0 and v_run.open_turn_id is null then
     perform aos_core.begin_turn(p_tenant, p_run, null, null, v_actor, null, null, null);
   end if;
@@ -589,11 +600,13 @@ $$;
 
 -- A new run with the transcript of p_run up to p_step (the whole when null), cut back to the end
 -- of a turn. It is tainted where p_run was by then; what it spends is its own, within p_run's limits.
--- p_name: its name, or null for one of its own. Returns {"run_id", "run", "steps"}. Role developer.
--- AO001; AO002: retention took its content; AO004; AO005 when p_name is taken; AO006.
+-- p_name: its name, or null for one of its own; p_model: the model of the new run, else p_run's. Returns
+-- {"run_id", "run", "steps"}. Role developer. AO001, also for an unknown model; AO002: it is
+-- inactive, or retention took the content; AO004; AO005 when p_name is taken; AO006.
 -- Locks the tenant's state, then the run.
 create function aos_agent.fork_run(
-  p_tenant uuid, p_run uuid, p_step bigint default null, p_name text default null) returns jsonb
+  p_tenant uuid, p_run uuid, p_step bigint default null, p_name text default null,
+  p_model text default null) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -609,6 +622,9 @@ begin
   if v_from.erased_at is not null then
     raise exception 'the content of run "%" is erased', v_from.name using errcode = 'AO002',
       hint = 'retention took it; start a new run';
+  elsif p_model is distinct from v_from.model_name then
+    v_from.model_name := aos_core.usable_model(coalesce(p_model, v_from.model_name),
+                                               p_model is not null);
   end if;
   select coalesce(max(s.seq), 0), coalesce(max(s.turn), 0) into v_step, v_turn
   from aos_core.step s
@@ -616,17 +632,19 @@ begin
     and s.role = 'assistant' and not (s.message -> 'blocks') @> '[{"t": "call"}]';
   insert into aos_core.run (tenant_id, agent_id, persona_id, persona_version, kind, title,
     parent_run_id, forked_at_step, max_usd, max_tokens, max_steps, max_seconds, max_repeats,
-    last_step, last_turn, last_turn_id, taint, name)
+    last_step, last_turn, last_turn_id, taint, name, model_name)
   values (p_tenant, v_from.agent_id, v_from.persona_id, v_from.persona_version, v_from.kind,
     v_from.title, p_run, v_step, v_from.max_usd, v_from.max_tokens, v_from.max_steps,
     v_from.max_seconds, v_from.max_repeats, v_step, v_turn,
     case when v_turn > 0 then v_last end,
-    aos_core.taint_before(v_from.taint, v_step + 1), p_name)
+    aos_core.taint_before(v_from.taint, v_step + 1), p_name, v_from.model_name)
   on conflict do nothing returning run_id, name into v_to;
   if not found then
-    raise exception 'run "%" already exists', p_name using errcode = 'AO005',
-      hint = 'choose another name';
+    perform aos_core.refuse_name(p_name);
   end if;
+  perform aos_core.limit_questions(p_tenant, v_to.run_id, m.max_turns)
+  from aos_core.meter m
+  where m.tenant_id = p_tenant and m.run_id = p_run and m.max_turns is not null;
   insert into aos_core.turn (tenant_id, turn_id, run_id, number, state, created_at, finished_at)
   select p_tenant, case when n = v_turn then v_last else aos_core.uuidv7() end, v_to.run_id, n,
          'completed', aos_core.now(), aos_core.now()

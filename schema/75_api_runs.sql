@@ -17,13 +17,17 @@ $$;
 -- Start a run of an agent with its first message, and open the turn of that, all in one commit. As
 -- start_run and then open_turn: with p_worker the caller's worker gets the lease at once, else the turn
 -- is queued. p_key, a new uuid of the caller's, becomes the turn's id: the same call again returns the
--- run and the turn of the first one, and never begins a second. Returns what open_turn returns, and
--- "run_id", "run", "agent". Role developer. AO001, AO004, AO006; AO005: p_name is taken, or the key is that of
--- another request.
+-- run and the turn of the first one, and never begins a second. p_max_usd, in all, p_max_steps, of one
+-- turn, and p_max_turns, how often the model is asked in one turn, limit the run below its agent's limits;
+-- p_model is asked instead of its persona's, for as long as the run lasts.
+-- Returns what open_turn returns, and "run_id", "run", "agent". Role developer. AO001, AO004, AO006;
+-- AO005: p_name is taken, or the key is that of another request.
 create function aos_agent.open_run(
   p_tenant uuid, p_agent text, p_message jsonb, p_key uuid default null, p_worker text default null,
   p_lease_seconds integer default 60, p_context boolean default false,
-  p_kind text default 'conversation', p_name text default null) returns jsonb
+  p_kind text default 'conversation', p_name text default null, p_max_usd numeric default null,
+  p_max_steps integer default null, p_max_turns integer default null, p_model text default null)
+returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -40,6 +44,7 @@ begin
     end if;
     v_lease := gen_random_uuid();
     if p_name is null and p_kind in ('conversation', 'task')
+       and num_nonnulls(p_max_usd, p_max_steps, p_max_turns, p_model) = 0
        and (p_key is null or pg_try_advisory_xact_lock(aos_core.key_lock(p_tenant, p_key))) then
       v_opened := aos_core.begin_run_fast(p_tenant, p_agent, p_kind, p_message, p_key, v_actor,
                                           p_worker, v_lease, p_lease_seconds);
@@ -47,7 +52,8 @@ begin
   end if;
   if v_opened is null then
     v_opened := aos_core.begin_run_slowly(p_tenant, p_agent, p_kind, p_name, p_message, p_key,
-                                          v_actor, p_worker, v_lease, p_lease_seconds);
+                                          v_actor, p_worker, v_lease, p_lease_seconds,
+                                          p_max_usd, p_max_steps, p_max_turns, p_model);
   end if;
   if p_context and v_opened ? 'lease' then
     v_opened := aos_core.with_context(p_tenant, (v_opened ->> 'run_id')::uuid, v_opened);
@@ -56,14 +62,26 @@ begin
 end
 $$;
 
+-- Say that a request's key is that of another one. AO005. Kernel only.
+create function aos_core.refuse_key(p_key uuid) returns void
+language plpgsql
+as $$
+begin
+  raise exception 'the key "%" belongs to another request', p_key using errcode = 'AO005',
+    hint = 'each request needs a key of its own';
+end
+$$;
+
 -- What a request's key is locked by, until the commit and before anything is written: of two calls with
--- it one begins the run, and the other goes the long way and waits there. Kernel only.
+-- it one begins the run or the turn, and the other goes the long way and waits there. Kernel only.
 create function aos_core.key_lock(p_tenant uuid, p_key uuid) returns bigint
 language sql immutable
 as $$ select hashtextextended(p_tenant::text || p_key::text, 0) $$;
 
--- Begin a run and nothing else. Kernel only. As start_run.
-create function aos_core.add_run(p_tenant uuid, p_agent text, p_kind text, p_name text)
+-- Begin a run and nothing else. Kernel only. As start_run, with limits and a model as in open_run.
+create function aos_core.add_run(
+  p_tenant uuid, p_agent text, p_kind text, p_name text, p_max_usd numeric default null,
+  p_max_steps integer default null, p_max_turns integer default null, p_model text default null)
 returns jsonb
 language plpgsql
 as $$
@@ -78,14 +96,32 @@ begin
       hint = coalesce('known agents: ' || (select string_agg(a.name, ', ' order by a.name)
         from aos_agent.agent a where a.tenant_id = p_tenant), 'there are none; aosctl apply -f …');
   end if;
-  insert into aos_core.run (tenant_id, agent_id, kind, name)
-  values (p_tenant, v_agent, p_kind, p_name) on conflict do nothing
+  insert into aos_core.run (tenant_id, agent_id, kind, name, max_usd, max_steps, model_name)
+  values (p_tenant, v_agent, p_kind, p_name, p_max_usd, p_max_steps,
+          case when p_model is not null then aos_core.usable_model(p_model, true) end)
+  on conflict do nothing
   returning run_id, name into v_run;
   if not found then
-    raise exception 'run "%" already exists', p_name using errcode = 'AO005',
-      hint = 'choose another name';
+    perform aos_core.refuse_name(p_name);
+  elsif p_max_turns is not null then
+    perform aos_core.limit_questions(p_tenant, v_run.run_id, p_max_turns);
   end if;
   return jsonb_build_object('run_id', v_run.run_id, 'run', v_run.name, 'agent', p_agent);
+end
+$$;
+
+-- Say that the name of a new run is taken; without one, that the name which fell to it was, at the very
+-- same moment. AO005. Kernel only.
+create function aos_core.refuse_name(p_name text) returns void
+language plpgsql
+as $$
+begin
+  if p_name is null then
+    raise exception 'the name that fell to the new run was taken at the same moment'
+      using errcode = 'AO005', hint = 'repeat the command';
+  end if;
+  raise exception 'run "%" already exists', p_name using errcode = 'AO005',
+    hint = 'choose another name';
 end
 $$;
 
@@ -193,7 +229,8 @@ $$;
 -- two steps one after the other. Locks the key, then the tenant's state. Kernel only.
 create function aos_core.begin_run_slowly(
   p_tenant uuid, p_agent text, p_kind text, p_name text, p_message jsonb, p_key uuid, p_actor text,
-  p_worker text, p_lease uuid, p_lease_seconds integer) returns jsonb
+  p_worker text, p_lease uuid, p_lease_seconds integer, p_max_usd numeric, p_max_steps integer,
+  p_max_turns integer, p_model text) returns jsonb
 language plpgsql
 as $$
 declare
@@ -207,7 +244,8 @@ begin
   if v_run is not null then
     return v_run;
   end if;
-  v_run := aos_core.add_run(p_tenant, p_agent, p_kind, p_name);
+  v_run := aos_core.add_run(p_tenant, p_agent, p_kind, p_name, p_max_usd, p_max_steps, p_max_turns,
+                            p_model);
   return v_run || aos_core.begin_turn_slowly(p_tenant, (v_run ->> 'run_id')::uuid, p_message, p_key,
                                              p_actor, p_worker, p_lease, p_lease_seconds);
 exception when unique_violation or sqlstate 'AO005' then
@@ -242,8 +280,7 @@ begin
   if not found then
     return null;
   elsif v_run.is_the_same is not true then
-    raise exception 'the key "%" belongs to another request', p_key using errcode = 'AO005',
-      hint = 'each request needs a key of its own';
+    perform aos_core.refuse_key(p_key);
   end if;
   return jsonb_build_object('run_id', v_run.run_id, 'run', v_run.name, 'agent', p_agent)
     || aos_core.repeated_request(p_tenant, v_run.run_id, p_key, p_actor, p_worker, p_lease,

@@ -185,6 +185,9 @@ begin
   join aos_core.run r on r.tenant_id = v_tenant and r.run_id = t.run_id
   where t.tenant_id = v_tenant and t.turn_id = p_turn;
   v_context := aos_core.context_of(v_tenant, v_run, null, 400);
+  if v_context is null then
+    perform aos_core.usable_model(v_run.model_name, false);
+  end if;
   return jsonb_build_object(
     'messages', aos_agent.chat_messages(v_context -> 'messages'),
     'tools', (select coalesce(jsonb_agg(jsonb_build_object('type', 'function', 'function',

@@ -8,7 +8,7 @@ select r.tenant_id, n.name as tenant, r.run_id, r.name, a.name as agent, r.kind,
        r.last_step, c.skill as tool, r.open_calls, r.waiting_calls, r.inbox_count,
        r.input_tokens, r.output_tokens, r.context_tokens, r.spent_usd, r.reserved_usd,
        r.max_usd, r.max_tokens, r.max_steps, r.max_seconds, r.lease_worker, r.lease_expires_at,
-       p.name as persona, r.persona_version, m.model_name as model,
+       p.name as persona, r.persona_version, r.model_name as model,
        case when t.state = 'awaiting_approval' then 'approval'
             when t.state = 'awaiting_resolution' then 'resolution'
             when t.state = 'limited' then coalesce(substring(t.error from '^[a-z]+'), 'budget')
@@ -21,7 +21,7 @@ join aos_auth.tenant n on n.tenant_id = r.tenant_id
 join aos_agent.agent a on a.tenant_id = r.tenant_id and a.agent_id = r.agent_id
 join aos_persona.persona_version p on p.tenant_id = r.tenant_id and p.persona_id = r.persona_id
   and p.version = r.persona_version
-join aos_meta.llm_model_registry m on m.model_id = p.model_id
+left join aos_meta.llm_model_registry m on m.model_name = r.model_name
 left join aos_core.turn t on t.tenant_id = r.tenant_id and t.turn_id = r.last_turn_id
 left join lateral (
   select k.skill from aos_core.tool_call k

@@ -12,13 +12,12 @@ create function aos_core.must_be_metered(p_tenant uuid, p_run aos_core.run) retu
 language sql stable
 as $$
   select p_run.max_seconds is not null
+    or exists (select from aos_core.meter m where m.tenant_id = p_tenant
+               and m.run_id = p_run.run_id and m.max_turns is not null)
     or exists (select from aos_core.budget b
                where b.tenant_id = p_tenant and aos_core.budget_applies(b, p_run.agent_id))
-    or exists (select from aos_persona.persona_version v
-               join aos_meta.llm_model_registry m on m.model_id = v.model_id
-               where v.tenant_id = p_tenant and v.persona_id = p_run.persona_id
-                 and v.version = p_run.persona_version
-                 and (m.requests_per_minute is not null or m.tokens_per_minute is not null))
+    or exists (select from aos_meta.llm_model_registry m where m.model_name = p_run.model_name
+               and (m.requests_per_minute is not null or m.tokens_per_minute is not null))
 $$;
 
 -- A turn begins to be driven. When the tenant's configuration has changed since the run's last turn,
@@ -39,11 +38,9 @@ begin
   end if;
   v_metered := aos_core.must_be_metered(p_tenant, v_run);
   if v_run.config_version <> v_config or v_metered <> v_run.is_metered then
-    select m.* into v_model from aos_persona.persona_version v
-    join aos_meta.llm_model_registry m on m.model_id = v.model_id
-    where v.tenant_id = p_tenant and v.persona_id = v_run.persona_id
-      and v.version = v_run.persona_version;
-    v_run.max_output_tokens := v_model.max_output_tokens;
+    select m.* into v_model from aos_meta.llm_model_registry m
+    where m.model_name = v_run.model_name;
+    v_run.max_output_tokens := coalesce(v_model.max_output_tokens, v_run.max_output_tokens);
     v_run.input_usd_per_mtok := v_model.input_usd_per_mtok;
     v_run.cached_input_usd_per_mtok := v_model.cached_input_usd_per_mtok;
     v_run.output_usd_per_mtok := v_model.output_usd_per_mtok;
@@ -88,6 +85,24 @@ begin
 end
 $$;
 
+-- Limit how often a run's model may be asked in one turn. AO006. Kernel only; the caller holds the run's
+-- lock, or has just made it.
+create function aos_core.limit_questions(p_tenant uuid, p_run uuid, p_max_turns integer)
+returns void
+language plpgsql
+as $$
+begin
+  if p_max_turns < 1 then
+    raise exception 'a model is asked once at least, not % times', p_max_turns
+      using errcode = 'AO006', hint = 'p_max_turns is a number from 1 on';
+  end if;
+  insert into aos_core.meter as m (tenant_id, run_id, turn_id, max_turns)
+  values (p_tenant, p_run, p_run, p_max_turns)  -- of no turn yet: start_meter names it
+  on conflict (tenant_id, run_id) do update set max_turns = excluded.max_turns;
+  update aos_core.run r set is_metered = true where r.tenant_id = p_tenant and r.run_id = p_run;
+end
+$$;
+
 -- What stands in the way of a metered run's next model call, a question of p_input tokens: `next` null
 -- when nothing does, and what the call may cost is reserved. Else `limited` or `later`, the reason, when
 -- to try again, and the budget whose change wakes the turn. The caller holds the run's lock.
@@ -100,6 +115,7 @@ declare
   v_now timestamptz := aos_core.now();
   v_skill text := aos_core.looping_skill(p_tenant, p_run);
   v_seconds numeric;
+  v_turns integer;
 begin
   if v_skill is not null then
     next := 'limited';
@@ -111,12 +127,21 @@ begin
   update aos_core.meter m set driven_since = v_now, total_seconds = m.total_seconds
     + greatest(extract(epoch from v_now - coalesce(m.driven_since, v_now)), 0)::numeric
   where m.tenant_id = p_tenant and m.run_id = p_run.run_id
-  returning m.total_seconds - m.turn_began_at_seconds into v_seconds;
+  returning m.total_seconds - m.turn_began_at_seconds, m.max_turns into v_seconds, v_turns;
   if v_seconds >= p_run.max_seconds then
     next := 'limited';
     ready_at := 'infinity';
     error := format('limit: %s seconds in one turn; aosctl resume %s --max-seconds N lets it go on',
                     p_run.max_seconds, p_run.name);
+    return;
+  elsif v_turns is not null and v_turns <= (
+      select count(*) from aos_core.step s where s.tenant_id = p_tenant and s.run_id = p_run.run_id
+        and s.seq >= p_run.turn_first_step and s.role = 'assistant') then
+    next := 'limited';
+    ready_at := 'infinity';
+    error := format('limit: the model was asked %s time%s for one message; aosctl resume %s '
+                    '--max-turns N lets it go on', v_turns, case v_turns when 1 then '' else 's' end,
+                    p_run.name);
     return;
   end if;
   select s.* into next, error, ready_at, budget
@@ -525,10 +550,7 @@ declare
   v_minute timestamptz := date_trunc('minute', p_now);
   v_model aos_meta.llm_model_registry;
 begin
-  select m.* into v_model from aos_persona.persona_version v
-  join aos_meta.llm_model_registry m on m.model_id = v.model_id
-  where v.tenant_id = p_tenant and v.persona_id = p_run.persona_id
-    and v.version = p_run.persona_version;
+  select m.* into v_model from aos_meta.llm_model_registry m where m.model_name = p_run.model_name;
   if v_model.requests_per_minute is null and v_model.tokens_per_minute is null then
     return;
   end if;
@@ -570,9 +592,8 @@ begin
   end if;
   update aos_meta.model_rate x set tokens = greatest(0, x.tokens - v_meter.rate_tokens
     + p_run.input_tokens + p_run.output_tokens - v_meter.rate_counted)
-  from aos_persona.persona_version v
-  where v.tenant_id = p_tenant and v.persona_id = p_run.persona_id
-    and v.version = p_run.persona_version and x.model_id = v.model_id
+  from aos_meta.llm_model_registry m
+  where m.model_name = p_run.model_name and x.model_id = m.model_id
     and x.minute = v_meter.rate_minute;
   update aos_core.meter m set rate_tokens = 0
   where m.tenant_id = p_tenant and m.run_id = p_run.run_id;

@@ -166,10 +166,8 @@ declare
   v_value jsonb;
 begin
   select m.model_name, m.api_key_ref into v_model
-  from aos_persona.persona_version v
-  join aos_meta.llm_model_registry m on m.model_id = v.model_id
-  where v.tenant_id = p_tenant and v.persona_id = v_run.persona_id
-    and v.version = v_run.persona_version and m.api_key_ref like 'secret:%';
+  from aos_meta.llm_model_registry m
+  where m.model_name = v_run.model_name and m.api_key_ref like 'secret:%';
   if not found then
     return null;
   end if;

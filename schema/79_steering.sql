@@ -56,8 +56,7 @@ begin
     v_same := false;
   end if;
   if not v_same then
-    raise exception 'the key "%" belongs to another request', p_key using errcode = 'AO005',
-      hint = 'each request needs a key of its own';
+    perform aos_core.refuse_key(p_key);
   end if;
   return v_same is true;
 end

@@ -174,3 +174,7 @@ class Terminal:
         self._take(self._child.before)
         self._child.close()
         return int(self._child.exitstatus if self._child.exitstatus is not None else -1)
+
+
+Open = Callable[..., Terminal]
+"""Open a terminal with these arguments; keywords add to the environment."""

@@ -32,3 +32,21 @@ def new_private_file(path: Path, hint: str = "name another file") -> Iterator[IO
     except BaseException:
         path.unlink(missing_ok=True)
         raise
+
+
+def touch_private(path: Path) -> bool:
+    """Make a file that only its owner may read, or make it so; tell whether that worked.
+
+    It has to be a file of this user; a link in its place is followed nowhere.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            os.fchmod(descriptor, 0o600)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return False
+    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from aosctl.db.embedded import INSTALLER
 from bots import BOTS, Bot, Order
 from command import AOSCTL, Aosctl, Ended
 from kernels import KernelDatabase, Tenant, make_tenant
+from terminal import COLUMNS, Open, Terminal
 
 _SETTINGS = ("AOSCTL_", "PG", "XDG_", "DATABASE_URL", "NO_COLOR", "FORCE_COLOR")
 
@@ -129,3 +131,25 @@ def order(superuser: str, shop_dsn: str) -> Order:
         ).fetchone()
     assert row is not None
     return Order(int(row[0]), superuser)
+
+
+@pytest.fixture
+def opened(shop: dict[str, str]) -> Iterator[Open]:
+    """Open terminals that are closed at the end."""
+    terminals: list[Terminal] = []
+
+    def open_terminal(*arguments: str, columns: int = COLUMNS, **settings: str) -> Terminal:
+        terminals.append(Terminal({**shop, **settings}, *arguments, columns=columns))
+        return terminals[-1]
+
+    yield open_terminal
+    for terminal in terminals:
+        terminal.__exit__()
+
+
+@pytest.fixture
+def chat(opened: Open) -> Terminal:
+    """A chat with the offline agent, at its prompt."""
+    terminal = opened("chat", "my_pg_bot")
+    terminal.prompt()
+    return terminal

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -19,31 +18,7 @@ from aosctl.repl.prompt import ALONE_SECONDS
 from bots import BOTS, Bot, Order
 from command import AOSCTL, Aosctl, Ended
 from talks import PATIENCE_SECONDS, until
-from terminal import CTRL_C, CTRL_D, CTRL_J, ENTER, QUESTION, Terminal
-
-Open = Callable[..., Terminal]
-
-
-@pytest.fixture
-def opened(shop: dict[str, str]) -> Iterator[Open]:
-    """Open terminals that are closed at the end."""
-    terminals: list[Terminal] = []
-
-    def open_terminal(*arguments: str, **settings: str) -> Terminal:
-        terminals.append(Terminal({**shop, **settings}, *arguments))
-        return terminals[-1]
-
-    yield open_terminal
-    for terminal in terminals:
-        terminal.__exit__()
-
-
-@pytest.fixture
-def chat(opened: Open) -> Terminal:
-    """A chat with the offline agent, at its prompt."""
-    terminal = opened("chat", "my_pg_bot")
-    terminal.prompt()
-    return terminal
+from terminal import CTRL_C, CTRL_D, CTRL_J, ENTER, QUESTION, Open, Terminal
 
 
 def approval_of(terminal: Terminal) -> str:

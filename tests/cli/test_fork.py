@@ -284,3 +284,69 @@ def test_a_detached_task_is_all_or_nothing(developer: Aosctl, tenant: Tenant) ->
         done = developer("run", "-d", *words)
         assert (done.status, done.out) == (status, "") and error in done.err
     assert tenant.database.value(count) == before + 1
+
+
+MODELS = """\
+apiVersion: aos/v1
+kind: Model
+metadata: {name: other-voice}
+spec: {provider: script, script: [{text: other}, {text: again}, {text: third}]}
+---
+apiVersion: aos/v1
+kind: Model
+metadata: {name: retired}
+spec: {provider: offline, active: false}
+"""
+
+
+def model_of(tenant: Tenant, name: str) -> str:
+    return str(tenant.database.value("select model_name from aos_core.run where name = %s", name))
+
+
+def test_a_new_run_is_with_the_model_of_the_flag(
+    admin: Aosctl, developer: Aosctl, tenant: Tenant
+) -> None:
+    """A fork, a chat and a task; what is forked from them keeps it, the agent its own."""
+    assert admin("apply", "-f", "-", stdin=MODELS).status == 0
+    name = name_of(tenant, talked(tenant, ("one?", "1")))
+    made = developer("fork", name, "--model", "other-voice", "--name", "with-other")
+    assert (made.status, made.out) == (0, "run.aos/with-other created\n")
+    done = developer("chat", "--resume", "with-other", "and?")
+    assert (done.status, done.out) == (0, "again\n"), done.err
+    assert developer("fork", "with-other", "--name", "kept").status == 0
+    assert model_of(tenant, "kept") == "other-voice" and model_of(tenant, name) == "offline"
+    done = developer("chat", "bot", "hello", "-m", "other-voice")
+    assert (done.status, done.out) == (0, "other\n")
+    done = developer("run", "bot", "hello", "-m", "other-voice", "--name", "other-task")
+    assert (done.status, done.out) == (0, "other\n")
+    done = developer("run", "-d", "bot", "hello", "-m", "other-voice", "--name", "other-later")
+    assert done.status == 0 and model_of(tenant, "other-later") == "other-voice"
+    assert '"model": "other-voice"' in developer("get", "run", "other-task", "-o", "json").out
+    done = developer("chat", "--fork", f"{name}@2", "-m", "other-voice", "and now?")
+    assert (done.status, done.out) == (0, "again\n")
+    assert f", from {name} at step 2\n" in done.err
+    assert tenant.transcript(run_named(tenant, name)) == [("user", "one?"), ("assistant", "1")]
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["chat", "bot", "hi", "-m", "none"], 1, 'model "none" not found\nhint: aosctl get'),
+        (["run", "bot", "hi", "-m", "retired"], 1, 'error: model "retired" is not active\n'),
+        (["run", "-d", "bot", "hi", "-m", "none"], 1, '(NotFound): model "none" not found\n'),
+        (["chat", "-c", "bot", "hi", "-m", "offline"], 2, "a run keeps its model"),
+        (["chat", "--resume", "x", "--fork", "y", "hi"], 2, "--resume and --fork exclude each"),
+        (["chat", "--fork", "none@x", "hi"], 2, '"x" is no step'),
+        (["chat", "--fork", "none", "hi"], 1, 'runs.aos "none" not found'),
+        (["chat", "--fork", "none", "hi", "--budget", "1"], 2, "are limits of a new run"),
+    ],
+)
+def test_no_run_begins_with_a_model_or_a_run_that_is_not_there(
+    admin: Aosctl, developer: Aosctl, tenant: Tenant, words: list[str], status: int, said: str
+) -> None:
+    if "retired" in words:
+        assert admin("apply", "-f", "-", stdin=MODELS).status == 0
+    before = tenant.database.value("select count(*) from aos_core.run")
+    done = developer(*words)
+    assert (done.status, done.out) == (status, "") and said in done.err, done.err
+    assert tenant.database.value("select count(*) from aos_core.run") == before

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from bots import Bot, Order
@@ -307,6 +308,32 @@ def test_max_steps_stops_the_run_at_the_limit(here: Aosctl, bot: Bot, verb: str)
     assert (free.status, events[-1]["result"]) == (0, "done")
 
 
+def test_max_turns_is_how_often_the_model_is_asked(here: Aosctl, bot: Bot) -> None:
+    name = bot("asker-turns", *[LOOK] * 2, {"text": "done"})
+    done, events = stream(here, "run", name, "go", "--max-turns", "2", "--name", "two-turns")
+    assert (done.status, events[-1]["status"]) == (5, "limited")
+    assert "limit: the model was asked 2 times for one message; aosctl resume two-turns" in done.err
+    assert kinds(events).count("tool_use") == 2
+    assert here("resume", "two-turns", "--max-turns", "3").out == "run.aos/two-turns resumed\n"
+    again = here("chat", "--resume", "two-turns")
+    assert (again.status, again.out) == (0, "done\n")
+
+
+def test_a_task_for_a_worker_has_the_limits_of_its_flags(
+    here: Aosctl, bot: Bot, superuser: str
+) -> None:
+    name = bot("left-alone", {"text": "done"}, maxSteps=9)
+    flags = ("--budget", "0.5", "--max-steps", "20", "--max-turns", "4")
+    done = here("run", "-d", name, "go", *flags, "--name", "capped-task")
+    assert (done.status, done.out) == (0, "run.aos/capped-task created\n")
+    with psycopg.connect(superuser) as connection:
+        row = connection.execute(
+            "select r.max_usd::float8, r.max_steps, m.max_turns, r.open_turn_id is not null"
+            " from aos_core.run r join aos_core.meter m using (run_id) where r.name = 'capped-task'"
+        ).fetchone()
+    assert row == (0.5, 9, 4, True)
+
+
 @pytest.mark.parametrize("verb", ["chat", "run"])
 def test_budget_stops_the_run_before_it_is_passed(here: Aosctl, bot: Bot, verb: str) -> None:
     used = {"usage": {"in": 20_000, "out": 10}}
@@ -343,7 +370,8 @@ def test_what_could_not_begin_leaves_no_run(here: Aosctl, bot: Bot) -> None:
         (("run", "my_pg_bot", "hi", "--max-steps", "0"), "--max-steps"),
         (("run", "my_pg_bot", "hi", "--max-steps", "3000000000"), "--max-steps is at most"),
         (("chat", "-c", "my_pg_bot", "hi", "--budget", "1"), "are limits of a new run"),
-        (("run", "-d", "my_pg_bot", "hi", "--budget", "1"), "leave out --detach"),
+        (("run", "my_pg_bot", "hi", "--max-turns", "3000000000"), "--max-turns is at most"),
+        (("run", "my_pg_bot", "hi", "--max-turns", "0"), "--max-turns"),
     ],
 )
 def test_wrong_limits_are_refused(here: Aosctl, arguments: tuple[str, ...], text: str) -> None:

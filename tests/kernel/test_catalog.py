@@ -22,6 +22,7 @@ GLOBAL_TABLES = {
 # A turn that reaches a limit rests in the state `limited`: only the shell reports it as an error.
 OF_THE_SHELL = {"AO007"}
 WORKER_FUNCTIONS = {
+    "aos_agent.look",
     "aos_agent.next_ready",
     "aos_agent.preview_call",
     "aos_agent.claim_preview",

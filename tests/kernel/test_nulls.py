@@ -146,7 +146,7 @@ def world(kernel_database: KernelDatabase) -> Iterator[World]:
         "p_kind": "run", "p_principal": "dev", "p_agent": "bot", "p_skill": "web_search",
         "p_grants": [], "p_old": [], "p_new": [], "p_table": "aos_core.run", "p_text": "x",
         "p_patterns": ["x"], "p_decision": "denied", "p_builtin": "web_search",
-        "p_confirm": "nulls",
+        "p_confirm": "nulls", "p_query": "select 1", "p_look": 1,
         "p_data": {"api": SEALED}, "p_generation": 1, "p_webhook": {}, "p_args": {"query": "x"},
         "p_tool": "web_search", "p_result": {"result": "x"}, "p_action": "retry", "p_ok": True,
         "p_error": "x", "p_detail": "x", "p_at": "2026-01-01", "p_now": "2026-01-01",
@@ -177,7 +177,8 @@ REFUSED = {
     "aos_agent.record_tool_result": "AO002", "aos_agent.record_call_result": "AO002",
     "aos_agent.record_response": "AO002", "aos_agent.resolve_call": "AO002",
     "aos_agent.start_call": "AO002", "aos_agent.start_turn": "AO002",
-    "aos_agent.give_up_lease": "AO004", "aos_agent.preview_call": "AO003",
+    "aos_agent.give_up_lease": "AO004", "aos_agent.look": "AO003",
+    "aos_agent.preview_call": "AO003",
     "aos_agent.record_delivery": "AO003", "aos_auth.revoke_role": "AO001",
     "aos_meta.delete_model": "AO001", "aos_skills.own_sql_role": "AO005",
 }  # fmt: skip

@@ -393,3 +393,83 @@ def test_a_run_that_was_given_another_s_name_by_chance_takes_a_new_one(
         admin.execute(body[0].encode())
         admin.execute("drop sequence public.chance")
     assert names == ["bot-aaaaaa", "bot-bbbbbb"]
+
+
+@pytest.mark.parametrize("second", ["open_turn", "open_run"])
+@pytest.mark.parametrize("worker", ["w1", None])
+def test_a_key_at_the_same_moment_in_another_run_is_refused_in_words(
+    tenant: Tenant, second: str, worker: str | None
+) -> None:
+    key, one, two = uuid4(), tenant.start_run(), tenant.start_run()
+    other = tenant.database.connect("test_developer", tenant.id)
+    target = (two,) if second == "open_turn" else ("bot",)
+
+    def late() -> None:
+        with refused("AO005", "belongs to another"):
+            call(other, f"aos_agent.{second}", tenant.id, *target, user("two"),
+                 p_key=key, p_worker=worker)  # fmt: skip
+
+    with ThreadPoolExecutor(1) as pool:
+        with tenant.person.transaction():
+            tenant.open(one, "one", p_key=key, p_worker="w1")
+            request = pool.submit(late)
+            until_it_waits(tenant.database, other, request)
+        request.result()
+    assert len(runs_of(tenant, key)) == 1
+    assert tenant.run_row(two)["last_turn"] == 0 and tenant.faults(two) == []
+
+
+def limits(tenant: Tenant, begun: dict[str, Any]) -> tuple[Any, ...]:
+    row = tenant.run_row(UUID(begun["run_id"]))
+    return row["max_usd"], row["max_steps"]
+
+
+def test_limits_lower_those_of_the_agent_and_never_raise_them(agents: Tenant) -> None:
+    key = uuid4()
+    low = {"p_max_usd": 1, "p_max_steps": 3, "p_worker": "w1", "p_key": key}
+    begun = begin(agents, "frugal", **low)
+    assert begun["next"] == "model" and limits(agents, begun) == (1, 3)
+    again = begin(agents, "frugal", **low)
+    assert again["repeated"] and again["run_id"] == begun["run_id"]
+    assert len(runs_of(agents, key)) == 1
+    high = {"p_max_usd": 100, "p_max_steps": 100}
+    assert limits(agents, begin(agents, "frugal", **high)) == (2, 7)
+    assert limits(agents, begin(agents, "plain", **high)) == (100, 50)
+    assert limits(agents, begin(agents, "plain", p_kind="task", p_name="named-task")) == (None, 50)
+    for wrong in ({"p_max_steps": 0}, {"p_max_usd": -1}, {"p_max_turns": 0}):
+        with refused("AO006"):
+            begin(agents, "plain", **wrong)
+
+
+def test_a_model_is_asked_no_more_often_in_a_turn_than_allowed(agents: Tenant) -> None:
+    search = ask(("web_search", {"query": "x"}))
+    lease = begin(agents, "plain", p_max_turns=2, p_worker="w1")
+    run = UUID(lease["run_id"])
+
+    def once(lease: dict[str, Any]) -> str:
+        answer = agents.respond(lease, search)
+        moved = agents.result(answer["calls"][0]["call_id"], lease, {"results": []})
+        return str(moved["next"])
+
+    assert [once(lease), once(lease)] == ["model", "limited"]
+    assert agents.run_row(run)["error"].startswith("limit: the model was asked 2 times for one")
+    assert agents.claim(run=run) is None
+    resume = "aos_agent.resume_run"
+    assert call(agents.person, resume, agents.id, run, p_max_turns=3)["changed"]
+    lease = agents.claim(run=run)
+    assert lease["next"] == "model" and once(lease) == "limited"
+    call(agents.person, resume, agents.id, run, p_max_turns=4)
+    lease = agents.claim(run=run)
+    assert agents.respond(lease, say("done"))["next"] == "done"
+    lease = agents.open(run, p_worker="w1")  # each message has its own
+    assert [once(lease) for _ in range(4)] == ["model"] * 3 + ["limited"]
+    call(agents.person, "aos_agent.cancel_turn", agents.id, run)
+    fork = UUID(call(agents.person, "aos_agent.fork_run", agents.id, run)["run_id"])
+    lease = agents.open(fork, p_worker="w1")
+    assert [once(lease) for _ in range(4)] == ["model"] * 3 + ["limited"]
+    assert agents.faults(run) == agents.faults(fork) == []
+
+
+def test_a_run_without_a_limit_of_questions_is_not_metered(agents: Tenant) -> None:
+    begun = begin(agents, "plain", p_max_steps=3, p_worker="w1")
+    assert not agents.run_row(UUID(begun["run_id"]))["is_metered"]

@@ -22,8 +22,8 @@ _HELP_FLAGS = {"help_option_names": ["-h", "--help"]}
 _WIDTH = 100
 
 
-def invoke(argv: list[str]) -> int:
-    """Parse `argv`, run its verb and return the exit status.
+def invoke(argv: list[str], given: Globals | None = None) -> int:
+    """Parse `argv`, run its verb and return the exit status; `given` holds where it says nothing.
 
     Raises AosError for everything a user can mend.
     """
@@ -36,7 +36,7 @@ def invoke(argv: list[str]) -> int:
     root = Root()
     try:
         with root.make_context(
-            "aosctl", list(argv), obj=Globals(), max_content_width=_WIDTH
+            "aosctl", list(argv), obj=given or Globals(), max_content_width=_WIDTH
         ) as ctx:
             status = root.invoke(ctx)
     except typer.Exit as leaving:

@@ -9,6 +9,10 @@ import sys
 
 from aosctl.errors import AosError, UsageError, redact_dsn
 
+TYPE_CHECKING = False  # spares the import of typing
+if TYPE_CHECKING:
+    from aosctl.cli.globals import Globals
+
 INTERRUPTED = 130
 CLOSED_PIPE = 141
 """What a shell reports for a program that SIGPIPE ended; the verb may not have finished."""
@@ -16,19 +20,22 @@ CLOSED_PIPE = 141
 _WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
-def run(argv: list[str]) -> int:
-    """Run the command line `argv` and return its exit status; print what went wrong."""
+def run(argv: list[str], given: Globals | None = None) -> int:
+    """Run the command line `argv` and return its exit status; print what went wrong.
+
+    `given` are global flags that hold unless the line says otherwise.
+    """
     _prepare_streams()
-    debug = "--debug" in argv
+    debug = "--debug" in argv or (given is not None and given.debug)
     try:
         from aosctl.cli.app import invoke
 
-        status = invoke(argv)
+        status = invoke(argv, given)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
     except AosError as error:
-        return _report(error, f"{error.label}: {error.message}", error.hint, debug)
+        return report(error, debug=debug)
     except OSError as error:
         if _is_output_failure(error):
             return report_output_failure(error)
@@ -40,6 +47,11 @@ def run(argv: list[str]) -> int:
         message = f"error: unexpected {type(error).__name__}: {error}"
         return _report(error, message, "the same command with --debug shows where", debug)
     return status
+
+
+def report(error: AosError, *, debug: bool = False) -> int:
+    """Print an error that no verb raised; return its exit status."""
+    return _report(error, f"{error.label}: {error.message}", error.hint, debug)
 
 
 def report_output_failure(error: OSError) -> int:
@@ -58,7 +70,8 @@ def _prepare_streams() -> None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - lives as long as we
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - lives as long as we
-    if isinstance(sys.stdout, io.TextIOWrapper):
+    # Once: it asks where a file stands, which fails when a pipe has taken the file's place.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors != "backslashreplace":
         sys.stdout.reconfigure(errors="backslashreplace")
 
 

@@ -13,6 +13,7 @@ import typer
 
 from aosctl.cli import output, talk
 from aosctl.cli.globals import Globals, globals_of
+from aosctl.cli.which import JUST_THE_AGENT, Which, forked
 from aosctl.errors import AosError, IllegalTransition, NotFound, UsageError
 from aosctl.repl.keyboard import Keyboard
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from aosctl.db.connection import Session
-    from aosctl.domain.conversation import Caps
+    from aosctl.db.runs import Caps
     from aosctl.repl.chat import Place
     from aosctl.repl.report import Report
     from aosctl.repl.turns import Decider
@@ -55,6 +56,14 @@ def command(
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="RUN", help="Go on with this run")
     ] = None,
+    pick: Annotated[
+        bool, typer.Option("--pick", help="Choose the conversation to go on with (with AGENT)")
+    ] = False,
+    fork: Annotated[
+        str | None,
+        typer.Option("--fork", metavar="RUN[@STEP]", help="Go on in a new run, from a step of RUN"),
+    ] = None,
+    model: talk.Model = None,
     output_format: Annotated[
         str | None,
         typer.Option("-o", "--output", metavar="FORMAT", help="json|stream-json, for one message"),
@@ -65,6 +74,7 @@ def command(
     approve: talk.Approve = "ask",
     budget: talk.Budget = None,
     max_steps: talk.MaxSteps = None,
+    max_turns: talk.MaxTurns = None,
 ) -> int:
     """Talk to an agent.
 
@@ -82,39 +92,65 @@ def command(
       # For a program: one object, or a line for each event; approvals are left to others
       aosctl chat my_pg_bot -p "Which tables are largest?" --approve=never -o json
 
-      # Go on where the last conversation stopped, or was killed
+      # Go on where the last conversation stopped, or was killed; or choose one
       aosctl chat -c my_pg_bot
+      aosctl chat --pick
+
+      # Again from step 12 of a run, with another model; the run itself stays as it is
+      aosctl chat --fork my_pg_bot-x7k2p@12 -m gpt-4o
     """
     given = globals_of(ctx)
     chosen = output.parse_output(output_format, allowed=("json", "stream-json"))
     with talk.reporting(chosen) as report:
-        if last and resume:
-            raise UsageError("-c and --resume exclude each other")
+        if pick:
+            if last or resume or fork or model:
+                raise UsageError("--pick and -c, --resume, --fork and -m exclude each other")
+            _refuse_pick(message or [], prompt, report, approve)
+            resume, agent = _picked(given, agent), None
+        which = Which(last, resume, fork, model)
+        which.check(limited=talk.caps_of(budget, max_steps, max_turns, None) is not None)
         decider = talk.decider_of(approve)
-        caps = talk.caps_of(budget, max_steps)
-        if caps is not None and (last or resume):
-            raise UsageError(
-                "--budget and --max-steps are limits of a new run",
-                "aosctl resume RUN --max-usd USD --max-steps N changes those of this one",
-            )
+        caps = talk.caps_of(budget, max_steps, max_turns, None if fork else model)
         words = list(message or [])
-        if not resume:  # whose first word may be the run's agent
+        if not which.is_named:  # whose first word may be the run's agent
             _refuse_two_messages(words, prompt)
         one_shot = bool(words) or prompt is not None or not sys.stdin.isatty()
-        plain = report is None and caps is None and approve == "ask"
-        if agent and plain and not (one_shot or last or resume):
-            return interactive(given, agent, Arrival(given, partial(_connect, given, agent)))
+        plain = report is None and approve == "ask"
+        if agent and plain and not (one_shot or last or which.is_named):
+            return interactive(given, agent, Arrival(given, partial(_connect, given, agent), caps))
         with Keyboard() as keyboard:
-            session, subject, words = _connect(given, agent, words, last, resume, prompt)
+            session, subject, words = _connect(given, agent, words, which, prompt)
         if words or one_shot:
             return _one_shot(given, session, subject, words, decider, report, caps)
         if not plain:
             session.close()
-            flag = "--approve" if caps is None else "--budget" if budget else "--max-steps"
-            flag = flag if report is None else f"-o {chosen.format}"
+            flag = "--approve" if report is None else f"-o {chosen.format}"
             raise UsageError(f"{flag} belongs to a message: aosctl chat AGENT MESSAGE {flag} …")
-        arrival = Arrival.at(given, session, subject)
+        arrival = Arrival.at(given, session, subject, caps)
         return interactive(given, subject.agent, arrival, subject.run_id, keyboard.typed)
+
+
+def _refuse_pick(
+    words: Sequence[str], prompt: str | None, report: Report | None, approve: str
+) -> None:
+    """Refuse what --pick can't go with: a message, or nobody who chooses. Raises UsageError."""
+    if words or prompt is not None or report is not None or approve != "ask":
+        raise UsageError("--pick opens a chat, and takes no message", "aosctl chat --resume RUN …")
+    talk.need_terminal()
+
+
+def _picked(given: Globals, agent: str | None) -> str:
+    """Let the person choose a conversation. Raises KeyboardInterrupt where they choose none."""
+    from aosctl.cli.wiring import session_of
+    from aosctl.db.talks import talks
+    from aosctl.repl.commands.runs import pick_talk
+
+    with closing(session_of(given)) as session:
+        found = talks(session.connection, session.require_tenant())
+    chosen = pick_talk([one for one in found if agent in (None, one.agent)])
+    if chosen is None:
+        raise KeyboardInterrupt
+    return str(chosen.run_id)
 
 
 def _refuse_two_messages(words: list[str], prompt: str | None) -> None:
@@ -126,9 +162,13 @@ class Arrival:
     """Connects when first asked, and knows then whom the chat is with."""
 
     def __init__(
-        self, given: Globals, connect: Callable[[], tuple[Session, Subject, list[str]]]
+        self,
+        given: Globals,
+        connect: Callable[[], tuple[Session, Subject, list[str]]],
+        caps: Caps | None = None,
     ) -> None:
         self._given = given
+        self._caps = caps
         self._connect = connect
         self._found: tuple[Place, talk.Access] | None = None
 
@@ -147,9 +187,11 @@ class Arrival:
             self._found[1].close()
 
     @classmethod
-    def at(cls, given: Globals, session: Session, subject: Subject) -> Arrival:
+    def at(
+        cls, given: Globals, session: Session, subject: Subject, caps: Caps | None = None
+    ) -> Arrival:
         """Return an arrival that is over."""
-        arrival = cls(given, lambda: (session, subject, []))
+        arrival = cls(given, lambda: (session, subject, []), caps)
         arrival.place()
         return arrival
 
@@ -158,8 +200,10 @@ class Arrival:
             from aosctl.repl.chat import Place
 
             session, subject, _ = self._connect()
-            place = Place(subject.agent, subject.model, session.tenant or "")
-            self._found = place, talk.Access(self._given, session, subject.agent)
+            model = (self._caps and self._caps.model) or subject.model
+            place = Place(subject.agent, model, session.tenant or "")
+            access = talk.Access(self._given, session, subject.agent, caps=self._caps)
+            self._found = place, access
             _warm_up(subject.provider)
         return self._found
 
@@ -170,15 +214,20 @@ def interactive(
     """Talk at a prompt until the person leaves, `typed` first; return the exit status."""
     talk.need_terminal()
     with Keyboard() as keyboard:
+        from aosctl.cli.behind import Behind
         from aosctl.repl.chat import Chat
+        from aosctl.repl.commands.completing import CommandCompleter
 
         conversation = arrival.access().open(run_id) if run_id else None
         screen, prompts = talk.chat_terminal(given)
+        back = Behind(given, arrival.access)
+        prompts.completer = CommandCompleter(lambda: back.desk, lambda: back.agent)
         prompts.prepare()
     typed += keyboard.typed
     with (
         closing(arrival),
-        closing(Chat(agent, arrival, screen, prompts, conversation, typed)) as chat,
+        closing(back),
+        closing(Chat(agent, arrival, screen, prompts, back, conversation, typed)) as chat,
     ):
         return chat.run()
 
@@ -205,8 +254,7 @@ def _connect(
     given: Globals,
     agent: str | None,
     message: Sequence[str] = (),
-    last: bool = False,
-    resume: str | None = None,
+    which: Which = JUST_THE_AGENT,
     prompt: str | None = None,
 ) -> tuple[Session, Subject, list[str]]:
     """Connect, and find whom the words of the command line mean; return the message's."""
@@ -214,10 +262,11 @@ def _connect(
 
     session = session_of(given)
     try:
-        if resume is None:
-            subject, words = _subject(session, agent, last), list(message)
+        if not which.is_named:
+            subject, words = _subject(session, agent, which.last), list(message)
         else:
-            subject, words = _named_run(session, resume, [*filter(None, [agent]), *message])
+            typed = which.resume or forked(given, session, which)
+            subject, words = _named_run(session, typed, [*filter(None, [agent]), *message])
         _refuse_two_messages(words, prompt)
         return session, subject, words if prompt is None else [prompt]
     except AosError:

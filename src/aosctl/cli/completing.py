@@ -39,14 +39,22 @@ def answer(arguments: Sequence[str]) -> int:
     if len(arguments) < 4:
         return 0
     sources, values, depth, current, *words = arguments
-    typed = _typed(words, frozenset(values.split()), int(depth) if depth.isdigit() else 0)
-    source = sources[1:] if sources.startswith("=") else _source(sources.split(), len(typed.words))
-    found = dict.fromkeys(one for one in _candidates(source, current, typed))
-    sys.stdout.write("".join(f"{one}\n" for one in found if one.startswith(current)))
+    typed = typed_of(words, frozenset(values.split()), int(depth) if depth.isdigit() else 0)
+    sys.stdout.write("".join(f"{one}\n" for one in candidates(sources, current, typed)))
     return 0
 
 
-def _typed(words: Sequence[str], values: frozenset[str], depth: int) -> Typed:
+def candidates(sources: str, current: str, typed: Typed) -> list[str]:
+    """Return what may stand at the cursor; `sources` as `completion_sources` has them, or `=` one.
+
+    Each of them begins with `current`.
+    """
+    source = sources[1:] if sources.startswith("=") else _source(sources.split(), len(typed.words))
+    found = dict.fromkeys(one for one in _candidates(source, current, typed))
+    return [one for one in found if one.startswith(current)]
+
+
+def typed_of(words: Sequence[str], values: frozenset[str], depth: int) -> Typed:
     """Take flags and their values away; the first `depth` words are the command itself."""
     left: list[str] = []
     given: dict[str, str] = {}

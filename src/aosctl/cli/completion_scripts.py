@@ -59,14 +59,24 @@ class Entry:
 
 def entries() -> list[Entry]:
     """Return every command, `aosctl` itself first."""
+    found = [root_entry()]
+    for name, _ in found[0].commands:
+        found.extend(entries_of(name))
+    return found
+
+
+def root_entry() -> Entry:
+    """Return `aosctl` itself; no verb is imported for it."""
     names = [name for name, verb in VERBS.items() if find_spec(f"aosctl.cli.{verb.module}")]
     commands = tuple((name, VERBS[name].help) for name in names)
     shared = (*_flags(global_options(hidden=False)), _HELP)
     version = Flag(("--version",), "Print the version of the client", False, False)
-    found = [Entry((), "", commands, (*shared, version))]
-    for name in names:
-        found.extend(_walk((name,), load(name), VERBS[name].help))
-    return found
+    return Entry((), "", commands, (*shared, version))
+
+
+def entries_of(name: str) -> Iterator[Entry]:
+    """Yield a verb and the commands below it."""
+    yield from _walk((name,), load(name), VERBS[name].help)
 
 
 _HELP = Flag(("-h", "--help"), "Show the help of a command", False, False)

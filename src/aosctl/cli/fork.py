@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aosctl.cli import output
 from aosctl.cli.globals import globals_of
 from aosctl.errors import AosError, UsageError
+
+if TYPE_CHECKING:
+    from aosctl.db.rows import AnySession
+    from aosctl.db.runs import Fork, RunRow
 
 _MOST_DIGITS = 18
 
@@ -20,6 +24,10 @@ def command(
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="Name of the new run")
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("-m", "--model", metavar="MODEL", help="The model of the new run"),
+    ] = None,
     output_format: Annotated[
         str | None, typer.Option("-o", "--output", metavar="FORMAT", help="name")
     ] = None,
@@ -27,32 +35,23 @@ def command(
     """Begin a new run with the transcript of another, up to a step.
 
     It is cut back to the end of a turn; aosctl trace RUN shows the steps. The other run stays as
-    it is. The new one has the same agent, persona and limits, has spent nothing, and is tainted
-    where the other was by that step. What waits in the other, an approval say, stays there.
+    it is. The new one has the same agent, persona, model (or --model) and limits, has spent
+    nothing, and is tainted where the other was by that step. What waits in the other, an approval
+    say, stays there.
 
     Examples:
       aosctl fork my_pg_bot-x7k2p
       aosctl fork x7k2p@12 --name second-try
+      aosctl fork x7k2p@12 -m gpt-4o
       aosctl chat --resume $(aosctl fork x7k2p@12 -o name)
     """
     chosen = output.parse_output(output_format, allowed=("name",))
-    typed, at, number = origin.partition("@")
-    if at and not (number.isascii() and number.isdigit() and len(number) <= _MOST_DIGITS):
-        raise UsageError(f'"{number}" is no step', f"such as aosctl fork {typed}@12")
+    typed, step = origin_of(origin, "aosctl fork")
     from aosctl.cli.wiring import quick_session_of
-    from aosctl.db.runs import find_run, fork_run
 
     given = globals_of(ctx)
     with closing(quick_session_of(given)) as session:
-        tenant = session.require_tenant()
-        run = find_run(session.connection, tenant, typed)
-        step = int(number) if at else None
-        if step is not None and step > run.last_step:
-            raise AosError(
-                f'run "{run.name}" has no step {step}, only {run.last_step}',
-                f"aosctl trace {run.name}",
-            )
-        made = fork_run(session.connection, tenant, run.run_id, step, name)
+        run, made = fork(session, typed, step, name, model)
     if chosen.format == "name":
         output.write(f"run.aos/{made.name}\n")
         return
@@ -61,3 +60,26 @@ def command(
         f"from run/{run.name} at step {made.steps}; aosctl chat --resume {made.name}",
         quiet=given.quiet,
     )
+
+
+def origin_of(text: str, example: str) -> tuple[str, int | None]:
+    """Return the run and the step of RUN[@STEP]. Raises UsageError."""
+    typed, at, number = text.partition("@")
+    if at and not (number.isascii() and number.isdigit() and len(number) <= _MOST_DIGITS):
+        raise UsageError(f'"{number}" is no step', f"such as {example} {typed}@12")
+    return typed, int(number) if at else None
+
+
+def fork(
+    session: AnySession, typed: str, step: int | None, name: str | None, model: str | None
+) -> tuple[RunRow, Fork]:
+    """Fork the run that a person named; return it and the new one. Raises AosError."""
+    from aosctl.db.runs import find_run, fork_run
+
+    tenant = session.require_tenant()
+    run = find_run(session.connection, tenant, typed)
+    if step is not None and step > run.last_step:
+        raise AosError(
+            f'run "{run.name}" has no step {step}, only {run.last_step}', f"aosctl trace {run.name}"
+        )
+    return run, fork_run(session.connection, tenant, run.run_id, step, name, model)

@@ -19,8 +19,17 @@ _LONGEST = 8
 def hand_over(argv: Sequence[str], env: Mapping[str, str]) -> None:
     """Become the plug-in that the command line names; return where there is none.
 
+    Raises AosError when it can't run.
+    """
+    if found := find(argv, env):
+        _become(*found, env)
+
+
+def find(argv: Sequence[str], env: Mapping[str, str]) -> tuple[Path, Sequence[str]] | None:
+    """Return the plug-in that the command line names, with what is left for it; None for none.
+
     The longest name counts: `aosctl foo bar` runs `aosctl-foo-bar`, else `aosctl-foo bar`. A dash
-    within a word stands as an underscore in the file's name. Raises AosError when it can't run.
+    within a word stands as an underscore in the file's name.
     """
     words: list[str] = []
     for word in argv[:_LONGEST]:
@@ -30,7 +39,8 @@ def hand_over(argv: Sequence[str], env: Mapping[str, str]) -> None:
     for length in range(len(words), 0, -1):
         path = _which(PREFIX + "-".join(words[:length]), env)
         if path is not None:
-            _become(path, argv[length:], env)
+            return path, argv[length:]
+    return None
 
 
 def refuse_flags_before(argv: Sequence[str], typed: str, env: Mapping[str, str]) -> None:

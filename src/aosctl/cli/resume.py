@@ -38,6 +38,10 @@ def command(
     max_seconds: Annotated[
         float | None, typer.Option("--max-seconds", metavar="N", min=1, help="Time of one turn")
     ] = None,
+    max_turns: Annotated[
+        int | None,
+        typer.Option("--max-turns", metavar="N", min=1, help="Questions to the model in one turn"),
+    ] = None,
     selector: Selector = None,
     everything: AllRuns = False,
     yes: Yes = False,
@@ -62,10 +66,11 @@ def command(
     choice.check()
     if not runs and not choice.is_bulk:
         raise UsageError("which run? aosctl resume RUN…", "aosctl ps lists the runs")
-    _at_most("--max-tokens", max_tokens, _MOST_TOKENS)
-    refuse_more_steps(max_steps)
-    _at_most("--max-seconds", max_seconds, _MOST_SECONDS)
-    limits = Limits(amount("--max-usd", max_usd), max_tokens, max_steps, max_seconds)
+    at_most("--max-tokens", max_tokens, _MOST_TOKENS)
+    at_most("--max-steps", max_steps)
+    at_most("--max-turns", max_turns)
+    at_most("--max-seconds", max_seconds, _MOST_SECONDS)
+    limits = Limits(amount("--max-usd", max_usd), max_tokens, max_steps, max_seconds, max_turns)
     given = globals_of(ctx)
     with closing(quick_session_of(given)) as session:
         typed = choice.meant(session, lambda row: row.rests, "resume", yes=yes, quiet=given.quiet)
@@ -96,14 +101,10 @@ def _refuse_ended(run: RunRow) -> None:
         raise AosError(text, f"aosctl chat {run.agent} begins another")
 
 
-def _at_most(flag: str, value: float | None, most: int) -> None:
+def at_most(flag: str, value: float | None, most: int = _MOST_STEPS) -> None:
+    """Raise UsageError for more than a run can count: steps, or what is told."""
     if value is not None and not value <= most:  # nan is not
         raise UsageError(f"{flag} is at most {most:,}, not {value}")
-
-
-def refuse_more_steps(steps: int | None) -> None:
-    """Raise UsageError for more steps than a run can count."""
-    _at_most("--max-steps", steps, _MOST_STEPS)
 
 
 def amount(flag: str, text: str | None) -> str | None:

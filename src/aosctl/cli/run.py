@@ -13,7 +13,7 @@ from aosctl.errors import AosError, UsageError
 
 if TYPE_CHECKING:
     from aosctl.cli.globals import Globals
-    from aosctl.domain.conversation import Caps
+    from aosctl.db.runs import Caps
 
 
 def command(
@@ -40,6 +40,8 @@ def command(
     approve: talk.Approve = "ask",
     budget: talk.Budget = None,
     max_steps: talk.MaxSteps = None,
+    max_turns: talk.MaxTurns = None,
+    model: talk.Model = None,
 ) -> int:
     """Give an agent one task and wait for the answer.
 
@@ -64,19 +66,14 @@ def command(
     chosen = output.parse_output(output_format, allowed=formats)
     with talk.reporting(chosen) as report:
         decider = talk.decider_of(approve, wait=wait)
-        caps = talk.caps_of(budget, max_steps)
+        caps = talk.caps_of(budget, max_steps, max_turns, model)
         if detach and (wait or approve != "ask"):
             raise UsageError(f"--detach does not wait: leave out --{'wait' if wait else 'approve'}")
-        if detach and caps is not None:
-            raise UsageError(
-                "--budget and --max-steps are for the foreground: leave out --detach",
-                "the agent's spec.limits hold everywhere",
-            )
         text = talk.message_of(list(task or []))
         if not text:
             raise UsageError("no task: the command line has none, and stdin is empty")
         if detach:
-            return _detached(given, agent, name, text, chosen)
+            return _detached(given, agent, name, text, chosen, caps)
         access = _access(given, agent, name, caps)
         return talk.one_shot(given, access, access.open(None), text, decider, report)
 
@@ -96,7 +93,12 @@ def _access(given: Globals, agent: str, name: str | None, caps: Caps | None) -> 
 
 
 def _detached(
-    given: Globals, agent: str, name: str | None, text: str, chosen: output.Output
+    given: Globals,
+    agent: str,
+    name: str | None,
+    text: str,
+    chosen: output.Output,
+    caps: Caps | None,
 ) -> int:
     """Leave the task to a worker; print the name of its run."""
     from aosctl.cli.wiring import quick_session_of
@@ -105,7 +107,8 @@ def _detached(
 
     message = user(text).sanitised().to_json()
     with closing(quick_session_of(given)) as session:
-        made = begin_task(session.connection, session.require_tenant(), agent, name, message)
+        tenant = session.require_tenant()
+        made = begin_task(session.connection, tenant, agent, name, message, caps)
     if chosen.format == "name":
         output.write(f"run.aos/{made}\n")
         return 0

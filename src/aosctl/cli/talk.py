@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from typing import TextIO
     from uuid import UUID
 
+    from aosctl.config import Target
     from aosctl.db.connection import Session
-    from aosctl.domain.conversation import Caps, Conversation
+    from aosctl.db.runs import Caps
+    from aosctl.domain.conversation import Conversation
     from aosctl.repl.live import Live
     from aosctl.repl.prompt import Prompts
     from aosctl.repl.report import Report
@@ -45,22 +47,41 @@ Budget = Annotated[
 ]
 MaxSteps = Annotated[
     int | None,
-    typer.Option("--max-steps", metavar="N", min=1, help="Steps of the turn at most, new run"),
+    typer.Option(
+        "--max-steps",
+        metavar="N",
+        min=1,
+        help="Steps of a turn at most, answers and results of tools; new run",
+    ),
+]
+MaxTurns = Annotated[
+    int | None,
+    typer.Option(
+        "--max-turns",
+        metavar="N",
+        min=1,
+        help="How often the model may be asked for one message; new run",
+    ),
 ]
 
 
-def caps_of(budget: str | None, max_steps: int | None) -> Caps | None:
-    """Return what --budget and --max-steps allow a new run; None for no flag. Raises UsageError."""
-    if budget is None and max_steps is None:
-        return None
-    from decimal import Decimal
+Model = Annotated[
+    str | None,
+    typer.Option("-m", "--model", metavar="MODEL", help="Ask this model, in a new run"),
+]
 
-    from aosctl.cli.resume import amount, refuse_more_steps
-    from aosctl.domain.conversation import Caps
 
-    refuse_more_steps(max_steps)
-    usd = amount("--budget", budget)
-    return Caps(None if usd is None else Decimal(usd), max_steps)
+def caps_of(
+    budget: str | None, max_steps: int | None, max_turns: int | None, model: str | None
+) -> Caps | None:
+    """Return what the flags make of a new run; None where none is given. Raises UsageError."""
+    from aosctl.cli.resume import amount, at_most
+    from aosctl.db.runs import Caps
+
+    at_most("--max-steps", max_steps)
+    at_most("--max-turns", max_turns)
+    caps = Caps(amount("--budget", budget), max_steps, max_turns, model)
+    return caps if any(cap is not None for cap in caps) else None
 
 
 def message_of(words: list[str]) -> str:
@@ -89,6 +110,20 @@ class Access:
         self._verb = given.verb.partition(" ")[0]
         self._unused = [session]
         self._agent, self._kind, self._name, self._caps = agent, kind, name, caps
+
+    @property
+    def target(self) -> Target:
+        """Return the database and tenant that the chat is in."""
+        return self._target
+
+    @property
+    def agent(self) -> str:
+        """Return whom the next run is with."""
+        return self._agent
+
+    def talk_to(self, agent: str) -> None:
+        """Let the runs that begin from now on be of this agent."""
+        self._agent = agent
 
     def open(self, run_id: UUID | None) -> Conversation:
         """Open the run of this id; None is a new one, which its first message begins."""
@@ -251,10 +286,15 @@ def reporting(chosen: output.Output) -> Iterator[Report | None]:
 
 def history_file() -> Path:
     """Return the file of what was typed: `$XDG_STATE_HOME/aosctl/history`."""
+    return state_folder() / "history"
+
+
+def state_folder() -> Path:
+    """Return `$XDG_STATE_HOME/aosctl`, where what was typed is kept."""
     base = os.environ.get("XDG_STATE_HOME", "")
     # The XDG specification tells to ignore a relative path.
     home = Path(base) if base.startswith("/") else Path("~/.local/state").expanduser()
-    return home / "aosctl" / "history"
+    return home / "aosctl"
 
 
 def need_terminal() -> None:

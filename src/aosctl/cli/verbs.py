@@ -38,6 +38,7 @@ VERBS: dict[str, Verb] = {
     "api-resources": Verb("api_resources", "List the kinds and their short names", DECLARE),
     "chat": Verb("chat", "Talk to an agent", WORK),
     "run": Verb("run", "Give an agent one task and wait for the answer", WORK),
+    "shell": Verb("shell", "A prompt in which every verb works, and SQL", WORK),
     "worker": Verb("worker", "Drive runs in the background", WORK),
     "ps": Verb("ps", "List runs", OPERATE),
     "top": Verb("top", "Watch runs live", OPERATE),

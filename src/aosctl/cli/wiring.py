@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
     from aosctl.db.connection import Session
     from aosctl.db.rows import AnySession
+    from aosctl.db.runs import Caps
     from aosctl.db.worker import WorkerClient
     from aosctl.domain.chore import Chore
-    from aosctl.domain.conversation import Caps, Conversation
+    from aosctl.domain.conversation import Conversation
     from aosctl.domain.loop import Loop
     from aosctl.domain.tools.base import KeyedTool, Tool
     from aosctl.domain.worker import Report, Worker

@@ -85,6 +85,19 @@ def approvals(
     return [row._replace(preview=shown(row.preview)) for row in found]
 
 
+def pending_ids(connection: AnyConnection, tenant: UUID | None, most: int = 100) -> list[UUID]:
+    """Return the ids of approvals that wait for a decision, the oldest first and not more."""
+    with translated():
+        rows = connection.execute(
+            "select approval_id from aos_core.approval_status"
+            " where (%(tenant)s::uuid is null or tenant_id = %(tenant)s)"
+            " and state = 'pending' and not overdue order by requested_at, approval_id"
+            " limit %(most)s::integer",
+            {"tenant": tenant, "most": most},
+        ).fetchall()
+    return [UUID(str(row[0])) for row in rows]
+
+
 def shown(preview: str | Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """Read a preview as it came from the database, with every digit of its numbers."""
     return load_exact(preview) if isinstance(preview, str) else preview

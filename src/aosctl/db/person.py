@@ -13,13 +13,14 @@ from aosctl.db.approvals import shown
 from aosctl.db.connection import Connection, Session, connect
 from aosctl.db.errors import to_json, translated
 from aosctl.db.hot import Link, statement
-from aosctl.db.limited import Caps, open_capped_run
+from aosctl.db.runs import Caps
 from aosctl.db.tenants import select_tenant
 from aosctl.db.worker import LEASE_SECONDS, Lease, pending_calls
 from aosctl.errors import DatabaseUnavailable, NotFound
 
 OPEN = statement("aos_agent.open_turn", 7)
 OPEN_RUN = statement("aos_agent.open_run", 9)
+OPEN_CAPPED_RUN = replace(statement("aos_agent.open_run", 13), name=b"aos_agent.open_run capped")
 START_RUN = statement("aos_agent.start_run", 4)
 DECIDE = statement("aos_agent.decide_approval", 5)
 EDIT = statement("aos_agent.edit_call", 5)
@@ -202,10 +203,9 @@ class PersonClient:
         The same call again, with the same key, returns the same run.
         """
         asked = time.monotonic()
-        if new.caps is not None:
-            return self._open_capped(new, new.caps, message, key, worker, lease_seconds)
+        caps = new.caps.given() if new.caps is not None else ()
         row = self.link.call(
-            OPEN_RUN,
+            OPEN_CAPPED_RUN if caps else OPEN_RUN,
             str(self.tenant),
             new.agent,
             to_json(message),
@@ -215,28 +215,10 @@ class PersonClient:
             "true" if context else "false",
             new.kind,
             new.name,
+            *caps,
         )
         run_id = UUID(row["run_id"])
         return run_id, str(row["run"]), self._opened(run_id, row, lease_seconds, asked)
-
-    def _open_capped(
-        self,
-        new: NewRun,
-        caps: Caps,
-        message: Mapping[str, Any],
-        key: str,
-        worker: str,
-        lease_seconds: int,
-    ) -> tuple[UUID, str, Opened]:
-        asked = time.monotonic()
-        turn = to_json(message), key, worker, str(lease_seconds), "true"
-        start = new.agent, new.kind, new.name
-        try:
-            run_id, run, row = open_capped_run(self.link.connection, self.tenant, start, caps, turn)
-        except DatabaseUnavailable:
-            self.link.close()  # whoever calls next connects again
-            raise
-        return run_id, run, self._opened(run_id, row, lease_seconds, asked)
 
     def _opened(
         self, run_id: UUID, row: Mapping[str, Any], lease_seconds: int, asked: float

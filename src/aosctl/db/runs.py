@@ -136,6 +136,18 @@ def runs(
     )
 
 
+def recent_names(connection: AnyConnection, tenant: UUID | None, most: int = 100) -> list[str]:
+    """Return the names of the newest runs, the oldest of them first."""
+    with translated():
+        rows = connection.execute(
+            "select name from aos_core.run_status"
+            " where (%(tenant)s::uuid is null or tenant_id = %(tenant)s)"
+            " order by created_at desc limit %(most)s::integer",
+            {"tenant": tenant, "most": most},
+        ).fetchall()
+    return [str(row[0]) for row in reversed(rows)]
+
+
 def find_run(connection: AnyConnection, tenant: UUID | None, typed: str) -> RunRow:
     """Find the run that a person named: by id, name, `run/NAME`, a unique beginning or end.
 
@@ -191,12 +203,33 @@ def pause_run(
 
 
 class Limits(NamedTuple):
-    """New limits of a run; None leaves one as it is. `usd` is a sum of US dollars as text."""
+    """New limits of a run; None leaves one as it is. `usd` is a sum of US dollars as text.
+
+    `turns`: how often the model may be asked in one turn.
+    """
 
     usd: str | None = None
     tokens: int | None = None
     steps: int | None = None
     seconds: float | None = None
+    turns: int | None = None
+
+
+class Caps(NamedTuple):
+    """What a new run may use at most: US dollars in all, steps and questions to the model a turn.
+
+    None: no cap. A cap above the agent's own limit changes nothing. `model` is asked instead of
+    the persona's.
+    """
+
+    usd: str | None = None
+    steps: int | None = None
+    turns: int | None = None
+    model: str | None = None
+
+    def given(self) -> tuple[str | None, ...]:
+        """Return them as parameters of a statement."""
+        return tuple(None if cap is None else str(cap) for cap in self)
 
 
 def resume_run(
@@ -210,7 +243,7 @@ def resume_run(
     with translated():
         row = connection.execute(
             "select (r -> 'resumed')::text, (r -> 'changed')::text from aos_agent.resume_run("
-            "%s, %s, %s::numeric, %s::bigint, %s::integer, %s::numeric) r",
+            "%s, %s, %s::numeric, %s::bigint, %s::integer, %s::numeric, %s::integer) r",
             (tenant, run, *given),
         ).fetchone()
     resumed, changed = row or (None, None)
@@ -238,6 +271,7 @@ class Fork(NamedTuple):
 
     name: str
     steps: int
+    run_id: UUID
 
 
 def fork_run(
@@ -246,20 +280,22 @@ def fork_run(
     run: UUID,
     step: int | None = None,
     name: str | None = None,
+    model: str | None = None,
 ) -> Fork:
     """Make a run with the transcript of another up to a step (aos_agent.fork_run).
 
-    Raises Conflict when the name is taken.
+    `model` is asked in the new run, None: the other's. Raises Conflict when the name is taken,
+    NotFound for a model that is not there or not active.
     """
     with translated():
         row = connection.execute(
-            "select r ->> 'run', (r ->> 'steps')::integer from aos_agent.fork_run("
-            "%s, %s, %s::bigint, %s) r",
-            (tenant, run, None if step is None else str(step), name),
+            "select r ->> 'run', (r ->> 'steps')::integer, r ->> 'run_id'"
+            " from aos_agent.fork_run(%s, %s, %s::bigint, %s, %s) r",
+            (tenant, run, None if step is None else str(step), name, model),
         ).fetchone()
     if row is None:
         raise ValueError("a call without a row")
-    return Fork(str(row[0]), int(str(row[1])))
+    return Fork(str(row[0]), int(str(row[1])), UUID(str(row[2])))
 
 
 def begin_task(
@@ -268,15 +304,19 @@ def begin_task(
     agent: str,
     name: str | None,
     message: Mapping[str, object],
+    caps: Caps | None = None,
 ) -> str:
     """Start a task and queue its turn (aos_agent.open_run); return the run's name.
 
     Raises NotFound, Conflict when the name is taken.
     """
+    given = dict(zip(Caps._fields, (caps or Caps()).given(), strict=True))
     with translated():
         rows = connection.execute(
             "select aos_agent.open_run(%(tenant)s, %(agent)s, %(message)s::jsonb,"
-            " p_kind => 'task', p_name => %(name)s) ->> 'run'",
-            {"tenant": tenant, "agent": agent, "name": name, "message": to_json(message)},
+            " p_kind => 'task', p_name => %(name)s, p_max_usd => %(usd)s::numeric,"
+            " p_max_steps => %(steps)s::integer, p_max_turns => %(turns)s::integer,"
+            " p_model => %(model)s) ->> 'run'",
+            {"tenant": tenant, "agent": agent, "name": name, "message": to_json(message), **given},
         ).fetchall()
     return str(rows[0][0])

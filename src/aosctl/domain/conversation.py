@@ -9,12 +9,12 @@ from typing import Any
 from uuid import UUID
 
 from aosctl.db.ids import uuid7
-from aosctl.db.limited import Caps as Caps
 from aosctl.db.person import Approval as Approval
 from aosctl.db.person import Decision as Decision
 from aosctl.db.person import NewRun as NewRun
 from aosctl.db.person import Opened, PersonClient
 from aosctl.db.person import RunStatus as RunStatus
+from aosctl.db.runs import Caps as Caps
 from aosctl.db.worker import Lease, WorkerClient
 from aosctl.domain import holder
 from aosctl.domain.loop import Interrupted, Loop, Observer, Outcome

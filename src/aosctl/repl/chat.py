@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from aosctl.errors import AosError, DatabaseUnavailable
+from aosctl.errors import AosError, DatabaseUnavailable, UsageError
 from aosctl.repl import commands
 from aosctl.repl.deciding import AskHere, waiting
 from aosctl.repl.footer import Part, before_the_run, footer, parts_of
@@ -16,8 +18,11 @@ from aosctl.repl.prompt import Handlers, Left, Moved
 from aosctl.repl.screen import RED, Screen
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from aosctl.domain.conversation import Conversation
     from aosctl.domain.loop import Outcome
+    from aosctl.repl.commands.table import Back
     from aosctl.repl.live import Live
     from aosctl.repl.prompt import Prompts
     from aosctl.repl.turns import Access, Turns
@@ -64,6 +69,7 @@ class Chat:
         arrival: Arrival,
         screen: Screen,
         prompts: Prompts | Live,
+        back: Back,
         conversation: Conversation | None = None,
         typed: str = "",
     ) -> None:
@@ -74,6 +80,8 @@ class Chat:
         self._arrived = False
         self._screen = screen
         self._prompts = prompts
+        self._back = back
+        self._aside = threading.Lock()
         self._asker = AskHere(prompts, in_chat=True)
         self._turns = self._turns_of(conversation) if conversation else None
         self._draft = self._queued = ""
@@ -84,7 +92,7 @@ class Chat:
         """Talk until the person leaves; return the exit status."""
         if self._arrival.is_over:
             self._arrive()
-        self._prompts.handlers = Handlers(self._screen.expand, self._steer)
+        self._prompts.handlers = Handlers(self._screen.expand, self._steer, self._obey_aside)
         if self._turns is not None:
             self._prompts.open()
         where = f" · run {self._run_name()}" if self._turns else ""
@@ -113,7 +121,7 @@ class Chat:
         elif commands.is_command(line):
             return commands.obey(self, line)
         else:
-            self._send(line)
+            self._send(commands.message_of(line))
         return True
 
     def _show_past(self, conversation: Conversation) -> None:
@@ -303,6 +311,7 @@ class Chat:
             self._turns.close()
         self._turns = None
         self._arrived = False
+        self._asker.ask_again()  # what was put off is the other run's
 
     def ask_again(self) -> bool:
         """Ask about what waits for a decision, put off or not; False when nothing does."""
@@ -343,3 +352,64 @@ class Chat:
         return Turns(
             self._arrival.access(), conversation, self._screen, self._asker, self._prompts.keyboard
         )
+
+    def _obey_aside(self, line: str) -> None:
+        """Obey a command while a turn is under way, in a thread of its own; one at a time."""
+        with self._aside:
+            commands.obey(self, line)
+
+    # What the commands use.
+
+    @property
+    def screen(self) -> Screen:
+        """Return the screen."""
+        return self._screen
+
+    @property
+    def prompts(self) -> Prompts | Live:
+        """Return the prompts, for a question."""
+        return self._prompts
+
+    @property
+    def back(self) -> Back:
+        """Return what stands behind the chat."""
+        return self._back
+
+    @property
+    def has_begun(self) -> bool:
+        """Tell whether there is a run."""
+        return self.conversation is not None and self.conversation.run_id is not None
+
+    def run_here(self) -> tuple[UUID, str]:
+        """Return the id and the name of the run. Raises UsageError before the first message."""
+        if self.conversation is None or self.conversation.run_id is None:
+            raise UsageError("the conversation begins with your first message")
+        return self.conversation.run_id, self.conversation.run
+
+    def begin_with(self, text: str) -> None:
+        """Let the next prompt begin with a draft."""
+        self._draft = text
+
+    def write_raw(self, text: str) -> None:
+        """Send a control sequence of our own to the terminal."""
+        with self._prompts.handed_over():
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+    def take_up(self) -> None:
+        """Drive what can go on now."""
+        self._go_on()
+
+    def go_on_with(self, run_id: UUID, agent: str, *, past: bool = True) -> None:
+        """Leave this conversation as it is and go on with another; show where that was left."""
+        opened = self._arrival.access().open(run_id)
+        self.begin_anew()
+        if agent != self._agent:
+            self._agent = agent
+            self._back.talk_to(agent)
+        self._turns = self._turns_of(opened)
+        self._arrived = True
+        if past:
+            self.say(f"{opened.agent} · run {opened.run}")
+            self._show_past(opened)
+        self._go_on()

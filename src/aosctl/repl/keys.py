@@ -47,6 +47,8 @@ def _message_keys(live: Live, message: Buffer) -> KeyBindings:
     from prompt_toolkit.filters import Condition
     from prompt_toolkit.key_binding import KeyBindings
 
+    from aosctl.repl.commands import may_run_while_busy
+
     state = live.state
     made = KeyBindings()
     busy = Condition(lambda: state.mode == "busy")
@@ -61,6 +63,9 @@ def _message_keys(live: Live, message: Buffer) -> KeyBindings:
             live.answer(text)
         elif text.strip().split(maxsplit=1)[0] == STEER:
             steer(text.strip()[len(STEER) :].strip())
+        elif may_run_while_busy(text):
+            live.echo(text)
+            live.aside(lambda handlers: handlers.obey(text))
         else:
             state.queue.append(text)
 

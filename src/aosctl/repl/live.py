@@ -25,6 +25,8 @@ from aosctl.terminal import clean
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from prompt_toolkit.completion import Completer
+
     from aosctl.repl.drawing import ChatApplication
 
 TWICE_SECONDS = 2.0
@@ -41,6 +43,7 @@ class Live:
     def __init__(self, output: TextIO, history: Path | None = None, *, styled: bool = True) -> None:
         self.state = State()
         self.handlers: Handlers | None = None
+        self.completer: Completer | None = None
         self.presses = Presses()
         self.detached = False
         self._leaving_at = float("-inf")

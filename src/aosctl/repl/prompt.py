@@ -14,6 +14,7 @@ from aosctl.repl.keyboard import Keyboard
 
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
+    from prompt_toolkit.completion import Completer
     from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 LOOK_SECONDS = 1.0
@@ -38,6 +39,8 @@ class Handlers:
     expand: Callable[[], None]
     steer: Callable[[str], bool]
     """Hand a text to the turn that runs; False when it was not taken."""
+    obey: Callable[[str], object]
+    """Obey a command that may run while a turn is under way."""
 
 
 class Left(Exception):
@@ -54,6 +57,7 @@ class Prompts:
     def __init__(self, output: TextIO, history: Path | None = None) -> None:
         self._output = output
         self._history = history
+        self.completer: Completer | None = None
         self._session: PromptSession[Any] | None = None
 
     def prepare(self) -> None:
@@ -134,6 +138,7 @@ class Prompts:
     def _message_session(self) -> PromptSession[Any]:
         from prompt_toolkit import PromptSession
         from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
+        from prompt_toolkit.shortcuts import CompleteStyle
         from prompt_toolkit.styles import Style
 
         style = Style.from_dict({"bottom-toolbar": "noreverse", "bottom-toolbar.text": "#888888"})
@@ -144,6 +149,8 @@ class Prompts:
             history=history_of(self._history),
             auto_suggest=AutoSuggestFromHistory(),
             enable_open_in_editor=True,
+            completer=self.completer,
+            complete_style=CompleteStyle.READLINE_LIKE,
             complete_while_typing=False,
             reserve_space_for_menu=0,
             style=style,

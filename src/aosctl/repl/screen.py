@@ -176,6 +176,16 @@ class Screen:
             self._side.write("\n".join(rows) + "\n")
             self._side.flush()
 
+    def show(self, text: str) -> None:
+        """Print what a command found, as it is: safe already, in colours of its own."""
+        with self._showing():
+            self._finish_text()
+            self._erase()
+            if text:
+                self._side.write(text.rstrip("\n") + "\n")
+                self._side.flush()
+            self._after = "note"
+
     def print_block(self, text: str) -> None:
         """Print an answer that did not come as a stream."""
         with self._showing():

@@ -32,10 +32,10 @@ def application(
     """Make the application of a chat; nothing is drawn yet."""
     from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
     from prompt_toolkit.buffer import Buffer
+    from prompt_toolkit.completion import ThreadedCompleter
     from prompt_toolkit.input import create_input
     from prompt_toolkit.styles import Style
 
-    from aosctl.repl.completing import completer
     from aosctl.repl.drawing import ChatApplication, WholeOutput
     from aosctl.repl.keys import bindings
     from aosctl.repl.prompt import history_of
@@ -44,7 +44,7 @@ def application(
     state.message = Buffer(
         history=history_of(history),
         auto_suggest=AutoSuggestFromHistory(),
-        completer=completer(),
+        completer=ThreadedCompleter(live.completer) if live.completer else None,
         multiline=True,
     )
     state.reply = Buffer()

@@ -1,0 +1,130 @@
+"""Commands about this conversation's use: what it cost, what the next request holds."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+from aosctl.domain.money import money
+from aosctl.errors import AosError
+from aosctl.messages import usage_from_json
+from aosctl.repl.commands.agent import persona_here
+from aosctl.repl.commands.models import model_here
+from aosctl.repl.commands.runs import state_line
+from aosctl.repl.commands.table import Command, staying
+from aosctl.repl.words import tokens
+from aosctl.tables import cell, format_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aosctl.repl.chat import Chat
+
+HEADERS = ["MODEL", "ANSWERS", "INPUT", "OUTPUT", "COST"]
+_SAID = {"your messages": "user", "answers": "assistant", "tool results": "tool"}
+_BAR = 30
+_LETTERS_A_TOKEN = 4
+"""About; only the model's own tokenizer knows."""
+
+
+def _cost(chat: Chat, _rest: str) -> None:
+    chat.say(state_line(chat))
+    if not chat.has_begun:
+        return
+    desk = chat.back.desk
+    run_id, name = chat.run_here()
+    rows = [
+        [
+            cell(row.model),
+            str(row.answers),
+            str(row.input_tokens),
+            str(row.output_tokens),
+            money(row.cost_usd),
+        ]
+        for row in desk.spent(run_id)
+    ]
+    if rows:
+        chat.screen.show(format_table([HEADERS, *rows]))
+    run = desk.run(name)
+    if run.max_usd is not None:
+        chat.say(
+            f"of this run's {money(run.max_usd)}: {bar(float(run.spent_usd), float(run.max_usd))}"
+        )
+    for line in budget_lines(chat):
+        chat.say(line)
+
+
+def budget_lines(chat: Chat) -> list[str]:
+    """Return what is left of the budgets that hold in the tenant."""
+    table = chat.back.verb("get", "budgets").strip()
+    lines = table.splitlines()
+    return ["budgets of the tenant:", *lines] if len(lines) > 1 else []
+
+
+class Part(NamedTuple):
+    """A part of a request, and about how many tokens it takes."""
+
+    name: str
+    tokens: int
+
+
+def _context(chat: Chat, _rest: str) -> None:
+    desk = chat.back.desk
+    tools = desk.tools(chat.agent)
+    model = model_here(chat)
+    window = next((each.context_window for each in desk.models() if each.name == model), 0)
+    described = json.dumps([[t.name, t.description, dict(t.input_schema)] for t in tools])
+    steps = desk.steps(chat.run_here()[0]) if chat.has_begun else []
+    parts = [
+        Part("system prompt", about(persona_here(chat).system_prompt)),
+        Part(f"tools ({len(tools)})", about(described) if tools else 0),
+    ]
+    for title, role in _SAID.items():
+        said = [json.dumps(step.message, ensure_ascii=False) for step in steps if step.role == role]
+        parts.append(Part(f"{title} ({len(said)})", about("".join(said))))
+    chat.screen.show("\n".join(context_lines(parts, window)))
+    counted = [step.message["usage"] for step in steps if step.message.get("usage")]
+    usage = usage_from_json(counted[-1]) if counted else None
+    if usage is not None and usage.prompt:
+        chat.say(f"the last request had {tokens(usage.prompt)}, as the model counts")
+
+
+def about(text: str) -> int:
+    """Return about how many tokens a text takes."""
+    return -(-len(text) // _LETTERS_A_TOKEN)
+
+
+def context_lines(parts: Sequence[Part], window: int) -> list[str]:
+    """Return the parts of the next request as bars against the model's window."""
+    if window <= 0:
+        raise AosError("the model's window is not known")
+    total = sum(part.tokens for part in parts)
+    width = max(len(name) for name in (*(part.name for part in parts), "together"))
+    lines = [
+        f"{part.name:<{width}}  {bar(part.tokens, window)}  about {tokens(part.tokens)}"
+        for part in parts
+    ]
+    lines.append(
+        f"{'together':<{width}}  {bar(total, window)}  about {tokens(total)} of {tokens(window)}"
+    )
+    return lines
+
+
+def bar(value: float, most: float) -> str:
+    """Return a bar and per cent: `[###.......] 30%`."""
+    share = min(max(value / most, 0.0), 1.0) if most > 0 else 1.0
+    filled = round(share * _BAR) or (1 if value > 0 else 0)
+    return f"[{'#' * filled}{'.' * (_BAR - filled)}] {share:.0%}"
+
+
+COMMANDS = (
+    Command(
+        "/cost", "tokens and cost of this conversation, and what is left", staying(_cost), busy=True
+    ),
+    Command(
+        "/context",
+        "what the next request holds, against the model's window",
+        staying(_context),
+        busy=True,
+    ),
+)

@@ -1,0 +1,1 @@
+"""`aosctl shell`: the prompt in which every verb works without the word aosctl."""

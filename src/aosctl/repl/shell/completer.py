@@ -1,0 +1,143 @@
+"""The menu of the prompt: verbs, flags and names, files, SQL; each from where it is known."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from aosctl.repl.shell.frame import Frame
+from aosctl.repl.shell.names import SqlNames
+from aosctl.repl.sql_completion import offers
+from aosctl.terminal import clean
+
+if TYPE_CHECKING:
+    from prompt_toolkit.completion import Completer
+
+OWN = {
+    "exit": "Leave the shell",
+    "help": "List the verbs, or explain one",
+    "quit": "Leave the shell",
+    "use": "Work in another tenant or context",
+}
+COMMANDS = {
+    "\\sql": "Run SQL, or go to its prompt",
+    "\\pager": "Show long output in $PAGER",
+    "\\?": "List the commands",
+}
+SQL_COMMANDS = ("\\d", "\\dt", "\\dv", "\\dn", "\\x", "\\pager", "\\q", "\\sql", "\\?")
+_SQL_LINE = re.compile(r"\s*\\sql\s+")
+_BEGUN = re.compile(r"[\w.\\\"]$")
+"""What a menu comes up at by itself: a word, or a dot."""
+_DESCRIBED = re.compile(r"\s*\\d[tv]?\s+")
+
+
+class Choice(NamedTuple):
+    """A candidate of the menu: it replaces the `length` characters before the cursor."""
+
+    text: str
+    length: int
+    shown: str = ""
+    about: str = ""
+
+
+class Menu:
+    """What the prompt offers; knows nothing of the terminal."""
+
+    def __init__(self, frame: Frame, names: SqlNames) -> None:
+        self._frame = frame
+        self._names = names
+
+    def of_line(self, text: str, cursor: int) -> Iterator[Choice]:
+        r"""Yield what may stand at the cursor of verbs' lines, one of which may be `\sql …`."""
+        first = text.rfind("\n", 0, cursor) + 1
+        line = text[first:cursor]
+        if opening := _SQL_LINE.match(line):
+            self._names.want()
+            skipped = first + opening.end()
+            yield from self.of_sql(text[skipped:], cursor - skipped)
+            return
+        line = text[max(first, text.rfind(";", 0, cursor) + 1) : cursor].lstrip()
+        if re.search(r">\s*\S*$", line):
+            yield from _paths(re.split(r">\s*", line)[-1])
+        elif line.startswith("\\"):
+            yield from _own_commands(line)
+        elif "|" not in line and not line.startswith("!"):
+            yield from self._words(line)
+
+    def of_sql(self, text: str, cursor: int) -> Iterator[Choice]:
+        r"""Yield what may stand at the cursor of SQL, or of a command such as `\d`."""
+        before = text[:cursor]
+        if before.startswith("\\") and " " not in before:
+            found = [one for one in SQL_COMMANDS if one.startswith(before)]
+            yield from (Choice(one, len(before)) for one in found)
+            return
+        if opening := _DESCRIBED.match(before):
+            text, cursor = "table " + text[opening.end() :], cursor - opening.end() + 6
+        for offer in offers(text, cursor, self._names.catalog):
+            yield Choice(offer.text, offer.length, about=offer.kind)
+
+    def _words(self, line: str) -> Iterator[Choice]:
+        before, current = split(line)
+        found = self._frame.candidates(before, current)
+        if found is None:
+            yield from _paths(current)
+            return
+        for one in found:
+            yield Choice(shlex.quote(one.text), len(current), one.text, one.about)
+
+
+def completer_of(menu: Menu, in_sql: Callable[[], bool]) -> Completer:
+    """Return the completer of prompt_toolkit for a menu."""
+    from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+    from prompt_toolkit.document import Document
+
+    class Lines(Completer):
+        def get_completions(
+            self, document: Document, complete_event: CompleteEvent
+        ) -> Iterator[Completion]:
+            if not (
+                complete_event.completion_requested or _BEGUN.search(document.text_before_cursor)
+            ):
+                return
+            at = document.text, document.cursor_position
+            for one in menu.of_sql(*at) if in_sql() else menu.of_line(*at):
+                shown, about = clean(one.shown or one.text), clean(one.about)
+                yield Completion(one.text, -one.length, display=shown, display_meta=about)
+
+    return Lines()
+
+
+def _own_commands(line: str) -> Iterator[Choice]:
+    before, current = split(line)
+    choices = COMMANDS if not before else {"on": "", "off": ""}
+    for name, about in choices.items():
+        if name.startswith(current):
+            yield Choice(name, len(current), about=about)
+
+
+def split(line: str) -> tuple[list[str], str]:
+    """Return the finished words of a line and the one at the cursor."""
+    current = re.search(r"\S*$", line)
+    assert current is not None  # noqa: S101 - it matches the empty word too
+    before = line[: current.start()]
+    try:
+        words = shlex.split(before)
+    except ValueError:
+        words = before.split()
+    return (words[1:] if words[:1] == ["aosctl"] else words), current[0]
+
+
+def _paths(current: str) -> Iterator[Choice]:
+    folder, _, beginning = current.rpartition("/")
+    place = os.path.expanduser(folder + "/") if folder or current.startswith("/") else "."
+    try:
+        found = sorted(os.scandir(place), key=lambda one: one.name)
+    except OSError:
+        return
+    for one in found:
+        if one.name.startswith(beginning) and (beginning or not one.name.startswith(".")):
+            name = one.name + ("/" if one.is_dir() else "")
+            yield Choice(shlex.quote(name), len(beginning), name)

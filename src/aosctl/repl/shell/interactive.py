@@ -1,0 +1,141 @@
+"""The shell at a terminal: prompts, history, the status line, the bell."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from aosctl.domain.console import Console
+from aosctl.errors import AosError
+from aosctl.repl.shell.completer import Menu, completer_of
+from aosctl.repl.shell.frame import Frame
+from aosctl.repl.shell.lines import is_open
+from aosctl.repl.shell.names import SqlNames
+from aosctl.repl.shell.prompts import LinePrompt
+from aosctl.repl.shell.shell import Leave, Shell
+from aosctl.repl.shell.status import Status, Watcher, status_text
+from aosctl.repl.sql_console import INTERRUPTED
+from aosctl.repl.sql_lexer import is_whole
+
+_STATES = {"idle": "", "open": "*", "failed": "!"}
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """The ways to the database: for SQL, given what to call when it was lost, and to watch."""
+
+    console: Callable[[Callable[[], None]], Console]
+    watcher: Callable[[], Watcher]
+
+
+class Interactive:
+    """One person's shell, until they leave."""
+
+    def __init__(self, frame: Frame, doors: Doors, folder: Path, *, plain: bool) -> None:
+        self._frame = frame
+        self._in_sql = False
+        self._names = SqlNames(lambda: doors.console(lambda: None).catalog())
+        self._status = Status(doors.watcher, self._redraw, self._ring)
+        self._shell = Shell(frame, doors.console, self._sql_loop, self._names.refresh)
+        self._shell.looks.expanded = "auto"
+        self._shell.moved = self._move
+        self._shell.learn = self._status.learn
+        completer = completer_of(Menu(frame, self._names), lambda: self._in_sql)
+        self._verbs = LinePrompt(
+            folder / "shell_history", completer, is_open, self._words, plain=plain
+        )
+        self._sql = LinePrompt(
+            folder / "sql_history",
+            completer,
+            _sql_is_open,
+            self._words,
+            while_typing=True,
+            plain=plain,
+        )
+
+    def run(self) -> int:
+        """Ask and run until the person leaves; return 0."""
+        self._status.start()
+        sys.stdout.write("help lists the verbs, \\sql is for SQL, Ctrl-D leaves\n")
+        status = 0
+        try:
+            while True:
+                mark = f" [{status}]" if status else ""
+                try:
+                    status = self._shell.run_text(self._verbs.ask(self._label, mark))
+                    if status == INTERRUPTED:
+                        sys.stdout.write("\n")  # the terminal has written ^C
+                except KeyboardInterrupt:
+                    status = 0
+                except AosError as error:
+                    status = self._frame.report(error)
+        except (EOFError, Leave):
+            return 0
+        finally:
+            self._status.close()
+            self._shell.close()
+
+    def _sql_loop(self) -> int:
+        """Ask for SQL until the person leaves its prompt; return 0."""
+        console = self._shell.sql.console
+        self._names.want()
+        self._in_sql = True
+        try:
+            while True:
+                sign = f"={_STATES[console.state]}> "
+                try:
+                    text = self._sql.ask(self._label, sign=sign).strip()
+                    if _is_leaving(text):
+                        return 0
+                    self._run_sql(text)
+                except KeyboardInterrupt:
+                    continue
+                except EOFError:
+                    return 0
+        finally:
+            self._in_sql = False
+            if console.roll_back():
+                sys.stderr.write("the open transaction is rolled back\n")
+
+    def _run_sql(self, text: str) -> int:
+        if not text:
+            return 0
+        try:
+            command, _, rest = text.partition(" ")
+            if command == "\\pager":
+                return self._shell.set_pager(rest.strip())
+            return self._shell.sql.run(text)
+        except AosError as error:
+            return self._frame.report(error)
+        except KeyboardInterrupt:
+            return INTERRUPTED
+
+    def _label(self) -> str:
+        return self._frame.label or self._status.seen.tenant or "aosctl"
+
+    def _words(self) -> str:
+        return status_text(self._status.seen)
+
+    def _move(self) -> None:
+        self._names.forget()
+        self._status.move()
+
+    def _redraw(self) -> None:
+        (self._sql if self._in_sql else self._verbs).redraw()
+
+    def _ring(self) -> None:
+        (self._sql if self._in_sql else self._verbs).ring()
+
+
+def _sql_is_open(text: str) -> bool:
+    """Tell whether SQL goes on: no semicolon yet, but for commands and an empty line."""
+    word = text.strip()
+    return bool(word) and word[0] != "\\" and not _is_leaving(text) and not is_whole(text)
+
+
+def _is_leaving(text: str) -> bool:
+    r"""Tell whether the last line of a text leaves: `\q` does, whatever stands before it."""
+    word = text.strip().rstrip(";").rstrip()
+    return word in ("\\sql", "exit", "quit") or word.rpartition("\n")[2].strip() == "\\q"
