@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import time
 from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import Self
@@ -19,6 +20,7 @@ QUESTION = "d later >"
 ENTER, CTRL_C, CTRL_D, CTRL_J = "\r", "\x03", "\x04", "\n"
 CTRL_G, CTRL_O, CTRL_R, CTRL_Z, ESCAPE, UP = "\x07", "\x0f", "\x12", "\x1a", "\x1b", "\x1b[A"
 ROWS, COLUMNS = 40, 100
+PATIENCE_SECONDS = 40.0
 _ERASED = re.compile(r"[^\n]*\r\x1b\[2K")
 _STYLES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07]*\x07|.)|[\r\x07]")
 
@@ -117,9 +119,11 @@ class Terminal:
 
     def until(self, ready: Callable[[], bool], what: str) -> str:
         """Read until `ready` says so; return what stands there then."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not ready():
             try:
                 self._child.expect(re.compile(".+", re.DOTALL))
+                assert time.monotonic() < deadline, f"{what} did not come: {self.standing}"
             except (pexpect.TIMEOUT, pexpect.EOF) as error:
                 raise AssertionError(f"{what} did not come: {self.standing}") from error
             self._take(self._child.before + self._child.after)

@@ -96,7 +96,7 @@ NOTICE = "\x1b]9;aosctl: bot asks\x07"
         ({"TERM": "xterm", "AOSCTL_NO_BELL": "1"}, ""),
         ({"TERM": "linux"}, "\a"),
         ({"TERM": "screen.xterm", "STY": "1.pts"}, "\a"),
-        ({"TERM": "tmux-256color", "TMUX": "/tmp/x"}, f"\a\x1bPtmux;\x1b{NOTICE}\x1b\\"),
+        ({"TERM": "tmux-256color", "TMUX": "/x"}, f"\a\x1bPtmux;\x1b{NOTICE}\x1b\\"),
     ],
 )
 def test_terminal_is_called_in_the_way_that_it_knows(env: dict[str, str], sent: str) -> None:

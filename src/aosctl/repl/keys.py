@@ -133,8 +133,8 @@ def _common_keys(live: Live) -> KeyBindings:
         live.aside(lambda handlers: handlers.expand())
 
     @made.add("c-z")
-    def suspend(event: KeyPressEvent) -> None:
-        event.app.suspend_to_background()
+    def suspend(_event: KeyPressEvent) -> None:
+        live.suspend()
 
     return made
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 TWICE_SECONDS = 2.0
 LEAVE_HINT = "Ctrl-D again within 2s leaves; the turn stays open for aosctl chat -c"
 _CLOSING_SECONDS = 2.0
+_STOPPING_SECONDS = 1.0
 
 
 class Live:
@@ -59,7 +60,8 @@ class Live:
         self._app: ChatApplication | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._before: Any = None
+        self._before: list[tuple[signal.Signals, Any]] = []
+        self._continued = asyncio.Event()
 
     # What the chat asks, in the main thread
 
@@ -79,7 +81,13 @@ class Live:
         self._thread = threading.Thread(target=self._serve, args=(drawn,), name="prompt")
         self._thread.daemon = True
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGWINCH, lambda *_: self._call(self._resize))
+            self._before = [
+                (number, signal.signal(number, lambda *_, act=act: self._call(act)))
+                for number, act in (
+                    (signal.SIGWINCH, self._resize),
+                    (signal.SIGCONT, self._continued.set),
+                )
+            ]
         self._thread.start()
         drawn.wait()
 
@@ -89,9 +97,9 @@ class Live:
             return
         self._call(self._end)
         self._thread.join(_CLOSING_SECONDS)
-        if self._before is not None:
-            signal.signal(signal.SIGWINCH, self._before)
-        self._thread = None
+        for number, handler in self._before:
+            signal.signal(number, handler)
+        self._before, self._thread = [], None
 
     def message(
         self,
@@ -169,6 +177,23 @@ class Live:
         finally:
             self._call(over.set)
             done.wait()
+
+    def suspend(self) -> None:
+        """Stop the process, as Ctrl-Z does; the terminal is the shell's until it goes on."""
+
+        async def stop() -> None:
+            from prompt_toolkit.application import in_terminal
+
+            async with in_terminal():
+                self._continued.clear()
+                os.kill(0, signal.SIGTSTP)
+                # It takes effect in a moment; a group that has no shell is not stopped at all.
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._continued.wait(), _STOPPING_SECONDS)
+            self._flush()
+
+        if self._app is not None:
+            self._app.create_background_task(stop())
 
     def _ask(
         self, begin: Callable[[], None], look: Look | None, *, at_once: bool = False

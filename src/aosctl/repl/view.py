@@ -114,7 +114,7 @@ def _lines(lines: Callable[[], Any], style: str, filter_: Any = True) -> Contain
 
 
 def _message_window(state: State, search: Any) -> Window:
-    from prompt_toolkit.filters import Condition, is_done
+    from prompt_toolkit.filters import Condition, is_done, is_searching
     from prompt_toolkit.layout.containers import Window
     from prompt_toolkit.layout.controls import BufferControl
     from prompt_toolkit.layout.processors import (
@@ -136,7 +136,7 @@ def _message_window(state: State, search: Any) -> Window:
         input_processors=[
             HighlightIncrementalSearchProcessor(),
             ConditionalProcessor(AppendAutoSuggestion(), ~is_done),
-            ConditionalProcessor(hint, empty),
+            ConditionalProcessor(hint, empty & ~is_searching),
         ],
     )
 
