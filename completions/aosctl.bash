@@ -25,7 +25,7 @@ _aosctl_spec() {
       sources=''
       known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'create')
-      commands='secret principal'
+      commands='secret tenant model collection skill policy persona agent budget principal'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
       files=''
@@ -36,6 +36,62 @@ _aosctl_spec() {
       flags='--from-file --from-env --from-stdin --key --replace --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--from-env --key --dry-run -o --output --dsn --context -n --tenant --namespace'
       files='--from-file'
+      sources=''
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'create tenant')
+      commands=''
+      flags='--display-name --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--display-name --dry-run -o --output --dsn --context -n --tenant --namespace'
+      files=''
+      sources=''
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'create model')
+      commands=''
+      flags='--provider --model --base-url --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--provider --model --base-url --dry-run -o --output --dsn --context -n --tenant --namespace'
+      files=''
+      sources=''
+      known='--model=approval --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'create collection')
+      commands=''
+      flags='--description --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--description --dry-run -o --output --dsn --context -n --tenant --namespace'
+      files=''
+      sources=''
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'create skill')
+      commands=''
+      flags='--builtin --description --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--builtin --description --dry-run -o --output --dsn --context -n --tenant --namespace'
+      files=''
+      sources=''
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'create policy')
+      commands=''
+      flags='--skill --decision --reason --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--skill --decision --reason --dry-run -o --output --dsn --context -n --tenant --namespace'
+      files=''
+      sources=''
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'create persona')
+      commands=''
+      flags='--model --prompt --description --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--model --prompt --description --dry-run -o --output --dsn --context -n --tenant --namespace'
+      files=''
+      sources=''
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'create agent')
+      commands=''
+      flags='--persona --skill --description --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--persona --skill --description --dry-run -o --output --dsn --context -n --tenant --namespace'
+      files=''
+      sources=''
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'create budget')
+      commands=''
+      flags='--max-usd --max-tokens --period --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--max-usd --max-tokens --period --dry-run -o --output --dsn --context -n --tenant --namespace'
+      files=''
       sources=''
       known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'create principal')
@@ -57,42 +113,42 @@ _aosctl_spec() {
       flags='-o --output -l --selector -A --all-tenants --all-namespaces --no-headers --show-labels -L --label-columns --sort-by --ignore-not-found --field-selector -w --watch --watch-only --output-watch-events --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-o --output -l --selector -L --label-columns --sort-by --field-selector --dsn --context -n --tenant --namespace'
       files=''
-      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'describe')
       commands=''
       flags='-l --selector -A --all-tenants --all-namespaces --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-l --selector --dsn --context -n --tenant --namespace'
       files=''
-      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'edit')
       commands=''
       flags='-o --output -l --selector --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-o --output -l --selector --dsn --context -n --tenant --namespace'
       files=''
-      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='-o=words:yaml,json --output=words:yaml,json --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'label')
       commands=''
       flags='-l --selector --field-selector --all --overwrite --list --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace'
       files=''
-      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'annotate')
       commands=''
       flags='-l --selector --field-selector --all --overwrite --list --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace'
       files=''
-      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'patch')
       commands=''
       flags='-p --patch --patch-file --type --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-p --patch --type --dry-run -o --output --dsn --context -n --tenant --namespace'
       files='--patch-file'
-      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='--type=words:merge,json --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'rollout')
       commands='history undo'
@@ -120,28 +176,28 @@ _aosctl_spec() {
       flags='--for --timeout -l --selector --all -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--for --timeout -l --selector -o --output --dsn --context -n --tenant --namespace'
       files=''
-      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='-o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'delete')
       commands=''
       flags='-f --filename -R --recursive -l --selector --all --ignore-not-found --dry-run --confirm -i --interactive --cascade --field-selector -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-l --selector --dry-run --confirm --cascade --field-selector -o --output --dsn --context -n --tenant --namespace'
       files='-f --filename'
-      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='--dry-run=words:none,client,server --cascade=words:foreground,background -o=words:name --output=words:name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'explain')
       commands=''
       flags='--recursive --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
       files=''
-      sources='kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+      sources='kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'schema')
       commands=''
       flags='-o --output --all --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace'
       files='-o --output --all'
-      sources='kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+      sources='kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'api-resources')
       commands=''
@@ -152,16 +208,16 @@ _aosctl_spec() {
       known='-o=words:wide,name --output=words:wide,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'chat')
       commands=''
-      flags='-c --continue --resume --pick --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      flags='-c --continue --resume --pick --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --output-schema --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--resume --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --dsn --context -n --tenant --namespace'
-      files=''
+      files='--output-schema'
       sources='agent'
       known='--resume=run --fork=run --approve=words:ask,auto,never --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'run')
       commands=''
-      flags='--name --wait -d --detach -o --output --approve --budget --max-steps --max-turns -m --model --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      flags='--name --wait -d --detach -o --output --approve --budget --max-steps --max-turns -m --model --output-schema --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--name -o --output --approve --budget --max-steps --max-turns -m --model --dsn --context -n --tenant --namespace'
-      files=''
+      files='--output-schema'
       sources='agent'
       known='--approve=words:ask,auto,never --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'shell')
@@ -180,8 +236,8 @@ _aosctl_spec() {
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'ps')
       commands=''
-      flags='-a --all -q --quiet -w --watch --forest --last --filter -o --output -l --selector -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --no-color --debug -h --help'
-      values='--last --filter -o --output -l --selector --dsn --context -n --tenant --namespace'
+      flags='-a --all -q --quiet -w --watch --forest --last --filter -o --output -l --selector --sort-by -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --no-color --debug -h --help'
+      values='--last --filter -o --output -l --selector --sort-by --dsn --context -n --tenant --namespace'
       files=''
       sources=''
       known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
@@ -205,7 +261,7 @@ _aosctl_spec() {
       values='--since --types --for --tail -o --output --dsn --context -n --tenant --namespace'
       files=''
       sources=''
-      known='--types=kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns --for=run --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--types=kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns --for=run --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'trace')
       commands=''
       flags='--turn --depth --html --svg -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
@@ -215,11 +271,11 @@ _aosctl_spec() {
       known='-o=words:json --output=words:json --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'approve')
       commands=''
-      flags='--reason --all --show --yes -y -i --inbox --edit --expires -l --selector -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--reason --expires -l --selector -o --output --dsn --context -n --tenant --namespace'
+      flags='--reason --all --show --yes -y -i --inbox --edit --expires --scope --match -l --selector -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--reason --expires --scope --match -l --selector -o --output --dsn --context -n --tenant --namespace'
       files=''
       sources='approval*'
-      known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--scope=words:once,run,always -o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'deny')
       commands=''
       flags='--reason --all --yes -y -i --inbox -l --selector -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
@@ -229,8 +285,8 @@ _aosctl_spec() {
       known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'attach')
       commands=''
-      flags='--tail --timestamps --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--tail --dsn --context -n --tenant --namespace'
+      flags='--tail --timestamps --live --no-live --detach-keys --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--tail --detach-keys --dsn --context -n --tenant --namespace'
       files=''
       sources='run'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
@@ -442,7 +498,7 @@ _aosctl_spec() {
       flags='--as --list -q --quiet --dsn --context -n --tenant --namespace --no-color --debug -h --help'
       values='--as --dsn --context -n --tenant --namespace'
       files=''
-      sources='words:get,apply,delete,chat,fork,steer,kill,resolve,approve,verify,export kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+      sources='words:get,apply,delete,chat,fork,steer,kill,resolve,approve,verify,export kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
       known='--as=principal --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'auth grant')
       commands=''

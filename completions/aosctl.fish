@@ -25,12 +25,44 @@ function __aosctl_command
             set values --dry-run --applyset -o --output --dsn --context -n --tenant --namespace -f --filename
             set sources ''
         case 'create'
-            set commands secret principal
+            set commands secret tenant model collection skill policy persona agent budget principal
             set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'create secret'
             set commands 
             set values --from-env --key --dry-run -o --output --dsn --context -n --tenant --namespace --from-file
+            set sources ''
+        case 'create tenant'
+            set commands 
+            set values --display-name --dry-run -o --output --dsn --context -n --tenant --namespace
+            set sources ''
+        case 'create model'
+            set commands 
+            set values --provider --model --base-url --dry-run -o --output --dsn --context -n --tenant --namespace
+            set sources ''
+        case 'create collection'
+            set commands 
+            set values --description --dry-run -o --output --dsn --context -n --tenant --namespace
+            set sources ''
+        case 'create skill'
+            set commands 
+            set values --builtin --description --dry-run -o --output --dsn --context -n --tenant --namespace
+            set sources ''
+        case 'create policy'
+            set commands 
+            set values --skill --decision --reason --dry-run -o --output --dsn --context -n --tenant --namespace
+            set sources ''
+        case 'create persona'
+            set commands 
+            set values --model --prompt --description --dry-run -o --output --dsn --context -n --tenant --namespace
+            set sources ''
+        case 'create agent'
+            set commands 
+            set values --persona --skill --description --dry-run -o --output --dsn --context -n --tenant --namespace
+            set sources ''
+        case 'create budget'
+            set commands 
+            set values --max-usd --max-tokens --period --dry-run -o --output --dsn --context -n --tenant --namespace
             set sources ''
         case 'create principal'
             set commands 
@@ -43,27 +75,27 @@ function __aosctl_command
         case 'get'
             set commands 
             set values -o --output -l --selector -L --label-columns --sort-by --field-selector --dsn --context -n --tenant --namespace
-            set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'describe'
             set commands 
             set values -l --selector --dsn --context -n --tenant --namespace
-            set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'edit'
             set commands 
             set values -o --output -l --selector --dsn --context -n --tenant --namespace
-            set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'label'
             set commands 
             set values -l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace
-            set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'annotate'
             set commands 
             set values -l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace
-            set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'patch'
             set commands 
             set values -p --patch --type --dry-run -o --output --dsn --context -n --tenant --namespace --patch-file
-            set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'rollout'
             set commands history undo
             set values --dsn --context -n --tenant --namespace
@@ -79,30 +111,30 @@ function __aosctl_command
         case 'wait'
             set commands 
             set values --for --timeout -l --selector -o --output --dsn --context -n --tenant --namespace
-            set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'delete'
             set commands 
             set values -l --selector --dry-run --confirm --cascade --field-selector -o --output --dsn --context -n --tenant --namespace -f --filename
-            set sources 'names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'explain'
             set commands 
             set values --dsn --context -n --tenant --namespace
-            set sources 'kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+            set sources 'kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
         case 'schema'
             set commands 
             set values --dsn --context -n --tenant --namespace -o --output --all
-            set sources 'kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+            set sources 'kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
         case 'api-resources'
             set commands 
             set values -o --output --dsn --context -n --tenant --namespace
             set sources ''
         case 'chat'
             set commands 
-            set values --resume --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --dsn --context -n --tenant --namespace
+            set values --resume --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --dsn --context -n --tenant --namespace --output-schema
             set sources 'agent'
         case 'run'
             set commands 
-            set values --name -o --output --approve --budget --max-steps --max-turns -m --model --dsn --context -n --tenant --namespace
+            set values --name -o --output --approve --budget --max-steps --max-turns -m --model --dsn --context -n --tenant --namespace --output-schema
             set sources 'agent'
         case 'shell'
             set commands 
@@ -114,7 +146,7 @@ function __aosctl_command
             set sources ''
         case 'ps'
             set commands 
-            set values --last --filter -o --output -l --selector --dsn --context -n --tenant --namespace
+            set values --last --filter -o --output -l --selector --sort-by --dsn --context -n --tenant --namespace
             set sources ''
         case 'top'
             set commands 
@@ -134,7 +166,7 @@ function __aosctl_command
             set sources 'run'
         case 'approve'
             set commands 
-            set values --reason --expires -l --selector -o --output --dsn --context -n --tenant --namespace
+            set values --reason --expires --scope --match -l --selector -o --output --dsn --context -n --tenant --namespace
             set sources 'approval*'
         case 'deny'
             set commands 
@@ -142,7 +174,7 @@ function __aosctl_command
             set sources 'approval*'
         case 'attach'
             set commands 
-            set values --tail --dsn --context -n --tenant --namespace
+            set values --tail --detach-keys --dsn --context -n --tenant --namespace
             set sources 'run'
         case 'steer'
             set commands 
@@ -263,7 +295,7 @@ function __aosctl_command
         case 'auth can-i'
             set commands 
             set values --as --dsn --context -n --tenant --namespace
-            set sources 'words:get,apply,delete,chat,fork,steer,kill,resolve,approve,verify,export kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+            set sources 'words:get,apply,delete,chat,fork,steer,kill,resolve,approve,verify,export kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
         case 'auth grant'
             set commands 
             set values --for --until --dsn --context -n --tenant --namespace
@@ -456,6 +488,14 @@ complete -c aosctl -n '__aosctl_at "apply"' -l no-color -d 'Print without colour
 complete -c aosctl -n '__aosctl_at "apply"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "apply"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "create"' -a secret -d 'Seal values, and keep them in the database as a secret'
+complete -c aosctl -n '__aosctl_at "create"' -a tenant -d 'Make a tenant: a world of its own, which nobody of another one sees'
+complete -c aosctl -n '__aosctl_at "create"' -a model -d 'Make a model that personas can name'
+complete -c aosctl -n '__aosctl_at "create"' -a collection -d 'Make a collection of documents for agents to read'
+complete -c aosctl -n '__aosctl_at "create"' -a skill -d 'Make a skill: something that agents may do, and with which rights'
+complete -c aosctl -n '__aosctl_at "create"' -a policy -d 'Make a policy: a rule about what agents call'
+complete -c aosctl -n '__aosctl_at "create"' -a persona -d 'Make a persona: who an agent is'
+complete -c aosctl -n '__aosctl_at "create"' -a agent -d 'Make an agent: a persona at work, with its skills and limits'
+complete -c aosctl -n '__aosctl_at "create"' -a budget -d 'Make a budget: what the agents of a tenant may spend'
 complete -c aosctl -n '__aosctl_at "create"' -a principal -d 'Make a principal, and with --login the database login that it stands for'
 complete -c aosctl -n '__aosctl_at "create"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "create"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
@@ -478,6 +518,105 @@ complete -c aosctl -n '__aosctl_at "create secret"' -s q -l quiet -d 'Print resu
 complete -c aosctl -n '__aosctl_at "create secret"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create secret"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create secret"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "create tenant"' -l display-name -x -d 'What people read'
+complete -c aosctl -n '__aosctl_at "create tenant"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
+complete -c aosctl -n '__aosctl_at "create tenant"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
+complete -c aosctl -n '__aosctl_at "create tenant"' -l edit -d 'Open it in your editor first'
+complete -c aosctl -n '__aosctl_at "create tenant"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "create tenant"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "create tenant"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "create tenant"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "create tenant"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "create tenant"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "create tenant"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "create model"' -l provider -x -d 'openai, script or offline'
+complete -c aosctl -n '__aosctl_at "create model"' -l model -x -a '(__aosctl_ask "=approval")' -d 'What the service calls it'
+complete -c aosctl -n '__aosctl_at "create model"' -l base-url -x -d 'Where the service is'
+complete -c aosctl -n '__aosctl_at "create model"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
+complete -c aosctl -n '__aosctl_at "create model"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
+complete -c aosctl -n '__aosctl_at "create model"' -l edit -d 'Open it in your editor first'
+complete -c aosctl -n '__aosctl_at "create model"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "create model"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "create model"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "create model"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "create model"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "create model"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "create model"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "create collection"' -l description -x -d 'A line for people'
+complete -c aosctl -n '__aosctl_at "create collection"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
+complete -c aosctl -n '__aosctl_at "create collection"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
+complete -c aosctl -n '__aosctl_at "create collection"' -l edit -d 'Open it in your editor first'
+complete -c aosctl -n '__aosctl_at "create collection"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "create collection"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "create collection"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "create collection"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "create collection"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "create collection"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "create collection"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "create skill"' -l builtin -x -d 'What it does: sql_query, rag_search, …'
+complete -c aosctl -n '__aosctl_at "create skill"' -l description -x -d 'A line for people'
+complete -c aosctl -n '__aosctl_at "create skill"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
+complete -c aosctl -n '__aosctl_at "create skill"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
+complete -c aosctl -n '__aosctl_at "create skill"' -l edit -d 'Open it in your editor first'
+complete -c aosctl -n '__aosctl_at "create skill"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "create skill"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "create skill"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "create skill"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "create skill"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "create skill"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "create skill"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "create policy"' -l skill -x -d 'What it is about; * for any text'
+complete -c aosctl -n '__aosctl_at "create policy"' -l decision -x -d 'ask, deny or allow'
+complete -c aosctl -n '__aosctl_at "create policy"' -l reason -x -d 'Why; people are told'
+complete -c aosctl -n '__aosctl_at "create policy"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
+complete -c aosctl -n '__aosctl_at "create policy"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
+complete -c aosctl -n '__aosctl_at "create policy"' -l edit -d 'Open it in your editor first'
+complete -c aosctl -n '__aosctl_at "create policy"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "create policy"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "create policy"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "create policy"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "create policy"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "create policy"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "create policy"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "create persona"' -l model -x -d 'The model it thinks with'
+complete -c aosctl -n '__aosctl_at "create persona"' -l prompt -x -d 'Its system prompt'
+complete -c aosctl -n '__aosctl_at "create persona"' -l description -x -d 'A line for people'
+complete -c aosctl -n '__aosctl_at "create persona"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
+complete -c aosctl -n '__aosctl_at "create persona"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
+complete -c aosctl -n '__aosctl_at "create persona"' -l edit -d 'Open it in your editor first'
+complete -c aosctl -n '__aosctl_at "create persona"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "create persona"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "create persona"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "create persona"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "create persona"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "create persona"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "create persona"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "create agent"' -l persona -x -d 'Who it is'
+complete -c aosctl -n '__aosctl_at "create agent"' -l skill -x -d 'What it may use'
+complete -c aosctl -n '__aosctl_at "create agent"' -l description -x -d 'A line for people'
+complete -c aosctl -n '__aosctl_at "create agent"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
+complete -c aosctl -n '__aosctl_at "create agent"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
+complete -c aosctl -n '__aosctl_at "create agent"' -l edit -d 'Open it in your editor first'
+complete -c aosctl -n '__aosctl_at "create agent"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "create agent"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "create agent"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "create agent"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "create agent"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "create agent"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "create agent"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "create budget"' -l max-usd -x -d 'Money'
+complete -c aosctl -n '__aosctl_at "create budget"' -l max-tokens -x -d 'Tokens'
+complete -c aosctl -n '__aosctl_at "create budget"' -l period -x -d 'day or total'
+complete -c aosctl -n '__aosctl_at "create budget"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
+complete -c aosctl -n '__aosctl_at "create budget"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
+complete -c aosctl -n '__aosctl_at "create budget"' -l edit -d 'Open it in your editor first'
+complete -c aosctl -n '__aosctl_at "create budget"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "create budget"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "create budget"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "create budget"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "create budget"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "create budget"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "create budget"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "create principal"' -l role -x -a '(__aosctl_ask "=words:admin,developer,auditor,viewer")' -d 'admin, developer, auditor or viewer'
 complete -c aosctl -n '__aosctl_at "create principal"' -l type -x -a '(__aosctl_ask "=words:user,service")' -d 'user, or service'
 complete -c aosctl -n '__aosctl_at "create principal"' -l display-name -x -d 'What people read'
@@ -673,6 +812,7 @@ complete -c aosctl -n '__aosctl_at "chat"' -l approve -x -a '(__aosctl_ask "=wor
 complete -c aosctl -n '__aosctl_at "chat"' -l budget -x -d 'What the new run may cost at most'
 complete -c aosctl -n '__aosctl_at "chat"' -l max-steps -x -d 'Steps of a turn at most, answers and results of tools; new run'
 complete -c aosctl -n '__aosctl_at "chat"' -l max-turns -x -d 'How often the model may be asked for one message; new run'
+complete -c aosctl -n '__aosctl_at "chat"' -l output-schema -r -F -d 'The answer is JSON of this JSON Schema'
 complete -c aosctl -n '__aosctl_at "chat"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "chat"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "chat"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
@@ -689,6 +829,7 @@ complete -c aosctl -n '__aosctl_at "run"' -l budget -x -d 'What the new run may 
 complete -c aosctl -n '__aosctl_at "run"' -l max-steps -x -d 'Steps of a turn at most, answers and results of tools; new run'
 complete -c aosctl -n '__aosctl_at "run"' -l max-turns -x -d 'How often the model may be asked for one message; new run'
 complete -c aosctl -n '__aosctl_at "run"' -s m -l model -x -d 'Ask this model, in a new run'
+complete -c aosctl -n '__aosctl_at "run"' -l output-schema -r -F -d 'The answer is JSON of this JSON Schema'
 complete -c aosctl -n '__aosctl_at "run"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "run"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "run"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
@@ -723,6 +864,7 @@ complete -c aosctl -n '__aosctl_at "ps"' -l last -x -d 'The N runs begun last, i
 complete -c aosctl -n '__aosctl_at "ps"' -l filter -x -d 'Only such runs: state=limited, agent=…'
 complete -c aosctl -n '__aosctl_at "ps"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=")' -d 'json, yaml, wide, name, jsonpath=…'
 complete -c aosctl -n '__aosctl_at "ps"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
+complete -c aosctl -n '__aosctl_at "ps"' -l sort-by -x -d 'Sort by this field'
 complete -c aosctl -n '__aosctl_at "ps"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
 complete -c aosctl -n '__aosctl_at "ps"' -l no-headers -d 'Print the rows only'
 complete -c aosctl -n '__aosctl_at "ps"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
@@ -765,7 +907,7 @@ complete -c aosctl -n '__aosctl_at "logs"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "logs"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "logs"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "events"' -l since -x -d 'Not before: an age or a moment [1h]'
-complete -c aosctl -n '__aosctl_at "events"' -l types -x -a '(__aosctl_ask "=kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns")' -d 'Only these: approval, turn.failed, …'
+complete -c aosctl -n '__aosctl_at "events"' -l types -x -a '(__aosctl_ask "=kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns")' -d 'Only these: approval, turn.failed, …'
 complete -c aosctl -n '__aosctl_at "events"' -l for -x -a '(__aosctl_ask "=run")' -d 'Only of this run or agent'
 complete -c aosctl -n '__aosctl_at "events"' -l tail -x -d 'The last N; -1 for all'
 complete -c aosctl -n '__aosctl_at "events"' -s w -l watch -d 'Go on as things happen'
@@ -798,6 +940,8 @@ complete -c aosctl -n '__aosctl_at "approve"' -l yes -s y -d 'Approve without a 
 complete -c aosctl -n '__aosctl_at "approve"' -s i -l inbox -d 'Walk through what is pending, until none is left'
 complete -c aosctl -n '__aosctl_at "approve"' -l edit -d 'Change the arguments in your editor first'
 complete -c aosctl -n '__aosctl_at "approve"' -l expires -x -d 'Not used within 10m, 2h: ask again'
+complete -c aosctl -n '__aosctl_at "approve"' -l scope -x -a '(__aosctl_ask "=words:once,run,always")' -d 'How far: run, later calls of the skill too'
+complete -c aosctl -n '__aosctl_at "approve"' -l match -x -d 'With --scope: only calls whose argument fits; * is any text, ? one character'
 complete -c aosctl -n '__aosctl_at "approve"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "approve"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=")' -d 'json, yaml, wide, name, jsonpath=…'
 complete -c aosctl -n '__aosctl_at "approve"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
@@ -826,6 +970,8 @@ complete -c aosctl -n '__aosctl_at "deny"' -l debug -d 'Print the traceback of a
 complete -c aosctl -n '__aosctl_at "deny"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "attach"' -l tail -x -d 'Begin with the last N lines'
 complete -c aosctl -n '__aosctl_at "attach"' -l timestamps -d 'Begin with the time'
+complete -c aosctl -n '__aosctl_at "attach"' -l live -l no-live -d 'Answers as they come; as a rule at a terminal'
+complete -c aosctl -n '__aosctl_at "attach"' -l detach-keys -x -d 'Leave with these keys'
 complete -c aosctl -n '__aosctl_at "attach"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "attach"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "attach"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'

@@ -25,7 +25,7 @@ _aosctl_spec() {
       sources=''
       known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'create')
-      commands=('secret:Seal values, and keep them in the database as a secret' 'principal:Make a principal, and with --login the database login that it stands for')
+      commands=('secret:Seal values, and keep them in the database as a secret' 'tenant:Make a tenant: a world of its own, which nobody of another one sees' 'model:Make a model that personas can name' 'collection:Make a collection of documents for agents to read' 'skill:Make a skill: something that agents may do, and with which rights' 'policy:Make a policy: a rule about what agents call' 'persona:Make a persona: who an agent is' 'agent:Make an agent: a persona at work, with its skills and limits' 'budget:Make a budget: what the agents of a tenant may spend' 'principal:Make a principal, and with --login the database login that it stands for')
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
       files=()
@@ -36,6 +36,62 @@ _aosctl_spec() {
       flags=('--from-file:A file; KEY is its name if absent' '--from-env:An environment variable' '--from-stdin:Read the value of --key from standard input' '--key:The key of a value that is read or typed' '--replace:Replace the values of a secret that exists' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--from-env --key --dry-run -o --output --dsn --context -n --tenant --namespace)
       files=(--from-file)
+      sources=''
+      known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+    'create tenant')
+      commands=()
+      flags=('--display-name:What people read' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--edit:Open it in your editor first' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--display-name --dry-run -o --output --dsn --context -n --tenant --namespace)
+      files=()
+      sources=''
+      known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+    'create model')
+      commands=()
+      flags=('--provider:openai, script or offline' '--model:What the service calls it' '--base-url:Where the service is' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--edit:Open it in your editor first' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--provider --model --base-url --dry-run -o --output --dsn --context -n --tenant --namespace)
+      files=()
+      sources=''
+      known=('--model=approval' '--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+    'create collection')
+      commands=()
+      flags=('--description:A line for people' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--edit:Open it in your editor first' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--description --dry-run -o --output --dsn --context -n --tenant --namespace)
+      files=()
+      sources=''
+      known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+    'create skill')
+      commands=()
+      flags=('--builtin:What it does: sql_query, rag_search, …' '--description:A line for people' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--edit:Open it in your editor first' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--builtin --description --dry-run -o --output --dsn --context -n --tenant --namespace)
+      files=()
+      sources=''
+      known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+    'create policy')
+      commands=()
+      flags=('--skill:What it is about; * for any text' '--decision:ask, deny or allow' '--reason:Why; people are told' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--edit:Open it in your editor first' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--skill --decision --reason --dry-run -o --output --dsn --context -n --tenant --namespace)
+      files=()
+      sources=''
+      known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+    'create persona')
+      commands=()
+      flags=('--model:The model it thinks with' '--prompt:Its system prompt' '--description:A line for people' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--edit:Open it in your editor first' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--model --prompt --description --dry-run -o --output --dsn --context -n --tenant --namespace)
+      files=()
+      sources=''
+      known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+    'create agent')
+      commands=()
+      flags=('--persona:Who it is' '--skill:What it may use' '--description:A line for people' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--edit:Open it in your editor first' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--persona --skill --description --dry-run -o --output --dsn --context -n --tenant --namespace)
+      files=()
+      sources=''
+      known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+    'create budget')
+      commands=()
+      flags=('--max-usd:Money' '--max-tokens:Tokens' '--period:day or total' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--edit:Open it in your editor first' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--max-usd --max-tokens --period --dry-run -o --output --dsn --context -n --tenant --namespace)
+      files=()
       sources=''
       known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'create principal')
@@ -57,42 +113,42 @@ _aosctl_spec() {
       flags=('-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--no-headers:Print the rows only' '--show-labels:Add a column with all labels' '-L:Add a column for a label' '--label-columns:Add a column for a label' '--sort-by:Sort by this field' '--ignore-not-found:Take what does not exist for done' '--field-selector:Only what has these fields: status.state=idle' '-w:Go on, with a row for each change' '--watch:Go on, with a row for each change' '--watch-only:As -w, without what there is at first' '--output-watch-events:With -w: say what was ADDED, MODIFIED, DELETED' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(-o --output -l --selector -L --label-columns --sort-by --field-selector --dsn --context -n --tenant --namespace)
       files=()
-      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known=('-o=words:json,yaml,wide,name,jsonpath=' '--output=words:json,yaml,wide,name,jsonpath=' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'describe')
       commands=()
       flags=('-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(-l --selector --dsn --context -n --tenant --namespace)
       files=()
-      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'edit')
       commands=()
       flags=('-o:yaml or json' '--output:yaml or json' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(-o --output -l --selector --dsn --context -n --tenant --namespace)
       files=()
-      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known=('-o=words:yaml,json' '--output=words:yaml,json' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'label')
       commands=()
       flags=('-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '--field-selector:Only what has these fields: status.state=idle' '--all:All of the kinds named' '--overwrite:Change values that are there' '--list:Print what there is, after any changes' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(-l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace)
       files=()
-      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'annotate')
       commands=()
       flags=('-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '--field-selector:Only what has these fields: status.state=idle' '--all:All of the kinds named' '--overwrite:Change values that are there' '--list:Print what there is, after any changes' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(-l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace)
       files=()
-      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'patch')
       commands=()
       flags=('-p:The patch, JSON or YAML' '--patch:The patch, JSON or YAML' '--patch-file:The patch in a file, - for stdin' '--type:Fields to merge (RFC 7386), or operations (6902)' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(-p --patch --type --dry-run -o --output --dsn --context -n --tenant --namespace)
       files=(--patch-file)
-      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known=('--type=words:merge,json' '--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'rollout')
       commands=('history:List the versions of personas, or show one in detail' 'undo:Go back to an earlier version of personas; it becomes a new version')
@@ -120,28 +176,28 @@ _aosctl_spec() {
       flags=('--for:condition=NAME[=false], jsonpath=…, create or delete' '--timeout:30s, 5m; 0 looks once, -1s: a week' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '--all:All of the kinds named' '-o:json, yaml or name' '--output:json, yaml or name' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--for --timeout -l --selector -o --output --dsn --context -n --tenant --namespace)
       files=()
-      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known=('-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'delete')
       commands=()
       flags=('-f:File, folder, glob, URL, or - for stdin' '--filename:File, folder, glob, URL, or - for stdin' '-R:Look into sub-folders of -f too' '--recursive:Look into sub-folders of -f too' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '--all:All of the kinds named' '--ignore-not-found:Take what does not exist for done' '--dry-run:client: compare only; server: the real change, rolled back' '--confirm:Erase this tenant with all that it has' '-i:List what goes, and ask first' '--interactive:List what goes, and ask first' '--cascade:Delete what can'\''t be without it too, in one transaction' '--field-selector:Only what has these fields: status.state=idle' '-o:name' '--output:name' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(-l --selector --dry-run --confirm --cascade --field-selector -o --output --dsn --context -n --tenant --namespace)
       files=(-f --filename)
-      sources='names:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known=('--dry-run=words:none,client,server' '--cascade=words:foreground,background' '-o=words:name' '--output=words:name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'explain')
       commands=()
       flags=('--recursive:Print the fields of fields, names and types only' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
       files=()
-      sources='kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+      sources='kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
       known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'schema')
       commands=()
       flags=('-o:Write it into this file' '--output:Write it into this file' '--all:Write those of every kind into this folder' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace)
       files=(-o --output --all)
-      sources='kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+      sources='kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
       known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'api-resources')
       commands=()
@@ -152,16 +208,16 @@ _aosctl_spec() {
       known=('-o=words:wide,name' '--output=words:wide,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'chat')
       commands=()
-      flags=('-c:Go on with the last conversation (with AGENT)' '--continue:Go on with the last conversation (with AGENT)' '--resume:Go on with this run' '--pick:Choose the conversation to go on with (with AGENT)' '--fork:Go on in a new run, from a step of RUN' '-m:Ask this model, in a new run' '--model:Ask this model, in a new run' '-o:json|stream-json, for one message' '--output:json|stream-json, for one message' '-p:The same as MESSAGE' '--prompt:The same as MESSAGE' '--approve:ask here; auto approves as you, where you may; never parks the run' '--budget:What the new run may cost at most' '--max-steps:Steps of a turn at most, answers and results of tools; new run' '--max-turns:How often the model may be asked for one message; new run' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      flags=('-c:Go on with the last conversation (with AGENT)' '--continue:Go on with the last conversation (with AGENT)' '--resume:Go on with this run' '--pick:Choose the conversation to go on with (with AGENT)' '--fork:Go on in a new run, from a step of RUN' '-m:Ask this model, in a new run' '--model:Ask this model, in a new run' '-o:json|stream-json, for one message' '--output:json|stream-json, for one message' '-p:The same as MESSAGE' '--prompt:The same as MESSAGE' '--approve:ask here; auto approves as you, where you may; never parks the run' '--budget:What the new run may cost at most' '--max-steps:Steps of a turn at most, answers and results of tools; new run' '--max-turns:How often the model may be asked for one message; new run' '--output-schema:The answer is JSON of this JSON Schema' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--resume --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --dsn --context -n --tenant --namespace)
-      files=()
+      files=(--output-schema)
       sources='agent'
       known=('--resume=run' '--fork=run' '--approve=words:ask,auto,never' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'run')
       commands=()
-      flags=('--name:Name of the run' '--wait:Wait for approvals; off a terminal the run is parked else' '-d:Queue it for a worker, and print its name' '--detach:Queue it for a worker, and print its name' '-o:json|stream-json; name with -d' '--output:json|stream-json; name with -d' '--approve:ask here; auto approves as you, where you may; never parks the run' '--budget:What the new run may cost at most' '--max-steps:Steps of a turn at most, answers and results of tools; new run' '--max-turns:How often the model may be asked for one message; new run' '-m:Ask this model, in a new run' '--model:Ask this model, in a new run' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      flags=('--name:Name of the run' '--wait:Wait for approvals; off a terminal the run is parked else' '-d:Queue it for a worker, and print its name' '--detach:Queue it for a worker, and print its name' '-o:json|stream-json; name with -d' '--output:json|stream-json; name with -d' '--approve:ask here; auto approves as you, where you may; never parks the run' '--budget:What the new run may cost at most' '--max-steps:Steps of a turn at most, answers and results of tools; new run' '--max-turns:How often the model may be asked for one message; new run' '-m:Ask this model, in a new run' '--model:Ask this model, in a new run' '--output-schema:The answer is JSON of this JSON Schema' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--name -o --output --approve --budget --max-steps --max-turns -m --model --dsn --context -n --tenant --namespace)
-      files=()
+      files=(--output-schema)
       sources='agent'
       known=('--approve=words:ask,auto,never' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'shell')
@@ -180,8 +236,8 @@ _aosctl_spec() {
       known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'ps')
       commands=()
-      flags=('-a:Runs without an open turn too, and closed ones' '--all:Runs without an open turn too, and closed ones' '-q:Print the names only' '--quiet:Print the names only' '-w:Go on, with a row for each change' '--watch:Go on, with a row for each change' '--forest:Runs that were forked below those they came from' '--last:The N runs begun last, in any state' '--filter:Only such runs: state=limited, agent=…' '-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--no-headers:Print the rows only' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(--last --filter -o --output -l --selector --dsn --context -n --tenant --namespace)
+      flags=('-a:Runs without an open turn too, and closed ones' '--all:Runs without an open turn too, and closed ones' '-q:Print the names only' '--quiet:Print the names only' '-w:Go on, with a row for each change' '--watch:Go on, with a row for each change' '--forest:Runs that were forked below those they came from' '--last:The N runs begun last, in any state' '--filter:Only such runs: state=limited, agent=…' '-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '--sort-by:Sort by this field' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--no-headers:Print the rows only' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--last --filter -o --output -l --selector --sort-by --dsn --context -n --tenant --namespace)
       files=()
       sources=''
       known=('-o=words:json,yaml,wide,name,jsonpath=' '--output=words:json,yaml,wide,name,jsonpath=' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
@@ -205,7 +261,7 @@ _aosctl_spec() {
       values=(--since --types --for --tail -o --output --dsn --context -n --tenant --namespace)
       files=()
       sources=''
-      known=('--types=kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns' '--for=run' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+      known=('--types=kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns' '--for=run' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'trace')
       commands=()
       flags=('--turn:Only this turn' '--depth:1 turns, 2 models, 3 tools, 4 approvals [4]' '--html:Write it as a page; - is stdout' '--svg:Write it as a picture; - is stdout' '-o:json' '--output:json' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
@@ -215,11 +271,11 @@ _aosctl_spec() {
       known=('-o=words:json' '--output=words:json' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'approve')
       commands=()
-      flags=('--reason:Why, for the audit trail' '--all:All that are pending' '--show:Show what would run and change; decide nothing' '--yes:Approve without a question' '-y:Approve without a question' '-i:Walk through what is pending, until none is left' '--inbox:Walk through what is pending, until none is left' '--edit:Change the arguments in your editor first' '--expires:Not used within 10m, 2h: ask again' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--no-headers:Print the rows only' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(--reason --expires -l --selector -o --output --dsn --context -n --tenant --namespace)
+      flags=('--reason:Why, for the audit trail' '--all:All that are pending' '--show:Show what would run and change; decide nothing' '--yes:Approve without a question' '-y:Approve without a question' '-i:Walk through what is pending, until none is left' '--inbox:Walk through what is pending, until none is left' '--edit:Change the arguments in your editor first' '--expires:Not used within 10m, 2h: ask again' '--scope:How far: run, later calls of the skill too' '--match:With --scope: only calls whose argument fits; * is any text, ? one character' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--no-headers:Print the rows only' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--reason --expires --scope --match -l --selector -o --output --dsn --context -n --tenant --namespace)
       files=()
       sources='approval*'
-      known=('-o=words:json,yaml,wide,name,jsonpath=' '--output=words:json,yaml,wide,name,jsonpath=' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
+      known=('--scope=words:once,run,always' '-o=words:json,yaml,wide,name,jsonpath=' '--output=words:json,yaml,wide,name,jsonpath=' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'deny')
       commands=()
       flags=('--reason:Why; the agent reads it' '--all:All that are pending' '--yes:With -l or --all: ask nothing' '-y:With -l or --all: ask nothing' '-i:Walk through what is pending, until none is left' '--inbox:Walk through what is pending, until none is left' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '-o:json, yaml, wide, name, jsonpath=…' '--output:json, yaml, wide, name, jsonpath=…' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--no-headers:Print the rows only' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
@@ -229,8 +285,8 @@ _aosctl_spec() {
       known=('-o=words:json,yaml,wide,name,jsonpath=' '--output=words:json,yaml,wide,name,jsonpath=' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'attach')
       commands=()
-      flags=('--tail:Begin with the last N lines' '--timestamps:Begin with the time' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
-      values=(--tail --dsn --context -n --tenant --namespace)
+      flags=('--tail:Begin with the last N lines' '--timestamps:Begin with the time' '--live:Answers as they come; as a rule at a terminal' '--no-live:Answers as they come; as a rule at a terminal' '--detach-keys:Leave with these keys' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      values=(--tail --detach-keys --dsn --context -n --tenant --namespace)
       files=()
       sources='run'
       known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
@@ -442,7 +498,7 @@ _aosctl_spec() {
       flags=('--as:Ask for another; admins may' '--list:Everything there is to do, and why not' '-q:Answer by the exit status alone' '--quiet:Answer by the exit status alone' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--as --dsn --context -n --tenant --namespace)
       files=()
-      sources='words:get,apply,delete,chat,fork,steer,kill,resolve,approve,verify,export kind:agents,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+      sources='words:get,apply,delete,chat,fork,steer,kill,resolve,approve,verify,export kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
       known=('--as=principal' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant') ;;
     'auth grant')
       commands=()

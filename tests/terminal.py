@@ -162,10 +162,6 @@ class Terminal:
         """Paste, as terminals do between brackets, and press Enter."""
         self._child.send(f"\x1b[200~{text}\x1b[201~{ENTER}")
 
-    def resize(self, rows: int, columns: int) -> None:
-        """Give the terminal another size."""
-        self._child.setwinsize(rows, columns)
-
     def hang_up(self) -> None:
         """Take the terminal away, as who closes its window does."""
         self._child.ptyproc.fileobj.close()
