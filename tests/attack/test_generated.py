@@ -108,8 +108,8 @@ def functions(scene: Scene) -> list[tuple[str, list[str]]]:
             " unnest(p.proargtypes) with ordinality x (t, n) order by n) from pg_proc p"
             " join pg_namespace n on n.oid = p.pronamespace where n.nspname ~ '^aos_'"
             " and p.prorettype <> 'trigger'::regtype and p.prokind = 'f'"
-            " and p.proname not in ('drop_events_before', 'watch_run', 'watch_live', 'watch_tenant')"
-            " order by 1"
+            " and p.proname not in ('drop_events_before', 'watch_run', 'watch_live',"
+            " 'watch_tenant') order by 1"
         )
     ]
 
