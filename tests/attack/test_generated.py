@@ -109,8 +109,7 @@ def functions(scene: Scene) -> list[tuple[str, list[str]]]:
             " join pg_namespace n on n.oid = p.pronamespace where n.nspname ~ '^aos_'"
             " and p.prorettype <> 'trigger'::regtype and p.prokind = 'f'"
             " and p.proname not in ('drop_events_before', 'watch_run', 'watch_live',"
-            " 'watch_tenant')"
-            " order by 1"
+            " 'watch_tenant') order by 1"
         )
     ]
 

@@ -65,12 +65,13 @@ def test_a_listing_leaves_names_for_tab(
     fork = developer("fork", run, "-o", "name").out.strip().removeprefix("run.aos/")
     task = developer("run", "bot", "x", "-d", "-o", "name").out.strip().removeprefix("run.aos/")
     assert candidates(developer, "run", "", "logs") == [run, fork, task]
-    manifest = "apiVersion: aos/v1\nkind: Persona\nmetadata: {name: seen}\nspec: {model: offline}\n"
-    manifest = manifest.replace("model: offline", "model: offline, systemPrompt: x")
+    manifest = "apiVersion: aos/v1\nkind: Agent\nmetadata: {name: seen}\nspec: {persona: expert}\n"
     assert developer("apply", "-f", "-", stdin=manifest).status == 0
-    assert candidates(developer, "persona", "", "describe", "persona") == ["seen"]
-    assert developer("describe", "persona", "expert").status == 0
-    assert candidates(developer, "persona", "", "describe", "persona") == ["seen", "expert"]
+    assert candidates(developer, "agent", "", "chat") == ["bot", "clerk", "seen"]
+    assert developer("delete", "agent", "seen").status == 0
+    cache = f"{env['HOME']}/another"
+    assert developer("describe", "agent", "clerk", XDG_CACHE_HOME=cache).status == 0
+    assert candidates(developer, "agent", "", "chat", XDG_CACHE_HOME=cache) == ["clerk"]
     assert developer("approve").status == 0
     (short,) = candidates(developer, "approval*", "", "approve")
     assert short in developer("approve").out

@@ -95,18 +95,17 @@ def command(
         )
     write_applied(applied, chosen, suffix(trial))
     if trial == "none":
-        _remember(given, applied)
+        _remember(given, documents)
     for warning in (text for one in applied for text in one.warnings):
         output.note(f"warning: {warning}")
 
 
-def _remember(given: Globals, applied: Sequence[Applied]) -> None:
+def _remember(given: Globals, documents: Sequence[Document]) -> None:
     """Keep the names for completion, where the manifest leaves the tenant to the context."""
     from aosctl.cli.wiring import remember_names, target_of
     from aosctl.domain.kinds import BY_NAME
 
-    there = [one.document for one in applied if one.outcome != "pruned"]
-    here = [one for one in there if one.tenant in (None, target_of(given).tenant)]
+    here = [one for one in documents if one.tenant in (None, target_of(given).tenant)]
     for kind in dict.fromkeys(one.kind for one in here):
         names = [one.name for one in here if one.kind == kind]
         remember_names(given, BY_NAME[kind].words, names, whole=False)
