@@ -12,25 +12,28 @@ from aosctl.domain.kinds import BY_NAME, KINDS
 from command import Aosctl
 from kernels import Tenant
 
-GENERATORS = {
-    "tenant": ["made_here", "--display-name", "Made here"],
-    "model": [
-        "made",
-        "--provider",
-        "openai",
-        "--model",
-        "m",
-        "--base-url",
-        "http://127.0.0.1:9/v1",
-    ],
-    "collection": ["made", "--description", "Notes"],
-    "skill": ["made", "--builtin", "memory_store", "--description", "Keeps"],
-    "policy": ["made", "--skill", "send_*", "--decision", "ask", "--reason", "Look first."],
-    "persona": ["made", "--model", "offline", "--prompt", "Be brief.", "--description", "Brief"],
-    "agent": ["made", "--persona", "made", "--skill", "rag_search", "--description", "At work"],
-    "budget": ["made", "--max-usd", "2.5", "--max-tokens", "1000", "--period", "total"],
-}
-"""What each takes; together they can be applied, in this order."""
+LINES = (
+    "create tenant made_here --display-name Made --dry-run=client -o yaml",
+    "create model made --provider openai --model m --base-url http://127.0.0.1:9/v1"
+    " --dry-run=client -o yaml",
+    "create collection made --description Notes --dry-run=client -o yaml",
+    "create skill made --builtin memory_store --description Keeps --dry-run=client -o yaml",
+    "create policy made --skill send_* --decision ask --reason Look. --dry-run=client -o yaml",
+    "create persona made --model offline --prompt Brief. --description B --dry-run=client -o yaml",
+    "create agent made --persona made --skill rag_search --description A --dry-run=client -o yaml",
+    "create budget made --max-usd 2.5 --max-tokens 9 --period total --dry-run=client -o yaml",
+)
+"""A generator of each kind; what they print can be applied together, in this order."""
+EDITED = (
+    "create tenant a --edit --output name",
+    "create model a --provider openai --edit --output name",
+    "create collection a --edit --output name",
+    "create skill a --builtin memory_store --edit --output name",
+    "create policy a --skill x --decision ask --edit --output name",
+    "create persona a --model offline --edit --output name",
+    "create agent a --persona b --edit --output name",
+    "create budget a --max-usd 1 --edit --output name",
+)
 MODELINE = "# yaml-language-server: $schema=aos-v1.schema.json\n"
 
 
@@ -44,29 +47,38 @@ def test_what_is_printed_applies_as_it_is_and_then_changes_nothing(
     admin: Aosctl, tenant: Tenant
 ) -> None:
     whole = ""
-    for word, flags in GENERATORS.items():
-        done = admin("create", word, *flags, "--dry-run=client", "-o", "yaml", AOSCTL_DSN="host=x")
+    names = []
+    for line in LINES:
+        _, word, name, *_ = words = line.split()
+        names.append(f"{word}.aos/{name}")
+        done = admin(*words, AOSCTL_DSN="host=x")
         assert done.status == 0, done.err
         assert done.err == f"hint: aosctl explain {word}.spec says what the fields mean\n"
         assert done.out.startswith(MODELINE)
         assert max(map(len, done.out.splitlines())) <= 100
         kind = next(kind for kind in KINDS if kind.singular == word)
         given = yaml.safe_load(done.out)
-        assert given["metadata"]["name"] == flags[0]
+        assert given["metadata"]["name"] == name
         for field in kind.fields:
             commented = f"\n  # {field.name}:" in done.out
             assert (field.name in (given["spec"] or {})) != commented, (word, field.name)
         whole += f"---\n{done.out}"
-    names = [f"{word}.aos/{flags[0]}" for word, flags in GENERATORS.items()]
     for outcome in ("created", "unchanged"):
         applied = admin("apply", "-n", "acme", "-f", "-", stdin=whole)
         assert (applied.status, applied.err) == (0, "")
         assert sorted(applied.out.splitlines()) == sorted(f"{name} {outcome}" for name in names)
-    for word, flags in reversed(GENERATORS.items()):
-        tenancy = () if word == "tenant" else ("-n", "acme")
-        confirmed = (f"--confirm={flags[0]}",) if word == "tenant" else ()
-        done = admin("delete", word, flags[0], *tenancy, *confirmed)
+    for line in reversed(LINES):
+        _, word, name, *_ = line.split()
+        tenancy = (f"--confirm={name}",) if word == "tenant" else ("-n", "acme")
+        done = admin("delete", word, name, *tenancy)
         assert done.status == 0, done.err
+
+
+def test_an_editor_that_fails_makes_nothing(aosctl: Aosctl) -> None:
+    for line in EDITED:
+        done = aosctl(*line.split(), EDITOR="false", AOSCTL_DSN="host=/nowhere")
+        assert (done.status, done.out) == (1, ""), line
+        assert 'error: there was a problem with the editor "false": exit status 1\n' in done.err
 
 
 def test_it_is_made_once_and_a_trial_leaves_nothing(developer: Aosctl, tenant: Tenant) -> None:

@@ -22,7 +22,7 @@ With --dry-run=client -o yaml, a manifest to begin with is printed, and
 nothing is made.
 
 Examples:
-  aosctl create persona clerk --model gpt-4o --dry-run=client -o yaml > clerk.yaml
+  aosctl create persona clerk --model gpt-4o --dry-run=client -o yaml
   aosctl create agent bot --persona clerk --edit
   aosctl create principal jane --role developer --login
   aosctl create secret openai --from-env api_key=OPENAI_API_KEY""",

@@ -31,7 +31,7 @@ def tenant(
 
     Examples:
       aosctl create tenant acme --display-name 'Acme Ltd'
-      aosctl create tenant acme --dry-run=client -o yaml > acme.yaml
+      aosctl create tenant acme --dry-run=client -o yaml
     """
     making = Making(dry_run, output_format, edit)
     create(ctx, "Tenant", name, {"displayName": display_name}, making)
@@ -50,8 +50,8 @@ def model(
     """Make a model that personas can name.
 
     Examples:
-      aosctl create model qwen --provider openai --model qwen3-32b --base-url http://localhost:8000/v1
-      aosctl create model qwen --provider openai --dry-run=client -o yaml > qwen.yaml
+      aosctl create model qwen --provider openai --base-url http://localhost:8000/v1
+      aosctl create model qwen --provider openai --dry-run=client -o yaml
     """
     spec = {"provider": provider, "model": model_name, "baseUrl": base_url}
     create(ctx, "Model", name, spec, Making(dry_run, output_format, edit))
@@ -69,7 +69,7 @@ def collection(
 
     Examples:
       aosctl create collection handbook --description 'How we work' --edit
-      aosctl create collection handbook --dry-run=client -o yaml > handbook.yaml
+      aosctl create collection handbook --dry-run=client -o yaml
     """
     making = Making(dry_run, output_format, edit)
     create(ctx, "Collection", name, {"description": description}, making)
@@ -88,7 +88,7 @@ def skill(
 
     Examples:
       aosctl create skill read_shop --builtin sql_query --edit
-      aosctl create skill read_shop --builtin sql_query --dry-run=client -o yaml > skill.yaml
+      aosctl create skill shop --builtin sql_query --dry-run=client -o yaml
     """
     spec = {"builtin": builtin, "description": description}
     create(ctx, "Skill", name, spec, Making(dry_run, output_format, edit))
@@ -108,7 +108,7 @@ def policy(
 
     Examples:
       aosctl create policy no_mail --skill 'send_*' --decision deny
-      aosctl create policy no_mail --skill 'send_*' --decision ask --dry-run=client -o yaml
+      aosctl create policy mail --skill 'send_*' --decision ask --dry-run=client
     """
     spec = {"skills": skills, "decision": decision, "reason": reason}
     create(ctx, "Policy", name, spec, Making(dry_run, output_format, edit))
@@ -129,8 +129,8 @@ def persona(
     """Make a persona: who an agent is.
 
     Examples:
-      aosctl create persona clerk --model gpt-4o --prompt 'You answer in one sentence.'
-      aosctl create persona clerk --model gpt-4o --dry-run=client -o yaml > clerk.yaml
+      aosctl create persona clerk --model gpt-4o --prompt 'Answer in one sentence.'
+      aosctl create persona clerk --model gpt-4o --dry-run=client -o yaml
     """
     spec = {"model": model_name, "systemPrompt": prompt, "description": description}
     create(ctx, "Persona", name, spec, Making(dry_run, output_format, edit))
@@ -150,7 +150,7 @@ def agent(
 
     Examples:
       aosctl create agent bot --persona clerk --skill sql_query --skill rag_search
-      aosctl create agent bot --persona clerk --dry-run=client -o yaml > bot.yaml
+      aosctl create agent bot --persona clerk --dry-run=client -o yaml
     """
     spec = {"persona": persona_name, "skills": skills or None, "description": description}
     create(ctx, "Agent", name, spec, Making(dry_run, output_format, edit))
@@ -174,7 +174,7 @@ def budget(
 
     Examples:
       aosctl create budget team_day --max-usd 25
-      aosctl create budget all --period total --max-tokens 5000000 --dry-run=client -o yaml
+      aosctl create budget all --period total --max-tokens 5000000 --edit
     """
     limits = {"maxUsd": max_usd, "maxTokens": max_tokens}
     given = {key: _whole(value) for key, value in limits.items() if value is not None}

@@ -67,7 +67,7 @@ def secret(
       aosctl create secret openai
       aosctl create secret openai --from-env api_key=OPENAI_API_KEY
       pass show openai | aosctl create secret openai --from-stdin
-      aosctl create secret openai --from-file api_key=key.txt --dry-run=client -o yaml
+      aosctl create secret openai --from-file api=key.txt --dry-run=client -o yaml
     """
     chosen = output.parse_output(output_format, allowed=("json", "yaml", "name"))
     trial = parse_dry_run(dry_run)
