@@ -354,8 +354,10 @@ def test_clear_begins_anew_on_an_empty_screen_and_keeps_the_run(chat: Terminal) 
     asked(chat, "select 1 as one;", "(1 row)")
     name = run_name(chat)
     chat.raw = ""
-    said = obeyed(chat, "/clear")
-    assert f"run {name} kept, /resume {name} goes on" in said
+    chat.say("/clear")
+    said = chat.stands(f"run {name} kept, /resume {name} goes on")
+    chat.ready()
+    assert "(1 row)" not in said
     assert "\x1b[H\x1b[2J" in chat.raw and "\x1b[3J" not in chat.raw  # what is above stays
     assert "begins with your first message" in obeyed(chat, "/cost")
 
