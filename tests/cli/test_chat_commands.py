@@ -101,7 +101,7 @@ def test_a_conversation_is_forked_rewound_and_resumed_from_the_picker(
     chat.stands("select 1 as first;")
     chat.stands("Esc leaves")
     chat.type(ENTER)
-    chat.stands("select 2 as second;")
+    chat.until(lambda: chat.typed == "> select 2 as second;", "the draft")
     chat.type("\x7f as third;" + ENTER)
     chat.stands("sql_query(select 2 as second as third;)")
     chat.ready()
@@ -122,8 +122,9 @@ def test_a_conversation_is_forked_rewound_and_resumed_from_the_picker(
     chat.type(ESCAPE)
     chat.ready()
     shown(chat, "/resume", "Esc leaves")
+    before = chat.standing.count("── earlier")
     chat.type(first + ENTER)
-    chat.stands("── earlier")
+    chat.until(lambda: chat.standing.count("── earlier") > before, "its past")
     chat.ready()
     assert run_name(chat) == first
     assert 'runs.aos "nothing-here" not found' in obeyed(chat, "/resume nothing-here")
@@ -185,6 +186,10 @@ def test_what_the_agent_is_and_may_do(chat: Terminal, here: Aosctl, bot: Bot, op
     assert re.search(r"offline\s+2\s", said) and "turn 1 completed" in said
     assert "turn 1" in obeyed(chat, "/trace")
     assert "is no number of lines" in obeyed(chat, "/logs many")
+    first = run_name(chat)
+    assert f"↩ forked from {first} · now with gpt-4o" in obeyed(chat, "/model gpt-4o")
+    assert re.search(r"\*\s+gpt-4o", obeyed(chat, "/model"))
+    assert "is with gpt-4o already" in obeyed(chat, "/model gpt-4o")
 
     name = bot("changeling", {"text": "before"}, {"text": "after"})
     talk = opened("chat", name, columns=WIDE)
@@ -349,8 +354,10 @@ def test_clear_begins_anew_on_an_empty_screen_and_keeps_the_run(chat: Terminal) 
     asked(chat, "select 1 as one;", "(1 row)")
     name = run_name(chat)
     chat.raw = ""
-    said = obeyed(chat, "/clear")
-    assert f"run {name} kept, /resume {name} goes on" in said
+    chat.say("/clear")
+    said = chat.stands(f"run {name} kept, /resume {name} goes on")
+    chat.ready()
+    assert "(1 row)" not in said
     assert "\x1b[H\x1b[2J" in chat.raw and "\x1b[3J" not in chat.raw  # what is above stays
     assert "begins with your first message" in obeyed(chat, "/cost")
 
