@@ -98,7 +98,7 @@ def command(
       aosctl chat -c my_pg_bot
       aosctl chat --pick
 
-      # Again from step 12 of a run, with another model; the run itself stays as it is
+      # Again from step 12 of a run, with another model; the run stays as it is
       aosctl chat --fork my_pg_bot-x7k2p@12 -m gpt-4o
     """
     given = globals_of(ctx)
