@@ -152,10 +152,18 @@ def reader(env: dict[str, str], tmp_path: Path) -> Iterator[Reader]:
     for name, text in zip(("pg_expert.yaml", "rules.yaml"), manifests, strict=True):
         (tmp_path / name).write_text(text)
     (tmp_path / "err.log").write_text("ERROR: deadlock detected\n")
-    settings = {**env, "EDITOR": "true", "OLLAMA_HOST": "127.0.0.1:9"}
+    # Named, because only XDG_DATA_HOME tells `locate` of another home than this user's own.
+    data = tmp_path / ".local" / "share"
+    settings = {
+        **env, "EDITOR": "true", "OLLAMA_HOST": "127.0.0.1:9", "XDG_DATA_HOME": str(data),
+    }  # fmt: skip
+    home = EmbeddedHome.locate(settings)
+    assert home != EmbeddedHome.locate({}), "it would delete this user's own database"
     settings.pop("PYTHONWARNINGS")
-    yield Reader(tmp_path, settings)
-    reset(EmbeddedHome.locate(settings))
+    try:
+        yield Reader(tmp_path, settings)
+    finally:
+        reset(home)
 
 
 def test_each_command_of_the_readme_runs(reader: Reader) -> None:
