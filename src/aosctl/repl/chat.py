@@ -240,6 +240,7 @@ class Chat:
     def _shown(self, act: Callable[[], Outcome | None]) -> Outcome | None:
         """Do something that drives turns, and say how it ended; the chat goes on in any case."""
         outcome, began = None, time.monotonic()
+        self._prompts.in_turn = True
         try:
             outcome = act()
         except KeyboardInterrupt:
@@ -250,6 +251,7 @@ class Chat:
             if outcome is not None:
                 self._tell(outcome)
         finally:
+            self._prompts.in_turn = False
             self._screen.end()
         is_over = outcome is not None and outcome.state == "completed"
         if self._turns is not None:

@@ -36,6 +36,7 @@ class Live(Above):
         self.completer: Completer | None = None
         self.presses = Presses()
         self.detached = False
+        self.in_turn = False
         self._leaving_at = float("-inf")
         self._history = history
         self._styled = styled
@@ -150,6 +151,9 @@ class Live(Above):
 
     def leave_busy(self) -> None:
         """Leave the turn to whoever takes it up, once that was said twice."""
+        if not self.in_turn:  # a command is about to end
+            self.detached = True
+            return
         now = time.monotonic()
         self.detached = now - self._leaving_at < TWICE_SECONDS
         self._leaving_at = now

@@ -53,6 +53,7 @@ class Prompts:
     keyboard = Keyboard
     handlers: Handlers | None = None
     detached = False
+    in_turn = False
 
     def __init__(self, output: TextIO, history: Path | None = None) -> None:
         self._output = output

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 KEYS = """\
 Enter sends, Alt-Enter or Ctrl-J begins a new line, Ctrl-R searches, Ctrl-G opens your editor.
-Ctrl-C interrupts the agent, leaves an approval pending, or clears what is typed.
+Ctrl-C clears what is typed, interrupts the agent, or leaves an approval pending; so does Esc.
+While the agent works Enter queues, Up takes the last back, Alt-s and /steer TEXT hand it over.
+Ctrl-O shows the last call in full, Ctrl-Z suspends, Ctrl-D twice leaves a turn to aosctl chat -c.
 TAB completes. A message that begins with // begins with one slash."""
 _BACKSLASH = re.compile(r"\\(?:sql|[a-z]{1,2}\+?|\?)")
 
