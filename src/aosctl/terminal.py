@@ -22,6 +22,7 @@ _HIDDEN = (
 _STRIPPED = f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_HIDDEN}]"
 _SURROGATES = "[\ud800-\udfff]"
 # Joiners shape emoji and several scripts; beside ASCII they only hide.
+_PLAIN = "\x1b[0m"
 _JOINERS = "(?<![^\x00-\x7f])[\u200c\u200d]+|[\u200c\u200d]+(?![^\x00-\x7f])"
 _UNSAFE = f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200c\u200d{_HIDDEN}\ud800-\udfff]"
 
@@ -82,6 +83,26 @@ def cut(text: str, width: int) -> str:
     while text and display_width(text) > width:
         text = text[: min(len(text) - 1, max(width, 0))]
     return text
+
+
+def folded(text: str, width: int) -> list[str]:
+    """Cut one line into pieces of at most `width` cells; colours of its own go on in each.
+
+    Every character stays: for what a person must see exactly, where each row has a margin.
+    """
+    pieces, piece, room, colour = [], "", max(width, 2), ""
+    for part in re.findall("\x1b\\[[0-9;]*m|.", text, re.DOTALL):
+        if part[0] == "\x1b":
+            colour = "" if part == _PLAIN else part
+            piece += part
+            continue
+        cells = display_width(part)
+        if cells > room:
+            pieces.append(piece + _PLAIN if colour else piece)
+            piece, room = colour, max(width, 2)
+        piece += part
+        room -= cells
+    return [*pieces, piece]
 
 
 def use_colour(stream: TextIO, env: Mapping[str, str], *, no_color: bool = False) -> bool:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 
+import pytest
+
 from aosctl.domain.loop import LoopEvent
 from aosctl.repl.screen import Screen
+from aosctl.terminal import display_width
 from providers.wire_openai import text
 from talks import Stage
 from terminal import plain
@@ -50,3 +53,17 @@ def test_stream_that_breaks_unseen_is_a_note(play: Stage) -> None:
     seen = shown(play, Screen(None, side, styled=False), side)
     assert seen.endswith("; trying again in 1.0s\n")
     assert "Once" not in seen
+
+
+def test_rows_of_a_question_keep_their_margin_however_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "24")
+    out = io.StringIO()
+    screen = Screen(out, out, styled=True)
+    long = "delete from shop" + " " * 30 + "why: nobody asked 漢字漢字"
+    screen.box("sql_execute", [long, screen.style("- gone " * 5, "31")], "why: risk")
+    title, *rows, below = plain(out.getvalue()).strip("\n").splitlines()
+    assert (title.strip("\a"), below) == ("sql_execute", "  why: risk")
+    assert all(row.startswith("  │ ") and display_width(row) <= 24 for row in rows)
+    assert "".join(row[4:] for row in rows) == long + "- gone " * 5
+    coloured = [row for row in out.getvalue().splitlines() if "gone" in row]
+    assert all("\x1b[31m" in row and row.endswith("\x1b[0m") for row in coloured)

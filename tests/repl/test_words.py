@@ -39,6 +39,7 @@ def test_call_of_wide_characters_fits_its_cells() -> None:
     [
         (True, {"columns": ["a"], "rows": [[1]], "row_count": 1, "truncated": False}, "1 row"),
         (True, {"columns": ["a"], "rows": [], "row_count": 12, "truncated": True}, "12 rows, cut"),
+        (True, {"columns": [], "rows": [], "row_count": 2, "truncated": False}, "2 rows affected"),
         (True, {"affected": 3, "rows": []}, "3 rows affected"),
         (True, {"hits": [{}, {}]}, "2 passages"),
         (True, {"anything": 1}, "done"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,8 @@ def answered(
     decider = decider_of(session, row, reason, seconds)
     scope = scopes.KEYS[answer]
     if scope == scopes.EXPLAIN:
-        for line in scopes.explained_lines(row, decider.explain(row.approval_id)):
+        width = shutil.get_terminal_size((100, 24)).columns
+        for line in scopes.explained_lines(row, decider.explain(row.approval_id), width - 3):
             _say(line)
         return None
     done = scopes.widen(decider, row, scope, ask, _say)

@@ -240,7 +240,7 @@ def _outcome(turns: Turns, approval: Approval) -> str:
 def explain(turns: Turns, approval: Approval) -> None:
     """Say which rule asks, what the skill is, and what each key does."""
     said = turns.conversation.decider().explain(approval.approval_id)
-    for text in scopes.explained_lines(approval, said):
+    for text in scopes.explained_lines(approval, said, turns.screen.width - 3):
         _say(turns.screen, text)
 
 

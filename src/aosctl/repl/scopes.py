@@ -25,8 +25,10 @@ Line = Callable[[str], str | None]
 """Asks for one line; None when the question is void by then."""
 
 
-def explained_lines(asked: Question, said: Explained) -> list[str]:
+def explained_lines(asked: Question, said: Explained, width: int) -> list[str]:
     """Return why a question came up, what the skill is, and what each key does; safe."""
+    from textwrap import wrap
+
     what = f"{asked.skill} ({said.effect or 'unknown'}, risk {said.risk or 'unknown'})"
     keys = [
         ("y", said.once or "this call runs, once, with exactly these arguments"),
@@ -39,14 +41,13 @@ def explained_lines(asked: Question, said: Explained) -> list[str]:
         ("d", "it goes on waiting; /approvals or aosctl approve asks again"),
     ]  # fmt: skip
     refused = {"y": said.once, "s": said.run, "a": said.always}
-    return [
-        visible(f"asked because {'; '.join(said.reasons) or 'nothing asks any more'}"),
-        visible(f"{what}: {said.description or 'no description'}"),
-        *(
-            visible(f"{key}  {'not here: ' if refused.get(key) else ''}{text}")
-            for key, text in keys
-        ),
+    lines = [
+        f"asked because {'; '.join(said.reasons) or 'nothing asks any more'}",
+        f"{what}: {said.description or 'no description'}",
+        *(f"{key}  {'not here: ' if refused.get(key) else ''}{text}" for key, text in keys),
     ]
+    width = max(width, 20)
+    return [row for line in lines for row in wrap(visible(line), width, subsequent_indent=" " * 3)]
 
 
 def require_allowed(decider: Decider, asked: Question, scope: str) -> None:

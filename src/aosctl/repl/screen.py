@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from contextlib import AbstractContextManager
 from threading import RLock
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 from aosctl.repl.attention import call_for
 from aosctl.repl.blocks import Blocks
 from aosctl.repl.words import call_line, result_words, seconds, shorten
-from aosctl.terminal import clean
+from aosctl.terminal import clean, folded
 
 if TYPE_CHECKING:
     from aosctl.domain.loop import LoopEvent
@@ -171,7 +172,9 @@ class Screen:
             self._separate(self._side, "box")
             self._call_for(title)
             rows = [self.style(title, BOLD)]
-            rows += [f"  {self.style('│', YELLOW)} {line}" for line in lines]
+            margin = f"  {self.style('│', YELLOW)} "
+            width = self.width - 4 if self.styled else sys.maxsize
+            rows += [f"{margin}{row}" for line in lines for row in folded(line, width)]
             rows += [self.style(f"  {below}", DIM)]
             self._side.write("\n".join(rows) + "\n")
             self._side.flush()

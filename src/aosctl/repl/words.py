@@ -51,7 +51,8 @@ def result_words(ok: bool, result: Any) -> str:
     if isinstance(affected := data.get("affected"), int):
         return counted(affected, "row") + " affected"
     if isinstance(rows := data.get("row_count"), int):
-        return counted(rows, "row") + (", cut" if data.get("truncated") else "")
+        changed = " affected" if data.get("columns") == [] else ""
+        return counted(rows, "row") + changed + (", cut" if data.get("truncated") else "")
     if isinstance(found := data.get("memories"), list):
         return counted(len(found), "memory", "memories")
     return "done"
