@@ -12,6 +12,7 @@ from typing import Self
 import pexpect
 import pyte
 
+from aosctl.repl.prompt import ALONE_SECONDS
 from command import AOSCTL
 
 PROMPT = re.escape("\x1b[?2004h") + r"[^\n]*>"
@@ -45,9 +46,10 @@ class Terminal:
         command: str = str(AOSCTL),
         rows: int = ROWS,
         columns: int = COLUMNS,
+        term: str = "xterm-256color",
     ) -> None:
         settings = {
-            "TERM": "xterm-256color",
+            "TERM": term,
             "XTERM_VERSION": "XTerm(379)",
             "PROMPT_TOOLKIT_NO_CPR": "1",
             **{name: value for name, value in env.items() if name not in ("TMUX", "STY", "TERM")},
@@ -153,6 +155,11 @@ class Terminal:
 
     def type(self, keys: str) -> None:
         self._child.send(keys)
+
+    def press(self, key: str) -> None:
+        """Press a key that is to decide: after a while without any, as it stands alone."""
+        time.sleep(2 * ALONE_SECONDS)
+        self._child.send(key)
 
     def say(self, line: str) -> None:
         """Type a line and Enter."""

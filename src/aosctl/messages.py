@@ -278,7 +278,7 @@ def parse_args(raw: str) -> dict[str, Json] | None:
 
 def sanitise(text: str) -> str:
     """Replace NUL and lone surrogates by U+FFFD; two halves of one character are joined."""
-    if (text.isascii() and "\x00" not in text) or not _UNSTORABLE.search(text):
+    if (str.isascii(text) and "\x00" not in text) or not _UNSTORABLE.search(text):
         return text
     whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return whole.replace("\x00", "\ufffd")

@@ -315,9 +315,9 @@ def test_a_new_run_is_with_the_model_of_the_flag(
     assert (done.status, done.out) == (0, "again\n"), done.err
     assert developer("fork", "with-other", "--name", "kept").status == 0
     assert model_of(tenant, "kept") == "other-voice" and model_of(tenant, name) == "offline"
-    done = developer("chat", "bot", "hello", "-m", "other-voice")
+    done = developer("chat", "bot", "hello", "--model", "other-voice")
     assert (done.status, done.out) == (0, "other\n")
-    done = developer("run", "bot", "hello", "-m", "other-voice", "--name", "other-task")
+    done = developer("run", "bot", "hello", "--model", "other-voice", "--name", "other-task")
     assert (done.status, done.out) == (0, "other\n")
     done = developer("run", "-d", "bot", "hello", "-m", "other-voice", "--name", "other-later")
     assert done.status == 0 and model_of(tenant, "other-later") == "other-voice"

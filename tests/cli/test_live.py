@@ -25,6 +25,7 @@ from terminal import (
     CTRL_Z,
     ENTER,
     ESCAPE,
+    QUESTION,
     UP,
     Terminal,
 )
@@ -99,10 +100,16 @@ def talk(here: Aosctl, shop: dict[str, str], tmp_path: Path) -> Iterator[Talk]:
         done = here("apply", "-f", "-", stdin=MODEL.format(url=wire.base_url))
         assert done.status == 0, done.err
 
-        def open_chat(*arguments: str, rows: int = 40, columns: int = 100, **env: str) -> Terminal:
+        def open_chat(
+            *arguments: str,
+            rows: int = 40,
+            columns: int = 100,
+            term: str = "xterm-256color",
+            **env: str,
+        ) -> Terminal:
             settings = {**shop, "OPENAI_API_KEY": "k", "XDG_STATE_HOME": str(tmp_path), **env}
             words = arguments or ("chat", "streamer")
-            terminals.append(Terminal(settings, *words, rows=rows, columns=columns))
+            terminals.append(Terminal(settings, *words, rows=rows, columns=columns, term=term))
             return terminals[-1]
 
         yield Talk(wire, open_chat)
@@ -371,3 +378,45 @@ def test_editing_keys_work_while_the_agent_does(talk: Talk, tmp_path: Path) -> N
     chat.stands("Hm")
     chat.ready()
     assert len(talk.wire.requests) == 1
+
+
+def test_command_runs_while_the_turn_does(talk: Talk) -> None:
+    """/cost answers at once, /export waits for its turn: it is queued."""
+    stream = Stream("It ", "works.")
+    talk.wire.queue += [stream]
+    chat = talk.open()
+    chat.ready()
+    chat.say("tell me")
+    assert stream.asked.wait(PATIENCE_SECONDS)
+    chat.stands("+ " + BUSY)
+    chat.say("/ps")
+    assert "It works." not in chat.stands(" · active · turn 1 running · ")
+    chat.say("/model streamer")
+    chat.stands("queued: /model streamer")
+    stream.let_go()
+    chat.stands("\nIt works.\n")
+    chat.gone("queued: ")
+    chat.ready()
+
+
+def test_dumb_terminal_gets_plain_lines(talk: Talk, order: Order) -> None:
+    talk.wire.queue += [text("A *plain* answer.")]
+    chat = talk.open(term="dumb")
+    chat.expect_text("> ")
+    chat.say("tell \\")
+    chat.expect_text("  ")
+    chat.say("me")
+    chat.expect_text("A *plain* answer.")
+    assert talk.wire.requests[0].messages[-1]["content"] == "tell \nme"
+    chat.expect_text("> ")
+    talk.wire.queue += [calls(("sql_execute", {"statement": order.delete})), text("Gone.")]
+    chat.say("delete it")
+    chat.expect_text(QUESTION)
+    chat.say("yes")
+    chat.expect_text(QUESTION)
+    chat.say("y")
+    chat.expect_text("Gone.")
+    chat.expect_text("> ")
+    assert "\x1b" not in chat.raw and not order.exists()
+    chat.type(CTRL_D)
+    chat.expect_text(" kept · aosctl chat --resume ")

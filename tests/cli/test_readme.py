@@ -28,7 +28,9 @@ ELSEWHERE = (
     "aosctl --dsn postgresql://… db install",  # test_db_verb
     "aosctl resolve CALL --retry",  # a call whose worker vanished: test_resolve
     "aosctl apply -f manifests/examples -R",  # test_apply, with what they need first
+    'aosctl approve ID --scope run --match "update shop.orders *"',  # test_scopes
     "aosctl audit", "aosctl resolve", "aosctl worker", "aosctl chat -c",  # a verb's name
+    "aosctl delete allowance", "aosctl chat --pick",  # likewise; test_scopes, test_chat_commands
 )  # fmt: skip
 
 
@@ -57,10 +59,13 @@ AT_A_TERMINAL: Mapping[str, Answer] = {
     "aosctl get runs -w --field-selector status.state=running": Answer(
         ((CONNECTED + "get", CTRL_C),), 130
     ),
-    "aosctl logs -f my_pg_bot-367688": Answer((("agent ", CTRL_C),)),
-    "aosctl attach my_pg_bot-367688": Answer((("agent ", CTRL_C),)),
+    "aosctl logs -f my_pg_bot-367688": Answer(),  # a task that is done by then: they end
+    "aosctl attach my_pg_bot-367688": Answer(),
 }  # fmt: skip
-STATUS = {"aosctl diff -f pg_expert.yaml": 1}
+STATUS = {
+    "aosctl diff -f pg_expert.yaml": 1,
+    'aosctl steer my_pg_bot-367688 "only this month"': 1,  # nothing is under way: test_steer
+}
 
 
 class Reader:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from aosctl.cli import app, boundary, output
+from aosctl.cli.globals import Globals
 from aosctl.errors import AosError, redact_dsn
 from aosctl.redaction import environment_for_children, remember
 
@@ -43,7 +44,7 @@ def test_every_form_of_it_is_redacted(text: str) -> None:
 def test_a_traceback_and_a_note_are_redacted(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(_argv: list[str]) -> int:
+    def fail(_argv: list[str], _given: Globals | None = None) -> int:
         try:
             raise ValueError(f"401: {SECRET}")
         except ValueError as error:

@@ -204,13 +204,13 @@ def test_the_keys_of_the_chat_explain_and_reach_further(chat: Terminal, here: Ao
 
     chat.say(delete(-1))
     chat.expect_text(QUESTION)
-    chat.type("?" + ENTER)
+    chat.press("?")
     seen = chat.expect_text("d  it goes on waiting")
     assert "asked because the skill's risk is high" in seen
     assert "s  so do later calls of sql_execute in this run, unseen" in seen
     assert "a  so do all calls of sql_execute by my_pg_bot, in every run" in seen
     chat.expect_text(QUESTION)
-    chat.type("s" + ENTER)
+    chat.press("s")
     chat.expect_text("would run without being shown first")
     chat.expect_text(PATTERN)
     chat.type("delete from orders *" + ENTER)  # noqa: S608 - a pattern
@@ -223,21 +223,21 @@ def test_the_keys_of_the_chat_explain_and_reach_further(chat: Terminal, here: Ao
     chat.prompt()
     chat.say("update orders set quantity = 1 where order_id = -1")  # wider than the pattern
     chat.expect_text(QUESTION)
-    chat.type("a" + ENTER)
+    chat.press("a")
     chat.expect_text(PATTERN)
     chat.type("*" + ENTER)
     seen = chat.expect_text("y or n >")
     assert "+++ allow-my_pg_bot-sql_execute" in seen and "+  decision: allow" in seen
     chat.type("n" + ENTER)
     chat.expect_text(QUESTION)
-    chat.type("a" + ENTER)
+    chat.press("a")
     chat.expect_text(PATTERN)
     chat.type("*" + ENTER)
     chat.expect_text("y or n >")
     chat.type("y" + ENTER)
     chat.expect_text('agent "my_pg_bot" reads untrusted content')  # and may not have all three
     chat.expect_text(QUESTION)
-    chat.type("d" + ENTER)
+    chat.press("d")
     chat.expect_text("left pending")
     chat.prompt()
     assert "allow-my_pg_bot" not in here("get", "policies").out

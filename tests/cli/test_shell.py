@@ -103,7 +103,7 @@ def test_the_first_failure_ends_a_script_and_is_named(
 ) -> None:
     file = tmp_path / "checks.aos"
     file.write_text("get agents -o name\n\nget nothing\nget agents\n")
-    done = aosctl("shell", "-f", str(file), AOSCTL_DSN=dsn)
+    done = aosctl("shell", "--file", str(file), AOSCTL_DSN=dsn)
     assert (done.status, done.out) == (1, "agent.aos/bot\nagent.aos/clerk\n")
     assert 'the server doesn\'t have a resource type "nothing"' in done.err
     assert done.err.splitlines()[-1] == f"{file}:3: exit status 1: get nothing"
@@ -111,7 +111,7 @@ def test_the_first_failure_ends_a_script_and_is_named(
     done = aosctl("shell", AOSCTL_DSN=dsn, stdin="get agent bot -o name\napply -f -\nps\n")
     assert (done.status, done.out) == (1, "agent.aos/bot\n")
     assert done.err.splitlines()[-1] == "<stdin>:2: exit status 1: apply -f -"
-    done = aosctl("shell", "-c", "!exit 7\nps", AOSCTL_DSN=dsn)
+    done = aosctl("shell", "--command", "!exit 7\nps", AOSCTL_DSN=dsn)
     assert (done.status, done.out) == (7, "")
     done = aosctl("shell", AOSCTL_DSN=dsn, stdin="!true\nexit\nget nothing\n")
     assert (done.status, done.out, done.err) == (0, "", "")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aosctl.db.connection import Session
     from aosctl.db.runs import Caps
     from aosctl.domain.output_schema import OutputSchema
-    from aosctl.repl.chat import Place
+    from aosctl.repl.exchange import Place
     from aosctl.repl.report import Report
     from aosctl.repl.turns import Decider
 
@@ -201,7 +201,7 @@ class Arrival:
 
     def _arrive(self) -> tuple[Place, talk.Access]:
         if self._found is None:
-            from aosctl.repl.chat import Place
+            from aosctl.repl.exchange import Place
 
             session, subject, _ = self._connect()
             model = (self._caps and self._caps.model) or subject.model

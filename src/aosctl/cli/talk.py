@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from aosctl.domain.conversation import Conversation
     from aosctl.domain.output_schema import OutputSchema
     from aosctl.repl.live import Live
-    from aosctl.repl.prompt import Prompts
+    from aosctl.repl.plain_prompts import PlainPrompts
     from aosctl.repl.report import Report
     from aosctl.repl.screen import Screen
     from aosctl.repl.turns import Decider
@@ -182,12 +182,12 @@ def screen_of(given: Globals, answer: TextIO | None, side: TextIO) -> Screen:
     return Screen(answer, side, styled=styled, quiet=given.quiet)
 
 
-def chat_terminal(given: Globals) -> tuple[Screen, Live | Prompts]:
+def chat_terminal(given: Globals) -> tuple[Screen, Live | PlainPrompts]:
     """Return the screen and the prompt of a chat; a dumb terminal has them by turns."""
-    if os.environ.get("TERM", "") in ("", "dumb"):
-        from aosctl.repl.prompt import Prompts
+    if _is_dumb():
+        from aosctl.repl.plain_prompts import PlainPrompts
 
-        return screen_of(given, sys.stdout, sys.stdout), Prompts(sys.stdout, history_file())
+        return screen_of(given, sys.stdout, sys.stdout), PlainPrompts(sys.stdout)
     from aosctl.repl.live import Live
     from aosctl.repl.live_screen import LiveScreen
 
@@ -195,6 +195,11 @@ def chat_terminal(given: Globals) -> tuple[Screen, Live | Prompts]:
     live = Live(sys.stdout, history_file(), styled=styled)
     screen = LiveScreen(live, styled=styled, quiet=given.quiet)
     return screen, live
+
+
+def _is_dumb() -> bool:
+    """Tell whether the terminal moves no cursor."""
+    return os.environ.get("TERM", "") in ("", "dumb")
 
 
 def decider_of(approve: str, *, wait: bool = False) -> Decider | None:
@@ -217,9 +222,10 @@ def decider_here() -> Decider | None:
     if not is_interactive():
         return None
     from aosctl.repl.deciding import AskHere
+    from aosctl.repl.plain_prompts import PlainPrompts
     from aosctl.repl.prompt import Prompts
 
-    return AskHere(Prompts(sys.stderr))
+    return AskHere(PlainPrompts(sys.stderr) if _is_dumb() else Prompts(sys.stderr))
 
 
 def decider_elsewhere() -> Decider:

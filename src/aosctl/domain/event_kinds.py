@@ -8,6 +8,7 @@ from aosctl.domain.names import did_you_mean, quoted
 from aosctl.errors import UsageError
 
 _OF: dict[str, tuple[str, ...]] = {
+    "allowance": ("granted", "revoked"),
     "approval": ("requested", "approved", "denied", "expired", "edited", "previewed"),
     "call": ("resolved",),
     "content": ("erased",),
@@ -27,12 +28,12 @@ _OF: dict[str, tuple[str, ...]] = {
         "retrying",
         "cancelled",
         "set_aside",
+        "steered",
     ),
     "webhook": ("given_up",),
     **{
         resource: ("created", "changed", "deleted")
         for resource in (
-            "agent",
             "budget",
             "collection",
             "persona",
@@ -44,6 +45,7 @@ _OF: dict[str, tuple[str, ...]] = {
             "skill",
         )
     },
+    "agent": ("created", "changed", "deleted", "looked"),
 }
 KINDS = tuple(f"{first}.{second}" for first, words in sorted(_OF.items()) for second in words)
 FAMILIES = tuple(sorted(_OF))

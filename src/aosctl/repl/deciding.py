@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from aosctl.domain.conversation import Approval, Conversation
     from aosctl.repl.live import Live
+    from aosctl.repl.plain_prompts import PlainPrompts
     from aosctl.repl.turns import Turns
 
 KEYS = {
@@ -60,7 +61,7 @@ def waiting(conversation: Conversation) -> list[Approval]:
 class AskHere:
     """Asks on the terminal, and goes on by itself when somebody decides elsewhere."""
 
-    def __init__(self, prompts: Prompts | Live, *, in_chat: bool = False) -> None:
+    def __init__(self, prompts: Prompts | PlainPrompts | Live, *, in_chat: bool = False) -> None:
         self._prompts = prompts
         self._in_chat = in_chat
         self._later: dict[UUID, Approval] = {}

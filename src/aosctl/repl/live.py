@@ -1,4 +1,4 @@
-"""The chat's prompt that stays open: it asks as `Prompts` do, from the main thread."""
+"""The chat's prompt that stays open: it asks as `PlainPrompts` do, from the main thread."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Live(Above):
         *,
         at_once: bool = False,
     ) -> str | Moved:
-        """Return the next message: one that was queued, or what is typed; as `Prompts`."""
+        """Return the next message: one that was queued, or what is typed; as `PlainPrompts`."""
         if self.detached:
             raise EOFError
         with self._lock:

@@ -1,4 +1,4 @@
-"""The prompts: a line of several lines for messages, one key for a decision."""
+"""What prompts have in common, and questions that stand alone: one key, or one line."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from aosctl.repl.attention import call_for
-from aosctl.repl.keyboard import Keyboard
 
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
-    from prompt_toolkit.completion import Completer
     from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 LOOK_SECONDS = 1.0
@@ -48,71 +46,25 @@ class Left(Exception):
 
 
 class Prompts:
-    """The prompts of one chat, on `output` (a terminal), which are there only while they ask."""
+    """Questions on `output` (a terminal), which are there only while they ask."""
 
-    keyboard = Keyboard
-    handlers: Handlers | None = None
-    detached = False
-    in_turn = False
-
-    def __init__(self, output: TextIO, history: Path | None = None) -> None:
+    def __init__(self, output: TextIO) -> None:
         self._output = output
-        self._history = history
-        self.completer: Completer | None = None
-        self._session: PromptSession[Any] | None = None
-
-    def prepare(self) -> None:
-        """Load what the first prompt needs."""
-        if self._session is None:
-            self._session = self._message_session()
-
-    def open(self) -> None:
-        """Do nothing: the prompt is drawn when it asks."""
-
-    def close(self) -> None:
-        """Do nothing, likewise."""
-
-    def keep_queued(self) -> None:
-        """Do nothing: the turn keeps what was typed meanwhile."""
 
     def ring(self, text: str) -> None:
         """Call the person to the terminal."""
         self._output.write(call_for(text, os.environ))
         self._output.flush()
 
-    def ring_unseen(self, text: str, _seconds: float) -> None:
-        """Call the person, who was not at the prompt meanwhile: there was none."""
-        self.ring(text)
-
     def handed_over(self) -> AbstractContextManager[None]:
         """Leave the terminal to an editor: nothing of ours is on it."""
         return nullcontext()
 
-    def message(
-        self,
-        typed: str,
-        footer: Callable[[int], str],
-        look: Look | None = None,
-        *,
-        at_once: bool = False,
-    ) -> str | Moved:
-        """Ask for a message, beginning with `typed`; `at_once` looks as soon as it is drawn.
-
-        Raises EOFError for Ctrl-D, KeyboardInterrupt for Ctrl-C where nothing is typed.
-        """
-        self.prepare()
-        assert self._session is not None  # noqa: S101 - prepare() made it
-        session = self._session
-        session.bottom_toolbar = lambda: [
-            ("class:bottom-toolbar.text", footer(session.output.get_size().columns - 1))
-        ]
-        return self._prompt(self._session, "> ", look, default=typed, at_once=at_once)
-
     def choose(self, question: str, keys: Mapping[str, str], look: Look) -> str | Moved:
-        """Ask for one key; return what `keys` says for it. Raises as `message`.
+        """Ask for one key; return what `keys` says for it.
 
         A key that is part of a word, typed as the question came up, chooses nothing; Enter after
-        a key chooses at once.
+        a key chooses at once. Raises EOFError for Ctrl-D, KeyboardInterrupt for Ctrl-C.
         """
         from prompt_toolkit import PromptSession
         from prompt_toolkit.application import get_app
@@ -125,7 +77,7 @@ class Prompts:
         return self._prompt(session, question, look)
 
     def line(self, question: str, look: Look) -> str | Moved:
-        """Ask for one line. Raises as `message`."""
+        """Ask for one line. Raises as `choose`."""
         from prompt_toolkit import PromptSession
         from prompt_toolkit.key_binding import KeyBindings
 
@@ -136,46 +88,19 @@ class Prompts:
         )
         return self._prompt(session, question, look)
 
-    def _message_session(self) -> PromptSession[Any]:
-        from prompt_toolkit import PromptSession
-        from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
-        from prompt_toolkit.shortcuts import CompleteStyle
-        from prompt_toolkit.styles import Style
-
-        style = Style.from_dict({"bottom-toolbar": "noreverse", "bottom-toolbar.text": "#888888"})
-        return PromptSession(
-            multiline=True,
-            prompt_continuation="  ",
-            key_bindings=_message_bindings(),
-            history=history_of(self._history),
-            auto_suggest=AutoSuggestFromHistory(),
-            enable_open_in_editor=True,
-            completer=self.completer,
-            complete_style=CompleteStyle.READLINE_LIKE,
-            complete_while_typing=False,
-            reserve_space_for_menu=0,
-            style=style,
-            output=_output(self._output),
-        )
-
     def _prompt(
         self,
         session: PromptSession[Any],
         question: str,
-        look: Look | None,
-        *,
-        default: str = "",
-        at_once: bool = False,
+        look: Look,
     ) -> str | Moved:
         """Show a prompt; while it is open ask `look`, in a thread, whether to leave it."""
         import asyncio
 
         async def keep_looking() -> None:
             loop = asyncio.get_running_loop()
-            pause = 0.0 if at_once else LOOK_SECONDS
-            while look is not None:
-                await asyncio.sleep(pause)
-                pause = LOOK_SECONDS
+            while True:
+                await asyncio.sleep(LOOK_SECONDS)
                 try:
                     if not await loop.run_in_executor(None, look):
                         session.app.invalidate()
@@ -190,25 +115,10 @@ class Prompts:
 
         def begin() -> None:
             session.app.erase_when_done = False
-            if look is not None:
-                session.app.create_background_task(keep_looking())
+            session.app.create_background_task(keep_looking())
 
-        answer: str | Moved = session.prompt(question, default=default, pre_run=begin)
+        answer: str | Moved = session.prompt(question, pre_run=begin)
         return answer
-
-
-def _message_bindings() -> KeyBindings:
-    from prompt_toolkit.application import get_app
-    from prompt_toolkit.enums import DEFAULT_BUFFER
-    from prompt_toolkit.filters import has_focus
-    from prompt_toolkit.key_binding import KeyBindings
-
-    bindings = KeyBindings()
-    typing = has_focus(DEFAULT_BUFFER)
-
-    bind_editing(bindings, lambda: get_app().current_buffer.validate_and_handle(), typing)
-    _bind_leaving(bindings)
-    return bindings
 
 
 def bind_editing(bindings: KeyBindings, send: Callable[[], None], typing: Any = True) -> None:

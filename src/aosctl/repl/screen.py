@@ -164,6 +164,12 @@ class Screen:
             self._finish_text()
             self._line(self.style(clean(text), colour), "note")
 
+    def fail(self, message: str, hint: str | None) -> None:
+        """Print an error, and what to try next."""
+        self.warn(f"error: {message}", RED)
+        if hint:
+            self.note(f"hint: {hint}")
+
     def box(self, title: str, lines: list[str], below: str) -> None:
         """Print lines that a person decides on, in full; they are safe already."""
         with self._showing():
