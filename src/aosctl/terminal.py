@@ -111,4 +111,9 @@ def use_colour(stream: TextIO, env: Mapping[str, str], *, no_color: bool = False
         return False
     if env.get("FORCE_COLOR"):
         return True
-    return stream.isatty() and env.get("TERM", "") not in ("", "dumb")
+    return stream.isatty() and not is_dumb(env)
+
+
+def is_dumb(env: Mapping[str, str]) -> bool:
+    """Tell whether the terminal moves no cursor and has no colours, as TERM says."""
+    return env.get("TERM", "") in ("", "dumb")

@@ -420,3 +420,29 @@ def test_dumb_terminal_gets_plain_lines(talk: Talk, order: Order) -> None:
     assert "\x1b" not in chat.raw and not order.exists()
     chat.type(CTRL_D)
     chat.expect_text(" kept · aosctl chat --resume ")
+
+
+def test_what_was_typed_at_a_void_question_answers_no_other(
+    talk: Talk, order: Order, here: Aosctl
+) -> None:
+    """A `y` without Enter stands in the terminal's own line when somebody else decides."""
+    first = ("sql_execute", {"statement": "delete from orders where order_id = -1"})
+    second = ("sql_execute", {"statement": order.delete})
+    talk.wire.queue += [calls(first, second), text("Left.")]
+    chat = talk.open(term="dumb")
+    chat.expect_text("> ")
+    chat.say("delete it")
+    asked = chat.expect_text(QUESTION)
+    chat.type("y")
+    approval = asked.split(" id ", 1)[1].split(" ", 1)[0]
+    assert here("deny", approval, "--reason", "not now").status == 0
+    chat.expect_text("denied by")
+    chat.expect_text(QUESTION)
+    chat.type(ENTER)
+    chat.expect_text(QUESTION)
+    assert order.exists()
+    chat.say("n")
+    chat.expect_text("reason")
+    chat.say("")
+    chat.expect_text("Left.")
+    assert order.exists()

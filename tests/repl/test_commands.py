@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from aosctl.db.look_queries import literal
+from aosctl.domain.looking import query_of
 from aosctl.errors import UsageError
 from aosctl.repl.clipboard import sequence, why_not
 from aosctl.repl.commands import COMMANDS, is_command, may_run_while_busy, message_of
 from aosctl.repl.commands.about import Part, bar, context_lines
 from aosctl.repl.commands.completing import files
-from aosctl.repl.commands.sql import literal, query_of, table
+from aosctl.repl.commands.sql import table
 from aosctl.repl.commands.text import CUT_LINE, draft_file
 from aosctl.repl.picker import MOST_ROWS, Choosing, Row
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 CODES = {"bold": "1", "dim": "2", "gone": "31", "new": "32", "warn": "33"}
 _MESSAGE_WIDTH = 200
-LOOK_SECONDS = 1.0
-"""How often a question that waits looks whether somebody has decided it elsewhere."""
 
 
 def style_for(colour: bool) -> Style:
@@ -75,14 +73,10 @@ def ask(question: str, has_moved: Callable[[], bool]) -> str | None:
     None when `has_moved`, asked once a second meanwhile, says that the question is void; what was
     typed and not sent is thrown away then, so that it answers nothing else.
     """
-    from select import select
-    from termios import TCIFLUSH, tcflush
+    from aosctl.repl.plain_prompts import forget_typed, read_line
 
-    sys.stderr.write(question)
-    sys.stderr.flush()
-    while not select([sys.stdin], [], [], LOOK_SECONDS)[0]:
-        if has_moved():
-            tcflush(sys.stdin, TCIFLUSH)
-            sys.stderr.write("\n")
-            return None
-    return sys.stdin.readline().strip()
+    line = read_line(sys.stderr, question, has_moved)
+    if line is None:
+        forget_typed()
+        return None
+    return line.strip()

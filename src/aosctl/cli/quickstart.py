@@ -17,7 +17,7 @@ from aosctl.cli.globals import Globals, globals_of
 from aosctl.config import Target, resolve_target
 from aosctl.errors import AosError, redact_dsn
 from aosctl.resources import resource_dir
-from aosctl.terminal import clean
+from aosctl.terminal import clean, is_dumb
 
 if TYPE_CHECKING:
     from aosctl.db.connection import Session
@@ -64,7 +64,7 @@ class Steps:
 
     def __init__(self, given: Globals) -> None:
         self._quiet = given.quiet
-        self._live = sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
+        self._live = sys.stderr.isatty() and not is_dumb(os.environ)
 
     def say(self, text: str) -> None:
         if not self._quiet:

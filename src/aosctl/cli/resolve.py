@@ -10,6 +10,7 @@ import typer
 from aosctl.cli import output
 from aosctl.cli.flags import AllTenants, NoHeaders, OutputText
 from aosctl.cli.globals import globals_of
+from aosctl.cli.piped import piped_text
 from aosctl.errors import AosError, UsageError
 
 if TYPE_CHECKING:
@@ -111,10 +112,8 @@ def _value(action: Action, result: str | None, reason: str | None) -> object:
 
 def _text(result: str) -> str:
     """Return what --result stands for: itself, a file's content, or stdin."""
-    import sys
-
     if result == "-":
-        return sys.stdin.buffer.read().decode("utf-8", "replace")
+        return piped_text()
     if not result.startswith("@"):
         return result
     try:

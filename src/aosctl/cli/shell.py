@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aosctl.cli.globals import globals_of
+from aosctl.cli.piped import piped_text
 from aosctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def _read(file: str) -> str:
 
 def _standard_input() -> str:
     """Read all of the lines before the first runs: what a verb reads is not the next line."""
-    text = sys.stdin.buffer.read().decode("utf-8", "replace")
+    text = piped_text()
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import closing
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from aosctl.cli import output
 from aosctl.cli.globals import globals_of
+from aosctl.cli.piped import piped_text
 from aosctl.errors import UsageError
 
 _WHEN = {
@@ -43,7 +43,7 @@ def command(
     from aosctl.db.runs import find_run, steer_turn
     from aosctl.messages import user
 
-    words = " ".join(text) if text != ["-"] else _stdin()
+    words = " ".join(text) if text != ["-"] else piped_text().strip("\n")
     if not words.strip():
         raise UsageError("no message", 'aosctl steer RUN "what the model is to read"')
     given = globals_of(ctx)
@@ -55,7 +55,3 @@ def command(
     output.write(f"run.aos/{found.name} steered\n")
     when = "the run is paused" if found.run_state == "paused" else _WHEN.get(state, "")
     output.note(f"turn {turn}: {when.format(run=found.name)}", quiet=given.quiet)
-
-
-def _stdin() -> str:
-    return sys.stdin.buffer.read().decode("utf-8", "replace").strip("\n")

@@ -15,8 +15,9 @@ from aosctl.cli import output
 from aosctl.cli.boundary import INTERRUPTED
 from aosctl.cli.confirm import is_interactive
 from aosctl.cli.globals import Globals
+from aosctl.cli.piped import piped_text
 from aosctl.errors import AosError, UsageError
-from aosctl.terminal import clean, use_colour
+from aosctl.terminal import clean, is_dumb, use_colour
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -104,7 +105,7 @@ def message_of(words: list[str]) -> str:
     """Return the message of the command line, with stdin appended where that is no terminal."""
     text = "" if words == ["-"] else " ".join(words)
     if words == ["-"] or not sys.stdin.isatty():
-        piped = sys.stdin.buffer.read().decode("utf-8", "replace").strip("\n")
+        piped = piped_text().strip("\n")
         text = f"{text}\n\n{piped}" if text and piped else text or piped
     return text if text.strip() else ""
 
@@ -184,7 +185,7 @@ def screen_of(given: Globals, answer: TextIO | None, side: TextIO) -> Screen:
 
 def chat_terminal(given: Globals) -> tuple[Screen, Live | PlainPrompts]:
     """Return the screen and the prompt of a chat; a dumb terminal has them by turns."""
-    if _is_dumb():
+    if is_dumb(os.environ):
         from aosctl.repl.plain_prompts import PlainPrompts
 
         return screen_of(given, sys.stdout, sys.stdout), PlainPrompts(sys.stdout)
@@ -195,11 +196,6 @@ def chat_terminal(given: Globals) -> tuple[Screen, Live | PlainPrompts]:
     live = Live(sys.stdout, history_file(), styled=styled)
     screen = LiveScreen(live, styled=styled, quiet=given.quiet)
     return screen, live
-
-
-def _is_dumb() -> bool:
-    """Tell whether the terminal moves no cursor."""
-    return os.environ.get("TERM", "") in ("", "dumb")
 
 
 def decider_of(approve: str, *, wait: bool = False) -> Decider | None:
@@ -225,7 +221,7 @@ def decider_here() -> Decider | None:
     from aosctl.repl.plain_prompts import PlainPrompts
     from aosctl.repl.prompt import Prompts
 
-    return AskHere(PlainPrompts(sys.stderr) if _is_dumb() else Prompts(sys.stderr))
+    return AskHere(PlainPrompts(sys.stderr) if is_dumb(os.environ) else Prompts(sys.stderr))
 
 
 def decider_elsewhere() -> Decider:

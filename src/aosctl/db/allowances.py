@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from uuid import UUID
 
 from aosctl.db.errors import to_json, translated
@@ -186,17 +186,6 @@ def approve_always(
         return str(row[0]) if row else "unchanged"
 
     return _in_one(connection, both)
-
-
-def policy_spec(connection: AnyConnection, tenant: UUID, name: str) -> Mapping[str, Any] | None:
-    """Return the spec of a policy as it stands; None when there is none of that name."""
-    with translated():
-        row = connection.execute(
-            "select spec from aos_skills.policy_resource where tenant_id = %s and name = %s",
-            (tenant, name),
-        ).fetchone()
-    spec: Any = row[0] if row else None
-    return cast("Mapping[str, Any] | None", spec)
 
 
 def _scoped(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 from uuid import UUID
 
-from aosctl.db import allowances
+from aosctl.db import allowances, manifests
 from aosctl.db.allowances import Explained as Explained
 from aosctl.db.allowances import Given
 from aosctl.db.allowances import NewPolicy as NewPolicy
@@ -75,8 +75,11 @@ class Decider(NamedTuple):
 
     def diff(self, policy: NewPolicy) -> list[str]:
         """Return what writing the policy would change, as a unified diff of manifests."""
-        stands = allowances.policy_spec(self.connect(), self.tenant, policy.name)
-        return policy_diff(self.tenant_name, policy, stands)
+        from aosctl.domain.kinds import BY_NAME
+
+        view = BY_NAME["Policy"].view
+        found = manifests.resources(self.connect(), view, self.tenant, [policy.name])
+        return policy_diff(self.tenant_name, policy, found[0].spec if found else None)
 
 
 def rules_of(patterns: Sequence[str], args: Mapping[str, Any]) -> list[Rule]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from select import select
@@ -82,7 +81,7 @@ class PlainPrompts:
     def choose(self, question: str, keys: Mapping[str, str], look: Look) -> str | Moved:
         """Ask for one key and Enter; return what `keys` says for it. Raises as `message`."""
         while True:
-            line = self._ask(question, look)
+            line = self.line(question, look)
             if isinstance(line, Moved):
                 return line
             if line.strip() in keys:
@@ -90,24 +89,20 @@ class PlainPrompts:
 
     def line(self, question: str, look: Look) -> str | Moved:
         """Ask for one line. Raises as `message`."""
-        return self._ask(question, look)
+        answer = self._ask(question, look)
+        if isinstance(answer, Moved):
+            forget_typed()
+        return answer
 
     def _ask(self, question: str, look: Look | None, *, at_once: bool = False) -> str | Moved:
-        """Wait for a line; meanwhile ask `look` now and then whether to leave."""
-        self._write(question)
-        looked_at = float("-inf") if at_once else time.monotonic()
+        """Ask for a line, without its break, until `look` says that the question is void."""
         try:
-            while not select([sys.stdin], [], [], 0 if at_once else LOOK_SECONDS)[0]:
-                at_once = False
-                if look is not None and time.monotonic() - looked_at >= LOOK_SECONDS:
-                    looked_at = time.monotonic()
-                    if look():
-                        self._write("\n")
-                        return Moved("")
-            line = sys.stdin.readline()
+            line = read_line(self._output, question, look, at_once=at_once)
         except KeyboardInterrupt:
             self._write("\n")
             raise
+        if line is None:
+            return Moved("")
         if not line:
             self._write("\n")
             raise EOFError
@@ -116,3 +111,30 @@ class PlainPrompts:
     def _write(self, text: str) -> None:
         self._output.write(text)
         self._output.flush()
+
+
+def read_line(
+    output: TextIO, question: str, is_void: Look | None, *, at_once: bool = False
+) -> str | None:
+    """Ask at the terminal for a line, as it edits it; "" at its end.
+
+    None once `is_void`, asked once a second meanwhile, and `at_once` as the question stands, says
+    so; what was typed and not sent waits then for whoever reads next.
+    """
+    output.write(question)
+    output.flush()
+    pause = 0.0 if at_once else LOOK_SECONDS
+    while not select([sys.stdin], [], [], pause)[0]:
+        pause = LOOK_SECONDS
+        if is_void is not None and is_void():
+            output.write("\n")
+            output.flush()
+            return None
+    return sys.stdin.readline()
+
+
+def forget_typed() -> None:
+    """Throw away what was typed and not sent, so that it answers no other question."""
+    from termios import TCIFLUSH, tcflush
+
+    tcflush(sys.stdin, TCIFLUSH)

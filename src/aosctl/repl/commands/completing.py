@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion  # noqa: TID253 - the prompt's own
 from prompt_toolkit.document import Document  # noqa: TID253
 
+from aosctl.domain.looking import CATALOG
 from aosctl.errors import AosError
 from aosctl.repl.commands import ALIASES, COMMANDS
-from aosctl.repl.commands.sql import CATALOG, catalog_of
+from aosctl.repl.commands.sql import catalog_of
 from aosctl.terminal import is_safe
 
 if TYPE_CHECKING:
