@@ -10,12 +10,11 @@ import typer
 from aosctl.cli import output
 from aosctl.cli.globals import globals_of
 from aosctl.errors import AosError, UsageError
+from aosctl.numbers import whole
 
 if TYPE_CHECKING:
     from aosctl.db.rows import AnySession
     from aosctl.db.runs import Fork, RunRow
-
-_MOST_DIGITS = 18
 
 
 def command(
@@ -66,9 +65,10 @@ def command(
 def origin_of(text: str, example: str) -> tuple[str, int | None]:
     """Return the run and the step of RUN[@STEP]. Raises UsageError."""
     typed, at, number = text.partition("@")
-    if at and not (number.isascii() and number.isdigit() and len(number) <= _MOST_DIGITS):
+    step = whole(number)
+    if at and step is None:
         raise UsageError(f'"{number}" is no step', f"such as {example} {typed}@12")
-    return typed, int(number) if at else None
+    return typed, step
 
 
 def fork(

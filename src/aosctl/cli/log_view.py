@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from aosctl.cli import output
 from aosctl.errors import UsageError
+from aosctl.numbers import whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -109,11 +110,12 @@ def cursors_of(text: str | None) -> dict[str, int]:
     found: dict[str, int] = {}
     for part in text.split(",") if text is not None else ():
         name, at, number = part.strip().rpartition("@")
-        if not at or not name or not number.isascii() or not number.isdigit() or len(number) > 18:
+        cursor = whole(number)
+        if not at or not name or cursor is None:
             raise UsageError(
                 f'invalid cursor "{part}"', "RUN@N, as --show-cursor and -o json print it"
             )
-        found[name] = int(number)
+        found[name] = cursor
     return found
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from aosctl.domain.kinds.base import Kind, Resource
 from aosctl.domain.kinds.records import ALLOWANCE, APPROVAL, EVENT, TURN
 from aosctl.errors import NotFound
+from aosctl.numbers import whole
 
 if TYPE_CHECKING:
     from aosctl.db.allowances import AllowanceRow
@@ -61,11 +62,12 @@ def _one(connection: AnyConnection, kind: Kind, tenant: UUID, name: str) -> list
 
             return [_allowance(find_allowance(connection, tenant, name))]
         stream, _, number = name.rpartition(".")
-        if not stream or not (number.isascii() and number.isdigit()) or len(number) > 9:
+        at = whole(number, 9)
+        if not stream or at is None:
             return []
         if kind is TURN:
-            return _turns_of(connection, tenant, stream, int(number))
-        return _event_of(connection, tenant, stream, int(number))
+            return _turns_of(connection, tenant, stream, at)
+        return _event_of(connection, tenant, stream, at)
     except NotFound:
         return []
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from aosctl.domain.money import money
 from aosctl.errors import AosError, UsageError
 from aosctl.messages import Message
+from aosctl.numbers import MOST_DIGITS, whole
 from aosctl.repl.commands.table import Command, staying
 from aosctl.repl.exporting import beginning
 from aosctl.repl.picker import Row, pick
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from aosctl.domain.desk import Step, Talk
     from aosctl.repl.chat import Chat
 
-_MOST_DIGITS = 18
 _LINES = 20
 _MESSAGE_WIDTH = 80
 _STOPS = {"t": "turn", "r": "run", "n": "no"}
@@ -66,10 +66,9 @@ def cells_of(talk: Talk) -> tuple[str, ...]:
 
 def _fork(chat: Chat, rest: str) -> None:
     run_id, name = chat.run_here()
-    number = rest.removeprefix("@")
-    if rest and not (number.isascii() and number.isdigit() and len(number) <= _MOST_DIGITS):
+    step = whole(rest.removeprefix("@"))
+    if rest and step is None:
         raise UsageError(f'"{rest}" is no step', "such as /fork @12; /trace shows the steps")
-    step = int(number) if rest else None
     last = chat.back.desk.run(name).last_step
     if step is not None and step > last:
         raise UsageError(f'run "{name}" has no step {step}, only {last}', "/trace shows them")
@@ -97,10 +96,11 @@ def _rewind(chat: Chat, rest: str) -> None:
     if not asked:
         raise AosError("there is no message to go back to")
     if rest:
-        if not (rest.isascii() and rest.isdigit() and 1 <= int(rest[:9]) <= len(asked)):
+        back = whole(rest, 9)
+        if back is None or not 1 <= back <= len(asked):
             many = counted(len(asked), "message")
             raise UsageError(f'can\'t go back "{rest}": there are {many}', "/rewind lists them")
-        chosen = asked[-int(rest)]
+        chosen = asked[-back]
     else:
         rows = [Row(step, _question_cells(step)) for step in reversed(asked)]
         with chat.prompts.handed_over():
@@ -138,7 +138,7 @@ def state_line(chat: Chat) -> str:
 
 def _logs(chat: Chat, rest: str) -> None:
     number = rest.removeprefix("-n").strip() or str(_LINES)
-    if not (number.isascii() and number.isdigit() and len(number) < _MOST_DIGITS):
+    if whole(number, MOST_DIGITS - 1) is None:
         raise UsageError(f'"{rest}" is no number of lines', "such as /logs 50")
     chat.screen.show(chat.back.verb("logs", chat.run_here()[1], "--tail", number))
 
