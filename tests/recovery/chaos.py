@@ -85,6 +85,8 @@ class Chaos:
                 self.scene.move_clock()
                 self._settle(herd, tenants)
                 herd.dismiss()
+                self._ask_twice(herd, tenants)
+                herd.dismiss()
         return {**self.done, "seconds": round(time.monotonic() - began)}
 
     def _schedule(self) -> list[str]:
@@ -178,6 +180,17 @@ class Chaos:
             if time.monotonic() > deadline:
                 break  # the checker says what is unfinished
             time.sleep(TICK_SECONDS)
+
+    def _ask_twice(self, herd: Herd, tenants: list[Any]) -> None:
+        """Let a worker end while it asks: in the random part none may have got so far."""
+        before = self._hits()["asking"]
+        self._runs = [self.scene.begin(tenants[0], self.scene.make_agent(tenants[0]))]
+        herd.start(env={VARIABLE: "asking:kill"})
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self._hits()["asking"] == before:
+            assert time.monotonic() < deadline, "no worker took the turn"
+            time.sleep(TICK_SECONDS)
+        self._settle(herd, tenants)
 
 
 def control(made: Scene, deeds: Deeds) -> tuple[int, int]:
