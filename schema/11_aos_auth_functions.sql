@@ -3,10 +3,14 @@
 -- Policies, and checks of columns, call functions as whoever queries, who may have made an operator "="
 -- of their own: such functions pin their search_path too, or write pg_catalog before all they use.
 
--- True when the session's login is a superuser or a member of aos_admin. Any caller.
+-- True when the session's login is a superuser or a member of aos_admin, and acts in nobody
+-- else's place (enter_as). Any caller.
 create function aos_auth.is_admin() returns boolean
 language sql stable parallel safe
-as $$ select pg_catalog.pg_has_role(session_user, 'aos_admin', 'member') $$;
+as $$
+  select pg_catalog.pg_has_role(session_user, 'aos_admin', 'member')
+    and coalesce(pg_catalog.current_setting('aos.acting_as', true), '') operator(pg_catalog.=) ''
+$$;
 
 -- The tenant that the session has selected with `set aos.tenant_id = '<uuid>'`, or null. The
 -- setting is no boundary: it only chooses among tenants that the login has anyway. Any caller.
@@ -29,14 +33,93 @@ as $$
     else array[p_role] end
 $$;
 
+-- True when the login itself, whomever it acts as, administers p_tenant: by the role admin there, or as a
+-- member of aos_admin. security definer: reads principals and their roles.
+create function aos_auth.may_act_for(p_tenant uuid) returns boolean
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+  select pg_has_role(session_user, 'aos_admin', 'member') or exists (
+    select from aos_auth.principal p
+    join aos_auth.role_grant g on g.tenant_id = p.tenant_id and g.principal_id = p.principal_id
+    where p.tenant_id = p_tenant and p.db_role = session_user and p.principal_type <> 'agent'
+      and g.role_name = 'admin' and (g.expires_at is null or g.expires_at > aos_core.now()))
+$$;
+
+-- Assert that the session may act in p_tenant in the place of p_name, as `set aos.acting_as = 'bob'` asks
+-- for, and that p_name has p_role there; what enter() is to one's own name. The setting takes rights away
+-- and gives none: what is allowed then is what both may, and the login has to be an admin of the tenant. Returns how the audit trail names both, 'user:alice as user:bob', or 'role:postgres as
+-- user:bob'. p_role null: any principal. AO001: nobody there, or nobody of that name; AO004: the login
+-- is no admin of the tenant, or p_name lacks the role. AO006: on behalf of somebody else too.
+-- security definer: reads principals and their roles.
+create function aos_auth.enter_as(p_tenant uuid, p_role text, p_name text) returns text
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_self text;
+  v_other record;
+begin
+  select p.principal_type || ':' || p.name into v_self from aos_auth.principal p
+  where p.tenant_id = p_tenant and p.db_role = session_user and p.principal_type <> 'agent';
+  if v_self is null and not pg_has_role(session_user, 'aos_admin', 'member') then
+    raise exception 'tenant "%" not found', p_tenant using
+      errcode = 'AO001', hint = 'the login needs a principal in that tenant';
+  elsif not aos_auth.may_act_for(p_tenant) then
+    raise exception 'login "%" may not act as another: it lacks the role "admin" in this tenant',
+      session_user using errcode = 'AO004', hint = 'without --as, or an admin of the tenant can do it';
+  elsif coalesce(current_setting('aos.on_behalf_of', true), '') <> '' then
+    raise exception 'aos.acting_as and aos.on_behalf_of exclude each other' using
+      errcode = 'AO006', hint = 'reset one of them';
+  end if;
+  select p.principal_id, p.principal_type || ':' || p.name as actor into v_other
+  from aos_auth.principal p
+  where p.tenant_id = p_tenant and p.name = p_name and p.principal_type <> 'agent';
+  if not found then
+    raise exception 'principal "%" not found', p_name using errcode = 'AO001',
+      hint = 'aosctl get principals lists them';
+  elsif p_role is not null and not exists (
+      select from aos_auth.role_grant g
+      where g.tenant_id = p_tenant and g.principal_id = v_other.principal_id
+        and g.role_name = any (aos_auth.roles_that_include(p_role))
+        and (g.expires_at is null or g.expires_at > aos_core.now())) then
+    raise exception '"%" lacks the role "%" in this tenant, and you act as "%"', v_other.actor, p_role,
+      v_other.actor using errcode = 'AO004', hint = 'the same without --as';
+  end if;
+  return coalesce(v_self, 'role:' || session_user) || ' as ' || v_other.actor;
+end
+$$;
+
+-- Assert that the session acts in nobody else's place (enter_as), for what no tenant's role gives, or one's
+-- own word counts; p_what begins the complaint. AO004. Any caller.
+create function aos_auth.assert_own_name(p_what text) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if coalesce(current_setting('aos.acting_as', true), '') <> '' then
+    raise exception '% in one''s own name, and you act as "%"', p_what,
+      current_setting('aos.acting_as', true) using errcode = 'AO004', hint = 'the same without --as';
+  end if;
+end
+$$;
+
 -- The tenants in which the login is a principal with a role that includes p_role (null: any
--- principal at all); all tenants for an administrator. Ignores the selection.
+-- principal at all); all tenants for an administrator. Ignores the selection. Acting as another, those
+-- that the login administers and where that principal has the role.
 -- security definer: a person may not read the principals of other tenants.
 create function aos_auth.tenants_with_role(p_role text) returns uuid[]
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select case when aos_auth.is_admin()
     then array(select t.tenant_id from aos_auth.tenant t)
+    when coalesce(current_setting('aos.acting_as', true), '') <> ''
+    then array(
+      select p.tenant_id from aos_auth.principal p
+      where p.name = current_setting('aos.acting_as', true) and p.principal_type <> 'agent'
+        and aos_auth.may_act_for(p.tenant_id)
+        and (p_role is null or exists (
+          select from aos_auth.role_grant g
+          where g.tenant_id = p.tenant_id and g.principal_id = p.principal_id
+            and g.role_name = any (aos_auth.roles_that_include(p_role))
+            and (g.expires_at is null or g.expires_at > aos_core.now()))))
     else array(
       select p.tenant_id from aos_auth.principal p
       where p.db_role = session_user and p.principal_type <> 'agent'
@@ -93,7 +176,8 @@ language sql stable parallel safe set search_path = pg_catalog, pg_temp
 as $$ select i.tenant_id from aos_auth.sql_identity i where i.db_role = p_role $$;
 
 -- How the audit trail names the session in a tenant: 'user:alice', 'role:postgres', and
--- 'service:web for user:alice' when a service principal acts for another.
+-- 'service:web for user:alice' when a service principal acts for another, 'user:alice as user:bob' when
+-- an admin acts in the place of another.
 -- security definer: reads principals.
 create function aos_auth.actor(p_tenant uuid) returns text
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
@@ -103,6 +187,9 @@ declare
   v_type text;
   v_for text := nullif(current_setting('aos.on_behalf_of', true), '');
 begin
+  if coalesce(current_setting('aos.acting_as', true), '') <> '' then
+    return aos_auth.enter_as(p_tenant, null, current_setting('aos.acting_as', true));
+  end if;
   select p.principal_type || ':' || p.name, p.principal_type into v_actor, v_type
   from aos_auth.principal p where p.tenant_id = p_tenant and p.db_role = session_user;
   if v_actor is null then
@@ -124,7 +211,7 @@ $$;
 -- Assert that the session may act in p_tenant with p_role, bind the kernel to that tenant for the
 -- transaction, and return the actor. Called first by every function that people call.
 -- AO001: no such tenant, or the login is nobody there (the same text: no oracle). AO004: the role
--- is missing. security definer: reads principals and their roles.
+-- is missing, or that of the principal in whose place it acts (enter_as). security definer: reads principals and their roles.
 create function aos_auth.enter(p_tenant uuid, p_role text) returns text
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -134,6 +221,11 @@ declare
   v_type text;
   v_name text;
 begin
+  if coalesce(current_setting('aos.acting_as', true), '') <> '' then
+    v_name := aos_auth.enter_as(p_tenant, p_role, current_setting('aos.acting_as', true));
+    v_bound := set_config('aos.kernel_tenant', p_tenant::text, true);
+    return v_name;
+  end if;
   if pg_has_role(session_user, 'aos_admin', 'member') then
     select true, p.principal_type, p.name into v_may, v_type, v_name
     from aos_auth.tenant t
@@ -169,7 +261,8 @@ begin
 end
 $$;
 
--- The session's principals: one row a tenant in which the login is somebody. Any caller.
+-- The session's principals: one row a tenant in which the login is somebody, or the one in whose place
+-- it acts. Any caller.
 -- security definer: reads principals, tenants and roles.
 create function aos_auth.whoami()
 returns table (tenant_id uuid, tenant text, principal text, principal_type text, roles text[])
@@ -181,7 +274,10 @@ as $$
       and (g.expires_at is null or g.expires_at > aos_core.now())
     order by 1)
   from aos_auth.principal p join aos_auth.tenant t using (tenant_id)
-  where p.db_role = session_user
+  where case when coalesce(current_setting('aos.acting_as', true), '') = ''
+    then p.db_role = session_user
+    else p.name = current_setting('aos.acting_as', true) and p.principal_type <> 'agent'
+      and aos_auth.may_act_for(p.tenant_id) end
   order by t.name
 $$;
 

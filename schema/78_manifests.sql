@@ -35,6 +35,7 @@ as $$
 declare
   v_inserted boolean;
 begin
+  perform aos_auth.assert_own_name('tenants are made and changed');
   perform aos_core.assert_manifest('tenant', p_name, p_meta, p_spec);
   insert into aos_auth.tenant as t (name, display_name, webhook, retention, labels, annotations)
   values (p_name, coalesce(p_spec ->> 'displayName', ''), p_spec -> 'webhook',
@@ -109,6 +110,7 @@ declare
   v_new aos_meta.llm_model_registry;
   v_old aos_meta.llm_model_registry;
 begin
+  perform aos_auth.assert_own_name('models are made and changed');
   perform aos_core.assert_manifest('model', p_name, p_meta, p_spec);
   select * into v_old from aos_meta.llm_model_registry m where m.model_name = p_name for update;
   v_new := v_old;
@@ -669,6 +671,7 @@ create function aos_meta.delete_model(p_name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
+  perform aos_auth.assert_own_name('models are deleted');
   delete from aos_meta.llm_model_registry m where m.model_name = p_name;
   perform aos_core.deleted('model', p_name, found);
 exception when foreign_key_violation then

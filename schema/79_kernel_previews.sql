@@ -860,7 +860,7 @@ end
 $$;
 
 -- Lock the run of an approval, then the approval, which must be pending, in time, and have the
--- digest p_digest where one is given. AO001, AO008. Kernel only.
+-- digest p_digest where one is given. AO001, AO004 in another's place, AO008. Kernel only.
 create function aos_core.lock_pending_approval(p_tenant uuid, p_approval uuid, p_digest text)
 returns aos_core.approval
 language plpgsql
@@ -869,6 +869,7 @@ declare
   v_now timestamptz;
   v_approval aos_core.approval;
 begin
+  perform aos_auth.assert_own_name('an approval is decided');
   perform 1 from aos_core.run r join aos_core.approval a
     on a.tenant_id = p_tenant and a.run_id = r.run_id and a.approval_id = p_approval
   where r.tenant_id = p_tenant for update of r;

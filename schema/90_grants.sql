@@ -7,7 +7,8 @@ language sql immutable
 as $$
   select (case
     when p_schema || '.' || p_name in (
-      'aos_auth.tenants_with_role', 'aos_auth.actor', 'aos_auth.enter',
+      'aos_auth.tenants_with_role', 'aos_auth.actor', 'aos_auth.enter', 'aos_auth.enter_as',
+      'aos_auth.may_act_for',
       'aos_auth.whoami', 'aos_auth.can_i', 'aos_auth.tenant_id', 'aos_auth.my_tenants',
       'aos_auth.login_consents',
       'aos_core.tenant_of_run', 'aos_core.tenant_of_turn', 'aos_agent.next_ready',
@@ -242,6 +243,7 @@ grant execute on function aos_agent.next_ready(integer), aos_agent.served_tenant
 grant select, insert, update on aos_core.tombstone to aos_kernel;
 grant update (message, raw) on aos_core.step to aos_kernel;
 grant update (updated_at) on aos_auth.tenant to aos_kernel;  -- to lock it
+grant execute on function aos_auth.assert_own_name(text) to aos_kernel, aos_viewer;
 grant execute on function aos_core.audit_tenants(text), aos_core.retentions(), aos_core.trails(),
   aos_core.drop_months(timestamptz, integer) to aos_kernel;
 grant execute on function aos_agent.next_retention(integer), aos_agent.keep_content(uuid, uuid),

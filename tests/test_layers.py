@@ -13,7 +13,7 @@ import aosctl
 PACKAGE = Path(aosctl.__file__).parent
 LEAVES = {
     "", "config", "config_file", "editor", "errors", "messages", "name_cache", "private_file",
-    "numbers", "redaction", "resources", "tables", "terminal", "timestamps",
+    "numbers", "project", "redaction", "request", "resources", "tables", "terminal", "timestamps",
 }  # fmt: skip
 MAY_IMPORT = {
     "leaf": {"leaf"},

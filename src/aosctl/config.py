@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from aosctl.errors import AosError, UsageError
+from aosctl.project import project_of
 
 LIBPQ_VARIABLES = ("PGHOST", "PGSERVICE", "PGDATABASE")
 
@@ -38,16 +40,20 @@ class Context:
         return self.dsn
 
 
-SETTINGS = tuple(field.name for field in fields(Context) if field.name != "name")
+SETTINGS = tuple(one.name for one in fields(Context) if one.name != "name")
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The contexts of one config file, in its order."""
+    """The contexts of a config file in its order, or of several: the first to name one counts.
+
+    `path` is the file that is one's own, `files` those that were there to read.
+    """
 
     path: Path
     current: str | None = None
     contexts: tuple[Context, ...] = ()
+    files: tuple[Path, ...] = field(default=(), compare=False)
 
     def find(self, name: str) -> Context | None:
         """Return the context `name`, or None."""
@@ -94,6 +100,7 @@ class Target(NamedTuple):
     tenant: str | None
     tried: tuple[str, ...]
     context: str | None = None
+    files: tuple[Path, ...] = ()
 
     @property
     def source(self) -> str:
@@ -101,33 +108,67 @@ class Target(NamedTuple):
         return self.tried[-1]
 
 
+def config_paths(env: Mapping[str, str]) -> list[Path]:
+    """Return the config files, the first counts most and is what commands write to.
+
+    Those of AOSCTL_CONFIG, a list as PATH is; else `$XDG_CONFIG_HOME/aosctl/config.yaml`, and
+    those of the system in XDG_CONFIG_DIRS.
+    """
+    if chosen := [part for part in env.get("AOSCTL_CONFIG", "").split(os.pathsep) if part]:
+        return [Path(part).expanduser() for part in chosen]
+    system = env.get("XDG_CONFIG_DIRS") or "/etc/xdg"
+    folders = [user_folder(env), *(_in(part) for part in system.split(":") if part[:1] == "/")]
+    return [folder / "config.yaml" for folder in folders]
+
+
 def config_path(env: Mapping[str, str]) -> Path:
-    """Return the config file: AOSCTL_CONFIG, else `$XDG_CONFIG_HOME/aosctl/config.yaml`."""
-    if chosen := env.get("AOSCTL_CONFIG"):
-        return Path(chosen).expanduser()
+    """Return the config file that is one's own: the first of `config_paths`."""
+    return config_paths(env)[0]
+
+
+def user_folder(env: Mapping[str, str]) -> Path:
+    """Return `$XDG_CONFIG_HOME/aosctl`."""
     base = env.get("XDG_CONFIG_HOME", "")
     # The XDG specification tells to ignore a relative path.
-    home = Path(base) if base.startswith("/") else Path("~/.config").expanduser()
-    return home / "aosctl" / "config.yaml"
+    return _in(base if base.startswith("/") else Path("~/.config").expanduser())
+
+
+def _in(folder: str | Path) -> Path:
+    return Path(folder) / "aosctl"
 
 
 def load(env: Mapping[str, str]) -> Config:
-    """Read the config file; an absent one is empty. Raises AosError with file:line."""
-    path = config_path(env)
+    """Read the config files; an absent one is empty. Raises AosError with file:line:column."""
+    return merged([read(path) for path in config_paths(env)])
+
+
+def read(path: Path) -> Config:
+    """Read one config file; an absent one is empty and has no `files`."""
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return Config(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise AosError(f"can't read the config file {path}: {reason}") from error
     from aosctl.config_file import parse
 
-    return parse(text, path)
+    return replace(parse(text, path), files=(path,))
+
+
+def merged(layers: Sequence[Config]) -> Config:
+    """Return several files as one: the first that has a context, or a current one, decides."""
+    contexts: dict[str, Context] = {}
+    for layer in layers:
+        for context in layer.contexts:
+            contexts.setdefault(context.name, context)
+    current = next((layer.current for layer in layers if layer.current), None)
+    files = tuple(file for layer in layers for file in layer.files)
+    return Config(layers[0].path, current, tuple(contexts.values()), files)
 
 
 def resolve_target(selection: Selection, env: Mapping[str, str]) -> Target:
-    """Choose database and tenant: flags, AOSCTL_*, current context, libpq's variables, embedded.
+    """Choose database and tenant: flags, AOSCTL_*, project, current context, libpq's, embedded.
 
     Raises UsageError for both --dsn and --context, AosError for an unknown context.
     """
@@ -136,24 +177,29 @@ def resolve_target(selection: Selection, env: Mapping[str, str]) -> Target:
         raise UsageError("--dsn and --context exclude each other")
     if selection.dsn:
         return Target("dsn", selection.dsn, None, tenant, ("--dsn",))
-    if selection.context:
-        context = load(env).get(selection.context)
-        return _from_context(context, tenant, (f'--context "{context.name}"',))
+    if name := selection.context:
+        return _from_context(load(env), name, tenant, f'--context "{name}"')
     if dsn := env.get("AOSCTL_DSN"):
         return Target("dsn", dsn, None, tenant, ("AOSCTL_DSN",))
-    config = load(env)
     if name := env.get("AOSCTL_CONTEXT"):
-        return _from_context(config.get(name), tenant, (f'AOSCTL_CONTEXT "{name}"',))
-    if config.current:
-        return _from_context(config.get(config.current), tenant, (f'context "{config.current}"',))
-    return _from_environment(env, tenant)
+        return _from_context(load(env), name, tenant, f'AOSCTL_CONTEXT "{name}"')
+    config = load(env)
+    project = project_of(env)
+    if project is not None and project.is_trusted:
+        tenant = tenant or project.tenant
+        if name := project.context:
+            return _from_context(config, name, tenant, f'context "{name}" of {project.path}')
+    if name := config.current:
+        return _from_context(config, name, tenant, f'context "{name}"')
+    return _from_environment(env, tenant)._replace(files=config.files)
 
 
-def _from_context(context: Context, tenant: str | None, tried: tuple[str, ...]) -> Target:
+def _from_context(config: Config, name: str, tenant: str | None, why: str) -> Target:
+    context = config.get(name)
     conninfo = context.conninfo
     kind: Literal["context", "embedded"] = "embedded" if conninfo is None else "context"
     tenant = tenant or context.tenant
-    return Target(kind, conninfo, context.worker, tenant, tried, context.name)
+    return Target(kind, conninfo, context.worker, tenant, (why,), context.name, config.files)
 
 
 def _from_environment(env: Mapping[str, str], tenant: str | None) -> Target:

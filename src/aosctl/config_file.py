@@ -5,8 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,27 +20,68 @@ if TYPE_CHECKING:
 
 
 def parse(text: str, path: Path) -> Config:
-    """Read `text` as a config. Raises AosError as `path:line: reason`."""
+    """Read `text` as a config. Raises AosError as `path:line:column: reason`."""
+    return Reader(path).config(compose(text, path))
+
+
+def compose(text: str, path: Path) -> Node | None:
+    """Return the YAML nodes of `text`. Raises AosError as `path:line:column: reason`."""
     import yaml
 
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        root = yaml.compose(text, Loader=loader)
+        root: Node | None = yaml.compose(text, Loader=loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        line = mark.line + 1 if mark else 1
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         problem = getattr(error, "problem", None) or getattr(error, "reason", "not YAML")
-        raise AosError(f"{path}:{line}: {problem}") from error
-    return _Reader(path).config(root)
+        raise AosError(f"{path}:{line}:{column}: {problem}") from error
+    return root
 
 
 def update(env: Mapping[str, str], change: Callable[[Config], Config]) -> Config:
-    """Change the config file under a lock, so that two commands at once both count."""
-    path = config.config_path(env)
-    with _locked(path.parent):
-        changed = change(config.load(env))
-        _write(changed)
+    """Change the config under a lock, so that two commands at once both count.
+
+    A context is changed, renamed and deleted in the file that has it; what is new goes into one's
+    own, the first.
+    """
+    paths = config.config_paths(env)
+    with _locked(paths[0].parent):
+        layers = [config.read(path) for path in paths]
+        before = config.merged(layers)
+        changed = change(before)
+        for layer, after in zip(layers, _divided(layers, before, changed), strict=True):
+            if (layer.current, layer.contexts) != (after.current, after.contexts) or (
+                layer is layers[0] and not layer.files and not before.files
+            ):
+                _write(after)
     return changed
+
+
+def _divided(layers: Sequence[Config], before: Config, changed: Config) -> list[Config]:
+    """Return the files as they have to be, so that together they are `changed`."""
+    gone = [c.name for c in before.contexts if changed.find(c.name) is None]
+    new = [c for c in changed.contexts if before.find(c.name) is None]
+    renamed = (gone[0], new.pop()) if len(gone) == len(new) == 1 else None
+    found: list[Config] = []
+    seen: set[str] = set()
+    for layer in layers:
+        kept: list[Context] = []
+        for context in layer.contexts:
+            if context.name in seen:
+                kept.append(context)  # another file's counts; this one is nobody's concern
+            elif renamed and context.name == renamed[0]:
+                kept.append(renamed[1])
+            elif (wanted := changed.find(context.name)) is not None:
+                kept.append(wanted)
+            seen.add(context.name)
+        found.append(replace(layer, contexts=tuple(kept)))
+    found[0] = replace(found[0], contexts=(*found[0].contexts, *new))
+    if before.current != changed.current:
+        place = next((n for n, layer in enumerate(layers) if layer.current), 0)
+        place = 0 if changed.current else place
+        found[place] = replace(found[place], current=changed.current)
+    return found
 
 
 def to_mapping(settings: Config) -> dict[str, object]:
@@ -54,14 +96,15 @@ def to_mapping(settings: Config) -> dict[str, object]:
     }
 
 
-class _Reader:
+class Reader:
     """Walks YAML nodes rather than values: they know their lines and can't be anything but text."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def error(self, node: Node, reason: str) -> AosError:
-        return AosError(f"{self.path}:{node.start_mark.line + 1}: {reason}")
+        mark = node.start_mark
+        return AosError(f"{self.path}:{mark.line + 1}:{mark.column + 1}: {reason}")
 
     def config(self, root: Node | None) -> Config:
         if root is None or self.is_null(root):

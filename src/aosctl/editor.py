@@ -33,8 +33,11 @@ def edit(path: Path) -> str:
 
     Raises EditorFailed, KeyboardInterrupt where Ctrl-C has ended the editor.
     """
+    from aosctl import request
     from aosctl.redaction import environment_for_children
 
+    if request.current().no_input:
+        raise EditorFailed("an editor asks for input", "aosctl patch, aosctl apply -f FILE")
     chosen = next((os.environ[name] for name in VARIABLES if os.environ.get(name)), _FALLBACK)
     hint = f"{', '.join(VARIABLES[:-1])} or {VARIABLES[-1]} names another"
     try:

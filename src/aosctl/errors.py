@@ -84,6 +84,10 @@ class DatabaseUnavailable(AosError):
     """No database answers at the chosen address."""
 
 
+class TimedOut(AosError):
+    """The database took longer than --request-timeout allows."""
+
+
 class KernelMismatch(AosError):
     """The kernel in the database is missing or of another version."""
 

@@ -143,7 +143,7 @@ def test_broken_file_is_one_line_with_its_place(aosctl: Aosctl, tmp_path: Path) 
     file = tmp_path / "c.yaml"
     file.write_text("contexts:\n- nam: a\n")
     assert aosctl("config", "view", AOSCTL_CONFIG=str(file)) == failed(
-        f'error: {file}:2: unknown field "nam", expected name, dsn, service, worker, tenant\n'
+        f'error: {file}:2:3: unknown field "nam", expected name, dsn, service, worker, tenant\n'
     )
 
 

@@ -169,7 +169,7 @@ def test_debug_adds_the_traceback_without_passwords(aosctl: Aosctl, tmp_path: Pa
     done = aosctl("--debug", "config", "use-context", "u:x://u:geheim@h", AOSCTL_CONFIG=str(file))
     assert done.status == 1
     assert done.err.startswith("Traceback")
-    assert done.err.splitlines()[-1].startswith(f"error: {file}:4: unknown field")
+    assert done.err.splitlines()[-1].startswith(f"error: {file}:4:3: unknown field")
     quiet = aosctl("config", "use-context", "pg://u:geheim@h/d")
     assert 'with the name: "pg://u:***@h/d"' in quiet.err
 

@@ -96,6 +96,7 @@ class World:
         """Return a value for each parameter that a call must give."""
         known = self.workers if self.caller(function) == "aos_worker" else self.peoples
         own = {"p_spec": SPECS.get(function.name, SPEC), "p_name": NAMES.get(function.name, "x"),
+               "p_what": "an approval is decided",
                "p_message": MESSAGES.get(function.name)}  # fmt: skip
         if function.name in ("aos_skills.change_grants", "aos_skills.own_sql_role"):
             own["p_skill"] = self.skill

@@ -11,7 +11,8 @@ from typer._click import Command, Context, HelpFormatter, Parameter
 from typer._click.exceptions import ClickException
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
-from aosctl import __version__
+from aosctl import __version__, request
+from aosctl.cli import preferences
 from aosctl.cli.global_flags import VERSION
 from aosctl.cli.globals import Globals
 from aosctl.cli.options import global_options
@@ -29,11 +30,13 @@ def invoke(argv: list[str], given: Globals | None = None) -> int:
     """
     if argv[:1] == ["help"]:
         argv = [*argv[1:], "--help"]
+    argv = preferences.expand(argv, os.environ)
     if argv and argv[0] not in VERBS and not argv[0].startswith("-"):
         from aosctl.cli import plugins
 
         plugins.hand_over(argv, os.environ)
     root = Root()
+    before = request.use((given or Globals()).request)
     try:
         with root.make_context(
             "aosctl", list(argv), obj=given or Globals(), max_content_width=_WIDTH
@@ -47,6 +50,8 @@ def invoke(argv: list[str], given: Globals | None = None) -> int:
         from aosctl.cli import usage
 
         raise UsageError(usage.explain(error)) from error
+    finally:
+        request.use(before)
     return status if isinstance(status, int) else 0
 
 

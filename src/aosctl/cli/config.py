@@ -25,7 +25,8 @@ PGDATABASE, DATABASE_URL) are used, else the embedded database.
 Examples:
   aosctl config set-context prod --dsn 'service=prod' --tenant acme
   aosctl config use-context prod
-  aosctl config get-contexts""",
+  aosctl config get-contexts
+  aosctl config trust""",
     rich_markup_mode=None,
 )
 
@@ -185,25 +186,68 @@ def delete_context(name: Name) -> None:
 
 @app.command("view")
 def view(
+    ctx: typer.Context,
     output_format: Annotated[
         str | None, typer.Option("-o", "--output", metavar="FORMAT", help="yaml or json")
     ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Show passwords")] = False,
-    minify: Annotated[bool, typer.Option("--minify", help="Only the current context")] = False,
+    minify: Annotated[
+        bool, typer.Option("--minify", help="Only the current context, or that of --context")
+    ] = False,
 ) -> None:
-    """Print the config file, passwords hidden."""
+    """Print the config file, passwords hidden.
+
+    Several are shown as the one that they make together.
+    """
     from aosctl.config_file import to_mapping
 
     chosen = output.parse_output(output_format, allowed=("yaml", "json"))
     settings = config.load(os.environ)
     if minify:
-        if not settings.current:
+        name = globals_of(ctx).context or os.environ.get("AOSCTL_CONTEXT") or settings.current
+        if not name:
             raise AosError("current-context must exist in order to minify")
-        settings = replace(settings, contexts=(settings.get(settings.current),))
+        settings = replace(settings, current=name, contexts=(settings.get(name),))
     if not raw:
         settings = replace(settings, contexts=tuple(map(_redacted, settings.contexts)))
     write = output.write_json if chosen.format == "json" else output.write_yaml
     write(to_mapping(settings))
+
+
+@app.command("trust")
+def trust(
+    folder: Annotated[
+        str | None, typer.Argument(metavar="[DIR]", help="Folder of the project, not the one above")
+    ] = None,
+    no_more: Annotated[bool, typer.Option("--revoke", help="Trust it no more")] = False,
+) -> None:
+    """Let a project's .aosctl.yaml choose the context and the tenant.
+
+    The file names a context of your config and a tenant, and nothing else. Until
+    it is trusted, and after each change of it, it is not read: a clone must not
+    decide which database a command works on.
+
+    Examples:
+      aosctl config trust
+      aosctl config trust --revoke
+    """
+    from pathlib import Path
+
+    from aosctl import project
+
+    path = Path(folder) / project.NAME if folder is not None else project.find()
+    if path is None:
+        raise AosError(
+            f"no {project.NAME} is here or above", "context: NAME and tenant: NAME in it"
+        )
+    found = project.trust(os.environ, path, trusted=not no_more)
+    if no_more:
+        output.write(f"{path} is trusted no more.\n")
+        return
+    if found.context is not None:
+        config.load(os.environ).get(found.context)
+    chosen = [f'{field} "{name}"' for field in project.FIELDS if (name := getattr(found, field))]
+    output.write(f"{path} is trusted, as it is now: {', '.join(chosen) or 'it chooses nothing'}.\n")
 
 
 def _row(context: Context, current: str | None) -> list[str | None]:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import sys
 
+from aosctl import request
 from aosctl.errors import AosError, UsageError
 from aosctl.terminal import clean
 
 
 def is_interactive() -> bool:
     """Tell whether a person can read a question and answer it."""
-    return sys.stdin.isatty() and sys.stderr.isatty()
+    return can_answer() and sys.stderr.isatty()
+
+
+def can_answer() -> bool:
+    """Tell whether somebody is at the keyboard, whom --no-input does not leave alone."""
+    return sys.stdin.isatty() and not request.current().no_input
 
 
 def confirm(what: str, word: str, *, yes: bool) -> None:
@@ -20,7 +26,7 @@ def confirm(what: str, word: str, *, yes: bool) -> None:
     """
     if yes:
         return
-    if not sys.stdin.isatty():
+    if not can_answer():
         raise UsageError(f"{what}: add --yes to do it without a question")
     if _answer(clean(f'{what}.\nType "{word}" to go on: ')) != word:
         raise AosError("nothing was done")
@@ -38,9 +44,9 @@ def agree(question: str) -> None:
 def says_yes(question: str) -> bool:
     """Ask the person on the terminal; no is the answer unless they say yes.
 
-    Raises UsageError off a terminal.
+    Raises UsageError off a terminal, and with --no-input.
     """
-    if not sys.stdin.isatty():
+    if not can_answer():
         raise UsageError("a question needs a terminal", "leave the flag out that asks")
     return _answer(f"{clean(question)} [y/N] ").lower() in ("y", "yes")
 

@@ -178,7 +178,9 @@ def _text(data: bytes, what: str) -> str:
 
 def _typed_text(key: str) -> str:
     """Ask on the terminal, without showing what is typed."""
-    if not sys.stdin.isatty():
+    from aosctl.cli.confirm import can_answer
+
+    if not can_answer():
         raise UsageError("where is the value?", _WAYS)
     import getpass
     import warnings

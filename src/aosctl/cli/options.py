@@ -8,6 +8,7 @@ from typing import Any
 from typer._click import Context, Parameter
 from typer.core import TyperOption
 
+from aosctl import request
 from aosctl.cli.global_flags import SWITCHES, TEXTS
 from aosctl.cli.globals import Globals
 
@@ -25,12 +26,23 @@ def global_options(taken: Iterable[Parameter] = (), *, hidden: bool = True) -> l
     return options
 
 
+def _read(field: str, value: object) -> object:
+    """Return what was typed as the flag means it. Raises UsageError."""
+    if field in ("timeout", "verbosity"):
+        from aosctl.cli import request_flags
+
+        read = request_flags.read_timeout if field == "timeout" else request_flags.read_verbosity
+        return read(str(value))
+    return value
+
+
 def _option(field: str, spellings: list[str], text: str, hidden: bool, **extra: Any) -> TyperOption:
     def store(ctx: Context, _parameter: Parameter, value: object) -> object:
         if value is not None and value is not False:
             found = ctx.obj if isinstance(ctx.obj, Globals) else Globals()
-            changed: dict[str, Any] = {field: value}
+            changed: dict[str, Any] = {field: _read(field, value)}
             ctx.obj = found._replace(**changed)
+            request.use(ctx.obj.request)
         return value
 
     return TyperOption(

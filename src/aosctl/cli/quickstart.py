@@ -48,9 +48,10 @@ def command(ctx: typer.Context) -> int:
     for line in _about_model(choice):
         steps.say(line)
     _warn_of_other_target(target, steps)
+    from aosctl.cli.confirm import can_answer
     from aosctl.domain.quickstart import AGENT
 
-    if sys.stdin.isatty() and sys.stdout.isatty():
+    if can_answer() and sys.stdout.isatty():
         steps.say("")
         from aosctl.cli.chat import Arrival, Subject, interactive
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from aosctl import request
 from aosctl.cli.globals import globals_of
 from aosctl.cli.piped import piped_text
 from aosctl.errors import UsageError
@@ -63,6 +64,8 @@ def command(
         return _script(frame, _read(file), file)
     if file == "-" or not sys.stdin.isatty():
         return _script(frame, _standard_input(), "<stdin>")
+    if request.current().no_input:
+        raise UsageError("the shell's prompt asks for input", "aosctl shell -c 'LINES'")
     if not sys.stdout.isatty():
         raise UsageError(
             "the shell's prompt needs a terminal to write to", "aosctl shell -c 'LINES' > FILE"

@@ -60,14 +60,9 @@ class VerbFrame:
             return Process([str(found[0]), *found[1]], _environment(given)) if found else None
         if verb not in ALONE and (verb, rest) != ("create", "secret"):
             return None
-        flags = [
-            *(["-q"] if given.quiet else []),
-            *(["--debug"] if given.debug else []),
-            *(["--no-color"] if given.no_color else []),
-        ]
         # -P: what stands in the folder one works in is not imported.
         program = [sys.executable, "-P", "-m", "aosctl"]
-        return Process([*program, *flags, *argv], _environment(given))
+        return Process([*program, *given.flags, *argv], _environment(given))
 
     def use(self, words: Sequence[str]) -> str:
         match list(words):

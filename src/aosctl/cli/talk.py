@@ -324,7 +324,9 @@ def state_folder() -> Path:
 
 def need_terminal() -> None:
     """Refuse to begin a chat where nobody can type. Raises UsageError."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    from aosctl.cli.confirm import can_answer
+
+    if not (can_answer() and sys.stdout.isatty()):
         raise UsageError(
             "a chat needs a terminal; give the message on the command line, or on stdin"
         )

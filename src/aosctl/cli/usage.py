@@ -60,8 +60,10 @@ def _unknown_flag(error: NoSuchOption) -> str:
     name = error.option_name
     if name.startswith("--"):
         text = f"unknown flag: {name}"
-        near = sorted(error.possibilities or ())
-        return f"{text}, did you mean {near[0]}?" if near else text
+        near = min(
+            sorted(error.possibilities or ()), key=lambda one: _distance(name, one), default=None
+        )
+        return f"{text}, did you mean {near}?" if near else text
     return f"unknown shorthand flag: {_shorthand(name)}"
 
 

@@ -40,6 +40,7 @@ VERBS: dict[str, Verb] = {
     "explain": Verb("explain", "Say what the fields of manifests mean", DECLARE),
     "schema": Verb("schema", "Print JSON Schemas of manifests, for editors", DECLARE),
     "api-resources": Verb("api_resources", "List the kinds and their short names", DECLARE),
+    "api-versions": Verb("api_versions", "List the versions of manifests", DECLARE),
     "chat": Verb("chat", "Talk to an agent", WORK),
     "run": Verb("run", "Give an agent one task and wait for the answer", WORK),
     "shell": Verb("shell", "A prompt in which every verb works, and SQL", WORK),

@@ -14,6 +14,7 @@ from aosctl.config import Target, resolve_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from aosctl.db.connection import Session
     from aosctl.db.rows import AnySession
@@ -31,7 +32,25 @@ WORKER_CONNECTIONS = 4
 
 def target_of(given: Globals) -> Target:
     """Return the database and tenant that flags, environment and config choose."""
+    _tell_of_project(given)
     return resolve_target(given, os.environ)
+
+
+_told: set[Path] = set()
+
+
+def _tell_of_project(given: Globals) -> None:
+    """Say once that a project file is there and does not count; it was not read."""
+    from aosctl.cli.output import note
+    from aosctl.project import project_of
+
+    if given.dsn or given.context or os.environ.get("AOSCTL_DSN"):
+        return
+    project = project_of(os.environ)
+    if project is not None and not project.is_trusted and project.path not in _told:
+        _told.add(project.path)
+        text = f"{project.path} is not trusted and does not count; aosctl config trust"
+        note(text, quiet=given.quiet)
 
 
 def session_of(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +12,7 @@ from uuid import UUID
 import psycopg
 from psycopg import conninfo
 
-from aosctl import __version__
+from aosctl import __version__, request
 from aosctl.config import Target
 from aosctl.db.errors import from_psycopg, translated
 from aosctl.db.kernel import COMPATIBLE, KERNEL_BUILD, KERNEL_VERSION
@@ -52,27 +54,67 @@ class Session:
 
 
 def connect(
-    dsn: str, verb: str, *, autocommit: bool = True, tried: tuple[str, ...] = ()
+    dsn: str,
+    verb: str,
+    *,
+    autocommit: bool = True,
+    tried: tuple[str, ...] = (),
+    is_worker: bool = False,
 ) -> Connection:
     """Connect to a database. Raises DatabaseUnavailable in one line, with what was tried.
 
     The session's search_path is pg_catalog: where others may create functions, in public on 14,
     one of theirs that fits a call of ours better than PostgreSQL's own would run as this login.
+    --request-timeout bounds each statement, --as the rights; neither what a worker does for agents.
     """
+    asked = request.current()
     params = parse(dsn, tried)
     params.setdefault("connect_timeout", CONNECT_SECONDS)
+    if asked.timeout:
+        params["connect_timeout"] = max(math.ceil(asked.timeout), 1)
     params["application_name"] = f"aosctl/{__version__} {verb}"
     try:
+        begun = time.monotonic()
         connection = psycopg.connect(
             conninfo.make_conninfo("", **params), autocommit=True, prepare_threshold=None
         )
+        if asked.verbosity:
+            _tell(connection, begun)
         connection.execute(PIN)
+        if not is_worker:
+            _bind(connection, asked)
         connection.autocommit = autocommit
         return connection
     except psycopg.OperationalError as error:
         raise unreachable(error, tried) from error
     except psycopg.Error as error:
         raise from_psycopg(error) from error
+
+
+def _tell(connection: Connection, begun: float) -> None:
+    from aosctl.db import tracing
+
+    info = connection.info
+    version = info.parameter_status("server_version") or ""
+    where = f"{info.dbname} on {info.host}:{info.port}"
+    tracing.connected(where, info.user, version.partition(" ")[0], begun)
+    if tracing.shows(request.STATEMENTS):
+        from aosctl.db.traced_cursor import trace
+
+        trace(connection)
+
+
+def _bind(connection: Connection, asked: request.Request) -> None:
+    """Let the session wait no longer, and have no more rights, than was asked for."""
+    if asked.timeout:
+        connection.execute(
+            "select pg_catalog.set_config('statement_timeout', %s, false)",
+            (str(asked.milliseconds),),
+        )
+    if asked.principal is not None:
+        connection.execute(
+            "select pg_catalog.set_config('aos.acting_as', %s, false)", (asked.principal,)
+        )
 
 
 def parse(dsn: str, tried: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -131,6 +173,10 @@ def open_session(
         tenant_id, tenant = (None, None)
         if select_tenant:
             tenant_id, tenant = _select_tenant(connection, target.tenant)
+        if request.current().verbosity:
+            from aosctl.db import tracing
+
+            tracing.chosen(target, tenant)
     except AosError:
         connection.close()
         raise
@@ -266,7 +312,7 @@ def connect_worker(dsn: str, verb: str) -> Connection:
 
     Raises Denied for a login that is superuser or owns anything, or belongs to a role that does.
     """
-    connection = connect(dsn, verb)
+    connection = connect(dsn, verb, is_worker=True)
     try:
         with translated():
             row = connection.execute(_UNFIT_FOR_WORK).fetchone()

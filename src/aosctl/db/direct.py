@@ -17,7 +17,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
-from aosctl import __version__
+from aosctl import __version__, request
 from aosctl.db.errors import from_sqlstate
 from aosctl.db.kernel import COMPATIBLE, KERNEL_BUILD
 from aosctl.db.libpq import Error, complaint, pq
@@ -71,7 +71,13 @@ class DirectConnection:
         """Run one statement; placeholders are psycopg's `%s` and `%(name)s`. Raises AosError."""
         text = query.encode() if isinstance(query, str) else query
         text, values = _numbered(text, parameters)
-        result = self._send(text, values)
+        if request.current().verbosity < request.STATEMENTS:
+            return self._answer(self._send(text, values))
+        from aosctl.db.tracing import traced
+
+        return traced(query, parameters, lambda: self._answer(self._send(text, values)))
+
+    def _answer(self, result: PGresult) -> Rows:
         if result.status not in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
             raise from_sqlstate(*complaint(result, self.pgconn))
         columns = [(result.fname(i) or b"").decode() for i in range(result.nfields)]
@@ -155,8 +161,10 @@ def open_direct_session(
 ) -> DirectSession | None:
     """Connect as the person, check the kernel's version and select the tenant, in one statement.
 
-    None wherever something is missing, wrong or out of the ordinary.
+    None wherever something is missing, wrong or out of the ordinary, --as for one.
     """
+    if request.current().principal is not None:
+        return None
     connection = _connect(target, verb)
     if connection is None:
         return None
@@ -171,6 +179,10 @@ def open_direct_session(
         connection.close()
         return None
     _, tenant_id, tenant, *_ = rows[0]
+    if request.current().verbosity:
+        from aosctl.db import tracing
+
+        tracing.chosen(target, tenant)
     return DirectSession(connection, tenant_id, tenant)
 
 
@@ -184,14 +196,31 @@ def _connect(target: Target, verb: str) -> DirectConnection | None:
             for option in pq.Conninfo.parse(dsn.encode())
             if option.val is not None
         }
+        asked = request.current()
         settings[b"application_name"] = f"aosctl/{__version__} {verb}".encode()
+        begun = time.monotonic()
         pgconn = pq.PGconn.connect_start(b" ".join(map(_setting, settings.items())))
-        if _is_ready(pgconn):
-            return DirectConnection(pgconn)
+        if _is_ready(pgconn, min(CONNECT_SECONDS, asked.timeout or CONNECT_SECONDS)):
+            return _made(pgconn, asked, begun)
         pgconn.finish()
     except (Error, OSError):
         pass
     return None
+
+
+def _made(pgconn: PGconn, asked: request.Request, begun: float) -> DirectConnection:
+    """Return the connection, which waits no longer than was asked for, and tell of it."""
+    connection = DirectConnection(pgconn)
+    if asked.verbosity:
+        from aosctl.db import tracing
+
+        version = (pgconn.parameter_status(b"server_version") or b"").decode().partition(" ")[0]
+        where = f"{pgconn.db.decode()} on {pgconn.host.decode()}:{pgconn.port.decode()}"
+        tracing.connected(where, pgconn.user.decode(), version, begun)
+    if asked.timeout:
+        limit = "select pg_catalog.set_config('statement_timeout', %s::text, false)"
+        connection.execute(limit, (str(asked.milliseconds),))
+    return connection
 
 
 def _dsn(target: Target) -> str | None:
@@ -209,9 +238,9 @@ def _setting(pair: tuple[bytes, bytes]) -> bytes:
     return b"%s='%s'" % (pair[0], value)
 
 
-def _is_ready(pgconn: PGconn) -> bool:
+def _is_ready(pgconn: PGconn, seconds: float) -> bool:
     """Go through the steps of connecting; tell whether they led to a session as we know it."""
-    until = time.monotonic() + CONNECT_SECONDS
+    until = time.monotonic() + seconds
     # The socket may be another one after each step: libpq tries several addresses.
     state: int = pq.PollingStatus.WRITING
     while state in (pq.PollingStatus.READING, pq.PollingStatus.WRITING):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from aosctl import request
 from aosctl.errors import (
     SQLSTATES,
     AosError,
@@ -15,6 +16,7 @@ from aosctl.errors import (
     Denied,
     InvalidInput,
     KernelMismatch,
+    TimedOut,
     redact_dsn,
 )
 
@@ -41,6 +43,11 @@ def from_sqlstate(sqlstate: str | None, message: str, hint: str | None = None) -
         return DatabaseUnavailable(f"the server can't work at the moment: {text}", hint)
     if sqlstate in _MISSING and ("aos_" in text):
         return KernelMismatch(f"the kernel is not installed here: {text}", "aosctl db install")
+    if sqlstate == "57014" and (seconds := request.current().timeout):
+        return TimedOut(
+            f"the database gave no answer within {seconds:g} s: {text}",
+            "the same command with a longer --request-timeout; aosctl ps shows what works",
+        )
     if sqlstate == "42501":
         return Denied(
             text, hint or "aosctl auth can-i --list says what the login may do, and why not"

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import pq
 
+from aosctl import request
 from aosctl.db.connection import Connection
 from aosctl.db.errors import RETRYABLE, from_psycopg, from_sqlstate, translated
 from aosctl.db.json_text import load
@@ -141,6 +142,13 @@ class Link:
             raise
 
     def _prepared_call(self, what: Statement, parameters: list[bytes | None]) -> str | None:
+        if request.current().verbosity < request.STATEMENTS:
+            return self._call_once(what, parameters)
+        from aosctl.db.tracing import traced
+
+        return traced(what.query, parameters, lambda: self._call_once(what, parameters), hot=True)
+
+    def _call_once(self, what: Statement, parameters: list[bytes | None]) -> str | None:
         pgconn = self.connection.pgconn
         self.round_trips += 1
         if what.name in self._prepared:

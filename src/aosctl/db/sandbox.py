@@ -10,6 +10,7 @@ from functools import partial
 import psycopg
 from psycopg import pq
 
+from aosctl import request
 from aosctl.db.connection import Connection
 from aosctl.db.hot import ATTEMPTS, Idle, Link, Statement, caught_up, encode, pipelined, value_of
 from aosctl.errors import AosError, DatabaseUnavailable
@@ -57,7 +58,13 @@ class SandboxLink(Link):
                 self.connection, self._connect, stopped, seconds, self.grace_seconds
             )
             try:
-                return self._clean_call(timeout, what, encode(parameters), watchdog)
+                given = encode(parameters)
+                if request.current().verbosity < request.STATEMENTS:
+                    return self._clean_call(timeout, what, given, watchdog)
+                from aosctl.db.tracing import timed
+
+                with timed(what.query, given, hot=True):
+                    return self._clean_call(timeout, what, given, watchdog)
             except (DatabaseUnavailable, psycopg.OperationalError) as error:
                 sessions_lost += 1
                 if sessions_lost < ATTEMPTS:

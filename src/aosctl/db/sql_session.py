@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, LiteralString, NamedTuple
 
+from aosctl import request
 from aosctl.db import sql_catalog
 from aosctl.db.errors import from_psycopg, translated
 from aosctl.errors import AosError
@@ -64,7 +65,7 @@ def prepare(connection: Connection, notice: Callable[[Complaint], None]) -> None
         connection.execute("reset search_path")
         connection.execute(
             "select pg_catalog.set_config('statement_timeout', %s, false)",
-            (f"{TIMEOUT_SECONDS}s",),
+            (f"{request.current().milliseconds or TIMEOUT_SECONDS * 1000}ms",),
         )
     connection.add_notice_handler(lambda found: notice(_complaint(found)))
 
