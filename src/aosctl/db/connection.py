@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -258,6 +258,7 @@ def _select_tenant(connection: Connection, name: str | None) -> tuple[UUID | Non
         else:
             found = [row for row in rows if row[1] == name]
             if not found:
+                _require_place(rows)
                 known = ", ".join(str(row[1]) for row in rows) or "none"
                 raise NotFound(f'tenant "{name}" not found', f"your tenants: {known}")
             chosen = found[0]
@@ -271,10 +272,21 @@ def no_tenant(connection: Connection) -> AosError:
     """Return the error for a verb that needs one tenant while several, or none, are there."""
     with translated():
         rows = connection.execute("select name from aos_auth.my_tenants()").fetchall()
+    _require_place(rows)
     if not rows:
         return NotFound("no tenant exists yet, or none that you may see", "aosctl quickstart")
     names = ", ".join(str(row[0]) for row in rows)
     return UsageError(f"which tenant? choose one with -n: {names}", "aosctl … -n TENANT")
+
+
+def _require_place(tenants: Sequence[object]) -> None:
+    """Raise Denied where --as leaves no tenant at all."""
+    principal = request.current().principal
+    if principal is not None and not tenants:
+        raise Denied(
+            f'you may not act as "{principal}", or nobody of that name is in a tenant of yours',
+            "--as takes the role admin in the tenant; the same without it",
+        )
 
 
 def worker_conninfo(session: Session) -> str:

@@ -32,9 +32,10 @@ _TELLING = re.compile(
 )
 _SEALED = re.compile(r"aos1\.[0-9a-f]{16}\.[A-Za-z0-9_.-]+")
 _PASSWORD = re.compile(
-    r"(\bpassword\s+)(?:[EU]?&?'(?:[^'\\]|''|\\.)*'?|(\$\w*\$).*?(?:\2|\Z))",
+    r"(\bpassword\s+)(?:'{2,}[^']*'+|(?:[EU]?&?)'(?:[^'\\]|''|\\.)*'?|(\$\w*\$).*?(?:\2|\Z))",
     re.IGNORECASE | re.DOTALL,
 )
+"""Also in a statement that stands in a text itself, with its quotation marks doubled."""
 _VERIFIER = re.compile(r"(SCRAM-SHA-256\$|\bmd5(?=[0-9a-f]{32}))[^'\"\s]+")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _KNOWN_IDS = 2
