@@ -10,7 +10,7 @@ TEXTS: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
         "principal",
         ("--as",),
         "PRINCIPAL",
-        "With another's rights at most; for admins",
+        "With the rights of PRINCIPAL at most; for admins",
     ),
     (
         "timeout",
