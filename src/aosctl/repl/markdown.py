@@ -97,7 +97,6 @@ def _document() -> Any:
 
 def _list_item() -> Any:
     """Return rich's item of a list, with its number as people write it: `1.`."""
-    from rich.containers import Renderables
     from rich.markdown import ListItem
     from rich.table import Table
 
@@ -106,7 +105,7 @@ def _list_item() -> Any:
             grid = Table.grid()
             grid.add_column(width=len(str(last_number)) + 3)
             grid.add_column()
-            grid.add_row(f"{number}.".rjust(len(str(last_number)) + 2), Renderables(self.elements))
+            grid.add_row(f"{number}.".rjust(len(str(last_number)) + 2), self.elements)
             yield from console.render(grid, options)
 
     return Item
@@ -118,7 +117,7 @@ def _table() -> Any:
 
     class Whole(TableElement):
         def __rich_console__(self, console: Any, options: Any) -> Any:
-            (table,) = super().__rich_console__(console, options)
+            table: Any = next(iter(super().__rich_console__(console, options)))
             for column in table.columns:
                 column.overflow = "fold"
             wide = options.update(
@@ -151,7 +150,7 @@ def _records(table: Any) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    shown = []
+    shown: list[Any] = []
     for number, cells in enumerate(zip(*(c.cells for c in table.columns), strict=True), 1):
         shown.append(Text(f"─ {number} ─", style="markdown.table.border"))
         grid = Table.grid(padding=(0, _GAP, 0, 0))

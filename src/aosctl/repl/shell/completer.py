@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from aosctl.repl.shell.frame import Frame
@@ -81,7 +82,9 @@ class Menu:
             yield from _paths(re.split(r">\s*", line)[-1])
         elif line.startswith("\\"):
             yield from _own_commands(line)
-        elif "|" not in line and not line.startswith("!"):
+        elif line.startswith("!") or "|" in line:
+            yield from _of_system(re.split(r"[|!]", line)[-1].lstrip())
+        else:
             yield from self._words(line)
 
     def of_sql(self, text: str, cursor: int) -> Iterator[Choice]:
@@ -139,6 +142,19 @@ def _own_commands(line: str) -> Iterator[Choice]:
     for name, about in COMMANDS.items():
         if name.startswith(line):
             yield Choice(name, len(line), about=about)
+
+
+def _of_system(command: str) -> Iterator[Choice]:
+    """Yield the programs of PATH that a command of the system's shell may begin with, or files."""
+    before, current = split(command)
+    if before or "/" in current:
+        yield from _paths(current)
+        return
+    found: set[str] = set()
+    for folder in os.get_exec_path() if current else ():
+        with suppress(OSError), os.scandir(folder) as entries:
+            found |= {one.name for one in entries if one.name.startswith(current)}
+    yield from (Choice(shlex.quote(name), len(current), name) for name in sorted(found))
 
 
 def split(line: str) -> tuple[list[str], str]:
