@@ -184,7 +184,8 @@ def test_what_the_agent_is_and_may_do(chat: Terminal, here: Aosctl, bot: Bot, op
     assert "your messages (1)" in said and "tool results (1)" in said
     said = obeyed(chat, "/cost")
     assert re.search(r"offline\s+2\s", said) and "turn 1 completed" in said
-    assert "turn 1" in obeyed(chat, "/trace")
+    traced = obeyed(chat, "/trace")
+    assert "turn 1" in traced and "└─ " in traced
     assert "is no number of lines" in obeyed(chat, "/logs many")
     first = run_name(chat)
     assert f"↩ forked from {first} · now with gpt-4o" in obeyed(chat, "/model gpt-4o")

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from aosctl import __version__
+from aosctl.cli import usage
+from aosctl.cli.verbs import VERBS
 from command import AOSCTL, Aosctl
 
 
@@ -87,6 +89,18 @@ def test_unknown_verb_without_a_neighbour_points_to_the_usage(aosctl: Aosctl) ->
     assert done.err == (
         'error: unknown command "frobnicate" for "aosctl"\nSee \'aosctl --help\' for usage.\n'
     )
+
+
+def test_words_of_docker_and_others_lead_to_the_verb_that_does_it(aosctl: Aosctl) -> None:
+    done = aosctl("STOP", "my_pg_bot")
+    assert (done.status, done.out) == (2, "")
+    assert done.err == (
+        'error: unknown command "STOP" for "aosctl"\n\nDid you mean this?\n'
+        "\tkill RUN\n\tkill -s STOP RUN\n\tdb stop\n"
+    )
+    for word, instead in usage.ELSEWHERE.items():
+        assert word not in VERBS
+        assert all(each.split()[0] in VERBS for each in instead.split(", ")), word
 
 
 def test_unknown_command_of_a_group_names_the_group(aosctl: Aosctl) -> None:

@@ -11,6 +11,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from aosctl.cli.shell_strays import check
+from aosctl.errors import UsageError
+from aosctl.repl.psql_words import not_here
 from command import Aosctl
 from kernels import KernelDatabase, Tenant
 from screens import Screen
@@ -206,6 +209,65 @@ def test_describing_commands(developer: Aosctl, dsn: str) -> None:
     assert "The pager is on." in done.out and "name | lamp" in done.out
 
 
+def test_psqls_reflexes_are_understood(developer: Aosctl, tmp_path: Path) -> None:
+    file = tmp_path / "two.sql"
+    file.write_text("-- first\nselect 'on' ||\n  'e' as x;\n\n\\dn sho*\nselec 2;\nselect 3;\n")
+    lines = ["\\l", "\\df aos_core.no*", "\\dt sh?p", "\\dt *.it*", "\\di shop.*", "\\du test_dev*",
+             "\\d shop.it*", "\\timing", "\\sql select 1 as one \\gx", "\\timing off",
+             f"\\i {file}"]  # fmt: skip
+    done = developer("shell", "-c", "\n".join(lines))
+    assert (done.status, done.out.count("Time: ")) == (1, 1)
+    assert " postgres " in done.out and " now " in done.out
+    assert done.out.count(" shop   | item | table | ") == 3
+    assert " shop   | item_pkey | index | " in done.out and " test_developer " in done.out
+    assert re.search(r"RECORD 1 \]-+\none \| 1\nTime: \d+\.\d{3} ms\nTiming is off\.", done.out)
+    assert " one\n(1 row)\n" in done.out and done.out.endswith("(1 row)\n")
+    assert done.err.splitlines()[-2:] == [
+        f"{file}:6: exit status 1: selec 2;", f"-c:11: exit status 1: \\i {file}"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("SELECT a from b where c < 2", "this looks like SQL | \\sql SELECT a from b where c < 2"),
+        ("delete FROM shop.item", "this looks like SQL | \\sql delete FROM shop.item"),
+        ("create table x ()", "this looks like SQL | \\sql create table x ()"),
+        ("explain analyze select 1", "this looks like SQL | \\sql explain analyze select 1"),
+        ("cd /tmp", 'unknown command "cd" | the shell stays in its folder'),
+        ("cat x", 'unknown command "cat" for "aosctl" | !cat x runs it in your own shell'),
+        *((line, "") for line in (
+            "", "delete agent x", "create agent x", "explain agent", "get select", "gett", "!ls",
+            "\\watch", "# ls", "exit", "use tenant x", "aosctl ps",
+        )),
+    ],
+)  # fmt: skip
+def test_what_is_no_verb_is_told_from_what_is(line: str, says: str) -> None:
+    told = ""
+    try:
+        check(line.split())
+    except UsageError as error:
+        told = f"{error.message} | {error.hint}".replace("\n\n", " ")
+    assert told.startswith(says) and bool(told) == bool(says)
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("\\watch", "psql's \\watch is not here | at the shell's prompt: get KIND -w"),
+        ("\\dt2", "no such command: \\dt2 | \\? lists what there is"),
+        (
+            "\\pset",
+            "psql's \\pset is not here | \\? lists what is; aosctl db psql opens psql itself",
+        ),
+        ("\\e", "psql's \\e is not here | Ctrl-G opens what is typed in your editor"),
+    ],
+)
+def test_what_psql_has_and_the_shell_has_not(command: str, says: str) -> None:
+    told = not_here(command)
+    assert f"{told.message} | {told.hint}".startswith(says) and told.exit_status == 2
+
+
 # At a terminal
 
 
@@ -262,6 +324,8 @@ def test_what_can_not_be_is_told(shell: Screen) -> None:
         ("use context nobody", 1, 'error: no context exists with the name: "nobody"'),
         ("use it", 2, "error: use takes tenant or context, and a name"),
         ("\\nothing", 2, "error: no such command: \\nothing"),
+        ("ls", 2, "hint: !ls runs it in your own shell"),
+        ("select 1 > 2;", 2, "hint: \\sql select 1 > 2"),
         ("\\d nothing", 1, 'Error from server (NotFound): no table or view "nothing"'),
         ("\\sql selec 1", 1, 'ERROR:  syntax error at or near "selec" (SQLSTATE 42601)'),
         ("\\sql copy shop.item to stdout", 1, "error: COPY from or to the client is not for here"),
@@ -292,6 +356,10 @@ def test_sql_has_a_prompt_of_its_own(shell: Screen, tenant: Tenant) -> None:
     shell.expect("=!>")
     shell.say("rollback;")
     shell.expect_text("ROLLBACK")
+    shell.say("select 8 as eight \\gx")
+    shell.expect(r"eight +\| 8")
+    shell.say("select 'unfinished'")
+    shell.say("\\r")
     shell.say("select wrong;")
     shell.expect(r'column "wrong" does not exist')
     shell.expect(r" +\^")

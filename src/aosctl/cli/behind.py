@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING
@@ -15,7 +16,15 @@ if TYPE_CHECKING:
 
 
 class _Terminal(io.StringIO):
-    """Takes what a verb prints, which prints it as to a terminal."""
+    """Takes what a verb prints, which prints it as to the terminal that stdout is now."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._letters = sys.stdout.encoding
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._letters
 
     def isatty(self) -> bool:
         return True

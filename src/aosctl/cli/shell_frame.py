@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from aosctl.cli import boundary, plugins
+from aosctl.cli import boundary, plugins, shell_strays
 from aosctl.cli.globals import Globals
 from aosctl.cli.shell_words import Words, verb_of
 from aosctl.cli.verbs import VERBS
@@ -37,6 +37,9 @@ class VerbFrame:
             return target_of(self.given).tenant or ""
         except AosError:
             return ""
+
+    def check(self, words: Sequence[str]) -> None:
+        shell_strays.check(words)
 
     def run(self, words: Sequence[str]) -> int:
         argv = list(words)

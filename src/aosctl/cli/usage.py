@@ -15,6 +15,46 @@ from typer._click.exceptions import (
 from typer._click.exceptions import UsageError as ClickUsageError
 
 _NEAR = 2
+ELSEWHERE = {
+    "ask": "chat AGENT -p PROMPT, run AGENT TASK",
+    "cancel": "kill RUN",
+    "cat": "get KIND NAME -o yaml",
+    "cluster-info": "whoami, version, doctor",
+    "exec": "chat AGENT, run AGENT TASK",
+    "history": "logs RUN, rollout history persona/NAME",
+    "images": "get models",
+    "info": "whoami, version, doctor",
+    "init": "quickstart, db install",
+    "inspect": "get KIND NAME -o yaml, describe KIND NAME",
+    "install": "quickstart, db install",
+    "list": "get KIND, ps",
+    "login": "config set-context NAME",
+    "ls": "get KIND, ps",
+    "models": "get models",
+    "new": "create KIND",
+    "pause": "kill -s STOP RUN",
+    "psql": "db psql, shell",
+    "remove": "delete KIND NAME",
+    "restart": "resume RUN, fork RUN",
+    "rm": "delete KIND NAME",
+    "rmi": "delete model NAME",
+    "set": "patch KIND NAME, config set-context NAME",
+    "show": "describe KIND NAME, get KIND NAME -o yaml",
+    "sql": "shell, db psql",
+    "start": "run AGENT TASK, db start",
+    "stats": "top, cost",
+    "status": "ps, db status, doctor",
+    "stop": "kill RUN, kill -s STOP RUN, db stop",
+    "tail": "logs -f RUN, attach RUN",
+    "undo": "rollout undo persona/NAME",
+    "unpause": "resume RUN",
+    "update": "apply -f FILE, edit KIND NAME",
+    "upgrade": "db upgrade",
+    "use": "config use-context NAME",
+    "use-context": "config use-context NAME",
+    "watch": "get KIND -w, top",
+}
+"""What docker, psql and others call it, and what it is here."""
 _EXTRA_ARGUMENTS = re.compile(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)", re.DOTALL)
 
 
@@ -22,6 +62,8 @@ def unknown_command(typed: str, path: str, known: Iterable[str]) -> str:
     """Return kubectl's text for a verb that does not exist, with the verbs it may have meant."""
     near = [name for name in known if _distance(typed.lower(), name) <= _NEAR]
     near += [n for n in known if n not in near and typed and n.startswith(typed.lower())]
+    if path == "aosctl" and typed.lower() in ELSEWHERE:
+        near = ELSEWHERE[typed.lower()].split(", ")
     text = f'unknown command "{typed}" for "{path}"'
     if near:
         return text + "\n\nDid you mean this?\n" + "\n".join(f"\t{name}" for name in near)

@@ -85,22 +85,55 @@ def read(connection: Connection, path: list[str]) -> Catalog:
 LIST = """
 select n.nspname as "Schema", c.relname as "Name",
   case c.relkind when 'r' then 'table' when 'p' then 'partitioned table' when 'v' then 'view'
-    when 'm' then 'materialized view' else 'foreign table' end as "Type",
+    when 'm' then 'materialized view' when 'i' then 'index' when 'I' then 'partitioned index'
+    when 'S' then 'sequence' else 'foreign table' end as "Type",
   pg_catalog.pg_get_userbyid(c.relowner) as "Owner"
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where c.relkind = any (%(kinds)s::"char"[]) and not c.relispartition
   and n.nspname !~ '^pg_toast' and n.nspname <> 'information_schema'
-  and (n.nspname <> 'pg_catalog' or %(schema)s::text = 'pg_catalog')
-  and (%(schema)s::text is null or n.nspname = %(schema)s)
-  and (%(name)s::text is null or c.relname = %(name)s)
+  and (n.nspname <> 'pg_catalog' or 'pg_catalog' like %(schema)s::text)
+  and (%(schema)s::text is null or n.nspname like %(schema)s)
+  and (%(name)s::text is null or c.relname like %(name)s)
   and pg_catalog.has_schema_privilege(n.oid, 'usage')
 order by 1, 2
+"""
+FUNCTIONS = """
+select n.nspname as "Schema", p.proname as "Name",
+  pg_catalog.pg_get_function_result(p.oid) as "Result",
+  pg_catalog.pg_get_function_arguments(p.oid) as "Arguments"
+from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where n.nspname <> 'information_schema'
+  and (n.nspname <> 'pg_catalog' or 'pg_catalog' like %(schema)s::text)
+  and (%(schema)s::text is null or n.nspname like %(schema)s)
+  and (%(name)s::text is null or p.proname like %(name)s)
+  and pg_catalog.has_schema_privilege(n.oid, 'usage')
+  and pg_catalog.has_function_privilege(p.oid, 'execute')
+order by 1, 2, 4
+"""
+DATABASES = """
+select d.datname as "Name", pg_catalog.pg_get_userbyid(d.datdba) as "Owner",
+  pg_catalog.pg_encoding_to_char(d.encoding) as "Encoding", d.datcollate as "Collate"
+from pg_catalog.pg_database d
+where not d.datistemplate and (%(name)s::text is null or d.datname like %(name)s) order by 1
+"""
+ROLES = """
+select r.rolname as "Role name", pg_catalog.concat_ws(', ',
+    case when r.rolsuper then 'superuser' end, case when not r.rolcanlogin then 'no login' end,
+    case when r.rolcreaterole then 'create role' end, case when r.rolcreatedb then 'create DB' end,
+    case when r.rolreplication then 'replication' end,
+    case when r.rolbypassrls then 'bypass RLS' end
+  ) as "Attributes",
+  coalesce((select pg_catalog.string_agg(distinct g.rolname, ', ') from pg_catalog.pg_auth_members m
+    join pg_catalog.pg_roles g on g.oid = m.roleid where m.member = r.oid), '') as "Member of"
+from pg_catalog.pg_roles r
+where (r.rolname !~ '^pg_' or %(name)s::text like 'pg%%')
+  and (%(name)s::text is null or r.rolname like %(name)s) order by 1
 """
 SCHEMAS = """
 select n.nspname as "Name", pg_catalog.pg_get_userbyid(n.nspowner) as "Owner"
 from pg_catalog.pg_namespace n
 where n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
-  and (%(name)s::text is null or n.nspname = %(name)s)
+  and (%(name)s::text is null or n.nspname like %(name)s)
 order by 1
 """
 FIND = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, LiteralString
 
 from aosctl.db import sql_catalog, sql_session
 from aosctl.db.sql_catalog import Catalog
@@ -14,9 +14,27 @@ from aosctl.errors import AosError, DatabaseUnavailable, NotFound
 if TYPE_CHECKING:
     from aosctl.db.connection import Session
 
-__all__ = ["TIMEOUT_SECONDS", "Answer", "Catalog", "Complaint", "Console", "SqlRefused", "State"]
+__all__ = [
+    "TIMEOUT_SECONDS",
+    "Answer",
+    "Catalog",
+    "Complaint",
+    "Console",
+    "Shown",
+    "SqlRefused",
+    "State",
+]
 
-_KINDS = {"t": ["r", "p", "f"], "v": ["v", "m"], "": ["r", "p", "f", "v", "m"]}
+Shown = Literal["", "t", "v", "m", "i", "s"]
+"""The letter after `\\d`: tables and views, tables, views, stored ones, indexes, sequences."""
+_KINDS: dict[Shown, list[str]] = {
+    "t": ["r", "p", "f"],
+    "v": ["v", "m"],
+    "m": ["m"],
+    "i": ["i", "I"],
+    "s": ["S"],
+    "": ["r", "p", "f", "v", "m"],
+}
 
 
 class Console:
@@ -56,24 +74,35 @@ class Console:
             session.connection.execute("set search_path = pg_catalog, pg_temp")
             return sql_catalog.read(session.connection, path)
 
-    def relations(self, kind: Literal["", "t", "v"], name: str | None) -> Answer:
-        """List tables, views or both: of the name or the schema, or all beside PostgreSQL's."""
-        connection = self._connected().connection
+    def relations(self, kind: Shown, name: str | None) -> Answer:
+        """List what there is of a kind: of the name or the schema, or all beside PostgreSQL's.
+
+        A name may be a pattern, with `*` for any characters and `?` for one, as everywhere here.
+        """
+        kinds = _KINDS[kind]
         schema, word = _split(name)
-        with sql_session.pinned(connection):
-            if name is not None and schema is None:
-                given = {"kinds": _KINDS[kind], "schema": word, "name": None}
-                found = sql_session.look(connection, sql_catalog.LIST, given)
-                if found.rows:
-                    return found
-            given = {"kinds": _KINDS[kind], "schema": schema, "name": word}
-            return sql_session.look(connection, sql_catalog.LIST, given)
+        if schema is None and word is not None and "*" not in word:
+            found = self._look(sql_catalog.LIST, kinds=kinds, schema=_like(word), name=None)
+            if found.rows:
+                return found
+        return self._look(sql_catalog.LIST, kinds=kinds, schema=_like(schema), name=_like(word))
+
+    def functions(self, name: str | None) -> Answer:
+        """List the functions that the login may call, beside PostgreSQL's own."""
+        schema, word = _split(name)
+        return self._look(sql_catalog.FUNCTIONS, schema=_like(schema), name=_like(word))
 
     def schemas(self, name: str | None) -> Answer:
         """List the schemas that are not PostgreSQL's own."""
-        connection = self._connected().connection
-        with sql_session.pinned(connection):
-            return sql_session.look(connection, sql_catalog.SCHEMAS, {"name": name})
+        return self._look(sql_catalog.SCHEMAS, name=_like(_split(name)[1]))
+
+    def databases(self, name: str | None) -> Answer:
+        """List the databases of the server."""
+        return self._look(sql_catalog.DATABASES, name=_like(_split(name)[1]))
+
+    def roles(self, name: str | None) -> Answer:
+        """List the roles of the server that are not PostgreSQL's own."""
+        return self._look(sql_catalog.ROLES, name=_like(_split(name)[1]))
 
     def describe(self, name: str) -> tuple[str, Answer, list[str], list[str]]:
         """Return a relation's title, columns, indexes and policies. Raises NotFound."""
@@ -109,6 +138,11 @@ class Console:
             self._session.close()
             self._session = None
 
+    def _look(self, query: LiteralString, **given: object) -> Answer:
+        connection = self._connected().connection
+        with sql_session.pinned(connection):
+            return sql_session.look(connection, query, given)
+
     def _connected(self) -> Session:
         if self._session is not None and self._session.connection.closed:
             self._session = None
@@ -138,3 +172,11 @@ def _split(name: str | None) -> tuple[str | None, str | None]:
     words = [quoted.replace('""', '"') if quoted else plain.lower() for quoted, plain in parts]
     schema, name = (words[-2] if len(words) > 1 else None), (words[-1] if words else None)
     return schema, (None if name == "*" else name)
+
+
+def _like(name: str | None) -> str | None:
+    """Return a name, in which `*` and `?` may stand, as a pattern of LIKE."""
+    if name is None:
+        return None
+    escaped = name.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return escaped.replace("*", "%").replace("?", "_")

@@ -151,6 +151,9 @@ class AskHere:
             )
         except ApprovalSettled as settled:
             turns.screen.note(settled.message)
+            return True
+        if decision == "denied":  # what was approved shows itself when it has run
+            turns.screen.note(decision_words("denied", None, reason or None))
         return True
 
     def _choose(self, turns: Turns, approval: Approval, decided: Look) -> str | Moved | None:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 WIDEST = 100
+"""How wide text is shown at most; a table takes what the terminal has."""
 
 
 def render(block: str, width: int) -> str:
@@ -18,12 +19,13 @@ def render(block: str, width: int) -> str:
     console = Console(
         file=written,
         force_terminal=True,
-        width=max(min(width, WIDEST), 20),
+        width=max(width, 20),
         highlight=False,
         soft_wrap=False,
         theme=_theme(),
     )
-    console.print(_document()(block, code_theme="ansi_dark", hyperlinks=False), end="")
+    document = _document()(block, code_theme="ansi_dark", hyperlinks=False)
+    console.print(document, end="", width=min(console.width, WIDEST))
     lines = [_without_padding(line) for line in written.getvalue().split("\n")]
     while lines and not _text(lines[0]):
         lines.pop(0)
@@ -50,7 +52,7 @@ def _theme() -> Any:
 
 
 def _document() -> Any:
-    """Return rich's Markdown with headings that stand on the left, and code without a frame."""
+    """Return rich's Markdown: headings on the left, code without a frame, tables uncut."""
     from markdown_it import MarkdownIt
     from rich.markdown import CodeBlock, Heading, Markdown
     from rich.syntax import Syntax
@@ -86,9 +88,79 @@ def _document() -> Any:
             "heading_open": PlainHeading,
             "fence": PlainCode,
             "code_block": PlainCode,
+            "list_item_open": _list_item(),
+            "table_open": _table(),
         }
 
     return Document
+
+
+def _list_item() -> Any:
+    """Return rich's item of a list, with its number as people write it: `1.`."""
+    from rich.markdown import ListItem
+    from rich.table import Table
+
+    class Item(ListItem):
+        def render_number(self, console: Any, options: Any, number: int, last_number: int) -> Any:
+            grid = Table.grid()
+            grid.add_column(width=len(str(last_number)) + 3)
+            grid.add_column()
+            grid.add_row(f"{number}.".rjust(len(str(last_number)) + 2), self.elements)
+            yield from console.render(grid, options)
+
+    return Item
+
+
+def _table() -> Any:
+    """Return rich's table as wide as the terminal; too many columns stand one below the other."""
+    from rich.markdown import TableElement
+
+    class Whole(TableElement):
+        def __rich_console__(self, console: Any, options: Any) -> Any:
+            table: Any = next(iter(super().__rich_console__(console, options)))
+            for column in table.columns:
+                column.overflow = "fold"
+            wide = options.update(
+                width=options.max_width + max(console.width - WIDEST, 0), justify="default"
+            )
+            needed = sum(
+                min(console.measure(cells, options=wide).minimum, _LEAST) + _GAP
+                for cells in (_stacked(column) for column in table.columns)
+            )
+            fits = needed <= wide.max_width or not table.row_count
+            yield from console.render(table if fits else _records(table), wide)
+
+    return Whole
+
+
+_LEAST = 16
+"""A column whose words are longer may break them, but gets no fewer cells than these."""
+_GAP = 2
+
+
+def _stacked(column: Any) -> Any:
+    from rich.console import Group
+
+    return Group(column.header, *column.cells)
+
+
+def _records(table: Any) -> Any:
+    """Return a table's rows one below the other, as psql does with \\x."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    shown: list[Any] = []
+    for number, cells in enumerate(zip(*(c.cells for c in table.columns), strict=True), 1):
+        shown.append(Text(f"─ {number} ─", style="markdown.table.border"))
+        grid = Table.grid(padding=(0, _GAP, 0, 0))
+        grid.add_column(overflow="fold", max_width=30)
+        grid.add_column(overflow="fold")
+        for column, cell in zip(table.columns, cells, strict=True):
+            # joined to a text without it they lose the column's own justification
+            grid.add_row(Text().join([column.header]), Text().join([cell]))
+        shown.append(grid)
+    return Group(*shown)
 
 
 def _without_padding(line: str) -> str:

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
 
-from aosctl.domain.console import TIMEOUT_SECONDS, Answer, Complaint, Console, SqlRefused
-from aosctl.errors import AosError
-from aosctl.repl.sql_lexer import statements, tokens
+from aosctl.domain.console import TIMEOUT_SECONDS, Answer, Complaint, Console, Shown, SqlRefused
+from aosctl.errors import UsageError
+from aosctl.repl.psql_words import not_here
+from aosctl.repl.sql_lexer import is_whole, sent, statements, tokens
 from aosctl.repl.sql_table import Expanded, answer_text, complaint_text
 
 INTERRUPTED = 130
+MOST_FILES = 16
+"""How deep files may run one another."""
 HELP = f"""\
-\\d [NAME]     tables and views, or the columns of one    \\dt \\dv \\dn  tables, views, schemas
-\\x [on|off|auto]   a line for each column                 \\pager [on|off]  long answers in $PAGER
-\\q            leave (Ctrl-D too; \\sql as well)          \\?  this help
-A statement ends with ; and may go over several lines. Ctrl-C cancels it, or clears what is typed.
+\\d [NAME]     tables and views, or the columns of one; NAME may hold * and ?
+\\dt \\dv \\dm \\di \\ds \\dn \\df \\du \\l [NAME]   tables, views, stored views, indexes,
+             sequences, schemas, functions, roles, databases
+\\x [on|off|auto]   a line for each column        \\timing [on|off]  how long each statement took
+\\i FILE       run the SQL of a file              \\pager [on|off]   long answers in $PAGER
+\\q            leave (Ctrl-D too; \\sql as well)   \\?  this help
+A statement ends with ; (or \\g, \\gx for a line a column) and may go over several lines.
+Ctrl-C cancels it, or clears what is typed.
 A statement may take {TIMEOUT_SECONDS} s; set statement_timeout = '10min' changes that.
 """
 _TIMED_OUT = "57014"
@@ -31,6 +42,7 @@ class Looks:
 
     expanded: Expanded = "off"
     pager: bool = False
+    timing: bool = False
 
 
 class SqlConsole:
@@ -49,6 +61,7 @@ class SqlConsole:
         self._write = write
         self._complain = complain
         self._changed = changed
+        self._files = 0
 
     def run(self, text: str) -> int:
         r"""Run the statements, or the one `\` command, of a text; return the exit status.
@@ -58,13 +71,22 @@ class SqlConsole:
         """
         if text.lstrip().startswith("\\"):
             return self._look(text.strip())
+        text, sign = sent(text)
         done, left = statements(text)
         for statement in [*done, *([left] if left else [])]:
-            if status := self._run_one(statement):
+            if status := self._run_one(statement, "on" if sign == "gx" else self.looks.expanded):
                 return status
         return 0
 
-    def _run_one(self, statement: str) -> int:
+    def _run_one(self, statement: str, expanded: Expanded) -> int:
+        began = time.perf_counter()
+        try:
+            return self._answer(statement, expanded)
+        finally:
+            if self.looks.timing:
+                self._write(f"Time: {(time.perf_counter() - began) * 1000:.3f} ms\n")
+
+    def _answer(self, statement: str, expanded: Expanded) -> int:
         try:
             answer = self.console.run(statement)
         except SqlRefused as error:
@@ -73,7 +95,7 @@ class SqlConsole:
         except KeyboardInterrupt:
             self._complain("\ncanceled\n" if sys.stderr.isatty() else "canceled\n")
             return INTERRUPTED
-        self._print(answer)
+        self._print(answer, expanded)
         if first_word(statement) in _REDEFINING:
             self._changed()
         return 0
@@ -81,20 +103,70 @@ class SqlConsole:
     def _look(self, line: str) -> int:
         command, _, rest = line.partition(" ")
         name = rest.strip().rstrip(";") or None
-        if command in ("\\d", "\\d+") and name is not None:
-            self._describe(name)
-        elif command in ("\\d", "\\dt", "\\dv"):
-            found = self.console.relations({"\\dt": "t", "\\dv": "v"}.get(command, ""), name)  # type: ignore[arg-type]
+        if (found := self._listed(command.removesuffix("+"), name)) is not None:
             self._print(found)
-        elif command == "\\dn":
-            self._print(self.console.schemas(name))
-        elif command == "\\x":
-            self.looks.expanded = _choice(name, self.looks.expanded)
+            return 0
+        match command:
+            case "\\d" | "\\d+" if name is not None:
+                self._describe(name)
+            case "\\i" | "\\include":
+                return self._run_file(name)
+            case "\\?":
+                self._write(HELP)
+            case "\\x" | "\\timing":
+                self._set(command, name)
+            case "\\r" | "\\reset":
+                pass
+            case _:
+                raise not_here(command)
+        return 0
+
+    def _listed(self, command: str, name: str | None) -> Answer | None:
+        """Return the list that a command asks for; None where it asks for none."""
+        match command:
+            case "\\d" if name is not None and not re.search("[*?]", name):
+                return None
+            case "\\d" | "\\dt" | "\\dv" | "\\dm" | "\\di" | "\\ds":
+                return self.console.relations(cast(Shown, command[2:]), name)
+            case "\\dn":
+                return self.console.schemas(name)
+            case "\\df":
+                return self.console.functions(name)
+            case "\\du" | "\\dg":
+                return self.console.roles(name)
+            case "\\l" | "\\list":
+                return self.console.databases(name)
+        return None
+
+    def _set(self, command: str, word: str | None) -> None:
+        if command == "\\x":
+            self.looks.expanded = _choice(word, self.looks.expanded)
             self._write(f"Expanded display is {self.looks.expanded}.\n")
-        elif command == "\\?":
-            self._write(HELP)
-        else:
-            raise AosError(f"no such command: {command}", "\\? lists what there is")
+            return
+        now: Expanded = "on" if self.looks.timing else "off"
+        self.looks.timing = _choice(word, now, command) == "on"
+        self._write(f"Timing is {'on' if self.looks.timing else 'off'}.\n")
+
+    def _run_file(self, name: str | None) -> int:
+        """Run what a file holds until something fails, and name that. Raises UsageError."""
+        if name is None:
+            raise UsageError("\\i needs a file", "\\i FILE")
+        if self._files > MOST_FILES:
+            raise UsageError(f"{name}: more than {MOST_FILES} files run one another")
+        try:
+            text = Path(name).expanduser().read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+            raise UsageError(f"can't read {name}: {why}") from error
+        self._files += 1
+        try:
+            for number, piece in file_pieces(text):
+                if status := self.run(piece):
+                    first = piece.partition("\n")[0]
+                    self._complain(f"{name}:{number}: exit status {status}: {first}\n")
+                    return status
+        finally:
+            self._files -= 1
         return 0
 
     def _describe(self, name: str) -> None:
@@ -107,9 +179,10 @@ class SqlConsole:
 
         self._write(f"{visible(title)}\n{visible(text)}")
 
-    def _print(self, answer: Answer) -> None:
+    def _print(self, answer: Answer, expanded: Expanded | None = None) -> None:
         width = shutil.get_terminal_size().columns
-        self._write(answer_text(answer, expanded=self.looks.expanded, width=width))
+        shown = expanded or self.looks.expanded
+        self._write(answer_text(answer, expanded=shown, width=width))
 
 
 def print_notice(complaint: Complaint) -> None:
@@ -131,9 +204,32 @@ def _explained(complaint: Complaint) -> Complaint:
     return replace(complaint, hint="set statement_timeout = '10min' gives it more time")
 
 
-def _choice(word: str | None, now: Expanded) -> Expanded:
+def file_pieces(text: str) -> Iterator[tuple[int, str]]:
+    r"""Yield the statements and `\` commands of a file, each with the line it begins in."""
+    kept: list[str] = []
+    start = 1
+    for number, line in enumerate(text.splitlines(), 1):
+        if not kept:
+            start = number
+            if not line.strip() or line.lstrip().startswith("--"):
+                continue
+        kept.append(line)
+        is_command = len(kept) == 1 and line.lstrip().startswith("\\")
+        if is_command or ((";" in line or "\\g" in line) and _ends("\n".join(kept))):
+            yield start, "\n".join(kept).strip()
+            kept = []
+    if kept:
+        yield start, "\n".join(kept).strip()
+
+
+def _ends(text: str) -> bool:
+    return is_whole(text) or sent(text)[1] != ""
+
+
+def _choice(word: str | None, now: Expanded, command: str = "\\x") -> Expanded:
     if word is None:
         return "off" if now == "on" else "on"
-    if word in ("on", "off", "auto"):
-        return word  # type: ignore[return-value]
-    raise AosError(f'unrecognized value "{word}" for \\x', "\\x on, off or auto")
+    if word in ("on", "off") or (word == "auto" and command == "\\x"):
+        return cast(Expanded, word)
+    values = "on, off or auto" if command == "\\x" else "on or off"
+    raise UsageError(f'unrecognized value "{word}" for {command}', f"{command} {values}")

@@ -135,3 +135,11 @@ def is_whole(text: str) -> bool:
     return not statements(text)[1] and all(
         token.is_closed or token.text.startswith("--") for token in tokens(text)
     )
+
+
+def sent(text: str) -> tuple[str, str]:
+    r"""Return a text without the `\g` or `\gx` at its end, which psql's users send it by."""
+    last = [token for token in tokens(text) if token.kind not in ("space", "comment")][-2:]
+    if len(last) == 2 and last[0].text == "\\" and last[1].text in ("g", "gx"):
+        return text[: last[0].start].strip(), last[1].text
+    return text, ""

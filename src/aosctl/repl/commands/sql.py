@@ -28,7 +28,10 @@ def _sql(chat: Chat, rest: str) -> bool:
     if ok:
         chat.screen.show(table(result))
     else:
-        chat.fail(error_words(result), result.get("hint"))
+        # The hint of this one is for the agent, who has another skill for it.
+        only_reads = "only reads" in str(result.get("error"))
+        hint = "/sql shows what the agent sees; to change rows ask the agent, or use aosctl shell"
+        chat.fail(error_words(result), hint if only_reads else result.get("hint"))
     return True
 
 

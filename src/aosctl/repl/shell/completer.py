@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from aosctl.repl.shell.frame import Frame
@@ -24,14 +25,30 @@ OWN = {
 }
 COMMANDS = {
     "\\sql": "Run SQL, or go to its prompt",
+    "\\d": "List tables and views, or the columns of one",
+    "\\dt": "List tables",
+    "\\dv": "List views",
+    "\\di": "List indexes",
+    "\\dn": "List schemas",
+    "\\df": "List functions",
+    "\\du": "List roles",
+    "\\l": "List databases",
+    "\\x": "Show a line for each column",
+    "\\timing": "Say how long each statement took",
+    "\\i": "Run the SQL of a file",
     "\\pager": "Show long output in $PAGER",
     "\\?": "List the commands",
 }
-SQL_COMMANDS = ("\\d", "\\dt", "\\dv", "\\dn", "\\x", "\\pager", "\\q", "\\sql", "\\?")
+SQL_COMMANDS = (*(one for one in COMMANDS if one != "\\sql"), "\\q", "\\sql")
+_VALUES = {
+    "\\x": ("on", "off", "auto"),
+    "\\timing": ("on", "off"),
+    "\\pager": ("on", "off"),
+}
 _SQL_LINE = re.compile(r"\s*\\sql\s+")
 _BEGUN = re.compile(r"[\w.\\\"]$")
 """What a menu comes up at by itself: a word, or a dot."""
-_DESCRIBED = re.compile(r"\s*\\d[tv]?\s+")
+_DESCRIBED = re.compile(r"\s*\\d[tvmis]?\+?\s+")
 
 
 class Choice(NamedTuple):
@@ -54,17 +71,20 @@ class Menu:
         r"""Yield what may stand at the cursor of verbs' lines, one of which may be `\sql …`."""
         first = text.rfind("\n", 0, cursor) + 1
         line = text[first:cursor]
-        if opening := _SQL_LINE.match(line):
+        if opening := _SQL_LINE.match(line) or re.match(r"\s*(?=\\)(?!\\sql)", line):
             self._names.want()
             skipped = first + opening.end()
-            yield from self.of_sql(text[skipped:], cursor - skipped)
-            return
+            if " " in line.lstrip():
+                yield from self.of_sql(text[skipped:], cursor - skipped)
+                return
         line = text[max(first, text.rfind(";", 0, cursor) + 1) : cursor].lstrip()
         if re.search(r">\s*\S*$", line):
             yield from _paths(re.split(r">\s*", line)[-1])
         elif line.startswith("\\"):
             yield from _own_commands(line)
-        elif "|" not in line and not line.startswith("!"):
+        elif line.startswith("!") or "|" in line:
+            yield from _of_system(re.split(r"[|!]", line)[-1].lstrip())
+        else:
             yield from self._words(line)
 
     def of_sql(self, text: str, cursor: int) -> Iterator[Choice]:
@@ -72,7 +92,15 @@ class Menu:
         before = text[:cursor]
         if before.startswith("\\") and " " not in before:
             found = [one for one in SQL_COMMANDS if one.startswith(before)]
-            yield from (Choice(one, len(before)) for one in found)
+            yield from (Choice(one, len(before), about=COMMANDS.get(one, "")) for one in found)
+            return
+        command, _, typed = before.partition(" ")
+        if command in _VALUES:
+            found = [one for one in _VALUES[command] if one.startswith(typed)]
+            yield from (Choice(one, len(typed)) for one in found)
+            return
+        if command == "\\i":
+            yield from _paths(typed)
             return
         if opening := _DESCRIBED.match(before):
             text, cursor = "table " + text[opening.end() :], cursor - opening.end() + 6
@@ -111,11 +139,22 @@ def completer_of(menu: Menu, in_sql: Callable[[], bool]) -> Completer:
 
 
 def _own_commands(line: str) -> Iterator[Choice]:
-    before, current = split(line)
-    choices = COMMANDS if not before else {"on": "", "off": ""}
-    for name, about in choices.items():
-        if name.startswith(current):
-            yield Choice(name, len(current), about=about)
+    for name, about in COMMANDS.items():
+        if name.startswith(line):
+            yield Choice(name, len(line), about=about)
+
+
+def _of_system(command: str) -> Iterator[Choice]:
+    """Yield the programs of PATH that a command of the system's shell may begin with, or files."""
+    before, current = split(command)
+    if before or "/" in current:
+        yield from _paths(current)
+        return
+    found: set[str] = set()
+    for folder in os.get_exec_path() if current else ():
+        with suppress(OSError), os.scandir(folder) as entries:
+            found |= {one.name for one in entries if one.name.startswith(current)}
+    yield from (Choice(shlex.quote(name), len(current), name) for name in sorted(found))
 
 
 def split(line: str) -> tuple[list[str], str]:

@@ -37,6 +37,9 @@ class Frame(Protocol):
     def label(self) -> str:
         """Return what the prompt begins with."""
 
+    def check(self, words: Sequence[str]) -> None:
+        """Raise UsageError for what is no verb but SQL, or a command of the system's shell."""
+
     def run(self, words: Sequence[str]) -> int:
         """Run a verb in this process; print what goes wrong; return its exit status."""
 

@@ -17,7 +17,7 @@ from aosctl.repl.shell.prompts import LinePrompt
 from aosctl.repl.shell.shell import Leave, Shell
 from aosctl.repl.shell.status import Status, Watcher, status_text
 from aosctl.repl.sql_console import INTERRUPTED
-from aosctl.repl.sql_lexer import is_whole
+from aosctl.repl.sql_lexer import is_whole, sent
 
 _STATES = {"idle": "", "open": "*", "failed": "!"}
 
@@ -101,7 +101,7 @@ class Interactive:
                 sys.stderr.write("the open transaction is rolled back\n")
 
     def _run_sql(self, text: str) -> int:
-        if not text:
+        if not text or _is_dropped(text):
             return 0
         try:
             command, _, rest = text.partition(" ")
@@ -133,10 +133,17 @@ class Interactive:
 def _sql_is_open(text: str) -> bool:
     """Tell whether SQL goes on: no semicolon yet, but for commands and an empty line."""
     word = text.strip()
-    return bool(word) and word[0] != "\\" and not _is_leaving(text) and not is_whole(text)
+    if not word or word[0] == "\\" or _is_leaving(text) or _is_dropped(text):
+        return False
+    return not (is_whole(text) or sent(text)[1])
 
 
 def _is_leaving(text: str) -> bool:
     r"""Tell whether the last line of a text leaves: `\q` does, whatever stands before it."""
     word = text.strip().rstrip(";").rstrip()
     return word in ("\\sql", "exit", "quit") or word.rpartition("\n")[2].strip() == "\\q"
+
+
+def _is_dropped(text: str) -> bool:
+    r"""Tell whether the last line drops what stands before it, as psql's `\r` does."""
+    return text.rpartition("\n")[2].strip() in ("\\r", "\\reset")

@@ -20,6 +20,7 @@ HELP = """\
 In the shell, without the word aosctl:
    VERB … | COMMAND       hand the output to a command of the system; also > FILE, >> FILE
    \\sql [STATEMENT]       run SQL as yourself; alone, a prompt for SQL (\\? there)
+   \\d [NAME], \\dt, \\l, …  what psql shows under these names; \\x, \\timing, \\i FILE too
    \\pager [on|off]        show long output in $PAGER
    !COMMAND               run a command of the system; ! alone opens its shell
    use tenant|context NAME   work there from now on, in this shell; use alone says where
@@ -70,6 +71,7 @@ class Shell:
         """Run one line; print what goes wrong; return its exit status. Raises Leave."""
         with running.own_terminal():
             try:
+                self._frame.check(text.split())
                 return self._run(parse(text))
             except AosError as error:
                 return self._frame.report(error)
@@ -132,14 +134,12 @@ class Shell:
             return self._sql_prompt()
         if word == "pager":
             return self.set_pager(rest)
-        if word in ("?", "h", "help"):
+        if word in ("?", "help"):
             sys.stdout.write(HELP.lstrip("\n"))
             return 0
         if word in ("q", "quit"):
             raise Leave
-        if word.startswith(("d", "x")):
-            return self.sql.run(f"\\{word} {rest}".strip())
-        raise UsageError(f"no such command: \\{clean(word)}", "\\? lists what there is")
+        return self.sql.run(f"\\{word} {rest}".strip())
 
     def _sql(self, text: str) -> int:
         status = self.sql.run(text)
