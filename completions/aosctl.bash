@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply create diff get describe edit label annotate patch rollout wait delete explain schema api-resources chat run shell worker ps top logs events trace approve deny attach steer fork resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
+      commands='quickstart apply create diff get describe edit label annotate patch rollout wait delete explain schema api-resources chat run shell worker ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace'
       files=''
@@ -304,6 +304,13 @@ _aosctl_spec() {
       files=''
       sources='run'
       known='-o=words:name --output=words:name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'replay')
+      commands=''
+      flags='-m --model --diff --name -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-m --model --name -o --output --dsn --context -n --tenant --namespace'
+      files=''
+      sources='run'
+      known='-o=words:json,name --output=words:json,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'resolve')
       commands=''
       flags='--retry --result --fail --reason -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
@@ -498,7 +505,7 @@ _aosctl_spec() {
       flags='--as --list -q --quiet --dsn --context -n --tenant --namespace --no-color --debug -h --help'
       values='--as --dsn --context -n --tenant --namespace'
       files=''
-      sources='words:get,apply,delete,chat,fork,steer,kill,resolve,approve,verify,export kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+      sources='words:get,apply,delete,chat,fork,replay,steer,kill,resolve,approve,verify,export kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
       known='--as=principal --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'auth grant')
       commands=''

@@ -13,7 +13,7 @@ function __aosctl_command
         set sources
         switch "$path"
         case ''
-            set commands quickstart apply create diff get describe edit label annotate patch rollout wait delete explain schema api-resources chat run shell worker ps top logs events trace approve deny attach steer fork resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
+            set commands quickstart apply create diff get describe edit label annotate patch rollout wait delete explain schema api-resources chat run shell worker ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
             set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'quickstart'
@@ -184,6 +184,10 @@ function __aosctl_command
             set commands 
             set values --name -m --model -o --output --dsn --context -n --tenant --namespace
             set sources 'run'
+        case 'replay'
+            set commands 
+            set values -m --model --name -o --output --dsn --context -n --tenant --namespace
+            set sources 'run'
         case 'resolve'
             set commands 
             set values --reason -o --output --dsn --context -n --tenant --namespace --result
@@ -295,7 +299,7 @@ function __aosctl_command
         case 'auth can-i'
             set commands 
             set values --as --dsn --context -n --tenant --namespace
-            set sources 'words:get,apply,delete,chat,fork,steer,kill,resolve,approve,verify,export kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+            set sources 'words:get,apply,delete,chat,fork,replay,steer,kill,resolve,approve,verify,export kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
         case 'auth grant'
             set commands 
             set values --for --until --dsn --context -n --tenant --namespace
@@ -441,6 +445,7 @@ complete -c aosctl -n '__aosctl_at ""' -a deny -d 'Refuse tool calls that wait f
 complete -c aosctl -n '__aosctl_at ""' -a attach -d 'Show a run so far, and go on with it'
 complete -c aosctl -n '__aosctl_at ""' -a steer -d 'Tell an agent something while it works'
 complete -c aosctl -n '__aosctl_at ""' -a fork -d 'Begin a new run with what was said in another'
+complete -c aosctl -n '__aosctl_at ""' -a replay -d 'Ask a run\'s questions again, and compare'
 complete -c aosctl -n '__aosctl_at ""' -a resolve -d 'Say what became of calls whose outcome is unknown'
 complete -c aosctl -n '__aosctl_at ""' -a kill -d 'Stop runs, for good or for a while'
 complete -c aosctl -n '__aosctl_at ""' -a resume -d 'Let a run go on that is paused or at a limit'
@@ -996,6 +1001,17 @@ complete -c aosctl -n '__aosctl_at "fork"' -s q -l quiet -d 'Print results and e
 complete -c aosctl -n '__aosctl_at "fork"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "fork"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "fork"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "replay"' -s m -l model -x -d 'Ask this model instead'
+complete -c aosctl -n '__aosctl_at "replay"' -l diff -d 'Print the differences; status 1 where there are any'
+complete -c aosctl -n '__aosctl_at "replay"' -l name -x -d 'Name of the new run'
+complete -c aosctl -n '__aosctl_at "replay"' -s o -l output -x -a '(__aosctl_ask "=words:json,name")' -d 'json or name'
+complete -c aosctl -n '__aosctl_at "replay"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "replay"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "replay"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "replay"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "replay"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "replay"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "replay"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "resolve"' -l retry -d 'It did not happen: run it again'
 complete -c aosctl -n '__aosctl_at "resolve"' -l result -r -F -d 'It happened, with this result: JSON, or text as it is'
 complete -c aosctl -n '__aosctl_at "resolve"' -l fail -d 'Count it as failed; --reason says why'

@@ -287,15 +287,47 @@ def fork_run(
     `model` is asked in the new run, None: the other's. Raises Conflict when the name is taken,
     NotFound for a model that is not there or not active.
     """
+    return _made_from("fork_run", connection, tenant, run, step, name, model)
+
+
+def _made_from(
+    function: str,
+    connection: AnyConnection,
+    tenant: UUID,
+    run: UUID,
+    step: int | None,
+    name: str | None,
+    model: str | None,
+) -> Fork:
+    calls = {
+        "fork_run": "select r ->> 'run', (r ->> 'steps')::integer, r ->> 'run_id'"
+        " from aos_agent.fork_run(%s, %s, %s::bigint, %s, %s) r",
+        "replay_run": "select r ->> 'run', (r ->> 'steps')::integer, r ->> 'run_id'"
+        " from aos_agent.replay_run(%s, %s, %s::bigint, %s, %s) r",
+    }
     with translated():
         row = connection.execute(
-            "select r ->> 'run', (r ->> 'steps')::integer, r ->> 'run_id'"
-            " from aos_agent.fork_run(%s, %s, %s::bigint, %s, %s) r",
+            calls[function],
             (tenant, run, None if step is None else str(step), name, model),
         ).fetchone()
     if row is None:
         raise ValueError("a call without a row")
     return Fork(str(row[0]), int(str(row[1])), UUID(str(row[2])))
+
+
+def replay_run(
+    connection: AnyConnection,
+    tenant: UUID,
+    run: UUID,
+    step: int | None = None,
+    name: str | None = None,
+    model: str | None = None,
+) -> Fork:
+    """Make a run in which another's questions are asked again (aos_agent.replay_run).
+
+    It begins before the turn of `step`. Raises as fork_run.
+    """
+    return _made_from("replay_run", connection, tenant, run, step, name, model)
 
 
 def begin_task(

@@ -20,10 +20,10 @@ class Run(Kind):
     db_schema = "aos_core"
     doc = "A conversation or task of an agent. `aosctl chat` and `aosctl run` begin one."
     read_only = True
-    own_verbs = ("attach", "fork", "kill", "logs", "resume", "steer", "trace")
+    own_verbs = ("attach", "fork", "kill", "logs", "replay", "resume", "steer", "trace")
     fields = (
         Field("agent", Text(), "Who works."),
-        Field("kind", Text(), "`conversation`, or `task`: that ends with its answer."),
+        Field("kind", Text(), "`conversation`, `task`: that ends with its answer, or `replay`."),
         Field("title", Text(), "What it is about."),
         Field(
             "limits",
