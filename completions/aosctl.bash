@@ -236,7 +236,7 @@ _aosctl_spec() {
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'ps')
       commands=''
-      flags='-a --all -q --quiet -w --watch --forest --last --filter -o --output -l --selector --sort-by -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --no-color --debug -h --help'
+      flags='-a --all -q --quiet -w --watch --forest --last --no-trunc --filter -o --output -l --selector --sort-by -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --no-color --debug -h --help'
       values='--last --filter -o --output -l --selector --sort-by --dsn --context -n --tenant --namespace'
       files=''
       sources=''
@@ -250,8 +250,8 @@ _aosctl_spec() {
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'logs')
       commands=''
-      flags='-f --follow --tail --since --since-time --until -g --grep --level --after-cursor --show-cursor --timestamps --prefix --no-prefix -l --selector -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--tail --since --since-time --until -g --grep --level --after-cursor -l --selector -o --output --dsn --context -n --tenant --namespace'
+      flags='-f --follow --tail --since --since-time --until -g --grep --level --after-cursor --show-cursor --timestamps --prefix --no-prefix -p --previous --max-log-requests -l --selector -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--tail --since --since-time --until -g --grep --level --after-cursor --max-log-requests -l --selector -o --output --dsn --context -n --tenant --namespace'
       files=''
       sources='run*'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
@@ -264,7 +264,7 @@ _aosctl_spec() {
       known='--types=kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns --for=run --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'trace')
       commands=''
-      flags='--turn --depth --html --svg -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      flags='--turn -w --watch --depth --html --svg -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--turn --depth -o --output --dsn --context -n --tenant --namespace'
       files='--html --svg'
       sources='run'
@@ -320,7 +320,7 @@ _aosctl_spec() {
       known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'kill')
       commands=''
-      flags='-s --signal --reason -l --selector --all --yes -y --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      flags='-s --signal --reason --cascade -l --selector --all --yes -y --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-s --signal --reason -l --selector --dsn --context -n --tenant --namespace'
       files=''
       sources='run*'

@@ -35,16 +35,19 @@ def test_a_replay_compares_and_does_nothing_again(here: Aosctl, bot: Bot, order:
     more = {"name": "sql_execute", "args": {"statement": "delete from orders"}}
     bot("eager", {"calls": [more]}, {"text": "All are gone?"})
     done = here("replay", "doer-1@1", "-m", "eager", "--diff", "--name", "doer-3")
-    assert (done.status, done.out) == (
-        1,
-        "--- run/doer-1\n+++ run/doer-3\n@@ -1,5 +1,4 @@\n turn 1: completed\n"
-        "   you: Delete it\n"
-        '-  call: sql_query {"query": "select count(*) from orders"} · succeeded\n'
-        f'-  call: sql_execute {{"statement": "{order.delete}"}} · succeeded\n'
-        "-  agent: It is gone.\n"
-        '+  call: sql_execute {"statement": "delete from orders"} · failed\n'
-        "+  agent: All are gone?\n",
-    )
+    assert done.status == 1
+    assert done.out.splitlines() == [
+        "--- run/doer-1",
+        "+++ run/doer-3",
+        "@@ -1,5 +1,4 @@",
+        " turn 1: completed",
+        "   you: Delete it",
+        '-  call: sql_query {"query": "select count(*) from orders"} · succeeded',
+        f"-  call: sql_execute {json.dumps(delete['args'])} · succeeded",
+        "-  agent: It is gone.",
+        '+  call: sql_execute {"statement": "delete from orders"} · failed',
+        "+  agent: All are gone?",
+    ]
     assert order.exists()
     assert 'the call was not made, and run "doer-1" has no such' in here("logs", "doer-3").out
 

@@ -103,7 +103,7 @@ def test_a_replay_begins_with_the_turn_of_the_step(scribe: Tenant) -> None:
     scribe.respond(lease, say("2"))
     for step, kept in ((None, 0), (1, 0), (2, 0), (3, 2), (6, 2)):
         assert len(scribe.transcript(replayed(scribe, run, step))) == kept
-    # What was made before the step is not asked again, and a fork has its calls where they were made.
+    # What was made before the step does not count; a fork has its calls where they were made.
     fork = UUID(call(scribe.person, "aos_agent.fork_run", scribe.id, run)["run_id"])
     for origin, step, status in ((run, 7, "failed"), (fork, 3, "succeeded"), (fork, 7, "failed")):
         lease = scribe.open(replayed(scribe, origin, step), "two", p_worker="w1")
