@@ -243,7 +243,7 @@ _aosctl_spec() {
       known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'top')
       commands=''
-      flags='-a --all --once --interval --sort-by -l --selector -A --all-tenants --all-namespaces --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      flags='-a --all -w --watch --sum --once --interval --sort-by -l --selector -A --all-tenants --all-namespaces --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='--interval --sort-by -l --selector --dsn --context -n --tenant --namespace'
       files=''
       sources=''

@@ -98,7 +98,7 @@ def command(
     everything = everything or last is not None or wanted.reaches_beyond_open
     given = globals_of(ctx)
     with closing(_open(given, watch, all_tenants)) as session:
-        pause = _pause(session, all_tenants) if watch else None
+        pause = pause_of(session, all_tenants) if watch else None
         shown: dict[UUID, RunRow] = {}
         look = Look(chosen, names_only, all_tenants, tree, whole)
         while True:
@@ -154,7 +154,7 @@ def _order(sort_by: str | None) -> Callable[[list[RunRow]], list[RunRow]]:
     return lambda rows: sorted(rows, key=lambda row: place(RUN, run_resource(row)))
 
 
-def _pause(session: AnySession, all_tenants: bool) -> Callable[[list[RunRow]], None]:
+def pause_of(session: AnySession, all_tenants: bool) -> Callable[[list[RunRow]], None]:
     """Return what waits until something may have changed in the runs that were read."""
     from aosctl.db.connection import Session
     from aosctl.db.watching import Watch
