@@ -142,6 +142,7 @@ grant select on aos_auth.tenant, aos_auth.principal, aos_auth.role_grant, aos_au
   aos_skills.builtin_skill, aos_skills.skill, aos_skills.role_skill, aos_skills.policy,
   aos_core.run, aos_core.turn, aos_core.step, aos_core.tool_call, aos_core.approval, aos_core.event_log, aos_agent.agent,
   aos_rag.collection, aos_rag.document to aos_view;
+grant select (tenant_id, run_id, max_turns) on aos_core.meter to aos_view;
 grant insert (tenant_id, agent_id, name, title, kind, labels), update (title, labels)
   on aos_core.run to aos_view;
 grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),

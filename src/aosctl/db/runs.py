@@ -75,6 +75,8 @@ class RunRow(NamedTuple):
     taint: str | None
     parent_run_id: UUID | None
     abandoned: bool
+    max_seconds: Decimal | None = None
+    max_turns: int | None = None
 
     @property
     def has_open_turn(self) -> bool:
@@ -120,7 +122,7 @@ def runs(
         " spent_usd, max_usd, max_tokens, max_steps, lease_worker, persona, persona_version,"
         " model, waiting_on, created_by, labels, last_seq, created_at, updated_at, closed_at,"
         " taint, parent_run_id, coalesce(turn_state = 'running'"
-        " and lease_expires_at <= aos_core.now(), false) as abandoned"
+        " and lease_expires_at <= aos_core.now(), false) as abandoned, max_seconds, max_turns"
         " from aos_core.run_status"
         " where (%(tenant)s::uuid is null or tenant_id = %(tenant)s)"
         " and (%(states)s::text[] is null or turn_state = any (%(states)s))"
