@@ -13,380 +13,376 @@ function __aosctl_command
         set sources
         switch "$path"
         case ''
-            set commands quickstart apply create diff get describe edit label annotate patch rollout wait delete explain schema api-resources api-versions chat run shell worker ps top logs events trace approve deny attach steer fork resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set commands quickstart apply create diff get describe edit label annotate patch rollout wait delete explain schema api-resources chat run shell worker ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
+            set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'quickstart'
             set commands 
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'apply'
             set commands 
-            set values --dry-run --applyset -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -f --filename
+            set values --dry-run --applyset -o --output --dsn --context -n --tenant --namespace -f --filename
             set sources ''
         case 'create'
             set commands secret tenant model collection skill policy persona agent budget principal
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'create secret'
             set commands 
-            set values --from-env --key --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v --from-file
+            set values --from-env --key --dry-run -o --output --dsn --context -n --tenant --namespace --from-file
             set sources ''
         case 'create tenant'
             set commands 
-            set values --display-name --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --display-name --dry-run -o --output --dsn --context -n --tenant --namespace
             set sources ''
         case 'create model'
             set commands 
-            set values --provider --model --base-url --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --provider --model --base-url --dry-run -o --output --dsn --context -n --tenant --namespace
             set sources ''
         case 'create collection'
             set commands 
-            set values --description --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --description --dry-run -o --output --dsn --context -n --tenant --namespace
             set sources ''
         case 'create skill'
             set commands 
-            set values --builtin --description --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --builtin --description --dry-run -o --output --dsn --context -n --tenant --namespace
             set sources ''
         case 'create policy'
             set commands 
-            set values --skill --decision --reason --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --skill --decision --reason --dry-run -o --output --dsn --context -n --tenant --namespace
             set sources ''
         case 'create persona'
             set commands 
-            set values --model --prompt --description --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --model --prompt --description --dry-run -o --output --dsn --context -n --tenant --namespace
             set sources ''
         case 'create agent'
             set commands 
-            set values --persona --skill --description --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --persona --skill --description --dry-run -o --output --dsn --context -n --tenant --namespace
             set sources ''
         case 'create budget'
             set commands 
-            set values --max-usd --max-tokens --period --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --max-usd --max-tokens --period --dry-run -o --output --dsn --context -n --tenant --namespace
             set sources ''
         case 'create principal'
             set commands 
-            set values --role --type --display-name --db-role --dsn --context -n --tenant --namespace --as --request-timeout -v --v --password-file
+            set values --role --type --display-name --db-role --dsn --context -n --tenant --namespace --password-file
             set sources ''
         case 'diff'
             set commands 
-            set values --applyset --dsn --context -n --tenant --namespace --as --request-timeout -v --v -f --filename
+            set values --applyset --dsn --context -n --tenant --namespace -f --filename
             set sources ''
         case 'get'
             set commands 
-            set values -o --output -l --selector -L --label-columns --sort-by --field-selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values -o --output -l --selector -L --label-columns --sort-by --field-selector --dsn --context -n --tenant --namespace
             set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'describe'
             set commands 
-            set values -l --selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values -l --selector --dsn --context -n --tenant --namespace
             set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'edit'
             set commands 
-            set values -o --output -l --selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values -o --output -l --selector --dsn --context -n --tenant --namespace
             set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'label'
             set commands 
-            set values -l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values -l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace
             set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'annotate'
             set commands 
-            set values -l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values -l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace
             set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'patch'
             set commands 
-            set values -p --patch --type --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v --patch-file
+            set values -p --patch --type --dry-run -o --output --dsn --context -n --tenant --namespace --patch-file
             set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'rollout'
             set commands history undo
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'rollout history'
             set commands 
-            set values --revision -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --revision -o --output --dsn --context -n --tenant --namespace
             set sources ''
         case 'rollout undo'
             set commands 
-            set values --to-revision --dry-run --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --to-revision --dry-run --dsn --context -n --tenant --namespace
             set sources ''
         case 'wait'
             set commands 
-            set values --for --timeout -l --selector -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --for --timeout -l --selector -o --output --dsn --context -n --tenant --namespace
             set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'delete'
             set commands 
-            set values -l --selector --dry-run --confirm --cascade --field-selector -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -f --filename
+            set values -l --selector --dry-run --confirm --cascade --field-selector -o --output --dsn --context -n --tenant --namespace -f --filename
             set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'explain'
             set commands 
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources 'kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
         case 'schema'
             set commands 
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v -o --output --all
+            set values --dsn --context -n --tenant --namespace -o --output --all
             set sources 'kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
         case 'api-resources'
             set commands 
-            set values -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
-            set sources ''
-        case 'api-versions'
-            set commands 
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values -o --output --dsn --context -n --tenant --namespace
             set sources ''
         case 'chat'
             set commands 
-            set values --resume --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --dsn --context -n --tenant --namespace --as --request-timeout -v --v --output-schema
+            set values --resume --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --dsn --context -n --tenant --namespace --output-schema
             set sources 'agent'
         case 'run'
             set commands 
-            set values --name -o --output --approve --budget --max-steps --max-turns -m --model --dsn --context -n --tenant --namespace --as --request-timeout -v --v --output-schema
+            set values --name -o --output --approve --budget --max-steps --max-turns -m --model --dsn --context -n --tenant --namespace --output-schema
             set sources 'agent'
         case 'shell'
             set commands 
-            set values -c --command --dsn --context -n --tenant --namespace --as --request-timeout -v --v -f --file
+            set values -c --command --dsn --context -n --tenant --namespace -f --file
             set sources ''
         case 'worker'
             set commands 
-            set values --concurrency --lease --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --concurrency --lease --dsn --context -n --tenant --namespace
             set sources ''
         case 'ps'
             set commands 
-            set values --last --filter -o --output -l --selector --sort-by --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --last --filter -o --output -l --selector --sort-by --dsn --context -n --tenant --namespace
             set sources ''
         case 'top'
             set commands 
-            set values --interval --sort-by -l --selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --interval --sort-by -l --selector --dsn --context -n --tenant --namespace
             set sources ''
         case 'logs'
             set commands 
-            set values --tail --since --since-time --until -g --grep --level --after-cursor -l --selector -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --tail --since --since-time --until -g --grep --level --after-cursor --max-log-requests -l --selector -o --output --dsn --context -n --tenant --namespace
             set sources 'run*'
         case 'events'
             set commands 
-            set values --since --types --for --tail -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --since --types --for --tail -o --output --dsn --context -n --tenant --namespace
             set sources ''
         case 'trace'
             set commands 
-            set values --turn --depth -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v --html --svg
+            set values --turn --depth -o --output --dsn --context -n --tenant --namespace --html --svg
             set sources 'run'
         case 'approve'
             set commands 
-            set values --reason --expires --scope --match -l --selector -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --reason --expires --scope --match -l --selector -o --output --dsn --context -n --tenant --namespace
             set sources 'approval*'
         case 'deny'
             set commands 
-            set values --reason -l --selector -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --reason -l --selector -o --output --dsn --context -n --tenant --namespace
             set sources 'approval*'
         case 'attach'
             set commands 
-            set values --tail --detach-keys --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --tail --detach-keys --dsn --context -n --tenant --namespace
             set sources 'run'
         case 'steer'
             set commands 
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources 'run'
         case 'fork'
             set commands 
-            set values --name -m --model -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --name -m --model -o --output --dsn --context -n --tenant --namespace
+            set sources 'run'
+        case 'replay'
+            set commands 
+            set values -m --model --name -o --output --dsn --context -n --tenant --namespace
             set sources 'run'
         case 'resolve'
             set commands 
-            set values --reason -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v --result
+            set values --reason -o --output --dsn --context -n --tenant --namespace --result
             set sources ''
         case 'kill'
             set commands 
-            set values -s --signal --reason -l --selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values -s --signal --reason -l --selector --dsn --context -n --tenant --namespace
             set sources 'run*'
         case 'resume'
             set commands 
-            set values --max-usd --max-tokens --max-steps --max-seconds --max-turns -l --selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --max-usd --max-tokens --max-steps --max-seconds --max-turns -l --selector --dsn --context -n --tenant --namespace
             set sources 'run*'
         case 'cost'
             set commands 
-            set values --by --since -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --by --since -o --output --dsn --context -n --tenant --namespace
             set sources ''
         case 'audit'
             set commands verify checkpoint public-key export prune
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'audit verify'
             set commands 
-            set values --run --since -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v --checkpoint --public-key -f --file
+            set values --run --since -o --output --dsn --context -n --tenant --namespace --checkpoint --public-key -f --file
             set sources ''
         case 'audit checkpoint'
             set commands 
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v -o --output --key
+            set values --dsn --context -n --tenant --namespace -o --output --key
             set sources ''
         case 'audit public-key'
             set commands 
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v --key
+            set values --dsn --context -n --tenant --namespace --key
             set sources ''
         case 'audit export'
             set commands 
-            set values --run --since --dsn --context -n --tenant --namespace --as --request-timeout -v --v -o --output
+            set values --run --since --dsn --context -n --tenant --namespace -o --output
             set sources ''
         case 'audit prune'
             set commands 
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'export'
             set commands tenant
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'export tenant'
             set commands 
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v -o --output
+            set values --dsn --context -n --tenant --namespace -o --output
             set sources 'tenant'
         case 'db'
             set commands start stop reset url psql status install upgrade harden uninstall backup restore
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'db start'
             set commands 
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'db stop'
             set commands 
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'db reset'
             set commands 
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'db url'
             set commands 
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'db psql'
             set commands 
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'db status'
             set commands 
-            set values -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values -o --output --dsn --context -n --tenant --namespace
             set sources ''
         case 'db install'
             set commands 
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'db upgrade'
             set commands 
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'db harden'
             set commands 
-            set values --app-role --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --app-role --dsn --context -n --tenant --namespace
             set sources ''
         case 'db uninstall'
             set commands 
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'db backup'
             set commands 
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'db restore'
             set commands 
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'auth'
             set commands whoami can-i grant revoke roles
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'auth whoami'
             set commands 
-            set values -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values -o --output --dsn --context -n --tenant --namespace
             set sources ''
         case 'auth can-i'
             set commands 
-            set values --as --dsn --context -n --tenant --namespace --request-timeout -v --v
-            set sources 'words:get,apply,delete,chat,fork,steer,kill,resolve,approve,verify,export kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+            set values --as --dsn --context -n --tenant --namespace
+            set sources 'words:get,apply,delete,chat,fork,replay,steer,kill,resolve,approve,verify,export kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
         case 'auth grant'
             set commands 
-            set values --for --until --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --for --until --dsn --context -n --tenant --namespace
             set sources 'principal words:admin,developer,auditor,viewer'
         case 'auth revoke'
             set commands 
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources 'principal words:admin,developer,auditor,viewer'
         case 'auth roles'
             set commands 
-            set values -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values -o --output --dsn --context -n --tenant --namespace
             set sources 'principal'
         case 'doctor'
             set commands 
-            set values --only --ignore -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --only --ignore -o --output --dsn --context -n --tenant --namespace
             set sources ''
         case 'secret'
             set commands init rotate
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'secret init'
             set commands 
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v --file
+            set values --dsn --context -n --tenant --namespace --file
             set sources ''
         case 'secret rotate'
             set commands 
-            set values --new-key-from --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --new-key-from --dsn --context -n --tenant --namespace
             set sources ''
         case 'config'
-            set commands get-contexts current-context use-context set-context rename-context delete-context view trust
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set commands get-contexts current-context use-context set-context rename-context delete-context view
+            set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'config get-contexts'
             set commands 
-            set values -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values -o --output --dsn --context -n --tenant --namespace
             set sources 'context'
         case 'config current-context'
             set commands 
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'config use-context'
             set commands 
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources 'context'
         case 'config set-context'
             set commands 
-            set values --dsn --service --worker -n --tenant --namespace --context --as --request-timeout -v --v
+            set values --dsn --service --worker -n --tenant --namespace --context
             set sources ''
         case 'config rename-context'
             set commands 
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources 'context'
         case 'config delete-context'
             set commands 
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources 'context'
         case 'config view'
             set commands 
-            set values -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
-            set sources ''
-        case 'config trust'
-            set commands 
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values -o --output --dsn --context -n --tenant --namespace
             set sources ''
         case 'whoami'
             set commands 
-            set values -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values -o --output --dsn --context -n --tenant --namespace
             set sources ''
         case 'plugin'
             set commands list
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'plugin list'
             set commands 
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'man'
             set commands 
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'version'
             set commands 
-            set values -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values -o --output --dsn --context -n --tenant --namespace
             set sources ''
         case 'completion'
             set commands 
-            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --dsn --context -n --tenant --namespace
             set sources 'words:bash,zsh,fish'
         end
         if test -n "$flag"
@@ -435,7 +431,6 @@ complete -c aosctl -n '__aosctl_at ""' -a delete -d 'Delete resources by name or
 complete -c aosctl -n '__aosctl_at ""' -a explain -d 'Say what the fields of manifests mean'
 complete -c aosctl -n '__aosctl_at ""' -a schema -d 'Print JSON Schemas of manifests, for editors'
 complete -c aosctl -n '__aosctl_at ""' -a api-resources -d 'List the kinds and their short names'
-complete -c aosctl -n '__aosctl_at ""' -a api-versions -d 'List the versions of manifests'
 complete -c aosctl -n '__aosctl_at ""' -a chat -d 'Talk to an agent'
 complete -c aosctl -n '__aosctl_at ""' -a run -d 'Give an agent one task and wait for the answer'
 complete -c aosctl -n '__aosctl_at ""' -a shell -d 'A prompt in which every verb works, and SQL'
@@ -450,6 +445,7 @@ complete -c aosctl -n '__aosctl_at ""' -a deny -d 'Refuse tool calls that wait f
 complete -c aosctl -n '__aosctl_at ""' -a attach -d 'Show a run so far, and go on with it'
 complete -c aosctl -n '__aosctl_at ""' -a steer -d 'Tell an agent something while it works'
 complete -c aosctl -n '__aosctl_at ""' -a fork -d 'Begin a new run with what was said in another'
+complete -c aosctl -n '__aosctl_at ""' -a replay -d 'Ask a run\'s questions again, and compare'
 complete -c aosctl -n '__aosctl_at ""' -a resolve -d 'Say what became of calls whose outcome is unknown'
 complete -c aosctl -n '__aosctl_at ""' -a kill -d 'Stop runs, for good or for a while'
 complete -c aosctl -n '__aosctl_at ""' -a resume -d 'Let a run go on that is paused or at a limit'
@@ -469,11 +465,7 @@ complete -c aosctl -n '__aosctl_at ""' -a completion -d 'Print the completion sc
 complete -c aosctl -n '__aosctl_at ""' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at ""' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at ""' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at ""' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at ""' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at ""' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at ""' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at ""' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at ""' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at ""' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at ""' -s h -l help -d 'Show the help of a command'
@@ -481,11 +473,7 @@ complete -c aosctl -n '__aosctl_at ""' -l version -d 'Print the version of the c
 complete -c aosctl -n '__aosctl_at "quickstart"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "quickstart"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "quickstart"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "quickstart"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "quickstart"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "quickstart"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "quickstart"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "quickstart"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "quickstart"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "quickstart"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "quickstart"' -s h -l help -d 'Show the help of a command'
@@ -500,11 +488,7 @@ complete -c aosctl -n '__aosctl_at "apply"' -s o -l output -x -a '(__aosctl_ask 
 complete -c aosctl -n '__aosctl_at "apply"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "apply"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "apply"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "apply"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "apply"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "apply"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "apply"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "apply"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "apply"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "apply"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "apply"' -s h -l help -d 'Show the help of a command'
@@ -521,11 +505,7 @@ complete -c aosctl -n '__aosctl_at "create"' -a principal -d 'Make a principal, 
 complete -c aosctl -n '__aosctl_at "create"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "create"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "create"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "create"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "create"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "create"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "create"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "create"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "create"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create"' -s h -l help -d 'Show the help of a command'
@@ -539,11 +519,7 @@ complete -c aosctl -n '__aosctl_at "create secret"' -s o -l output -x -a '(__aos
 complete -c aosctl -n '__aosctl_at "create secret"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "create secret"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "create secret"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "create secret"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "create secret"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "create secret"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "create secret"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "create secret"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "create secret"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create secret"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create secret"' -s h -l help -d 'Show the help of a command'
@@ -554,11 +530,7 @@ complete -c aosctl -n '__aosctl_at "create tenant"' -l edit -d 'Open it in your 
 complete -c aosctl -n '__aosctl_at "create tenant"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "create tenant"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "create tenant"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "create tenant"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "create tenant"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "create tenant"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "create tenant"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "create tenant"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "create tenant"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create tenant"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create tenant"' -s h -l help -d 'Show the help of a command'
@@ -571,11 +543,7 @@ complete -c aosctl -n '__aosctl_at "create model"' -l edit -d 'Open it in your e
 complete -c aosctl -n '__aosctl_at "create model"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "create model"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "create model"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "create model"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "create model"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "create model"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "create model"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "create model"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "create model"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create model"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create model"' -s h -l help -d 'Show the help of a command'
@@ -586,11 +554,7 @@ complete -c aosctl -n '__aosctl_at "create collection"' -l edit -d 'Open it in y
 complete -c aosctl -n '__aosctl_at "create collection"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "create collection"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "create collection"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "create collection"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "create collection"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "create collection"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "create collection"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "create collection"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "create collection"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create collection"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create collection"' -s h -l help -d 'Show the help of a command'
@@ -602,11 +566,7 @@ complete -c aosctl -n '__aosctl_at "create skill"' -l edit -d 'Open it in your e
 complete -c aosctl -n '__aosctl_at "create skill"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "create skill"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "create skill"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "create skill"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "create skill"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "create skill"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "create skill"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "create skill"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "create skill"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create skill"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create skill"' -s h -l help -d 'Show the help of a command'
@@ -619,11 +579,7 @@ complete -c aosctl -n '__aosctl_at "create policy"' -l edit -d 'Open it in your 
 complete -c aosctl -n '__aosctl_at "create policy"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "create policy"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "create policy"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "create policy"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "create policy"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "create policy"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "create policy"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "create policy"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "create policy"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create policy"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create policy"' -s h -l help -d 'Show the help of a command'
@@ -636,11 +592,7 @@ complete -c aosctl -n '__aosctl_at "create persona"' -l edit -d 'Open it in your
 complete -c aosctl -n '__aosctl_at "create persona"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "create persona"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "create persona"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "create persona"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "create persona"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "create persona"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "create persona"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "create persona"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "create persona"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create persona"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create persona"' -s h -l help -d 'Show the help of a command'
@@ -653,11 +605,7 @@ complete -c aosctl -n '__aosctl_at "create agent"' -l edit -d 'Open it in your e
 complete -c aosctl -n '__aosctl_at "create agent"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "create agent"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "create agent"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "create agent"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "create agent"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "create agent"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "create agent"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "create agent"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "create agent"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create agent"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create agent"' -s h -l help -d 'Show the help of a command'
@@ -670,11 +618,7 @@ complete -c aosctl -n '__aosctl_at "create budget"' -l edit -d 'Open it in your 
 complete -c aosctl -n '__aosctl_at "create budget"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "create budget"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "create budget"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "create budget"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "create budget"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "create budget"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "create budget"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "create budget"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "create budget"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create budget"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create budget"' -s h -l help -d 'Show the help of a command'
@@ -687,11 +631,7 @@ complete -c aosctl -n '__aosctl_at "create principal"' -l password-file -r -F -d
 complete -c aosctl -n '__aosctl_at "create principal"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "create principal"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "create principal"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "create principal"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "create principal"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "create principal"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "create principal"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "create principal"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "create principal"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create principal"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create principal"' -s h -l help -d 'Show the help of a command'
@@ -702,11 +642,7 @@ complete -c aosctl -n '__aosctl_at "diff"' -l applyset -x -d 'What is applied be
 complete -c aosctl -n '__aosctl_at "diff"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "diff"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "diff"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "diff"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "diff"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "diff"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "diff"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "diff"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "diff"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "diff"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "diff"' -s h -l help -d 'Show the help of a command'
@@ -725,11 +661,7 @@ complete -c aosctl -n '__aosctl_at "get"' -l output-watch-events -d 'With -w: sa
 complete -c aosctl -n '__aosctl_at "get"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "get"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "get"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "get"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "get"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "get"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "get"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "get"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "get"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "get"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "get"' -s h -l help -d 'Show the help of a command'
@@ -738,11 +670,7 @@ complete -c aosctl -n '__aosctl_at "describe"' -s A -l all-tenants -l all-namesp
 complete -c aosctl -n '__aosctl_at "describe"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "describe"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "describe"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "describe"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "describe"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "describe"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "describe"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "describe"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "describe"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "describe"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "describe"' -s h -l help -d 'Show the help of a command'
@@ -751,11 +679,7 @@ complete -c aosctl -n '__aosctl_at "edit"' -s l -l selector -x -d 'Only what has
 complete -c aosctl -n '__aosctl_at "edit"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "edit"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "edit"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "edit"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "edit"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "edit"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "edit"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "edit"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "edit"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "edit"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "edit"' -s h -l help -d 'Show the help of a command'
@@ -769,11 +693,7 @@ complete -c aosctl -n '__aosctl_at "label"' -s o -l output -x -a '(__aosctl_ask 
 complete -c aosctl -n '__aosctl_at "label"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "label"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "label"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "label"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "label"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "label"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "label"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "label"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "label"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "label"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "label"' -s h -l help -d 'Show the help of a command'
@@ -787,11 +707,7 @@ complete -c aosctl -n '__aosctl_at "annotate"' -s o -l output -x -a '(__aosctl_a
 complete -c aosctl -n '__aosctl_at "annotate"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "annotate"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "annotate"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "annotate"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "annotate"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "annotate"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "annotate"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "annotate"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "annotate"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "annotate"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "annotate"' -s h -l help -d 'Show the help of a command'
@@ -803,11 +719,7 @@ complete -c aosctl -n '__aosctl_at "patch"' -s o -l output -x -a '(__aosctl_ask 
 complete -c aosctl -n '__aosctl_at "patch"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "patch"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "patch"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "patch"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "patch"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "patch"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "patch"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "patch"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "patch"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "patch"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "patch"' -s h -l help -d 'Show the help of a command'
@@ -816,11 +728,7 @@ complete -c aosctl -n '__aosctl_at "rollout"' -a undo -d 'Go back to an earlier 
 complete -c aosctl -n '__aosctl_at "rollout"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "rollout"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "rollout"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "rollout"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "rollout"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "rollout"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "rollout"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "rollout"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "rollout"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "rollout"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "rollout"' -s h -l help -d 'Show the help of a command'
@@ -829,11 +737,7 @@ complete -c aosctl -n '__aosctl_at "rollout history"' -s o -l output -x -a '(__a
 complete -c aosctl -n '__aosctl_at "rollout history"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "rollout history"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "rollout history"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "rollout history"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "rollout history"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "rollout history"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "rollout history"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "rollout history"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "rollout history"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "rollout history"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "rollout history"' -s h -l help -d 'Show the help of a command'
@@ -842,11 +746,7 @@ complete -c aosctl -n '__aosctl_at "rollout undo"' -l dry-run -x -a '(__aosctl_a
 complete -c aosctl -n '__aosctl_at "rollout undo"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "rollout undo"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "rollout undo"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "rollout undo"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "rollout undo"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "rollout undo"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "rollout undo"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "rollout undo"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "rollout undo"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "rollout undo"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "rollout undo"' -s h -l help -d 'Show the help of a command'
@@ -858,11 +758,7 @@ complete -c aosctl -n '__aosctl_at "wait"' -s o -l output -x -a '(__aosctl_ask "
 complete -c aosctl -n '__aosctl_at "wait"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "wait"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "wait"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "wait"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "wait"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "wait"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "wait"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "wait"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "wait"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "wait"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "wait"' -s h -l help -d 'Show the help of a command'
@@ -880,11 +776,7 @@ complete -c aosctl -n '__aosctl_at "delete"' -s o -l output -x -a '(__aosctl_ask
 complete -c aosctl -n '__aosctl_at "delete"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "delete"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "delete"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "delete"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "delete"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "delete"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "delete"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "delete"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "delete"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "delete"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "delete"' -s h -l help -d 'Show the help of a command'
@@ -892,11 +784,7 @@ complete -c aosctl -n '__aosctl_at "explain"' -l recursive -d 'Print the fields 
 complete -c aosctl -n '__aosctl_at "explain"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "explain"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "explain"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "explain"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "explain"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "explain"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "explain"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "explain"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "explain"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "explain"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "explain"' -s h -l help -d 'Show the help of a command'
@@ -905,11 +793,7 @@ complete -c aosctl -n '__aosctl_at "schema"' -l all -r -F -d 'Write those of eve
 complete -c aosctl -n '__aosctl_at "schema"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "schema"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "schema"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "schema"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "schema"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "schema"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "schema"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "schema"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "schema"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "schema"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "schema"' -s h -l help -d 'Show the help of a command'
@@ -918,25 +802,10 @@ complete -c aosctl -n '__aosctl_at "api-resources"' -l no-headers -d 'Print the 
 complete -c aosctl -n '__aosctl_at "api-resources"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "api-resources"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "api-resources"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "api-resources"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "api-resources"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "api-resources"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "api-resources"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "api-resources"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "api-resources"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "api-resources"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "api-resources"' -s h -l help -d 'Show the help of a command'
-complete -c aosctl -n '__aosctl_at "api-versions"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
-complete -c aosctl -n '__aosctl_at "api-versions"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
-complete -c aosctl -n '__aosctl_at "api-versions"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "api-versions"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "api-versions"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "api-versions"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
-complete -c aosctl -n '__aosctl_at "api-versions"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "api-versions"' -l no-input -d 'Ask nothing; fail where an answer is needed'
-complete -c aosctl -n '__aosctl_at "api-versions"' -l no-color -d 'Print without colour'
-complete -c aosctl -n '__aosctl_at "api-versions"' -l debug -d 'Print the traceback of an error'
-complete -c aosctl -n '__aosctl_at "api-versions"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "chat"' -s c -l continue -d 'Go on with the last conversation (with AGENT)'
 complete -c aosctl -n '__aosctl_at "chat"' -l resume -x -a '(__aosctl_ask "=run")' -d 'Go on with this run'
 complete -c aosctl -n '__aosctl_at "chat"' -l pick -d 'Choose the conversation to go on with (with AGENT)'
@@ -952,11 +821,7 @@ complete -c aosctl -n '__aosctl_at "chat"' -l output-schema -r -F -d 'The answer
 complete -c aosctl -n '__aosctl_at "chat"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "chat"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "chat"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "chat"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "chat"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "chat"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "chat"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "chat"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "chat"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "chat"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "chat"' -s h -l help -d 'Show the help of a command'
@@ -973,11 +838,7 @@ complete -c aosctl -n '__aosctl_at "run"' -l output-schema -r -F -d 'The answer 
 complete -c aosctl -n '__aosctl_at "run"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "run"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "run"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "run"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "run"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "run"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "run"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "run"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "run"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "run"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "run"' -s h -l help -d 'Show the help of a command'
@@ -986,11 +847,7 @@ complete -c aosctl -n '__aosctl_at "shell"' -s f -l file -r -F -d 'Run the lines
 complete -c aosctl -n '__aosctl_at "shell"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "shell"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "shell"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "shell"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "shell"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "shell"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "shell"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "shell"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "shell"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "shell"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "shell"' -s h -l help -d 'Show the help of a command'
@@ -1000,11 +857,7 @@ complete -c aosctl -n '__aosctl_at "worker"' -l lease -x -d 'When another takes 
 complete -c aosctl -n '__aosctl_at "worker"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "worker"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "worker"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "worker"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "worker"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "worker"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "worker"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "worker"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "worker"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "worker"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "worker"' -s h -l help -d 'Show the help of a command'
@@ -1013,6 +866,7 @@ complete -c aosctl -n '__aosctl_at "ps"' -s q -l quiet -d 'Print the names only'
 complete -c aosctl -n '__aosctl_at "ps"' -s w -l watch -d 'Go on, with a row for each change'
 complete -c aosctl -n '__aosctl_at "ps"' -l forest -d 'Runs that were forked below those they came from'
 complete -c aosctl -n '__aosctl_at "ps"' -l last -x -d 'The N runs begun last, in any state'
+complete -c aosctl -n '__aosctl_at "ps"' -l no-trunc -d 'Every token and cent counted, titles not cut'
 complete -c aosctl -n '__aosctl_at "ps"' -l filter -x -d 'Only such runs: state=limited, agent=…'
 complete -c aosctl -n '__aosctl_at "ps"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=")' -d 'json, yaml, wide, name, jsonpath=…'
 complete -c aosctl -n '__aosctl_at "ps"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
@@ -1022,14 +876,12 @@ complete -c aosctl -n '__aosctl_at "ps"' -l no-headers -d 'Print the rows only'
 complete -c aosctl -n '__aosctl_at "ps"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "ps"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "ps"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "ps"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "ps"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "ps"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
-complete -c aosctl -n '__aosctl_at "ps"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "ps"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "ps"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "ps"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "top"' -s a -l all -d 'Runs without an open turn too, and closed ones'
+complete -c aosctl -n '__aosctl_at "top"' -s w -l watch -d 'Go on; off a terminal too, with each change'
+complete -c aosctl -n '__aosctl_at "top"' -l sum -d 'Add a row with the sums'
 complete -c aosctl -n '__aosctl_at "top"' -l once -d 'Draw once and end'
 complete -c aosctl -n '__aosctl_at "top"' -l interval -x -d 'Draw again after so long'
 complete -c aosctl -n '__aosctl_at "top"' -l sort-by -x -d 'cost, tokens, age, activity or name'
@@ -1038,11 +890,7 @@ complete -c aosctl -n '__aosctl_at "top"' -s A -l all-tenants -l all-namespaces 
 complete -c aosctl -n '__aosctl_at "top"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "top"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "top"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "top"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "top"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "top"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "top"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "top"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "top"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "top"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "top"' -s h -l help -d 'Show the help of a command'
@@ -1057,16 +905,14 @@ complete -c aosctl -n '__aosctl_at "logs"' -l after-cursor -x -d 'Only what came
 complete -c aosctl -n '__aosctl_at "logs"' -l show-cursor -d 'Print the cursor of the end to stderr'
 complete -c aosctl -n '__aosctl_at "logs"' -l timestamps -d 'Begin with the time'
 complete -c aosctl -n '__aosctl_at "logs"' -l prefix -l no-prefix -d 'Begin with the run; as a rule with several'
+complete -c aosctl -n '__aosctl_at "logs"' -s p -l previous -d 'Of the run before: agent/NAME\'s last that ended, a run\'s'
+complete -c aosctl -n '__aosctl_at "logs"' -l max-log-requests -x -d 'Follow no more open runs than this'
 complete -c aosctl -n '__aosctl_at "logs"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "logs"' -s o -l output -x -d 'json: an event a line'
 complete -c aosctl -n '__aosctl_at "logs"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "logs"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "logs"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "logs"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "logs"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "logs"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "logs"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "logs"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "logs"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "logs"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "logs"' -s h -l help -d 'Show the help of a command'
@@ -1081,15 +927,12 @@ complete -c aosctl -n '__aosctl_at "events"' -l no-headers -d 'Print the rows on
 complete -c aosctl -n '__aosctl_at "events"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "events"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "events"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "events"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "events"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "events"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "events"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "events"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "events"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "events"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "events"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "trace"' -l turn -x -d 'Only this turn'
+complete -c aosctl -n '__aosctl_at "trace"' -s w -l watch -d 'Draw it anew as things happen, to the turn\'s end'
 complete -c aosctl -n '__aosctl_at "trace"' -l depth -x -d '1 turns, 2 models, 3 tools, 4 approvals [4]'
 complete -c aosctl -n '__aosctl_at "trace"' -l html -r -F -d 'Write it as a page; - is stdout'
 complete -c aosctl -n '__aosctl_at "trace"' -l svg -r -F -d 'Write it as a picture; - is stdout'
@@ -1097,11 +940,7 @@ complete -c aosctl -n '__aosctl_at "trace"' -s o -l output -x -a '(__aosctl_ask 
 complete -c aosctl -n '__aosctl_at "trace"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "trace"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "trace"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "trace"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "trace"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "trace"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "trace"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "trace"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "trace"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "trace"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "trace"' -s h -l help -d 'Show the help of a command'
@@ -1121,11 +960,7 @@ complete -c aosctl -n '__aosctl_at "approve"' -l no-headers -d 'Print the rows o
 complete -c aosctl -n '__aosctl_at "approve"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "approve"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "approve"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "approve"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "approve"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "approve"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "approve"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "approve"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "approve"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "approve"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "approve"' -s h -l help -d 'Show the help of a command'
@@ -1140,11 +975,7 @@ complete -c aosctl -n '__aosctl_at "deny"' -l no-headers -d 'Print the rows only
 complete -c aosctl -n '__aosctl_at "deny"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "deny"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "deny"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "deny"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "deny"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "deny"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "deny"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "deny"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "deny"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "deny"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "deny"' -s h -l help -d 'Show the help of a command'
@@ -1155,22 +986,14 @@ complete -c aosctl -n '__aosctl_at "attach"' -l detach-keys -x -d 'Leave with th
 complete -c aosctl -n '__aosctl_at "attach"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "attach"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "attach"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "attach"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "attach"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "attach"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "attach"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "attach"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "attach"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "attach"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "attach"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "steer"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "steer"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "steer"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "steer"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "steer"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "steer"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "steer"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "steer"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "steer"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "steer"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "steer"' -s h -l help -d 'Show the help of a command'
@@ -1180,14 +1003,21 @@ complete -c aosctl -n '__aosctl_at "fork"' -s o -l output -x -a '(__aosctl_ask "
 complete -c aosctl -n '__aosctl_at "fork"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "fork"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "fork"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "fork"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "fork"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "fork"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "fork"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "fork"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "fork"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "fork"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "fork"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "replay"' -s m -l model -x -d 'Ask this model instead'
+complete -c aosctl -n '__aosctl_at "replay"' -l diff -d 'Print the differences; status 1 where there are any'
+complete -c aosctl -n '__aosctl_at "replay"' -l name -x -d 'Name of the new run'
+complete -c aosctl -n '__aosctl_at "replay"' -s o -l output -x -a '(__aosctl_ask "=words:json,name")' -d 'json or name'
+complete -c aosctl -n '__aosctl_at "replay"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "replay"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "replay"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "replay"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "replay"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "replay"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "replay"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "resolve"' -l retry -d 'It did not happen: run it again'
 complete -c aosctl -n '__aosctl_at "resolve"' -l result -r -F -d 'It happened, with this result: JSON, or text as it is'
 complete -c aosctl -n '__aosctl_at "resolve"' -l fail -d 'Count it as failed; --reason says why'
@@ -1198,27 +1028,20 @@ complete -c aosctl -n '__aosctl_at "resolve"' -l no-headers -d 'Print the rows o
 complete -c aosctl -n '__aosctl_at "resolve"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "resolve"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "resolve"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "resolve"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "resolve"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "resolve"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "resolve"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "resolve"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "resolve"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "resolve"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "resolve"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "kill"' -s s -l signal -x -a '(__aosctl_ask "=words:TERM,KILL,STOP,CONT")' -d 'TERM, KILL, STOP or CONT'
 complete -c aosctl -n '__aosctl_at "kill"' -l reason -x -d 'Why, for the audit trail'
+complete -c aosctl -n '__aosctl_at "kill"' -l cascade -d 'And the runs forked or replayed from them, and from those'
 complete -c aosctl -n '__aosctl_at "kill"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "kill"' -l all -d 'All runs of the tenant that it can be done to'
 complete -c aosctl -n '__aosctl_at "kill"' -l yes -s y -d 'With -l or --all: ask nothing'
 complete -c aosctl -n '__aosctl_at "kill"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "kill"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "kill"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "kill"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "kill"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "kill"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "kill"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "kill"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "kill"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "kill"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "kill"' -s h -l help -d 'Show the help of a command'
@@ -1233,15 +1056,11 @@ complete -c aosctl -n '__aosctl_at "resume"' -l yes -s y -d 'With -l or --all: a
 complete -c aosctl -n '__aosctl_at "resume"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "resume"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "resume"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "resume"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "resume"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "resume"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "resume"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "resume"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "resume"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "resume"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "resume"' -s h -l help -d 'Show the help of a command'
-complete -c aosctl -n '__aosctl_at "cost"' -l by -x -d 'tenant, agent, model, day (UTC) or run'
+complete -c aosctl -n '__aosctl_at "cost"' -l by -x -d 'tenant, agent, model, day (UTC), run'
 complete -c aosctl -n '__aosctl_at "cost"' -l since -x -d 'Not before: 24h, 7d, or 2026-11-01 (UTC)'
 complete -c aosctl -n '__aosctl_at "cost"' -s o -l output -x -a '(__aosctl_ask "=words:json")' -d 'json'
 complete -c aosctl -n '__aosctl_at "cost"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
@@ -1249,11 +1068,7 @@ complete -c aosctl -n '__aosctl_at "cost"' -l no-headers -d 'Print the rows only
 complete -c aosctl -n '__aosctl_at "cost"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "cost"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "cost"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "cost"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "cost"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "cost"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "cost"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "cost"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "cost"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "cost"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "cost"' -s h -l help -d 'Show the help of a command'
@@ -1265,11 +1080,7 @@ complete -c aosctl -n '__aosctl_at "audit"' -a prune -d 'Let go what tenants kee
 complete -c aosctl -n '__aosctl_at "audit"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "audit"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "audit"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "audit"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "audit"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "audit"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "audit"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "audit"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "audit"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "audit"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "audit"' -s h -l help -d 'Show the help of a command'
@@ -1283,11 +1094,7 @@ complete -c aosctl -n '__aosctl_at "audit verify"' -s o -l output -x -a '(__aosc
 complete -c aosctl -n '__aosctl_at "audit verify"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "audit verify"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "audit verify"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "audit verify"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "audit verify"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "audit verify"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "audit verify"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "audit verify"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "audit verify"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "audit verify"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "audit verify"' -s h -l help -d 'Show the help of a command'
@@ -1296,11 +1103,7 @@ complete -c aosctl -n '__aosctl_at "audit checkpoint"' -l key -r -F -d 'The priv
 complete -c aosctl -n '__aosctl_at "audit checkpoint"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "audit checkpoint"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "audit checkpoint"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "audit checkpoint"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "audit checkpoint"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "audit checkpoint"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "audit checkpoint"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "audit checkpoint"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "audit checkpoint"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "audit checkpoint"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "audit checkpoint"' -s h -l help -d 'Show the help of a command'
@@ -1308,11 +1111,7 @@ complete -c aosctl -n '__aosctl_at "audit public-key"' -l key -r -F -d 'The priv
 complete -c aosctl -n '__aosctl_at "audit public-key"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "audit public-key"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "audit public-key"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "audit public-key"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "audit public-key"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "audit public-key"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "audit public-key"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "audit public-key"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "audit public-key"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "audit public-key"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "audit public-key"' -s h -l help -d 'Show the help of a command'
@@ -1322,11 +1121,7 @@ complete -c aosctl -n '__aosctl_at "audit export"' -s o -l output -r -F -d 'Writ
 complete -c aosctl -n '__aosctl_at "audit export"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "audit export"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "audit export"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "audit export"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "audit export"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "audit export"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "audit export"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "audit export"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "audit export"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "audit export"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "audit export"' -s h -l help -d 'Show the help of a command'
@@ -1334,11 +1129,7 @@ complete -c aosctl -n '__aosctl_at "audit prune"' -l dry-run -d 'Say what would 
 complete -c aosctl -n '__aosctl_at "audit prune"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "audit prune"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "audit prune"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "audit prune"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "audit prune"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "audit prune"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "audit prune"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "audit prune"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "audit prune"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "audit prune"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "audit prune"' -s h -l help -d 'Show the help of a command'
@@ -1346,11 +1137,7 @@ complete -c aosctl -n '__aosctl_at "export"' -a tenant -d 'Write every row of a 
 complete -c aosctl -n '__aosctl_at "export"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "export"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "export"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "export"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "export"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "export"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "export"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "export"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "export"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "export"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "export"' -s h -l help -d 'Show the help of a command'
@@ -1358,11 +1145,7 @@ complete -c aosctl -n '__aosctl_at "export tenant"' -s o -l output -r -F -d 'Wri
 complete -c aosctl -n '__aosctl_at "export tenant"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "export tenant"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "export tenant"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "export tenant"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "export tenant"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "export tenant"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "export tenant"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "export tenant"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "export tenant"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "export tenant"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "export tenant"' -s h -l help -d 'Show the help of a command'
@@ -1381,33 +1164,21 @@ complete -c aosctl -n '__aosctl_at "db"' -a restore -d 'Fill an empty kernel fro
 complete -c aosctl -n '__aosctl_at "db"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "db"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "db"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "db"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "db"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "db"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "db"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "db"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "db"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "db start"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "db start"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "db start"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "db start"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "db start"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "db start"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "db start"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "db start"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "db start"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db start"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db start"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "db stop"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "db stop"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "db stop"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "db stop"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "db stop"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "db stop"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "db stop"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "db stop"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "db stop"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db stop"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db stop"' -s h -l help -d 'Show the help of a command'
@@ -1415,11 +1186,7 @@ complete -c aosctl -n '__aosctl_at "db reset"' -l yes -d 'Don\'t ask'
 complete -c aosctl -n '__aosctl_at "db reset"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "db reset"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "db reset"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "db reset"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "db reset"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "db reset"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "db reset"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "db reset"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "db reset"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db reset"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db reset"' -s h -l help -d 'Show the help of a command'
@@ -1427,22 +1194,14 @@ complete -c aosctl -n '__aosctl_at "db url"' -l worker -d 'The agents\' loop ins
 complete -c aosctl -n '__aosctl_at "db url"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "db url"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "db url"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "db url"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "db url"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "db url"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "db url"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "db url"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "db url"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db url"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db url"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "db psql"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "db psql"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "db psql"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "db psql"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "db psql"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "db psql"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "db psql"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "db psql"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "db psql"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db psql"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db psql"' -s h -l help -d 'Show the help of a command'
@@ -1450,11 +1209,7 @@ complete -c aosctl -n '__aosctl_at "db status"' -s o -l output -x -a '(__aosctl_
 complete -c aosctl -n '__aosctl_at "db status"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "db status"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "db status"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "db status"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "db status"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "db status"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "db status"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "db status"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "db status"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db status"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db status"' -s h -l help -d 'Show the help of a command'
@@ -1463,22 +1218,14 @@ complete -c aosctl -n '__aosctl_at "db install"' -l revoke-public -d 'Take TEMP 
 complete -c aosctl -n '__aosctl_at "db install"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "db install"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "db install"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "db install"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "db install"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "db install"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "db install"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "db install"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "db install"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db install"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db install"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "db upgrade"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "db upgrade"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "db upgrade"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "db upgrade"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "db upgrade"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "db upgrade"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "db upgrade"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "db upgrade"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "db upgrade"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db upgrade"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db upgrade"' -s h -l help -d 'Show the help of a command'
@@ -1490,11 +1237,7 @@ complete -c aosctl -n '__aosctl_at "db harden"' -l yes -d 'Don\'t ask'
 complete -c aosctl -n '__aosctl_at "db harden"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "db harden"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "db harden"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "db harden"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "db harden"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "db harden"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "db harden"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "db harden"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "db harden"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db harden"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db harden"' -s h -l help -d 'Show the help of a command'
@@ -1503,11 +1246,7 @@ complete -c aosctl -n '__aosctl_at "db uninstall"' -l cascade -d 'Also drop what
 complete -c aosctl -n '__aosctl_at "db uninstall"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "db uninstall"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "db uninstall"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "db uninstall"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "db uninstall"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "db uninstall"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "db uninstall"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "db uninstall"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "db uninstall"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db uninstall"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db uninstall"' -s h -l help -d 'Show the help of a command'
@@ -1515,22 +1254,14 @@ complete -c aosctl -n '__aosctl_at "db backup"' -l force -d 'Replace FILE if it 
 complete -c aosctl -n '__aosctl_at "db backup"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "db backup"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "db backup"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "db backup"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "db backup"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "db backup"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "db backup"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "db backup"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "db backup"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db backup"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db backup"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "db restore"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "db restore"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "db restore"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "db restore"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "db restore"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "db restore"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "db restore"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "db restore"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "db restore"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db restore"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db restore"' -s h -l help -d 'Show the help of a command'
@@ -1542,11 +1273,7 @@ complete -c aosctl -n '__aosctl_at "auth"' -a roles -d 'List the roles that peop
 complete -c aosctl -n '__aosctl_at "auth"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "auth"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "auth"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "auth"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "auth"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "auth"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "auth"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "auth"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "auth"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "auth"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "auth"' -s h -l help -d 'Show the help of a command'
@@ -1554,11 +1281,7 @@ complete -c aosctl -n '__aosctl_at "auth whoami"' -s o -l output -x -a '(__aosct
 complete -c aosctl -n '__aosctl_at "auth whoami"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "auth whoami"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "auth whoami"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "auth whoami"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "auth whoami"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "auth whoami"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "auth whoami"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "auth whoami"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "auth whoami"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "auth whoami"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "auth whoami"' -s h -l help -d 'Show the help of a command'
@@ -1568,9 +1291,6 @@ complete -c aosctl -n '__aosctl_at "auth can-i"' -s q -l quiet -d 'Answer by the
 complete -c aosctl -n '__aosctl_at "auth can-i"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "auth can-i"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "auth can-i"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "auth can-i"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "auth can-i"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
-complete -c aosctl -n '__aosctl_at "auth can-i"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "auth can-i"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "auth can-i"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "auth can-i"' -s h -l help -d 'Show the help of a command'
@@ -1579,22 +1299,14 @@ complete -c aosctl -n '__aosctl_at "auth grant"' -l until -x -d 'Until this mome
 complete -c aosctl -n '__aosctl_at "auth grant"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "auth grant"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "auth grant"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "auth grant"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "auth grant"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "auth grant"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "auth grant"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "auth grant"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "auth grant"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "auth grant"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "auth grant"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "auth revoke"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "auth revoke"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "auth revoke"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "auth revoke"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "auth revoke"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "auth revoke"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "auth revoke"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "auth revoke"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "auth revoke"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "auth revoke"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "auth revoke"' -s h -l help -d 'Show the help of a command'
@@ -1602,11 +1314,7 @@ complete -c aosctl -n '__aosctl_at "auth roles"' -s o -l output -x -a '(__aosctl
 complete -c aosctl -n '__aosctl_at "auth roles"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "auth roles"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "auth roles"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "auth roles"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "auth roles"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "auth roles"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "auth roles"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "auth roles"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "auth roles"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "auth roles"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "auth roles"' -s h -l help -d 'Show the help of a command'
@@ -1617,11 +1325,7 @@ complete -c aosctl -n '__aosctl_at "doctor"' -s o -l output -x -a '(__aosctl_ask
 complete -c aosctl -n '__aosctl_at "doctor"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "doctor"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "doctor"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "doctor"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "doctor"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "doctor"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "doctor"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "doctor"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "doctor"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "doctor"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "doctor"' -s h -l help -d 'Show the help of a command'
@@ -1630,11 +1334,7 @@ complete -c aosctl -n '__aosctl_at "secret"' -a rotate -d 'Put all secrets under
 complete -c aosctl -n '__aosctl_at "secret"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "secret"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "secret"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "secret"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "secret"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "secret"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "secret"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "secret"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "secret"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "secret"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "secret"' -s h -l help -d 'Show the help of a command'
@@ -1643,11 +1343,7 @@ complete -c aosctl -n '__aosctl_at "secret init"' -l keyring -d 'Keep it in the 
 complete -c aosctl -n '__aosctl_at "secret init"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "secret init"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "secret init"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "secret init"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "secret init"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "secret init"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "secret init"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "secret init"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "secret init"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "secret init"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "secret init"' -s h -l help -d 'Show the help of a command'
@@ -1655,11 +1351,7 @@ complete -c aosctl -n '__aosctl_at "secret rotate"' -l new-key-from -x -d 'file:
 complete -c aosctl -n '__aosctl_at "secret rotate"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "secret rotate"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "secret rotate"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "secret rotate"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "secret rotate"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "secret rotate"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "secret rotate"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "secret rotate"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "secret rotate"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "secret rotate"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "secret rotate"' -s h -l help -d 'Show the help of a command'
@@ -1670,15 +1362,10 @@ complete -c aosctl -n '__aosctl_at "config"' -a set-context -d 'Create or change
 complete -c aosctl -n '__aosctl_at "config"' -a rename-context -d 'Rename a context; the current one stays current'
 complete -c aosctl -n '__aosctl_at "config"' -a delete-context -d 'Delete a context from the config file; the database stays as it is'
 complete -c aosctl -n '__aosctl_at "config"' -a view -d 'Print the config file, passwords hidden'
-complete -c aosctl -n '__aosctl_at "config"' -a trust -d 'Let a project\'s .aosctl.yaml choose the context and the tenant'
 complete -c aosctl -n '__aosctl_at "config"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "config"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "config"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "config"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "config"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "config"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "config"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "config"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "config"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "config"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "config"' -s h -l help -d 'Show the help of a command'
@@ -1687,33 +1374,21 @@ complete -c aosctl -n '__aosctl_at "config get-contexts"' -l no-headers -d 'Leav
 complete -c aosctl -n '__aosctl_at "config get-contexts"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "config get-contexts"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "config get-contexts"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "config get-contexts"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "config get-contexts"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "config get-contexts"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "config get-contexts"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "config get-contexts"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "config get-contexts"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "config get-contexts"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "config get-contexts"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "config current-context"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "config current-context"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "config current-context"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "config current-context"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "config current-context"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "config current-context"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "config current-context"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "config current-context"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "config current-context"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "config current-context"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "config current-context"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "config use-context"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "config use-context"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "config use-context"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "config use-context"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "config use-context"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "config use-context"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "config use-context"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "config use-context"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "config use-context"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "config use-context"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "config use-context"' -s h -l help -d 'Show the help of a command'
@@ -1723,71 +1398,39 @@ complete -c aosctl -n '__aosctl_at "config set-context"' -l service -x -d 'Entry
 complete -c aosctl -n '__aosctl_at "config set-context"' -l worker -x -d 'Connection of the agents\' loop'
 complete -c aosctl -n '__aosctl_at "config set-context"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
 complete -c aosctl -n '__aosctl_at "config set-context"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
-complete -c aosctl -n '__aosctl_at "config set-context"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "config set-context"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "config set-context"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "config set-context"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "config set-context"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "config set-context"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "config set-context"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "config set-context"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "config rename-context"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "config rename-context"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "config rename-context"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "config rename-context"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "config rename-context"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "config rename-context"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "config rename-context"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "config rename-context"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "config rename-context"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "config rename-context"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "config rename-context"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "config delete-context"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "config delete-context"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "config delete-context"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "config delete-context"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "config delete-context"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "config delete-context"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "config delete-context"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "config delete-context"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "config delete-context"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "config delete-context"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "config delete-context"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "config view"' -s o -l output -x -a '(__aosctl_ask "=words:yaml,json")' -d 'yaml or json'
 complete -c aosctl -n '__aosctl_at "config view"' -l raw -d 'Show passwords'
-complete -c aosctl -n '__aosctl_at "config view"' -l minify -d 'Only the current context, or that of --context'
+complete -c aosctl -n '__aosctl_at "config view"' -l minify -d 'Only the current context'
 complete -c aosctl -n '__aosctl_at "config view"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "config view"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "config view"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "config view"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "config view"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "config view"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "config view"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "config view"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "config view"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "config view"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "config view"' -s h -l help -d 'Show the help of a command'
-complete -c aosctl -n '__aosctl_at "config trust"' -l revoke -d 'Trust it no more'
-complete -c aosctl -n '__aosctl_at "config trust"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
-complete -c aosctl -n '__aosctl_at "config trust"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
-complete -c aosctl -n '__aosctl_at "config trust"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "config trust"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "config trust"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "config trust"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
-complete -c aosctl -n '__aosctl_at "config trust"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "config trust"' -l no-input -d 'Ask nothing; fail where an answer is needed'
-complete -c aosctl -n '__aosctl_at "config trust"' -l no-color -d 'Print without colour'
-complete -c aosctl -n '__aosctl_at "config trust"' -l debug -d 'Print the traceback of an error'
-complete -c aosctl -n '__aosctl_at "config trust"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "whoami"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml")' -d 'json or yaml'
 complete -c aosctl -n '__aosctl_at "whoami"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "whoami"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "whoami"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "whoami"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "whoami"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "whoami"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "whoami"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "whoami"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "whoami"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "whoami"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "whoami"' -s h -l help -d 'Show the help of a command'
@@ -1795,11 +1438,7 @@ complete -c aosctl -n '__aosctl_at "plugin"' -a list -d 'List the programs of PA
 complete -c aosctl -n '__aosctl_at "plugin"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "plugin"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "plugin"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "plugin"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "plugin"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "plugin"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "plugin"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "plugin"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "plugin"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "plugin"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "plugin"' -s h -l help -d 'Show the help of a command'
@@ -1807,22 +1446,14 @@ complete -c aosctl -n '__aosctl_at "plugin list"' -l name-only -d 'Print the nam
 complete -c aosctl -n '__aosctl_at "plugin list"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "plugin list"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "plugin list"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "plugin list"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "plugin list"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "plugin list"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "plugin list"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "plugin list"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "plugin list"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "plugin list"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "plugin list"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "man"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "man"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "man"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "man"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "man"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "man"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "man"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "man"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "man"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "man"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "man"' -s h -l help -d 'Show the help of a command'
@@ -1832,22 +1463,14 @@ complete -c aosctl -n '__aosctl_at "version"' -s o -l output -x -a '(__aosctl_as
 complete -c aosctl -n '__aosctl_at "version"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "version"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "version"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "version"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "version"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "version"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "version"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "version"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "version"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "version"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "version"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "completion"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "completion"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "completion"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
-complete -c aosctl -n '__aosctl_at "completion"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
-complete -c aosctl -n '__aosctl_at "completion"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
-complete -c aosctl -n '__aosctl_at "completion"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "completion"' -s q -l quiet -d 'Print results and errors only'
-complete -c aosctl -n '__aosctl_at "completion"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "completion"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "completion"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "completion"' -s h -l help -d 'Show the help of a command'

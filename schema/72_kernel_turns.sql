@@ -574,11 +574,12 @@ declare
   v_watched timestamptz;
   v_spare integer;  -- how many more calls come before one can be repeated too often; null: any
   v_loops boolean;
+  v_recorded jsonb;
 begin
   -- A statement a row: the join costs more than both.
   select r.last_turn, r.agent_id, r.agent_name, r.model_name, r.input_usd_per_mtok,
          r.cached_input_usd_per_mtok, r.output_usd_per_mtok, r.taint,
-         r.max_repeats - (r.last_step - r.turn_first_step)
+         case r.kind when 'replay' then 0 else r.max_repeats - (r.last_step - r.turn_first_step) end
     into v_turn, v_agent_id, v_agent, v_run_model, v_input_usd, v_cached_usd, v_output_usd, v_taint,
          v_spare
   from aos_core.run r where r.tenant_id = p_tenant and r.run_id = v_run;
@@ -599,7 +600,16 @@ begin
     v_gate := aos_skills.gate(p_tenant, v_role, v_skills, v_skill,
                               nullif(v_block -> 'args', 'null'), v_agent, v_taint);
     if v_index >= v_spare then
-      if aos_core.repeats_too_often(p_tenant, p_turn, v_run, v_block, v_calls) then
+      v_recorded := aos_core.replayed_call(p_tenant, v_run, v_block, v_calls);
+      if v_recorded is not null then
+        if v_gate.decision in ('allow', 'approve') then  -- a replay carries out nothing
+          v_gate.decision := v_recorded ->> 'decision';
+          v_gate.reason := v_recorded ->> 'reason';
+        else
+          v_recorded := null;
+        end if;
+        v_gate.judged := null;
+      elsif aos_core.repeats_too_often(p_tenant, p_turn, v_run, v_block, v_calls) then
         v_loops := true;
         v_gate.decision := 'invalid';
         v_gate.reason := aos_core.repeated_reason(p_tenant, v_run, v_skill);
@@ -614,13 +624,17 @@ begin
       v_status := 'awaiting_approval';
     else
       v_refused := v_refused + 1;
-      v_status := case v_gate.decision when 'deny' then 'denied' else 'failed' end;
+      v_status := case v_gate.decision when 'deny' then 'denied' when 'replayed' then 'succeeded'
+                                       else 'failed' end;
     end if;
     v_calls := v_calls || jsonb_build_object('call_id', aos_core.uuidv7(),
       'id', coalesce(v_block ->> 'id', ''), 'skill', v_skill, 'args', v_block -> 'args',
       'status', v_status, 'runner', v_gate.runner, 'effect', v_gate.effect,
       'reason', v_gate.reason, 'tool_version', v_gate.tool_version, 'taints', v_gate.taints);
     v_brief := v_brief || jsonb_build_object('skill', v_skill, 'status', v_status);
+    if v_recorded ? 'message' then
+      v_calls := jsonb_insert(v_calls, '{-1,recorded}', v_recorded -> 'message');
+    end if;
     if v_gate.judged is not null then  -- policies or taint had a word
       v_calls := jsonb_insert(v_calls, '{-1,judged}', v_gate.judged);
       v_brief := jsonb_insert(v_brief, '{-1,reasons}', v_gate.judged -> 'reasons');
@@ -685,8 +699,8 @@ begin
 end
 $$;
 
--- What follows for the calls of an answer that do not run now: a refused one has its result at once,
--- in a step of its own; of one that must be approved a person is asked, as the policies say, unless an
+-- What follows for the calls of an answer that do not run now: a refused one, and one of a replay, has
+-- its result at once, in a step of its own; of one that must be approved a person is asked, as the policies say, unless an
 -- allowance lets it pass. Returns the calls, with the states that they have then.
 create function aos_core.hold_back_calls(
   p_tenant uuid, p_run uuid, p_turn_number integer, p_step bigint, p_calls jsonb,
@@ -727,12 +741,15 @@ begin
         perform aos_core.let_pass(p_tenant, v_approval);
         v_calls := jsonb_set(v_calls, array[v_index::text, 'status'], '"approved"');
       end if;
-    elsif v_call ->> 'status' in ('denied', 'failed') then
+    elsif v_call ->> 'status' in ('denied', 'failed', 'succeeded') then
       v_seq := v_seq + 1;
       insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
-      values (p_tenant, p_run, v_seq, p_turn_number, 'tool', aos_core.result_message(
-        v_call ->> 'id', v_call ->> 'skill', false,
-        jsonb_build_object('error', v_call ->> 'reason')), p_now);
+      values (p_tenant, p_run, v_seq, p_turn_number, 'tool', coalesce(v_call -> 'recorded',
+        aos_core.result_message(v_call ->> 'id', v_call ->> 'skill', false,
+          jsonb_build_object('error', v_call ->> 'reason'))),
+        case when v_call ? 'recorded' then aos_core.note_recorded(p_tenant, p_run, v_call)
+          else p_now end);
+      v_calls := v_calls #- array[v_index::text, 'recorded'];
       update aos_core.tool_call c set result_seq = v_seq, finished_at = p_now
       where c.tenant_id = p_tenant and c.call_id = v_id;
     end if;

@@ -612,6 +612,18 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_actor text := aos_auth.enter(p_tenant, 'developer');
+begin
+  return aos_core.copy_run(p_tenant, p_run, p_step, p_name, p_model, v_actor, null);
+end
+$$;
+
+-- As fork_run, for p_actor; p_kind: the kind of the new run, null for p_run's. Kernel only.
+create function aos_core.copy_run(
+  p_tenant uuid, p_run uuid, p_step bigint, p_name text, p_model text, p_actor text, p_kind text)
+returns jsonb
+language plpgsql
+as $$
+declare
   v_from aos_core.run;
   v_to record;
   v_step bigint;
@@ -634,14 +646,18 @@ begin
   insert into aos_core.run (tenant_id, agent_id, persona_id, persona_version, kind, title,
     parent_run_id, forked_at_step, max_usd, max_tokens, max_steps, max_seconds, max_repeats,
     last_step, last_turn, last_turn_id, taint, name, model_name)
-  values (p_tenant, v_from.agent_id, v_from.persona_id, v_from.persona_version, v_from.kind,
-    v_from.title, p_run, v_step, v_from.max_usd, v_from.max_tokens, v_from.max_steps,
+  values (p_tenant, v_from.agent_id, v_from.persona_id, v_from.persona_version,
+    case v_from.kind when 'replay' then 'conversation' else v_from.kind end, v_from.title, p_run, v_step, v_from.max_usd, v_from.max_tokens, v_from.max_steps,
     v_from.max_seconds, v_from.max_repeats, v_step, v_turn,
     case when v_turn > 0 then v_last end,
     aos_core.taint_before(v_from.taint, v_step + 1), p_name, v_from.model_name)
   on conflict do nothing returning run_id, name into v_to;
   if not found then
     perform aos_core.refuse_name(p_name);
+  end if;
+  if 'replay' in (p_kind, v_from.kind) then  -- which nothing else may begin as
+    update aos_core.run r set kind = 'replay'
+    where r.tenant_id = p_tenant and r.run_id = v_to.run_id;
   end if;
   perform aos_core.limit_questions(p_tenant, v_to.run_id, m.max_turns)
   from aos_core.meter m
@@ -654,8 +670,8 @@ begin
   select p_tenant, v_to.run_id, s.seq, s.turn, s.role, s.message, s.created_at, s.model_name
   from aos_core.step s
   where s.tenant_id = p_tenant and s.run_id = p_run and s.seq <= v_step;
-  perform aos_core.append_run_event(p_tenant, p_run, 'run.forked', v_actor,
-    jsonb_build_object('run_id', v_to.run_id, 'step', v_step));
+  perform aos_core.append_run_event(p_tenant, p_run, 'run.forked', p_actor,
+    jsonb_strip_nulls(jsonb_build_object('run_id', v_to.run_id, 'step', v_step, 'kind', p_kind)));
   return jsonb_build_object('run_id', v_to.run_id, 'run', v_to.name, 'steps', v_step);
 end
 $$;

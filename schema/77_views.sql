@@ -15,7 +15,7 @@ select r.tenant_id, n.name as tenant, r.run_id, r.name, a.name as agent, r.kind,
             when t.state = 'queued' and t.error is not null then split_part(t.error, ':', 1)
             when r.state = 'paused' then 'resume' end as waiting_on,
        r.parent_run_id, r.created_by, r.labels, r.last_seq, r.created_at, r.updated_at, r.closed_at,
-       r.taint, r.agent_id, m.context_window
+       r.taint, r.agent_id, m.context_window, w.max_turns
 from aos_core.run r
 join aos_auth.tenant n on n.tenant_id = r.tenant_id
 join aos_agent.agent a on a.tenant_id = r.tenant_id and a.agent_id = r.agent_id
@@ -23,6 +23,7 @@ join aos_persona.persona_version p on p.tenant_id = r.tenant_id and p.persona_id
   and p.version = r.persona_version
 left join aos_meta.llm_model_registry m on m.model_name = r.model_name
 left join aos_core.turn t on t.tenant_id = r.tenant_id and t.turn_id = r.last_turn_id
+left join aos_core.meter w on w.tenant_id = r.tenant_id and w.run_id = r.run_id
 left join lateral (
   select k.skill from aos_core.tool_call k
   where k.tenant_id = r.tenant_id and k.turn_id = r.open_turn_id

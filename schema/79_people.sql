@@ -105,7 +105,7 @@ as $$
     when p_verb in ('apply', 'delete')
          and p_kind in ('persona', 'skill', 'agent', 'collection', 'secret') then 'developer'
     when (p_verb, p_kind) in (('chat', 'agent'), ('kill', 'run'), ('resolve', 'run'),
-                              ('fork', 'run'), ('steer', 'run'), ('approve', 'approval'),
+                              ('fork', 'run'), ('replay', 'run'), ('steer', 'run'), ('approve', 'approval'),
                               ('delete', 'allowance'))
       then 'developer'
     when (p_verb, p_kind) = ('verify', 'event') then 'viewer'

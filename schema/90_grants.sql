@@ -143,6 +143,7 @@ grant select on aos_auth.tenant, aos_auth.principal, aos_auth.role_grant, aos_au
   aos_skills.builtin_skill, aos_skills.skill, aos_skills.role_skill, aos_skills.policy,
   aos_core.run, aos_core.turn, aos_core.step, aos_core.tool_call, aos_core.approval, aos_core.event_log, aos_agent.agent,
   aos_rag.collection, aos_rag.document to aos_view;
+grant select (tenant_id, run_id, max_turns) on aos_core.meter to aos_view;
 grant insert (tenant_id, agent_id, name, title, kind, labels), update (title, labels)
   on aos_core.run to aos_view;
 grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
@@ -206,7 +207,8 @@ grant execute on function aos_core.applied(boolean), aos_core.deleted(text, text
   aos_agent.pause_run(uuid, uuid, text),
   aos_agent.resume_run(uuid, uuid, numeric, bigint, integer, numeric, integer),
   aos_agent.prepare_look(uuid, text, text, text),
-  aos_agent.fork_run(uuid, uuid, bigint, text, text), aos_agent.resolve_call(uuid, uuid, text, jsonb),
+  aos_agent.fork_run(uuid, uuid, bigint, text, text),
+  aos_agent.replay_run(uuid, uuid, bigint, text, text), aos_agent.resolve_call(uuid, uuid, text, jsonb),
   aos_agent.start_run(uuid, text, text, text),
   aos_agent.open_run(uuid, text, jsonb, uuid, text, integer, boolean, text, text, numeric,
                      integer, integer, text),

@@ -12,8 +12,9 @@ import aosctl
 
 PACKAGE = Path(aosctl.__file__).parent
 LEAVES = {
-    "", "config", "config_file", "editor", "errors", "messages", "name_cache", "private_file",
-    "numbers", "project", "redaction", "request", "resources", "tables", "terminal", "timestamps",
+    "", "bars", "config", "config_file", "editor", "errors", "messages", "name_cache",
+    "numbers", "private_file", "project", "redaction", "request", "resources", "tables",
+    "terminal", "timestamps",
 }  # fmt: skip
 MAY_IMPORT = {
     "leaf": {"leaf"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from threading import Semaphore
@@ -156,6 +156,62 @@ def test_an_answer_is_seen_as_it_comes_and_once_and_else_nothing_is_written(
     assert tenant.run_row(run)["run_state"] == "active"
     logs = developer("logs", name)
     assert logs.out.endswith(SHOWN) and logs.status == 0
+
+
+def test_what_was_steered_outlives_the_workers_that_are_killed(
+    env: dict[str, str], tenant: Tenant, wire: OpenAIWire, slow: str, developer: Aosctl
+) -> None:
+    """Before the model has read it, and while it does: neither lost nor read twice."""
+    run = tenant.start_run(slow)
+    name, database = name_of(tenant, run), tenant.database
+    tenant.open(run, "tell")
+    gates = [Semaphore(0), Semaphore(0)]
+    first = len(wire.requests)
+
+    def asked(number: int) -> list[str]:
+        until(lambda: len(wire.requests) > first + number)
+        said = wire.requests[first + number].messages
+        return [str(one["content"]) for one in said if one["role"] == "user"]
+
+    try:
+        wire.queue.append(held(gates[0], *WORDS))
+        killed(env, tenant, lambda: asked(0) == ["tell"] and steered(developer, name))
+        assert tenant.transcript(run) == [("user", "tell")]
+        database.move_clock("2 minutes")
+        wire.queue.append(held(gates[1], *WORDS))
+        killed(env, tenant, lambda: asked(1) == ["tell", "in short"])
+        database.move_clock("4 minutes")
+        wire.queue.append(text("Versions."))
+        with worker(env, tenant):
+            pass
+        assert asked(2) == ["tell", "in short"]
+    finally:
+        database.move_clock()
+        for gate in gates:
+            gate.release(10)
+    assert tenant.transcript(run) == [
+        ("user", "tell"), ("user", "in short"), ("assistant", "Versions."),
+    ]  # fmt: skip
+    assert tenant.faults(run) == []
+
+
+def killed(env: dict[str, str], tenant: Tenant, reached: Callable[[], bool]) -> None:
+    """Let a worker come to a point, and end it with SIGKILL."""
+    dsn = tenant.database.cluster.dsn("test_developer", tenant.database.name)
+    process = subprocess.Popen(
+        [AOSCTL, "worker", "--once", "-n", tenant.name],
+        env={**env, "AOSCTL_DSN": dsn, "OPENAI_API_KEY": "x"},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert reached()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def steered(developer: Aosctl, name: str) -> bool:
+    return developer("steer", name, "in short").out == f"run.aos/{name} steered\n"
 
 
 @pytest.mark.parametrize("verb", ["attach", "logs", "top", "events", "get"])

@@ -23,6 +23,7 @@ OWN_FLAGS = {("db", "psql")}
 WORDS: dict[tuple[str, ...], list[str]] = {
     ("get",): ["agents"], ("describe",): ["agents"], ("edit",): ["agents"], ("delete",): ["agents"],
     ("label",): ["agents", "a=b"], ("annotate",): ["agents", "a=b"], ("fork",): ["r"],
+    ("replay",): ["r"],
     ("patch",): ["agents", "x", "-p", "{}"], ("wait",): ["agents", "--for=delete"],
     ("chat",): ["b", "hi"], ("run",): ["b", "hi"], ("attach",): ["r"], ("trace",): ["r"],
     ("create", "model"): ["m", "--provider=openai"], ("create", "skill"): ["s", "--builtin=x"],

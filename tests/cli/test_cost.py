@@ -137,6 +137,15 @@ def test_cost_is_added_up_by_what_is_asked_for(paid: Aosctl, tenant: Tenant) -> 
     (day,) = json.loads(paid("cost", "--by", "day", "--since", "1d", "-o", "json").out)["items"]
     today = tenant.database.value("select to_char(now() at time zone 'UTC', 'YYYY-MM-DD')")
     assert (day["day"], Decimal(day["costUsd"])) == (today, total)
+    both = paid("cost", "--by", "agent,day")
+    header, *rows = [line.split() for line in both.out.splitlines()]
+    assert header == ["AGENT", "DAY", "ANSWERS", "IN", "OUT", "COST"]
+    agents = [row[0] for row in rows if row[0] != "TOTAL"]
+    assert agents == sorted(agents) and {row[1] for row in rows if row[0] != "TOTAL"} == {today}
+    (first, *_), by = (lambda d: (d["items"], d["by"]))(
+        json.loads(paid("cost", "--by", "day,agent,model", "-o", "json").out)
+    )
+    assert by == "day,agent,model" and {"day", "agent", "model", "costUsd"} <= set(first)
     none = paid("cost", "--since", "2999-01-01")
     assert (none.out, none.err) == ("", "Nothing was paid for in acme tenant\n")
 
@@ -145,6 +154,8 @@ def test_cost_is_added_up_by_what_is_asked_for(paid: Aosctl, tenant: Tenant) -> 
     ("arguments", "error"),
     [
         (("--by", "colour"), 'error: cannot add up by "colour"'),
+        (("--by", "agent,colour"), 'error: cannot add up by "colour"'),
+        (("--by", "agent,agent"), 'error: "agent,agent" adds up by one thing twice'),
         (
             ("--since", "soon"),
             'error: invalid time "soon"\nhint: such as 45s, 2h30m, 3d or 2026-01-31T12:00:00Z',

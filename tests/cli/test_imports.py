@@ -103,6 +103,7 @@ def test_verb_loads_no_module_it_does_not_need(line: str, env: dict[str, str]) -
         "events -w --for none",
         "trace none",
         "fork none",
+        "replay none",
         "steer none x",
         "attach none",
         "top",

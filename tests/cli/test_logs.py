@@ -500,3 +500,52 @@ def test_flags_of_logs_that_are_wrong(
     assert (done.status, done.out) == (2, "")
     assert done.err.startswith(error)
     close(tenant, run)
+
+
+def test_the_previous_run_is_the_one_before(developer: Aosctl, tenant: Tenant) -> None:
+    text = "apiVersion: aos/v1\nkind: Agent\nmetadata: {name: again}\nspec: {persona: expert}\n"
+    developer("apply", "-f", "-", stdin=text)
+    done = developer("logs", "-p", "agent/again")
+    assert (done.status, done.out) == (1, "")
+    assert done.err.startswith(
+        'Error from server (NotFound): previous terminated run of agent "again" not found\n'
+    )
+    (one, first), (two, second), (three, third) = (started(tenant, "again") for _ in range(3))
+    for run, said in ((one, "a"), (two, "b"), (three, "c")):
+        turn(tenant, run, "?", said)
+    assert "agent b\n" in developer("logs", third, "--previous").out
+    assert "agent a\n" in developer("logs", second, "-p").out
+    done = developer("logs", first, "-p")
+    assert (done.status, done.out) == (1, "")
+    assert f'previous run of agent "again" before "{first}" not found\n' in done.err
+    # Of an agent it is the one that ended last.
+    for run in (two, one):
+        close(tenant, run)
+    assert "agent a\n" in developer("logs", "agent/again", "-p", "--no-prefix").out
+    for words in (["-p", first, second], ["-p", "-l", "a=b"]):
+        done = developer("logs", *words)
+        assert (done.status, done.out) == (2, "")
+        assert done.err.startswith("error: -p is of one run or agent\n")
+    close(tenant, three)
+
+
+def test_more_streams_than_allowed_are_not_followed(developer: Aosctl, tenant: Tenant) -> None:
+    runs = [started(tenant) for _ in range(3)]
+    names = [name for _, name in runs]
+    done = developer("logs", "-f", "--max-log-requests", "2", *names)
+    assert (done.status, done.out, done.err) == (
+        1,
+        "",
+        "error: you are attempting to follow 3 log streams, but maximum allowed concurrency is 2,"
+        " use --max-log-requests to increase the limit\n",
+    )
+    for run, _ in runs:
+        close(tenant, run)
+    # Those that are over are not followed.
+    done = developer("logs", "-f", "--max-log-requests=2", *names)
+    assert (done.status, done.err) == (0, "") and done.out.count("created by") == 3
+    done = developer("logs", "--max-log-requests", "2", *names)
+    assert (done.status, done.err.splitlines()[0]) == (
+        2,
+        "error: --max-log-requests limits what -f follows",
+    )

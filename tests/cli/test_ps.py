@@ -9,6 +9,7 @@ import pytest
 
 from command import Aosctl
 from kernels import Tenant, call, say
+from terminal import Terminal
 
 DELETE = {"statement": "delete from shop.orders where order_id = 1"}
 
@@ -145,3 +146,58 @@ def test_runs_are_sorted_by_a_field(developer: Aosctl, runs: dict[str, str]) -> 
     for flags in (("-w",), ("--forest",)):
         refused = developer("ps", "--sort-by", ".metadata.name", *flags)
         assert (refused.status, refused.out) == (2, "") and "--sort-by" in refused.err
+
+
+def test_without_truncation_nothing_is_rounded_or_cut(
+    developer: Aosctl, tenant: Tenant, runs: dict[str, str]
+) -> None:
+    title = "a title that is so long that a table would rather go on without its end"
+    tenant.database.superuser.execute(
+        "update aos_core.run set input_tokens = 12345, output_tokens = 1, spent_usd = 0.001234567,"
+        " title = %s where name = %s",
+        (title, runs["stopped"]),
+    )
+    flags = ("-a", "--filter", f"name={runs['stopped']}", "-o", "wide")
+    short, whole = developer("ps", *flags).out, developer("ps", "--no-trunc", *flags).out
+    assert " 12k " in short and " $0.0012 " in short and title not in short
+    assert " 12346 " in whole and " $0.001234567 " in whole and whole.rstrip().endswith(title)
+
+
+def test_who_counts_with_n_is_told_of_last(developer: Aosctl) -> None:
+    done = developer("ps", "-n", "3")
+    assert (done.status, done.out) == (1, "")
+    assert done.err.endswith("hint: -n is the tenant; the runs begun last: aosctl ps --last 3\n")
+    assert "--last" not in developer("ps", "-n", "nowhere").err
+
+
+def test_kill_takes_what_came_from_a_run_along_and_asks(
+    developer: Aosctl, tenant: Tenant, env: dict[str, str]
+) -> None:
+    root = tenant.start_run()
+    fork = UUID(call(tenant.person, "aos_agent.fork_run", tenant.id, root)["run_id"])
+    below = UUID(call(tenant.person, "aos_agent.replay_run", tenant.id, fork)["run_id"])
+    beside = tenant.start_run()
+    names = [name_of(tenant, run) for run in (root, fork, below)]
+
+    def states() -> list[str]:
+        return [str(tenant.run_row(run)["run_state"]) for run in (root, fork, below, beside)]
+
+    done = developer("kill", "--cascade", names[0])
+    assert (done.status, done.out) == (2, "")
+    assert done.err == (
+        f"error: would kill 3 runs in acme tenant: {', '.join(names)}\n"
+        f"hint: aosctl kill --cascade {names[0]} -y does it\n"
+    )
+    assert states() == ["active"] * 4
+    done = developer("kill", "-s", "STOP", "--cascade", "-y", names[0])
+    assert states() == ["paused"] * 3 + ["active"]
+    assert done.out == "".join(f"run.aos/{name} stopped\n" for name in names)
+    dsn = tenant.database.cluster.dsn("test_developer", tenant.database.name)
+    with Terminal({**env, "AOSCTL_DSN": dsn}, "kill", "--cascade", names[1]) as terminal:
+        assert names[2] in terminal.expect_text("[y/N] ")
+        terminal.type("y\n")
+        assert terminal.status() == 0
+    assert states() == ["paused", "cancelled", "cancelled", "active"]
+    # Nothing is left below: there is nothing to ask.
+    done = developer("kill", "--cascade", names[0])
+    assert (done.status, done.out) == (0, f"run.aos/{names[0]} killed\n")

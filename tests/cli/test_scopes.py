@@ -99,7 +99,7 @@ def test_a_run_is_allowed_listed_told_of_and_taken_back(developer: Aosctl, tenan
         in (logged)
     )
     assert "approval approved by the allowance of user:dev: send_mail(to nobody)" in logged
-    assert "the allowance of user:dev" in developer("trace", name, COLUMNS="200").out
+    assert "passed: allowance of user:dev" in developer("trace", name, COLUMNS="200").out
     assert "the allowance of user:dev" in developer("describe", "run", name).out
     tried = developer("delete", "allowance", short, "--dry-run=server")
     assert tried.out == f'allowance.aos "{short}" deleted (server dry run)\n'

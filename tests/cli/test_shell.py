@@ -458,6 +458,36 @@ def test_an_approval_rings_once_and_stands_in_the_status_line(
     assert database.value(looks + " and datname = current_database()") == 1
 
 
+def test_the_inbox_and_an_editor_work_in_the_shell(
+    opened: Open, tenant: Tenant, tmp_path: Path
+) -> None:
+    editor = tmp_path / "editor"
+    editor.write_text("#!/bin/sh\nsed -i 's/You know PostgreSQL./You know SQL./' \"$1\"\n")
+    editor.chmod(0o755)
+    shell = opened(AOSCTL_EDITOR=str(editor))
+    shell.expect_text("nothing to approve · dev@acme")
+    first, second = (tenant.asked("send_mail", {"query": who}, "clerk") for who in "ab")
+    one, two = (tenant.approval(asked.call)[0].hex[-8:] for asked in (first, second))
+    shell.expect_text("2 approvals pending")
+    shell.say("approve -i")
+    shell.expect_text("1 of 2")
+    shell.expect_text("then Enter >")
+    shell.type("y" + ENTER)
+    shell.expect_text(f"approval.aos/{one} approved")
+    shell.expect("(?s)2 of 2.*then Enter >")  # what is typed before the question is no answer
+    shell.type("n" + ENTER)
+    shell.expect_text("reason")
+    shell.type("not now" + ENTER)
+    shell.expect_text(f"approval.aos/{two} denied")
+    shell.expect("^acme>$")
+    assert [tenant.call_state(asked.call) for asked in (first, second)] == ["approved", "denied"]
+    shell.say("edit persona expert")
+    shell.expect_text("persona.aos/expert edited")
+    shell.expect("^acme>$")
+    shell.say("get persona expert -o jsonpath={.spec.systemPrompt}")
+    shell.expect_text("You know SQL.")
+
+
 def test_a_verb_with_a_screen_gives_the_terminal_back(shell: Screen) -> None:
     shell.type("top" + ENTER)
     shell.expect_text("keys: q quit")

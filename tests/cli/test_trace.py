@@ -84,6 +84,16 @@ def test_every_width_is_kept_to(developer: Aosctl, tenant: Tenant, columns: str)
     assert len(lines) == 5 and max(map(len, lines)) <= max(int(columns), 40)
 
 
+def test_who_gave_an_allowance_is_seen_at_80_columns(developer: Aosctl, tenant: Tenant) -> None:
+    name = traced(tenant)
+    tenant.database.superuser.execute(
+        "update aos_core.approval set decided_by = 'the allowance of user:dev'"
+        " where run_id = (select run_id from aos_core.run where name = %s)",
+        (name,),
+    )
+    assert "└─ passed: allowance of user:dev  " in developer("trace", name, COLUMNS="80").out
+
+
 def test_ascii_colour_and_depth(developer: Aosctl, tenant: Tenant) -> None:
     name = traced(tenant)
     plain = developer("trace", name, PYTHONIOENCODING="ascii", COLUMNS="100").out
@@ -223,3 +233,31 @@ def test_bad_input_is_refused(
     assert developer("trace").status == 2
     missing = developer("trace", "nobody")
     assert missing.status == 1 and 'runs.aos "nobody" not found' in missing.err
+
+
+def test_a_trace_that_is_watched_is_drawn_until_the_turn_ends(
+    env: dict[str, str], tenant: Tenant, developer: Aosctl
+) -> None:
+    run = tenant.start_run("clerk")
+    lease = tenant.open(run, "tidy up", p_worker="w1")
+    name = name_of(tenant, run)
+    dsn = tenant.database.cluster.dsn("test_developer", tenant.database.name)
+    with Terminal({**env, "AOSCTL_DSN": dsn}, "trace", "-w", name) as terminal:
+        terminal.stands("turn 1 · running · tidy up")
+        asked = tenant.respond(lease, ask(("sql_query", {"query": "select 1"})))
+        terminal.stands("sql_query · pending (select 1)")
+        tenant.execute(UUID(asked["calls"][0]["call_id"]), lease)
+        terminal.stands("sql_query(select 1)")
+        tenant.respond(lease, say("Done."))
+        assert terminal.status() == 0
+        whole = terminal.standing
+    # What was drawn before was taken away: each line stands there once.
+    assert whole.count("turn 1") == whole.count("sql_query") == whole.count("run clerk-") == 1
+    assert "offline: Done." in whole and "pending" not in whole
+    # Nothing goes on, and off a terminal the whole is drawn at the end.
+    done = developer("trace", "--watch", name)
+    assert (done.status, done.err) == (0, "") and "offline: Done." in done.out
+    assert done.out.count("turn 1") == 1
+    done = developer("trace", name, "-w", "-o", "json")
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith("error: -w draws on the terminal: not with --html, --svg or -o\n")

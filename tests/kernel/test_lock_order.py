@@ -72,6 +72,7 @@ ON_RUNS: dict[str, Callable[[Scene, Connection], Any]] = {
     "resume with a limit": of_run("resume_run", p_max_usd=3),
     "resume": of_run("resume_run"),
     "fork": of_run("fork_run"),
+    "replay": of_run("replay_run"),
     "start": lambda scene, session: call(session, "aos_agent.start_run", scene.tenant.id, "bot"),
     "start with a message": lambda scene, session: call(
         session, "aos_agent.open_run", scene.tenant.id, "bot", user("go"), uuid4(), "w2"

@@ -78,6 +78,7 @@ def actions(filled: Filled) -> dict[tuple[str, str], tuple[str, list[Any]]]:
     found["chat", "agent"] = "select aos_agent.start_run(%s, 'bot')", [tenant]
     found["kill", "run"] = "select aos_agent.cancel_run(%s, %s)", [tenant, filled.run]
     found["fork", "run"] = "select aos_agent.fork_run(%s, %s)", [tenant, filled.run]
+    found["replay", "run"] = "select aos_agent.replay_run(%s, %s)", [tenant, filled.run]
     found["steer", "run"] = (
         "select aos_agent.steer_turn(%s, %s, %s)",
         [tenant, filled.run, user("x")],

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from aosctl.bars import gauge
 from aosctl.db.look_queries import literal
 from aosctl.domain.looking import query_of
 from aosctl.errors import UsageError
 from aosctl.repl.clipboard import sequence, why_not
 from aosctl.repl.commands import COMMANDS, is_command, may_run_while_busy, message_of
-from aosctl.repl.commands.about import Part, bar, context_lines
+from aosctl.repl.commands.about import Part, context_lines
 from aosctl.repl.commands.completing import files
 from aosctl.repl.commands.sql import table
 from aosctl.repl.commands.text import CUT_LINE, draft_file
@@ -123,7 +124,7 @@ def test_the_context_is_told_in_bars() -> None:
     assert "[" + "." * 30 + "] 0%" in lines[1] and lines[2].endswith(
         "about 50 tokens of 100 tokens"
     )
-    assert bar(1, 10_000).count("#") == 1 and bar(5, 0).endswith("100%")
+    assert gauge(1, 10_000).count("#") == 1 and gauge(5, 0).endswith("100%")
 
 
 def test_a_draft_ends_where_the_answer_begins() -> None:

@@ -35,6 +35,7 @@ VERBS = (
     "delete",
     "chat",
     "fork",
+    "replay",
     "steer",
     "kill",
     "resolve",

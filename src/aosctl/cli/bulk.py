@@ -109,6 +109,8 @@ class Choice(NamedTuple):
     def _flags(self) -> str:
         from shlex import quote
 
+        if self.names:
+            return " ".join(map(quote, self.names))
         return "--all" if self.selector is None else f"-l {quote(self.selector)}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
@@ -22,13 +21,12 @@ if TYPE_CHECKING:
     from aosctl.db.rows import AnySession
 
 _BAR_CELLS = 24
-_EIGHTHS = "▏▎▍▌▋▊▉█"
 
 
 def command(
     ctx: typer.Context,
     by: Annotated[
-        str, typer.Option("--by", metavar="KEY", help="tenant, agent, model, day (UTC) or run")
+        str, typer.Option("--by", metavar="KEY,…", help="tenant, agent, model, day (UTC), run")
     ] = "agent",
     since: Annotated[
         str | None,
@@ -47,54 +45,64 @@ def command(
     Examples:
       aosctl cost
       aosctl cost --by day --since 7d
+      aosctl cost --by agent,day
       aosctl cost --by tenant -A -o json
     """
     from aosctl.cli.moments import parse_since
     from aosctl.cli.wiring import quick_session_of
 
     chosen = output.parse_output(output_format, allowed=("json",))
-    key = _key(by)
+    keys = _keys(by)
     begin = parse_since(since) if since else None
-    everywhere = all_tenants or key == "tenant"
+    everywhere = all_tenants or "tenant" in keys
     given = globals_of(ctx)
     with closing(quick_session_of(given, select_tenant=not everywhere)) as session:
-        rows = _read(session, key, begin, everywhere)
+        rows = _read(session, keys, begin, everywhere)
     if not chosen.is_table:
-        output.write_json(_as_json(key, rows))
+        output.write_json(_as_json(keys, rows))
     elif rows:
-        _write(key, rows, show_headers=not no_headers)
+        _write(keys, rows, show_headers=not no_headers)
     else:
         where = f" in {session.tenant} tenant" if session.tenant else ""
         output.note(f"Nothing was paid for{where}", quiet=given.quiet)
 
 
-def _key(text: str) -> By:
+def _keys(text: str) -> list[By]:
     from aosctl.db.costs import By
 
-    if text not in get_args(By):
-        raise UsageError(f'cannot add up by "{text}"', f"--by {', '.join(get_args(By))}")
-    return cast("By", text)
+    known = get_args(By)
+    keys = [part.strip() for part in text.split(",")]
+    for key in keys:
+        if key not in known:
+            raise UsageError(
+                f'cannot add up by "{key}"', f"{', '.join(known)}, or several: agent,day"
+            )
+    if len(set(keys)) < len(keys):
+        raise UsageError(f'"{text}" adds up by one thing twice', "--by agent,day")
+    return cast("list[By]", keys)
 
 
 def _read(
-    session: AnySession, key: By, since: datetime | None, everywhere: bool
+    session: AnySession, keys: Sequence[By], since: datetime | None, everywhere: bool
 ) -> Sequence[CostRow]:
     from aosctl.db import tenants
     from aosctl.db.costs import costs
 
     if not everywhere:
-        return costs(session.connection, key, session.require_tenant(), since)
+        return costs(session.connection, keys, session.require_tenant(), since)
     found = tenants.everywhere(
-        session.connection, lambda: costs(session.connection, key, None, since)
+        session.connection, lambda: costs(session.connection, keys, None, since)
     )
-    return _merged(found, key)
+    return _merged(found, keys)
 
 
-def _merged(rows: Sequence[CostRow], key: By) -> Sequence[CostRow]:
-    """Add up rows of several tenants that have one name."""
-    sums: dict[str, CostRow] = {}
+def _merged(rows: Sequence[CostRow], keys: Sequence[By]) -> Sequence[CostRow]:
+    """Add up rows of several tenants that have the same names."""
+    from aosctl.db.costs import in_order
+
+    sums: dict[tuple[str, ...], CostRow] = {}
     for row in rows:
-        before = sums.get(row.name)
+        before = sums.get(tuple(row.names))
         if before is not None:
             row = row._replace(
                 answers=row.answers + before.answers,
@@ -102,10 +110,8 @@ def _merged(rows: Sequence[CostRow], key: By) -> Sequence[CostRow]:
                 output_tokens=row.output_tokens + before.output_tokens,
                 cost_usd=row.cost_usd + before.cost_usd,
             )
-        sums[row.name] = row
-    return sorted(
-        sums.values(), key=lambda row: row.name if key == "day" else (-row.cost_usd, row.name)
-    )
+        sums[tuple(row.names)] = row
+    return in_order(sums.values(), keys)
 
 
 def _total(rows: Sequence[CostRow]) -> tuple[int, int, int, Decimal]:
@@ -119,7 +125,7 @@ def _total(rows: Sequence[CostRow]) -> tuple[int, int, int, Decimal]:
     )
 
 
-def _as_json(key: By, rows: Sequence[CostRow]) -> dict[str, object]:
+def _as_json(keys: Sequence[By], rows: Sequence[CostRow]) -> dict[str, object]:
     from aosctl.domain.money import exact
 
     def one(answers: int, tokens_in: int, tokens_out: int, usd: Decimal) -> dict[str, object]:
@@ -131,33 +137,30 @@ def _as_json(key: By, rows: Sequence[CostRow]) -> dict[str, object]:
         }
 
     return {
-        "by": key,
-        "items": [{key: row.name, **one(*row[1:])} for row in rows],
+        "by": ",".join(keys),
+        "items": [{**dict(zip(keys, row.names, strict=True)), **one(*row[1:])} for row in rows],
         "total": one(*_total(rows)),
     }
 
 
-def _write(key: By, rows: Sequence[CostRow], *, show_headers: bool) -> None:
+def _write(keys: Sequence[By], rows: Sequence[CostRow], *, show_headers: bool) -> None:
     from aosctl.cli.table import write_table
     from aosctl.domain.money import money
 
     most = max(row.cost_usd for row in rows)
     lines: list[Sequence[object]] = [
-        (row.name, *row[1:4], money(row.cost_usd), _bar(row.cost_usd, most)) for row in rows
+        (*row.names, *row[1:4], money(row.cost_usd), _bar(row.cost_usd, most)) for row in rows
     ]
     if len(rows) > 1:
         *counts, usd = _total(rows)
-        lines.append(("TOTAL", *counts, money(usd), ""))
-    write_table((key.upper(), "ANSWERS", "IN", "OUT", "COST", ""), lines, show_headers=show_headers)
+        lines.append(("TOTAL", *[""] * (len(keys) - 1), *counts, money(usd), ""))
+    headers = (*(key.upper() for key in keys), "ANSWERS", "IN", "OUT", "COST", "")
+    write_table(headers, lines, show_headers=show_headers)
 
 
 def _bar(usd: Decimal, most: Decimal) -> str:
-    """Return a bar as long as `usd` is of `most`, in blocks, or in # where there are none."""
-    if most == 0:
-        return ""
-    eighths = int(usd * _BAR_CELLS * 8 / most)
-    encoding = (sys.stdout.encoding or "").lower().replace("-", "")
-    if not encoding.startswith("utf"):
-        return "#" * (eighths // 8)
-    whole, rest = divmod(eighths, 8)
-    return "█" * whole + (_EIGHTHS[rest - 1] if rest else "")
+    """Return a bar as long as `usd` is of `most`; none for nothing."""
+    from aosctl.bars import bar
+    from aosctl.cli.forest import has_lines
+
+    return bar(float(usd / most), _BAR_CELLS, blocks=has_lines()) if usd else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -51,3 +51,21 @@ def forest(rows: Sequence[RunRow]) -> Iterator[tuple[str, RunRow]]:
                     child,
                 )
             )
+
+
+def descendants(rows: Sequence[RunRow], roots: Container[UUID]) -> list[RunRow]:
+    """Return the runs that were forked from the roots, or from such a run; parents first."""
+    found: dict[UUID, RunRow] = {}
+    more = True
+    while more:
+        new = {
+            row.run_id: row
+            for row in rows
+            if row.parent_run_id is not None
+            and row.run_id not in roots
+            and row.run_id not in found
+            and (row.parent_run_id in roots or row.parent_run_id in found)
+        }
+        found |= new
+        more = bool(new)
+    return list(found.values())

@@ -9,8 +9,6 @@ import typer
 
 from aosctl.cli import output
 from aosctl.cli.globals import globals_of
-from aosctl.errors import AosError, UsageError
-from aosctl.numbers import whole
 
 if TYPE_CHECKING:
     from aosctl.db.rows import AnySession
@@ -64,11 +62,10 @@ def command(
 
 def origin_of(text: str, example: str) -> tuple[str, int | None]:
     """Return the run and the step of RUN[@STEP]. Raises UsageError."""
+    from aosctl.domain.steps import step_of
+
     typed, at, number = text.partition("@")
-    step = whole(number)
-    if at and step is None:
-        raise UsageError(f'"{number}" is no step', f"such as {example} {typed}@12")
-    return typed, step
+    return typed, step_of(number, f"such as {example} {typed}@12") if at else None
 
 
 def fork(
@@ -76,11 +73,9 @@ def fork(
 ) -> tuple[RunRow, Fork]:
     """Fork the run that a person named; return it and the new one. Raises AosError."""
     from aosctl.db.runs import find_run, fork_run
+    from aosctl.domain.steps import check_step
 
     tenant = session.require_tenant()
     run = find_run(session.connection, tenant, typed)
-    if step is not None and step > run.last_step:
-        raise AosError(
-            f'run "{run.name}" has no step {step}, only {run.last_step}', f"aosctl trace {run.name}"
-        )
+    check_step(run.name, step, run.last_step, f"aosctl trace {run.name}")
     return run, fork_run(session.connection, tenant, run.run_id, step, name, model)

@@ -35,6 +35,10 @@ def command(
     reason: Annotated[
         str | None, typer.Option("--reason", metavar="TEXT", help="Why, for the audit trail")
     ] = None,
+    cascade: Annotated[
+        bool,
+        typer.Option("--cascade", help="And the runs forked or replayed from them, and from those"),
+    ] = False,
     selector: Selector = None,
     everything: AllRuns = False,
     yes: Yes = False,
@@ -45,6 +49,8 @@ def command(
     within about a second it hangs up on its model.
     A run is named by its name, a unique beginning or end of it, run/NAME or its id. With -l or
     --all the runs that are meant are listed, and you are asked; off a terminal only -y does it.
+    So it is with --cascade where there are runs that came from those, the only ones a run has below
+    it.
 
     Examples:
       aosctl kill my_pg_bot-x7k2p --reason "wrong table"
@@ -52,6 +58,7 @@ def command(
       aosctl kill -s CONT x7k2p
       aosctl kill -l team=data --reason "the schema changes tonight"
       aosctl kill -s STOP --all -y
+      aosctl kill x7k2p --cascade
     """
     from aosctl.cli.targets import each
     from aosctl.cli.wiring import quick_session_of
@@ -60,13 +67,17 @@ def command(
     name = _NUMBERS.get(name, name)
     if name not in DONE:
         raise UsageError(f'unknown signal "{signal}"', f"one of {', '.join(DONE)}")
-    choice = Choice("run", runs or (), selector, everything, _command(name))
+    choice = Choice("run", runs or (), selector, everything, _command(name, cascade))
     choice.check()
     if not runs and not choice.is_bulk:
         raise UsageError("which run? aosctl kill RUN…", "aosctl ps lists the runs")
     given = globals_of(ctx)
     with closing(quick_session_of(given)) as session:
-        typed = choice.meant(session, _FITS[name], _WORDS[name], yes=yes, quiet=given.quiet)
+        typed = choice.meant(
+            session, _FITS[name], _WORDS[name], yes=yes or cascade, quiet=given.quiet
+        )
+        if cascade:
+            typed = _with_those_below(session, choice, typed, name, yes=yes)
         each(typed, lambda run: output.write(f"run.aos/{_send(session, run, name, reason)}\n"))
 
 
@@ -80,8 +91,30 @@ _FITS: dict[str, Callable[[RunRow], bool]] = {
 """Which runs a signal is for, where they are not named."""
 
 
-def _command(signal: str) -> str:
-    return "aosctl kill" if signal == "TERM" else f"aosctl kill -s {signal}"
+def _command(signal: str, cascade: bool) -> str:
+    command = "aosctl kill" if signal == "TERM" else f"aosctl kill -s {signal}"
+    return f"{command} --cascade" if cascade else command
+
+
+def _with_those_below(
+    session: AnySession, choice: Choice, typed: list[str], signal: str, *, yes: bool
+) -> list[str]:
+    """Return the runs that are meant and all that came from them, after a question.
+
+    Those that are named and have none below them are not asked about.
+    """
+    from aosctl.cli.bulk import lines_of
+    from aosctl.cli.forest import descendants
+    from aosctl.db.runs import find_run, runs
+
+    tenant = session.require_tenant()
+    named = {find_run(session.connection, tenant, one).run_id: one for one in typed}
+    rows = runs(session.connection, tenant)
+    below = [row for row in descendants(rows, named) if _FITS[signal](row)]
+    if below or choice.is_bulk:
+        shown = [*(row for row in rows if row.run_id in named), *below]
+        choice.confirm(_WORDS[signal], lines_of(shown), session.tenant or "", yes)
+    return [*named.values(), *(str(row.run_id) for row in below)]
 
 
 def _send(session: AnySession, typed: str, signal: str, reason: str | None) -> str:

@@ -14,7 +14,7 @@ from aosctl.cli.globals import globals_of
 from aosctl.cli.log_view import LEVELS, TAIL_OF_MANY, View, cursors_of, news, pattern_of, show
 from aosctl.cli.moments import parse_duration, parse_moment, parse_since
 from aosctl.cli.targets import AGENT_WORDS
-from aosctl.errors import NotFound, UsageError
+from aosctl.errors import AosError, NotFound, UsageError
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -65,6 +65,18 @@ def command(
         bool | None,
         typer.Option("--prefix/--no-prefix", help="Begin with the run; as a rule with several"),
     ] = None,
+    previous: Annotated[
+        bool,
+        typer.Option(
+            "-p", "--previous", help="Of the run before: agent/NAME's last that ended, a run's"
+        ),
+    ] = False,
+    max_streams: Annotated[
+        int | None,
+        typer.Option(
+            "--max-log-requests", metavar="N", min=1, help="Follow no more open runs than this"
+        ),
+    ] = None,
     selector: Selector = None,
     output_format: Annotated[
         str | None, typer.Option("-o", "--output", metavar="FORMAT", help="json: an event a line")
@@ -78,6 +90,10 @@ def command(
     A warning is what waits for a person, was stopped, tried again, refused or taken over, and a
     tool's failure; an error is a turn or run that failed.
 
+    With -p an agent's run that ended last is shown, or of a run the one that its agent had begun
+    before it. However many runs are followed, one connection is enough: unlike kubectl there is no
+    limit unless --max-log-requests sets one.
+
     A cursor is RUN@N, several with commas between them; -o json has one in each event.
 
     Examples:
@@ -90,6 +106,10 @@ def command(
     chosen = output.parse_output(output_format, allowed=("json",))
     named = targets or []
     _refuse_together(named, selector, follow, since, since_time, until, show_cursor)
+    if previous and (selector is not None or len(named) > 1):
+        raise UsageError("-p is of one run or agent", "aosctl logs -p agent/NAME")
+    if max_streams is not None and not follow:
+        raise UsageError("--max-log-requests limits what -f follows", "aosctl logs -f")
     if tail is not None and tail < -1:
         raise UsageError("--tail must be greater than or equal to -1")
     if level not in LEVELS:
@@ -112,7 +132,7 @@ def command(
 
     if not follow:
         with closing(quick_session_of(given)) as session:
-            which = _which(session, named, selector)
+            which = _which(session, named, selector, previous)
             seen = show(session.connection, which, view)
             if show_cursor:
                 output.note(_cursor(session, which, seen))
@@ -121,7 +141,8 @@ def command(
     from aosctl.db.watching import Watch
 
     with closing(session_of(given)) as session:
-        which = _which(session, named, selector)
+        which = _which(session, named, selector, previous)
+        _check_streams(session, which, max_streams)
         follower = Follower(
             session.connection,
             session.conninfo,
@@ -171,8 +192,22 @@ def _cursor(session: AnySession, which: Which, seen: dict[UUID, int]) -> str:
     return f"-- cursor: {','.join(at)}"
 
 
-def _which(session: AnySession, targets: list[str], selector: str | None) -> Which:
-    """Return the runs that were named. Raises NotFound."""
+def _check_streams(session: AnySession, which: Which, most: int | None) -> None:
+    """Raise kubectl's error where more open runs than `most` would be followed."""
+    if most is None:
+        return
+    count = len(which.open_runs(which.read(session.connection)))
+    if count > most:
+        raise AosError(
+            f"you are attempting to follow {count} log streams, but maximum allowed concurrency is"
+            f" {most}, use --max-log-requests to increase the limit"
+        )
+
+
+def _which(
+    session: AnySession, targets: list[str], selector: str | None, previous: bool = False
+) -> Which:
+    """Return the runs that were named, or the one before. Raises NotFound."""
     from aosctl.cli.targets import agent_of
     from aosctl.db.following import Which
     from aosctl.domain.selectors import parse_selector
@@ -182,9 +217,37 @@ def _which(session: AnySession, targets: list[str], selector: str | None) -> Whi
         matches = parse_selector(selector)
         return Which(tenant, wanted=lambda run: matches(run.labels))
     agent = agent_of(session.connection, tenant, targets[0])
+    if previous:
+        return Which(tenant, (_before(session, tenant, targets[0], agent),))
     if agent is not None:
         return Which(tenant, agent=agent)
     return Which(tenant, tuple(dict.fromkeys(_run(session, tenant, word) for word in targets)))
+
+
+def _before(session: AnySession, tenant: UUID, word: str, agent: str | None) -> UUID:
+    """Return the agent's run that ended last, or the one begun before the run. Raises NotFound."""
+    from aosctl.db.runs import find_run, runs
+
+    if agent is not None:
+        ended = [(r.closed_at, r.run_id) for r in runs(session.connection, tenant, agent=agent)]
+        found = [(at, run) for at, run in ended if at is not None]
+        if not found:
+            raise NotFound(
+                f'previous terminated run of agent "{agent}" not found', f"aosctl logs {word}"
+            )
+        return max(found)[1]
+    run = find_run(session.connection, tenant, word)
+    earlier = [
+        row
+        for row in runs(session.connection, tenant, agent=run.agent)
+        if (row.created_at, row.run_id) < (run.created_at, run.run_id)
+    ]
+    if not earlier:
+        raise NotFound(
+            f'previous run of agent "{run.agent}" before "{run.name}" not found',
+            f"aosctl logs {run.name}",
+        )
+    return max(earlier, key=lambda row: (row.created_at, row.run_id)).run_id
 
 
 def _run(session: AnySession, tenant: UUID, word: str) -> UUID:

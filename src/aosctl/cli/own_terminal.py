@@ -79,17 +79,19 @@ def signalled() -> Iterator[int]:
         os.close(write)
 
 
-def pressed(seconds: float, wakes: int) -> str | None:
-    """Return the key that is pressed within some seconds, "" for none or at a signal.
+def pressed(seconds: float, *wakes: int) -> str | None:
+    """Return the key that is pressed within some seconds, "" for none or when a file of `wakes` is
+    readable, which is emptied.
 
     None at the end of the terminal.
     """
     from select import select
 
     stdin = sys.stdin.fileno()
-    ready = select([stdin, wakes], [], [], seconds)[0]
-    if wakes in ready:
-        os.read(wakes, 64)
+    ready = select([stdin, *wakes], [], [], seconds)[0]
+    for file in wakes:
+        if file in ready:
+            os.read(file, 64)
     if stdin not in ready:
         return ""
     try:

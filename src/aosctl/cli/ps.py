@@ -12,11 +12,12 @@ import typer
 from aosctl.cli import output
 from aosctl.cli.flags import AllTenants, NoHeaders, OutputText, Selector, SortBy
 from aosctl.cli.globals import globals_of
-from aosctl.errors import UsageError
+from aosctl.errors import AosError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aosctl.cli.globals import Globals
     from aosctl.db.rows import AnySession
     from aosctl.db.runs import RunRow
 
@@ -33,6 +34,7 @@ HEADERS = (
     "WAITING-ON",
 )
 _WIDE = ("KIND", "MODEL", "PERSONA", "WORKER", "UNTRUSTED", "TITLE")
+_TITLE = 40
 KIND_WORDS = ("run", "runs")
 """Those of the kind Run, whose module takes longer to load."""
 
@@ -53,6 +55,9 @@ def command(
         int | None,
         typer.Option("--last", metavar="N", min=1, help="The N runs begun last, in any state"),
     ] = None,
+    whole: Annotated[
+        bool, typer.Option("--no-trunc", help="Every token and cent counted, titles not cut")
+    ] = False,
     filters: Annotated[
         list[str] | None,
         typer.Option(
@@ -71,6 +76,8 @@ def command(
     (a part of it) and label. One key twice means either; different keys must all hold. A state
     that runs without an open turn may have, such as idle or cancelled, looks at all runs.
 
+    What docker's ps calls -n N is --last N here: -n is the tenant, as everywhere.
+
     Examples:
       aosctl ps
       aosctl ps -a -A --forest
@@ -79,7 +86,7 @@ def command(
       aosctl ps -a --sort-by .status.costUsd
       aosctl kill $(aosctl ps -q)
     """
-    from aosctl.cli.wiring import quick_session_of, remember_names, session_of
+    from aosctl.cli.wiring import remember_names
     from aosctl.domain.run_filters import Filters
     from aosctl.domain.selectors import parse_selector
 
@@ -90,11 +97,10 @@ def command(
     labels = parse_selector(selector or "")
     everything = everything or last is not None or wanted.reaches_beyond_open
     given = globals_of(ctx)
-    open_session = session_of if watch else quick_session_of
-    with closing(open_session(given, select_tenant=not all_tenants)) as session:
-        pause = _pause(session, all_tenants) if watch else None
+    with closing(_open(given, watch, all_tenants)) as session:
+        pause = pause_of(session, all_tenants) if watch else None
         shown: dict[UUID, RunRow] = {}
-        look = Look(chosen, names_only, all_tenants, tree)
+        look = Look(chosen, names_only, all_tenants, tree, whole)
         while True:
             rows = [
                 row
@@ -123,6 +129,20 @@ def command(
         output.note(f"No {'runs' if everything else 'open runs'}{where}{more}", quiet=given.quiet)
 
 
+def _open(given: Globals, watch: bool, all_tenants: bool) -> AnySession:
+    from aosctl.cli.wiring import quick_session_of, session_of
+
+    open_session = session_of if watch else quick_session_of
+    try:
+        return open_session(given, select_tenant=not all_tenants)
+    except AosError as error:
+        count = given.tenant or ""
+        if not (count.isascii() and count.isdigit()):
+            raise
+        hint = f"-n is the tenant; the runs begun last: aosctl ps --last {count}"
+        raise type(error)(error.message, hint) from None
+
+
 def _order(sort_by: str | None) -> Callable[[list[RunRow]], list[RunRow]]:
     """Return what puts runs in order; without --sort-by they are. Raises UsageError."""
     if not sort_by:
@@ -134,7 +154,7 @@ def _order(sort_by: str | None) -> Callable[[list[RunRow]], list[RunRow]]:
     return lambda rows: sorted(rows, key=lambda row: place(RUN, run_resource(row)))
 
 
-def _pause(session: AnySession, all_tenants: bool) -> Callable[[list[RunRow]], None]:
+def pause_of(session: AnySession, all_tenants: bool) -> Callable[[list[RunRow]], None]:
     """Return what waits until something may have changed in the runs that were read."""
     from aosctl.db.connection import Session
     from aosctl.db.watching import Watch
@@ -178,6 +198,7 @@ class Look(NamedTuple):
     names_only: bool
     with_tenant: bool
     tree: bool
+    whole: bool = False
 
     def write(self, rows: list[RunRow], *, headers: bool) -> None:
         """Print runs, nothing where there are none and the format has no empty list."""
@@ -200,9 +221,11 @@ class Look(NamedTuple):
         names = [*first, *HEADERS, *(_WIDE if wide else ())]
         lines = []
         for lead, row in forest(rows) if self.tree else (("", row) for row in rows):
-            name, *rest = cells(row)
+            name, *rest = cells(row, whole=self.whole)
             tenant = [row.tenant] if self.with_tenant else []
-            lines.append([*tenant, f"{lead}{name}", *rest, *(_wide(row) if wide else ())])
+            lines.append(
+                [*tenant, f"{lead}{name}", *rest, *(_wide(row, self.whole) if wide else ())]
+            )
         write_table(names, lines, show_headers=headers)
 
 
@@ -224,13 +247,14 @@ def _refuse_together(
         raise UsageError("--forest is for the table, not for -q or -o")
 
 
-def cells(row: RunRow) -> list[object]:
-    """Return a run's cells below HEADERS."""
+def cells(row: RunRow, *, whole: bool = False) -> list[object]:
+    """Return a run's cells below HEADERS; with `whole` no number is rounded."""
     from datetime import UTC, datetime
 
     from aosctl.cli.table import short_duration
-    from aosctl.domain.money import money
+    from aosctl.domain.money import exact, money
 
+    count = row.input_tokens + row.output_tokens
     age = (datetime.now(UTC) - row.created_at).total_seconds()
     return [
         row.name,
@@ -239,16 +263,19 @@ def cells(row: RunRow) -> list[object]:
         row.turn,
         row.last_step,
         row.tool,
-        _tokens(row.input_tokens + row.output_tokens),
-        money(row.spent_usd),
+        count if whole else _tokens(count),
+        f"${exact(row.spent_usd)}" if whole else money(row.spent_usd),
         short_duration(age),
         row.waiting_on,
     ]
 
 
-def _wide(row: RunRow) -> list[object]:
+def _wide(row: RunRow, whole: bool) -> list[object]:
+    from aosctl.repl.words import shorten
+
+    title = row.title if whole or row.title is None else shorten(row.title, _TITLE)
     persona = f"{row.persona}@{row.persona_version}"
-    return [row.kind, row.model, persona, row.lease_worker, row.taint, row.title]
+    return [row.kind, row.model, persona, row.lease_worker, row.taint, title]
 
 
 def _tokens(count: int) -> str:

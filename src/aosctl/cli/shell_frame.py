@@ -13,7 +13,9 @@ from aosctl.cli.verbs import VERBS
 from aosctl.errors import AosError, UsageError
 from aosctl.repl.shell.frame import Candidate, Process
 
-ALONE = frozenset({"chat", "run", "worker", "db", "quickstart", "secret", "attach", "fork"})
+ALONE = frozenset(
+    {"chat", "run", "worker", "db", "quickstart", "secret", "attach", "fork", "replay"}
+)
 """Verbs that drive turns, hold keys or become another program; they get a process of their own."""
 PAGED = frozenset(
     {"get", "describe", "explain", "events", "logs", "trace", "api-resources", "cost", "diff"}

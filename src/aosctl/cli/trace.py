@@ -14,6 +14,7 @@ from aosctl.errors import NotFound, UsageError
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from aosctl.cli.trace_text import Picture
     from aosctl.db.runs import RunRow
     from aosctl.domain.trace import Span
 
@@ -28,6 +29,9 @@ def command(
     turn: Annotated[
         int | None, typer.Option("--turn", metavar="N", min=1, help="Only this turn")
     ] = None,
+    watch: Annotated[
+        bool, typer.Option("-w", "--watch", help="Draw it anew as things happen, to the turn's end")
+    ] = False,
     depth: Annotated[
         int,
         typer.Option("--depth", metavar="N", help="1 turns, 2 models, 3 tools, 4 approvals [4]"),
@@ -47,16 +51,21 @@ def command(
     The bars of a turn are drawn on the turn's own time. A model call's time begins with the
     question, a tool call's with the model's wish for it, so it holds the wait for an approval.
 
+    -w goes on until no turn is open; off a terminal it draws only then.
+
     --html and --svg write a new file that only you can read, and that loads nothing from
     elsewhere.
 
     Examples:
       aosctl trace my_pg_bot-x7k2p
       aosctl trace x7k2p --turn 3
+      aosctl trace -w x7k2p
       aosctl trace x7k2p --svg trace.svg
       aosctl trace x7k2p -o json | jq '.turns[].seconds'
     """
     chosen = output.parse_output(output_format, allowed=("json",))
+    if watch and (html is not None or svg is not None or not chosen.is_table):
+        raise UsageError("-w draws on the terminal: not with --html, --svg or -o")
     if sum([html is not None, svg is not None, not chosen.is_table]) > 1:
         raise UsageError("only one of --html, --svg and -o may be used")
     if not 1 <= depth <= _DEPTHS:
@@ -68,6 +77,10 @@ def command(
     from aosctl.domain.trace import cut, spans
 
     given = globals_of(ctx)
+    if watch:
+        from aosctl.cli.trace_watch import watched
+
+        watched(given, run, turn, depth)
     with closing(quick_session_of(given)) as session:
         row = find_run(session.connection, session.require_tenant(), run)
         turns = cut(spans(record(session.connection, row, turn)), depth)
@@ -85,6 +98,13 @@ def command(
 
 
 def _write_picture(row: RunRow, turns: list[Span], now: datetime, *, no_color: bool) -> None:
+    import sys
+
+    sys.stdout.write(picture_here(no_color=no_color).draw(row, turns, now))
+
+
+def picture_here(*, no_color: bool) -> Picture:
+    """Return how a trace is drawn on this terminal, or where there is none."""
     import os
     import shutil
     import sys
@@ -96,8 +116,7 @@ def _write_picture(row: RunRow, turns: list[Span], now: datetime, *, no_color: b
 
     width = min(max(shutil.get_terminal_size((100, 24)).columns, _FEWEST), _MOST)
     colour = use_colour(sys.stdout, os.environ, no_color=no_color)
-    picture = Picture(width, style_for(colour), blocks=has_lines())
-    sys.stdout.write(picture.draw(row, turns, now))
+    return Picture(width, style_for(colour), blocks=has_lines())
 
 
 def _write_file(

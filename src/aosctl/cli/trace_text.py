@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from aosctl.bars import bar
 from aosctl.cli.forest import tree_lines
 from aosctl.repl.words import call_line, shorten
 from aosctl.terminal import clean, display_width
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
     from aosctl.domain.previewing import Style
     from aosctl.domain.trace import Span
 
-_EIGHTHS = "▏▎▍▌▋▊▉█"
 _LEAST_TREE, _LEAST_BAR, _MOST_BAR = 24, 10, 60
 _WIDE = 2**31
+_ALLOWANCE = "the allowance of "
 _USUAL = ("completed", "succeeded")
 _STYLES = {"turn": "bold", "tool": "new", "approval": "warn"}
 
@@ -35,6 +36,8 @@ def words(span: Span) -> str:
         shown = call_line(span.text, span.args, 200).removeprefix(name)
         return shorten(f"{name}{said}{' ' if said else ''}{shown}", _WIDE)
     if span.kind == "approval":
+        if span.note and span.note.startswith(_ALLOWANCE):  # short: who gave it must be seen
+            return shorten(f"passed: {span.note.removeprefix('the ')}", _WIDE)
         by = f" by {span.note}" if span.note else ""
         waits = " waits" if span.state == "pending" else ""
         return shorten(f"approval {span.text}{by}{waits}", _WIDE)
@@ -137,14 +140,7 @@ class Picture(NamedTuple):
         part = part_of(line.span, line.turn, now)
         if part is None:
             return ""
-        begin = min(round(part[0] * width * 8), width * 8 - 1)
-        length = max(round(part[1] * width * 8) - begin, 1)
-        if not self.blocks:
-            cells = max(round(length / 8), 1)
-            text = " " * (begin // 8) + "#" * cells
-        else:
-            whole, rest = divmod(length, 8)
-            text = " " * (begin // 8) + "█" * whole + (_EIGHTHS[rest - 1] if rest else "")
+        text = bar(part[1] - part[0], width, blocks=self.blocks, begin=part[0])
         if line.span.end is None:
             text = text[: width - 1] + ">"
         return self._paint(text, line.span)

@@ -55,6 +55,7 @@ VERBS: dict[str, Verb] = {
     "attach": Verb("attach", "Show a run so far, and go on with it", OPERATE),
     "steer": Verb("steer", "Tell an agent something while it works", OPERATE),
     "fork": Verb("fork", "Begin a new run with what was said in another", OPERATE),
+    "replay": Verb("replay", "Ask a run's questions again, and compare", OPERATE),
     "resolve": Verb("resolve", "Say what became of calls whose outcome is unknown", OPERATE),
     "kill": Verb("kill", "Stop runs, for good or for a while", OPERATE),
     "resume": Verb("resume", "Let a run go on that is paused or at a limit", OPERATE),

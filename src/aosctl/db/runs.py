@@ -75,6 +75,8 @@ class RunRow(NamedTuple):
     taint: str | None
     parent_run_id: UUID | None
     abandoned: bool
+    max_seconds: Decimal | None = None
+    max_turns: int | None = None
 
     @property
     def has_open_turn(self) -> bool:
@@ -120,7 +122,7 @@ def runs(
         " spent_usd, max_usd, max_tokens, max_steps, lease_worker, persona, persona_version,"
         " model, waiting_on, created_by, labels, last_seq, created_at, updated_at, closed_at,"
         " taint, parent_run_id, coalesce(turn_state = 'running'"
-        " and lease_expires_at <= aos_core.now(), false) as abandoned"
+        " and lease_expires_at <= aos_core.now(), false) as abandoned, max_seconds, max_turns"
         " from aos_core.run_status"
         " where (%(tenant)s::uuid is null or tenant_id = %(tenant)s)"
         " and (%(states)s::text[] is null or turn_state = any (%(states)s))"
@@ -287,15 +289,47 @@ def fork_run(
     `model` is asked in the new run, None: the other's. Raises Conflict when the name is taken,
     NotFound for a model that is not there or not active.
     """
+    return _made_from("fork_run", connection, tenant, run, step, name, model)
+
+
+def _made_from(
+    function: str,
+    connection: AnyConnection,
+    tenant: UUID,
+    run: UUID,
+    step: int | None,
+    name: str | None,
+    model: str | None,
+) -> Fork:
+    calls = {
+        "fork_run": "select r ->> 'run', (r ->> 'steps')::integer, r ->> 'run_id'"
+        " from aos_agent.fork_run(%s, %s, %s::bigint, %s, %s) r",
+        "replay_run": "select r ->> 'run', (r ->> 'steps')::integer, r ->> 'run_id'"
+        " from aos_agent.replay_run(%s, %s, %s::bigint, %s, %s) r",
+    }
     with translated():
         row = connection.execute(
-            "select r ->> 'run', (r ->> 'steps')::integer, r ->> 'run_id'"
-            " from aos_agent.fork_run(%s, %s, %s::bigint, %s, %s) r",
+            calls[function],
             (tenant, run, None if step is None else str(step), name, model),
         ).fetchone()
     if row is None:
         raise ValueError("a call without a row")
     return Fork(str(row[0]), int(str(row[1])), UUID(str(row[2])))
+
+
+def replay_run(
+    connection: AnyConnection,
+    tenant: UUID,
+    run: UUID,
+    step: int | None = None,
+    name: str | None = None,
+    model: str | None = None,
+) -> Fork:
+    """Make a run in which another's questions are asked again (aos_agent.replay_run).
+
+    It begins before the turn of `step`. Raises as fork_run.
+    """
+    return _made_from("replay_run", connection, tenant, run, step, name, model)
 
 
 def begin_task(

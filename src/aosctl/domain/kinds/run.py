@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from aosctl.db.runs import RunRow
@@ -11,6 +12,7 @@ from aosctl.domain.structures import Field, Object
 
 _COUNT = Number(whole=True, minimum=0)
 _USD = Number(minimum=0)
+_SECONDS = Number(minimum=0)
 
 
 class Run(Kind):
@@ -20,10 +22,10 @@ class Run(Kind):
     db_schema = "aos_core"
     doc = "A conversation or task of an agent. `aosctl chat` and `aosctl run` begin one."
     read_only = True
-    own_verbs = ("attach", "fork", "kill", "logs", "resume", "steer", "trace")
+    own_verbs = ("attach", "fork", "kill", "logs", "replay", "resume", "steer", "trace")
     fields = (
         Field("agent", Text(), "Who works."),
-        Field("kind", Text(), "`conversation`, or `task`: that ends with its answer."),
+        Field("kind", Text(), "`conversation`, `task`: that ends with its answer, or `replay`."),
         Field("title", Text(), "What it is about."),
         Field(
             "limits",
@@ -32,6 +34,8 @@ class Run(Kind):
                     Field("maxSteps", _COUNT, "How many steps it may take."),
                     Field("maxTokens", _COUNT, "How many tokens it may use."),
                     Field("maxUsd", _USD, "What it may cost, in US dollars."),
+                    Field("maxSeconds", _SECONDS, "How long a turn may take."),
+                    Field("maxTurns", _COUNT, "How often the model is asked in one turn."),
                 )
             ),
             "Where it stops by itself; `aosctl resume` changes them.",
@@ -71,7 +75,20 @@ class Run(Kind):
         Column("MODEL", lambda row: row.status.get("model"), wide=True),
         Column("PERSONA", lambda row: row.status.get("persona"), wide=True),
         Column("WORKER", lambda row: row.status.get("worker"), wide=True),
+        Column("LIMITS", lambda row: _limits(row.spec.get("limits", {})), wide=True),
     )
+
+
+def _limits(limits: Mapping[str, Any]) -> str | None:
+    """Return a run's limits on one line: $0.50, 20 steps, 3 turns."""
+    from aosctl.domain.money import money
+
+    usd = limits.get("maxUsd")
+    words = [] if usd is None else [money(usd)]
+    for what in ("Tokens", "Steps", "Seconds", "Turns"):
+        if (most := limits.get(f"max{what}")) is not None:
+            words.append(f"{most} {what.lower()}")
+    return ", ".join(words) or None
 
 
 RUN = Run()
@@ -91,6 +108,8 @@ def run_resource(row: RunRow) -> Resource:
         "maxSteps": row.max_steps,
         "maxTokens": row.max_tokens,
         "maxUsd": row.max_usd,
+        "maxSeconds": row.max_seconds,
+        "maxTurns": row.max_turns,
     }
     return Resource(
         kind=RUN.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
+from aosctl.bars import gauge
 from aosctl.domain.money import money
 from aosctl.errors import AosError
 from aosctl.messages import usage_from_json
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 HEADERS = ["MODEL", "ANSWERS", "INPUT", "OUTPUT", "COST"]
 _SAID = {"your messages": "user", "answers": "assistant", "tool results": "tool"}
-_BAR = 30
 _LETTERS_A_TOKEN = 4
 """About; only the model's own tokenizer knows."""
 
@@ -48,7 +48,7 @@ def _cost(chat: Chat, _rest: str) -> None:
     run = desk.run(name)
     if run.max_usd is not None:
         chat.say(
-            f"of this run's {money(run.max_usd)}: {bar(float(run.spent_usd), float(run.max_usd))}"
+            f"of this run's {money(run.max_usd)}: {gauge(float(run.spent_usd), float(run.max_usd))}"
         )
     for line in budget_lines(chat):
         chat.say(line)
@@ -101,20 +101,13 @@ def context_lines(parts: Sequence[Part], window: int) -> list[str]:
     total = sum(part.tokens for part in parts)
     width = max(len(name) for name in (*(part.name for part in parts), "together"))
     lines = [
-        f"{part.name:<{width}}  {bar(part.tokens, window)}  about {tokens(part.tokens)}"
+        f"{part.name:<{width}}  {gauge(part.tokens, window)}  about {tokens(part.tokens)}"
         for part in parts
     ]
     lines.append(
-        f"{'together':<{width}}  {bar(total, window)}  about {tokens(total)} of {tokens(window)}"
+        f"{'together':<{width}}  {gauge(total, window)}  about {tokens(total)} of {tokens(window)}"
     )
     return lines
-
-
-def bar(value: float, most: float) -> str:
-    """Return a bar and per cent: `[###.......] 30%`."""
-    share = min(max(value / most, 0.0), 1.0) if most > 0 else 1.0
-    filled = round(share * _BAR) or (1 if value > 0 else 0)
-    return f"[{'#' * filled}{'.' * (_BAR - filled)}] {share:.0%}"
 
 
 COMMANDS = (

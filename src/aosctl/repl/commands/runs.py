@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from aosctl.domain.money import money
+from aosctl.domain.steps import check_step, step_of
 from aosctl.errors import AosError, UsageError
 from aosctl.messages import Message
 from aosctl.numbers import MOST_DIGITS, whole
@@ -66,12 +67,10 @@ def cells_of(talk: Talk) -> tuple[str, ...]:
 
 def _fork(chat: Chat, rest: str) -> None:
     run_id, name = chat.run_here()
-    step = whole(rest.removeprefix("@"))
-    if rest and step is None:
-        raise UsageError(f'"{rest}" is no step', "such as /fork @12; /trace shows the steps")
-    last = chat.back.desk.run(name).last_step
-    if step is not None and step > last:
-        raise UsageError(f'run "{name}" has no step {step}, only {last}', "/trace shows them")
+    step = None
+    if rest:
+        step = step_of(rest.removeprefix("@"), "such as /fork @12; /trace shows the steps")
+        check_step(name, step, chat.back.desk.run(name).last_step, "/trace shows them")
     fork_to(chat, run_id, name, step)
 
 

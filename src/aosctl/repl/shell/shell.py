@@ -28,7 +28,19 @@ In the shell, without the word aosctl:
 TAB completes, Ctrl-R searches what was typed, a backslash at the end goes on in the next line.
 """
 _MAKING = frozenset(
-    {"apply", "create", "delete", "edit", "patch", "rollout", "quickstart", "run", "chat", "fork"}
+    {
+        "apply",
+        "create",
+        "delete",
+        "edit",
+        "patch",
+        "rollout",
+        "quickstart",
+        "run",
+        "chat",
+        "fork",
+        "replay",
+    }
 )
 """Verbs after which there may be other names."""
 

@@ -1,0 +1,122 @@
+"""`aosctl trace -w`: the tree of a run that goes on, drawn anew where it stood."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID
+
+from aosctl.cli import output
+
+if TYPE_CHECKING:
+    from aosctl.cli.globals import Globals
+    from aosctl.db.connection import Connection
+    from aosctl.db.rows import AnyConnection
+    from aosctl.db.runs import RunRow
+
+_UP_AND_CLEAR = "\x1b[{}A\r\x1b[J"
+
+
+class Busy(NamedTuple):
+    """A run that is followed for as long as a turn of it is open."""
+
+    row: RunRow
+
+    @property
+    def tenant_id(self) -> UUID:
+        return self.row.tenant_id
+
+    @property
+    def run_id(self) -> UUID:
+        return self.row.run_id
+
+    @property
+    def last_seq(self) -> int:
+        return self.row.last_seq
+
+    @property
+    def is_closed(self) -> bool:
+        return not self.row.has_open_turn
+
+
+class OneRun(NamedTuple):
+    """What is followed; durations grow without a notice."""
+
+    tenant: UUID
+    ids: tuple[UUID, ...]
+    is_told: bool = False
+
+    def read(self, connection: AnyConnection) -> list[Busy]:
+        """Read the run as it stands now."""
+        from aosctl.db.runs import runs
+
+        return [Busy(row) for row in runs(connection, self.tenant, ids=self.ids)]
+
+    def open_runs(self, found: Sequence[Busy]) -> list[tuple[UUID, UUID]]:
+        """Return the run, of which notices are asked for."""
+        return [(one.tenant_id, one.run_id) for one in found if not one.is_closed]
+
+
+def watched(given: Globals, typed: str, turn: int | None, depth: int) -> None:
+    """Draw a run for as long as a turn of it is open, and take the drawing away again.
+
+    Off a terminal nothing is drawn. A lost connection is made anew. Raises NotFound.
+    """
+    from aosctl.cli.wiring import session_of
+    from aosctl.db.following import Follower
+    from aosctl.db.runs import find_run
+
+    with closing(session_of(given)) as session:
+        tenant = session.require_tenant()
+        run = find_run(session.connection, tenant, typed).run_id
+        drawing = Drawing(turn, depth, no_color=given.no_color)
+
+        def note(text: str) -> None:
+            drawing.take_away()
+            output.note(text, quiet=given.quiet)
+
+        follower: Follower[Busy] = Follower(
+            session.connection, session.conninfo, "trace", OneRun(tenant, (run,)), note
+        )
+        with closing(follower):
+            try:
+                follower.follow(drawing.draw)
+            finally:
+                drawing.take_away()
+
+
+class Drawing:
+    """What stands on the terminal of a run that goes on."""
+
+    def __init__(self, turn: int | None, depth: int, *, no_color: bool) -> None:
+        self._turn, self._depth, self._no_color = turn, depth, no_color
+        self._shown = 0
+
+    def draw(self, connection: Connection, one: Busy) -> None:
+        """Draw the run as it is now, in place of what stood there."""
+        if not sys.stdout.isatty():
+            return
+        from aosctl.cli.trace import picture_here
+        from aosctl.db.clock import moment
+        from aosctl.db.traces import record
+        from aosctl.domain.trace import cut, spans
+
+        turns = cut(spans(record(connection, one.row, self._turn)), self._depth)
+        text = picture_here(no_color=self._no_color).draw(one.row, turns, moment(connection))
+        # What has left the screen at the top could not be taken away again.
+        room = max(shutil.get_terminal_size((100, 24)).lines - 1, 1)
+        lines = text.splitlines()[-room:]
+        self.take_away()
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        self._shown = len(lines)
+        sys.stdout.flush()
+
+    def take_away(self) -> None:
+        """Clear what was drawn."""
+        if self._shown:
+            sys.stdout.write(_UP_AND_CLEAR.format(self._shown))
+            sys.stdout.flush()
+        self._shown = 0

@@ -1,0 +1,87 @@
+"""`aosctl replay`: the questions of a run again, and nothing that it did."""
+
+from __future__ import annotations
+
+import json
+
+from bots import Bot, Order
+from command import Aosctl
+
+
+def test_a_replay_compares_and_does_nothing_again(here: Aosctl, bot: Bot, order: Order) -> None:
+    delete = {"name": "sql_execute", "args": {"statement": order.delete}}
+    look = {"name": "sql_query", "args": {"query": "select count(*) from orders"}}
+    bot("doer", {"calls": [look]}, {"calls": [delete]}, {"text": "It is gone."})
+    assert here("run", "doer", "Delete it", "--name", "doer-1", "--approve=auto").status == 0
+    assert not order.exists()
+    order.bring_back()
+
+    # The same model says the same, and its calls have the results that they had.
+    done = here("replay", "doer-1", "--name", "doer-2")
+    assert done.status == 0, done.err
+    header, row = done.out.splitlines()
+    assert header.split() == ["TURN", "SAME", "OUTCOME", "CALLS", "TOKENS", "COST", "QUESTION"]
+    assert row.split() == ["1", "yes", "completed", "2", "0", "$0.00", "Delete", "it"]
+    assert done.err.startswith("run/doer-1 again, as run/doer-2\n")
+    assert done.err.endswith("aosctl trace doer-2; aosctl logs doer-2 shows all of it\n")
+    assert order.exists(), "the replay has deleted it again"
+    same = here("replay", "doer-1", "--diff")
+    assert (same.status, same.out) == (0, "")
+    log = here("logs", "doer-2").out
+    assert "⏺ sql_execute" in log and "1 row" in log
+    assert here("approve").err.startswith("No pending approvals")
+
+    # Another model that wants more: what was never made fails, and the model goes on.
+    more = {"name": "sql_execute", "args": {"statement": "delete from orders"}}
+    bot("eager", {"calls": [more]}, {"text": "All are gone?"})
+    done = here("replay", "doer-1@1", "-m", "eager", "--diff", "--name", "doer-3")
+    assert done.status == 1
+    assert done.out.splitlines() == [
+        "--- run/doer-1",
+        "+++ run/doer-3",
+        "@@ -1,5 +1,4 @@",
+        " turn 1: completed",
+        "   you: Delete it",
+        '-  call: sql_query {"query": "select count(*) from orders"} · succeeded',
+        f"-  call: sql_execute {json.dumps(delete['args'])} · succeeded",
+        "-  agent: It is gone.",
+        '+  call: sql_execute {"statement": "delete from orders"} · failed',
+        "+  agent: All are gone?",
+    ]
+    assert order.exists()
+    assert 'the call was not made, and run "doer-1" has no such' in here("logs", "doer-3").out
+
+    whole = json.loads(here("replay", "doer-1", "--model", "eager", "--output", "json").out)
+    assert (whole["run"], whole["same"]) == ("doer-1", False)
+    (turn,) = whole["turns"]
+    assert (turn["question"], turn["before"]["answer"]) == ("Delete it", "It is gone.")
+    assert (turn["after"]["answer"], turn["after"]["costUsd"]) == ("All are gone?", "0")
+    assert order.exists()
+
+
+def test_a_replay_that_fails_says_so_and_compares_all_the_same(here: Aosctl, bot: Bot) -> None:
+    bot("sayer", {"text": "one"}, {"text": "two"})
+    assert here("run", "sayer", "1?", "--name", "sayer-1").status == 0
+    bot("broken", {"error": {"kind": "bad_request", "message": "no such model"}})
+    done = here("replay", "sayer-1", "-m", "broken", "-o", "name")
+    assert done.status == 4 and "no such model" in done.err
+    assert done.out.startswith("run.aos/sayer-")
+    done = here("replay", "sayer-1", "-m", "broken")
+    assert done.status == 4
+    assert "completed -> failed" in done.out
+
+
+def test_what_can_not_be_replayed_is_refused(here: Aosctl, bot: Bot) -> None:
+    bot("teller", {"text": "one"})
+    assert here("run", "teller", "1?", "--name", "teller-1").status == 0
+    for words, status, error in (
+        (["nobody"], 1, 'Error from server (NotFound): runs.aos "nobody" not found\n'),
+        (["teller-1@99"], 1, 'error: run "teller-1" has no step 99, only 2\n'),
+        (["teller-1@x"], 2, 'error: "x" is no step\n'),
+        (["teller-1@0"], 1, "error: the steps of a run begin with 1, not 0\n"),
+        (["teller-1", "-m", "none"], 1, 'Error from server (NotFound): model "none" not found\n'),
+        (["teller-1", "--diff", "-o", "json"], 2, "error: only one of --diff and -o may be used\n"),
+    ):
+        done = here("replay", *words)
+        assert (done.status, done.out) == (status, ""), words
+        assert done.err.startswith(error), done.err

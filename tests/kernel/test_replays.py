@@ -1,0 +1,153 @@
+"""A replay asks again and carries out nothing: its calls have the results they had, or fail."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from kernels import KernelDatabase, Tenant, ask, call, make_tenant, refused, say
+from trails import by_export, by_kernel
+
+MADE: dict[str, Any] = {"query": "the first letter"}
+OTHER: dict[str, Any] = {"query": "another letter"}
+DELETE = {"statement": "delete from orders"}
+
+
+@pytest.fixture(scope="module")
+def scribe(kernel_database: KernelDatabase) -> Tenant:
+    """A tenant whose agent `clerk` may send letters, unasked: that is done by the worker."""
+    tenant = make_tenant(kernel_database)
+    kernel_database.superuser.execute(
+        "update aos_skills.skill set risk = 'low' where tenant_id = %s and name = 'send_mail'",
+        (tenant.id,),
+    )
+    kernel_database.superuser.execute(
+        "update aos_skills.builtin_skill set effect = 'unsafe' where name = 'web_search'"
+    )
+    return tenant
+
+
+def lettered(tenant: Tenant, *results: tuple[dict[str, Any], bool]) -> UUID:
+    """Return a run in which each of these letters was sent, with its number as the result."""
+    run = tenant.start_run("clerk")
+    lease = tenant.open(run, "write", p_worker="w1")
+    for number, (args, ok) in enumerate(results, 1):
+        asked = tenant.respond(lease, ask(("send_mail", args)))
+        tenant.result(UUID(asked["calls"][0]["call_id"]), lease, {"n": number}, ok)
+    tenant.respond(lease, say("written"))
+    return run
+
+
+def replayed(tenant: Tenant, run: UUID, step: int | None = None) -> UUID:
+    return UUID(call(tenant.person, "aos_agent.replay_run", tenant.id, run, step)["run_id"])
+
+
+def test_a_recorded_call_has_its_result_and_is_not_made(scribe: Tenant) -> None:
+    run = lettered(scribe, (MADE, True))
+    again = replayed(scribe, run)
+    assert scribe.transcript(again) == []
+    lease = scribe.open(again, "write", p_worker="w1")
+    answer = scribe.respond(lease, ask(("send_mail", MADE)))
+    # The control: in the other run the same call was the worker's to carry out.
+    control = scribe.open(scribe.start_run("clerk"), "write", p_worker="w1")
+    assert scribe.respond(control, ask(("send_mail", MADE)))["calls"][0]["status"] == "running"
+    assert (answer["next"], answer["calls"][0]["status"]) == ("model", "succeeded")
+    assert "recorded" not in answer["calls"][0]
+    assert scribe.respond(lease, say("written"))["next"] == "done"
+    assert scribe.transcript(again) == scribe.transcript(run)
+    assert scribe.faults(again) == scribe.faults(run) == []
+    assert scribe.events(again).count("tool.result") == 1
+
+
+def test_what_was_not_made_fails_and_nothing_can_carry_it_out(scribe: Tenant) -> None:
+    again = replayed(scribe, lettered(scribe, (MADE, True)))
+    lease = scribe.open(again, "write", p_worker="w1")
+    answer = scribe.respond(lease, ask(("send_mail", OTHER), ("sql_execute", DELETE)))
+    assert [one["status"] for one in answer["calls"]] == ["failed", "failed"]
+    assert answer["next"] == "model"
+    for each in answer["calls"]:
+        assert "this is a replay: the call was not made, and run" in each["reason"]
+        with refused("AO002"):
+            call(scribe.worker, "aos_agent.start_call", scribe.id, each["call_id"], lease["lease"])
+    assert scribe.execute(answer["calls"][1]["call_id"], lease)["ok"] is False
+    pending = "select count(*) from aos_core.approval where run_id = %s"
+    assert scribe.database.value(pending, again) == 0
+    # Nor for whoever takes the turn over from a driver that died.
+    call(scribe.worker, "aos_agent.release_turn", scribe.id, lease["turn_id"], lease["lease"])
+    taken = scribe.claim("w2", run=again)
+    answer = scribe.respond(taken, ask(("send_mail", OTHER)))
+    assert [one["status"] for one in answer["calls"]] == ["failed"]
+    assert scribe.faults(again) == []
+
+
+def test_equal_calls_have_their_results_in_order_and_then_the_last(scribe: Tenant) -> None:
+    run = lettered(scribe, (MADE, True), (OTHER, True), (MADE, False))
+    again = replayed(scribe, run)
+    lease = scribe.open(again, "write", p_worker="w1")
+    first = scribe.respond(lease, ask(("send_mail", MADE), ("send_mail", MADE)))
+    second = scribe.respond(lease, ask(("send_mail", MADE), ("send_mail", OTHER)))
+    statuses = [one["status"] for one in first["calls"] + second["calls"]]
+    assert statuses == ["succeeded", "failed", "failed", "succeeded"]
+    results = [text for role, text in scribe.transcript(again) if role == "tool"]
+    assert results == ['{"n": 1}', '{"n": 3}', '{"n": 3}', '{"n": 2}']
+
+
+def test_a_replay_begins_with_the_turn_of_the_step(scribe: Tenant) -> None:
+    run = scribe.start_run("clerk")
+    scribe.respond(scribe.open(run, "one", p_worker="w1"), say("1"))
+    lease = scribe.open(run, "two", p_worker="w1")
+    asked = scribe.respond(lease, ask(("send_mail", MADE)))
+    scribe.result(UUID(asked["calls"][0]["call_id"]), lease, {"n": 7})
+    scribe.respond(lease, say("2"))
+    for step, kept in ((None, 0), (1, 0), (2, 0), (3, 2), (6, 2)):
+        assert len(scribe.transcript(replayed(scribe, run, step))) == kept
+    # What was made before the step does not count; a fork has its calls where they were made.
+    fork = UUID(call(scribe.person, "aos_agent.fork_run", scribe.id, run)["run_id"])
+    for origin, step, status in ((run, 7, "failed"), (fork, 3, "succeeded"), (fork, 7, "failed")):
+        lease = scribe.open(replayed(scribe, origin, step), "two", p_worker="w1")
+        answer = scribe.respond(lease, ask(("send_mail", MADE)))
+        assert answer["calls"][0]["status"] == status, (origin == fork, step)
+
+
+def test_a_replay_of_a_replay_carries_out_nothing_either(scribe: Tenant) -> None:
+    first = replayed(scribe, lettered(scribe, (MADE, True)))
+    lease = scribe.open(first, "write", p_worker="w1")
+    scribe.respond(lease, ask(("send_mail", MADE)))
+    scribe.respond(lease, say("written"))
+    fork = UUID(call(scribe.person, "aos_agent.fork_run", scribe.id, first)["run_id"])
+    for run in (replayed(scribe, first), fork):
+        assert scribe.run_row(run)["kind"] == "replay"
+        lease = scribe.open(run, "write", p_worker="w1")
+        answer = scribe.respond(lease, ask(("send_mail", OTHER)))
+        assert answer["calls"][0]["status"] == "failed"
+
+
+def test_what_the_agent_may_not_do_any_more_is_denied_in_a_replay_too(scribe: Tenant) -> None:
+    again = replayed(scribe, lettered(scribe, (MADE, True)))
+    lease = scribe.open(again, "write", p_worker="w1")
+    answer = scribe.respond(lease, ask(("no_such_skill", MADE)))
+    assert (answer["calls"][0]["status"], answer["next"]) == ("denied", "model")
+
+
+def test_only_a_run_of_ones_own_is_replayed_and_no_other_run_begins_as_one(
+    scribe: Tenant,
+) -> None:
+    other = make_tenant(scribe.database)
+    with refused("AO001"):
+        replayed(other, lettered(scribe, (MADE, True)))
+    with refused("AO006", "the steps of a run begin with 1, not 0"):
+        replayed(scribe, lettered(scribe, (MADE, True)), 0)
+    with refused("AO006", 'a run is a conversation or a task, not "replay"'):
+        call(scribe.person, "aos_agent.start_run", scribe.id, "clerk", "replay")
+
+
+def test_the_audit_trail_of_a_replay_is_whole(scribe: Tenant) -> None:
+    run = lettered(scribe, (MADE, True), (OTHER, False))
+    again = replayed(scribe, run)
+    lease = scribe.open(again, "write", p_worker="w1")
+    scribe.respond(lease, ask(("send_mail", MADE), ("send_mail", OTHER)))
+    scribe.respond(lease, say("written"))
+    for found in (by_kernel, by_export):
+        assert found(scribe.database, scribe.id) == []
