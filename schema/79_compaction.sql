@@ -121,3 +121,7 @@ as $$
           + octet_length(c ->> 'messages')) / 3
   from aos_core.context_of(p_tenant, p_run, null, 400) c
 $$;
+
+-- What of a run's transcript its model reads no more, one row a piece; first_step and last_step inclusive.
+create view aos_core.left_out_steps as
+select l.tenant_id, l.run_id, l.first_step, l.last_step, l.left_out_at from aos_core.left_out l;

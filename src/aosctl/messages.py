@@ -158,6 +158,8 @@ class Message:
     stop: Stop | None = None
     usage: Usage | None = None
     origin: Origin | None = None
+    untrusted: str | None = None
+    """Of a person's message: what others wrote stands in it, and this names it (`@notes.txt`)."""
 
     @property
     def text(self) -> str:
@@ -201,6 +203,8 @@ class Message:
             value["origin"] = _without_none(
                 {name: getattr(origin, name) for name in Origin.__slots__}
             )
+        if self.untrusted is not None:
+            value["untrusted"] = self.untrusted
         return value
 
     @classmethod
@@ -224,12 +228,16 @@ class Message:
             _stop_from_json(data["stop"]) if data.get("stop") is not None else None,
             usage_from_json(data["usage"]) if data.get("usage") is not None else None,
             _origin_from_json(data["origin"]) if data.get("origin") is not None else None,
+            _text(data, "untrusted") if data.get("untrusted") is not None else None,
         )
 
 
-def user(text: str) -> Message:
-    """Make the message of a person who typed `text`."""
-    return Message("user", (Text(text),))
+def user(*texts: str, untrusted: str | None = None) -> Message:
+    """Make the message of a person who typed `texts`, a block each.
+
+    `untrusted` names what of it others wrote.
+    """
+    return Message("user", tuple(Text(text) for text in texts), untrusted=untrusted)
 
 
 def tool_result(call: Call, value: Json, *, ok: bool = True) -> Message:

@@ -49,6 +49,13 @@ class Step(NamedTuple):
     model_name: str | None
 
 
+class LeftOut(NamedTuple):
+    """Steps that a run's model reads no more, both inclusive."""
+
+    first_step: int
+    last_step: int
+
+
 class Tool(NamedTuple):
     """A skill that an agent may call; `policies` are the names of those that may ask or deny."""
 
@@ -119,6 +126,17 @@ def steps(connection: Connection, tenant: UUID, run: UUID, role: str | None = No
         " where tenant_id = %(tenant)s and run_id = %(run)s"
         " and (%(role)s::text is null or role = %(role)s) order by seq",
         {"tenant": tenant, "run": run, "role": role},
+    )
+
+
+def left_out(connection: Connection, tenant: UUID, run: UUID) -> list[LeftOut]:
+    """Return which steps of a run its model reads no more, a row a piece."""
+    return rows_of(
+        connection,
+        LeftOut,
+        "select first_step, last_step from aos_core.left_out_steps"
+        " where tenant_id = %(tenant)s and run_id = %(run)s order by 1, 2",
+        {"tenant": tenant, "run": run},
     )
 
 

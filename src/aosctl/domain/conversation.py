@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from threading import Event
 from typing import Any
 from uuid import UUID
 
 from aosctl.db.ids import uuid7
 from aosctl.db.person import Approval as Approval
+from aosctl.db.person import Compacted as Compacted
 from aosctl.db.person import Decision as Decision
 from aosctl.db.person import NewRun as NewRun
 from aosctl.db.person import Opened, PersonClient
@@ -45,14 +46,14 @@ class Conversation:
         self.turn_id: UUID | None = None
         """The turn that is driven, or was last; a message's, as soon as it is on its way."""
 
-    def send(self, text: str, observe: Observer, stop: Event) -> Outcome:
+    def send(self, said: str | Message, observe: Observer, stop: Event) -> Outcome:
         """Send a message and drive its turn.
 
         While another turn of the run is open the message is queued for the next one. A message
         that is sent twice after a lost connection opens one turn.
         """
         known = self._loop.transcript
-        message = user(text).sanitised()
+        message = (user(said) if isinstance(said, str) else said).sanitised()
         before, self.turn_id = self.turn_id, uuid7()
         opened = self._open(message, str(self.turn_id), not known.messages)
         if opened.lease is None:
@@ -80,6 +81,28 @@ class Conversation:
         except IllegalTransition:
             return False
         return True
+
+    def check_compactable(self) -> Compacted:
+        """Return what a summary would stand for. Raises IllegalTransition where none may now."""
+        return self._person.compact_run(self._known_run(), None)
+
+    @contextmanager
+    def summing_up(self) -> Iterator[None]:
+        """Offer the model no tools meanwhile: it is to sum up what it has read."""
+        self._loop.without_tools = True
+        try:
+            yield
+        finally:
+            self._loop.without_tools = False
+
+    def compact(self) -> Compacted:
+        """Let the model read the run from its last turn on, a summary; of a failed one nothing.
+
+        Raises IllegalTransition where the turn is none that may stand for the rest.
+        """
+        done = self._person.compact_run(self._known_run(), self.turn_id)
+        self._loop.transcript.forget()
+        return done
 
     def demand(self, schema: OutputSchema) -> None:
         """Have the answers be JSON of this schema; one that is not is sent back once a turn."""

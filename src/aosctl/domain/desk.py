@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from aosctl.db import approvals, personas, runs, talks
 from aosctl.db.personas import PersonaVersion as PersonaVersion
 from aosctl.db.runs import RunRow as RunRow
+from aosctl.db.talks import LeftOut as LeftOut
 from aosctl.db.talks import Model as Model
 from aosctl.db.talks import Spent as Spent
 from aosctl.db.talks import Step as Step
@@ -81,6 +82,10 @@ class Desk:
     def steps(self, run_id: UUID, role: str | None = None) -> list[Step]:
         """Return what was said in a run, oldest first."""
         return self._read(lambda connection, tenant: talks.steps(connection, tenant, run_id, role))
+
+    def left_out(self, run_id: UUID) -> list[LeftOut]:
+        """Return which steps of a run its model reads no more, a row a piece."""
+        return self._read(lambda connection, tenant: talks.left_out(connection, tenant, run_id))
 
     def last_answer(self, run_id: UUID) -> str:
         """Return the last text of the model in a run; empty where there is none yet."""

@@ -16,7 +16,7 @@ from aosctl.repl.prompt import Handlers, Left, Moved
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from aosctl.domain.conversation import Conversation
+    from aosctl.domain.conversation import Compacted, Conversation
     from aosctl.repl.commands.table import Back
     from aosctl.repl.live import Live
     from aosctl.repl.plain_prompts import PlainPrompts
@@ -222,6 +222,10 @@ class Chat:
     def ask_again(self) -> bool:
         """Ask about what waits for a decision, put off or not; False when nothing does."""
         return self._exchange.ask_again()
+
+    def sum_up(self, request: str) -> Compacted | None:
+        """Go on with a summary in the place of what was said; None when nothing came of it."""
+        return self._exchange.sum_up(request)
 
     def take_up(self) -> None:
         """Drive what can go on now."""

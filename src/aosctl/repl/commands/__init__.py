@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aosctl.domain.names import nearest
 from aosctl.errors import AosError
-from aosctl.repl.commands import about, agent, approvals, models, runs, sql, text
+from aosctl.repl.commands import about, agent, approvals, compacting, models, runs, sql, text
 from aosctl.repl.commands.table import Command, staying
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ COMMANDS: dict[str, Command] = {
         *agent.COMMANDS,
         *approvals.COMMANDS,
         *about.COMMANDS,
+        *compacting.COMMANDS,
         *text.COMMANDS,
         *sql.COMMANDS,
         Command("/quit", "leave; so does Ctrl-D. It stays: aosctl chat -c", _quit),
