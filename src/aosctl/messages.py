@@ -167,6 +167,14 @@ class Message:
         return "".join(b.text for b in self.blocks if isinstance(b, Text | Refusal))
 
     @property
+    def typed(self) -> str:
+        """Return the first text: of a person's message what they typed, without what they attached.
+
+        Empty where there is none.
+        """
+        return next((block.text for block in self.blocks if isinstance(block, Text)), "")
+
+    @property
     def thinking(self) -> str:
         """Join the reasoning."""
         return "".join(b.text for b in self.blocks if isinstance(b, Think))

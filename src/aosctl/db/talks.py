@@ -109,9 +109,10 @@ def talks(connection: Connection, tenant: UUID) -> list[Talk]:
         "  and run_state in ('active', 'paused') order by updated_at desc, run_id desc"
         "  limit %(most)s) r"
         " left join lateral (select left(b ->> 'text', %(letters)s) as message"
-        "  from aos_core.transcript t, jsonb_array_elements(t.message -> 'blocks') b"
+        "  from aos_core.transcript t, jsonb_array_elements(t.message -> 'blocks')"
+        "  with ordinality x (b, place)"
         "  where t.tenant_id = r.tenant_id and t.run_id = r.run_id and t.role = 'user'"
-        "  and b ->> 't' = 'text' order by t.seq desc limit 1) u on true"
+        "  and b ->> 't' = 'text' order by t.seq desc, place limit 1) u on true"
         " order by r.updated_at desc, r.run_id desc",
         {"tenant": tenant, "most": _MOST_TALKS, "letters": _BEGINNING},
     )

@@ -7,16 +7,18 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from aosctl.errors import UsageError
+from aosctl.errors import AosError, UsageError
 from aosctl.repl import commands
 from aosctl.repl.exchange import Arrival, Driven, Exchange
 from aosctl.repl.footer import Part, footer
 from aosctl.repl.prompt import Handlers, Left, Moved
+from aosctl.repl.words import counted
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from aosctl.domain.conversation import Compacted, Conversation
+    from aosctl.messages import Message
     from aosctl.repl.commands.table import Back
     from aosctl.repl.live import Live
     from aosctl.repl.plain_prompts import PlainPrompts
@@ -93,9 +95,27 @@ class Chat:
             return commands.obey(self, line)
         else:
             text = commands.message_of(line)
-            if not self._exchange.send(text):
+            said = self._with_attached(text)
+            if said is None or not self._exchange.send(said):
                 self._draft = text
         return True
+
+    def _with_attached(self, text: str) -> str | Message | None:
+        """Return the message with what it names by `@`; None where that can't be taken along."""
+        if "@" not in text:
+            return text
+        from aosctl.domain.mentions import attachments, message_of
+
+        try:
+            found = attachments(text, lambda word, name: self._back.desk.manifest(word, name))
+        except AosError as error:
+            self.fail(error.message, error.hint or "nothing was sent")
+            return None
+        for one in found:
+            lines = counted(len(one.text.splitlines()), "line")
+            marked = "; from here on what changes or sends something is asked about"
+            self.say(f"{one.name} attached · {lines}{marked if one.taints else ''}")
+        return message_of(text, found) if found else text
 
     def _next_line(self) -> str | None:
         """Ask for a message; None when the run moved by itself meanwhile.
