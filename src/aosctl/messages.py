@@ -12,7 +12,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, cast, get_args
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -246,6 +246,14 @@ def user(*texts: str, untrusted: str | None = None) -> Message:
     `untrusted` names what of it others wrote.
     """
     return Message("user", tuple(Text(text) for text in texts), untrusted=untrusted)
+
+
+def instructed(message: Message, instructions: str | None) -> Message:
+    """Return a person's message with their instructions for the conversation that it begins."""
+    if instructions is None:
+        return message
+    block = Text(f"\n\n[Instructions for this conversation, from who begins it]\n{instructions}")
+    return replace(message, blocks=(*message.blocks, block))
 
 
 def tool_result(call: Call, value: Json, *, ok: bool = True) -> Message:

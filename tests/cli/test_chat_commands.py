@@ -176,6 +176,12 @@ def test_what_the_agent_is_and_may_do(chat: Terminal, here: Aosctl, bot: Bot, op
     said = obeyed(chat, "/model")
     assert re.search(r"\*\s+offline", said) and "INPUT/MTOK" in said
     assert 'no model "ofline"; did you mean "offline"?' in obeyed(chat, "/model ofline")
+    # Before the first message the model is simply another one.
+    assert "your first message goes to gpt-4o" in obeyed(chat, "/model gpt-4o")
+    assert (
+        re.search(r"\*\s+gpt-4o", obeyed(chat, "/model")) and "my_pg_bot · gpt-4o" in chat.standing
+    )
+    assert "your first message goes to offline" in obeyed(chat, "/model offline")
     said = obeyed(chat, "/context")
     assert "system prompt" in said and "[" in said and "your messages (0)" in said
     assert "the conversation begins" in obeyed(chat, "/cost")
@@ -384,6 +390,11 @@ def test_sql_reads_as_the_agent_and_changes_nothing(
     assert "which statement?" in obeyed(chat, "/sql")
     assert "no such command: \\zz" in obeyed(chat, "\\zz")
     assert "\\dn" in obeyed(chat, "\\?")
+    said = obeyed(chat, "/sql select * from generate_series(1, 120) as n")
+    assert "120 rows were read, the first 100 are shown; \\sql+ shows all" in said
+    for everything in ("\\sql+", "/sql+"):
+        said = obeyed(chat, f"{everything} select * from generate_series(1, 120) as n")
+        assert "(120 rows)" in said and "are shown" not in said
     assert "(0 rows)" in obeyed(chat, "\\d nothing'; drop table orders; --")
     with psycopg.connect(shop_dsn) as connection:
         (looked,) = connection.execute(

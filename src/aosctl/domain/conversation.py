@@ -15,6 +15,7 @@ from aosctl.db.person import Decision as Decision
 from aosctl.db.person import NewRun as NewRun
 from aosctl.db.person import Opened, PersonClient
 from aosctl.db.person import RunStatus as RunStatus
+from aosctl.db.runs import OPEN_TURN
 from aosctl.db.runs import Caps as Caps
 from aosctl.db.worker import Lease, WorkerClient
 from aosctl.domain import holder
@@ -23,7 +24,7 @@ from aosctl.domain.output_schema import OutputSchema, Unfit
 from aosctl.domain.previewing import Asked, can_be_tried
 from aosctl.domain.scopes import Decider
 from aosctl.errors import AosError, Denied, IllegalTransition, NotFound
-from aosctl.messages import Message, user
+from aosctl.messages import Message, instructed, user
 
 
 class Conversation:
@@ -53,7 +54,10 @@ class Conversation:
         that is sent twice after a lost connection opens one turn.
         """
         known = self._loop.transcript
-        message = (user(said) if isinstance(said, str) else said).sanitised()
+        message = user(said) if isinstance(said, str) else said
+        if self.run_id is None and isinstance(self._subject, NewRun):
+            message = instructed(message, self._subject.system)
+        message = message.sanitised()
         before, self.turn_id = self.turn_id, uuid7()
         opened = self._open(message, str(self.turn_id), not known.messages)
         if opened.lease is None:
@@ -246,6 +250,15 @@ class Conversation:
         """Return what was said in the last exchanges, oldest first."""
         stored = self._person.last_steps(self._known_run(), count)
         return [Message.from_json(one) for one in stored]
+
+    def finish(self) -> bool:
+        """End the run for good, if there is one that goes on and has no open turn."""
+        if self.run_id is None or self.status().turn_state in OPEN_TURN:
+            return False
+        with suppress(IllegalTransition):
+            self._person.close_run(self.run_id)
+            return True
+        return False
 
     def close(self) -> None:
         """Close the connections; an open turn stays as it is."""

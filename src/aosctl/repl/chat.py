@@ -15,6 +15,7 @@ from aosctl.repl.prompt import Handlers, Left, Moved
 from aosctl.repl.words import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
 
     from aosctl.domain.conversation import Compacted, Conversation
@@ -45,13 +46,14 @@ class Chat:
         back: Back,
         conversation: Conversation | None = None,
         typed: str = "",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._footer = [Part(agent, 1)]
         self._screen = screen
         self._prompts = prompts
         self._back = back
         self._aside = threading.Lock()
-        self._exchange = Exchange(agent, arrival, screen, prompts, self._after, conversation)
+        self._exchange = Exchange(agent, arrival, screen, prompts, self._after, conversation, clock)
         self._draft = self._queued = ""
         self._take(typed, queue=True)
         self._interrupted_at = float("-inf")
@@ -171,6 +173,11 @@ class Chat:
     def _leave(self) -> int:
         if self.conversation is not None:
             name = self._exchange.run
+            if self._exchange.finish():
+                self.say(
+                    f"run {name} closed (--ephemeral) · aosctl logs {name} shows what was said"
+                )
+                return 0
             self.say(f"run {name} kept · aosctl chat --resume {name} goes on")
         return 0
 
@@ -246,6 +253,12 @@ class Chat:
     def sum_up(self, request: str) -> Compacted | None:
         """Go on with a summary in the place of what was said; None when nothing came of it."""
         return self._exchange.sum_up(request)
+
+    def ask_model(self, model: str) -> None:
+        """Let the conversations that begin from now on ask this model."""
+        self._exchange.arrival.ask_model(model)
+        if not self.has_begun:
+            self._footer = self._exchange.arrive()
 
     def take_up(self) -> None:
         """Drive what can go on now."""

@@ -50,6 +50,21 @@ class Arrival(Protocol):
     def access(self) -> Access:
         """Return the way to the database; connects first if need be."""
 
+    def ask_model(self, model: str) -> None:
+        """Let the conversations that begin from now on ask this model."""
+
+    @property
+    def manner(self) -> Manner:
+        """Return how the chat's conversations are had."""
+
+
+class Manner(Protocol):
+    """How conversations are had."""
+
+    @property
+    def ephemeral(self) -> bool:
+        """Tell whether a conversation is closed when it is left."""
+
 
 @dataclass(frozen=True, slots=True)
 class Driven:
@@ -82,7 +97,9 @@ class Exchange:
         prompts: PlainPrompts | Live,
         after: Callable[[Driven], None],
         conversation: Conversation | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self.agent = agent
         self.arrival = arrival
         self.has_arrived = False
@@ -232,8 +249,21 @@ class Exchange:
             conversation.compact()
         return None
 
+    def finish(self) -> bool:
+        """Close the run where it is not to be kept; tell whether that was done."""
+        conversation = self.conversation
+        if conversation is None or not self.arrival.manner.ephemeral:
+            return False
+        try:
+            return conversation.finish()
+        except AosError as error:
+            self._screen.fail(error.message, error.hint)
+            return False
+
     def begin_anew(self) -> None:
-        """Leave the conversation as it is; the next message begins another."""
+        """Leave the conversation; the next message begins another."""
+        if self.finish():
+            self._screen.note(f"run {self.run} closed (--ephemeral)")
         self.close()
         self._turns = None
         self.has_arrived = False
@@ -255,7 +285,7 @@ class Exchange:
 
     def _drive(self, act: Callable[[], Outcome | None]) -> Outcome | None:
         """Do something that drives turns, and say how it ended."""
-        outcome, began = None, time.monotonic()
+        outcome, began = None, self._clock()
         self._prompts.in_turn = True
         try:
             outcome = act()
@@ -272,7 +302,7 @@ class Exchange:
         typed = ""
         if self._turns is not None:
             typed, self._turns.typed = self._turns.typed, ""
-        self._after(Driven(outcome, time.monotonic() - began, typed))
+        self._after(Driven(outcome, self._clock() - began, typed))
         return outcome
 
     def _stop(self) -> None:

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 
 from aosctl.domain.console import TIMEOUT_SECONDS, Answer, Complaint, Console, SqlRefused
 from aosctl.errors import AosError
+from aosctl.numbers import whole
 from aosctl.repl.sql_lexer import statements, tokens
 from aosctl.repl.sql_table import Expanded, answer_text, complaint_text
 
 INTERRUPTED = 130
+MOST_ROWS = 500
 HELP = f"""\
 \\d [NAME]     tables and views, or the columns of one    \\dt \\dv \\dn  tables, views, schemas
 \\x [on|off|auto]   a line for each column                 \\pager [on|off]  long answers in $PAGER
+\\rows [N|all]      how many rows a terminal gets at most, {MOST_ROWS} at first
 \\q            leave (Ctrl-D too; \\sql as well)          \\?  this help
 A statement ends with ; and may go over several lines. Ctrl-C cancels it, or clears what is typed.
 A statement may take {TIMEOUT_SECONDS} s; set statement_timeout = '10min' changes that.
@@ -31,6 +34,8 @@ class Looks:
 
     expanded: Expanded = "off"
     pager: bool = False
+    rows: int | None = MOST_ROWS
+    """As many rows a terminal gets; None: all. A pager, a pipe and a file get all."""
 
 
 class SqlConsole:
@@ -91,6 +96,12 @@ class SqlConsole:
         elif command == "\\x":
             self.looks.expanded = _choice(name, self.looks.expanded)
             self._write(f"Expanded display is {self.looks.expanded}.\n")
+        elif command == "\\rows":
+            self.looks.rows = _number(name, self.looks.rows)
+            most = (
+                "every row is" if self.looks.rows is None else f"{self.looks.rows} rows at most are"
+            )
+            self._write(f"{most} shown on a terminal.\n")
         elif command == "\\?":
             self._write(HELP)
         else:
@@ -109,7 +120,13 @@ class SqlConsole:
 
     def _print(self, answer: Answer) -> None:
         width = shutil.get_terminal_size().columns
-        self._write(answer_text(answer, expanded=self.looks.expanded, width=width))
+        most = self.looks.rows if sys.stdout.isatty() and not self.looks.pager else None
+        shown = answer if most is None else answer._replace(rows=answer.rows[:most])
+        text = answer_text(shown, expanded=self.looks.expanded, width=width)
+        if len(shown.rows) < len(answer.rows):
+            came = f"{len(answer.rows):,} rows came, the first {most} are shown"
+            text += f"{came}; \\rows all shows all\n"
+        self._write(text)
 
 
 def print_notice(complaint: Complaint) -> None:
@@ -129,6 +146,15 @@ def _explained(complaint: Complaint) -> Complaint:
     from dataclasses import replace
 
     return replace(complaint, hint="set statement_timeout = '10min' gives it more time")
+
+
+def _number(word: str | None, now: int | None) -> int | None:
+    if word is None or word == "all":
+        return now if word is None else None
+    number = whole(word, 9)
+    if not number:
+        raise AosError(f'unrecognized value "{word}" for \\rows', "\\rows 1000 or \\rows all")
+    return number
 
 
 def _choice(word: str | None, now: Expanded) -> Expanded:
