@@ -390,11 +390,15 @@ def test_sql_reads_as_the_agent_and_changes_nothing(
     assert "which statement?" in obeyed(chat, "/sql")
     assert "no such command: \\zz" in obeyed(chat, "\\zz")
     assert "\\dn" in obeyed(chat, "\\?")
-    said = obeyed(chat, "/sql select * from generate_series(1, 120) as n")
-    assert "120 rows were read, the first 100 are shown; \\sql+ shows all" in said
+    many = "select * from generate_series(1, 51) as n"
+    assert "51 rows were read, the first 50 are shown; \\sql+ shows all" in obeyed(
+        chat, f"/sql {many}"
+    )
     for everything in ("\\sql+", "/sql+"):
-        said = obeyed(chat, f"{everything} select * from generate_series(1, 120) as n")
-        assert "(120 rows)" in said and "are shown" not in said
+        said = obeyed(chat, f"{everything} {many}")
+        assert "(51 rows)" in said and "are shown" not in said
+    said = obeyed(chat, "\\sql+ select * from generate_series(1, 120) as n")
+    assert "cut at the skill's limit, spec.maxRows" in said
     assert "(0 rows)" in obeyed(chat, "\\d nothing'; drop table orders; --")
     with psycopg.connect(shop_dsn) as connection:
         (looked,) = connection.execute(

@@ -287,7 +287,7 @@ def test_sql_has_a_prompt_of_its_own(shell: Screen, tenant: Tenant) -> None:
     shell.expect(r"=\*>")
     shell.say("insert into shop.item values (3, 'kept');")
     shell.expect_text("INSERT 0 1")
-    shell.say("select * from generate_series(1, 501) as n;")
+    shell.type("select * from generate_series(1, 501) as n;" + ENTER)
     shell.expect_text("501 rows came, the first 500 are shown; \\rows all shows all")
     shell.say("\\rows all")
     shell.expect_text("every row is shown on a terminal")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from aosctl.repl.chat import Chat
     from aosctl.repl.sql_completion import Catalog
 
-MOST_ROWS = 100
+MOST_ROWS = 50
 """As many rows are shown, unless all are asked for."""
 HELP = r"""\sql STATEMENT  a SELECT, as the agent reads it; \sql+ shows every row
 \d [TABLE]      tables, or the columns of one
@@ -65,7 +65,7 @@ def table(result: Mapping[str, Any], most: int | None = None) -> str:
         shown += (
             f"{len(found):,} rows were read, the first {len(rows)} are shown; \\sql+ shows all\n"
         )
-    return shown + ("cut at the skill's limit\n" if result.get("truncated") else "")
+    return shown + ("cut at the skill's limit, spec.maxRows\n" if result.get("truncated") else "")
 
 
 def catalog_of(result: Mapping[str, Any]) -> Catalog:
