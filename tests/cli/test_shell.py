@@ -274,6 +274,9 @@ def test_what_can_not_be_is_told(shell: Screen) -> None:
         shell.expect_text("tenant (your only one)")
 
 
+MANY = "select * from generate_series(1, 501) as n;"
+
+
 def test_sql_has_a_prompt_of_its_own(shell: Screen, tenant: Tenant) -> None:
     shell.say("\\sql")
     shell.expect_text("=>")
@@ -287,7 +290,7 @@ def test_sql_has_a_prompt_of_its_own(shell: Screen, tenant: Tenant) -> None:
     shell.expect(r"=\*>")
     shell.say("insert into shop.item values (3, 'kept');")
     shell.expect_text("INSERT 0 1")
-    shell.type("select * from generate_series(1, 501) as n;" + ENTER)
+    shell.type(f"{MANY}{ENTER}")
     shell.expect_text("501 rows came, the first 500 are shown; \\rows all shows all")
     shell.say("\\rows all")
     shell.expect_text("every row is shown on a terminal")
