@@ -103,8 +103,8 @@ def command(
       aosctl chat -c my_pg_bot
       aosctl chat --pick
 
-      # With instructions of your own beside the persona's, in a run that is closed afterwards
-      aosctl chat my_pg_bot --system "Answer in French." --ephemeral "What is a join?"
+      # With instructions of your own, in a run that is closed afterwards
+      aosctl chat my_pg_bot --system "Be brief." --ephemeral "What is a join?"
 
       # Again from step 12 of a run, with another model; the run stays as it is
       aosctl chat --fork my_pg_bot-x7k2p@12 -m gpt-4o
