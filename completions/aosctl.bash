@@ -208,15 +208,15 @@ _aosctl_spec() {
       known='-o=words:wide,name --output=words:wide,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'chat')
       commands=''
-      flags='-c --continue --resume --pick --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --output-schema --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--resume --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --dsn --context -n --tenant --namespace'
+      flags='-c --continue --resume --pick --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --output-schema --system --no-stream --raw-output --ephemeral --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--resume --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --system --dsn --context -n --tenant --namespace'
       files='--output-schema'
       sources='agent'
       known='--resume=run --fork=run --approve=words:ask,auto,never --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'run')
       commands=''
-      flags='--name --wait -d --detach -o --output --approve --budget --max-steps --max-turns -m --model --output-schema --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--name -o --output --approve --budget --max-steps --max-turns -m --model --dsn --context -n --tenant --namespace'
+      flags='--name --wait -d --detach -o --output --approve --budget --max-steps --max-turns -m --model --output-schema --system --no-stream --raw-output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--name -o --output --approve --budget --max-steps --max-turns -m --model --system --dsn --context -n --tenant --namespace'
       files='--output-schema'
       sources='agent'
       known='--approve=words:ask,auto,never --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;

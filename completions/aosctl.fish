@@ -130,11 +130,11 @@ function __aosctl_command
             set sources ''
         case 'chat'
             set commands 
-            set values --resume --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --dsn --context -n --tenant --namespace --output-schema
+            set values --resume --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --system --dsn --context -n --tenant --namespace --output-schema
             set sources 'agent'
         case 'run'
             set commands 
-            set values --name -o --output --approve --budget --max-steps --max-turns -m --model --dsn --context -n --tenant --namespace --output-schema
+            set values --name -o --output --approve --budget --max-steps --max-turns -m --model --system --dsn --context -n --tenant --namespace --output-schema
             set sources 'agent'
         case 'shell'
             set commands 
@@ -818,6 +818,10 @@ complete -c aosctl -n '__aosctl_at "chat"' -l budget -x -d 'What the new run may
 complete -c aosctl -n '__aosctl_at "chat"' -l max-steps -x -d 'Steps of a turn at most, answers and results of tools; new run'
 complete -c aosctl -n '__aosctl_at "chat"' -l max-turns -x -d 'How often the model may be asked for one message; new run'
 complete -c aosctl -n '__aosctl_at "chat"' -l output-schema -r -F -d 'The answer is JSON of this JSON Schema'
+complete -c aosctl -n '__aosctl_at "chat"' -l system -x -d 'Instructions for a new conversation, beside its persona\'s'
+complete -c aosctl -n '__aosctl_at "chat"' -l no-stream -d 'Print each answer when it is whole'
+complete -c aosctl -n '__aosctl_at "chat"' -l raw-output -d 'Print the answer as it is, control sequences too; one message'
+complete -c aosctl -n '__aosctl_at "chat"' -l ephemeral -d 'Close a new conversation at its end; its log stays'
 complete -c aosctl -n '__aosctl_at "chat"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "chat"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "chat"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
@@ -835,6 +839,9 @@ complete -c aosctl -n '__aosctl_at "run"' -l max-steps -x -d 'Steps of a turn at
 complete -c aosctl -n '__aosctl_at "run"' -l max-turns -x -d 'How often the model may be asked for one message; new run'
 complete -c aosctl -n '__aosctl_at "run"' -s m -l model -x -d 'Ask this model, in a new run'
 complete -c aosctl -n '__aosctl_at "run"' -l output-schema -r -F -d 'The answer is JSON of this JSON Schema'
+complete -c aosctl -n '__aosctl_at "run"' -l system -x -d 'Instructions for a new conversation, beside its persona\'s'
+complete -c aosctl -n '__aosctl_at "run"' -l no-stream -d 'Print each answer when it is whole'
+complete -c aosctl -n '__aosctl_at "run"' -l raw-output -d 'Print the answer as it is, control sequences too; one message'
 complete -c aosctl -n '__aosctl_at "run"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "run"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "run"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'

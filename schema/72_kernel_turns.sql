@@ -127,6 +127,7 @@ declare
   v_seq bigint;
   v_calls integer := 0;
   v_from jsonb := '[]';  -- who sent what waited
+  v_taint text;
   v_data jsonb;
 begin
   select * into v_run from aos_core.run r
@@ -159,6 +160,7 @@ begin
       v_seq := v_seq + 1;
       insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
       values (p_tenant, p_run, v_seq, v_run.last_turn + 1, 'user', v_item.message, v_now);
+      v_taint := coalesce(v_taint, aos_core.message_taint(v_item.message, v_seq));
       if v_item.kind <> 'approval' and not v_from ? v_item.sent_by then
         v_from := v_from || to_jsonb(v_item.sent_by);
       end if;
@@ -172,6 +174,7 @@ begin
     v_seq := v_seq + 1;
     insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
     values (p_tenant, p_run, v_seq, v_run.last_turn + 1, 'user', p_message, v_now);
+    v_taint := coalesce(v_taint, aos_core.message_taint(p_message, v_seq));
   end if;
   if v_seq = v_run.last_step and v_calls = 0 and not exists (
        select from aos_core.turn t where t.tenant_id = p_tenant
@@ -197,7 +200,7 @@ begin
     lease_seconds = p_lease_seconds,
     lease_expires_at = case when p_lease is not null
                             then v_now + make_interval(secs => p_lease_seconds) end,
-    reserved_usd = aos_core.reservation_usd(r),
+    reserved_usd = aos_core.reservation_usd(r), taint = coalesce(r.taint, v_taint),
     title = coalesce(r.title, left(p_message -> 'blocks' -> 0 ->> 'text', 80)),
     last_seq = r.last_seq + 1,
     last_hash = aos_core.event_hash(r.last_hash, p_tenant, p_run, r.last_seq + 1, v_now,
@@ -1073,4 +1076,13 @@ begin
   end loop;
   return v_seq;
 end
+$$;
+
+-- The mark of a run that reads a message at p_step in which a person has put what others wrote, a file say:
+-- its "untrusted" names that; null for any other message.
+create function aos_core.message_taint(p_message jsonb, p_step bigint) returns text
+language sql immutable
+as $$
+  select case when p_message ? 'untrusted' then aos_core.taint_mark(coalesce(nullif(left(
+    regexp_replace(p_message ->> 'untrusted', '[[:cntrl:][:space:]]+', ' ', 'g'), 100), ''), 'message'), p_step) end
 $$;

@@ -200,8 +200,9 @@ end
 $$;
 
 -- What the model needs: {"config_version", "agent", "run", "system_prompt", "model", "tools",
--- "messages": [{"seq", "message"}], "last_step", "max_output_tokens"}. Messages after step p_since
--- only; without it the last p_window steps, from the beginning of a turn on. max_output_tokens: the
+-- "messages": [{"seq", "message"}], "last_step", "left_out", "max_output_tokens"}. Messages after step p_since
+-- only; without it the last p_window steps, from the beginning of a turn on. left_out: which steps the model
+-- reads no more (compact_run), null for none; a worker for which it has changed reads all anew, without p_since. max_output_tokens: the
 -- most that the next answer may have for the run's money to pay for it, to be sent to the provider
 -- and read anew for each question; 0 not to ask at all, null without a limit in money.
 -- AO001, AO002, AO003 when the lease is lost.
@@ -276,7 +277,8 @@ as $$
     'max_output_tokens', case when p_run.max_usd is not null or p_run.is_metered then
       aos_core.payable_tokens(p_tenant, p_run,
         aos_core.question_tokens(p_tenant, p_run, f.prompt || f.tools::text)) end,
-    'messages', aos_core.messages_of(p_tenant, p_run.run_id, p_since, p_window))
+    'left_out', l.ranges::text,
+    'messages', aos_core.messages_of(p_tenant, p_run.run_id, p_since, p_window, l.ranges))
   from aos_agent.agent a
   join aos_persona.persona_version v on v.tenant_id = p_tenant and v.persona_id = p_run.persona_id
     and v.version = p_run.persona_version
@@ -284,6 +286,9 @@ as $$
   cross join lateral (
     select aos_persona.render(v.system_prompt, v.rules, v.traits) as prompt,
            aos_skills.tools_of(p_tenant, a.role_name, a.skills) as tools offset 0) f
+  cross join lateral (
+    select range_agg(int8range(o.first_step, o.last_step, '[]')) as ranges
+    from aos_core.left_out o where o.tenant_id = p_tenant and o.run_id = p_run.run_id) l
   where a.tenant_id = p_tenant and a.agent_id = p_run.agent_id
 $$;
 
@@ -306,9 +311,10 @@ as $$
 $$;
 
 -- The transcript of a run after step p_since, or its last p_window steps from the start of a turn
--- on: [{"seq", "message"}]. Kernel only.
+-- on, without the steps p_left_out (null: all): [{"seq", "message"}]. Kernel only.
 create function aos_core.messages_of(
-  p_tenant uuid, p_run uuid, p_since bigint, p_window integer) returns jsonb
+  p_tenant uuid, p_run uuid, p_since bigint, p_window integer, p_left_out int8multirange)
+returns jsonb
 language sql stable
 as $$
   with bounds as (
@@ -323,6 +329,7 @@ as $$
                             order by s.seq), '[]')
   from bounds, aos_core.step s
   where s.tenant_id = p_tenant and s.run_id = p_run and s.seq > bounds.since
+    and (s.seq <@ p_left_out) is not true
 $$;
 
 -- A persona's prompt with its rules and traits. Kernel only.

@@ -8,7 +8,8 @@
 -- for an approval is ended by the message; its approval stays. p_key, a new uuid of the caller's,
 -- becomes the turn's id, and a repeated call returns the first one's turn. p_context adds what
 -- turn_context would return, without a round trip of its own. Returns {"status": "opened" | "queued",
--- "turn_id", "turn", "step", "fence", "lease", "next", "config_version", "context"?}.
+-- "turn_id", "turn", "step", "fence", "lease", "next", "config_version", "context"?}. A message whose
+-- "untrusted" names something holds what others wrote: from it on the run is tainted.
 -- Role developer. AO001, AO002, AO004, AO006; AO005: the key is another run's.
 create function aos_agent.open_turn(
   p_tenant uuid, p_run uuid, p_message jsonb, p_key uuid default null, p_worker text default null,
@@ -28,7 +29,8 @@ begin
       perform aos_core.check_lease_seconds(p_lease_seconds);
     end if;
     v_lease := gen_random_uuid();
-    if p_key is null or pg_try_advisory_xact_lock(aos_core.key_lock(p_tenant, p_key)) then
+    if not p_message ? 'untrusted'
+       and (p_key is null or pg_try_advisory_xact_lock(aos_core.key_lock(p_tenant, p_key))) then
       v_opened := aos_core.begin_turn_fast(p_tenant, p_run, p_message, p_key, v_actor, p_worker,
                                            v_lease, p_lease_seconds);
     end if;
@@ -670,6 +672,10 @@ begin
   select p_tenant, v_to.run_id, s.seq, s.turn, s.role, s.message, s.created_at, s.model_name
   from aos_core.step s
   where s.tenant_id = p_tenant and s.run_id = p_run and s.seq <= v_step;
+  insert into aos_core.left_out (tenant_id, run_id, first_step, last_step, left_out_at)
+  select p_tenant, v_to.run_id, l.first_step, l.last_step, l.left_out_at
+  from aos_core.left_out l
+  where l.tenant_id = p_tenant and l.run_id = p_run and l.last_step < v_step;
   perform aos_core.append_run_event(p_tenant, p_run, 'run.forked', p_actor,
     jsonb_strip_nulls(jsonb_build_object('run_id', v_to.run_id, 'step', v_step, 'kind', p_kind)));
   return jsonb_build_object('run_id', v_to.run_id, 'run', v_to.name, 'steps', v_step);

@@ -43,7 +43,7 @@ begin
       perform aos_core.check_lease_seconds(p_lease_seconds);
     end if;
     v_lease := gen_random_uuid();
-    if p_name is null and p_kind in ('conversation', 'task')
+    if p_name is null and p_kind in ('conversation', 'task') and not p_message ? 'untrusted'
        and num_nonnulls(p_max_usd, p_max_steps, p_max_turns, p_model) = 0
        and (p_key is null or pg_try_advisory_xact_lock(aos_core.key_lock(p_tenant, p_key))) then
       v_opened := aos_core.begin_run_fast(p_tenant, p_agent, p_kind, p_message, p_key, v_actor,

@@ -91,6 +91,7 @@ begin
     v_data := jsonb_build_object('turn', v_run.last_turn, 'step', v_run.last_step + 1,
       'sha256', encode(sha256(convert_to(v_item.message::text, 'UTF8')), 'base64'));
     update aos_core.run r set last_step = r.last_step + 1, inbox_count = r.inbox_count - 1,
+      taint = coalesce(r.taint, aos_core.message_taint(v_item.message, r.last_step + 1)),
       last_seq = r.last_seq + 1,
       last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
                                       'turn.steered', v_item.sent_by, v_data),

@@ -296,6 +296,12 @@ grant execute on function
   aos_agent.revoke_allowance(uuid, uuid, text), aos_agent.explain_approval(uuid, uuid)
   to aos_developer;
 
+-- What a run's model reads no more.
+grant select, insert on aos_core.left_out to aos_kernel;
+grant select on aos_core.left_out to aos_view;
+grant select on aos_core.left_out_steps to aos_viewer;
+grant execute on function aos_agent.compact_run(uuid, uuid, uuid) to aos_developer;
+
 -- Secrets: who may change them reads the sealed values; others, names and digests in the view.
 grant select on aos_auth.secret to aos_kernel, aos_view;
 grant select on aos_auth.secret_resource to aos_viewer;

@@ -101,6 +101,9 @@ def fill(database: KernelDatabase, name: str) -> Filled:
         (tenant.id, asked.run, tenant.approval(asked.call)[0]),
     )
     database.superuser.execute(
+        "insert into aos_core.left_out values (%s, %s, 1, 1, now())", (tenant.id, finished)
+    )
+    database.superuser.execute(
         "insert into aos_core.tombstone values (%s, %s, now(), 'x', 1, 'x')", (tenant.id, name)
     )
 

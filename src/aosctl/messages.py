@@ -12,7 +12,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, cast, get_args
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -158,11 +158,21 @@ class Message:
     stop: Stop | None = None
     usage: Usage | None = None
     origin: Origin | None = None
+    untrusted: str | None = None
+    """Of a person's message: what others wrote stands in it, and this names it (`@notes.txt`)."""
 
     @property
     def text(self) -> str:
         """Join what is meant for the reader: the texts and any refusal, in order."""
         return "".join(b.text for b in self.blocks if isinstance(b, Text | Refusal))
+
+    @property
+    def typed(self) -> str:
+        """Return the first text: of a person's message what they typed, without what they attached.
+
+        Empty where there is none.
+        """
+        return next((block.text for block in self.blocks if isinstance(block, Text)), "")
 
     @property
     def thinking(self) -> str:
@@ -201,6 +211,8 @@ class Message:
             value["origin"] = _without_none(
                 {name: getattr(origin, name) for name in Origin.__slots__}
             )
+        if self.untrusted is not None:
+            value["untrusted"] = self.untrusted
         return value
 
     @classmethod
@@ -224,12 +236,24 @@ class Message:
             _stop_from_json(data["stop"]) if data.get("stop") is not None else None,
             usage_from_json(data["usage"]) if data.get("usage") is not None else None,
             _origin_from_json(data["origin"]) if data.get("origin") is not None else None,
+            _text(data, "untrusted") if data.get("untrusted") is not None else None,
         )
 
 
-def user(text: str) -> Message:
-    """Make the message of a person who typed `text`."""
-    return Message("user", (Text(text),))
+def user(*texts: str, untrusted: str | None = None) -> Message:
+    """Make the message of a person who typed `texts`, a block each.
+
+    `untrusted` names what of it others wrote.
+    """
+    return Message("user", tuple(Text(text) for text in texts), untrusted=untrusted)
+
+
+def instructed(message: Message, instructions: str | None) -> Message:
+    """Return a person's message with their instructions for the conversation that it begins."""
+    if instructions is None:
+        return message
+    block = Text(f"\n\n[Instructions for this conversation, from who begins it]\n{instructions}")
+    return replace(message, blocks=(*message.blocks, block))
 
 
 def tool_result(call: Call, value: Json, *, ok: bool = True) -> Message:

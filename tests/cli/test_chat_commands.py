@@ -176,6 +176,12 @@ def test_what_the_agent_is_and_may_do(chat: Terminal, here: Aosctl, bot: Bot, op
     said = obeyed(chat, "/model")
     assert re.search(r"\*\s+offline", said) and "INPUT/MTOK" in said
     assert 'no model "ofline"; did you mean "offline"?' in obeyed(chat, "/model ofline")
+    # Before the first message the model is simply another one.
+    assert "your first message goes to gpt-4o" in obeyed(chat, "/model gpt-4o")
+    assert (
+        re.search(r"\*\s+gpt-4o", obeyed(chat, "/model")) and "my_pg_bot · gpt-4o" in chat.standing
+    )
+    assert "your first message goes to offline" in obeyed(chat, "/model offline")
     said = obeyed(chat, "/context")
     assert "system prompt" in said and "[" in said and "your messages (0)" in said
     assert "the conversation begins" in obeyed(chat, "/cost")
@@ -385,6 +391,15 @@ def test_sql_reads_as_the_agent_and_changes_nothing(
     assert "which statement?" in obeyed(chat, "/sql")
     assert "no such command: \\zz" in obeyed(chat, "\\zz")
     assert "\\dn" in obeyed(chat, "\\?")
+    many = "select * from generate_series(1, 51) as n"
+    assert "51 rows were read, the first 50 are shown; \\sql+ shows all" in obeyed(
+        chat, f"/sql {many}"
+    )
+    for everything in ("\\sql+", "/sql+"):
+        said = obeyed(chat, f"{everything} {many}")
+        assert "(51 rows)" in said and "are shown" not in said
+    said = obeyed(chat, "\\sql+ select * from generate_series(1, 120) as n")
+    assert "cut at the skill's limit, spec.maxRows" in said
     assert "(0 rows)" in obeyed(chat, "\\d nothing'; drop table orders; --")
     with psycopg.connect(shop_dsn) as connection:
         (looked,) = connection.execute(
@@ -425,3 +440,66 @@ def test_steer_goes_into_the_turn_that_another_process_drives(
     chat.type("d")
     chat.ready()
     assert "steered" in obeyed(chat, "/steer only this one")
+
+
+def test_a_long_conversation_goes_on_with_a_summary(opened: Open, bot: Bot) -> None:
+    name = bot("compacter", {"text": "one"}, {"text": "In short: you said first."},
+               {"error": {"kind": "bad_request", "message": "no summary today"}})  # fmt: skip
+    chat = opened("chat", name, columns=WIDE)
+    chat.ready()
+    assert "begins with your first message" in obeyed(chat, "/compact")
+    asked(chat, f"first{' word' * 20}", "one")
+    assert "left out" not in obeyed(chat, "/context")
+    said = obeyed(chat, "/compact what I said")
+    assert "In short: you said first." in said
+    assert "compacted · steps 1 to 2 are kept, and the model reads the summary instead" in said
+    context = obeyed(chat, "/context")
+    assert "your messages (1)" in context and "2 steps left out by /compact, about" in context
+    log = obeyed(chat, "/logs")
+    assert "Above all, keep: what I said" in log and "compacted, steps 1 to 2 left out by" in log
+    said = obeyed(chat, "/compact")
+    assert "no summary today" in said and "nothing was compacted" in said
+    assert "your messages (1)" in obeyed(chat, "/context")
+
+
+def test_what_a_message_names_goes_with_it(
+    opened: Open, bot: Bot, here: Aosctl, tmp_path: Path, shop_dsn: str
+) -> None:
+    name = bot("reader", *({"text": f"answer {number}"} for number in range(3)))
+    notes = tmp_path / "notes.txt"
+    notes.write_text("buy milk\nand \x1b[31mbread\n")
+    (tmp_path / "big.log").write_bytes(b"x" * 70_000)
+    chat = opened("chat", name, columns=WIDE)
+    chat.ready()
+    asked(chat, "mail me@notes.txt about @property", "answer 0")
+    run = run_name(chat)
+    said = shown(chat, "what has @agent/my_pg_bot? @agent/nobody", "answer 1", ready=True)
+    assert "@agent/my_pg_bot attached · " in said and "asked about" not in said
+    assert json.loads(here("get", "run", run, "-o", "json").out)["status"].get("taint") is None
+    chat.say(f"and what is in @{tmp_path}/big.log")
+    chat.stands("has 70,000 bytes, and at most 65,536 are attached")
+    chat.stands("nothing was sent")
+    chat.until(lambda: chat.typed.endswith("big.log"), "the draft")
+    chat.type(CTRL_C)
+    chat.ready()
+    for typed, completed in (("in @age", "in @agent/"), ("my_p", "@agent/my_pg_bot")):
+        chat.type(f"{typed}\t")
+        chat.stands(f"> {completed}" if completed.startswith("in") else completed)
+    chat.type(f" and @{tmp_path}/not\t")
+    chat.stands(f"and @{notes}")
+    chat.type(CTRL_C)
+    chat.ready()
+    said = shown(chat, f"what is in @{notes}?", "answer 2", ready=True)
+    assert f"@{notes} attached · 2 lines; from here on what changes or sends something" in said
+    with psycopg.connect(shop_dsn) as connection:
+        found = connection.execute(
+            "select r.taint, t.message::text from aos_core.run_status r"
+            " join aos_core.transcript t on t.tenant_id = r.tenant_id and t.run_id = r.run_id"
+            " where r.name = %s and t.role = 'user' order by t.seq", (run,),
+        ).fetchall()  # fmt: skip
+    assert len(found) == 3 and "attached" not in found[0][1]
+    assert "kind: Agent" in found[1][1] and "untrusted" not in found[1][1]
+    assert "buy milk" in found[2][1] and found[2][0] == f"@{notes}, step 5"
+    chat.say("/rewind 1")
+    chat.stands("↩ forked")
+    chat.until(lambda: chat.typed == f"> what is in @{notes}?", "what was typed alone")

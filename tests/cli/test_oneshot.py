@@ -425,3 +425,64 @@ def test_a_bad_schema_is_one_line_and_nothing_is_sent(
     done = here("run", "-d", "my_pg_bot", "hi", "--output-schema", schema)
     assert done.status == 2 and "--detach does not wait for an answer" in done.err
     assert here("ps", "-a", "-q").out == before
+
+
+@pytest.mark.parametrize("verb", ["chat", "run"])
+def test_sigterm_stops_the_turn_and_ends_in_a_result(
+    shop: dict[str, str], here: Aosctl, bot: Bot, verb: str
+) -> None:
+    name = bot(f"ended-{verb}", {"text": "late", "delaySeconds": 3600})
+    process = begin(shop, verb, name, "hello")
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=PATIENCE_SECONDS)
+    events = events_of(first + out)
+    assert process.returncode == events[-1]["exit"] == 143
+    assert events[-1]["status"] == "interrupted" and "Traceback" not in err
+    run = json.loads(here("get", "run", events[-1]["run"], "-o", "json").out)
+    assert run["status"]["turnState"] == "cancelled"
+
+
+def test_flags_of_how_it_is_said(here: Aosctl, shop_dsn: str) -> None:
+    name, colour = "my_pg_bot", "\x1b[31mred"
+    hostile = "select chr(27) || '[31mred' as how_it_is_said;"
+    flags = ("--raw-output", "--no-stream", "--system", "Be brief.")
+    said = here("chat", name, hostile).out
+    assert "red" in said and colour not in said
+    assert colour in here("chat", name, hostile, *flags, "--ephemeral").out
+    assert colour in here("run", name, hostile, *flags).out
+    assert here("run", "-d", name, hostile, "--system", "Be brief.").status == 0
+    with psycopg.connect(shop_dsn) as connection:
+        rows = connection.execute(
+            "select r.kind, r.run_state, t.message #>> '{blocks,1,text}' from aos_core.run_status r"
+            " join aos_core.transcript t on t.tenant_id = r.tenant_id and t.run_id = r.run_id"
+            " where r.title like '%how_it_is_said%' and t.seq = 1 order by r.created_at"
+        ).fetchall()
+    brief = "\n\n[Instructions for this conversation, from who begins it]\nBe brief."
+    assert rows == [
+        ("conversation", "active", None), ("conversation", "completed", brief),
+        ("task", "completed", brief), ("task", "active", brief),
+    ]  # fmt: skip
+    for wrong, text in (
+        (("chat", "-c", name, "hi", "--system", "x"), "--system is for a new conversation"),
+        (("chat", "-c", name, "hi", "--ephemeral"), "--ephemeral is for a new conversation"),
+        (("chat", name, "hi", "--system", " "), "--system is empty"),
+        (("chat", name, "hi", "--no-stream", "-o", "json"), "--no-stream and -o json exclude"),
+        (("run", name, "hi", "--raw-output", "-o", "json"), "--raw-output and -o json exclude"),
+        (("run", "-d", name, "hi", "--no-stream"), "leave out --no-stream"),
+    ):
+        done = here(*wrong)
+        assert (done.status, done.out) == (2, "") or "result" in done.out
+        assert text in done.err, done.err
+
+
+def test_an_ephemeral_chat_that_waits_is_kept(here: Aosctl, order: Order) -> None:
+    done = here("chat", "my_pg_bot", order.delete, "--ephemeral")
+    assert done.status == 3
+    run = next(
+        word for line in done.err.splitlines() for word in line.split() if "my_pg_bot-" in word
+    )
+    assert json.loads(here("get", "run", run, "-o", "json").out)["status"]["state"] == (
+        "awaiting_approval"
+    )

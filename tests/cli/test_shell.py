@@ -338,6 +338,9 @@ def test_what_can_not_be_is_told(shell: Screen) -> None:
         shell.expect_text("tenant (your only one)")
 
 
+MANY = "select * from generate_series(1, 501) as n;"
+
+
 def test_sql_has_a_prompt_of_its_own(shell: Screen, tenant: Tenant) -> None:
     shell.say("\\sql")
     shell.expect_text("=>")
@@ -351,6 +354,13 @@ def test_sql_has_a_prompt_of_its_own(shell: Screen, tenant: Tenant) -> None:
     shell.expect(r"=\*>")
     shell.say("insert into shop.item values (3, 'kept');")
     shell.expect_text("INSERT 0 1")
+    shell.type(f"{MANY}{ENTER}")
+    shell.expect_text("501 rows came, the first 500 are shown; \\rows all shows all")
+    shell.say("\\rows all")
+    shell.expect_text("every row is shown on a terminal")
+    shell.say("\\rows none")
+    shell.expect_text("unrecognized value")
+    shell.expect("=\\*>")
     shell.say("select 1/0;")
     shell.expect_text("ERROR:  division by zero (SQLSTATE 22012)")
     shell.expect("=!>")

@@ -313,6 +313,7 @@ WITH_TENANT: dict[str, list[Any]] = {
     "aos_agent.explain_approval": ["{tenant}", "{approval}"],
     "aos_agent.edit_call": ["{tenant}", "{approval}", {"query": "edited"}],
     "aos_agent.cancel_turn": ["{tenant}", "{run}"],
+    "aos_agent.compact_run": ["{tenant}", "{run}", None],
     "aos_agent.give_up_lease": ["{tenant}", "{run}", "iso_developer@here:1"],
     "aos_agent.cancel_run": ["{tenant}", "{run}"],
     "aos_agent.close_run": ["{tenant}", "{run}"],

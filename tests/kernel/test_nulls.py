@@ -174,6 +174,7 @@ def world(kernel_database: KernelDatabase) -> Iterator[World]:
 # What is refused as things are, with every parameter given: its checks of these come before that.
 REFUSED = {
     "aos_agent.delete_agent": "AO005", "aos_auth.delete_tenant": "AO005",
+    "aos_agent.compact_run": "AO002",
     "aos_persona.delete_persona": "AO005", "aos_skills.delete_skill": "AO005",
     "aos_agent.finish_turn": "AO002", "aos_agent.process_tool_call": "AO002",
     "aos_agent.record_tool_result": "AO002", "aos_agent.record_call_result": "AO002",

@@ -114,7 +114,7 @@ def test_rows_stand_in_columns_and_what_is_hidden_is_shown() -> None:
         {"columns": ["n", "it"], "rows": [[1, EVIL], [None, {"a": 1}]], "truncated": True}
     )
     assert "\\u001b[2J" in shown and "\x1b" not in shown and '{"a": 1}' in shown
-    assert shown.endswith("(2 rows)\ncut at the skill's limit\n")
+    assert shown.endswith("(2 rows)\ncut at the skill's limit, spec.maxRows\n")
     assert table({"columns": ["x"], "rows": []}).endswith("(0 rows)\n")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +13,7 @@ import typer
 
 from aosctl.cli import output, talk
 from aosctl.cli.globals import Globals, globals_of
+from aosctl.cli.manner import USUAL, Ephemeral, Manner, NoStream, RawOutput, System
 from aosctl.cli.which import JUST_THE_AGENT, Which, forked
 from aosctl.errors import AosError, IllegalTransition, NotFound, UsageError
 from aosctl.repl.keyboard import Keyboard
@@ -77,6 +78,10 @@ def command(
     max_steps: talk.MaxSteps = None,
     max_turns: talk.MaxTurns = None,
     output_schema: talk.OutputSchemaFile = None,
+    system: System = None,
+    no_stream: NoStream = False,
+    raw_output: RawOutput = False,
+    ephemeral: Ephemeral = False,
 ) -> int:
     """Talk to an agent.
 
@@ -98,6 +103,9 @@ def command(
       aosctl chat -c my_pg_bot
       aosctl chat --pick
 
+      # With instructions of your own, in a run that is closed afterwards
+      aosctl chat my_pg_bot --system "Be brief." --ephemeral "What is a join?"
+
       # Again from step 12 of a run, with another model; the run stays as it is
       aosctl chat --fork my_pg_bot-x7k2p@12 -m gpt-4o
     """
@@ -111,6 +119,8 @@ def command(
             resume, agent = _picked(given, agent), None
         which = Which(last, resume, fork, model)
         which.check(limited=talk.caps_of(budget, max_steps, max_turns, None) is not None)
+        manner = Manner(system, no_stream, raw_output, ephemeral)
+        manner.check(chosen, goes_on=bool(pick or which.last or which.is_named))
         decider = talk.decider_of(approve)
         caps = talk.caps_of(budget, max_steps, max_turns, None if fork else model)
         schema = talk.schema_of(output_schema)
@@ -118,19 +128,21 @@ def command(
         if not which.is_named:  # whose first word may be the run's agent
             _refuse_two_messages(words, prompt)
         one_shot = bool(words) or prompt is not None or not sys.stdin.isatty()
-        plain = report is None and approve == "ask" and schema is None
+        plain = report is None and approve == "ask" and schema is None and not raw_output
         if agent and plain and not (one_shot or last or which.is_named):
-            return interactive(given, agent, Arrival(given, partial(_connect, given, agent), caps))
+            arrival = Arrival(given, partial(_connect, given, agent), caps, manner)
+            return interactive(given, agent, arrival)
         with Keyboard() as keyboard:
             session, subject, words = _connect(given, agent, words, which, prompt)
         if words or one_shot:
-            return _one_shot(given, session, subject, words, decider, report, caps, schema)
+            return _one_shot(given, session, subject, words, decider, report, caps, schema, manner)
         if not plain:
             session.close()
-            flag = "--approve" if schema is None else "--output-schema"
+            flag = "--raw-output" if raw_output else "--approve"
+            flag = flag if schema is None else "--output-schema"
             flag = flag if report is None else f"-o {chosen.format}"
             raise UsageError(f"{flag} belongs to a message: aosctl chat AGENT MESSAGE {flag} …")
-        arrival = Arrival.at(given, session, subject, caps)
+        arrival = Arrival.at(given, session, subject, caps, manner)
         return interactive(given, subject.agent, arrival, subject.run_id, keyboard.typed)
 
 
@@ -170,7 +182,9 @@ class Arrival:
         given: Globals,
         connect: Callable[[], tuple[Session, Subject, list[str]]],
         caps: Caps | None = None,
+        manner: Manner = USUAL,
     ) -> None:
+        self.manner = manner
         self._given = given
         self._caps = caps
         self._connect = connect
@@ -186,16 +200,27 @@ class Arrival:
     def access(self) -> talk.Access:
         return self._arrive()[1]
 
+    def ask_model(self, model: str) -> None:
+        """Let the conversations that begin from now on ask this model."""
+        place, access = self._arrive()
+        access.ask_model(model)
+        self._found = replace(place, model=model), access
+
     def close(self) -> None:
         if self._found is not None:
             self._found[1].close()
 
     @classmethod
     def at(
-        cls, given: Globals, session: Session, subject: Subject, caps: Caps | None = None
+        cls,
+        given: Globals,
+        session: Session,
+        subject: Subject,
+        caps: Caps | None = None,
+        manner: Manner = USUAL,
     ) -> Arrival:
         """Return an arrival that is over."""
-        arrival = cls(given, lambda: (session, subject, []), caps)
+        arrival = cls(given, lambda: (session, subject, []), caps, manner)
         arrival.place()
         return arrival
 
@@ -206,7 +231,9 @@ class Arrival:
             session, subject, _ = self._connect()
             model = (self._caps and self._caps.model) or subject.model
             place = Place(subject.agent, model, session.tenant or "")
-            access = talk.Access(self._given, session, subject.agent, caps=self._caps)
+            access = talk.Access(
+                self._given, session, subject.agent, caps=self._caps, system=self.manner.system
+            )
             self._found = place, access
             _warm_up(subject.provider)
         return self._found
@@ -224,6 +251,7 @@ def interactive(
 
         conversation = arrival.access().open(run_id) if run_id else None
         screen, prompts = talk.chat_terminal(given)
+        screen.whole = arrival.manner.no_stream
         back = Behind(given, arrival.access)
         prompts.completer = CommandCompleter(lambda: back.desk, lambda: back.agent)
         prompts.prepare()
@@ -245,14 +273,16 @@ def _one_shot(
     report: Report | None,
     caps: Caps | None,
     schema: OutputSchema | None,
+    manner: Manner,
 ) -> int:
     """Send one message, or take up what is open in a run; print the answer."""
     text = talk.message_of(words)
     if not text and subject.run_id is None:
         session.close()
         raise UsageError("no message: the command line has none, and stdin is empty")
-    access = talk.Access(given, session, subject.agent, caps=caps)
-    return talk.one_shot(given, access, access.open(subject.run_id), text, decider, report, schema)
+    access = talk.Access(given, session, subject.agent, caps=caps, system=manner.system)
+    conversation = access.open(subject.run_id)
+    return talk.one_shot(given, access, conversation, text, decider, report, schema, manner)
 
 
 def _connect(

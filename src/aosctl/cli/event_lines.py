@@ -210,6 +210,8 @@ def _run(event: EventRow, content: Content) -> list[str]:
     step = f" at step {event.data['step']}" if "step" in event.data else ""
     if "parent_run_id" in event.data:
         word = "forked from another run"
+    if event.kind == "run.compacted":
+        word = f"compacted, steps {event.data['first_step']} to {event.data['last_step']} left out"
     return _labelled("run", f"{word}{step} by {event.actor}{_because(event)}")
 
 
@@ -248,6 +250,7 @@ _WRITERS: dict[str, Callable[[EventRow, Content], list[str]]] = {
     "run.paused": _run,
     "run.resumed": _run,
     "run.forked": _run,
+    "run.compacted": _run,
     "run.completed": _run,
     "run.failed": _run,
     "run.cancelled": _run,

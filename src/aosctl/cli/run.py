@@ -9,6 +9,7 @@ import typer
 
 from aosctl.cli import output, talk
 from aosctl.cli.globals import globals_of
+from aosctl.cli.manner import Manner, NoStream, RawOutput, System
 from aosctl.errors import AosError, UsageError
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ def command(
     max_turns: talk.MaxTurns = None,
     model: talk.Model = None,
     output_schema: talk.OutputSchemaFile = None,
+    system: System = None,
+    no_stream: NoStream = False,
+    raw_output: RawOutput = False,
 ) -> int:
     """Give an agent one task and wait for the answer.
 
@@ -66,10 +70,15 @@ def command(
     formats: tuple[output.Format, ...] = ("name",) if detach else ("json", "stream-json")
     chosen = output.parse_output(output_format, allowed=formats)
     with talk.reporting(chosen) as report:
+        manner = Manner(system, no_stream, raw_output)
+        manner.check(chosen, goes_on=False)
         decider = talk.decider_of(approve, wait=wait)
         caps = talk.caps_of(budget, max_steps, max_turns, model)
         if detach and (wait or approve != "ask"):
             raise UsageError(f"--detach does not wait: leave out --{'wait' if wait else 'approve'}")
+        if detach and (no_stream or raw_output):
+            flag = "--no-stream" if no_stream else "--raw-output"
+            raise UsageError(f"--detach does not wait for an answer: leave out {flag}")
         if detach and output_schema:
             raise UsageError("--detach does not wait for an answer: leave out --output-schema")
         schema = talk.schema_of(output_schema)
@@ -77,12 +86,15 @@ def command(
         if not text:
             raise UsageError("no task: the command line has none, and stdin is empty")
         if detach:
-            return _detached(given, agent, name, text, chosen, caps)
-        access = _access(given, agent, name, caps)
-        return talk.one_shot(given, access, access.open(None), text, decider, report, schema)
+            return _detached(given, agent, name, text, chosen, caps, system)
+        access = _access(given, agent, name, caps, system)
+        conversation = access.open(None)
+        return talk.one_shot(given, access, conversation, text, decider, report, schema, manner)
 
 
-def _access(given: Globals, agent: str, name: str | None, caps: Caps | None) -> talk.Access:
+def _access(
+    given: Globals, agent: str, name: str | None, caps: Caps | None, system: str | None
+) -> talk.Access:
     """Connect, for a task of this agent. Raises NotFound."""
     from aosctl.cli.wiring import session_of
     from aosctl.domain.agents import find_agent
@@ -93,7 +105,7 @@ def _access(given: Globals, agent: str, name: str | None, caps: Caps | None) -> 
     except AosError:
         session.close()
         raise
-    return talk.Access(given, session, found.name, kind="task", name=name, caps=caps)
+    return talk.Access(given, session, found.name, kind="task", name=name, caps=caps, system=system)
 
 
 def _detached(
@@ -103,13 +115,14 @@ def _detached(
     text: str,
     chosen: output.Output,
     caps: Caps | None,
+    system: str | None,
 ) -> int:
     """Leave the task to a worker; print the name of its run."""
     from aosctl.cli.wiring import quick_session_of, remember_names
     from aosctl.db.runs import begin_task
-    from aosctl.messages import user
+    from aosctl.messages import instructed, user
 
-    message = user(text).sanitised().to_json()
+    message = instructed(user(text), system).sanitised().to_json()
     with closing(quick_session_of(given)) as session:
         tenant = session.require_tenant()
         made = begin_task(session.connection, tenant, agent, name, message, caps)

@@ -6,16 +6,18 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aosctl.cli import output
-from aosctl.cli.boundary import INTERRUPTED
 from aosctl.cli.confirm import is_interactive
 from aosctl.cli.globals import Globals
+from aosctl.cli.manner import USUAL, Manner
 from aosctl.cli.piped import piped_text
+from aosctl.cli.termination import INTERRUPTED, interrupted_status, terminable
 from aosctl.errors import AosError, UsageError
 from aosctl.terminal import clean, is_dumb, use_colour
 
@@ -29,10 +31,11 @@ if TYPE_CHECKING:
     from aosctl.domain.conversation import Conversation
     from aosctl.domain.output_schema import OutputSchema
     from aosctl.repl.live import Live
+    from aosctl.repl.oneshot import Ended
     from aosctl.repl.plain_prompts import PlainPrompts
     from aosctl.repl.report import Report
     from aosctl.repl.screen import Screen
-    from aosctl.repl.turns import Decider
+    from aosctl.repl.turns import Decider, Turns
 
 
 APPROVE = ("ask", "auto", "never")
@@ -122,7 +125,9 @@ class Access:
         kind: str = "conversation",
         name: str | None = None,
         caps: Caps | None = None,
+        system: str | None = None,
     ) -> None:
+        self._system = system
         self._target = session.target._replace(tenant=session.tenant or session.target.tenant)
         self._verb = given.verb.partition(" ")[0]
         self._unused = [session]
@@ -142,6 +147,12 @@ class Access:
         """Let the runs that begin from now on be of this agent."""
         self._agent = agent
 
+    def ask_model(self, model: str) -> None:
+        """Let the runs that begin from now on ask this model."""
+        from aosctl.db.runs import Caps
+
+        self._caps = (self._caps or Caps())._replace(model=model)
+
     def open(self, run_id: UUID | None) -> Conversation:
         """Open the run of this id; None is a new one, which its first message begins."""
         from aosctl.cli.wiring import open_conversation
@@ -156,6 +167,7 @@ class Access:
             name=self._name,
             verb=self._verb,
             caps=self._caps,
+            system=self._system,
         )
 
     def close(self) -> None:
@@ -239,8 +251,23 @@ def one_shot(
     decider: Decider | None,
     report: Report | None = None,
     schema: OutputSchema | None = None,
+    manner: Manner = USUAL,
 ) -> int:
     """Send `text`, or take up what is open; print the answer and return the exit status."""
+    with terminable():
+        return _one_shot(given, access, conversation, text, decider, report, schema, manner)
+
+
+def _one_shot(
+    given: Globals,
+    access: Access,
+    conversation: Conversation,
+    text: str,
+    decider: Decider | None,
+    report: Report | None,
+    schema: OutputSchema | None,
+    manner: Manner,
+) -> int:
     from aosctl.repl.oneshot import FAILED, hold_to, run_once
     from aosctl.repl.turns import Turns
 
@@ -248,16 +275,29 @@ def one_shot(
         conversation.demand(schema)
         text = schema.request(text) if text else text
     if report is not None:
-        return _reported(given, access, conversation, text, decider, report, schema)
-    streamed = sys.stdout.isatty() and schema is None  # what is sent back is no answer
+        return _reported(given, access, conversation, text, decider, report, schema, manner)
+    whole = manner.no_stream or manner.raw or schema is not None  # what is sent back is no answer
+    streamed = sys.stdout.isatty() and not whole
     screen = screen_of(given, sys.stdout if streamed else None, sys.stderr)
     turns = Turns(access, conversation, screen, decider)
     with closing(turns):
         ended = run_once(turns, (lambda: turns.send(text)) if text else turns.take_up)
-        ended = ended if schema is None else hold_to(schema, ended, turns)
+        ended = _over(ended if schema is None else hold_to(schema, ended, turns), turns, manner)
     if not streamed and ended.text and (schema is None or ended.status != FAILED):
-        output.write(clean(ended.text).rstrip("\n") + "\n")
+        said = ended.text if manner.raw else clean(ended.text)
+        output.write(said.rstrip("\n") + "\n")
     return ended.status
+
+
+def _over(ended: Ended, turns: Turns, manner: Manner) -> Ended:
+    """Close a run that is not to be kept, unless it waits; say which signal interrupted."""
+    from aosctl.repl.oneshot import WAITING
+
+    if manner.ephemeral and ended.status != WAITING:
+        turns.conversation.finish()
+    if ended.status == INTERRUPTED:
+        return replace(ended, status=interrupted_status())
+    return ended
 
 
 def _reported(
@@ -268,6 +308,7 @@ def _reported(
     decider: Decider | None,
     report: Report,
     schema: OutputSchema | None,
+    manner: Manner,
 ) -> int:
     """Do what `one_shot` does, with JSON for its answer. Raises OSError when nobody reads it."""
     from aosctl.repl.oneshot import hold_to, run_once
@@ -280,7 +321,7 @@ def _reported(
     turns = Turns(access, conversation, screen, Witness(report, decider))
     with closing(turns):
         ended = run_once(turns, (lambda: turns.send(text)) if text else turns.take_up)
-        ended = ended if schema is None else hold_to(schema, ended, turns)
+        ended = _over(ended if schema is None else hold_to(schema, ended, turns), turns, manner)
         report.ended(ended, turns.conversation, before)
     if report.gone is not None:
         raise report.gone
@@ -297,9 +338,12 @@ def reporting(chosen: output.Output) -> Iterator[Report | None]:
 
     report = Report(sys.stdout, streamed=chosen.format == "stream-json")
     try:
-        yield report
+        with terminable():
+            yield report
     except KeyboardInterrupt:
-        report.failed(INTERRUPTED, "interrupted")
+        report.failed(interrupted_status(), "interrupted")
+        if interrupted_status() != INTERRUPTED:
+            raise SystemExit(interrupted_status()) from None
         raise
     except AosError as error:
         report.failed(error.exit_status, error.message)

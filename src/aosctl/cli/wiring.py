@@ -216,6 +216,7 @@ def open_conversation(
     name: str | None = None,
     verb: str = "chat",
     caps: Caps | None = None,
+    system: str | None = None,
 ) -> Conversation:
     """Go on with `run_id`, or let the first message begin a run of `agent`. Raises NotFound."""
     from aosctl.db.connection import worker_conninfo
@@ -227,5 +228,5 @@ def open_conversation(
     person = PersonClient(session, session.require_tenant(), verb)
     holder = own_name(session.connection.info.user)
     client = WorkerClient(worker_conninfo(session), holder, verb)
-    subject = person.run_status(run_id) if run_id else NewRun(agent or "", kind, name, caps)
+    subject = person.run_status(run_id) if run_id else NewRun(agent or "", kind, name, caps, system)
     return Conversation(person, client, loop_of(client), subject)

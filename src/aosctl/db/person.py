@@ -25,6 +25,8 @@ START_RUN = statement("aos_agent.start_run", 4)
 DECIDE = statement("aos_agent.decide_approval", 5)
 EDIT = statement("aos_agent.edit_call", 5)
 STEER = statement("aos_agent.steer_turn", 4)
+COMPACT = statement("aos_agent.compact_run", 3)
+CLOSE = statement("aos_agent.close_run", 4)
 CANCEL_TURN = statement("aos_agent.cancel_turn", 4)
 GIVE_UP = statement("aos_agent.give_up_lease", 3)
 _MOST_STEPS = 40
@@ -43,12 +45,29 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run that its first message begins; `name` None lets the kernel choose."""
+    """A run that its first message begins; `name` None lets the kernel choose.
+
+    `system` are instructions of the person who begins it; they go with that message.
+    """
 
     agent: str
     kind: str = "conversation"
     name: str | None = None
     caps: Caps | None = None
+    system: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """Which steps of a run its model reads no more, both inclusive, and its context in tokens."""
+
+    first_step: int
+    last_step: int
+    tokens_before: int
+    tokens: int
+
+
+_COMPACTED = ("first_step", "last_step", "context_tokens_before", "context_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +271,19 @@ class PersonClient:
         """
         row = self._steering.call(STEER, str(self.tenant), str(run_id), to_json(message), key)
         return int(row["turn"])
+
+    def compact_run(self, run_id: UUID, turn_id: UUID | None) -> Compacted:
+        """Leave what came before a turn out of what the model reads; None asks whether it may be.
+
+        Of a turn that failed or was stopped, that turn alone. Raises IllegalTransition.
+        """
+        turn = None if turn_id is None else str(turn_id)
+        row = self.link.call(COMPACT, str(self.tenant), str(run_id), turn)
+        return Compacted(*(row[name] for name in _COMPACTED))
+
+    def close_run(self, run_id: UUID) -> None:
+        """End a run for good, as completed. Raises IllegalTransition where it has ended."""
+        self.link.call(CLOSE, str(self.tenant), str(run_id), "completed", None)
 
     def cancel_turn(self, run_id: UUID, reason: str | None, turn_id: UUID) -> None:
         """Stop this turn, if it is still the open one, and keep the run."""

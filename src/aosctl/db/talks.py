@@ -49,6 +49,13 @@ class Step(NamedTuple):
     model_name: str | None
 
 
+class LeftOut(NamedTuple):
+    """Steps that a run's model reads no more, both inclusive."""
+
+    first_step: int
+    last_step: int
+
+
 class Tool(NamedTuple):
     """A skill that an agent may call; `policies` are the names of those that may ask or deny."""
 
@@ -102,9 +109,10 @@ def talks(connection: Connection, tenant: UUID) -> list[Talk]:
         "  and run_state in ('active', 'paused') order by updated_at desc, run_id desc"
         "  limit %(most)s) r"
         " left join lateral (select left(b ->> 'text', %(letters)s) as message"
-        "  from aos_core.transcript t, jsonb_array_elements(t.message -> 'blocks') b"
+        "  from aos_core.transcript t, jsonb_array_elements(t.message -> 'blocks')"
+        "  with ordinality x (b, place)"
         "  where t.tenant_id = r.tenant_id and t.run_id = r.run_id and t.role = 'user'"
-        "  and b ->> 't' = 'text' order by t.seq desc limit 1) u on true"
+        "  and b ->> 't' = 'text' order by t.seq desc, place limit 1) u on true"
         " order by r.updated_at desc, r.run_id desc",
         {"tenant": tenant, "most": _MOST_TALKS, "letters": _BEGINNING},
     )
@@ -119,6 +127,17 @@ def steps(connection: Connection, tenant: UUID, run: UUID, role: str | None = No
         " where tenant_id = %(tenant)s and run_id = %(run)s"
         " and (%(role)s::text is null or role = %(role)s) order by seq",
         {"tenant": tenant, "run": run, "role": role},
+    )
+
+
+def left_out(connection: Connection, tenant: UUID, run: UUID) -> list[LeftOut]:
+    """Return which steps of a run its model reads no more, a row a piece."""
+    return rows_of(
+        connection,
+        LeftOut,
+        "select first_step, last_step from aos_core.left_out_steps"
+        " where tenant_id = %(tenant)s and run_id = %(run)s order by 1, 2",
+        {"tenant": tenant, "run": run},
     )
 
 

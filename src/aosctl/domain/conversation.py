@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from threading import Event
 from typing import Any
 from uuid import UUID
 
 from aosctl.db.ids import uuid7
 from aosctl.db.person import Approval as Approval
+from aosctl.db.person import Compacted as Compacted
 from aosctl.db.person import Decision as Decision
 from aosctl.db.person import NewRun as NewRun
 from aosctl.db.person import Opened, PersonClient
 from aosctl.db.person import RunStatus as RunStatus
+from aosctl.db.runs import OPEN_TURN
 from aosctl.db.runs import Caps as Caps
 from aosctl.db.worker import Lease, WorkerClient
 from aosctl.domain import holder
@@ -22,7 +24,7 @@ from aosctl.domain.output_schema import OutputSchema, Unfit
 from aosctl.domain.previewing import Asked, can_be_tried
 from aosctl.domain.scopes import Decider
 from aosctl.errors import AosError, Denied, IllegalTransition, NotFound
-from aosctl.messages import Message, user
+from aosctl.messages import Message, instructed, user
 
 
 class Conversation:
@@ -45,14 +47,17 @@ class Conversation:
         self.turn_id: UUID | None = None
         """The turn that is driven, or was last; a message's, as soon as it is on its way."""
 
-    def send(self, text: str, observe: Observer, stop: Event) -> Outcome:
+    def send(self, said: str | Message, observe: Observer, stop: Event) -> Outcome:
         """Send a message and drive its turn.
 
         While another turn of the run is open the message is queued for the next one. A message
         that is sent twice after a lost connection opens one turn.
         """
         known = self._loop.transcript
-        message = user(text).sanitised()
+        message = user(said) if isinstance(said, str) else said
+        if self.run_id is None and isinstance(self._subject, NewRun):
+            message = instructed(message, self._subject.system)
+        message = message.sanitised()
         before, self.turn_id = self.turn_id, uuid7()
         opened = self._open(message, str(self.turn_id), not known.messages)
         if opened.lease is None:
@@ -80,6 +85,28 @@ class Conversation:
         except IllegalTransition:
             return False
         return True
+
+    def check_compactable(self) -> Compacted:
+        """Return what a summary would stand for. Raises IllegalTransition where none may now."""
+        return self._person.compact_run(self._known_run(), None)
+
+    @contextmanager
+    def summing_up(self) -> Iterator[None]:
+        """Offer the model no tools meanwhile: it is to sum up what it has read."""
+        self._loop.without_tools = True
+        try:
+            yield
+        finally:
+            self._loop.without_tools = False
+
+    def compact(self) -> Compacted:
+        """Let the model read the run from its last turn on, a summary; of a failed one nothing.
+
+        Raises IllegalTransition where the turn is none that may stand for the rest.
+        """
+        done = self._person.compact_run(self._known_run(), self.turn_id)
+        self._loop.transcript.forget()
+        return done
 
     def demand(self, schema: OutputSchema) -> None:
         """Have the answers be JSON of this schema; one that is not is sent back once a turn."""
@@ -223,6 +250,15 @@ class Conversation:
         """Return what was said in the last exchanges, oldest first."""
         stored = self._person.last_steps(self._known_run(), count)
         return [Message.from_json(one) for one in stored]
+
+    def finish(self) -> bool:
+        """End the run for good, if there is one that goes on and has no open turn."""
+        if self.run_id is None or self.status().turn_state in OPEN_TURN:
+            return False
+        with suppress(IllegalTransition):
+            self._person.close_run(self.run_id)
+            return True
+        return False
 
     def close(self) -> None:
         """Close the connections; an open turn stays as it is."""

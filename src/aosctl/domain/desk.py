@@ -13,13 +13,20 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from aosctl.db import approvals, personas, runs, talks
 from aosctl.db.personas import PersonaVersion as PersonaVersion
 from aosctl.db.runs import RunRow as RunRow
+from aosctl.db.talks import LeftOut as LeftOut
 from aosctl.db.talks import Model as Model
 from aosctl.db.talks import Spent as Spent
 from aosctl.db.talks import Step as Step
 from aosctl.db.talks import Talk as Talk
 from aosctl.db.talks import Tool as Tool
 from aosctl.domain.conversation import Approval
-from aosctl.errors import AosError, DatabaseUnavailable, IllegalTransition, NotFound
+from aosctl.errors import (
+    AosError,
+    DatabaseUnavailable,
+    IllegalTransition,
+    NotFound,
+    UnknownKind,
+)
 from aosctl.messages import Message
 
 if TYPE_CHECKING:
@@ -82,6 +89,10 @@ class Desk:
         """Return what was said in a run, oldest first."""
         return self._read(lambda connection, tenant: talks.steps(connection, tenant, run_id, role))
 
+    def left_out(self, run_id: UUID) -> list[LeftOut]:
+        """Return which steps of a run its model reads no more, a row a piece."""
+        return self._read(lambda connection, tenant: talks.left_out(connection, tenant, run_id))
+
     def last_answer(self, run_id: UUID) -> str:
         """Return the last text of the model in a run; empty where there is none yet."""
         said = self._read(lambda connection, tenant: talks.last_answers(connection, tenant, run_id))
@@ -126,6 +137,34 @@ class Desk:
         if not found:
             raise NotFound(f'agents.aos "{agent}" not found', "aosctl get agents")
         return str(found[0].spec["persona"])
+
+    def manifest(self, word: str, name: str) -> tuple[str, str] | None:
+        """Return the kind and the YAML of a resource; None where there is none, or no such kind.
+
+        Of a Secret no YAML.
+        """
+        from aosctl.domain import inventory
+        from aosctl.domain.yaml_dump import dump_yaml
+
+        try:
+            kind = inventory.readable_kind(word)
+        except UnknownKind:
+            return None
+        if kind.name == "Secret":
+            return kind.name, ""
+        rows, _ = self._read(
+            lambda connection, tenant: inventory.named(connection, kind, tenant, [name])
+        )
+        return (kind.name, dump_yaml(kind.to_manifest(rows[0]))) if rows else None
+
+    def names(self, word: str) -> list[str]:
+        """Return the names of a kind's resources. Raises UnknownKind."""
+        from aosctl.domain import inventory
+
+        kind = inventory.readable_kind(word)
+        return self._read(
+            lambda connection, tenant: inventory.known_names(connection, kind, tenant)
+        )
 
     def approval(self, typed: str) -> Approval:
         """Find an approval by its id, a part of it, or its run. Raises NotFound, AosError."""

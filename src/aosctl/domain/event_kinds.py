@@ -15,7 +15,16 @@ _OF: dict[str, tuple[str, ...]] = {
     "events": ("cut",),
     "lease": ("given_up",),
     "model": ("answered",),
-    "run": ("created", "forked", "paused", "resumed", "completed", "failed", "cancelled"),
+    "run": (
+        "created",
+        "forked",
+        "compacted",
+        "paused",
+        "resumed",
+        "completed",
+        "failed",
+        "cancelled",
+    ),
     "tenant": ("created", "changed", "deleted"),
     "tool": ("result",),
     "turn": (

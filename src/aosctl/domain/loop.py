@@ -148,6 +148,8 @@ class Loop:
         self._unstored: _Unstored | None = None
         self.transcript = Transcript()
         self.output_schema: JsonObject | None = None
+        self.without_tools = False
+        """The model is offered no tool: it is to answer from what it has read."""
         self.before_end: Callable[[Message], None] = lambda _answer: None
         """Sees an answer without calls before it is stored, and may still steer the turn."""
 
@@ -217,6 +219,9 @@ class Loop:
         known = self.transcript
         since = known.last_step if known.messages else None
         context = self._client.context(lease, since)
+        if known.is_outdated_by(context):
+            known.forget()
+            context = self._client.context(lease, None)
         known.take(context)
         for row in context["messages"]:
             # What a person has sent since the lease was taken came into the middle of the turn.
@@ -236,6 +241,8 @@ class Loop:
             return before.message
         self._fetch_key(lease)
         request = replace(self.transcript.request(), output_schema=self.output_schema)
+        if self.without_tools:
+            request = replace(request, tools=())
         provider = self._provider_for(request.model)
         check = partial(self._check, lease, stop)
         attempts = 0

@@ -22,6 +22,8 @@ class Transcript:
     timeouts: dict[str, float] = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)
     last_step: int = 0
+    left_out: str | None = None
+    """Which steps the model reads no more, as the kernel says it; None for none."""
     max_output_tokens: int | None = None
     _payable_at: int = 0
 
@@ -42,12 +44,23 @@ class Transcript:
         self.timeouts = {row["name"]: float(row["timeout_seconds"]) for row in context["tools"]}
         for row in context["messages"]:
             self.add(row["seq"], Message.from_json(row["message"]))
+        self.left_out = context.get("left_out")
         self.max_output_tokens = context.get("max_output_tokens")
         self._payable_at = self.last_step
 
     def forget_context(self) -> None:
         """Have prompt, model and tools read again for the next turn; the messages stay."""
         self.config_version = -1
+
+    def is_outdated_by(self, context: Mapping[str, Any]) -> bool:
+        """Tell whether messages that are known here are left out by now of what the model reads."""
+        return bool(self.messages) and self.left_out != context.get("left_out")
+
+    def forget(self) -> None:
+        """Forget all, so that it is read anew."""
+        self.messages.clear()
+        self.last_step = 0
+        self.forget_context()
 
     def add(self, step: int, message: Message) -> None:
         """Append one message; a step that is known already is left alone."""

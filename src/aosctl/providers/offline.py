@@ -77,7 +77,7 @@ class _Reply:
             self._tools.setdefault(tool.kind, tool)
         self._kinds = {tool.name: tool.kind for tool in request.tools}
         self._messages = request.messages
-        self._question = next((m.text for m in reversed(request.messages) if m.role == "user"), "")
+        self._question = next((m.typed for m in reversed(request.messages) if m.role == "user"), "")
 
     def act(self) -> Call | str:
         """Choose a call, or the text of an answer."""

@@ -7,16 +7,19 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from aosctl.errors import UsageError
+from aosctl.errors import AosError, UsageError
 from aosctl.repl import commands
 from aosctl.repl.exchange import Arrival, Driven, Exchange
 from aosctl.repl.footer import Part, footer
 from aosctl.repl.prompt import Handlers, Left, Moved
+from aosctl.repl.words import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
 
-    from aosctl.domain.conversation import Conversation
+    from aosctl.domain.conversation import Compacted, Conversation
+    from aosctl.messages import Message
     from aosctl.repl.commands.table import Back
     from aosctl.repl.live import Live
     from aosctl.repl.plain_prompts import PlainPrompts
@@ -43,13 +46,14 @@ class Chat:
         back: Back,
         conversation: Conversation | None = None,
         typed: str = "",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._footer = [Part(agent, 1)]
         self._screen = screen
         self._prompts = prompts
         self._back = back
         self._aside = threading.Lock()
-        self._exchange = Exchange(agent, arrival, screen, prompts, self._after, conversation)
+        self._exchange = Exchange(agent, arrival, screen, prompts, self._after, conversation, clock)
         self._draft = self._queued = ""
         self._take(typed, queue=True)
         self._interrupted_at = float("-inf")
@@ -93,9 +97,27 @@ class Chat:
             return commands.obey(self, line)
         else:
             text = commands.message_of(line)
-            if not self._exchange.send(text):
+            said = self._with_attached(text)
+            if said is None or not self._exchange.send(said):
                 self._draft = text
         return True
+
+    def _with_attached(self, text: str) -> str | Message | None:
+        """Return the message with what it names by `@`; None where that can't be taken along."""
+        if "@" not in text:
+            return text
+        from aosctl.domain.mentions import attachments, message_of
+
+        try:
+            found = attachments(text, lambda word, name: self._back.desk.manifest(word, name))
+        except AosError as error:
+            self.fail(error.message, error.hint or "nothing was sent")
+            return None
+        for one in found:
+            lines = counted(len(one.text.splitlines()), "line")
+            marked = "; from here on what changes or sends something is asked about"
+            self.say(f"{one.name} attached · {lines}{marked if one.taints else ''}")
+        return message_of(text, found) if found else text
 
     def _next_line(self) -> str | None:
         """Ask for a message; None when the run moved by itself meanwhile.
@@ -151,6 +173,11 @@ class Chat:
     def _leave(self) -> int:
         if self.conversation is not None:
             name = self._exchange.run
+            if self._exchange.finish():
+                self.say(
+                    f"run {name} closed (--ephemeral) · aosctl logs {name} shows what was said"
+                )
+                return 0
             self.say(f"run {name} kept · aosctl chat --resume {name} goes on")
         return 0
 
@@ -222,6 +249,16 @@ class Chat:
     def ask_again(self) -> bool:
         """Ask about what waits for a decision, put off or not; False when nothing does."""
         return self._exchange.ask_again()
+
+    def sum_up(self, request: str) -> Compacted | None:
+        """Go on with a summary in the place of what was said; None when nothing came of it."""
+        return self._exchange.sum_up(request)
+
+    def ask_model(self, model: str) -> None:
+        """Let the conversations that begin from now on ask this model."""
+        self._exchange.arrival.ask_model(model)
+        if not self.has_begun:
+            self._footer = self._exchange.arrive()
 
     def take_up(self) -> None:
         """Drive what can go on now."""

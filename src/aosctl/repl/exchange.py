@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from aosctl.errors import AosError, DatabaseUnavailable
+from aosctl.errors import AosError, DatabaseUnavailable, UsageError
 from aosctl.repl.deciding import AskHere, waiting
 from aosctl.repl.footer import Part, before_the_run, parts_of
 from aosctl.repl.past import lines_of
@@ -15,8 +16,9 @@ from aosctl.repl.past import lines_of
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from aosctl.domain.conversation import Conversation
+    from aosctl.domain.conversation import Compacted, Conversation
     from aosctl.domain.loop import Outcome
+    from aosctl.messages import Message
     from aosctl.repl.live import Live
     from aosctl.repl.plain_prompts import PlainPrompts
     from aosctl.repl.screen import Screen
@@ -47,6 +49,21 @@ class Arrival(Protocol):
 
     def access(self) -> Access:
         """Return the way to the database; connects first if need be."""
+
+    def ask_model(self, model: str) -> None:
+        """Let the conversations that begin from now on ask this model."""
+
+    @property
+    def manner(self) -> Manner:
+        """Return how the chat's conversations are had."""
+
+
+class Manner(Protocol):
+    """How conversations are had."""
+
+    @property
+    def ephemeral(self) -> bool:
+        """Tell whether a conversation is closed when it is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +97,9 @@ class Exchange:
         prompts: PlainPrompts | Live,
         after: Callable[[Driven], None],
         conversation: Conversation | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self.agent = agent
         self.arrival = arrival
         self.has_arrived = False
@@ -155,14 +174,14 @@ class Exchange:
 
         return may_go_on
 
-    def send(self, text: str) -> bool:
+    def send(self, said: str | Message) -> bool:
         """Send a message and drive its turn; False when no run has begun with it."""
         self._asker.ask_again()
 
         def send() -> Outcome:
             if self._turns is None:
                 self._turns = self._turns_of(self.arrival.access().open(None))
-            return self._turns.send(text)
+            return self._turns.send(said)
 
         if self._drive(send) is not None or self.run:
             return True
@@ -208,8 +227,43 @@ class Exchange:
         self._drive(ask)
         return True
 
+    def sum_up(self, request: str) -> Compacted | None:
+        """Have the model sum up the conversation, which goes on with that; None: nothing changed.
+
+        Raises AosError where it can't be now.
+        """
+        turns = self._turns
+        if turns is None:
+            raise UsageError("the conversation begins with your first message")
+        turns.conversation.check_compactable()
+        before = turns.conversation.turn_id
+        with turns.conversation.summing_up():
+            outcome = self._drive(lambda: turns.send(request))
+        conversation = turns.conversation
+        if conversation.turn_id == before:
+            return None
+        if outcome is not None and outcome.state == "completed":
+            return conversation.compact()
+        with suppress(AosError):  # what was tried stays in the log, and out of the model's sight
+            conversation.cancel("no summary")
+            conversation.compact()
+        return None
+
+    def finish(self) -> bool:
+        """Close the run where it is not to be kept; tell whether that was done."""
+        conversation = self.conversation
+        if conversation is None or not self.arrival.manner.ephemeral:
+            return False
+        try:
+            return conversation.finish()
+        except AosError as error:
+            self._screen.fail(error.message, error.hint)
+            return False
+
     def begin_anew(self) -> None:
-        """Leave the conversation as it is; the next message begins another."""
+        """Leave the conversation; the next message begins another."""
+        if self.finish():
+            self._screen.note(f"run {self.run} closed (--ephemeral)")
         self.close()
         self._turns = None
         self.has_arrived = False
@@ -231,7 +285,7 @@ class Exchange:
 
     def _drive(self, act: Callable[[], Outcome | None]) -> Outcome | None:
         """Do something that drives turns, and say how it ended."""
-        outcome, began = None, time.monotonic()
+        outcome, began = None, self._clock()
         self._prompts.in_turn = True
         try:
             outcome = act()
@@ -248,7 +302,7 @@ class Exchange:
         typed = ""
         if self._turns is not None:
             typed, self._turns.typed = self._turns.typed, ""
-        self._after(Driven(outcome, time.monotonic() - began, typed))
+        self._after(Driven(outcome, self._clock() - began, typed))
         return outcome
 
     def _stop(self) -> None:

@@ -142,13 +142,14 @@ def _common_keys(live: Live) -> KeyBindings:
 class Presses:
     """Counts keys, to know when the last ones were pressed and whether one came alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
         self.last = self.before = float("-inf")
         self._count = 0
 
     def see(self) -> None:
         """Note that a key is pressed."""
-        self.before, self.last = self.last, time.monotonic()
+        self.before, self.last = self.last, self.clock()
         self._count += 1
 
     def forget(self) -> None:

@@ -87,7 +87,7 @@ class Live(Above):
 
     def ring_unseen(self, text: str, seconds: float) -> None:
         """Call the person unless a key was pressed within `seconds`."""
-        if time.monotonic() - self.presses.last > seconds:
+        if self.presses.clock() - self.presses.last > seconds:
             self.ring(text)
 
     def _ask(

@@ -17,7 +17,7 @@ def lines_of(messages: Sequence[Message]) -> list[str]:
 
 
 def _lines(message: Message) -> Iterable[str]:
-    text = message.text.strip()
+    text = (message.typed if message.role == "user" else message.text).strip()
     if text:
         rows = text.splitlines()
         rows[0] = f"> {rows[0]}" if message.role == "user" else rows[0]

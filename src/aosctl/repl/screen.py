@@ -48,6 +48,9 @@ class Screen:
         self._after = ""
         self._open_line = False
         self._spoken = False
+        self._held = ""
+        self.whole = False
+        """Print what the model says when it is whole, not as it comes."""
 
     def _showing(self) -> AbstractContextManager[object]:
         """Hold the screen while something is shown on it."""
@@ -88,7 +91,9 @@ class Screen:
         with self._showing():
             match event:
                 case loop.TextDelta(text):
-                    self._text(text)
+                    self._held += text
+                    if not self.whole:
+                        self._release()
                 case loop.ThinkDelta():
                     self._do("thinking")
                 case loop.CallBegun(call):
@@ -230,7 +235,14 @@ class Screen:
             self._block(block)
         self._do("writing")
 
+    def _release(self) -> None:
+        """Print the text that was held back, if any was."""
+        held, self._held = self._held, ""
+        if held:
+            self._text(held)
+
     def _finish_text(self) -> None:
+        self._release()
         for block in self._blocks.close():
             self._block(block)
         if self._open_line and self._answer is not None:
@@ -245,6 +257,7 @@ class Screen:
         An unfinished block vanishes. What stands on the terminal already is closed with a line
         there, which `-q` does not leave out: the whole answer follows.
         """
+        self._held = ""
         if not self._spoken or self._answer is None:
             self.note(f"{reason}; trying again in {pause}")
             return

@@ -13,11 +13,13 @@ from typing import cast
 
 from aosctl.domain.console import TIMEOUT_SECONDS, Answer, Complaint, Console, Shown, SqlRefused
 from aosctl.errors import UsageError
+from aosctl.numbers import whole
 from aosctl.repl.psql_words import not_here
 from aosctl.repl.sql_lexer import is_whole, sent, statements, tokens
 from aosctl.repl.sql_table import Expanded, answer_text, complaint_text
 
 INTERRUPTED = 130
+MOST_ROWS = 500
 MOST_FILES = 16
 """How deep files may run one another."""
 HELP = f"""\
@@ -26,6 +28,7 @@ HELP = f"""\
              sequences, schemas, functions, roles, databases
 \\x [on|off|auto]   a line for each column        \\timing [on|off]  how long each statement took
 \\i FILE       run the SQL of a file              \\pager [on|off]   long answers in $PAGER
+\\rows [N|all]   how many rows a terminal gets at most, {MOST_ROWS} at first
 \\q            leave (Ctrl-D too; \\sql as well)   \\?  this help
 A statement ends with ; (or \\g, \\gx for a line a column) and may go over several lines.
 Ctrl-C cancels it, or clears what is typed.
@@ -43,6 +46,8 @@ class Looks:
     expanded: Expanded = "off"
     pager: bool = False
     timing: bool = False
+    rows: int | None = MOST_ROWS
+    """As many rows a terminal gets; None: all. A pager, a pipe and a file get all."""
 
 
 class SqlConsole:
@@ -113,7 +118,7 @@ class SqlConsole:
                 return self._run_file(name)
             case "\\?":
                 self._write(HELP)
-            case "\\x" | "\\timing":
+            case "\\x" | "\\timing" | "\\rows":
                 self._set(command, name)
             case "\\r" | "\\reset":
                 pass
@@ -142,6 +147,11 @@ class SqlConsole:
         if command == "\\x":
             self.looks.expanded = _choice(word, self.looks.expanded)
             self._write(f"Expanded display is {self.looks.expanded}.\n")
+            return
+        if command == "\\rows":
+            most = self.looks.rows = _number(word, self.looks.rows)
+            text = "every row is" if most is None else f"{most} rows at most are"
+            self._write(f"{text} shown on a terminal.\n")
             return
         now: Expanded = "on" if self.looks.timing else "off"
         self.looks.timing = _choice(word, now, command) == "on"
@@ -181,8 +191,13 @@ class SqlConsole:
 
     def _print(self, answer: Answer, expanded: Expanded | None = None) -> None:
         width = shutil.get_terminal_size().columns
-        shown = expanded or self.looks.expanded
-        self._write(answer_text(answer, expanded=shown, width=width))
+        most = self.looks.rows if sys.stdout.isatty() and not self.looks.pager else None
+        shown = answer if most is None else answer._replace(rows=answer.rows[:most])
+        text = answer_text(shown, expanded=expanded or self.looks.expanded, width=width)
+        if len(shown.rows) < len(answer.rows):
+            came = f"{len(answer.rows):,} rows came, the first {most} are shown"
+            text += f"{came}; \\rows all shows all\n"
+        self._write(text)
 
 
 def print_notice(complaint: Complaint) -> None:
@@ -224,6 +239,15 @@ def file_pieces(text: str) -> Iterator[tuple[int, str]]:
 
 def _ends(text: str) -> bool:
     return is_whole(text) or sent(text)[1] != ""
+
+
+def _number(word: str | None, now: int | None) -> int | None:
+    if word is None or word == "all":
+        return now if word is None else None
+    number = whole(word, 9)
+    if not number:
+        raise UsageError(f'unrecognized value "{word}" for \\rows', "\\rows 1000 or \\rows all")
+    return number
 
 
 def _choice(word: str | None, now: Expanded, command: str = "\\x") -> Expanded:

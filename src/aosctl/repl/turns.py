@@ -15,6 +15,7 @@ from aosctl.domain.conversation import Conversation, RunStatus
 from aosctl.domain.holder import shown
 from aosctl.domain.loop import ApprovalAsked, LoopEvent, Observer, Outcome
 from aosctl.errors import AosError, DatabaseUnavailable, IllegalTransition, LeaseLost
+from aosctl.messages import Message
 from aosctl.repl.deciding import waiting
 from aosctl.repl.keyboard import Keyboard, OpenKeyboard
 from aosctl.repl.prompt import Left
@@ -78,7 +79,7 @@ class Turns:
         """Close the connections; an open turn stays as it is."""
         self.conversation.close()
 
-    def send(self, text: str) -> Outcome:
+    def send(self, said: str | Message) -> Outcome:
         """Send a message and drive the run until nothing more can be done.
 
         Raises KeyboardInterrupt after Ctrl-C: the turn is cancelled, the run kept. Raises Left
@@ -86,7 +87,7 @@ class Turns:
         not arrive.
         """
         try:
-            outcome = self._drive(lambda see, stop: self.conversation.send(text, see, stop))
+            outcome = self._drive(lambda see, stop: self.conversation.send(said, see, stop))
         except LeaseLost as error:
             self.screen.note(error.message)
             outcome = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aosctl.domain.names import nearest
 from aosctl.errors import AosError
-from aosctl.repl.commands import about, agent, approvals, models, runs, sql, text
+from aosctl.repl.commands import about, agent, approvals, compacting, models, runs, sql, text
 from aosctl.repl.commands.table import Command, staying
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ Ctrl-C clears what is typed, interrupts the agent, or leaves an approval pending
 While the agent works Enter queues, Up takes the last back, Alt-s and /steer TEXT hand it over.
 Ctrl-O shows the last call in full, Ctrl-Z suspends, Ctrl-D twice leaves a turn to aosctl chat -c.
 TAB completes. A message that begins with // begins with one slash."""
-_BACKSLASH = re.compile(r"\\(?:sql|[a-z]{1,2}\+?|\?)")
+_BACKSLASH = re.compile(r"\\(?:sql\+?|[a-z]{1,2}\+?|\?)")
 
 
 def is_command(line: str) -> bool:
@@ -27,7 +27,7 @@ def is_command(line: str) -> bool:
     word = line.strip().split(maxsplit=1)[0] if line.strip() else ""
     if word.startswith("\\"):
         return _BACKSLASH.fullmatch(word) is not None
-    return word.startswith("/") and (word[1:].isalpha() or word == "/?")
+    return word.startswith("/") and (word[1:].isalpha() or word in ("/?", "/sql+"))
 
 
 def message_of(line: str) -> str:
@@ -60,6 +60,8 @@ def _named(line: str) -> tuple[Command | None, str, str]:
     """Return the command that a line names, its name as typed, and what follows."""
     words = line.strip().split(maxsplit=1)
     name, rest = words[0], words[1] if len(words) > 1 else ""
+    if name == "/sql+":
+        return COMMANDS["/sql"], name, f"+ {rest}"
     if name.startswith("\\"):
         return COMMANDS["/sql"], name, line.strip()
     return COMMANDS.get(ALIASES.get(name, name)), name, rest
@@ -114,6 +116,7 @@ COMMANDS: dict[str, Command] = {
         *agent.COMMANDS,
         *approvals.COMMANDS,
         *about.COMMANDS,
+        *compacting.COMMANDS,
         *text.COMMANDS,
         *sql.COMMANDS,
         Command("/quit", "leave; so does Ctrl-D. It stays: aosctl chat -c", _quit),

@@ -13,7 +13,7 @@ from aosctl.repl.commands.agent import persona_here
 from aosctl.repl.commands.models import model_here
 from aosctl.repl.commands.runs import state_line
 from aosctl.repl.commands.table import Command, staying
-from aosctl.repl.words import tokens
+from aosctl.repl.words import counted, tokens
 from aosctl.tables import cell, format_table
 
 if TYPE_CHECKING:
@@ -74,7 +74,9 @@ def _context(chat: Chat, _rest: str) -> None:
     model = model_here(chat)
     window = next((each.context_window for each in desk.models() if each.name == model), 0)
     described = json.dumps([[t.name, t.description, dict(t.input_schema)] for t in tools])
-    steps = desk.steps(chat.run_here()[0]) if chat.has_begun else []
+    said_here = desk.steps(chat.run_here()[0]) if chat.has_begun else []
+    pieces = desk.left_out(chat.run_here()[0]) if chat.has_begun else []
+    steps = [s for s in said_here if not any(first <= s.seq <= last for first, last in pieces)]
     parts = [
         Part("system prompt", about(persona_here(chat).system_prompt)),
         Part(f"tools ({len(tools)})", about(described) if tools else 0),
@@ -83,8 +85,11 @@ def _context(chat: Chat, _rest: str) -> None:
         said = [json.dumps(step.message, ensure_ascii=False) for step in steps if step.role == role]
         parts.append(Part(f"{title} ({len(said)})", about("".join(said))))
     chat.screen.show("\n".join(context_lines(parts, window)))
-    counted = [step.message["usage"] for step in steps if step.message.get("usage")]
-    usage = usage_from_json(counted[-1]) if counted else None
+    if away := len(said_here) - len(steps):
+        gone = about("".join(json.dumps(s.message) for s in said_here if s not in steps))
+        chat.say(f"{counted(away, 'step')} left out by /compact, about {tokens(gone)}; all kept")
+    counts = [step.message["usage"] for step in steps if step.message.get("usage")]
+    usage = usage_from_json(counts[-1]) if counts else None
     if usage is not None and usage.prompt:
         chat.say(f"the last request had {tokens(usage.prompt)}, as the model counts")
 

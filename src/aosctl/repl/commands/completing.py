@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion  # no
 from prompt_toolkit.document import Document  # noqa: TID253
 
 from aosctl.domain.looking import CATALOG
+from aosctl.domain.mentions import BEFORE
 from aosctl.errors import AosError
 from aosctl.repl.commands import ALIASES, COMMANDS
 from aosctl.repl.commands.sql import catalog_of
@@ -22,10 +24,13 @@ if TYPE_CHECKING:
     from aosctl.repl.sql_completion import Catalog
 
 MOST = 100
+ATTACHED = ("agent", "budget", "collection", "model", "persona", "policy", "run", "skill", "tenant")
+"""Kinds that TAB offers after an `@`."""
+_MENTION = re.compile(BEFORE + r"@([^\s\"'`<>|()\[\]{}]*)$")
 
 
 class CommandCompleter(Completer):
-    """Completes a line that begins with a slash; messages are the person's own words."""
+    """Completes a line that begins with a slash, and in a message what begins with `@`."""
 
     def __init__(self, desk: Callable[[], Desk], agent: Callable[[], str]) -> None:
         self._desk = desk
@@ -35,7 +40,13 @@ class CommandCompleter(Completer):
     def get_completions(self, document: Document, _event: CompleteEvent) -> Iterator[Completion]:
         """Yield what may stand at the cursor, at most `MOST`."""
         text = document.text_before_cursor
-        if not text.startswith("/") or text.startswith("//") or "\n" in text:
+        is_command = text.startswith("/") and not text.startswith("//")
+        if not is_command and (mention := _MENTION.search(text)) is not None:
+            word = mention[1]
+            for each in sorted({one for one in self._mentions(word) if _fits(one, word)})[:MOST]:
+                yield Completion(each, start_position=-len(word))
+            return
+        if not is_command or "\n" in text:
             return
         name, space, typed = text.partition(" ")
         if name == "/sql" and space:
@@ -62,6 +73,16 @@ class CommandCompleter(Completer):
             if is_safe(offer.text):
                 yield Completion(offer.text, start_position=-offer.length)
 
+    def _mentions(self, typed: str) -> Iterable[str]:
+        """Yield what may be attached: kinds, the names of one, and files."""
+        word, slash, _ = typed.partition("/")
+        if not slash:
+            yield from (f"{kind}/" for kind in ATTACHED)
+        elif word in ATTACHED:
+            with suppress(AosError):
+                yield from (f"{word}/{name}" for name in self._desk().names(word))
+        yield from (name if {".", "/"} & set(name) else f"./{name}" for name in files(typed))
+
     def _words(self, name: str, typed: str) -> Iterable[str]:
         command = COMMANDS.get(ALIASES.get(name, name))
         try:
@@ -79,6 +100,11 @@ class CommandCompleter(Completer):
         except AosError:
             pass  # a wrong name is answered when it is used
         return []
+
+
+def _fits(offered: str, typed: str) -> bool:
+    """Tell whether an offer goes on from what is typed; a name without a dot is one with `./`."""
+    return is_safe(offered) and offered.removeprefix("./").startswith(typed.removeprefix("./"))
 
 
 def files(typed: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aosctl.domain.names import did_you_mean, quoted
-from aosctl.errors import NotFound, UsageError
+from aosctl.errors import NotFound
 from aosctl.repl.commands.table import Command, staying
 from aosctl.tables import NONE, cell, format_table
 
@@ -32,8 +32,9 @@ def _model(chat: Chat, rest: str) -> None:
         chat.say(f"this conversation is with {now} already")
         return
     if not chat.has_begun:
-        hint = f"aosctl chat {chat.agent} -m {rest}"
-        raise UsageError("the conversation begins with your first message", hint)
+        chat.ask_model(rest)
+        chat.say(f"your first message goes to {rest}")
+        return
     run_id, name = chat.run_here()
     run, _ = chat.back.desk.fork(run_id, model=rest)
     chat.go_on_with(run.run_id, run.agent, past=False)

@@ -108,12 +108,12 @@ def _rewind(chat: Chat, rest: str) -> None:
             return
         chosen = found
     fork_to(chat, run_id, name, chosen.seq - 1)
-    chat.begin_with(Message.from_json(chosen.message).text)
+    chat.begin_with(Message.from_json(chosen.message).typed)
 
 
 def _question_cells(step: Step) -> tuple[str, ...]:
     age = short_duration((datetime.now(UTC) - step.created_at).total_seconds())
-    text = Message.from_json(step.message).text
+    text = Message.from_json(step.message).typed
     return f"@{step.seq}", age, beginning(text, _MESSAGE_WIDTH)
 
 

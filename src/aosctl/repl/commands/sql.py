@@ -14,19 +14,23 @@ if TYPE_CHECKING:
     from aosctl.repl.chat import Chat
     from aosctl.repl.sql_completion import Catalog
 
-HELP = r"""\sql STATEMENT  a SELECT, as the agent reads it
+MOST_ROWS = 50
+"""As many rows are shown, unless all are asked for."""
+HELP = r"""\sql STATEMENT  a SELECT, as the agent reads it; \sql+ shows every row
 \d [TABLE]      tables, or the columns of one
 \dt \dv \dn     tables, views, schemas"""
 
 
 def _sql(chat: Chat, rest: str) -> bool:
-    query = query_of(rest)
+    word, _, statement = rest.partition(" ")
+    everything = word in ("+", "\\sql+")
+    query = query_of(statement if word == "+" else rest)
     if query is None:
         chat.say(HELP)
         return True
     ok, result = chat.back.desk.look(chat.agent, query)
     if ok:
-        chat.screen.show(table(result))
+        chat.screen.show(table(result, None if everything else MOST_ROWS))
     else:
         # The hint of this one is for the agent, who has another skill for it.
         only_reads = "only reads" in str(result.get("error"))
@@ -41,8 +45,8 @@ def error_words(result: Mapping[str, Any]) -> str:
     return f"{result.get('error') or 'failed'}" + (f" (SQLSTATE {state})" if state else "")
 
 
-def table(result: Mapping[str, Any]) -> str:
-    """Return rows as the shell's console prints them, and whether the skill's limit cut them."""
+def table(result: Mapping[str, Any], most: int | None = None) -> str:
+    """Return rows as the shell's console prints them, at most `most`, and what is not shown."""
     import json
 
     from aosctl.domain.console import Answer
@@ -51,7 +55,8 @@ def table(result: Mapping[str, Any]) -> str:
     def text(value: object) -> str | None:
         return value if isinstance(value, str | None) else json.dumps(value, ensure_ascii=False)
 
-    rows = result.get("rows") or []
+    found = result.get("rows") or []
+    rows = found[:most]
     columns = tuple(map(str, result.get("columns") or ()))
     numbers = tuple(
         all(isinstance(row[place], int | float | None) and row[place] is not True for row in rows)
@@ -59,7 +64,11 @@ def table(result: Mapping[str, Any]) -> str:
     )
     answer = Answer(columns, numbers, [tuple(map(text, row)) for row in rows], "")
     shown = answer_text(answer, expanded="auto", width=shutil.get_terminal_size().columns)
-    return shown + ("cut at the skill's limit\n" if result.get("truncated") else "")
+    if len(found) > len(rows):
+        shown += (
+            f"{len(found):,} rows were read, the first {len(rows)} are shown; \\sql+ shows all\n"
+        )
+    return shown + ("cut at the skill's limit, spec.maxRows\n" if result.get("truncated") else "")
 
 
 def catalog_of(result: Mapping[str, Any]) -> Catalog:

@@ -1,0 +1,55 @@
+"""How a conversation is had: what it begins with, how its answer is written, whether it is kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from aosctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from aosctl.cli.output import Output
+
+System = Annotated[
+    str | None,
+    typer.Option(
+        "--system",
+        metavar="TEXT",
+        help="Instructions for a new conversation, beside its persona's",
+    ),
+]
+NoStream = Annotated[bool, typer.Option("--no-stream", help="Print each answer when it is whole")]
+RawOutput = Annotated[
+    bool,
+    typer.Option(
+        "--raw-output", help="Print the answer as it is, control sequences too; one message"
+    ),
+]
+Ephemeral = Annotated[
+    bool,
+    typer.Option("--ephemeral", help="Close a new conversation at its end; its log stays"),
+]
+
+
+class Manner(NamedTuple):
+    """How a conversation is had."""
+
+    system: str | None = None
+    no_stream: bool = False
+    raw: bool = False
+    ephemeral: bool = False
+
+    def check(self, chosen: Output, *, goes_on: bool) -> None:
+        """Refuse what does not go together. Raises UsageError."""
+        if self.system is not None and not self.system.strip():
+            raise UsageError("--system is empty")
+        for flag, given in (("--system", self.system is not None), ("--ephemeral", self.ephemeral)):
+            if given and goes_on:
+                raise UsageError(f"{flag} is for a new conversation, and this one goes on")
+        for flag, given in (("--no-stream", self.no_stream), ("--raw-output", self.raw)):
+            if given and not chosen.is_table:
+                raise UsageError(f"{flag} and -o {chosen.format} exclude each other")
+
+
+USUAL = Manner()
