@@ -110,6 +110,18 @@ def provision(connection: Connection, identity: Identity, role: str) -> Identity
     return replace(identity, role=role, digest=str(row[1]))
 
 
+def renew_permissions(connection: Connection) -> None:
+    """Write permissions again that don't hold what the gate has to know (renew_permissions).
+
+    The caller may act as aos_backup and aos_kernel.
+    """
+    with acting_as(connection, READER):
+        tenants = connection.execute("select tenant_id from aos_auth.tenant order by 1").fetchall()
+    with acting_as(connection, "aos_kernel"):
+        for tenant in tenants:
+            connection.execute("select aos_skills.renew_permissions(%s)", tenant)
+
+
 def repair(connection: Connection) -> list[str]:
     """Give skills that declare grants their identity, and drop those whose skill is gone.
 
