@@ -104,8 +104,10 @@ def provision(connection: Connection, identity: Identity, role: str) -> Identity
             raise LookupError(f"no SQL identity {identity.scope_id}")
         connection.execute(
             "insert into aos_auth.sql_identity (tenant_id, scope_id, db_role, function_digest,"
-            " created_at) values (%s, %s, %s, %s, %s)",
-            (identity.tenant_id, identity.scope_id, role, row[1], row[0]),
+            " created_at, function_xmin, function_ctid) select %s, %s, p.proname, %s, %s, p.xmin,"
+            " p.ctid from pg_catalog.pg_proc p where p.proname = %s"
+            " and p.pronamespace = 'aos_sandbox'::regnamespace",
+            (identity.tenant_id, identity.scope_id, row[1], row[0], role),
         )
     return replace(identity, role=role, digest=str(row[1]))
 
