@@ -160,7 +160,7 @@ CASES = (
          " aos_auth.provision_sql_role('aos_sql_00000000000000fe') from aos_auth.tenant",
          "aos_sql_00000000000000fe"),
     Case("permission-outdated", "alter table aos_skills.role_skill disable trigger marks;"
-         " update aos_skills.role_skill set why_asked = null where skill_name = 'sql_execute';"
+         " update aos_skills.role_skill set max_rows = 6 where skill_name = 'sql_execute';"
          " alter table aos_skills.role_skill enable trigger marks",
          "sql_execute of role agent in acme"),
     Case("business-table-open", "create table shop.open (tenant_id uuid);"
