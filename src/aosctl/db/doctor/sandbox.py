@@ -55,19 +55,6 @@ def _stray(setting: Setting) -> Iterable[Finding]:
                       is_command=True)  # fmt: skip
 
 
-_OUTDATED = """select format('%s of role %s in %s', o.skill_name, o.role_name, o.tenant),
-  format('update aos_skills.role_skill set marks = 0 where role_name = %L and skill_name = %L'
-         ' and tenant_id = %L', o.role_name, o.skill_name, t.tenant_id)
-  from aos_skills.outdated_permissions() o
-  join aos_core.audit_tenants() t on t.name = o.tenant and t.deleted_at is null order by 1"""
-
-
-def _outdated(setting: Setting) -> Iterable[Finding]:
-    _see_all(setting)
-    for permission, fix in setting.rows(_OUTDATED):
-        yield Finding(permission, "the gate does not judge by the skill as it is", fix)
-
-
 CREATES = query_rule(
     "identity-creates", "error", "SQL identities may create, truncate and guard nothing",
     f"""select * from (
@@ -150,7 +137,6 @@ RULES = (
          "Every skill that declares grants has a SQL identity of its own", _missing),
     Rule("identity-stray", "error", "Every SQL identity is a tenant's, or a skill's with grants",
          _stray),
-    Rule("permission-outdated", "error", "The gate judges by the skills as they are", _outdated),
     CREATES,
     OWNS,
     OPEN_TABLE,
