@@ -74,6 +74,8 @@ create table aos_auth.sql_identity (
   scope_id uuid not null,
   db_role name not null,
   function_digest text not null,
+  function_xmin xid,
+  function_ctid tid,
   created_at timestamptz not null default aos_core.now(),
   primary key (tenant_id, scope_id)
 );

@@ -276,6 +276,7 @@ as $$
 declare
   v_scope uuid := coalesce(p_scope, p_tenant);
   v_role name;
+  v_digest text;
 begin
   perform set_config('aos.kernel_tenant', p_tenant::text, true);
   select i.db_role into v_role from aos_auth.sql_identity i
@@ -290,8 +291,11 @@ begin
     return v_role;  -- somebody else has just made it
   end if;
   v_role := 'aos_sql_' || left(replace(gen_random_uuid()::text, '-', ''), 16);
-  insert into aos_auth.sql_identity (tenant_id, scope_id, db_role, function_digest)
-  values (p_tenant, v_scope, v_role, aos_auth.provision_sql_role(v_role));
+  v_digest := aos_auth.provision_sql_role(v_role);
+  insert into aos_auth.sql_identity (tenant_id, scope_id, db_role, function_digest, function_xmin,
+                                     function_ctid)
+  select p_tenant, v_scope, v_role, v_digest, p.xmin, p.ctid from pg_proc p
+  where p.proname = v_role and p.pronamespace = 'aos_sandbox'::regnamespace;
   return v_role;
 end
 $$;

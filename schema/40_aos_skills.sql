@@ -47,9 +47,11 @@ alter table aos_skills.skill enable row level security;
 alter table aos_skills.skill force row level security;
 
 -- Role × skill. `allowed_params` and `denied_params` map a parameter to the values it may, or may
--- not, have: {"table": ["orders"]}. A parameter that is not named is free. Three columns spare the gate,
--- which reads this row anyway, work: `any_params`, true where no parameter is limited; `taints`, true where the skill touches untrusted
--- content, else null, and `marks`: 1 policies have a word in it, 2 it changes or sends something. Kept by triggers.
+-- not, have: {"table": ["orders"]}. A parameter that is not named is free. The other columns are what
+-- the gate needs to know, so that it reads this row alone: `any_params`, true where no parameter is limited; `taints`, true where
+-- the skill touches untrusted content, else null; `marks`: 1 policies have a word in it, 2 it changes or sends something;
+-- and the skill as it is in force (null: there is none), `why_asked` and `texts` as why_approve and text_parameters say. They come
+-- from the row's own trigger, which aos_skills.facts_of tells what they are, and whatever changes one writes the row again.
 create table aos_skills.role_skill (
   tenant_id uuid not null,
   role_name text not null,
@@ -59,6 +61,17 @@ create table aos_skills.role_skill (
   any_params boolean generated always as (allowed_params = '{}' and denied_params = '{}') stored,
   taints boolean check (taints),
   marks smallint not null default 0,
+  builtin text,
+  runner text,
+  effect text,
+  tool_version text,
+  max_rows integer,
+  max_bytes integer,
+  search_path text[],
+  why_asked text,
+  is_low boolean,
+  texts text[],
+  scope_id uuid,
   primary key (tenant_id, role_name, skill_name),
   foreign key (tenant_id, role_name) references aos_auth.role
 );

@@ -68,19 +68,24 @@ begin
 end
 $$;
 
--- True when the arguments are the usual ones: an object with one text for each parameter that the
--- schema requires, and no other, where the schema knows of nothing but texts. Null or false: ask
--- check_arguments. One expression, and no less stable than what it calls, so that it becomes a part of the
--- statement that asks.
-create function aos_skills.only_texts(p_schema jsonb, p_args jsonb) returns boolean
-language sql stable
+-- The parameters that a JSON Schema requires, where it knows of nothing but texts; else null.
+create function aos_skills.text_parameters(p_schema jsonb) returns text[]
+language sql immutable
 as $$
-  select jsonb_path_match(p_schema,
-    '$args.type() == "object" && !exists($args.* ? (@.type() != "string"))
-     && !exists($args.keyvalue() ? (!(@.key == $.required[*])))
-     && !exists($.required[*] ? (!(@ == $args.keyvalue().key)))
-     && !exists($.properties.* ? (!(@.type == "string") || exists(@.enum)))',
-    jsonb_build_object('args', p_args), true)
+  select case when not jsonb_path_exists(p_schema,
+                '$.properties.* ? (!(@.type == "string") || exists(@.enum))')
+    then array(select r #>> '{}' from jsonb_path_query(p_schema, '$.required[*]') r) end
+$$;
+
+-- True when the arguments are the usual ones: an object with one text for each of p_texts (of
+-- text_parameters), and no other. Null or false: ask check_arguments. One expression, so that it becomes a
+-- part of the statement that asks.
+create function aos_skills.only_texts(p_texts text[], p_args jsonb) returns boolean
+language sql immutable
+as $$
+  select case when jsonb_typeof(p_args) = 'object' then
+    p_args ?& p_texts and p_args - p_texts = '{}'
+    and not jsonb_path_exists(p_args, 'strict $.* ? (@.type() != "string")') end
 $$;
 
 -- Why a call of a skill needs a person's approval; null when it needs none. Kernel only.
@@ -105,29 +110,29 @@ create function aos_skills.gate(
 language plpgsql stable
 as $$
 declare
-  v_low boolean;    -- its risk is low
+  v_may boolean;    -- the agent has it
   v_texts boolean;  -- the arguments are the usual ones
   v_free boolean;   -- the role's arguments are not limited, and nothing else has a word in it
   v_marks integer;  -- what else has a word in it
   v_wrong text;
 begin
-  select e.builtin, e.runner, e.effect, e.tool_version, e.max_rows, e.max_bytes, e.search_path,
-         aos_skills.why_approve(e.approval, e.risk), e.risk = 'low',
-         aos_skills.only_texts(e.input_schema, p_args), e.scope_id
-    into builtin, runner, effect, tool_version, max_rows, max_bytes, search_path, reason, v_low,
-         v_texts, scope_id
-  from aos_skills.effective_skill(p_tenant, p_skill) e;
-  if not found then
-    decision := 'deny'; reason := format('there is no skill "%s"', p_skill);
-    runner := 'worker'; effect := 'read'; tool_version := p_skill || ':0';
-    return;
-  end if;
-  select rs.any_params and rs.marks = 0, rs.taints, rs.marks
-    into v_free, taints, v_marks
+  select rs.builtin, rs.runner, rs.effect, rs.tool_version, rs.max_rows, rs.max_bytes,
+         rs.search_path, rs.why_asked, rs.scope_id, rs.taints, rs.marks,
+         rs.any_params and rs.marks = 0, coalesce(p_skill = any (p_agent_skills), rs.is_low),
+         aos_skills.only_texts(rs.texts, p_args)
+    into builtin, runner, effect, tool_version, max_rows, max_bytes, search_path, reason, scope_id,
+         taints, v_marks, v_free, v_may, v_texts
   from aos_skills.role_skill rs
   where rs.tenant_id = p_tenant and rs.role_name = p_role and rs.skill_name = p_skill;
-  if v_free is null or not coalesce(p_skill = any (p_agent_skills), v_low) then
+  if builtin is null or v_may is not true then
+    select e.builtin, e.runner, e.effect, e.tool_version
+      into builtin, runner, effect, tool_version
+    from aos_skills.effective_skill(p_tenant, p_skill) e;
     decision := 'deny'; reason := format('this agent may not use the skill "%s"', p_skill);
+    if builtin is null then
+      reason := format('there is no skill "%s"', p_skill);
+      runner := 'worker'; effect := 'read'; tool_version := p_skill || ':0';
+    end if;
     return;
   end if;
   if v_texts is not true or not v_free then

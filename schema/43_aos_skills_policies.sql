@@ -44,6 +44,36 @@ as $$
   left join aos_skills.effective_skill(p_tenant, p_skill) e on true
 $$;
 
+-- What a permission's row holds for the gate (aos_skills.role_skill), as it is now: one row, of nulls
+-- where there is no such skill. Kernel only.
+create function aos_skills.facts_of(p_tenant uuid, p_role text, p_skill text)
+returns table (taints boolean, marks smallint, builtin text, runner text, effect text,
+               tool_version text, max_rows integer, max_bytes integer, search_path text[],
+               why_asked text, is_low boolean, texts text[], scope_id uuid)
+language sql stable
+as $$
+  select aos_skills.is_untrusted(p_tenant, p_skill),
+    aos_skills.marks_of(p_tenant, p_role, p_skill)::smallint, e.builtin, e.runner, e.effect,
+    e.tool_version, e.max_rows, e.max_bytes, e.search_path,
+    aos_skills.why_approve(e.approval, e.risk), e.risk = 'low',
+    aos_skills.text_parameters(e.input_schema), e.scope_id
+  from (select) one
+  left join aos_skills.effective_skill(p_tenant, p_skill) e on true
+$$;
+
+-- True when a permission's row does not hold what facts_of says. Kernel only.
+create function aos_skills.is_outdated(p_row aos_skills.role_skill) returns boolean
+language sql stable
+as $$
+  select (p_row.taints, p_row.marks, p_row.builtin, p_row.runner, p_row.effect, p_row.tool_version,
+          p_row.max_rows, p_row.max_bytes, p_row.search_path, p_row.why_asked, p_row.is_low,
+          p_row.texts, p_row.scope_id)
+    is distinct from (f.taints, f.marks, f.builtin, f.runner, f.effect, f.tool_version,
+                      f.max_rows, f.max_bytes, f.search_path, f.why_asked, f.is_low, f.texts,
+                      f.scope_id)
+  from aos_skills.facts_of(p_row.tenant_id, p_row.role_name, p_row.skill_name) f
+$$;
+
 -- A text as it is read: compatibility forms undone (NFKC), characters that show nothing left out, lower
 -- case, no space around it.
 create function aos_skills.as_read(p_text text) returns text

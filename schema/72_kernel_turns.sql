@@ -562,8 +562,8 @@ declare
   v_skill text;
   v_gate record;
   v_status text;
-  v_calls jsonb := '[]';  -- as the worker sees them
-  v_brief jsonb := '[]';  -- for the event
+  v_calls jsonb := jsonb '[]';  -- as the worker sees them; typed, or it is read anew each time
+  v_brief jsonb := jsonb '[]';  -- for the event
   v_open integer := 0;
   v_waiting integer := 0;
   v_refused integer := 0;

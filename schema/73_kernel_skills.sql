@@ -59,9 +59,12 @@ declare
   v_detail text;
 begin
   -- In one statement. All functions of the role's name are looked at: a second one is none of ours.
+  -- The catalog's own row of a function is another one after any change of it: while it is still the one that
+  -- was made, the body is too, and its digest need not be taken.
   select i.db_role, aos_core.session_settings(),
       (select bool_and(p.prosecdef and pg_get_userbyid(p.proowner) = i.db_role
-                       and md5(p.prosrc) = i.function_digest)
+                       and (coalesce(p.xmin = i.function_xmin and p.ctid = i.function_ctid, false)
+                            or md5(p.prosrc) = i.function_digest))
        from pg_catalog.pg_proc p
        where p.proname = i.db_role and p.pronamespace = 'aos_sandbox'::regnamespace),
       exists (select from pg_catalog.pg_cursors c where c.name <> '' and c.is_holdable)

@@ -446,7 +446,7 @@ $$;
 create trigger identity before insert or update on aos_skills.skill
   for each row when (aos_core.is_live()) execute function aos_skills.skill_identity();
 
--- Trigger: a permission has its marks, whoever writes it.
+-- Trigger: a permission holds what the gate has to know, whoever writes it.
 -- security definer: people cannot lock the tenant's configuration.
 create function aos_skills.mark_permission() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -456,8 +456,11 @@ declare
 begin
   perform set_config('aos.kernel_tenant', new.tenant_id::text, true);
   perform aos_core.lock_configuration(new.tenant_id);
-  new.taints := aos_skills.is_untrusted(new.tenant_id, new.skill_name);
-  new.marks := aos_skills.marks_of(new.tenant_id, new.role_name, new.skill_name);
+  select f.taints, f.marks, f.builtin, f.runner, f.effect, f.tool_version, f.max_rows, f.max_bytes,
+         f.search_path, f.why_asked, f.is_low, f.texts, f.scope_id
+    into new.taints, new.marks, new.builtin, new.runner, new.effect, new.tool_version, new.max_rows,
+         new.max_bytes, new.search_path, new.why_asked, new.is_low, new.texts, new.scope_id
+  from aos_skills.facts_of(new.tenant_id, new.role_name, new.skill_name) f;
   perform set_config('aos.kernel_tenant', v_bound, true);
   return new;
 end
@@ -480,9 +483,7 @@ begin
   perform aos_core.lock_configuration(v_tenant);
   update aos_skills.role_skill r set marks = 0  -- the row's own trigger knows better
   where r.tenant_id = v_tenant and (tg_table_name = 'policy' or r.skill_name = v_row ->> 'name')
-    and (r.taints, r.marks) is distinct from (
-      aos_skills.is_untrusted(v_tenant, r.skill_name),
-      aos_skills.marks_of(v_tenant, r.role_name, r.skill_name)::smallint);
+    and aos_skills.is_outdated(r);
   perform set_config('aos.kernel_tenant', v_bound, true);
   return null;
 end
@@ -589,7 +590,8 @@ begin
     execute format('create constraint trigger reach after insert or update%s on %s '
       'deferrable initially deferred for each row when (aos_core.is_live()) '
       'execute function aos_skills.reach_changed()',
-      case when v_table in ('aos_skills.skill', 'aos_skills.policy') then ' or delete' else '' end,
+      case when v_table in ('aos_skills.skill', 'aos_skills.policy') then ' or delete'
+           when v_table = 'aos_skills.role_skill' then ' of role_name, skill_name' else '' end,
       v_table);
   end loop;
 end
@@ -665,3 +667,57 @@ select p.tenant_id, n.name as tenant, p.name, p.policy_id as uid, p.generation, 
                                    coalesce(s.builtin, r.skill_name)) order by 1)) as status,
        p.created_at
 from aos_skills.policy p join aos_auth.tenant n on n.tenant_id = p.tenant_id;
+
+-- Trigger: what changes of the built-in skills, in an upgrade script or by a superuser's hand, every
+-- permission of every tenant learns in the same commit. Who is bound by policies would reach none: AO010.
+create function aos_skills.builtins_changed() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if row_security_active('aos_skills.role_skill') then
+    raise exception 'the built-in skills change with the kernel alone' using errcode = 'AO010',
+      hint = 'aosctl db upgrade, or apply a skill of the same name';
+  end if;
+  update aos_skills.role_skill r set marks = 0 where aos_skills.is_outdated(r);
+  return null;
+end
+$$;
+create trigger permissions after insert or update or delete on aos_skills.builtin_skill
+  for each statement execute function aos_skills.builtins_changed();
+
+-- The permissions whose row does not hold what the gate has to know, in the tenants in which the login
+-- has the role viewer: none, unless somebody got round the triggers. Any caller.
+-- security definer: compares with what people may not read.
+create function aos_skills.outdated_permissions()
+returns table (tenant text, role_name text, skill_name text)
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_tenant record;
+begin
+  for v_tenant in
+    select t.tenant_id, t.name from aos_core.audit_tenants() t where t.deleted_at is null
+  loop
+    perform set_config('aos.kernel_tenant', v_tenant.tenant_id::text, true);
+    return query
+      select v_tenant.name, r.role_name, r.skill_name from aos_skills.role_skill r
+      where r.tenant_id = v_tenant.tenant_id and aos_skills.is_outdated(r) order by 2, 3;
+  end loop;
+end
+$$;
+
+-- Write the permissions of a tenant again whose row does not hold what the gate has to know: after an
+-- upgrade, which may change the built-in skills. Returns how many. Kernel only.
+create function aos_skills.renew_permissions(p_tenant uuid) returns integer
+language plpgsql
+as $$
+declare
+  v_count integer;
+begin
+  perform set_config('aos.kernel_tenant', p_tenant::text, true);
+  update aos_skills.role_skill r set marks = 0  -- the row's own trigger knows better
+  where r.tenant_id = p_tenant and aos_skills.is_outdated(r);
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;

@@ -35,6 +35,8 @@ declare
   v record;
 begin
   perform aos_meta.settle_owners();
+  -- The script may have changed built-in skills, or what the gate has to know of them.
+  update aos_skills.role_skill r set marks = 0 where aos_skills.is_outdated(r);
   for v in
     select c.oid::regclass as name, c.relrowsecurity, exists (
       select from pg_attribute a where a.attrelid = c.oid and a.attname = 'tenant_id') as tenant

@@ -266,7 +266,7 @@ grant execute on function aos_core.prune_events(), aos_auth.assert_administrator
   aos_core.erase_whole_tenant(uuid, text), aos_core.lock_tenant(uuid) to aos_admin;
 grant execute on function aos_core.prune_content(uuid, integer), aos_core.export_tables(),
   aos_core.export_rows(uuid, text, jsonb, integer) to aos_developer;
-grant execute on function aos_core.audit_tenants(text),
+grant execute on function aos_core.audit_tenants(text), aos_skills.outdated_permissions(),
   aos_core.verify_tenant(uuid, uuid, timestamptz),
   aos_core.audit_counts(uuid, uuid, timestamptz),
   aos_core.check_heads(uuid, uuid[], bigint[], text[]) to aos_viewer;

@@ -159,6 +159,10 @@ CASES = (
          " function_digest) select tenant_id, gen_random_uuid(), 'aos_sql_00000000000000fe',"
          " aos_auth.provision_sql_role('aos_sql_00000000000000fe') from aos_auth.tenant",
          "aos_sql_00000000000000fe"),
+    Case("permission-outdated", "alter table aos_skills.role_skill disable trigger marks;"
+         " update aos_skills.role_skill set max_rows = 6 where skill_name = 'sql_execute';"
+         " alter table aos_skills.role_skill enable trigger marks",
+         "sql_execute of role agent in acme"),
     Case("business-table-open", "create table shop.open (tenant_id uuid);"
          " grant select on shop.open to {identity}", "shop.open", "drop table shop.open"),
     Case("business-view-open", "create view shop.all_orders as select * from shop.orders;"

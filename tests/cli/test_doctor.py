@@ -132,7 +132,9 @@ def test_a_viewer_is_told_whom_to_ask_and_what_was_not_checked(
         "not checked: identity-stray: only a member of aos_admin with no tenant selected sees"
         " all identities\n"
         "not checked: principal-powers: only a member of aos_admin sees the principals of all"
-        f" tenants\n{len(RULES) - 9} rules checked, 3 not: 1 error, 0 warnings;"
+        " tenants\n"
+        "not checked: permission-outdated: only a member of aos_admin sees the permissions of all"
+        f" tenants\n{len(RULES) - 10} rules checked, 4 not: 1 error, 0 warnings;"
         " SQL goes into aosctl db psql\n"
     )
     told = aosctl("doctor", "--only", "rls-not-forced", "-o", "json", AOSCTL_DSN=dsn)

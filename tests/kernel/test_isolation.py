@@ -397,7 +397,7 @@ HARMLESS = {
     "aos_core.period_start", "aos_auth.assert_tenant_admin",
     "aos_core.applied", "aos_core.deleted", "aos_core.assert_manifest", "aos_skills.grant_targets",
     "aos_skills.held_rights", "aos_skills.lacking_grants", "aos_skills.kept_right",
-    "aos_core.audit_tenants", "aos_core.export_tables",
+    "aos_core.audit_tenants", "aos_core.export_tables", "aos_skills.outdated_permissions",
     "aos_auth.assert_own_name", "aos_auth.is_sealed", "aos_auth.is_sealed_data",
     "aos_auth.keep_for_webhook",
 }  # fmt: skip

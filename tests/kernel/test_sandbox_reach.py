@@ -193,20 +193,64 @@ def test_a_session_with_an_open_cursor_runs_no_skill(owner: Tenant) -> None:
         " integer, p_max_bytes integer, p_search_path text) returns jsonb language plpgsql"
         " security definer as 'begin return null; end'",
         "drop function aos_sandbox.{}",
+        "create function aos_sandbox.{}() returns text language sql as $$ select 'second' $$",
     ],
 )
+@pytest.mark.parametrize("known", [True, False])
 def test_a_changed_sandbox_function_is_not_called(
-    kernel_database: KernelDatabase, owner: Tenant, change: str
+    kernel_database: KernelDatabase, owner: Tenant, change: str, known: bool
 ) -> None:
+    """Whether the kernel knows the catalog's row of the function, or only the digest."""
     asked = ask_for(owner, "select 1", "sql_query")
     identity = kernel_database.value("select aos_auth.sql_role(%s, 'sql_query')", owner.id)
     superuser = kernel_database.superuser
     with superuser.transaction(force_rollback=True):
+        if not known:
+            superuser.execute(FORGOTTEN, (identity,))
         superuser.execute(sql.SQL(change).format(sql.Identifier(identity)))  # type: ignore[arg-type]
         with refused("AO004", "sandbox"):
             call(
                 superuser, "aos_agent.execute_sql_call", owner.id, asked.call, asked.lease["lease"]
             )
+    assert owner.execute(asked.call, asked.lease)["ok"]
+
+
+FORGOTTEN = (
+    "update aos_auth.sql_identity set function_xmin = null, function_ctid = null where db_role = %s"
+)
+KNOWN = """select bool_and(p.xmin = i.function_xmin and p.ctid = i.function_ctid)
+from aos_auth.sql_identity i left join pg_proc p on p.proname = i.db_role where i.tenant_id = %s"""
+
+
+def test_the_catalogs_row_tells_that_a_sandbox_function_is_the_one_that_was_made(
+    kernel_database: KernelDatabase, owner: Tenant
+) -> None:
+    """Any change makes it another row, one of the transaction that made the function too."""
+    assert kernel_database.value(KNOWN, owner.id) is True
+    identity = kernel_database.value("select aos_auth.sql_role(%s, 'sql_query')", owner.id)
+    superuser = kernel_database.superuser
+    with superuser.transaction(force_rollback=True):
+        superuser.execute(
+            "update aos_auth.sql_identity set (db_role, function_digest) ="
+            " ('aos_sql_00000000000000fd', aos_auth.provision_sql_role('aos_sql_00000000000000fd'))"
+            " where db_role = %s", (identity,),
+        )  # fmt: skip
+        superuser.execute(
+            "update aos_auth.sql_identity i set (function_xmin, function_ctid) = (select p.xmin,"
+            " p.ctid from pg_proc p where p.proname = i.db_role) where i.tenant_id = %s",
+            (owner.id,),
+        )
+        assert superuser.execute(KNOWN.encode(), (owner.id,)).fetchone() == (True,)
+        superuser.execute("alter function aos_sandbox.aos_sql_00000000000000fd cost 99")
+        assert superuser.execute(KNOWN.encode(), (owner.id,)).fetchone() == (False,)
+
+
+def test_a_sandbox_function_whose_row_moved_is_known_by_its_digest(
+    kernel_database: KernelDatabase, owner: Tenant
+) -> None:
+    asked = ask_for(owner, "select 1", "sql_query")
+    identity = kernel_database.value("select aos_auth.sql_role(%s, 'sql_query')", owner.id)
+    kernel_database.superuser.execute(FORGOTTEN, (identity,))
     assert owner.execute(asked.call, asked.lease)["ok"]
 
 

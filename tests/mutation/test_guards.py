@@ -23,6 +23,8 @@ LEFT = """(select concat_ws(' ', (select count(*) from aos_core.event_log),
   (select count(*) from aos_core.notification), (select count(*) from aos_core.meter),
   (select count(*) from aos_core.budget_usage), (select sum(marks) from aos_skills.role_skill),
   (select count(*) from aos_skills.role_skill where taints),
+  (select md5(string_agg(concat_ws(' ', role_name, skill_name, effect, max_rows, why_asked), ','
+   order by tenant_id, role_name, skill_name)) from aos_skills.role_skill),
   (select min(ready_at) from aos_core.turn_queue),
   (select max(generation) from aos_skills.skill)))"""
 # How each kind of row is made anew; the rest comes from defaults and triggers.
@@ -116,6 +118,9 @@ PECULIAR = {
         " set constraints all immediate; set constraints all deferred; end $$",
     ),
     "aos_skills.role_skill": ("update aos_skills.role_skill set marks = 9",),
+    "aos_skills.builtin_skill": (
+        "update aos_skills.builtin_skill set max_rows = 7 where name = 'web_search'",
+    ),
     "aos_skills.policy": (
         "insert into aos_skills.policy (tenant_id, name, skills, decision)"
         " select tenant_id, 'fresh', '{web_search}', 'deny' from aos_auth.tenant",

@@ -104,10 +104,24 @@ def provision(connection: Connection, identity: Identity, role: str) -> Identity
             raise LookupError(f"no SQL identity {identity.scope_id}")
         connection.execute(
             "insert into aos_auth.sql_identity (tenant_id, scope_id, db_role, function_digest,"
-            " created_at) values (%s, %s, %s, %s, %s)",
-            (identity.tenant_id, identity.scope_id, role, row[1], row[0]),
+            " created_at, function_xmin, function_ctid) select %s, %s, p.proname, %s, %s, p.xmin,"
+            " p.ctid from pg_catalog.pg_proc p where p.proname = %s"
+            " and p.pronamespace = 'aos_sandbox'::regnamespace",
+            (identity.tenant_id, identity.scope_id, row[1], row[0], role),
         )
     return replace(identity, role=role, digest=str(row[1]))
+
+
+def renew_permissions(connection: Connection) -> None:
+    """Write permissions again that don't hold what the gate has to know (renew_permissions).
+
+    The caller may act as aos_backup and aos_kernel.
+    """
+    with acting_as(connection, READER):
+        tenants = connection.execute("select tenant_id from aos_auth.tenant order by 1").fetchall()
+    with acting_as(connection, "aos_kernel"):
+        for tenant in tenants:
+            connection.execute("select aos_skills.renew_permissions(%s)", tenant)
 
 
 def repair(connection: Connection) -> list[str]:

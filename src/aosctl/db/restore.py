@@ -14,7 +14,13 @@ from aosctl.db.archive import ArchiveReader, LoginEntry, Manifest, TableEntry
 from aosctl.db.backup import entry_of, fix_formats
 from aosctl.db.catalog import Table, in_reference_order, unprotected, user_tables
 from aosctl.db.errors import from_psycopg, translated
-from aosctl.db.identities import free_name, give_again, identities, provision
+from aosctl.db.identities import (
+    free_name,
+    give_again,
+    identities,
+    provision,
+    renew_permissions,
+)
 from aosctl.db.membership import OWNERS, READER, acting_as, member_of
 from aosctl.errors import AosError, Conflict, KernelMismatch
 
@@ -59,6 +65,7 @@ def restore(connection: Connection, file: IO[bytes], name: str, progress: Progre
             remarks = _renew_identities(connection, archive.manifest)
             progress("reading everything back")
             _compare(connection, archive.manifest, tables)
+            renew_permissions(connection)
         remarks += _admit(connection, archive.manifest.logins)
         _check_protection(connection)
         progress("verifying the hash chains")

@@ -17,7 +17,7 @@ from psycopg import sql
 from aosctl.db.catalog import EXTENSION, extension_version, unprotected
 from aosctl.db.declared_grants import give_declared
 from aosctl.db.errors import translated
-from aosctl.db.identities import outdated, provision, repair
+from aosctl.db.identities import outdated, provision, renew_permissions, repair
 from aosctl.db.install import impatient, is_there, not_installed, run_file, take_turns
 from aosctl.db.membership import OWNERS, READER, is_superuser, member_of
 from aosctl.db.sources import make_anew, mark_build
@@ -93,6 +93,7 @@ def upgrade(
                 anew = make_anew(connection) if not chain else ()
                 mark_build(connection)
             repaired = tuple(repair(connection))
+            renew_permissions(connection)
             renewed = renew_sandboxes(connection, progress)
         given, remarks = give_declared(connection)
         connection.execute("select aos_core.ensure_partitions(3)")

@@ -1,4 +1,4 @@
-"""Logins that act as principals, beside what else they may do."""
+"""Who may do what: the logins that act as principals, and what roles may use."""
 
 from __future__ import annotations
 
@@ -32,9 +32,24 @@ def _principals(setting: Setting) -> Iterable[Finding]:
     return [Finding(obj, detail, fix, role) for obj, detail, fix, role in rows]
 
 
+_OUTDATED = """select format('%s of role %s in %s', o.skill_name, o.role_name, o.tenant),
+  format('update aos_skills.role_skill set marks = 0 where role_name = %L and skill_name = %L'
+         ' and tenant_id = %L', o.role_name, o.skill_name, t.tenant_id)
+  from aos_skills.outdated_permissions() o
+  join aos_core.audit_tenants() t on t.name = o.tenant and t.deleted_at is null order by 1"""
+
+
+def _outdated(setting: Setting) -> Iterable[Finding]:
+    if "aos_admin" not in setting.own_roles:
+        raise Unchecked("only a member of aos_admin sees the permissions of all tenants")
+    for permission, fix in setting.rows(_OUTDATED):
+        yield Finding(permission, "the gate does not judge by the skill as it is", fix)
+
+
 RULES = (
     Rule(
         "principal-powers", "warning", "No principal's login passes the policies by other ways",
         _principals,
     ),
+    Rule("permission-outdated", "error", "The gate judges by the skills as they are", _outdated),
 )  # fmt: skip
