@@ -170,8 +170,6 @@ def test_pictures_and_pages_have_no_markup_of_others(piped: list[Ran]) -> None:
     tags = {element.tag.rpartition("}")[2] for element in ElementTree.fromstring(picture).iter()}  # noqa: S314
     assert tags == {"svg", "title", "rect", "text"}
     page = Path(written["--html"]).read_text("utf-8")
-    again = next(one.came.out for one in piped if one.words[-2:] == ["--html", "-"])
-    assert re.sub("as of .*", "", page) == re.sub("as of .*", "", again)
     seen: set[str] = set()
 
     class Reader(HTMLParser):
