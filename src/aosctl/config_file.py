@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -183,12 +184,15 @@ def _write(settings: Config) -> None:
     """Replace the file in one step, readable by its owner alone: it may hold a password."""
     import yaml
 
+    mapping = to_mapping(settings)
+    # What is no text would be written as escapes that nobody reads again.
+    json.dumps(mapping, ensure_ascii=False).encode()
     # A link to a file kept elsewhere stays a link.
     path = settings.path.resolve()
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            yaml.safe_dump(to_mapping(settings), file, sort_keys=False, allow_unicode=True)
+            yaml.safe_dump(mapping, file, sort_keys=False, allow_unicode=True)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -24,6 +24,9 @@ _SURROGATES = "[\ud800-\udfff]"
 # Joiners shape emoji and several scripts; beside ASCII they only hide.
 _PLAIN = "\x1b[0m"
 _JOINERS = "(?<![^\x00-\x7f])[\u200c\u200d]+|[\u200c\u200d]+(?![^\x00-\x7f])"
+_FOREIGN = "[^\x00-\u02ff]{9,}"
+_MOST_MARKS = 8
+"""Marks on one letter; the scripts of the world put five there, and more reach other lines."""
 _UNSAFE = f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200c\u200d{_HIDDEN}\ud800-\udfff]"
 
 
@@ -36,12 +39,14 @@ def clean(text: str) -> str:
         return text
     text = re.sub(_SEQUENCES, "", text.replace("\r\n", "\n"))
     text = re.sub(_SURROGATES, "\ufffd", re.sub(_STRIPPED, "", text))
-    return re.sub(_JOINERS, "", text)
+    return _thinned(re.sub(_JOINERS, "", text))
 
 
 def is_safe(text: str) -> bool:
     """Tell whether `clean` could find nothing to strip."""
-    return (text.isascii() and text.isprintable()) or re.search(_UNSAFE, text) is None
+    if text.isascii() and text.isprintable():
+        return True
+    return re.search(_UNSAFE, text) is None and _thinned(text) == text
 
 
 def visible(text: str, escape: Callable[[str], str] | None = None) -> str:
@@ -52,7 +57,34 @@ def visible(text: str, escape: Callable[[str], str] | None = None) -> str:
     if text.isascii() and text.isprintable():
         return text
     form = escape or escape_character
-    return re.sub(_UNSAFE, lambda match: form(match[0]), text)
+    return re.sub(_UNSAFE, lambda match: form(match[0]), _thinned(text, form))
+
+
+def harmless(text: str, escape: Callable[[str], str]) -> str:
+    """Give what `clean` would strip another form, and nothing else: text that is read back."""
+
+    def form(match: re.Match[str]) -> str:
+        return "".join(map(escape, match[0]))
+
+    text = re.sub(f"{_STRIPPED}|{_SURROGATES}", form, text)
+    return _thinned(re.sub(_JOINERS, form, text), escape)
+
+
+def _thinned(text: str, form: Callable[[str], str] = lambda _: "") -> str:
+    """Give what is too much on one letter another form: marks pile up over the lines around."""
+    from unicodedata import category
+
+    def thin(match: re.Match[str]) -> str:
+        kept, marks = [], 0
+        for character in match[0]:
+            if category(character) in ("Mn", "Me"):
+                marks += 1
+            elif character not in "\u200c\u200d":
+                marks = 0
+            kept.append(form(character) if marks > _MOST_MARKS else character)
+        return "".join(kept)
+
+    return re.sub(_FOREIGN, thin, text)
 
 
 def escape_character(character: str) -> str:
@@ -68,13 +100,15 @@ def display_width(text: str) -> int:
     """Return how many terminal cells `text` takes."""
     if text.isascii():
         return len(text)
-    import unicodedata
+    from unicodedata import category, east_asian_width
 
     width = 0
     for character in text:
-        if unicodedata.combining(character) or character in "\u200c\u200d\ufe0e\ufe0f":
+        if category(character) in ("Mn", "Me") or character in "\u200c\u200d":
             continue
-        width += 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        if "\u1160" <= character <= "\u11ff" or "\ud7b0" <= character <= "\ud7ff":
+            continue  # the second and third letters of a Korean syllable
+        width += 2 if east_asian_width(character) in "WF" else 1
     return width
 
 

@@ -58,6 +58,9 @@ def invoke(argv: list[str], given: Globals | None = None) -> int:
 class VerbCommand(TyperCommand):
     """One verb, with the global flags and help in kubectl's order."""
 
+    def get_help_option(self, ctx: Context) -> TyperOption | None:
+        return _printed_by_us(super().get_help_option(ctx))
+
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
         _write_help_text(self, formatter)
         self.format_options(ctx, formatter)
@@ -69,6 +72,9 @@ class VerbCommand(TyperCommand):
 
 class CommandGroup(TyperGroup):
     """Verbs under one name; alone it prints its help, as kubectl does."""
+
+    def get_help_option(self, ctx: Context) -> TyperOption | None:
+        return _printed_by_us(super().get_help_option(ctx))
 
     def invoke(self, ctx: Context) -> object:
         result = super().invoke(ctx)
@@ -175,6 +181,19 @@ def adopt(command: Command) -> Command:
 def first_line(command: Command) -> str:
     """Return the first line of a command's help, as lists show it."""
     return (command.help or "").partition("\n")[0].rstrip(".")
+
+
+def _printed_by_us(option: TyperOption | None) -> TyperOption | None:
+    """Return the option for help; typer's own writes UTF-8 whatever the locale is."""
+
+    def show(ctx: Context, _parameter: Parameter, value: object) -> None:
+        if value and not ctx.resilient_parsing:
+            sys.stdout.write(ctx.get_help() + "\n")
+            raise typer.Exit
+
+    if option is not None:
+        option.callback = show
+    return option
 
 
 def _version_option() -> TyperOption:

@@ -99,11 +99,17 @@ def _describe(error: OSError) -> str:
 
 
 def _report(error: BaseException, message: str, hint: str | None, debug: bool) -> int:
-    """Print the traceback if asked for, then the message and its hint; return the status."""
+    """Print the traceback if asked for, then the message and its hint; return the status.
+
+    What was typed stays on one line of it, so that no name is taken for a line of ours.
+    """
     if debug:
         import traceback
 
         _stderr("".join(traceback.format_exception(error)))
+    typed = {line for word in sys.argv[1:] for line in word.split("\n")[1:] if line}
+    for line in typed:
+        message = message.replace(f"\n{line}", f"\\n{line}")
     _stderr(message + "\n")
     if hint:
         _stderr(f"hint: {hint}\n")

@@ -40,7 +40,8 @@ def answer(arguments: Sequence[str]) -> int:
         return 0
     sources, values, depth, current, *words = arguments
     typed = typed_of(words, frozenset(values.split()), int(depth) if depth.isdigit() else 0)
-    sys.stdout.write("".join(f"{one}\n" for one in candidates(sources, current, typed)))
+    if sys.stdout is not None:
+        sys.stdout.write("".join(f"{one}\n" for one in candidates(sources, current, typed)))
     return 0
 
 
@@ -51,7 +52,7 @@ def candidates(sources: str, current: str, typed: Typed) -> list[str]:
     """
     source = sources[1:] if sources.startswith("=") else _source(sources.split(), len(typed.words))
     found = dict.fromkeys(one for one in _candidates(source, current, typed))
-    return [one for one in found if one.startswith(current)]
+    return [one for one in found if one.startswith(current) and one.isprintable()]
 
 
 def typed_of(words: Sequence[str], values: frozenset[str], depth: int) -> Typed:

@@ -14,6 +14,7 @@ from aosctl.cli import output
 from aosctl.cli.globals import globals_of
 from aosctl.cli.table import write_table
 from aosctl.config import Config, Context
+from aosctl.domain.names import printable
 from aosctl.errors import AosError, UsageError, redact_dsn
 
 app = typer.Typer(
@@ -59,7 +60,7 @@ def get_contexts(
         write_table(headers, rows, show_headers=not no_headers)
     missing = [name for name in wanted if settings.find(name) is None]
     for name in missing:
-        output.note(f"error: context {name} not found")
+        output.note(f"error: context {printable(name)} not found")
     if not found and not missing:
         output.note(f"No contexts in {settings.path}.", quiet=globals_of(ctx).quiet)
     return 1 if missing else 0
@@ -176,7 +177,7 @@ def delete_context(name: Name) -> None:
 
     was_current = config.load(os.environ).current == name
     changed = _update(change)
-    output.write(f"deleted context {name} from {changed.path}\n")
+    output.write(f"deleted context {name} from {printable(str(changed.path))}\n")
     if was_current:
         output.note(
             'warning: this removed your active context, use "aosctl config use-context" '

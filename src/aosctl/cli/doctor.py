@@ -119,7 +119,20 @@ def _print(done: Diagnosis) -> None:
 def _fix(found: Found) -> list[str]:
     """Return the fix, and above it who can run it where that is somebody else."""
     mark = "#" if found.fix.startswith("aosctl ") else "--"
-    return [*([f"{mark} as {found.ask}:"] if found.ask else []), found.fix]
+    return [*([f"{mark} as {found.ask}:"] if found.ask else []), _spelled(found.fix)]
+
+
+def _spelled(statement: str) -> str:
+    """Write SQL on one line that nothing hides in: odd names and texts in Unicode escapes."""
+    import re
+
+    def spell(match: re.Match[str]) -> str:
+        if match[0].isprintable():
+            return match[0]
+        doubled = match[0].replace("\\", "\\\\")
+        return "U&" + "".join(c if c.isprintable() else f"\\+{ord(c):06x}" for c in doubled)
+
+    return re.sub(r""""(?:[^"]|"")*"|(?<!E)'(?:[^']|'')*'""", spell, statement)
 
 
 def _report(done: Diagnosis) -> Mapping[str, object]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from aosctl.cli.jsonpath import (
@@ -19,6 +21,7 @@ from aosctl.cli.jsonpath import (
     Text,
     Where,
 )
+from aosctl.domain.names import printable
 from aosctl.errors import UsageError
 
 _NAME = re.compile(r"(?:\\.|[^\s.,\[\](){}$@'\"=<>!?*:|&])+")
@@ -26,6 +29,10 @@ _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?![\w.])")
 _RANGE = re.compile(r"range(?=[\s.\[$@])")
 _SLICE = re.compile(r"(-?\d+)?\s*(?::\s*(-?\d+)?)?\s*(?::\s*(-?\d+)?)?")
+_DEEPEST = 50
+"""How many ranges and filters may stand in each other."""
+_LONGEST_NUMBER = 18
+_SHOWN = 1000
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 _WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 
@@ -59,9 +66,10 @@ class _Parser:
     text: str
     shown: str
     position: int = 0
+    depth: int = 0
 
     def error(self, what: str) -> UsageError:
-        return UsageError(f"error parsing jsonpath {self.shown}, {what}")
+        return UsageError(f"error parsing jsonpath {printable(self.shown[:_SHOWN])}, {what}")
 
     def nodes(self, *, inside_range: bool) -> list[Node]:
         found: list[Node] = []
@@ -90,7 +98,8 @@ class _Parser:
             self.skip()
             path = self.path()
             self.close()
-            return Range(path, tuple(self.nodes(inside_range=True)))
+            with self.deeper():
+                return Range(path, tuple(self.nodes(inside_range=True)))
         node: Node
         quoted = self.match(_QUOTED)
         node = Text(_unquote(quoted)) if quoted else self.path()
@@ -142,7 +151,8 @@ class _Parser:
         self.skip()
         step: Step
         if self.take("?("):
-            step = self.where()
+            with self.deeper():
+                step = self.where()
         elif self.take("*"):
             step = Every()
         elif self.text.startswith(("'", '"'), self.position):
@@ -176,7 +186,7 @@ class _Parser:
                 invalid = f"invalid array index {rest}".rstrip()
                 raise self.error(invalid if rest or closed else "unterminated array")
             self.position = match.end()
-            parts = [int(part) if part else None for part in match.groups()]
+            parts = [self.number(part) if part else None for part in match.groups()]
             if ":" in match[0]:
                 if parts[2] == 0:
                     raise self.error("step must not be zero")
@@ -206,11 +216,25 @@ class _Parser:
         if quoted := self.match(_QUOTED):
             return Text(_unquote(quoted))
         if number := self.match(_NUMBER):
-            return float(number) if "." in number else int(number)
+            return float(number) if "." in number else self.number(number)
         for word, value in _WORDS.items():
             if self.take(word):
                 return value
         return self.path()
+
+    def number(self, digits: str) -> int:
+        if len(digits) > _LONGEST_NUMBER:
+            raise self.error(f"a number of {len(digits)} digits")
+        return int(digits)
+
+    @contextmanager
+    def deeper(self) -> Iterator[None]:
+        """Count what is nested; it is read by functions that call themselves."""
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise self.error(f"more than {_DEEPEST} ranges or filters in each other")
+        yield
+        self.depth -= 1
 
     def match(self, pattern: re.Pattern[str]) -> str | None:
         match = pattern.match(self.text, self.position)

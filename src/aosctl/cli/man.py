@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from aosctl.cli import output
+from aosctl.domain.names import printable
 from aosctl.errors import AosError
 
 
@@ -24,11 +25,12 @@ def command(
     """
     from aosctl.cli.man_pages import pages
 
-    place = folder / "man1"
+    place, written = folder / "man1", list[Path]()
     try:
         place.mkdir(parents=True, exist_ok=True)
         for name, text in pages():
             (place / name).write_text(text, encoding="ascii")
-            output.write(f"{place / name}\n")
+            written.append(place / name)
     except OSError as error:
         raise AosError(f"can't write {error.filename or place}: {error.strerror}") from error
+    output.write("".join(f"{printable(str(path))}\n" for path in written))

@@ -11,6 +11,7 @@ import typer
 from aosctl.cli import output
 from aosctl.cli.flags import parse_dry_run, suffix
 from aosctl.cli.globals import globals_of
+from aosctl.domain.names import printable
 from aosctl.errors import Conflict, UsageError
 
 if TYPE_CHECKING:
@@ -138,4 +139,4 @@ def _list(changed: Sequence[Changed], field: str) -> None:
     for one in changed:
         found = one.after["metadata"].get(field, {})
         head = f"Listing {field} for {one.name}:\n" if len(changed) > 1 else ""
-        output.write(head + "".join(f"{key}={value}\n" for key, value in sorted(found.items())))
+        output.write(head + "".join(f"{key}={printable(found[key])}\n" for key in sorted(found)))

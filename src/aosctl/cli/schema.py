@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from aosctl.cli import output
+from aosctl.domain.names import printable
 from aosctl.errors import AosError, UsageError
 
 
@@ -67,7 +68,7 @@ def _write_all(folder: Path, files: dict[str, str]) -> None:
         raise AosError(f"can't make the folder {folder}: {error.strerror}") from error
     for name, text in files.items():
         _write(folder / name, text)
-        output.write(f"{folder / name}\n")
+        output.write(f"{printable(str(folder / name))}\n")
 
 
 def _write(path: Path, text: str) -> None:

@@ -12,6 +12,7 @@ import typer
 
 from aosctl.cli import output
 from aosctl.cli.globals import globals_of
+from aosctl.domain.names import printable
 from aosctl.errors import AosError, UsageError
 
 app = typer.Typer(
@@ -61,7 +62,7 @@ def init(
     else:
         store = master_key.FileStore(file or master_key.default_file(os.environ))
     made = master_key.make_key(store, new_key())
-    output.write(f"master key {made.key_id} made in {made.source}\n")
+    output.write(f"master key {made.key_id} made in {printable(made.source)}\n")
     quiet = globals_of(ctx).quiet
     output.note("Keep a copy of it, apart from the database's backups.", quiet=quiet)
     if file is not None:

@@ -17,6 +17,6 @@ def write_table(
     headers: Sequence[str], rows: Iterable[Sequence[object]], *, show_headers: bool = True
 ) -> None:
     """Print a table to stdout: two cells or more a row, None as `<none>`, one line a cell."""
-    lines = [list(headers)] if show_headers else []
+    lines = [[cell(header) for header in headers]] if show_headers else []
     lines += [[cell(value) for value in row] for row in rows]
     sys.stdout.write(format_table(lines))

@@ -34,7 +34,7 @@ _EXHAUSTED = frozenset({"53000", "53100", "53200", "53300", "58030"})
 
 def from_sqlstate(sqlstate: str | None, message: str, hint: str | None = None) -> AosError:
     """Return the error for a SQLSTATE; None or class 08 means that the connection is gone."""
-    text = redact_dsn(message.strip()) or "the server gave no reason"
+    text = redact_dsn(" ".join(message.split("\n")).strip()) or "the server gave no reason"
     if sqlstate in SQLSTATES:
         return SQLSTATES[sqlstate](text, hint)
     if sqlstate is None or sqlstate.startswith("08") or sqlstate in _SHUTTING_DOWN:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aosctl.domain.names import quoted
+from aosctl.domain.names import printable, quoted
 from aosctl.errors import UsageError
 
 if TYPE_CHECKING:
     from aosctl.domain.kinds import Kind
 
 Matches = Callable[[Mapping[str, Any]], bool]
+_SHOWN = 200
 _METADATA = (
     "name",
     "tenant",
@@ -85,7 +86,7 @@ def _check(steps: tuple[str, ...], kinds: Sequence[Kind]) -> None:
     from aosctl.domain.names import did_you_mean
 
     paths = [f"{steps[0]}.{name}" for name in known] or ["metadata.name", "spec", "status"]
-    field = ".".join(steps)
+    field = printable(".".join(steps)[:_SHOWN])
     raise UsageError(
         f"field label not supported: {field}{did_you_mean('.'.join(steps[:2]), paths)}",
         "metadata.…, spec.… or status.… as -o yaml prints them",

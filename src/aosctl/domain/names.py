@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from aosctl.terminal import visible
+
 NAME_PATTERN = "[a-z0-9][a-z0-9_.-]{0,62}"
 NAME_RULE = "1 to 63 of a-z 0-9 _ . -, the first a letter or a digit"
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -38,7 +40,7 @@ def quoted(text: str, limit: int = 60) -> str:
 
 def printable(text: str) -> str:
     """Escape what could move a cursor, forge a line or hide: controls, bidi marks, surrogates."""
-    return "".join(char if char.isprintable() else _escape(char) for char in text)
+    return visible("".join(char if char.isprintable() else _escape(char) for char in text))
 
 
 def _escape(char: str) -> str:

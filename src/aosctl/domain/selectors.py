@@ -12,7 +12,7 @@ from aosctl.errors import UsageError
 Labels = Mapping[str, str]
 _WORD = r"[A-Za-z0-9_.-]*"
 _TERM = re.compile(
-    rf"\s*(?P<not>!)?\s*(?P<key>[A-Za-z0-9][A-Za-z0-9_./-]*)"
+    rf"\s*(?:(?P<not>!)\s*)?(?P<key>[A-Za-z0-9][A-Za-z0-9_./-]*)"
     rf"(?:\s*(?P<operator>==|=|!=)\s*(?P<value>{_WORD})"
     rf"|\s+(?P<set>in|notin)\s*\((?P<values>[^()]*)\))?\s*"
 )
@@ -43,7 +43,13 @@ def parse_selector(text: str) -> Callable[[Labels], bool]:
 
 def _terms(text: str) -> list[str]:
     """Split at the commas outside of parentheses."""
-    return re.split(r",(?![^(]*\))", text)
+    terms = [""]
+    for part in re.split(r"(\([^()]*\)|,)", text):  # what stands in parentheses, and commas
+        if part == ",":
+            terms.append("")
+        else:
+            terms[-1] += part
+    return terms
 
 
 def _requirement(term: str, whole: str) -> Requirement:

@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from aosctl.domain.yaml_text import plain_value
+from aosctl.terminal import clean, harmless
 
 _ODD_BREAKS = ("\r", "\x85", "\u2028", "\u2029")
 
@@ -15,7 +16,8 @@ def dump_yaml(value: object) -> str:
     import yaml
 
     text: str = yaml.dump(value, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=100)
-    return text
+    # What would be stripped is in double quotes by now, where YAML reads the escapes.
+    return text if text.isascii() else harmless(text, lambda char: f"\\U{ord(char):08x}")
 
 
 @cache
@@ -36,10 +38,14 @@ def _dumper() -> Any:
 def _represent_text(dumper: Any, text: str) -> Any:
     """Quote what a reader of YAML 1.1, of 1.2 or of ours might not take for a string."""
     style = None
-    if not text.isprintable() and any(char in text for char in _ODD_BREAKS):
+    if not text.isprintable() and (_has_odd_breaks(text) or clean(text) != text):
         style = '"'
     elif "\n" in text:
         style = "|"
     elif not isinstance(plain_value(text), str):
         style = "'"
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+def _has_odd_breaks(text: str) -> bool:
+    return any(char in text for char in _ODD_BREAKS)

@@ -164,10 +164,10 @@ class Screen:
                 self._line(self.style(clean(text), DIM), "note")
 
     def warn(self, text: str, colour: str = "") -> None:
-        """Print a line that the person has to see."""
+        """Print a line that the person has to see; what it quotes begins no line of ours."""
         with self._showing():
             self._finish_text()
-            self._line(self.style(clean(text), colour), "note")
+            self._line(self.style(clean(text).replace("\n", "\n  "), colour), "note")
 
     def fail(self, message: str, hint: str | None) -> None:
         """Print an error, and what to try next."""

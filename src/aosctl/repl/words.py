@@ -21,7 +21,7 @@ def call_line(skill: str, args: Mapping[str, Any] | None, width: int = CALL_WIDT
         inner = _value(next(iter(values.values())))
     else:
         inner = ", ".join(f"{name}: {_value(value)}" for name, value in values.items())
-    return f"{clean(skill)}({shorten(inner, max(width - len(skill) - 2, 10))})"
+    return f"{clean(skill)}({shorten(inner, max(width - display_width(clean(skill)) - 2, 10))})"
 
 
 def arguments_line(args: Mapping[str, Any], width: int | None = None) -> str:
@@ -30,7 +30,9 @@ def arguments_line(args: Mapping[str, Any], width: int | None = None) -> str:
     if len(parts) != 1:
         parts = [f"{name}: {text}" for name, text in zip(args, parts, strict=True)]
     line = visible(" ".join(", ".join(parts).split()))
-    return line if width is None or len(line) <= width else line[: width - 1] + "…"
+    if width is None or display_width(line) <= width:
+        return line
+    return cut(line, width - 1) + "…"
 
 
 def shorten(text: str, width: int) -> str:

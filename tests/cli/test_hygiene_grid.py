@@ -1,0 +1,191 @@
+"""What reaches a terminal, a pipe and a narrow screen, whatever the world holds: every command.
+
+The lines are those of `verb_lines`, in a tenant where every text is an attack (`hostile`); a pass
+over all of them is one process.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+from aosctl.cli.completion_scripts import entries
+from aosctl.terminal import clean
+from hostile import ATTACKS, World, filled, hostile_world
+from in_turn import Came, Streams, in_turn
+from kernels import KernelDatabase
+from verb_lines import APART, LINES, Line
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+ALL = [line for lines in LINES.values() for line in lines]
+FIRST = [lines[0] for lines in LINES.values()]
+"""One line of each command."""
+FORGED = re.compile("(status: +approved|error: forged)", re.IGNORECASE)
+AS_IT_IS = ("chat", "run", "shell")
+"""An answer is text of several lines, as its agent wrote it."""
+
+
+class Ran(NamedTuple):
+    """A line, the words that were given, and what became of it."""
+
+    line: Line
+    words: list[str]
+    came: Came
+
+    @property
+    def told(self) -> str:
+        return self.came.out + self.came.err
+
+
+@pytest.fixture(scope="module")
+def world(
+    kernel_database: KernelDatabase, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    with hostile_world(kernel_database, tmp_path_factory.mktemp("home")) as made:
+        yield made
+
+
+def a_pass(
+    world: World,
+    lines: Sequence[Line],
+    streams: Streams = "file",
+    *,
+    columns: int = 80,
+    before: Sequence[str] = (),
+    **settings: str,
+) -> list[Ran]:
+    """Run lines with names of their own; flags that stand before each, and settings, are added."""
+    names = world.fresh()
+    words = [[*before, *world.words(line.text, names)] for line in lines]
+    stdin = {place: filled(line.stdin, names) for place, line in enumerate(lines) if line.stdin}
+    came = in_turn(
+        words, world.env(**settings), streams, stdin=stdin, columns=columns, cwd=world.home
+    )
+    return [Ran(*one) for one in zip(lines, words, came, strict=True)]
+
+
+def found(text: str) -> list[str]:
+    """Return the attacks that are in a text."""
+    return [name for name, (_, forbidden) in ATTACKS.items() if re.search(forbidden, text)]
+
+
+def check(ran: Sequence[Ran], *, colours: bool = False) -> None:
+    """See that all of it is text, and no mishap of ours."""
+    wrong = []
+    for line, words, came in ran:
+        for text in (came.out, came.err):
+            shown = COLOUR.sub("", text) if colours else text
+            if clean(shown) != shown or found(shown):
+                wrong.append((line.text, found(shown), shown[:500]))
+            if "Traceback" in text or "error: unexpected " in text.replace("unexpected arg", ""):
+                wrong.append((line.text, words, text[:500]))
+    assert not wrong, wrong[:5]
+
+
+def ended(ran: Sequence[Ran]) -> None:
+    """See that each ended as it should."""
+    wrong = [(one.line.text, one.came.status, one.told[-300:])
+             for one in ran if one.came.status != one.line.status]  # fmt: skip
+    assert not wrong, wrong
+
+
+@pytest.fixture(scope="module")
+def piped(world: World) -> list[Ran]:
+    return a_pass(world, ALL)
+
+
+def test_every_command_has_its_lines() -> None:
+    commands = {" ".join(one.words) for one in entries() if not one.commands}
+    lines = {*LINES, *APART} - {"", "__complete"}
+    assert sorted(commands - lines) == [], "verb_lines.LINES has nothing of these"
+    assert sorted(lines - commands) == []
+
+
+def test_data_is_on_stdout_and_all_else_on_stderr(piped: list[Ran]) -> None:
+    ended(piped)
+    wrong = [
+        (one.line, one.came.out[:100], one.came.err[:100])
+        for one in piped
+        if (bool(one.came.out), bool(one.came.err)) != (one.line.out, one.line.err)
+    ]
+    assert wrong == []
+
+
+def test_a_pipe_gets_text_and_nothing_else(piped: list[Ran]) -> None:
+    check(piped)
+
+
+def test_no_value_forges_a_line_of_its_own(piped: list[Ran]) -> None:
+    wrong = [
+        (one.line.text, line)
+        for one in piped
+        if one.words[0] not in AS_IT_IS
+        for line in one.told.split("\n")
+        if FORGED.match(line)
+    ]
+    assert wrong == []
+
+
+def test_the_texts_themselves_are_shown(piped: list[Ran]) -> None:
+    """A control: the lines printed what was planted, and not something else."""
+    shown = {one.words[0] for one in piped if one.line.status == 0 and "E55 tags" in one.told}
+    assert shown >= {
+        "get", "describe", "annotate", "rollout", "ps", "logs", "events", "trace", "approve",
+        "resolve", "audit", "export", "chat", "run",
+    }  # fmt: skip
+
+
+def test_what_machines_read_can_be_read(piped: list[Ran]) -> None:
+    read = 0
+    for line, words, came in piped:
+        if line.status or "-o" not in words or "audit" in words:
+            continue
+        match words[words.index("-o") + 1]:
+            case "json":
+                lines = [came.out] if came.out.startswith("{\n") else came.out.splitlines()
+                assert all(isinstance(json.loads(text), dict) for text in lines), words
+            case "stream-json":
+                assert json.loads(came.out.splitlines()[-1])["type"] == "result"
+            case "yaml":
+                assert all(yaml.safe_load_all(came.out)), words
+            case _:
+                continue
+        read += 1
+    assert read > 12
+
+
+def test_pictures_and_pages_have_no_markup_of_others(piped: list[Ran]) -> None:
+    written = {one.words[2]: one.words[3] for one in piped if one.words[0] == "trace"
+               and one.line.status == 0 and one.words[2:3] and one.words[-1] != "-"
+               and one.words[2] in ("--svg", "--html")}  # fmt: skip
+    picture = Path(written["--svg"]).read_text("utf-8")
+    tags = {element.tag.rpartition("}")[2] for element in ElementTree.fromstring(picture).iter()}  # noqa: S314
+    assert tags == {"svg", "title", "rect", "text"}
+    page = Path(written["--html"]).read_text("utf-8")
+    seen: set[str] = set()
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            seen.add(tag)
+            assert not [name for name, _ in attrs if name.startswith("on") or name == "href"]
+
+    Reader().feed(page)
+    assert seen <= {"html", "head", "meta", "title", "style", "body", "h1", "p", "table", "tr",
+                    "th", "td", "svg", "rect"}  # fmt: skip
+    for text in (picture, page):
+        assert "&lt;" in text and clean(text) == text and not found(text)
+
+
+def test_a_row_stays_one_line(piped: list[Ran]) -> None:
+    for text, column in (("get tenants,models", "NAME"), ("get runs -o wide", "NAME")):
+        (out,) = [one.came.out for one in piped if one.line.text.startswith(text)]
+        rows = [line for line in out.splitlines() if line]
+        assert all(line.startswith((column, *"abcdefghijklmnopqrstuvwxyz")) for line in rows), out
