@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
@@ -12,7 +12,7 @@ from aosctl.errors import AosError, UsageError
 LIBPQ_VARIABLES = ("PGHOST", "PGSERVICE", "PGDATABASE")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Context:
     """A named place to work: `dsn` or `service`; with neither, the embedded database.
 
@@ -41,8 +41,7 @@ class Context:
 SETTINGS = tuple(field.name for field in fields(Context) if field.name != "name")
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(NamedTuple):
     """The contexts of one config file, in its order."""
 
     path: Path
@@ -65,9 +64,9 @@ class Config:
     def put(self, context: Context) -> Config:
         """Return this config with `context` in place of the one of its name, or added."""
         if self.find(context.name) is None:
-            return replace(self, contexts=(*self.contexts, context))
+            return self._replace(contexts=(*self.contexts, context))
         changed = tuple(context if old.name == context.name else old for old in self.contexts)
-        return replace(self, contexts=changed)
+        return self._replace(contexts=changed)
 
 
 class Selection(Protocol):

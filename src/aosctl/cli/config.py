@@ -76,7 +76,7 @@ def current_context() -> None:
 @app.command("use-context")
 def use_context(name: Name) -> None:
     """Make a context the current one."""
-    _update(lambda settings: replace(settings, current=settings.get(name).name))
+    _update(lambda settings: settings._replace(current=settings.get(name).name))
     output.write(f'Switched to context "{name}".\n')
 
 
@@ -155,7 +155,7 @@ def rename_context(
             raise AosError(f'{renamed}, the context "{new}" already exists in {settings.path}')
         contexts = tuple(replace(c, name=new) if c.name == old else c for c in settings.contexts)
         current = new if settings.current == old else settings.current
-        return replace(settings, contexts=contexts, current=current)
+        return settings._replace(contexts=contexts, current=current)
 
     _update(change)
     output.write(f'Context "{old}" renamed to "{new}".\n')
@@ -171,7 +171,7 @@ def delete_context(name: Name) -> None:
         kept = tuple(c for c in settings.contexts if c.name != name)
         # kubectl keeps the name of a context that is gone; then no command finds a database.
         current = None if settings.current == name else settings.current
-        return replace(settings, contexts=kept, current=current)
+        return settings._replace(contexts=kept, current=current)
 
     was_current = config.load(os.environ).current == name
     changed = _update(change)
@@ -199,9 +199,9 @@ def view(
     if minify:
         if not settings.current:
             raise AosError("current-context must exist in order to minify")
-        settings = replace(settings, contexts=(settings.get(settings.current),))
+        settings = settings._replace(contexts=(settings.get(settings.current),))
     if not raw:
-        settings = replace(settings, contexts=tuple(map(_redacted, settings.contexts)))
+        settings = settings._replace(contexts=tuple(map(_redacted, settings.contexts)))
     write = output.write_json if chosen.format == "json" else output.write_yaml
     write(to_mapping(settings))
 
