@@ -35,6 +35,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+_LONG = {"mutation": 0, "recovery": 0, "attack": 1, "cli": 1, "db": 1, "doctor": 1}
+"""Folders whose files take longest, or start processes; the others are quick."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where processes share the files, begin with the long ones: short ones fill the end."""
+    if not hasattr(config, "workerinput"):
+        return
+    size = {path: path.stat().st_size for path in {item.path for item in items}}
+    items.sort(key=lambda one: (_LONG.get(one.path.parent.name, 2), -size[one.path], one.path))
+
+
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """One running server of the version that --pg names."""
@@ -99,4 +112,4 @@ def kernel_database(make_kernel: MakeKernel) -> Iterator[KernelDatabase]:
     """A database with a kernel and nothing in it, one a test file."""
     database = make_kernel()
     yield database
-    database.close()
+    database.drop()

@@ -153,6 +153,13 @@ class KernelDatabase:
         self._open.clear()
         self._superuser = None
 
+    def drop(self) -> None:
+        """Remove the database: its 500 files at once, not with those of all others at the end."""
+        self.close()
+        statement = sql.SQL("drop database {} with (force)").format(sql.Identifier(self.name))
+        with psycopg.connect(self.cluster.dsn(), autocommit=True) as connection:
+            connection.execute(statement)
+
 
 def select_tenant(connection: Connection, tenant: UUID | None) -> None:
     connection.execute("select set_config('aos.tenant_id', %s, false)", (str(tenant or ""),))

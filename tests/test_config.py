@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -212,7 +212,7 @@ def test_written_config_reads_back_the_same(no_file: dict[str, str]) -> None:
         Context("null", service="yes"),
         Context("é", tenant="no"),
     )
-    written = config_file.update(no_file, lambda c: replace(c, current="null", contexts=contexts))
+    written = config_file.update(no_file, lambda c: c._replace(current="null", contexts=contexts))
     assert config.load(no_file) == written
 
 

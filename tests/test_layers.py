@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ ROOT = "cli.wiring"
 OPEN_DOORS = {"providers.base", "domain.tools.base"}
 
 
+@cache
 def modules() -> dict[str, Path]:
     """Return every module of ours by its name below `aosctl`."""
     found = {}
@@ -39,10 +41,15 @@ def modules() -> dict[str, Path]:
     return found
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imports(name: str, path: Path) -> Iterator[str]:
     """Yield the modules of ours that the file imports, anywhere in it."""
     known = modules()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (a.name[7:] for a in node.names if a.name.startswith("aosctl."))
         elif isinstance(node, ast.ImportFrom):

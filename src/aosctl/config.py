@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
@@ -14,7 +14,7 @@ from aosctl.project import project_of
 LIBPQ_VARIABLES = ("PGHOST", "PGSERVICE", "PGDATABASE")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Context:
     """A named place to work: `dsn` or `service`; with neither, the embedded database.
 
@@ -43,8 +43,7 @@ class Context:
 SETTINGS = tuple(one.name for one in fields(Context) if one.name != "name")
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(NamedTuple):
     """The contexts of a config file in its order, or of several: the first to name one counts.
 
     `path` is the file that is one's own, `files` those that were there to read.
@@ -53,7 +52,7 @@ class Config:
     path: Path
     current: str | None = None
     contexts: tuple[Context, ...] = ()
-    files: tuple[Path, ...] = field(default=(), compare=False)
+    files: tuple[Path, ...] = ()
 
     def find(self, name: str) -> Context | None:
         """Return the context `name`, or None."""
@@ -71,9 +70,9 @@ class Config:
     def put(self, context: Context) -> Config:
         """Return this config with `context` in place of the one of its name, or added."""
         if self.find(context.name) is None:
-            return replace(self, contexts=(*self.contexts, context))
+            return self._replace(contexts=(*self.contexts, context))
         changed = tuple(context if old.name == context.name else old for old in self.contexts)
-        return replace(self, contexts=changed)
+        return self._replace(contexts=changed)
 
 
 class Selection(Protocol):
@@ -153,7 +152,7 @@ def read(path: Path) -> Config:
         raise AosError(f"can't read the config file {path}: {reason}") from error
     from aosctl.config_file import parse
 
-    return replace(parse(text, path), files=(path,))
+    return parse(text, path)._replace(files=(path,))
 
 
 def merged(layers: Sequence[Config]) -> Config:

@@ -8,7 +8,6 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,12 +75,12 @@ def _divided(layers: Sequence[Config], before: Config, changed: Config) -> list[
             elif (wanted := changed.find(context.name)) is not None:
                 kept.append(wanted)
             seen.add(context.name)
-        found.append(replace(layer, contexts=tuple(kept)))
-    found[0] = replace(found[0], contexts=(*found[0].contexts, *new))
+        found.append(layer._replace(contexts=tuple(kept)))
+    found[0] = found[0]._replace(contexts=(*found[0].contexts, *new))
     if before.current != changed.current:
         place = next((n for n, layer in enumerate(layers) if layer.current), 0)
         place = 0 if changed.current else place
-        found[place] = replace(found[place], current=changed.current)
+        found[place] = found[place]._replace(current=changed.current)
     return found
 
 

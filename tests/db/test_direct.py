@@ -259,6 +259,7 @@ _LATER = """\
 import sys
 from aosctl.db.libpq import Error, pq
 assert "psycopg.cursor" not in sys.modules and "asyncio.events" not in sys.modules
+assert "_ctypes" not in sys.modules
 import asyncio
 from asyncio import CancelledError, exceptions
 import psycopg
@@ -283,7 +284,11 @@ with psycopg.connect(sys.argv[1], autocommit=True) as connection:
         connection.execute("select nothing")
     except psycopg.errors.UndefinedColumn as error:
         assert isinstance(error, Error)
-assert {type(sys.modules[name]).__name__ for name in ("psycopg", "asyncio", "ssl")} == {"module"}
+import ctypes.util
+from ctypes import wintypes
+assert ctypes.util.find_library("nothing") is None and ctypes.sizeof(wintypes.BYTE) == 1
+names = ("psycopg", "psycopg_binary", "asyncio", "ssl", "ctypes", "ctypes.util")
+assert {type(sys.modules[name]).__name__ for name in names} == {"module"}
 """
 
 
@@ -296,6 +301,33 @@ def test_all_of_psycopg_and_asyncio_is_there_for_who_asks_later(cluster: Cluster
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+_AT_ONCE = """\
+import sys, threading
+from aosctl.db import libpq
+wanted = [("psycopg", "AsyncConnection"), ("asyncio", "Runner"), ("ssl", "SSLContext"),
+          ("ctypes", "CDLL"), ("ctypes.util", "find_library"), ("psycopg_binary", "__version__")]
+start, found = threading.Barrier(24), []
+def ask(name, attribute):
+    start.wait()
+    found.append(getattr(sys.modules[name], attribute))
+threads = [threading.Thread(target=ask, args=one) for one in wanted for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(len(found), len(set(found)))
+"""
+
+
+def test_threads_that_ask_at_once_wait_for_the_first() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", _AT_ONCE],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("24 6\n", "")
 
 
 def test_a_module_that_is_not_there_stays_so() -> None:

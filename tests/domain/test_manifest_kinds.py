@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aosctl.domain.document import Document
+from aosctl.domain.fields import SecretReference, Text
 from aosctl.domain.kinds import BY_NAME, KINDS, Kind, kind_named
 from aosctl.domain.kinds.base import Resource
 from aosctl.domain.kinds.json_schema import schema_for
@@ -22,6 +23,7 @@ from aosctl.domain.kinds.reference import PAGE, SCHEMA, SCHEMAS, reference, rows
 from aosctl.domain.kinds.skill import BUILTINS
 from aosctl.domain.manifest import load, loads
 from aosctl.domain.relations import check_references
+from aosctl.domain.structures import ListOf
 from aosctl.domain.yaml_dump import dump_yaml
 from aosctl.errors import UnknownKind
 
@@ -405,3 +407,17 @@ def test_the_json_schema_of_a_kind_is_draft_7_and_knows_its_fields(kind: Kind) -
     document["spec"]["modle"] = "x"
     with pytest.raises(jsonschema.ValidationError, match="modle"):
         validator.validate(document)
+
+
+def test_a_field_type_takes_what_it_declares_and_is_never_changed() -> None:
+    text: Any = Text
+    with pytest.raises(TypeError, match="Text has no maxlength"):
+        text(maxlength=3)
+    with pytest.raises(TypeError, match="ListOf needs item"):
+        ListOf()  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        text("x")
+    short: Any = Text(max_length=3)
+    with pytest.raises(AttributeError, match="never changed: max_length"):
+        short.max_length = 4
+    assert (short.max_length, Text().max_length, SecretReference().max_length) == (3, 2_000, 320)

@@ -78,7 +78,7 @@ def current_context() -> None:
 @app.command("use-context")
 def use_context(name: Name) -> None:
     """Make a context the current one."""
-    _update(lambda settings: replace(settings, current=settings.get(name).name))
+    _update(lambda settings: settings._replace(current=settings.get(name).name))
     output.write(f'Switched to context "{name}".\n')
 
 
@@ -157,7 +157,7 @@ def rename_context(
             raise AosError(f'{renamed}, the context "{new}" already exists in {settings.path}')
         contexts = tuple(replace(c, name=new) if c.name == old else c for c in settings.contexts)
         current = new if settings.current == old else settings.current
-        return replace(settings, contexts=contexts, current=current)
+        return settings._replace(contexts=contexts, current=current)
 
     _update(change)
     output.write(f'Context "{old}" renamed to "{new}".\n')
@@ -173,7 +173,7 @@ def delete_context(name: Name) -> None:
         kept = tuple(c for c in settings.contexts if c.name != name)
         # kubectl keeps the name of a context that is gone; then no command finds a database.
         current = None if settings.current == name else settings.current
-        return replace(settings, contexts=kept, current=current)
+        return settings._replace(contexts=kept, current=current)
 
     was_current = config.load(os.environ).current == name
     changed = _update(change)
@@ -208,9 +208,9 @@ def view(
         name = globals_of(ctx).context or os.environ.get("AOSCTL_CONTEXT") or settings.current
         if not name:
             raise AosError("current-context must exist in order to minify")
-        settings = replace(settings, current=name, contexts=(settings.get(name),))
+        settings = settings._replace(current=name, contexts=(settings.get(name),))
     if not raw:
-        settings = replace(settings, contexts=tuple(map(_redacted, settings.contexts)))
+        settings = settings._replace(contexts=tuple(map(_redacted, settings.contexts)))
     write = output.write_json if chosen.format == "json" else output.write_yaml
     write(to_mapping(settings))
 

@@ -10,30 +10,44 @@ from __future__ import annotations
 
 import sys
 from importlib.util import find_spec, module_from_spec
+from threading import RLock
 from types import ModuleType
 
 _OWN_PARTS = frozenset({"errors", "pq"})
 """Modules that `pq` imports from its package while that has not run."""
+_lock = RLock()
+_running: set[str] = set()
+"""Packages whose `__init__` runs at this moment: what it has not defined yet is not there."""
 
 
 class _Postponed(ModuleType):
     """A package that runs its `__init__` at the first use of what that defines.
 
-    `importlib.util.LazyLoader` can't do this: to it, an import of a submodule is a use.
+    `importlib.util.LazyLoader` can't do this: to it, an import of a submodule is a use. As there,
+    threads wait for the one that came first.
     """
 
     def __getattr__(self, name: str) -> object:
         if name in _OWN_PARTS:
             raise AttributeError(name)  # the import system goes on to import it
-        self.__class__ = ModuleType  # type: ignore[assignment]
-        spec = self.__spec__
-        assert spec is not None and spec.loader is not None  # noqa: S101 - `_postpone` looked
-        try:
-            spec.loader.exec_module(self)
-        except BaseException:
-            sys.modules.pop(self.__name__, None)
-            raise
-        return getattr(self, name)
+        with _lock:
+            if type(self) is _Postponed and self.__name__ not in _running:
+                _run(self)
+        return ModuleType.__getattribute__(self, name)
+
+
+def _run(module: _Postponed) -> None:
+    spec = module.__spec__
+    assert spec is not None and spec.loader is not None  # noqa: S101 - `_postpone` looked
+    _running.add(module.__name__)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(module.__name__, None)
+        raise
+    finally:
+        _running.discard(module.__name__)
+    module.__class__ = ModuleType  # type: ignore[assignment]
 
 
 def _postpone(package: str) -> None:
@@ -45,12 +59,16 @@ def _postpone(package: str) -> None:
         module = module_from_spec(spec)
         module.__class__ = _Postponed
         sys.modules[package] = module
+        parent, _, name = package.rpartition(".")
+        if parent:
+            setattr(sys.modules[parent], name, module)
 
 
 def _import() -> None:
     # psycopg_binary's `__init__` only looks its version up in the metadata of what is installed.
-    # It imports ssl for what that did for OpenSSL 1.0, and uses nothing of it.
-    for package in ("psycopg", "psycopg_binary", "asyncio", "ssl"):
+    # It imports ssl for what that did for OpenSSL 1.0, and uses nothing of it. ctypes finds the
+    # system's libpq, for those who have no binary one: `pq` looks at it while it imports one.
+    for package in ("psycopg", "psycopg_binary", "asyncio", "ssl", "ctypes", "ctypes.util"):
         _postpone(package)
     if isinstance(sys.modules["asyncio"], _Postponed):
         # All that psycopg.errors wants of it; its `__init__` will set the very same class.

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, dataclass_transform
 
 from aosctl.domain import yaml_text
 from aosctl.domain.names import NAME_PATTERN, NAME_RULE, did_you_mean, quoted
@@ -20,11 +19,32 @@ VALUE_PATTERN = r"[a-z0-9][a-z0-9_.-]{0,62}(?:/[A-Za-z0-9_.-]{1,253})?"
 """NAME or NAME/KEY of a Secret."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass_transform(frozen_default=True, kw_only_default=True)
 class Type:
-    """A type of field."""
+    """A type of field. A subclass declares its parameters as a frozen dataclass does.
+
+    It is none, because defining one takes a millisecond, and a dozen stand on the way of every
+    verb that reads the database. A default is a class attribute, so it is nothing mutable.
+    """
 
     what: ClassVar[str] = "a value"
+    _parameters: ClassVar[frozenset[str]] = frozenset()
+    _required: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls) -> None:
+        own = {name for name, said in cls.__annotations__.items() if "ClassVar" not in str(said)}
+        cls._parameters |= own
+        cls._required = frozenset(name for name in cls._parameters if not hasattr(cls, name))
+
+    def __init__(self, **given: Any) -> None:
+        if unknown := given.keys() - self._parameters:
+            raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
+        if absent := self._required - given.keys():
+            raise TypeError(f"{type(self).__name__} needs {', '.join(sorted(absent))}")
+        self.__dict__.update(given)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__} is never changed: {name}")
 
     def read(self, node: Node, path: str, reading: Reading) -> Any:
         """Return the plain value of a node, or report the problem and return INVALID."""
@@ -44,7 +64,6 @@ class Type:
         return reading.wrong(node.line, node.column, path, text)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Text(Type):
     """A string. `secret` keeps the value out of messages."""
 
@@ -92,7 +111,6 @@ def name_text() -> Text:
     return Text(min_length=1, max_length=63, pattern=NAME_PATTERN, rule=f"a name: {NAME_RULE}")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Reference(Type):
     """The name of another resource, or of something built in."""
 
@@ -114,7 +132,6 @@ class Reference(Type):
         return name_text().schema()
 
 
-@dataclass(frozen=True, kw_only=True)
 class SecretReference(Text):
     """A value of a Secret of the same tenant: `NAME`, or `NAME/KEY` where it has several."""
 
@@ -132,7 +149,6 @@ class SecretReference(Text):
         return text
 
 
-@dataclass(frozen=True, kw_only=True)
 class Choice(Type):
     """One of a few words."""
 
@@ -155,7 +171,6 @@ class Choice(Type):
         return {"type": "string", "enum": list(self.values)}
 
 
-@dataclass(frozen=True, kw_only=True)
 class Flag(Type):
     """A boolean."""
 
@@ -173,7 +188,6 @@ class Flag(Type):
         return {"type": "boolean"}
 
 
-@dataclass(frozen=True, kw_only=True)
 class Number(Type):
     """A number; `whole` admits integers only."""
 
@@ -208,7 +222,6 @@ class Number(Type):
         return {"type": "integer" if self.whole else "number", **kept}
 
 
-@dataclass(frozen=True, kw_only=True)
 class Anything(Type):
     """Any value at all, passed on as it is written."""
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from aosctl.terminal import visible
 
 NAME_PATTERN = "[a-z0-9][a-z0-9_.-]{0,62}"
 NAME_RULE = "1 to 63 of a-z 0-9 _ . -, the first a letter or a digit"
-CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
-"""What no text of ours may hold: controls but tab and line breaks, surrogates, noncharacters."""
+CONTROL = "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]"
+"""Matches what no text of ours may hold: controls but tab and line breaks, surrogates, and
+noncharacters."""
 _LONGEST_COMPARED = 100
 
 

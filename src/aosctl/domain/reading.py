@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from aosctl.domain.names import printable
@@ -27,15 +26,15 @@ class Ref(NamedTuple):
     """Of a Secret, which of its values; "" for its only one."""
 
 
-@dataclass
 class Reading:
     """What reading one document gathers: its problems, the places of its values, its references."""
 
-    report: Callable[[int, int, str], None]
-    subject: str = ""
-    problems: int = 0
-    places: dict[str, tuple[int, int]] = field(default_factory=dict)
-    refs: list[Ref] = field(default_factory=list)
+    def __init__(self, report: Callable[[int, int, str], None]) -> None:
+        self.report = report
+        self.subject = ""
+        self.problems = 0
+        self.places: dict[str, tuple[int, int]] = {}
+        self.refs: list[Ref] = []
 
     def wrong(self, line: int, column: int, path: str, text: str) -> object:
         """Report a problem of this document's field `path`; return INVALID."""

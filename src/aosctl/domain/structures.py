@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping as AnyMapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 from aosctl.domain import yaml_text
@@ -14,7 +14,6 @@ from aosctl.domain.reading import INVALID, Reading
 from aosctl.domain.yaml_text import Node, Scalar, is_null
 
 
-@dataclass(frozen=True, kw_only=True)
 class ListOf(Type):
     """A list whose items are all of one type."""
 
@@ -58,13 +57,12 @@ class ListOf(Type):
         return schema
 
 
-@dataclass(frozen=True, kw_only=True)
 class MapOf(Type):
     """A mapping with keys of the user's choice and values of one type."""
 
     what: ClassVar[str] = "a mapping"
     value: Type
-    key: Text = field(default_factory=lambda: Text(min_length=1, max_length=253))
+    key: Text = Text(min_length=1, max_length=253)
     max_items: int = 1_000
 
     def read(self, node: Node, path: str, reading: Reading) -> Any:
@@ -104,13 +102,12 @@ class Field(NamedTuple):
     default_words: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Object(Type):
     """A mapping with known fields; `unknown` has its own words for names that others have."""
 
     what: ClassVar[str] = "a mapping"
     fields: tuple[Field, ...]
-    unknown: AnyMapping[str, str] = field(default_factory=dict)
+    unknown: AnyMapping[str, str] = MappingProxyType({})
 
     def read(self, node: Node, path: str, reading: Reading) -> Any:
         if not isinstance(node, yaml_text.Mapping):

@@ -18,13 +18,14 @@ MAX_BYTES = 10_000_000
 MAX_DEPTH = 64
 MAX_VALUES = 100_000
 
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+# Patterns are compiled where they are used: most verbs read no manifest.
+_NUMBER = r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?"
 _NUMBER_STARTS = frozenset("-0123456789")
 _WORDS: dict[str, bool | None] = {"": None, "~": None, "null": None, "true": True, "false": False}
 _LONGEST_NUMBER = 40
 _INT64 = range(-(2**63), 2**63)
-_RAW_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_SURROGATE_PAIR = re.compile(
+_RAW_CONTROL = rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
+_SURROGATE_PAIR = (
     rb"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})"
 )
 
@@ -113,7 +114,7 @@ def read_documents(data: bytes, problem: Problem) -> Iterator[Node]:
 
     _check_text(data)
     if data.lstrip()[:1] in (b"{", b"["):
-        data = _SURROGATE_PAIR.sub(_join_surrogates, data)
+        data = re.sub(_SURROGATE_PAIR, _join_surrogates, data)
     builder = _Builder(problem)
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
@@ -135,7 +136,7 @@ def read_documents(data: bytes, problem: Problem) -> Iterator[Node]:
 def _check_text(data: bytes) -> None:
     if len(data) > MAX_BYTES:
         raise Unreadable(0, 0, f"is larger than {MAX_BYTES // 1_000_000} MB")
-    found = _RAW_CONTROL.search(data)
+    found = re.search(_RAW_CONTROL, data)
     if found:
         line, column = _place(data, found.start())
         what = f"the control character 0x{data[found.start()]:02x}"
@@ -259,7 +260,7 @@ class _Builder:
         if isinstance(value, str):
             if not value.isprintable():
                 self._check_characters(value, line, column)
-            if event.implicit[0] and len(text) > _LONGEST_NUMBER and _NUMBER.fullmatch(text):
+            if event.implicit[0] and len(text) > _LONGEST_NUMBER and re.fullmatch(_NUMBER, text):
                 self.problem(line, column, f"a number of {len(text):,} characters is too long")
         elif isinstance(value, float) and value in (float("inf"), float("-inf")):
             self.problem(line, column, f"the number {text} is too large")
@@ -268,7 +269,7 @@ class _Builder:
         return value
 
     def _check_characters(self, text: str, line: int, column: int) -> None:
-        found = CONTROL.search(text)
+        found = re.search(CONTROL, text)
         if found:
             code = f"U+{ord(found[0]):04X}"
             self.problem(line, column, f"the text holds the control character {code}")
@@ -277,7 +278,7 @@ class _Builder:
 def plain_value(text: str) -> str | int | float | bool | None:
     """Give an unquoted word its value: only true, false, null and JSON's numbers are no strings."""
     if text[:1] in _NUMBER_STARTS:
-        number = _NUMBER.fullmatch(text) if len(text) <= _LONGEST_NUMBER else None
+        number = re.fullmatch(_NUMBER, text) if len(text) <= _LONGEST_NUMBER else None
         if number is None:
             return text
         return int(text) if number.lastindex is None else float(text)

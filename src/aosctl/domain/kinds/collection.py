@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from aosctl.domain.fields import Choice, Text
@@ -126,7 +127,7 @@ def _with_text(document: dict[str, Any], path: str, at: Completion) -> dict[str,
     except ValueError as error:
         at.wrong(f"{path}.file", str(error))
         return document
-    if not text.strip() or CONTROL.search(text):
+    if not text.strip() or re.search(CONTROL, text):
         reason = "holds control characters" if text.strip() else "is empty"
         at.wrong(f"{path}.file", f"the file {quoted(name)} {reason}")
     kept = {key: value for key, value in document.items() if key != "file"}

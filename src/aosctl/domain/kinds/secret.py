@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -21,7 +20,6 @@ _NO_VALUE = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Unquoted(Object):
     """A mapping whose mismatch is not quoted in messages: somebody may have put a value there."""
 
@@ -29,7 +27,6 @@ class _Unquoted(Object):
         return reading.wrong(node.line, node.column, path, _NO_VALUE)
 
 
-@dataclass(frozen=True, kw_only=True)
 class _UnquotedMap(MapOf):
     """As _Unquoted, for the mapping around the values."""
 
