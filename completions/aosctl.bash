@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply create diff get describe edit label annotate patch rollout wait delete explain schema api-resources chat run shell worker ps top logs events trace approve deny attach steer fork resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
+      commands='quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources chat run shell worker ps top logs events trace approve deny attach steer fork resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace'
       files=''
@@ -19,18 +19,18 @@ _aosctl_spec() {
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'apply')
       commands=''
-      flags='-f --filename -R --recursive --dry-run --prune --applyset --diff --confirm -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dry-run --applyset -o --output --dsn --context -n --tenant --namespace'
+      flags='-f --filename -R --recursive --dry-run -l --selector --prune --applyset --prune-allowlist --diff --confirm --validate --atomic --no-atomic --wait --no-wait --timeout -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dry-run -l --selector --applyset --prune-allowlist --validate --timeout -o --output --dsn --context -n --tenant --namespace'
+      files='-f --filename'
+      sources=''
+      known='--dry-run=words:none,client,server --prune-allowlist=kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns --validate=words:strict,warn,ignore -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'create')
+      commands='secret tenant model collection skill policy persona agent budget principal'
+      flags='-f --filename -R --recursive -l --selector --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-l --selector --dry-run -o --output --dsn --context -n --tenant --namespace'
       files='-f --filename'
       sources=''
       known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
-    'create')
-      commands='secret tenant model collection skill policy persona agent budget principal'
-      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
-      files=''
-      sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'create secret')
       commands=''
       flags='--from-file --from-env --from-stdin --key --replace --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
@@ -96,50 +96,50 @@ _aosctl_spec() {
       known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'create principal')
       commands=''
-      flags='--role --type --display-name --db-role --login --password-file --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--role --type --display-name --db-role --dsn --context -n --tenant --namespace'
+      flags='--role --type --display-name --db-role --login --password-file --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--role --type --display-name --db-role --dry-run -o --output --dsn --context -n --tenant --namespace'
       files='--password-file'
       sources=''
-      known='--role=words:admin,developer,auditor,viewer --type=words:user,service --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--role=words:admin,developer,auditor,viewer --type=words:user,service --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'diff')
       commands=''
-      flags='-f --filename -R --recursive --prune --applyset --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--applyset --dsn --context -n --tenant --namespace'
+      flags='-f --filename -R --recursive -l --selector --prune --applyset --prune-allowlist --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-l --selector --applyset --prune-allowlist --dsn --context -n --tenant --namespace'
       files='-f --filename'
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--prune-allowlist=kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'get')
       commands=''
-      flags='-o --output -l --selector -A --all-tenants --all-namespaces --no-headers --show-labels -L --label-columns --sort-by --ignore-not-found --field-selector -w --watch --watch-only --output-watch-events --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      flags='-o --output -l --selector -A --all-tenants --all-namespaces --no-headers --show-labels --show-kind -L --label-columns --sort-by --ignore-not-found --field-selector -w --watch --watch-only --output-watch-events --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-o --output -l --selector -L --label-columns --sort-by --field-selector --dsn --context -n --tenant --namespace'
       files=''
       sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'describe')
       commands=''
-      flags='-l --selector -A --all-tenants --all-namespaces --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      flags='-l --selector -A --all-tenants --all-namespaces -f --filename -R --recursive --show-events --no-events --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-l --selector --dsn --context -n --tenant --namespace'
-      files=''
+      files='-f --filename'
       sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'edit')
       commands=''
-      flags='-o --output -l --selector --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      flags='-o --output -l --selector --output-patch --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
       values='-o --output -l --selector --dsn --context -n --tenant --namespace'
       files=''
       sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='-o=words:yaml,json --output=words:yaml,json --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'label')
       commands=''
-      flags='-l --selector --field-selector --all --overwrite --list --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace'
+      flags='-l --selector --field-selector --all --overwrite --list --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-l --selector --field-selector --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace'
       files=''
       sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'annotate')
       commands=''
-      flags='-l --selector --field-selector --all --overwrite --list --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace'
+      flags='-l --selector --field-selector --all --overwrite --list --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-l --selector --field-selector --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace'
       files=''
       sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
@@ -150,6 +150,13 @@ _aosctl_spec() {
       files='--patch-file'
       sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='--type=words:merge,json --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+    'replace')
+      commands=''
+      flags='-f --filename -R --recursive --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--dry-run -o --output --dsn --context -n --tenant --namespace'
+      files='-f --filename'
+      sources=''
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'rollout')
       commands='history undo'
       flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
@@ -180,18 +187,18 @@ _aosctl_spec() {
       known='-o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'delete')
       commands=''
-      flags='-f --filename -R --recursive -l --selector --all --ignore-not-found --dry-run --confirm -i --interactive --cascade --field-selector -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-l --selector --dry-run --confirm --cascade --field-selector -o --output --dsn --context -n --tenant --namespace'
+      flags='-f --filename -R --recursive -l --selector --all --ignore-not-found --dry-run --confirm -i --interactive --cascade --field-selector --wait --no-wait --timeout -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='-l --selector --dry-run --confirm --cascade --field-selector --timeout -o --output --dsn --context -n --tenant --namespace'
       files='-f --filename'
       sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='--dry-run=words:none,client,server --cascade=words:foreground,background -o=words:name --output=words:name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'explain')
       commands=''
-      flags='--recursive --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--recursive --api-version -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
+      values='--api-version -o --output --dsn --context -n --tenant --namespace'
       files=''
       sources='kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='-o=words:plaintext,json-schema --output=words:plaintext,json-schema --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'schema')
       commands=''
       flags='-o --output --all --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'

@@ -13,7 +13,7 @@ function __aosctl_command
         set sources
         switch "$path"
         case ''
-            set commands quickstart apply create diff get describe edit label annotate patch rollout wait delete explain schema api-resources chat run shell worker ps top logs events trace approve deny attach steer fork resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
+            set commands quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources chat run shell worker ps top logs events trace approve deny attach steer fork resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
             set values --dsn --context -n --tenant --namespace
             set sources ''
         case 'quickstart'
@@ -22,11 +22,11 @@ function __aosctl_command
             set sources ''
         case 'apply'
             set commands 
-            set values --dry-run --applyset -o --output --dsn --context -n --tenant --namespace -f --filename
+            set values --dry-run -l --selector --applyset --prune-allowlist --validate --timeout -o --output --dsn --context -n --tenant --namespace -f --filename
             set sources ''
         case 'create'
             set commands secret tenant model collection skill policy persona agent budget principal
-            set values --dsn --context -n --tenant --namespace
+            set values -l --selector --dry-run -o --output --dsn --context -n --tenant --namespace -f --filename
             set sources ''
         case 'create secret'
             set commands 
@@ -66,11 +66,11 @@ function __aosctl_command
             set sources ''
         case 'create principal'
             set commands 
-            set values --role --type --display-name --db-role --dsn --context -n --tenant --namespace --password-file
+            set values --role --type --display-name --db-role --dry-run -o --output --dsn --context -n --tenant --namespace --password-file
             set sources ''
         case 'diff'
             set commands 
-            set values --applyset --dsn --context -n --tenant --namespace -f --filename
+            set values -l --selector --applyset --prune-allowlist --dsn --context -n --tenant --namespace -f --filename
             set sources ''
         case 'get'
             set commands 
@@ -78,7 +78,7 @@ function __aosctl_command
             set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'describe'
             set commands 
-            set values -l --selector --dsn --context -n --tenant --namespace
+            set values -l --selector --dsn --context -n --tenant --namespace -f --filename
             set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'edit'
             set commands 
@@ -86,16 +86,20 @@ function __aosctl_command
             set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'label'
             set commands 
-            set values -l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace
+            set values -l --selector --field-selector --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace
             set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'annotate'
             set commands 
-            set values -l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace
+            set values -l --selector --field-selector --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace
             set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'patch'
             set commands 
             set values -p --patch --type --dry-run -o --output --dsn --context -n --tenant --namespace --patch-file
             set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+        case 'replace'
+            set commands 
+            set values --dry-run -o --output --dsn --context -n --tenant --namespace -f --filename
+            set sources ''
         case 'rollout'
             set commands history undo
             set values --dsn --context -n --tenant --namespace
@@ -114,11 +118,11 @@ function __aosctl_command
             set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'delete'
             set commands 
-            set values -l --selector --dry-run --confirm --cascade --field-selector -o --output --dsn --context -n --tenant --namespace -f --filename
+            set values -l --selector --dry-run --confirm --cascade --field-selector --timeout -o --output --dsn --context -n --tenant --namespace -f --filename
             set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'explain'
             set commands 
-            set values --dsn --context -n --tenant --namespace
+            set values --api-version -o --output --dsn --context -n --tenant --namespace
             set sources 'kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
         case 'schema'
             set commands 
@@ -421,6 +425,7 @@ complete -c aosctl -n '__aosctl_at ""' -a edit -d 'Change resources in your edit
 complete -c aosctl -n '__aosctl_at ""' -a label -d 'Set and remove labels'
 complete -c aosctl -n '__aosctl_at ""' -a annotate -d 'Set and remove annotations'
 complete -c aosctl -n '__aosctl_at ""' -a patch -d 'Change some fields of resources'
+complete -c aosctl -n '__aosctl_at ""' -a replace -d 'Replace resources that are there by manifests'
 complete -c aosctl -n '__aosctl_at ""' -a rollout -d 'Show a persona\'s versions, and go back to one'
 complete -c aosctl -n '__aosctl_at ""' -a wait -d 'Wait until resources or runs are as they should be'
 complete -c aosctl -n '__aosctl_at ""' -a delete -d 'Delete resources by name or manifest'
@@ -475,10 +480,16 @@ complete -c aosctl -n '__aosctl_at "quickstart"' -s h -l help -d 'Show the help 
 complete -c aosctl -n '__aosctl_at "apply"' -s f -l filename -r -F -d 'File, folder, glob, URL, or - for stdin'
 complete -c aosctl -n '__aosctl_at "apply"' -s R -l recursive -d 'Look into sub-folders of -f too'
 complete -c aosctl -n '__aosctl_at "apply"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
+complete -c aosctl -n '__aosctl_at "apply"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "apply"' -l prune -d 'Delete what of the apply-set the files hold no more'
 complete -c aosctl -n '__aosctl_at "apply"' -l applyset -x -d 'What is applied belongs to this set'
+complete -c aosctl -n '__aosctl_at "apply"' -l prune-allowlist -x -a '(__aosctl_ask "=kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns")' -d 'With --prune: delete of this kind only'
 complete -c aosctl -n '__aosctl_at "apply"' -l diff -d 'Show first what will change, as aosctl diff does'
 complete -c aosctl -n '__aosctl_at "apply"' -l confirm -d 'Ask before anything is changed'
+complete -c aosctl -n '__aosctl_at "apply"' -l validate -x -a '(__aosctl_ask "=words:strict,warn,ignore")' -d 'What to do about unknown fields'
+complete -c aosctl -n '__aosctl_at "apply"' -l atomic -l no-atomic -d 'All or nothing; else each by itself'
+complete -c aosctl -n '__aosctl_at "apply"' -l wait -l no-wait -d 'Wait for what another session holds; else fail at once'
+complete -c aosctl -n '__aosctl_at "apply"' -l timeout -x -d 'Wait so long for another session: 30s, 5m; 0: for ever'
 complete -c aosctl -n '__aosctl_at "apply"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
 complete -c aosctl -n '__aosctl_at "apply"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "apply"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
@@ -497,6 +508,11 @@ complete -c aosctl -n '__aosctl_at "create"' -a persona -d 'Make a persona: who 
 complete -c aosctl -n '__aosctl_at "create"' -a agent -d 'Make an agent: a persona at work, with its skills and limits'
 complete -c aosctl -n '__aosctl_at "create"' -a budget -d 'Make a budget: what the agents of a tenant may spend'
 complete -c aosctl -n '__aosctl_at "create"' -a principal -d 'Make a principal, and with --login the database login that it stands for'
+complete -c aosctl -n '__aosctl_at "create"' -s f -l filename -r -F -d 'File, folder, glob, URL, or - for stdin'
+complete -c aosctl -n '__aosctl_at "create"' -s R -l recursive -d 'Look into sub-folders of -f too'
+complete -c aosctl -n '__aosctl_at "create"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
+complete -c aosctl -n '__aosctl_at "create"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
+complete -c aosctl -n '__aosctl_at "create"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
 complete -c aosctl -n '__aosctl_at "create"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "create"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "create"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
@@ -623,6 +639,8 @@ complete -c aosctl -n '__aosctl_at "create principal"' -l display-name -x -d 'Wh
 complete -c aosctl -n '__aosctl_at "create principal"' -l db-role -x -d 'Its login; with --login NAME'
 complete -c aosctl -n '__aosctl_at "create principal"' -l login -d 'Make the login too, with the least rights'
 complete -c aosctl -n '__aosctl_at "create principal"' -l password-file -r -F -d 'Write a new password for the login into a new file that only you can read'
+complete -c aosctl -n '__aosctl_at "create principal"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
+complete -c aosctl -n '__aosctl_at "create principal"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
 complete -c aosctl -n '__aosctl_at "create principal"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "create principal"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "create principal"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
@@ -632,8 +650,10 @@ complete -c aosctl -n '__aosctl_at "create principal"' -l debug -d 'Print the tr
 complete -c aosctl -n '__aosctl_at "create principal"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "diff"' -s f -l filename -r -F -d 'File, folder, glob, URL, or - for stdin'
 complete -c aosctl -n '__aosctl_at "diff"' -s R -l recursive -d 'Look into sub-folders of -f too'
+complete -c aosctl -n '__aosctl_at "diff"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "diff"' -l prune -d 'Delete what of the apply-set the files hold no more'
 complete -c aosctl -n '__aosctl_at "diff"' -l applyset -x -d 'What is applied belongs to this set'
+complete -c aosctl -n '__aosctl_at "diff"' -l prune-allowlist -x -a '(__aosctl_ask "=kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns")' -d 'With --prune: delete of this kind only'
 complete -c aosctl -n '__aosctl_at "diff"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "diff"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "diff"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
@@ -646,6 +666,7 @@ complete -c aosctl -n '__aosctl_at "get"' -s l -l selector -x -d 'Only what has 
 complete -c aosctl -n '__aosctl_at "get"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
 complete -c aosctl -n '__aosctl_at "get"' -l no-headers -d 'Print the rows only'
 complete -c aosctl -n '__aosctl_at "get"' -l show-labels -d 'Add a column with all labels'
+complete -c aosctl -n '__aosctl_at "get"' -l show-kind -d 'Print the kind before each name'
 complete -c aosctl -n '__aosctl_at "get"' -s L -l label-columns -x -d 'Add a column for a label'
 complete -c aosctl -n '__aosctl_at "get"' -l sort-by -x -d 'Sort by this field'
 complete -c aosctl -n '__aosctl_at "get"' -l ignore-not-found -d 'Take what does not exist for done'
@@ -662,6 +683,9 @@ complete -c aosctl -n '__aosctl_at "get"' -l debug -d 'Print the traceback of an
 complete -c aosctl -n '__aosctl_at "get"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "describe"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "describe"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
+complete -c aosctl -n '__aosctl_at "describe"' -s f -l filename -r -F -d 'File, folder, glob, URL, or - for stdin'
+complete -c aosctl -n '__aosctl_at "describe"' -s R -l recursive -d 'Look into sub-folders of -f too'
+complete -c aosctl -n '__aosctl_at "describe"' -l show-events -l no-events -d 'Show the last changes too'
 complete -c aosctl -n '__aosctl_at "describe"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "describe"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "describe"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
@@ -671,6 +695,7 @@ complete -c aosctl -n '__aosctl_at "describe"' -l debug -d 'Print the traceback 
 complete -c aosctl -n '__aosctl_at "describe"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "edit"' -s o -l output -x -a '(__aosctl_ask "=words:yaml,json")' -d 'yaml or json'
 complete -c aosctl -n '__aosctl_at "edit"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
+complete -c aosctl -n '__aosctl_at "edit"' -l output-patch -d 'Print what was changed as a merge patch'
 complete -c aosctl -n '__aosctl_at "edit"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "edit"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "edit"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
@@ -683,6 +708,7 @@ complete -c aosctl -n '__aosctl_at "label"' -l field-selector -x -d 'Only what h
 complete -c aosctl -n '__aosctl_at "label"' -l all -d 'All of the kinds named'
 complete -c aosctl -n '__aosctl_at "label"' -l overwrite -d 'Change values that are there'
 complete -c aosctl -n '__aosctl_at "label"' -l list -d 'Print what there is, after any changes'
+complete -c aosctl -n '__aosctl_at "label"' -l resource-version -x -d 'Only if this is its metadata.generation still'
 complete -c aosctl -n '__aosctl_at "label"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
 complete -c aosctl -n '__aosctl_at "label"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
 complete -c aosctl -n '__aosctl_at "label"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
@@ -697,6 +723,7 @@ complete -c aosctl -n '__aosctl_at "annotate"' -l field-selector -x -d 'Only wha
 complete -c aosctl -n '__aosctl_at "annotate"' -l all -d 'All of the kinds named'
 complete -c aosctl -n '__aosctl_at "annotate"' -l overwrite -d 'Change values that are there'
 complete -c aosctl -n '__aosctl_at "annotate"' -l list -d 'Print what there is, after any changes'
+complete -c aosctl -n '__aosctl_at "annotate"' -l resource-version -x -d 'Only if this is its metadata.generation still'
 complete -c aosctl -n '__aosctl_at "annotate"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
 complete -c aosctl -n '__aosctl_at "annotate"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
 complete -c aosctl -n '__aosctl_at "annotate"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
@@ -718,6 +745,17 @@ complete -c aosctl -n '__aosctl_at "patch"' -s q -l quiet -d 'Print results and 
 complete -c aosctl -n '__aosctl_at "patch"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "patch"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "patch"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "replace"' -s f -l filename -r -F -d 'File, folder, glob, URL, or - for stdin'
+complete -c aosctl -n '__aosctl_at "replace"' -s R -l recursive -d 'Look into sub-folders of -f too'
+complete -c aosctl -n '__aosctl_at "replace"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
+complete -c aosctl -n '__aosctl_at "replace"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
+complete -c aosctl -n '__aosctl_at "replace"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "replace"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "replace"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "replace"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "replace"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "replace"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "replace"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "rollout"' -a history -d 'List the versions of personas, or show one in detail'
 complete -c aosctl -n '__aosctl_at "rollout"' -a undo -d 'Go back to an earlier version of personas; it becomes a new version'
 complete -c aosctl -n '__aosctl_at "rollout"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
@@ -745,7 +783,7 @@ complete -c aosctl -n '__aosctl_at "rollout undo"' -s q -l quiet -d 'Print resul
 complete -c aosctl -n '__aosctl_at "rollout undo"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "rollout undo"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "rollout undo"' -s h -l help -d 'Show the help of a command'
-complete -c aosctl -n '__aosctl_at "wait"' -l for -x -d 'condition=NAME[=false], jsonpath=…, create or delete'
+complete -c aosctl -n '__aosctl_at "wait"' -l for -x -d 'condition=NAME[=false], jsonpath=…, create, delete or approval'
 complete -c aosctl -n '__aosctl_at "wait"' -l timeout -x -d '30s, 5m; 0 looks once, -1s: a week'
 complete -c aosctl -n '__aosctl_at "wait"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "wait"' -l all -d 'All of the kinds named'
@@ -767,6 +805,8 @@ complete -c aosctl -n '__aosctl_at "delete"' -l confirm -x -d 'Erase this tenant
 complete -c aosctl -n '__aosctl_at "delete"' -s i -l interactive -d 'List what goes, and ask first'
 complete -c aosctl -n '__aosctl_at "delete"' -l cascade -x -a '(__aosctl_ask "=words:foreground,background")' -d 'Delete what can\'t be without it too, in one transaction'
 complete -c aosctl -n '__aosctl_at "delete"' -l field-selector -x -d 'Only what has these fields: status.state=idle'
+complete -c aosctl -n '__aosctl_at "delete"' -l wait -l no-wait -d 'Wait for what another session holds; else fail at once'
+complete -c aosctl -n '__aosctl_at "delete"' -l timeout -x -d 'Wait so long for another session: 30s, 5m; 0: for ever'
 complete -c aosctl -n '__aosctl_at "delete"' -s o -l output -x -a '(__aosctl_ask "=words:name")' -d 'name'
 complete -c aosctl -n '__aosctl_at "delete"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "delete"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
@@ -776,6 +816,8 @@ complete -c aosctl -n '__aosctl_at "delete"' -l no-color -d 'Print without colou
 complete -c aosctl -n '__aosctl_at "delete"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "delete"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "explain"' -l recursive -d 'Print the fields of fields, names and types only'
+complete -c aosctl -n '__aosctl_at "explain"' -l api-version -x -d 'aos/v1, the only one'
+complete -c aosctl -n '__aosctl_at "explain"' -s o -l output -x -a '(__aosctl_ask "=words:plaintext,json-schema")' -d 'plaintext or json-schema'
 complete -c aosctl -n '__aosctl_at "explain"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "explain"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "explain"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'

@@ -12,6 +12,7 @@ from typer._click.exceptions import ClickException
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from aosctl import __version__
+from aosctl.cli.booleans import without_values
 from aosctl.cli.global_flags import VERSION
 from aosctl.cli.globals import Globals
 from aosctl.cli.options import global_options
@@ -53,6 +54,9 @@ def invoke(argv: list[str], given: Globals | None = None) -> int:
 class VerbCommand(TyperCommand):
     """One verb, with the global flags and help in kubectl's order."""
 
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, without_values(self.params, args))
+
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
         _write_help_text(self, formatter)
         self.format_options(ctx, formatter)
@@ -63,11 +67,11 @@ class VerbCommand(TyperCommand):
 
 
 class CommandGroup(TyperGroup):
-    """Verbs under one name; alone it prints its help, as kubectl does."""
+    """Verbs under one name; alone it prints its help, unless its own flags say what to do."""
 
     def invoke(self, ctx: Context) -> object:
         result = super().invoke(ctx)
-        if ctx.invoked_subcommand is None:
+        if ctx.invoked_subcommand is None and result is None:
             sys.stdout.write(ctx.get_help() + "\n")
         return result
 
@@ -90,6 +94,8 @@ class CommandGroup(TyperGroup):
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
         _write_help_text(self, formatter)
+        if self.callback is not None:  # what it does without a command
+            Command.format_options(self, ctx, formatter)
         self.format_commands(ctx, formatter)
         _write_usage(formatter, f"{ctx.command_path} COMMAND [options]")
         more = f"{ctx.command_path} COMMAND --help"
