@@ -4,656 +4,677 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply create diff get describe edit label annotate patch rollout wait delete explain schema api-resources chat run shell worker ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
-      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help --version'
-      values='--dsn --context -n --tenant --namespace'
+      commands='quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help --version'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'quickstart')
       commands=''
-      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'apply')
       commands=''
-      flags='-f --filename -R --recursive --dry-run --prune --applyset --diff --confirm -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dry-run --applyset -o --output --dsn --context -n --tenant --namespace'
+      flags='-f --filename -R --recursive --dry-run -l --selector --prune --applyset --prune-allowlist --diff --confirm --validate --atomic --no-atomic --wait --no-wait --timeout -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dry-run -l --selector --applyset --prune-allowlist --validate --timeout -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='-f --filename'
       sources=''
-      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--dry-run=words:none,client,server --prune-allowlist=kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns --validate=words:strict,warn,ignore -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'create')
       commands='secret tenant model collection skill policy persona agent budget principal'
-      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
-      files=''
+      flags='-f --filename -R --recursive -l --selector --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='-l --selector --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files='-f --filename'
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'create secret')
       commands=''
-      flags='--from-file --from-env --from-stdin --key --replace --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--from-env --key --dry-run -o --output --dsn --context -n --tenant --namespace'
+      flags='--from-file --from-env --from-stdin --key --replace --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--from-env --key --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='--from-file'
       sources=''
-      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'create tenant')
       commands=''
-      flags='--display-name --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--display-name --dry-run -o --output --dsn --context -n --tenant --namespace'
+      flags='--display-name --dry-run -o --output --edit --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--display-name --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'create model')
       commands=''
-      flags='--provider --model --base-url --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--provider --model --base-url --dry-run -o --output --dsn --context -n --tenant --namespace'
+      flags='--provider --model --base-url --dry-run -o --output --edit --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--provider --model --base-url --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--model=approval --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--model=approval --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'create collection')
       commands=''
-      flags='--description --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--description --dry-run -o --output --dsn --context -n --tenant --namespace'
+      flags='--description --dry-run -o --output --edit --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--description --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'create skill')
       commands=''
-      flags='--builtin --description --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--builtin --description --dry-run -o --output --dsn --context -n --tenant --namespace'
+      flags='--builtin --description --dry-run -o --output --edit --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--builtin --description --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'create policy')
       commands=''
-      flags='--skill --decision --reason --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--skill --decision --reason --dry-run -o --output --dsn --context -n --tenant --namespace'
+      flags='--skill --decision --reason --dry-run -o --output --edit --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--skill --decision --reason --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'create persona')
       commands=''
-      flags='--model --prompt --description --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--model --prompt --description --dry-run -o --output --dsn --context -n --tenant --namespace'
+      flags='--model --prompt --description --dry-run -o --output --edit --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--model --prompt --description --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'create agent')
       commands=''
-      flags='--persona --skill --description --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--persona --skill --description --dry-run -o --output --dsn --context -n --tenant --namespace'
+      flags='--persona --skill --description --dry-run -o --output --edit --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--persona --skill --description --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'create budget')
       commands=''
-      flags='--max-usd --max-tokens --period --dry-run -o --output --edit --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--max-usd --max-tokens --period --dry-run -o --output --dsn --context -n --tenant --namespace'
+      flags='--max-usd --max-tokens --period --dry-run -o --output --edit --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--max-usd --max-tokens --period --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'create principal')
       commands=''
-      flags='--role --type --display-name --db-role --login --password-file --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--role --type --display-name --db-role --dsn --context -n --tenant --namespace'
+      flags='--role --type --display-name --db-role --login --password-file --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--role --type --display-name --db-role --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='--password-file'
       sources=''
-      known='--role=words:admin,developer,auditor,viewer --type=words:user,service --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--role=words:admin,developer,auditor,viewer --type=words:user,service --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'diff')
       commands=''
-      flags='-f --filename -R --recursive --prune --applyset --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--applyset --dsn --context -n --tenant --namespace'
+      flags='-f --filename -R --recursive -l --selector --prune --applyset --prune-allowlist --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='-l --selector --applyset --prune-allowlist --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='-f --filename'
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--prune-allowlist=kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'get')
       commands=''
-      flags='-o --output -l --selector -A --all-tenants --all-namespaces --no-headers --show-labels -L --label-columns --sort-by --ignore-not-found --field-selector -w --watch --watch-only --output-watch-events --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-o --output -l --selector -L --label-columns --sort-by --field-selector --dsn --context -n --tenant --namespace'
+      flags='-o --output -l --selector -A --all-tenants --all-namespaces --no-headers --show-labels --show-kind -L --label-columns --sort-by --ignore-not-found --field-selector -w --watch --watch-only --output-watch-events --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='-o --output -l --selector -L --label-columns --sort-by --field-selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
-      known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'describe')
       commands=''
-      flags='-l --selector -A --all-tenants --all-namespaces --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-l --selector --dsn --context -n --tenant --namespace'
-      files=''
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
-    'edit')
-      commands=''
-      flags='-o --output -l --selector --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-o --output -l --selector --dsn --context -n --tenant --namespace'
-      files=''
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
-      known='-o=words:yaml,json --output=words:yaml,json --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
-    'label')
-      commands=''
-      flags='-l --selector --field-selector --all --overwrite --list --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace'
-      files=''
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
-      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
-    'annotate')
-      commands=''
-      flags='-l --selector --field-selector --all --overwrite --list --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace'
-      files=''
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
-      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
-    'patch')
-      commands=''
-      flags='-p --patch --patch-file --type --dry-run -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-p --patch --type --dry-run -o --output --dsn --context -n --tenant --namespace'
-      files='--patch-file'
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
-      known='--type=words:merge,json --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
-    'rollout')
-      commands='history undo'
-      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
-      files=''
-      sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
-    'rollout history')
-      commands=''
-      flags='--revision -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--revision -o --output --dsn --context -n --tenant --namespace'
-      files=''
-      sources=''
-      known='-o=words:json,yaml --output=words:json,yaml --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
-    'rollout undo')
-      commands=''
-      flags='--to-revision --dry-run --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--to-revision --dry-run --dsn --context -n --tenant --namespace'
-      files=''
-      sources=''
-      known='--dry-run=words:none,client,server --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
-    'wait')
-      commands=''
-      flags='--for --timeout -l --selector --all -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--for --timeout -l --selector -o --output --dsn --context -n --tenant --namespace'
-      files=''
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
-      known='-o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
-    'delete')
-      commands=''
-      flags='-f --filename -R --recursive -l --selector --all --ignore-not-found --dry-run --confirm -i --interactive --cascade --field-selector -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-l --selector --dry-run --confirm --cascade --field-selector -o --output --dsn --context -n --tenant --namespace'
+      flags='-l --selector -A --all-tenants --all-namespaces -f --filename -R --recursive --show-events --no-events --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='-l --selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='-f --filename'
       sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
-      known='--dry-run=words:none,client,server --cascade=words:foreground,background -o=words:name --output=words:name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'edit')
+      commands=''
+      flags='-o --output -l --selector --output-patch --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='-o --output -l --selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      known='-o=words:yaml,json --output=words:yaml,json --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'label')
+      commands=''
+      flags='-l --selector --field-selector --all --overwrite --list --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='-l --selector --field-selector --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'annotate')
+      commands=''
+      flags='-l --selector --field-selector --all --overwrite --list --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='-l --selector --field-selector --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'patch')
+      commands=''
+      flags='-p --patch --patch-file --type --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='-p --patch --type --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files='--patch-file'
+      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      known='--type=words:merge,json --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'replace')
+      commands=''
+      flags='-f --filename -R --recursive --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files='-f --filename'
+      sources=''
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'rollout')
+      commands='history undo'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'rollout history')
+      commands=''
+      flags='--revision -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--revision -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources=''
+      known='-o=words:json,yaml --output=words:json,yaml --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'rollout undo')
+      commands=''
+      flags='--to-revision --dry-run --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--to-revision --dry-run --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources=''
+      known='--dry-run=words:none,client,server --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'wait')
+      commands=''
+      flags='--for --timeout -l --selector --all -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--for --timeout -l --selector -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      known='-o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'delete')
+      commands=''
+      flags='-f --filename -R --recursive -l --selector --all --ignore-not-found --dry-run --confirm -i --interactive --cascade --field-selector --wait --no-wait --timeout -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='-l --selector --dry-run --confirm --cascade --field-selector --timeout -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files='-f --filename'
+      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      known='--dry-run=words:none,client,server --cascade=words:foreground,background -o=words:name --output=words:name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'explain')
       commands=''
-      flags='--recursive --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--recursive --api-version -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--api-version -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='-o=words:plaintext,json-schema --output=words:plaintext,json-schema --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'schema')
       commands=''
-      flags='-o --output --all --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='-o --output --all --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='-o --output --all'
       sources='kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'api-resources')
       commands=''
-      flags='-o --output --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-o --output --dsn --context -n --tenant --namespace'
+      flags='-o --output --no-headers --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='-o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='-o=words:wide,name --output=words:wide,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='-o=words:wide,name --output=words:wide,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'api-versions')
+      commands=''
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'chat')
       commands=''
-      flags='-c --continue --resume --pick --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --output-schema --system --no-stream --raw-output --ephemeral --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--resume --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --system --dsn --context -n --tenant --namespace'
+      flags='-c --continue --resume --pick --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --output-schema --system --no-stream --raw-output --ephemeral --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--resume --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --system --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='--output-schema'
       sources='agent'
-      known='--resume=run --fork=run --approve=words:ask,auto,never --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--resume=run --fork=run --approve=words:ask,auto,never --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'run')
       commands=''
-      flags='--name --wait -d --detach -o --output --approve --budget --max-steps --max-turns -m --model --output-schema --system --no-stream --raw-output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--name -o --output --approve --budget --max-steps --max-turns -m --model --system --dsn --context -n --tenant --namespace'
+      flags='--name --wait -d --detach -o --output --approve --budget --max-steps --max-turns -m --model --output-schema --system --no-stream --raw-output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--name -o --output --approve --budget --max-steps --max-turns -m --model --system --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='--output-schema'
       sources='agent'
-      known='--approve=words:ask,auto,never --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--approve=words:ask,auto,never --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'shell')
       commands=''
-      flags='-c --command -f --file --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-c --command --dsn --context -n --tenant --namespace'
+      flags='-c --command -f --file --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='-c --command --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='-f --file'
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'worker')
       commands=''
-      flags='--concurrency --once --lease --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--concurrency --lease --dsn --context -n --tenant --namespace'
+      flags='--concurrency --once --lease --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--concurrency --lease --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'ps')
       commands=''
-      flags='-a --all -q --quiet -w --watch --forest --last --no-trunc --filter -o --output -l --selector --sort-by -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --no-color --debug -h --help'
-      values='--last --filter -o --output -l --selector --sort-by --dsn --context -n --tenant --namespace'
+      flags='-a --all -q --quiet -w --watch --forest --last --no-trunc --filter -o --output -l --selector --sort-by -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --as --request-timeout -v --v --no-input --no-color --debug -h --help'
+      values='--last --filter -o --output -l --selector --sort-by --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'top')
       commands=''
-      flags='-a --all -w --watch --sum --once --interval --sort-by -l --selector -A --all-tenants --all-namespaces --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--interval --sort-by -l --selector --dsn --context -n --tenant --namespace'
+      flags='-a --all -w --watch --sum --once --interval --sort-by -l --selector -A --all-tenants --all-namespaces --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--interval --sort-by -l --selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'logs')
       commands=''
-      flags='-f --follow --tail --since --since-time --until -g --grep --level --after-cursor --show-cursor --timestamps --prefix --no-prefix -p --previous --max-log-requests -l --selector -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--tail --since --since-time --until -g --grep --level --after-cursor --max-log-requests -l --selector -o --output --dsn --context -n --tenant --namespace'
+      flags='-f --follow --tail --since --since-time --until -g --grep --level --after-cursor --show-cursor --timestamps --prefix --no-prefix -p --previous --max-log-requests -l --selector -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--tail --since --since-time --until -g --grep --level --after-cursor --max-log-requests -l --selector -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='run*'
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'events')
       commands=''
-      flags='--since --types --for --tail -w --watch -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--since --types --for --tail -o --output --dsn --context -n --tenant --namespace'
+      flags='--since --types --for --tail -w --watch -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--since --types --for --tail -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--types=kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns --for=run --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--types=kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns --for=run --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'trace')
       commands=''
-      flags='--turn -w --watch --depth --html --svg -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--turn --depth -o --output --dsn --context -n --tenant --namespace'
+      flags='--turn -w --watch --depth --html --svg -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--turn --depth -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='--html --svg'
       sources='run'
-      known='-o=words:json --output=words:json --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='-o=words:json --output=words:json --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'approve')
       commands=''
-      flags='--reason --all --show --yes -y -i --inbox --edit --expires --scope --match -l --selector -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--reason --expires --scope --match -l --selector -o --output --dsn --context -n --tenant --namespace'
+      flags='--reason --all --show --yes -y -i --inbox --edit --expires --scope --match -l --selector -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--reason --expires --scope --match -l --selector -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='approval*'
-      known='--scope=words:once,run,always -o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--scope=words:once,run,always -o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'deny')
       commands=''
-      flags='--reason --all --yes -y -i --inbox -l --selector -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--reason -l --selector -o --output --dsn --context -n --tenant --namespace'
+      flags='--reason --all --yes -y -i --inbox -l --selector -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--reason -l --selector -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='approval*'
-      known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'attach')
       commands=''
-      flags='--tail --timestamps --live --no-live --detach-keys --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--tail --detach-keys --dsn --context -n --tenant --namespace'
+      flags='--tail --timestamps --live --no-live --detach-keys --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--tail --detach-keys --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='run'
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'steer')
       commands=''
-      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='run'
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'fork')
       commands=''
-      flags='--name -m --model -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--name -m --model -o --output --dsn --context -n --tenant --namespace'
+      flags='--name -m --model -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--name -m --model -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='run'
-      known='-o=words:name --output=words:name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='-o=words:name --output=words:name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'replay')
       commands=''
-      flags='-m --model --diff --name -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-m --model --name -o --output --dsn --context -n --tenant --namespace'
+      flags='-m --model --diff --name -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='-m --model --name -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='run'
-      known='-o=words:json,name --output=words:json,name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='-o=words:json,name --output=words:json,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'resolve')
       commands=''
-      flags='--retry --result --fail --reason -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--reason -o --output --dsn --context -n --tenant --namespace'
+      flags='--retry --result --fail --reason -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--reason -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='--result'
       sources=''
-      known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'kill')
       commands=''
-      flags='-s --signal --reason --cascade -l --selector --all --yes -y --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-s --signal --reason -l --selector --dsn --context -n --tenant --namespace'
+      flags='-s --signal --reason --cascade -l --selector --all --yes -y --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='-s --signal --reason -l --selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='run*'
-      known='-s=words:TERM,KILL,STOP,CONT --signal=words:TERM,KILL,STOP,CONT --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='-s=words:TERM,KILL,STOP,CONT --signal=words:TERM,KILL,STOP,CONT --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'resume')
       commands=''
-      flags='--max-usd --max-tokens --max-steps --max-seconds --max-turns -l --selector --all --yes -y --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--max-usd --max-tokens --max-steps --max-seconds --max-turns -l --selector --dsn --context -n --tenant --namespace'
+      flags='--max-usd --max-tokens --max-steps --max-seconds --max-turns -l --selector --all --yes -y --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--max-usd --max-tokens --max-steps --max-seconds --max-turns -l --selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='run*'
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'cost')
       commands=''
-      flags='--by --since -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--by --since -o --output --dsn --context -n --tenant --namespace'
+      flags='--by --since -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--by --since -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='-o=words:json --output=words:json --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='-o=words:json --output=words:json --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'audit')
       commands='verify checkpoint public-key export prune'
-      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'audit verify')
       commands=''
-      flags='--run --since --checkpoint --public-key --moved -f --file -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--run --since -o --output --dsn --context -n --tenant --namespace'
+      flags='--run --since --checkpoint --public-key --moved -f --file -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--run --since -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='--checkpoint --public-key -f --file'
       sources=''
-      known='--run=run -o=words:json --output=words:json --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--run=run -o=words:json --output=words:json --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'audit checkpoint')
       commands=''
-      flags='-o --output --key --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='-o --output --key --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='-o --output --key'
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'audit public-key')
       commands=''
-      flags='--key --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--key --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='--key'
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'audit export')
       commands=''
-      flags='--run --since -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--run --since --dsn --context -n --tenant --namespace'
+      flags='--run --since -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--run --since --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='-o --output'
       sources=''
-      known='--run=run --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--run=run --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'audit prune')
       commands=''
-      flags='--dry-run --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--dry-run --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'export')
       commands='tenant'
-      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'export tenant')
       commands=''
-      flags='-o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='-o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='-o --output'
       sources='tenant'
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'db')
       commands='start stop reset url psql status install upgrade harden uninstall backup restore'
-      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'db start')
       commands=''
-      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'db stop')
       commands=''
-      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'db reset')
       commands=''
-      flags='--yes --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--yes --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'db url')
       commands=''
-      flags='--worker --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--worker --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'db psql')
       commands=''
-      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'db status')
       commands=''
-      flags='-o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-o --output --dsn --context -n --tenant --namespace'
+      flags='-o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='-o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='-o=words:json,yaml --output=words:json,yaml --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='-o=words:json,yaml --output=words:json,yaml --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'db install')
       commands=''
-      flags='--dump-sql --revoke-public --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--dump-sql --revoke-public --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'db upgrade')
       commands=''
-      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'db harden')
       commands=''
-      flags='--app-role --dry-run --undo --dump-sql --yes --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--app-role --dsn --context -n --tenant --namespace'
+      flags='--app-role --dry-run --undo --dump-sql --yes --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--app-role --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--app-role=words:admin,developer,auditor,viewer --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--app-role=words:admin,developer,auditor,viewer --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'db uninstall')
       commands=''
-      flags='--yes --cascade --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--yes --cascade --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'db backup')
       commands=''
-      flags='--force --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--force --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'db restore')
       commands=''
-      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'auth')
       commands='whoami can-i grant revoke roles'
-      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'auth whoami')
       commands=''
-      flags='-o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-o --output --dsn --context -n --tenant --namespace'
+      flags='-o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='-o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='-o=words:json,yaml --output=words:json,yaml --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='-o=words:json,yaml --output=words:json,yaml --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'auth can-i')
       commands=''
-      flags='--as --list -q --quiet --dsn --context -n --tenant --namespace --no-color --debug -h --help'
-      values='--as --dsn --context -n --tenant --namespace'
+      flags='--as --list -q --quiet --dsn --context -n --tenant --namespace --request-timeout -v --v --no-input --no-color --debug -h --help'
+      values='--as --dsn --context -n --tenant --namespace --request-timeout -v --v'
       files=''
       sources='words:get,apply,delete,chat,fork,replay,steer,kill,resolve,approve,verify,export kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
       known='--as=principal --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'auth grant')
       commands=''
-      flags='--for --until --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--for --until --dsn --context -n --tenant --namespace'
+      flags='--for --until --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--for --until --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='principal words:admin,developer,auditor,viewer'
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'auth revoke')
       commands=''
-      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='principal words:admin,developer,auditor,viewer'
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'auth roles')
       commands=''
-      flags='-o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-o --output --dsn --context -n --tenant --namespace'
+      flags='-o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='-o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='principal'
-      known='-o=words:json,yaml --output=words:json,yaml --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='-o=words:json,yaml --output=words:json,yaml --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'doctor')
       commands=''
-      flags='--list --only --ignore -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--only --ignore -o --output --dsn --context -n --tenant --namespace'
+      flags='--list --only --ignore -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--only --ignore -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='-o=words:json,yaml --output=words:json,yaml --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='-o=words:json,yaml --output=words:json,yaml --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'secret')
       commands='init rotate'
-      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'secret init')
       commands=''
-      flags='--file --keyring --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--file --keyring --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='--file'
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'secret rotate')
       commands=''
-      flags='--new-key-from --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--new-key-from --dsn --context -n --tenant --namespace'
+      flags='--new-key-from --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--new-key-from --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'config')
-      commands='get-contexts current-context use-context set-context rename-context delete-context view'
-      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      commands='get-contexts current-context use-context set-context rename-context delete-context view trust'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'config get-contexts')
       commands=''
-      flags='-o --output --no-headers --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-o --output --dsn --context -n --tenant --namespace'
+      flags='-o --output --no-headers --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='-o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='context'
-      known='-o=words:name --output=words:name --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='-o=words:name --output=words:name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'config current-context')
       commands=''
-      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'config use-context')
       commands=''
-      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='context'
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'config set-context')
       commands=''
-      flags='--current --dsn --service --worker -n --tenant --namespace --context -q --quiet --no-color --debug -h --help'
-      values='--dsn --service --worker -n --tenant --namespace --context'
+      flags='--current --dsn --service --worker -n --tenant --namespace --context --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --service --worker -n --tenant --namespace --context --as --request-timeout -v --v'
       files=''
       sources=''
-      known='-n=tenant --tenant=tenant --namespace=tenant --context=context' ;;
+      known='-n=tenant --tenant=tenant --namespace=tenant --context=context --as=principal' ;;
     'config rename-context')
       commands=''
-      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='context'
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'config delete-context')
       commands=''
-      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='context'
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'config view')
       commands=''
-      flags='-o --output --raw --minify --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-o --output --dsn --context -n --tenant --namespace'
+      flags='-o --output --raw --minify --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='-o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='-o=words:yaml,json --output=words:yaml,json --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='-o=words:yaml,json --output=words:yaml,json --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'config trust')
+      commands=''
+      flags='--revoke --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'whoami')
       commands=''
-      flags='-o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-o --output --dsn --context -n --tenant --namespace'
+      flags='-o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='-o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='-o=words:json,yaml --output=words:json,yaml --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='-o=words:json,yaml --output=words:json,yaml --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'plugin')
       commands='list'
-      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'plugin list')
       commands=''
-      flags='--name-only --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--name-only --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'man')
       commands=''
-      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'version')
       commands=''
-      flags='--kernel --client -o --output --dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='-o --output --dsn --context -n --tenant --namespace'
+      flags='--kernel --client -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='-o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='-o=words:json,yaml --output=words:json,yaml --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='-o=words:json,yaml --output=words:json,yaml --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'completion')
       commands=''
-      flags='--dsn --context -n --tenant --namespace -q --quiet --no-color --debug -h --help'
-      values='--dsn --context -n --tenant --namespace'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='words:bash,zsh,fish'
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
   esac
 }
 

@@ -13,376 +13,388 @@ function __aosctl_command
         set sources
         switch "$path"
         case ''
-            set commands quickstart apply create diff get describe edit label annotate patch rollout wait delete explain schema api-resources chat run shell worker ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
-            set values --dsn --context -n --tenant --namespace
+            set commands quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'quickstart'
             set commands 
-            set values --dsn --context -n --tenant --namespace
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'apply'
             set commands 
-            set values --dry-run --applyset -o --output --dsn --context -n --tenant --namespace -f --filename
+            set values --dry-run -l --selector --applyset --prune-allowlist --validate --timeout -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -f --filename
             set sources ''
         case 'create'
             set commands secret tenant model collection skill policy persona agent budget principal
-            set values --dsn --context -n --tenant --namespace
+            set values -l --selector --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -f --filename
             set sources ''
         case 'create secret'
             set commands 
-            set values --from-env --key --dry-run -o --output --dsn --context -n --tenant --namespace --from-file
+            set values --from-env --key --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v --from-file
             set sources ''
         case 'create tenant'
             set commands 
-            set values --display-name --dry-run -o --output --dsn --context -n --tenant --namespace
+            set values --display-name --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'create model'
             set commands 
-            set values --provider --model --base-url --dry-run -o --output --dsn --context -n --tenant --namespace
+            set values --provider --model --base-url --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'create collection'
             set commands 
-            set values --description --dry-run -o --output --dsn --context -n --tenant --namespace
+            set values --description --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'create skill'
             set commands 
-            set values --builtin --description --dry-run -o --output --dsn --context -n --tenant --namespace
+            set values --builtin --description --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'create policy'
             set commands 
-            set values --skill --decision --reason --dry-run -o --output --dsn --context -n --tenant --namespace
+            set values --skill --decision --reason --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'create persona'
             set commands 
-            set values --model --prompt --description --dry-run -o --output --dsn --context -n --tenant --namespace
+            set values --model --prompt --description --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'create agent'
             set commands 
-            set values --persona --skill --description --dry-run -o --output --dsn --context -n --tenant --namespace
+            set values --persona --skill --description --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'create budget'
             set commands 
-            set values --max-usd --max-tokens --period --dry-run -o --output --dsn --context -n --tenant --namespace
+            set values --max-usd --max-tokens --period --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'create principal'
             set commands 
-            set values --role --type --display-name --db-role --dsn --context -n --tenant --namespace --password-file
+            set values --role --type --display-name --db-role --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v --password-file
             set sources ''
         case 'diff'
             set commands 
-            set values --applyset --dsn --context -n --tenant --namespace -f --filename
+            set values -l --selector --applyset --prune-allowlist --dsn --context -n --tenant --namespace --as --request-timeout -v --v -f --filename
             set sources ''
         case 'get'
             set commands 
-            set values -o --output -l --selector -L --label-columns --sort-by --field-selector --dsn --context -n --tenant --namespace
+            set values -o --output -l --selector -L --label-columns --sort-by --field-selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'describe'
             set commands 
-            set values -l --selector --dsn --context -n --tenant --namespace
+            set values -l --selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v -f --filename
             set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'edit'
             set commands 
-            set values -o --output -l --selector --dsn --context -n --tenant --namespace
+            set values -o --output -l --selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'label'
             set commands 
-            set values -l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace
+            set values -l --selector --field-selector --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'annotate'
             set commands 
-            set values -l --selector --field-selector --dry-run -o --output --dsn --context -n --tenant --namespace
+            set values -l --selector --field-selector --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'patch'
             set commands 
-            set values -p --patch --type --dry-run -o --output --dsn --context -n --tenant --namespace --patch-file
+            set values -p --patch --type --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v --patch-file
             set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+        case 'replace'
+            set commands 
+            set values --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -f --filename
+            set sources ''
         case 'rollout'
             set commands history undo
-            set values --dsn --context -n --tenant --namespace
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'rollout history'
             set commands 
-            set values --revision -o --output --dsn --context -n --tenant --namespace
+            set values --revision -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'rollout undo'
             set commands 
-            set values --to-revision --dry-run --dsn --context -n --tenant --namespace
+            set values --to-revision --dry-run --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'wait'
             set commands 
-            set values --for --timeout -l --selector -o --output --dsn --context -n --tenant --namespace
+            set values --for --timeout -l --selector -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'delete'
             set commands 
-            set values -l --selector --dry-run --confirm --cascade --field-selector -o --output --dsn --context -n --tenant --namespace -f --filename
+            set values -l --selector --dry-run --confirm --cascade --field-selector --timeout -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -f --filename
             set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'explain'
             set commands 
-            set values --dsn --context -n --tenant --namespace
+            set values --api-version -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources 'kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
         case 'schema'
             set commands 
-            set values --dsn --context -n --tenant --namespace -o --output --all
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v -o --output --all
             set sources 'kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
         case 'api-resources'
             set commands 
-            set values -o --output --dsn --context -n --tenant --namespace
+            set values -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set sources ''
+        case 'api-versions'
+            set commands 
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'chat'
             set commands 
-            set values --resume --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --system --dsn --context -n --tenant --namespace --output-schema
+            set values --resume --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --system --dsn --context -n --tenant --namespace --as --request-timeout -v --v --output-schema
             set sources 'agent'
         case 'run'
             set commands 
-            set values --name -o --output --approve --budget --max-steps --max-turns -m --model --system --dsn --context -n --tenant --namespace --output-schema
+            set values --name -o --output --approve --budget --max-steps --max-turns -m --model --system --dsn --context -n --tenant --namespace --as --request-timeout -v --v --output-schema
             set sources 'agent'
         case 'shell'
             set commands 
-            set values -c --command --dsn --context -n --tenant --namespace -f --file
+            set values -c --command --dsn --context -n --tenant --namespace --as --request-timeout -v --v -f --file
             set sources ''
         case 'worker'
             set commands 
-            set values --concurrency --lease --dsn --context -n --tenant --namespace
+            set values --concurrency --lease --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'ps'
             set commands 
-            set values --last --filter -o --output -l --selector --sort-by --dsn --context -n --tenant --namespace
+            set values --last --filter -o --output -l --selector --sort-by --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'top'
             set commands 
-            set values --interval --sort-by -l --selector --dsn --context -n --tenant --namespace
+            set values --interval --sort-by -l --selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'logs'
             set commands 
-            set values --tail --since --since-time --until -g --grep --level --after-cursor --max-log-requests -l --selector -o --output --dsn --context -n --tenant --namespace
+            set values --tail --since --since-time --until -g --grep --level --after-cursor --max-log-requests -l --selector -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources 'run*'
         case 'events'
             set commands 
-            set values --since --types --for --tail -o --output --dsn --context -n --tenant --namespace
+            set values --since --types --for --tail -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'trace'
             set commands 
-            set values --turn --depth -o --output --dsn --context -n --tenant --namespace --html --svg
+            set values --turn --depth -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v --html --svg
             set sources 'run'
         case 'approve'
             set commands 
-            set values --reason --expires --scope --match -l --selector -o --output --dsn --context -n --tenant --namespace
+            set values --reason --expires --scope --match -l --selector -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources 'approval*'
         case 'deny'
             set commands 
-            set values --reason -l --selector -o --output --dsn --context -n --tenant --namespace
+            set values --reason -l --selector -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources 'approval*'
         case 'attach'
             set commands 
-            set values --tail --detach-keys --dsn --context -n --tenant --namespace
+            set values --tail --detach-keys --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources 'run'
         case 'steer'
             set commands 
-            set values --dsn --context -n --tenant --namespace
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources 'run'
         case 'fork'
             set commands 
-            set values --name -m --model -o --output --dsn --context -n --tenant --namespace
+            set values --name -m --model -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources 'run'
         case 'replay'
             set commands 
-            set values -m --model --name -o --output --dsn --context -n --tenant --namespace
+            set values -m --model --name -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources 'run'
         case 'resolve'
             set commands 
-            set values --reason -o --output --dsn --context -n --tenant --namespace --result
+            set values --reason -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v --result
             set sources ''
         case 'kill'
             set commands 
-            set values -s --signal --reason -l --selector --dsn --context -n --tenant --namespace
+            set values -s --signal --reason -l --selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources 'run*'
         case 'resume'
             set commands 
-            set values --max-usd --max-tokens --max-steps --max-seconds --max-turns -l --selector --dsn --context -n --tenant --namespace
+            set values --max-usd --max-tokens --max-steps --max-seconds --max-turns -l --selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources 'run*'
         case 'cost'
             set commands 
-            set values --by --since -o --output --dsn --context -n --tenant --namespace
+            set values --by --since -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'audit'
             set commands verify checkpoint public-key export prune
-            set values --dsn --context -n --tenant --namespace
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'audit verify'
             set commands 
-            set values --run --since -o --output --dsn --context -n --tenant --namespace --checkpoint --public-key -f --file
+            set values --run --since -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v --checkpoint --public-key -f --file
             set sources ''
         case 'audit checkpoint'
             set commands 
-            set values --dsn --context -n --tenant --namespace -o --output --key
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v -o --output --key
             set sources ''
         case 'audit public-key'
             set commands 
-            set values --dsn --context -n --tenant --namespace --key
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v --key
             set sources ''
         case 'audit export'
             set commands 
-            set values --run --since --dsn --context -n --tenant --namespace -o --output
+            set values --run --since --dsn --context -n --tenant --namespace --as --request-timeout -v --v -o --output
             set sources ''
         case 'audit prune'
             set commands 
-            set values --dsn --context -n --tenant --namespace
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'export'
             set commands tenant
-            set values --dsn --context -n --tenant --namespace
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'export tenant'
             set commands 
-            set values --dsn --context -n --tenant --namespace -o --output
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v -o --output
             set sources 'tenant'
         case 'db'
             set commands start stop reset url psql status install upgrade harden uninstall backup restore
-            set values --dsn --context -n --tenant --namespace
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'db start'
             set commands 
-            set values --dsn --context -n --tenant --namespace
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'db stop'
             set commands 
-            set values --dsn --context -n --tenant --namespace
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'db reset'
             set commands 
-            set values --dsn --context -n --tenant --namespace
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'db url'
             set commands 
-            set values --dsn --context -n --tenant --namespace
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'db psql'
             set commands 
-            set values --dsn --context -n --tenant --namespace
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'db status'
             set commands 
-            set values -o --output --dsn --context -n --tenant --namespace
+            set values -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'db install'
             set commands 
-            set values --dsn --context -n --tenant --namespace
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'db upgrade'
             set commands 
-            set values --dsn --context -n --tenant --namespace
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'db harden'
             set commands 
-            set values --app-role --dsn --context -n --tenant --namespace
+            set values --app-role --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'db uninstall'
             set commands 
-            set values --dsn --context -n --tenant --namespace
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'db backup'
             set commands 
-            set values --dsn --context -n --tenant --namespace
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'db restore'
             set commands 
-            set values --dsn --context -n --tenant --namespace
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'auth'
             set commands whoami can-i grant revoke roles
-            set values --dsn --context -n --tenant --namespace
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'auth whoami'
             set commands 
-            set values -o --output --dsn --context -n --tenant --namespace
+            set values -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'auth can-i'
             set commands 
-            set values --as --dsn --context -n --tenant --namespace
+            set values --as --dsn --context -n --tenant --namespace --request-timeout -v --v
             set sources 'words:get,apply,delete,chat,fork,replay,steer,kill,resolve,approve,verify,export kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
         case 'auth grant'
             set commands 
-            set values --for --until --dsn --context -n --tenant --namespace
+            set values --for --until --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources 'principal words:admin,developer,auditor,viewer'
         case 'auth revoke'
             set commands 
-            set values --dsn --context -n --tenant --namespace
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources 'principal words:admin,developer,auditor,viewer'
         case 'auth roles'
             set commands 
-            set values -o --output --dsn --context -n --tenant --namespace
+            set values -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources 'principal'
         case 'doctor'
             set commands 
-            set values --only --ignore -o --output --dsn --context -n --tenant --namespace
+            set values --only --ignore -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'secret'
             set commands init rotate
-            set values --dsn --context -n --tenant --namespace
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'secret init'
             set commands 
-            set values --dsn --context -n --tenant --namespace --file
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v --file
             set sources ''
         case 'secret rotate'
             set commands 
-            set values --new-key-from --dsn --context -n --tenant --namespace
+            set values --new-key-from --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'config'
-            set commands get-contexts current-context use-context set-context rename-context delete-context view
-            set values --dsn --context -n --tenant --namespace
+            set commands get-contexts current-context use-context set-context rename-context delete-context view trust
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'config get-contexts'
             set commands 
-            set values -o --output --dsn --context -n --tenant --namespace
+            set values -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources 'context'
         case 'config current-context'
             set commands 
-            set values --dsn --context -n --tenant --namespace
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'config use-context'
             set commands 
-            set values --dsn --context -n --tenant --namespace
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources 'context'
         case 'config set-context'
             set commands 
-            set values --dsn --service --worker -n --tenant --namespace --context
+            set values --dsn --service --worker -n --tenant --namespace --context --as --request-timeout -v --v
             set sources ''
         case 'config rename-context'
             set commands 
-            set values --dsn --context -n --tenant --namespace
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources 'context'
         case 'config delete-context'
             set commands 
-            set values --dsn --context -n --tenant --namespace
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources 'context'
         case 'config view'
             set commands 
-            set values -o --output --dsn --context -n --tenant --namespace
+            set values -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set sources ''
+        case 'config trust'
+            set commands 
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'whoami'
             set commands 
-            set values -o --output --dsn --context -n --tenant --namespace
+            set values -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'plugin'
             set commands list
-            set values --dsn --context -n --tenant --namespace
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'plugin list'
             set commands 
-            set values --dsn --context -n --tenant --namespace
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'man'
             set commands 
-            set values --dsn --context -n --tenant --namespace
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'version'
             set commands 
-            set values -o --output --dsn --context -n --tenant --namespace
+            set values -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'completion'
             set commands 
-            set values --dsn --context -n --tenant --namespace
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources 'words:bash,zsh,fish'
         end
         if test -n "$flag"
@@ -425,12 +437,14 @@ complete -c aosctl -n '__aosctl_at ""' -a edit -d 'Change resources in your edit
 complete -c aosctl -n '__aosctl_at ""' -a label -d 'Set and remove labels'
 complete -c aosctl -n '__aosctl_at ""' -a annotate -d 'Set and remove annotations'
 complete -c aosctl -n '__aosctl_at ""' -a patch -d 'Change some fields of resources'
+complete -c aosctl -n '__aosctl_at ""' -a replace -d 'Replace resources that are there by manifests'
 complete -c aosctl -n '__aosctl_at ""' -a rollout -d 'Show a persona\'s versions, and go back to one'
 complete -c aosctl -n '__aosctl_at ""' -a wait -d 'Wait until resources or runs are as they should be'
 complete -c aosctl -n '__aosctl_at ""' -a delete -d 'Delete resources by name or manifest'
 complete -c aosctl -n '__aosctl_at ""' -a explain -d 'Say what the fields of manifests mean'
 complete -c aosctl -n '__aosctl_at ""' -a schema -d 'Print JSON Schemas of manifests, for editors'
 complete -c aosctl -n '__aosctl_at ""' -a api-resources -d 'List the kinds and their short names'
+complete -c aosctl -n '__aosctl_at ""' -a api-versions -d 'List the versions of manifests'
 complete -c aosctl -n '__aosctl_at ""' -a chat -d 'Talk to an agent'
 complete -c aosctl -n '__aosctl_at ""' -a run -d 'Give an agent one task and wait for the answer'
 complete -c aosctl -n '__aosctl_at ""' -a shell -d 'A prompt in which every verb works, and SQL'
@@ -465,7 +479,11 @@ complete -c aosctl -n '__aosctl_at ""' -a completion -d 'Print the completion sc
 complete -c aosctl -n '__aosctl_at ""' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at ""' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at ""' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at ""' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at ""' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at ""' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at ""' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at ""' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at ""' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at ""' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at ""' -s h -l help -d 'Show the help of a command'
@@ -473,22 +491,36 @@ complete -c aosctl -n '__aosctl_at ""' -l version -d 'Print the version of the c
 complete -c aosctl -n '__aosctl_at "quickstart"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "quickstart"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "quickstart"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "quickstart"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "quickstart"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "quickstart"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "quickstart"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "quickstart"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "quickstart"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "quickstart"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "quickstart"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "apply"' -s f -l filename -r -F -d 'File, folder, glob, URL, or - for stdin'
 complete -c aosctl -n '__aosctl_at "apply"' -s R -l recursive -d 'Look into sub-folders of -f too'
 complete -c aosctl -n '__aosctl_at "apply"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
+complete -c aosctl -n '__aosctl_at "apply"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "apply"' -l prune -d 'Delete what of the apply-set the files hold no more'
 complete -c aosctl -n '__aosctl_at "apply"' -l applyset -x -d 'What is applied belongs to this set'
+complete -c aosctl -n '__aosctl_at "apply"' -l prune-allowlist -x -a '(__aosctl_ask "=kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns")' -d 'With --prune: delete of this kind only'
 complete -c aosctl -n '__aosctl_at "apply"' -l diff -d 'Show first what will change, as aosctl diff does'
 complete -c aosctl -n '__aosctl_at "apply"' -l confirm -d 'Ask before anything is changed'
+complete -c aosctl -n '__aosctl_at "apply"' -l validate -x -a '(__aosctl_ask "=words:strict,warn,ignore")' -d 'What to do about unknown fields'
+complete -c aosctl -n '__aosctl_at "apply"' -l atomic -l no-atomic -d 'All or nothing; else each by itself'
+complete -c aosctl -n '__aosctl_at "apply"' -l wait -l no-wait -d 'Wait for what another session holds; else fail at once'
+complete -c aosctl -n '__aosctl_at "apply"' -l timeout -x -d 'Wait so long for another session: 30s, 5m; 0: for ever'
 complete -c aosctl -n '__aosctl_at "apply"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
 complete -c aosctl -n '__aosctl_at "apply"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "apply"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "apply"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "apply"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "apply"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "apply"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "apply"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "apply"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "apply"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "apply"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "apply"' -s h -l help -d 'Show the help of a command'
@@ -502,10 +534,19 @@ complete -c aosctl -n '__aosctl_at "create"' -a persona -d 'Make a persona: who 
 complete -c aosctl -n '__aosctl_at "create"' -a agent -d 'Make an agent: a persona at work, with its skills and limits'
 complete -c aosctl -n '__aosctl_at "create"' -a budget -d 'Make a budget: what the agents of a tenant may spend'
 complete -c aosctl -n '__aosctl_at "create"' -a principal -d 'Make a principal, and with --login the database login that it stands for'
+complete -c aosctl -n '__aosctl_at "create"' -s f -l filename -r -F -d 'File, folder, glob, URL, or - for stdin'
+complete -c aosctl -n '__aosctl_at "create"' -s R -l recursive -d 'Look into sub-folders of -f too'
+complete -c aosctl -n '__aosctl_at "create"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
+complete -c aosctl -n '__aosctl_at "create"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
+complete -c aosctl -n '__aosctl_at "create"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
 complete -c aosctl -n '__aosctl_at "create"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "create"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "create"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "create"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "create"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "create"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "create"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "create"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "create"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create"' -s h -l help -d 'Show the help of a command'
@@ -519,7 +560,11 @@ complete -c aosctl -n '__aosctl_at "create secret"' -s o -l output -x -a '(__aos
 complete -c aosctl -n '__aosctl_at "create secret"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "create secret"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "create secret"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "create secret"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "create secret"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "create secret"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "create secret"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "create secret"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "create secret"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create secret"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create secret"' -s h -l help -d 'Show the help of a command'
@@ -530,7 +575,11 @@ complete -c aosctl -n '__aosctl_at "create tenant"' -l edit -d 'Open it in your 
 complete -c aosctl -n '__aosctl_at "create tenant"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "create tenant"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "create tenant"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "create tenant"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "create tenant"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "create tenant"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "create tenant"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "create tenant"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "create tenant"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create tenant"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create tenant"' -s h -l help -d 'Show the help of a command'
@@ -543,7 +592,11 @@ complete -c aosctl -n '__aosctl_at "create model"' -l edit -d 'Open it in your e
 complete -c aosctl -n '__aosctl_at "create model"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "create model"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "create model"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "create model"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "create model"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "create model"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "create model"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "create model"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "create model"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create model"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create model"' -s h -l help -d 'Show the help of a command'
@@ -554,7 +607,11 @@ complete -c aosctl -n '__aosctl_at "create collection"' -l edit -d 'Open it in y
 complete -c aosctl -n '__aosctl_at "create collection"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "create collection"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "create collection"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "create collection"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "create collection"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "create collection"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "create collection"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "create collection"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "create collection"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create collection"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create collection"' -s h -l help -d 'Show the help of a command'
@@ -566,7 +623,11 @@ complete -c aosctl -n '__aosctl_at "create skill"' -l edit -d 'Open it in your e
 complete -c aosctl -n '__aosctl_at "create skill"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "create skill"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "create skill"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "create skill"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "create skill"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "create skill"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "create skill"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "create skill"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "create skill"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create skill"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create skill"' -s h -l help -d 'Show the help of a command'
@@ -579,7 +640,11 @@ complete -c aosctl -n '__aosctl_at "create policy"' -l edit -d 'Open it in your 
 complete -c aosctl -n '__aosctl_at "create policy"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "create policy"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "create policy"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "create policy"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "create policy"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "create policy"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "create policy"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "create policy"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "create policy"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create policy"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create policy"' -s h -l help -d 'Show the help of a command'
@@ -592,7 +657,11 @@ complete -c aosctl -n '__aosctl_at "create persona"' -l edit -d 'Open it in your
 complete -c aosctl -n '__aosctl_at "create persona"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "create persona"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "create persona"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "create persona"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "create persona"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "create persona"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "create persona"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "create persona"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "create persona"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create persona"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create persona"' -s h -l help -d 'Show the help of a command'
@@ -605,7 +674,11 @@ complete -c aosctl -n '__aosctl_at "create agent"' -l edit -d 'Open it in your e
 complete -c aosctl -n '__aosctl_at "create agent"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "create agent"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "create agent"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "create agent"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "create agent"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "create agent"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "create agent"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "create agent"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "create agent"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create agent"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create agent"' -s h -l help -d 'Show the help of a command'
@@ -618,7 +691,11 @@ complete -c aosctl -n '__aosctl_at "create budget"' -l edit -d 'Open it in your 
 complete -c aosctl -n '__aosctl_at "create budget"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "create budget"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "create budget"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "create budget"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "create budget"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "create budget"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "create budget"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "create budget"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "create budget"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create budget"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create budget"' -s h -l help -d 'Show the help of a command'
@@ -628,21 +705,33 @@ complete -c aosctl -n '__aosctl_at "create principal"' -l display-name -x -d 'Wh
 complete -c aosctl -n '__aosctl_at "create principal"' -l db-role -x -d 'Its login; with --login NAME'
 complete -c aosctl -n '__aosctl_at "create principal"' -l login -d 'Make the login too, with the least rights'
 complete -c aosctl -n '__aosctl_at "create principal"' -l password-file -r -F -d 'Write a new password for the login into a new file that only you can read'
+complete -c aosctl -n '__aosctl_at "create principal"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
+complete -c aosctl -n '__aosctl_at "create principal"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
 complete -c aosctl -n '__aosctl_at "create principal"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "create principal"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "create principal"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "create principal"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "create principal"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "create principal"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "create principal"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "create principal"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "create principal"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create principal"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create principal"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "diff"' -s f -l filename -r -F -d 'File, folder, glob, URL, or - for stdin'
 complete -c aosctl -n '__aosctl_at "diff"' -s R -l recursive -d 'Look into sub-folders of -f too'
+complete -c aosctl -n '__aosctl_at "diff"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "diff"' -l prune -d 'Delete what of the apply-set the files hold no more'
 complete -c aosctl -n '__aosctl_at "diff"' -l applyset -x -d 'What is applied belongs to this set'
+complete -c aosctl -n '__aosctl_at "diff"' -l prune-allowlist -x -a '(__aosctl_ask "=kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns")' -d 'With --prune: delete of this kind only'
 complete -c aosctl -n '__aosctl_at "diff"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "diff"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "diff"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "diff"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "diff"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "diff"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "diff"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "diff"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "diff"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "diff"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "diff"' -s h -l help -d 'Show the help of a command'
@@ -651,6 +740,7 @@ complete -c aosctl -n '__aosctl_at "get"' -s l -l selector -x -d 'Only what has 
 complete -c aosctl -n '__aosctl_at "get"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
 complete -c aosctl -n '__aosctl_at "get"' -l no-headers -d 'Print the rows only'
 complete -c aosctl -n '__aosctl_at "get"' -l show-labels -d 'Add a column with all labels'
+complete -c aosctl -n '__aosctl_at "get"' -l show-kind -d 'Print the kind before each name'
 complete -c aosctl -n '__aosctl_at "get"' -s L -l label-columns -x -d 'Add a column for a label'
 complete -c aosctl -n '__aosctl_at "get"' -l sort-by -x -d 'Sort by this field'
 complete -c aosctl -n '__aosctl_at "get"' -l ignore-not-found -d 'Take what does not exist for done'
@@ -661,25 +751,41 @@ complete -c aosctl -n '__aosctl_at "get"' -l output-watch-events -d 'With -w: sa
 complete -c aosctl -n '__aosctl_at "get"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "get"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "get"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "get"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "get"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "get"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "get"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "get"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "get"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "get"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "get"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "describe"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "describe"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
+complete -c aosctl -n '__aosctl_at "describe"' -s f -l filename -r -F -d 'File, folder, glob, URL, or - for stdin'
+complete -c aosctl -n '__aosctl_at "describe"' -s R -l recursive -d 'Look into sub-folders of -f too'
+complete -c aosctl -n '__aosctl_at "describe"' -l show-events -l no-events -d 'Show the last changes too'
 complete -c aosctl -n '__aosctl_at "describe"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "describe"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "describe"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "describe"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "describe"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "describe"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "describe"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "describe"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "describe"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "describe"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "describe"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "edit"' -s o -l output -x -a '(__aosctl_ask "=words:yaml,json")' -d 'yaml or json'
 complete -c aosctl -n '__aosctl_at "edit"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
+complete -c aosctl -n '__aosctl_at "edit"' -l output-patch -d 'Print what was changed as a merge patch'
 complete -c aosctl -n '__aosctl_at "edit"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "edit"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "edit"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "edit"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "edit"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "edit"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "edit"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "edit"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "edit"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "edit"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "edit"' -s h -l help -d 'Show the help of a command'
@@ -688,12 +794,17 @@ complete -c aosctl -n '__aosctl_at "label"' -l field-selector -x -d 'Only what h
 complete -c aosctl -n '__aosctl_at "label"' -l all -d 'All of the kinds named'
 complete -c aosctl -n '__aosctl_at "label"' -l overwrite -d 'Change values that are there'
 complete -c aosctl -n '__aosctl_at "label"' -l list -d 'Print what there is, after any changes'
+complete -c aosctl -n '__aosctl_at "label"' -l resource-version -x -d 'Only if this is its metadata.generation still'
 complete -c aosctl -n '__aosctl_at "label"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
 complete -c aosctl -n '__aosctl_at "label"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
 complete -c aosctl -n '__aosctl_at "label"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "label"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "label"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "label"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "label"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "label"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "label"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "label"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "label"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "label"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "label"' -s h -l help -d 'Show the help of a command'
@@ -702,12 +813,17 @@ complete -c aosctl -n '__aosctl_at "annotate"' -l field-selector -x -d 'Only wha
 complete -c aosctl -n '__aosctl_at "annotate"' -l all -d 'All of the kinds named'
 complete -c aosctl -n '__aosctl_at "annotate"' -l overwrite -d 'Change values that are there'
 complete -c aosctl -n '__aosctl_at "annotate"' -l list -d 'Print what there is, after any changes'
+complete -c aosctl -n '__aosctl_at "annotate"' -l resource-version -x -d 'Only if this is its metadata.generation still'
 complete -c aosctl -n '__aosctl_at "annotate"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
 complete -c aosctl -n '__aosctl_at "annotate"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
 complete -c aosctl -n '__aosctl_at "annotate"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "annotate"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "annotate"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "annotate"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "annotate"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "annotate"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "annotate"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "annotate"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "annotate"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "annotate"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "annotate"' -s h -l help -d 'Show the help of a command'
@@ -719,16 +835,39 @@ complete -c aosctl -n '__aosctl_at "patch"' -s o -l output -x -a '(__aosctl_ask 
 complete -c aosctl -n '__aosctl_at "patch"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "patch"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "patch"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "patch"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "patch"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "patch"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "patch"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "patch"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "patch"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "patch"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "patch"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "replace"' -s f -l filename -r -F -d 'File, folder, glob, URL, or - for stdin'
+complete -c aosctl -n '__aosctl_at "replace"' -s R -l recursive -d 'Look into sub-folders of -f too'
+complete -c aosctl -n '__aosctl_at "replace"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
+complete -c aosctl -n '__aosctl_at "replace"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
+complete -c aosctl -n '__aosctl_at "replace"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "replace"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "replace"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "replace"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "replace"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "replace"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "replace"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "replace"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "replace"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "replace"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "replace"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "rollout"' -a history -d 'List the versions of personas, or show one in detail'
 complete -c aosctl -n '__aosctl_at "rollout"' -a undo -d 'Go back to an earlier version of personas; it becomes a new version'
 complete -c aosctl -n '__aosctl_at "rollout"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "rollout"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "rollout"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "rollout"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "rollout"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "rollout"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "rollout"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "rollout"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "rollout"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "rollout"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "rollout"' -s h -l help -d 'Show the help of a command'
@@ -737,7 +876,11 @@ complete -c aosctl -n '__aosctl_at "rollout history"' -s o -l output -x -a '(__a
 complete -c aosctl -n '__aosctl_at "rollout history"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "rollout history"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "rollout history"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "rollout history"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "rollout history"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "rollout history"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "rollout history"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "rollout history"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "rollout history"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "rollout history"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "rollout history"' -s h -l help -d 'Show the help of a command'
@@ -746,11 +889,15 @@ complete -c aosctl -n '__aosctl_at "rollout undo"' -l dry-run -x -a '(__aosctl_a
 complete -c aosctl -n '__aosctl_at "rollout undo"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "rollout undo"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "rollout undo"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "rollout undo"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "rollout undo"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "rollout undo"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "rollout undo"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "rollout undo"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "rollout undo"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "rollout undo"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "rollout undo"' -s h -l help -d 'Show the help of a command'
-complete -c aosctl -n '__aosctl_at "wait"' -l for -x -d 'condition=NAME[=false], jsonpath=…, create or delete'
+complete -c aosctl -n '__aosctl_at "wait"' -l for -x -d 'condition=NAME[=false], jsonpath=…, create, delete or approval'
 complete -c aosctl -n '__aosctl_at "wait"' -l timeout -x -d '30s, 5m; 0 looks once, -1s: a week'
 complete -c aosctl -n '__aosctl_at "wait"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "wait"' -l all -d 'All of the kinds named'
@@ -758,7 +905,11 @@ complete -c aosctl -n '__aosctl_at "wait"' -s o -l output -x -a '(__aosctl_ask "
 complete -c aosctl -n '__aosctl_at "wait"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "wait"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "wait"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "wait"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "wait"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "wait"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "wait"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "wait"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "wait"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "wait"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "wait"' -s h -l help -d 'Show the help of a command'
@@ -772,19 +923,31 @@ complete -c aosctl -n '__aosctl_at "delete"' -l confirm -x -d 'Erase this tenant
 complete -c aosctl -n '__aosctl_at "delete"' -s i -l interactive -d 'List what goes, and ask first'
 complete -c aosctl -n '__aosctl_at "delete"' -l cascade -x -a '(__aosctl_ask "=words:foreground,background")' -d 'Delete what can\'t be without it too, in one transaction'
 complete -c aosctl -n '__aosctl_at "delete"' -l field-selector -x -d 'Only what has these fields: status.state=idle'
+complete -c aosctl -n '__aosctl_at "delete"' -l wait -l no-wait -d 'Wait for what another session holds; else fail at once'
+complete -c aosctl -n '__aosctl_at "delete"' -l timeout -x -d 'Wait so long for another session: 30s, 5m; 0: for ever'
 complete -c aosctl -n '__aosctl_at "delete"' -s o -l output -x -a '(__aosctl_ask "=words:name")' -d 'name'
 complete -c aosctl -n '__aosctl_at "delete"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "delete"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "delete"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "delete"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "delete"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "delete"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "delete"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "delete"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "delete"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "delete"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "delete"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "explain"' -l recursive -d 'Print the fields of fields, names and types only'
+complete -c aosctl -n '__aosctl_at "explain"' -l api-version -x -d 'aos/v1, the only one'
+complete -c aosctl -n '__aosctl_at "explain"' -s o -l output -x -a '(__aosctl_ask "=words:plaintext,json-schema")' -d 'plaintext or json-schema'
 complete -c aosctl -n '__aosctl_at "explain"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "explain"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "explain"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "explain"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "explain"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "explain"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "explain"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "explain"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "explain"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "explain"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "explain"' -s h -l help -d 'Show the help of a command'
@@ -793,7 +956,11 @@ complete -c aosctl -n '__aosctl_at "schema"' -l all -r -F -d 'Write those of eve
 complete -c aosctl -n '__aosctl_at "schema"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "schema"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "schema"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "schema"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "schema"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "schema"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "schema"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "schema"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "schema"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "schema"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "schema"' -s h -l help -d 'Show the help of a command'
@@ -802,10 +969,25 @@ complete -c aosctl -n '__aosctl_at "api-resources"' -l no-headers -d 'Print the 
 complete -c aosctl -n '__aosctl_at "api-resources"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "api-resources"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "api-resources"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "api-resources"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "api-resources"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "api-resources"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "api-resources"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "api-resources"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "api-resources"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "api-resources"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "api-resources"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "api-versions"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "api-versions"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "api-versions"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "api-versions"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "api-versions"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "api-versions"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "api-versions"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "api-versions"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "api-versions"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "api-versions"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "api-versions"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "chat"' -s c -l continue -d 'Go on with the last conversation (with AGENT)'
 complete -c aosctl -n '__aosctl_at "chat"' -l resume -x -a '(__aosctl_ask "=run")' -d 'Go on with this run'
 complete -c aosctl -n '__aosctl_at "chat"' -l pick -d 'Choose the conversation to go on with (with AGENT)'
@@ -825,7 +1007,11 @@ complete -c aosctl -n '__aosctl_at "chat"' -l ephemeral -d 'Close a new conversa
 complete -c aosctl -n '__aosctl_at "chat"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "chat"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "chat"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "chat"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "chat"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "chat"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "chat"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "chat"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "chat"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "chat"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "chat"' -s h -l help -d 'Show the help of a command'
@@ -845,7 +1031,11 @@ complete -c aosctl -n '__aosctl_at "run"' -l raw-output -d 'Print the answer as 
 complete -c aosctl -n '__aosctl_at "run"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "run"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "run"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "run"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "run"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "run"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "run"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "run"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "run"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "run"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "run"' -s h -l help -d 'Show the help of a command'
@@ -854,7 +1044,11 @@ complete -c aosctl -n '__aosctl_at "shell"' -s f -l file -r -F -d 'Run the lines
 complete -c aosctl -n '__aosctl_at "shell"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "shell"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "shell"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "shell"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "shell"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "shell"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "shell"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "shell"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "shell"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "shell"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "shell"' -s h -l help -d 'Show the help of a command'
@@ -864,7 +1058,11 @@ complete -c aosctl -n '__aosctl_at "worker"' -l lease -x -d 'When another takes 
 complete -c aosctl -n '__aosctl_at "worker"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "worker"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "worker"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "worker"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "worker"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "worker"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "worker"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "worker"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "worker"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "worker"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "worker"' -s h -l help -d 'Show the help of a command'
@@ -883,6 +1081,10 @@ complete -c aosctl -n '__aosctl_at "ps"' -l no-headers -d 'Print the rows only'
 complete -c aosctl -n '__aosctl_at "ps"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "ps"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "ps"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "ps"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "ps"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "ps"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "ps"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "ps"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "ps"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "ps"' -s h -l help -d 'Show the help of a command'
@@ -897,7 +1099,11 @@ complete -c aosctl -n '__aosctl_at "top"' -s A -l all-tenants -l all-namespaces 
 complete -c aosctl -n '__aosctl_at "top"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "top"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "top"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "top"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "top"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "top"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "top"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "top"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "top"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "top"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "top"' -s h -l help -d 'Show the help of a command'
@@ -919,7 +1125,11 @@ complete -c aosctl -n '__aosctl_at "logs"' -s o -l output -x -d 'json: an event 
 complete -c aosctl -n '__aosctl_at "logs"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "logs"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "logs"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "logs"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "logs"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "logs"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "logs"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "logs"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "logs"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "logs"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "logs"' -s h -l help -d 'Show the help of a command'
@@ -934,7 +1144,11 @@ complete -c aosctl -n '__aosctl_at "events"' -l no-headers -d 'Print the rows on
 complete -c aosctl -n '__aosctl_at "events"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "events"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "events"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "events"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "events"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "events"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "events"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "events"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "events"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "events"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "events"' -s h -l help -d 'Show the help of a command'
@@ -947,7 +1161,11 @@ complete -c aosctl -n '__aosctl_at "trace"' -s o -l output -x -a '(__aosctl_ask 
 complete -c aosctl -n '__aosctl_at "trace"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "trace"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "trace"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "trace"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "trace"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "trace"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "trace"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "trace"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "trace"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "trace"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "trace"' -s h -l help -d 'Show the help of a command'
@@ -967,7 +1185,11 @@ complete -c aosctl -n '__aosctl_at "approve"' -l no-headers -d 'Print the rows o
 complete -c aosctl -n '__aosctl_at "approve"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "approve"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "approve"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "approve"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "approve"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "approve"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "approve"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "approve"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "approve"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "approve"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "approve"' -s h -l help -d 'Show the help of a command'
@@ -982,7 +1204,11 @@ complete -c aosctl -n '__aosctl_at "deny"' -l no-headers -d 'Print the rows only
 complete -c aosctl -n '__aosctl_at "deny"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "deny"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "deny"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "deny"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "deny"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "deny"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "deny"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "deny"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "deny"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "deny"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "deny"' -s h -l help -d 'Show the help of a command'
@@ -993,14 +1219,22 @@ complete -c aosctl -n '__aosctl_at "attach"' -l detach-keys -x -d 'Leave with th
 complete -c aosctl -n '__aosctl_at "attach"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "attach"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "attach"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "attach"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "attach"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "attach"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "attach"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "attach"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "attach"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "attach"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "attach"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "steer"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "steer"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "steer"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "steer"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "steer"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "steer"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "steer"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "steer"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "steer"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "steer"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "steer"' -s h -l help -d 'Show the help of a command'
@@ -1010,7 +1244,11 @@ complete -c aosctl -n '__aosctl_at "fork"' -s o -l output -x -a '(__aosctl_ask "
 complete -c aosctl -n '__aosctl_at "fork"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "fork"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "fork"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "fork"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "fork"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "fork"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "fork"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "fork"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "fork"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "fork"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "fork"' -s h -l help -d 'Show the help of a command'
@@ -1021,7 +1259,11 @@ complete -c aosctl -n '__aosctl_at "replay"' -s o -l output -x -a '(__aosctl_ask
 complete -c aosctl -n '__aosctl_at "replay"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "replay"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "replay"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "replay"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "replay"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "replay"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "replay"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "replay"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "replay"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "replay"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "replay"' -s h -l help -d 'Show the help of a command'
@@ -1035,7 +1277,11 @@ complete -c aosctl -n '__aosctl_at "resolve"' -l no-headers -d 'Print the rows o
 complete -c aosctl -n '__aosctl_at "resolve"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "resolve"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "resolve"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "resolve"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "resolve"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "resolve"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "resolve"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "resolve"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "resolve"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "resolve"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "resolve"' -s h -l help -d 'Show the help of a command'
@@ -1048,7 +1294,11 @@ complete -c aosctl -n '__aosctl_at "kill"' -l yes -s y -d 'With -l or --all: ask
 complete -c aosctl -n '__aosctl_at "kill"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "kill"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "kill"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "kill"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "kill"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "kill"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "kill"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "kill"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "kill"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "kill"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "kill"' -s h -l help -d 'Show the help of a command'
@@ -1063,7 +1313,11 @@ complete -c aosctl -n '__aosctl_at "resume"' -l yes -s y -d 'With -l or --all: a
 complete -c aosctl -n '__aosctl_at "resume"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "resume"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "resume"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "resume"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "resume"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "resume"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "resume"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "resume"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "resume"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "resume"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "resume"' -s h -l help -d 'Show the help of a command'
@@ -1075,7 +1329,11 @@ complete -c aosctl -n '__aosctl_at "cost"' -l no-headers -d 'Print the rows only
 complete -c aosctl -n '__aosctl_at "cost"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "cost"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "cost"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "cost"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "cost"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "cost"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "cost"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "cost"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "cost"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "cost"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "cost"' -s h -l help -d 'Show the help of a command'
@@ -1087,7 +1345,11 @@ complete -c aosctl -n '__aosctl_at "audit"' -a prune -d 'Let go what tenants kee
 complete -c aosctl -n '__aosctl_at "audit"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "audit"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "audit"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "audit"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "audit"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "audit"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "audit"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "audit"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "audit"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "audit"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "audit"' -s h -l help -d 'Show the help of a command'
@@ -1101,7 +1363,11 @@ complete -c aosctl -n '__aosctl_at "audit verify"' -s o -l output -x -a '(__aosc
 complete -c aosctl -n '__aosctl_at "audit verify"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "audit verify"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "audit verify"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "audit verify"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "audit verify"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "audit verify"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "audit verify"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "audit verify"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "audit verify"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "audit verify"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "audit verify"' -s h -l help -d 'Show the help of a command'
@@ -1110,7 +1376,11 @@ complete -c aosctl -n '__aosctl_at "audit checkpoint"' -l key -r -F -d 'The priv
 complete -c aosctl -n '__aosctl_at "audit checkpoint"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "audit checkpoint"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "audit checkpoint"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "audit checkpoint"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "audit checkpoint"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "audit checkpoint"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "audit checkpoint"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "audit checkpoint"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "audit checkpoint"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "audit checkpoint"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "audit checkpoint"' -s h -l help -d 'Show the help of a command'
@@ -1118,7 +1388,11 @@ complete -c aosctl -n '__aosctl_at "audit public-key"' -l key -r -F -d 'The priv
 complete -c aosctl -n '__aosctl_at "audit public-key"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "audit public-key"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "audit public-key"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "audit public-key"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "audit public-key"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "audit public-key"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "audit public-key"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "audit public-key"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "audit public-key"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "audit public-key"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "audit public-key"' -s h -l help -d 'Show the help of a command'
@@ -1128,7 +1402,11 @@ complete -c aosctl -n '__aosctl_at "audit export"' -s o -l output -r -F -d 'Writ
 complete -c aosctl -n '__aosctl_at "audit export"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "audit export"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "audit export"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "audit export"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "audit export"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "audit export"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "audit export"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "audit export"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "audit export"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "audit export"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "audit export"' -s h -l help -d 'Show the help of a command'
@@ -1136,7 +1414,11 @@ complete -c aosctl -n '__aosctl_at "audit prune"' -l dry-run -d 'Say what would 
 complete -c aosctl -n '__aosctl_at "audit prune"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "audit prune"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "audit prune"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "audit prune"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "audit prune"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "audit prune"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "audit prune"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "audit prune"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "audit prune"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "audit prune"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "audit prune"' -s h -l help -d 'Show the help of a command'
@@ -1144,7 +1426,11 @@ complete -c aosctl -n '__aosctl_at "export"' -a tenant -d 'Write every row of a 
 complete -c aosctl -n '__aosctl_at "export"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "export"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "export"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "export"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "export"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "export"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "export"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "export"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "export"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "export"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "export"' -s h -l help -d 'Show the help of a command'
@@ -1152,7 +1438,11 @@ complete -c aosctl -n '__aosctl_at "export tenant"' -s o -l output -r -F -d 'Wri
 complete -c aosctl -n '__aosctl_at "export tenant"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "export tenant"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "export tenant"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "export tenant"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "export tenant"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "export tenant"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "export tenant"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "export tenant"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "export tenant"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "export tenant"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "export tenant"' -s h -l help -d 'Show the help of a command'
@@ -1171,21 +1461,33 @@ complete -c aosctl -n '__aosctl_at "db"' -a restore -d 'Fill an empty kernel fro
 complete -c aosctl -n '__aosctl_at "db"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "db"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "db"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "db"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "db"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "db"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "db"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "db"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "db"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "db start"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "db start"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "db start"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "db start"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "db start"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "db start"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "db start"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "db start"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "db start"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db start"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db start"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "db stop"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "db stop"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "db stop"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "db stop"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "db stop"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "db stop"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "db stop"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "db stop"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "db stop"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db stop"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db stop"' -s h -l help -d 'Show the help of a command'
@@ -1193,7 +1495,11 @@ complete -c aosctl -n '__aosctl_at "db reset"' -l yes -d 'Don\'t ask'
 complete -c aosctl -n '__aosctl_at "db reset"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "db reset"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "db reset"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "db reset"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "db reset"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "db reset"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "db reset"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "db reset"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "db reset"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db reset"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db reset"' -s h -l help -d 'Show the help of a command'
@@ -1201,14 +1507,22 @@ complete -c aosctl -n '__aosctl_at "db url"' -l worker -d 'The agents\' loop ins
 complete -c aosctl -n '__aosctl_at "db url"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "db url"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "db url"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "db url"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "db url"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "db url"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "db url"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "db url"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "db url"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db url"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db url"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "db psql"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "db psql"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "db psql"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "db psql"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "db psql"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "db psql"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "db psql"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "db psql"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "db psql"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db psql"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db psql"' -s h -l help -d 'Show the help of a command'
@@ -1216,7 +1530,11 @@ complete -c aosctl -n '__aosctl_at "db status"' -s o -l output -x -a '(__aosctl_
 complete -c aosctl -n '__aosctl_at "db status"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "db status"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "db status"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "db status"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "db status"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "db status"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "db status"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "db status"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "db status"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db status"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db status"' -s h -l help -d 'Show the help of a command'
@@ -1225,14 +1543,22 @@ complete -c aosctl -n '__aosctl_at "db install"' -l revoke-public -d 'Take TEMP 
 complete -c aosctl -n '__aosctl_at "db install"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "db install"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "db install"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "db install"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "db install"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "db install"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "db install"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "db install"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "db install"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db install"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db install"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "db upgrade"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "db upgrade"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "db upgrade"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "db upgrade"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "db upgrade"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "db upgrade"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "db upgrade"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "db upgrade"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "db upgrade"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db upgrade"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db upgrade"' -s h -l help -d 'Show the help of a command'
@@ -1244,7 +1570,11 @@ complete -c aosctl -n '__aosctl_at "db harden"' -l yes -d 'Don\'t ask'
 complete -c aosctl -n '__aosctl_at "db harden"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "db harden"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "db harden"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "db harden"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "db harden"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "db harden"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "db harden"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "db harden"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "db harden"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db harden"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db harden"' -s h -l help -d 'Show the help of a command'
@@ -1253,7 +1583,11 @@ complete -c aosctl -n '__aosctl_at "db uninstall"' -l cascade -d 'Also drop what
 complete -c aosctl -n '__aosctl_at "db uninstall"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "db uninstall"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "db uninstall"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "db uninstall"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "db uninstall"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "db uninstall"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "db uninstall"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "db uninstall"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "db uninstall"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db uninstall"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db uninstall"' -s h -l help -d 'Show the help of a command'
@@ -1261,14 +1595,22 @@ complete -c aosctl -n '__aosctl_at "db backup"' -l force -d 'Replace FILE if it 
 complete -c aosctl -n '__aosctl_at "db backup"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "db backup"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "db backup"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "db backup"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "db backup"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "db backup"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "db backup"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "db backup"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "db backup"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db backup"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db backup"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "db restore"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "db restore"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "db restore"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "db restore"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "db restore"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "db restore"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "db restore"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "db restore"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "db restore"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db restore"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db restore"' -s h -l help -d 'Show the help of a command'
@@ -1280,7 +1622,11 @@ complete -c aosctl -n '__aosctl_at "auth"' -a roles -d 'List the roles that peop
 complete -c aosctl -n '__aosctl_at "auth"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "auth"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "auth"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "auth"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "auth"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "auth"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "auth"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "auth"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "auth"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "auth"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "auth"' -s h -l help -d 'Show the help of a command'
@@ -1288,7 +1634,11 @@ complete -c aosctl -n '__aosctl_at "auth whoami"' -s o -l output -x -a '(__aosct
 complete -c aosctl -n '__aosctl_at "auth whoami"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "auth whoami"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "auth whoami"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "auth whoami"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "auth whoami"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "auth whoami"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "auth whoami"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "auth whoami"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "auth whoami"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "auth whoami"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "auth whoami"' -s h -l help -d 'Show the help of a command'
@@ -1298,6 +1648,9 @@ complete -c aosctl -n '__aosctl_at "auth can-i"' -s q -l quiet -d 'Answer by the
 complete -c aosctl -n '__aosctl_at "auth can-i"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "auth can-i"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "auth can-i"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "auth can-i"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "auth can-i"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "auth can-i"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "auth can-i"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "auth can-i"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "auth can-i"' -s h -l help -d 'Show the help of a command'
@@ -1306,14 +1659,22 @@ complete -c aosctl -n '__aosctl_at "auth grant"' -l until -x -d 'Until this mome
 complete -c aosctl -n '__aosctl_at "auth grant"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "auth grant"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "auth grant"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "auth grant"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "auth grant"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "auth grant"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "auth grant"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "auth grant"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "auth grant"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "auth grant"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "auth grant"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "auth revoke"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "auth revoke"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "auth revoke"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "auth revoke"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "auth revoke"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "auth revoke"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "auth revoke"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "auth revoke"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "auth revoke"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "auth revoke"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "auth revoke"' -s h -l help -d 'Show the help of a command'
@@ -1321,7 +1682,11 @@ complete -c aosctl -n '__aosctl_at "auth roles"' -s o -l output -x -a '(__aosctl
 complete -c aosctl -n '__aosctl_at "auth roles"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "auth roles"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "auth roles"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "auth roles"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "auth roles"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "auth roles"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "auth roles"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "auth roles"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "auth roles"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "auth roles"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "auth roles"' -s h -l help -d 'Show the help of a command'
@@ -1332,7 +1697,11 @@ complete -c aosctl -n '__aosctl_at "doctor"' -s o -l output -x -a '(__aosctl_ask
 complete -c aosctl -n '__aosctl_at "doctor"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "doctor"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "doctor"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "doctor"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "doctor"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "doctor"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "doctor"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "doctor"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "doctor"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "doctor"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "doctor"' -s h -l help -d 'Show the help of a command'
@@ -1341,7 +1710,11 @@ complete -c aosctl -n '__aosctl_at "secret"' -a rotate -d 'Put all secrets under
 complete -c aosctl -n '__aosctl_at "secret"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "secret"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "secret"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "secret"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "secret"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "secret"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "secret"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "secret"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "secret"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "secret"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "secret"' -s h -l help -d 'Show the help of a command'
@@ -1350,7 +1723,11 @@ complete -c aosctl -n '__aosctl_at "secret init"' -l keyring -d 'Keep it in the 
 complete -c aosctl -n '__aosctl_at "secret init"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "secret init"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "secret init"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "secret init"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "secret init"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "secret init"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "secret init"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "secret init"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "secret init"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "secret init"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "secret init"' -s h -l help -d 'Show the help of a command'
@@ -1358,7 +1735,11 @@ complete -c aosctl -n '__aosctl_at "secret rotate"' -l new-key-from -x -d 'file:
 complete -c aosctl -n '__aosctl_at "secret rotate"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "secret rotate"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "secret rotate"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "secret rotate"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "secret rotate"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "secret rotate"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "secret rotate"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "secret rotate"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "secret rotate"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "secret rotate"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "secret rotate"' -s h -l help -d 'Show the help of a command'
@@ -1369,10 +1750,15 @@ complete -c aosctl -n '__aosctl_at "config"' -a set-context -d 'Create or change
 complete -c aosctl -n '__aosctl_at "config"' -a rename-context -d 'Rename a context; the current one stays current'
 complete -c aosctl -n '__aosctl_at "config"' -a delete-context -d 'Delete a context from the config file; the database stays as it is'
 complete -c aosctl -n '__aosctl_at "config"' -a view -d 'Print the config file, passwords hidden'
+complete -c aosctl -n '__aosctl_at "config"' -a trust -d 'Let a project\'s .aosctl.yaml choose the context and the tenant'
 complete -c aosctl -n '__aosctl_at "config"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "config"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "config"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "config"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "config"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "config"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "config"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "config"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "config"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "config"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "config"' -s h -l help -d 'Show the help of a command'
@@ -1381,21 +1767,33 @@ complete -c aosctl -n '__aosctl_at "config get-contexts"' -l no-headers -d 'Leav
 complete -c aosctl -n '__aosctl_at "config get-contexts"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "config get-contexts"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "config get-contexts"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "config get-contexts"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "config get-contexts"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "config get-contexts"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "config get-contexts"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "config get-contexts"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "config get-contexts"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "config get-contexts"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "config get-contexts"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "config current-context"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "config current-context"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "config current-context"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "config current-context"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "config current-context"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "config current-context"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "config current-context"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "config current-context"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "config current-context"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "config current-context"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "config current-context"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "config use-context"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "config use-context"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "config use-context"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "config use-context"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "config use-context"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "config use-context"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "config use-context"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "config use-context"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "config use-context"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "config use-context"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "config use-context"' -s h -l help -d 'Show the help of a command'
@@ -1405,39 +1803,71 @@ complete -c aosctl -n '__aosctl_at "config set-context"' -l service -x -d 'Entry
 complete -c aosctl -n '__aosctl_at "config set-context"' -l worker -x -d 'Connection of the agents\' loop'
 complete -c aosctl -n '__aosctl_at "config set-context"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
 complete -c aosctl -n '__aosctl_at "config set-context"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "config set-context"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "config set-context"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "config set-context"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "config set-context"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "config set-context"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "config set-context"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "config set-context"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "config set-context"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "config rename-context"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "config rename-context"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "config rename-context"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "config rename-context"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "config rename-context"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "config rename-context"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "config rename-context"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "config rename-context"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "config rename-context"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "config rename-context"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "config rename-context"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "config delete-context"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "config delete-context"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "config delete-context"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "config delete-context"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "config delete-context"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "config delete-context"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "config delete-context"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "config delete-context"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "config delete-context"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "config delete-context"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "config delete-context"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "config view"' -s o -l output -x -a '(__aosctl_ask "=words:yaml,json")' -d 'yaml or json'
 complete -c aosctl -n '__aosctl_at "config view"' -l raw -d 'Show passwords'
-complete -c aosctl -n '__aosctl_at "config view"' -l minify -d 'Only the current context'
+complete -c aosctl -n '__aosctl_at "config view"' -l minify -d 'Only the current context, or that of --context'
 complete -c aosctl -n '__aosctl_at "config view"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "config view"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "config view"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "config view"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "config view"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "config view"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "config view"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "config view"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "config view"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "config view"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "config view"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "config trust"' -l revoke -d 'Trust it no more'
+complete -c aosctl -n '__aosctl_at "config trust"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "config trust"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "config trust"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "config trust"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "config trust"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "config trust"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "config trust"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "config trust"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "config trust"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "config trust"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "config trust"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "whoami"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml")' -d 'json or yaml'
 complete -c aosctl -n '__aosctl_at "whoami"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "whoami"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "whoami"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "whoami"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "whoami"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "whoami"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "whoami"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "whoami"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "whoami"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "whoami"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "whoami"' -s h -l help -d 'Show the help of a command'
@@ -1445,7 +1875,11 @@ complete -c aosctl -n '__aosctl_at "plugin"' -a list -d 'List the programs of PA
 complete -c aosctl -n '__aosctl_at "plugin"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "plugin"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "plugin"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "plugin"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "plugin"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "plugin"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "plugin"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "plugin"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "plugin"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "plugin"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "plugin"' -s h -l help -d 'Show the help of a command'
@@ -1453,14 +1887,22 @@ complete -c aosctl -n '__aosctl_at "plugin list"' -l name-only -d 'Print the nam
 complete -c aosctl -n '__aosctl_at "plugin list"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "plugin list"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "plugin list"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "plugin list"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "plugin list"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "plugin list"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "plugin list"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "plugin list"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "plugin list"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "plugin list"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "plugin list"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "man"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "man"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "man"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "man"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "man"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "man"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "man"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "man"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "man"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "man"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "man"' -s h -l help -d 'Show the help of a command'
@@ -1470,14 +1912,22 @@ complete -c aosctl -n '__aosctl_at "version"' -s o -l output -x -a '(__aosctl_as
 complete -c aosctl -n '__aosctl_at "version"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "version"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "version"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "version"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "version"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "version"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "version"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "version"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "version"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "version"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "version"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "completion"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "completion"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "completion"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "completion"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "completion"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "completion"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
 complete -c aosctl -n '__aosctl_at "completion"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "completion"' -l no-input -d 'Ask nothing; fail where an answer is needed'
 complete -c aosctl -n '__aosctl_at "completion"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "completion"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "completion"' -s h -l help -d 'Show the help of a command'

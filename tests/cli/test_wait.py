@@ -100,7 +100,7 @@ def test_a_run_that_ends_is_not_waited_for_any_more(
     run = tenant.start_run()
     tenant.open(run)
     name = name_of(tenant, run)
-    one = waiting(f"run/{name}", "--for=condition=Approval")
+    one = waiting(f"run/{name}", "--for=approval")
     one.asked()
     developer("kill", name)
     done = one.ended()

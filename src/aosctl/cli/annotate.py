@@ -5,7 +5,15 @@ from __future__ import annotations
 import typer
 
 from aosctl.cli.flags import ChangedText, DryRunText, FieldSelector, Selector
-from aosctl.cli.relabel import Everything, Given, Listing, Overwrite, Words, relabel
+from aosctl.cli.relabel import (
+    Everything,
+    Given,
+    Listing,
+    Overwrite,
+    ResourceVersion,
+    Words,
+    relabel,
+)
 
 
 def command(
@@ -16,6 +24,7 @@ def command(
     everything: Everything = False,
     overwrite: Overwrite = False,
     listing: Listing = False,
+    resource_version: ResourceVersion = None,
     dry_run: DryRunText = "none",
     output_format: ChangedText = None,
 ) -> None:
@@ -29,5 +38,5 @@ def command(
       aosctl annotate persona pg_expert ticket-
       aosctl annotate agents --all --overwrite reviewed=2026-11-23
     """
-    flags = (selector, field_selector, everything, overwrite, listing, dry_run, output_format)
-    relabel(ctx, "annotation", words or (), Given(*flags))
+    flags = (selector, field_selector, everything, overwrite, listing, resource_version)
+    relabel(ctx, "annotation", words or (), Given(*flags, dry_run, output_format))

@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from aosctl import __version__, request
 from aosctl.cli import preferences
+from aosctl.cli.booleans import without_values
 from aosctl.cli.global_flags import VERSION
 from aosctl.cli.globals import Globals
 from aosctl.cli.options import global_options
@@ -61,6 +62,9 @@ class VerbCommand(TyperCommand):
     def get_help_option(self, ctx: Context) -> TyperOption | None:
         return _printed_by_us(super().get_help_option(ctx))
 
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, without_values(self.params, args))
+
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
         _write_help_text(self, formatter)
         self.format_options(ctx, formatter)
@@ -71,14 +75,14 @@ class VerbCommand(TyperCommand):
 
 
 class CommandGroup(TyperGroup):
-    """Verbs under one name; alone it prints its help, as kubectl does."""
+    """Verbs under one name; alone it prints its help, unless its own flags say what to do."""
 
     def get_help_option(self, ctx: Context) -> TyperOption | None:
         return _printed_by_us(super().get_help_option(ctx))
 
     def invoke(self, ctx: Context) -> object:
         result = super().invoke(ctx)
-        if ctx.invoked_subcommand is None:
+        if ctx.invoked_subcommand is None and result is None:
             sys.stdout.write(ctx.get_help() + "\n")
         return result
 
@@ -101,6 +105,8 @@ class CommandGroup(TyperGroup):
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
         _write_help_text(self, formatter)
+        if self.callback is not None:  # what it does without a command
+            Command.format_options(self, ctx, formatter)
         self.format_commands(ctx, formatter)
         _write_usage(formatter, f"{ctx.command_path} COMMAND [options]")
         more = f"{ctx.command_path} COMMAND --help"

@@ -15,11 +15,16 @@ from aosctl.cli.flags import (
     ChangedText,
     DryRunText,
     Filenames,
+    LockTimeout,
     Prune,
+    PruneAllowlist,
     Recursive,
+    Selector,
+    WaitsForLocks,
     load_documents,
     members_of,
     parse_dry_run,
+    patience_of,
     suffix,
     tenancy_of,
 )
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
     from aosctl.domain.applying import Applied, Expected, Tenancy
     from aosctl.domain.applysets import Members
     from aosctl.domain.document import Document
+    from aosctl.domain.reading import Strangers
 
 
 def command(
@@ -38,19 +44,34 @@ def command(
     filename: Filenames = None,
     recursive: Recursive = False,
     dry_run: DryRunText = "none",
+    selector: Selector = None,
     prune: Prune = False,
     applyset: ApplySet = None,
+    prune_allowlist: PruneAllowlist = None,
     show_diff: Annotated[
         bool, typer.Option("--diff", help="Show first what will change, as aosctl diff does")
     ] = False,
     confirm: Annotated[
         bool, typer.Option("--confirm", help="Ask before anything is changed")
     ] = False,
+    validate: Annotated[
+        str,
+        typer.Option(
+            "--validate", metavar="strict|warn|ignore", help="What to do about unknown fields"
+        ),
+    ] = "strict",
+    atomic: Annotated[
+        bool, typer.Option("--atomic/--no-atomic", help="All or nothing; else each by itself")
+    ] = True,
+    wait: WaitsForLocks = True,
+    timeout: LockTimeout = "0",
     output_format: ChangedText = None,
 ) -> None:
     """Create or change resources from manifests, all of a set or nothing.
 
     All files of one command are one transaction. Their documents may stand in any order.
+    With --atomic=false each document is one: what is right is applied, what is wrong is told.
+    An unknown field is an error; --validate=warn tells of it and leaves it out.
     With --applyset they carry the set's name as a label; --prune then deletes, in the tenants
     of the files alone, what was applied under that name and is in the files no more.
     What --diff shows and --confirm asks about is what happens: if it changed meanwhile,
@@ -62,22 +83,40 @@ def command(
       aosctl apply -f agent.yaml --dry-run=server
       aosctl apply -f agent.yaml --diff --confirm
       aosctl apply -f manifests/ --prune --applyset shop --dry-run=server
+      aosctl apply -f manifests/ -l team=data --atomic=false
       cat agent.yaml | aosctl apply -f - -n tech_corp
     """
     chosen = output.parse_output(output_format, allowed=("json", "yaml", "name"))
     trial = parse_dry_run(dry_run)
-    members = members_of(applyset, prune=prune)
+    members = members_of(applyset, prune=prune, allowlist=prune_allowlist)
+    strangers = _strangers(validate)
+    patience = patience_of(timeout, waits=wait)
+    if not atomic and (prune or show_diff or confirm):
+        raise UsageError("--prune, --diff and --confirm are about a whole set: leave --atomic=true")
     if trial == "client" and (show_diff or confirm):
         raise UsageError("--diff and --confirm try it on the server; leave --dry-run=client out")
-    documents = load_documents(filename, recursive)
     given = globals_of(ctx)
+    if not atomic:
+        from aosctl.cli.apply_partly import apply_each, right_documents
+        from aosctl.cli.targets import raise_all
+
+        right, errors = right_documents(filename, recursive, selector, strangers)
+        done, refused = apply_each(given, right, tenancy_of(ctx), members, trial, chosen, patience)
+        names = {(one.document.kind, one.document.name) for one in done}
+        kept = [one for one in right if (one.kind, one.name) in names]
+        _after(given, kept if trial == "none" else [], done)
+        raise_all([*errors, *refused])
+        return
+    documents = load_documents(filename, recursive, "apply", selector, strangers)
 
     from aosctl.cli.wiring import session_of
+    from aosctl.db.manifests import wait_for_others
     from aosctl.domain.applying import apply_set, compare_set
 
     tenancy = tenancy_of(ctx)
     expected: Expected | None = None
     with closing(session_of(given, select_tenant=False)) as session:
+        wait_for_others(session.connection, patience)
         if trial == "client":
             applied = compare_set(session.connection, documents, tenancy, members)
             write_applied(applied, chosen, suffix(trial))
@@ -94,8 +133,26 @@ def command(
             members=members,
         )
     write_applied(applied, chosen, suffix(trial))
-    if trial == "none":
-        _remember(given, documents)
+    _after(given, documents if trial == "none" else [], applied)
+
+
+def _strangers(validate: str) -> Strangers:
+    """Return who is told of unknown fields; None where they are errors. Raises UsageError."""
+    if validate in ("strict", "true"):
+        return None
+    if validate == "warn":
+        return lambda text: output.note(f"warning: {text}")
+    if validate in ("ignore", "false"):
+        return lambda _text: None
+    raise UsageError(
+        f'invalid - validate option "{validate}"; must be one of: strict (or true), warn, ignore'
+        " (or false)"
+    )
+
+
+def _after(given: Globals, kept: Sequence[Document], applied: Sequence[Applied]) -> None:
+    """Remember the names of what was kept for completion; print the warnings."""
+    _remember(given, kept)
     for warning in (text for one in applied for text in one.warnings):
         output.note(f"warning: {warning}")
 

@@ -10,13 +10,15 @@ from typing import Annotated
 
 import typer
 
-from aosctl.cli import create_generators, create_secret, output
+from aosctl.cli import create_files, create_generators, create_secret, output
+from aosctl.cli.create_kind import Making, create
+from aosctl.cli.flags import ChangedText, DryRunText, parse_dry_run, suffix
 from aosctl.cli.globals import globals_of
 from aosctl.errors import UsageError
 from aosctl.private_file import new_private_file
 
 app = typer.Typer(
-    help="""Make a resource from flags; apply takes manifests.
+    help="""Make a resource from flags, or what the manifests of -f hold and is not there yet.
 
 With --dry-run=client -o yaml, a manifest to begin with is printed, and
 nothing is made.
@@ -25,9 +27,12 @@ Examples:
   aosctl create persona clerk --model gpt-4o --dry-run=client -o yaml
   aosctl create agent bot --persona clerk --edit
   aosctl create principal jane --role developer --login
-  aosctl create secret openai --from-env api_key=OPENAI_API_KEY""",
+  aosctl create secret openai --from-env api_key=OPENAI_API_KEY
+  aosctl create -f persona.yaml""",
+    invoke_without_command=True,
     rich_markup_mode=None,
 )
+app.callback()(create_files.files)
 app.command("secret")(create_secret.secret)
 for generator in create_generators.GENERATORS:
     app.command(generator.__name__)(generator)
@@ -59,6 +64,8 @@ def principal(
             help="Write a new password for the login into a new file that only you can read",
         ),
     ] = None,
+    dry_run: DryRunText = "none",
+    output_format: ChangedText = None,
 ) -> None:
     """Make a principal, and with --login the database login that it stands for.
 
@@ -70,6 +77,7 @@ def principal(
       aosctl create principal jane --role developer --login --password-file jane.txt
       aosctl create principal web --type service --role developer --db-role web_app
     """
+    from aosctl.cli.apply import write_applied
     from aosctl.cli.wiring import session_of
     from aosctl.domain.kinds.principal import ROLES, TYPES
     from aosctl.domain.names import NAME_PATTERN, NAME_RULE
@@ -83,13 +91,25 @@ def principal(
     _one_of("--role", role or [], ROLES)
     role_name = db_role or (name if login else None)
     spec = {"type": kind, "displayName": display_name, "dbRole": role_name, "roles": role or []}
-    with closing(session_of(globals_of(ctx))) as session, _password(password_file) as password:
+    trial = parse_dry_run(dry_run)
+    chosen = output.parse_output(output_format, allowed=("json", "yaml", "name"))
+    if trial == "client":
+        create(ctx, "Principal", name, spec, Making(dry_run, output_format, edit=False))
+        return
+    written = password_file if trial == "none" else None
+    with closing(session_of(globals_of(ctx))) as session, _password(written) as password:
         session.require_tenant()
-        create_principal(
-            session.connection, session.tenant or "", name, spec, login=login, password=password
+        made = create_principal(
+            session.connection,
+            session.tenant or "",
+            name,
+            spec,
+            login=login,
+            password=password,
+            keep=trial == "none",
         )
-    output.write(f"principal.aos/{name} created\n")
-    if login:
+    write_applied([made], chosen, suffix(trial))
+    if login and trial == "none":
         after = f"its password is in {password_file}" if password_file else "it has no password"
         output.note(f'login "{role_name}" created; {after}', quiet=globals_of(ctx).quiet)
 

@@ -78,7 +78,7 @@ def _applied(
             tenancy_of(ctx),
             keep=keep,
             read_back=read_back,
-            only_new=True,
+            only="new",
         )
 
 

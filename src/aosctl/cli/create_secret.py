@@ -90,7 +90,7 @@ def secret(
                 tenancy_of(ctx),
                 keep=trial == "none",
                 read_back=chosen.format in ("json", "yaml"),
-                only_new=not replace,
+                only=None if replace else "new",
             )
     write_applied(applied, chosen, suffix(trial))
 

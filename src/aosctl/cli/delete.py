@@ -15,10 +15,13 @@ from aosctl.cli.flags import (
     FieldSelector,
     Filenames,
     IgnoreNotFound,
+    LockTimeout,
     Recursive,
     Selector,
+    WaitsForLocks,
     load_documents,
     parse_dry_run,
+    patience_of,
     tenancy_of,
 )
 from aosctl.cli.globals import globals_of
@@ -55,6 +58,8 @@ def command(
         ),
     ] = None,
     field_selector: FieldSelector = None,
+    wait: WaitsForLocks = True,
+    timeout: LockTimeout = "0",
     output_format: Annotated[
         str | None, typer.Option("-o", "--output", metavar="FORMAT", help="name")
     ] = None,
@@ -81,12 +86,15 @@ def command(
     trial = parse_dry_run(dry_run)
     selective = selector is not None or field_selector is not None
     _check_cascade(cascade, filename)
-    if filename and (words or selective or everything):
-        raise UsageError("-f says what to delete; names, -l and --all can't be added to it")
+    patience = patience_of(timeout, waits=wait)
+    if filename and (words or field_selector is not None or everything):
+        raise UsageError(
+            "-f says what to delete; names, --field-selector and --all can't be added to it"
+        )
     if confirm is not None:
         if filename or selective or everything:
             raise UsageError("--confirm is for one tenant that is named")
-        _erase_tenant(ctx, words or [], confirm, trial, chosen)
+        _erase_tenant(ctx, words or [], confirm, trial, chosen, patience)
         return
     if not filename:
         wanted = _wanted(words or [], selective=selective, everything=everything)
@@ -94,12 +102,14 @@ def command(
             from aosctl.domain.field_selectors import parse_field_selector
 
             parse_field_selector(field_selector, [one.kind for one in wanted])
-        plan = Plan(selector or "", field_selector or "", interactive, cascade is not None)
+        cascades = cascade is not None
+        plan = Plan(selector or "", field_selector or "", interactive, cascades, patience)
         delete_chosen(ctx, wanted, plan, ignore_not_found, trial, chosen)
         return
-    documents = load_documents(filename, recursive, "delete")
+    documents = load_documents(filename, recursive, "delete", selector)
 
     from aosctl.cli.wiring import session_of
+    from aosctl.db.manifests import wait_for_others
     from aosctl.domain.applying import delete_set
     from aosctl.domain.kinds import BY_NAME
 
@@ -110,6 +120,7 @@ def command(
     ):
         return
     with closing(session_of(globals_of(ctx), select_tenant=False)) as session:
+        wait_for_others(session.connection, patience)
         deleted = delete_set(
             session.connection,
             documents,
@@ -136,14 +147,19 @@ def _check_cascade(cascade: str | None, filename: list[str] | None) -> None:
 
 
 def _erase_tenant(
-    ctx: typer.Context, words: list[str], confirm: str, trial: DryRun, chosen: output.Output
+    ctx: typer.Context,
+    words: list[str],
+    confirm: str,
+    trial: DryRun,
+    chosen: output.Output,
+    patience: int,
 ) -> None:
     """Erase one tenant with all that it has (aos_auth.erase_tenant)."""
     from functools import partial
 
     from aosctl.cli.targets import parse_targets
     from aosctl.cli.wiring import session_of
-    from aosctl.db.manifests import in_transaction
+    from aosctl.db.manifests import in_transaction, wait_for_others
     from aosctl.db.tenants import erase_tenant
     from aosctl.repl.words import counted
 
@@ -157,6 +173,7 @@ def _erase_tenant(
     with closing(session_of(globals_of(ctx), select_tenant=False)) as session:
         if trial == "client":
             raise UsageError("try it with --dry-run=server")
+        wait_for_others(session.connection, patience)
         erase = partial(erase_tenant, session.connection, name, confirm)
         runs, rows = in_transaction(session.connection, erase, keep=trial == "none")
     print_deleted(wanted[0].kind, name, trial, chosen)

@@ -30,6 +30,8 @@ class Plan(NamedTuple):
     field_selector: str
     interactive: bool
     cascade: bool
+    patience: int
+    """Milliseconds to wait for what another session holds; 0: for ever."""
 
 
 def delete_chosen(
@@ -44,9 +46,11 @@ def delete_chosen(
     from aosctl.cli.resource_table import note_none
     from aosctl.cli.targets import raise_all
     from aosctl.cli.wiring import session_of
+    from aosctl.db.manifests import wait_for_others
 
     given = globals_of(ctx)
     with closing(session_of(given)) as session:
+        wait_for_others(session.connection, plan.patience)
         going = list(_chosen(session, wanted, plan))
         asks = plan.interactive and trial == "none" and going
         if asks and not agrees(_with_dependents(session, going, cascade=plan.cascade)):

@@ -8,15 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aosctl.cli import output
-from aosctl.cli.flags import AllTenants, Selector
+from aosctl.cli.flags import (
+    AllTenants,
+    Filenames,
+    Recursive,
+    Selector,
+    load_documents,
+    tenancy_of,
+)
 from aosctl.cli.globals import globals_of
-from aosctl.errors import AosError
+from aosctl.errors import AosError, UsageError
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from aosctl.cli.targets import Wanted
     from aosctl.db.rows import AnyConnection
+    from aosctl.domain.document import Document
     from aosctl.domain.kinds import Kind
     from aosctl.domain.kinds.base import Resource
 
@@ -33,6 +41,11 @@ def command(
     ] = None,
     selector: Selector = None,
     all_tenants: AllTenants = False,
+    filename: Filenames = None,
+    recursive: Recursive = False,
+    show_events: Annotated[
+        bool, typer.Option("--show-events/--no-events", help="Show the last changes too")
+    ] = True,
 ) -> None:
     """Show resources in detail; a name may also be the beginning of several.
 
@@ -40,12 +53,18 @@ def command(
       aosctl describe agent my_pg_bot
       aosctl describe persona/pg_expert skill/sql_query
       aosctl describe run my_pg_bot-x7k2p
+      aosctl describe -f manifests/ -R --show-events=false
     """
     from aosctl.cli.resource_table import note_none
     from aosctl.cli.targets import are_named, parse_targets, raise_all
     from aosctl.cli.wiring import quick_session_of, remember_names
     from aosctl.domain.selectors import parse_selector
 
+    if filename:
+        if words or all_tenants:
+            raise UsageError("-f says what to describe; names and -A can't be added to it")
+        _describe_files(ctx, load_documents(filename, recursive, "describe", selector), show_events)
+        return
     wanted = parse_targets(words or (), "describe")
     are_named(wanted, selective=selector is not None, all_tenants=all_tenants)
     matches = parse_selector(selector or "")
@@ -62,7 +81,7 @@ def command(
                 names = [row.name for row in rows]
                 remember_names(given, one.kind.words, names, whole=False)
             parts += [
-                _describe(session.connection, one.kind, row, tenant)
+                _describe(session.connection, one.kind, row, tenant, show_events)
                 for row in rows
                 if matches(row.labels)
             ]
@@ -70,6 +89,32 @@ def command(
     if not parts and not errors:
         note_none(session.tenant, quiet=given.quiet)
     raise_all(errors)
+
+
+def _describe_files(ctx: typer.Context, documents: tuple[Document, ...], show_events: bool) -> None:
+    """Show what stands of what manifests name."""
+    from aosctl.cli.targets import Wanted, raise_all
+    from aosctl.cli.wiring import session_of
+    from aosctl.domain.cluster import Cluster, key
+    from aosctl.domain.kinds import BY_NAME
+
+    with closing(session_of(globals_of(ctx), select_tenant=False)) as session:
+        cluster = Cluster(session.connection)
+        ready = cluster.with_tenants(documents, tenancy_of(ctx))
+        there = cluster.read(ready)
+        found = [there[key(one)] for one in ready if key(one) in there]
+        parts = [
+            _describe(session.connection, BY_NAME[row.kind], row, None, show_events)
+            for row in found
+        ]
+    output.write("\n\n".join(parts))
+    raise_all(
+        [
+            Wanted(BY_NAME[one.kind], None).missing(one.name)
+            for one in ready
+            if key(one) not in there
+        ]
+    )
 
 
 def _find(
@@ -92,11 +137,13 @@ def _find(
     return found, errors
 
 
-def _describe(connection: AnyConnection, kind: Kind, row: Resource, tenant: UUID | None) -> str:
+def _describe(
+    connection: AnyConnection, kind: Kind, row: Resource, tenant: UUID | None, show_events: bool
+) -> str:
     from aosctl.cli.description import format_entries
 
     text = format_entries(kind.describe(row))
-    if kind.read_only and kind.name != "Run":
+    if not show_events or (kind.read_only and kind.name != "Run"):
         return text
     return text + _events(connection, kind, row, tenant)
 

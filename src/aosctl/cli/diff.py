@@ -17,7 +17,9 @@ from aosctl.cli.flags import (
     ApplySet,
     Filenames,
     Prune,
+    PruneAllowlist,
     Recursive,
+    Selector,
     load_documents,
     members_of,
     tenancy_of,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from aosctl.domain.applying import Applied
     from aosctl.domain.applysets import Members
+    from aosctl.domain.document import Document
     from aosctl.domain.kinds.base import Resource
 
 TROUBLE = 2
@@ -39,8 +42,10 @@ def command(
     ctx: typer.Context,
     filename: Filenames = None,
     recursive: Recursive = False,
+    selector: Selector = None,
     prune: Prune = False,
     applyset: ApplySet = None,
+    prune_allowlist: PruneAllowlist = None,
 ) -> int:
     """Show what apply would change, as a unified diff of what stands and what would.
 
@@ -54,16 +59,16 @@ def command(
       AOSCTL_EXTERNAL_DIFF="colordiff -u -N" aosctl diff -f manifests/
     """
     try:
-        return _diff(ctx, filename, recursive, members_of(applyset, prune=prune))
+        members = members_of(applyset, prune=prune, allowlist=prune_allowlist)
+        documents = load_documents(filename, recursive, "diff", selector)
+        return _diff(ctx, documents, members)
     except AosError as error:
         raise _as_trouble(error) from error
     except OSError as error:
         raise _as_trouble(AosError(f"can't compare: {error}")) from error
 
 
-def _diff(ctx: typer.Context, filename: list[str] | None, recursive: bool, members: Members) -> int:
-    documents = load_documents(filename, recursive, "diff")
-
+def _diff(ctx: typer.Context, documents: tuple[Document, ...], members: Members) -> int:
     from aosctl.cli.wiring import session_of
     from aosctl.domain.applying import apply_set
 

@@ -34,6 +34,9 @@ def command(
         str, typer.Option("-o", "--output", metavar="FORMAT", help="yaml or json")
     ] = "yaml",
     selector: Selector = None,
+    output_patch: Annotated[
+        bool, typer.Option("--output-patch", help="Print what was changed as a merge patch")
+    ] = False,
 ) -> None:
     """Change resources in your editor.
 
@@ -66,7 +69,23 @@ def command(
         output.note("Edit cancelled, no changes made.")
         return
     for one in done:
+        if output_patch and one.outcome != "unchanged":
+            output.write(f"Patch: {_patch_of(one)}\n")
         output.write(f"{one.name} {'edited' if one.outcome != 'unchanged' else 'unchanged'}\n")
+
+
+def _patch_of(one: Applied) -> str:
+    """Return the change as JSON, as `aosctl patch --type merge` takes it."""
+    import json
+
+    from aosctl.domain.applying import user_owned
+    from aosctl.domain.kinds import BY_NAME
+    from aosctl.domain.patching import difference
+    from aosctl.terminal import visible
+
+    kind = BY_NAME[one.document.kind]
+    before, after = (user_owned(kind, row) if row else {} for row in (one.live, one.merged))
+    return visible(json.dumps(difference(before, after), ensure_ascii=False))
 
 
 def _read(given: Globals, choice: Choice) -> list[Picked]:
@@ -151,7 +170,10 @@ class _Edit:
         documents = loads(text, str(self._path))
         expected = self._expected(documents)
         with closing(session_of(self._given, select_tenant=False)) as session:
-            return apply_set(session.connection, documents, Tenancy(None, None), expected=expected)
+            nowhere = Tenancy(None, None)
+            return apply_set(
+                session.connection, documents, nowhere, expected=expected, read_back=True
+            )
 
     def _expected(self, documents: tuple[Document, ...]) -> Expected:
         """Return what has to stand there still; nothing where generation was taken out."""

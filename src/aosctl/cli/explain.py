@@ -9,12 +9,20 @@ import typer
 from aosctl.cli import output
 from aosctl.errors import UsageError
 
+_FORMATS = ("plaintext", "json-schema")
+
 
 def command(
     what: Annotated[str | None, typer.Argument(metavar="KIND[.FIELD…]", show_default=False)] = None,
     recursive: Annotated[
         bool, typer.Option("--recursive", help="Print the fields of fields, names and types only")
     ] = False,
+    api_version: Annotated[
+        str | None, typer.Option("--api-version", metavar="VERSION", help="aos/v1, the only one")
+    ] = None,
+    output_format: Annotated[
+        str, typer.Option("-o", "--output", metavar="FORMAT", help="plaintext or json-schema")
+    ] = "plaintext",
 ) -> None:
     """Say what a kind or a field of its manifests means; it asks no database.
 
@@ -24,16 +32,38 @@ def command(
       aosctl explain agent
       aosctl explain agent.spec.limits
       aosctl explain policies --recursive
+      aosctl explain budget -o json-schema
     """
     from aosctl.domain.inventory import readable_kind
+    from aosctl.domain.kinds.base import API_VERSION
     from aosctl.domain.kinds.explaining import explain
 
     if not what:
         raise UsageError(
             "You must specify the type of resource to explain", "aosctl api-resources lists them"
         )
+    if output_format not in _FORMATS:
+        raise UsageError(
+            f'unable to match a printer suitable for the output format "{output_format}",'
+            f" allowed formats are: {','.join(_FORMATS)}"
+        )
     word, *path = _words(what)
-    output.write(explain(readable_kind(word), path, recursive=recursive))
+    kind = readable_kind(word)
+    if api_version not in (None, API_VERSION):
+        raise UsageError(
+            f'no matches for kind "{kind.name}" in version "{api_version}"',
+            f"there is {API_VERSION} alone",
+        )
+    if output_format == "plaintext":
+        output.write(explain(kind, path, recursive=recursive))
+        return
+    if path or recursive:
+        raise UsageError("-o json-schema is about a whole kind", f"aosctl explain {word}")
+    if kind.read_only:
+        raise UsageError(f"{kind.plural} have no manifest, and no schema")
+    from aosctl.domain.kinds.json_schema import schema_for
+
+    output.write_json(schema_for(kind))
 
 
 def _words(what: str) -> list[str]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from aosctl.domain.applying import Tenancy
     from aosctl.domain.applysets import Members
     from aosctl.domain.document import Document
+    from aosctl.domain.reading import Strangers
 
 Filenames = Annotated[
     list[str] | None,
@@ -77,6 +78,12 @@ IgnoreNotFound = Annotated[
     bool, typer.Option("--ignore-not-found", help="Take what does not exist for done")
 ]
 
+PruneAllowlist = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--prune-allowlist", metavar="KIND", help="With --prune: delete of this kind only"
+    ),
+]
 Prune = Annotated[
     bool,
     typer.Option("--prune", help="Delete what of the apply-set the files hold no more"),
@@ -86,7 +93,32 @@ ApplySet = Annotated[
     typer.Option("--applyset", metavar="NAME", help="What is applied belongs to this set"),
 ]
 
+WaitsForLocks = Annotated[
+    bool,
+    typer.Option("--wait/--no-wait", help="Wait for what another session holds; else fail at once"),
+]
+LockTimeout = Annotated[
+    str,
+    typer.Option(
+        "--timeout", metavar="TIME", help="Wait so long for another session: 30s, 5m; 0: for ever"
+    ),
+]
+
 DryRun = Literal["none", "client", "server"]
+
+
+def patience_of(timeout: str, *, waits: bool) -> int:
+    """Return how long to wait for other sessions, in milliseconds; 0: for ever. Raises UsageError.
+
+    The least that PostgreSQL can wait, a millisecond, stands for not at all.
+    """
+    if not waits:
+        return 1
+    if timeout in ("0", "0s"):
+        return 0
+    from aosctl.cli.moments import parse_duration
+
+    return max(round(parse_duration(timeout).total_seconds() * 1000), 1)
 
 
 def parse_dry_run(text: str) -> DryRun:
@@ -102,18 +134,44 @@ def suffix(dry_run: DryRun) -> str:
 
 
 def load_documents(
-    files: list[str] | None, recursive: bool, verb: str = "apply"
+    files: list[str] | None,
+    recursive: bool,
+    verb: str = "apply",
+    selector: str | None = None,
+    strangers: Strangers = None,
 ) -> tuple[Document, ...]:
-    """Read the manifests that -f names, before anything is connected."""
+    """Read the manifests that -f names, those with the labels, before anything is connected.
+
+    `strangers` is told of fields that no kind has; without it they are refused.
+    """
     from aosctl.domain.manifest import load
 
     if not files:
         raise UsageError("must specify -f", f"aosctl {verb} -f FILE; - reads standard input")
-    return load(files, recursive=recursive, verb=verb)
+    documents = load(files, recursive=recursive, verb=verb, strangers=strangers)
+    return with_labels(documents, selector, verb)
 
 
-def members_of(applyset: str | None, *, prune: bool) -> Members:
-    """Return the apply-set that is meant. Raises UsageError."""
+def with_labels(
+    documents: tuple[Document, ...], selector: str | None, verb: str
+) -> tuple[Document, ...]:
+    """Return the documents that -l selects. Raises ManifestError where it selects none."""
+    if selector is None:
+        return documents
+    from aosctl.domain.selectors import parse_selector
+    from aosctl.errors import ManifestError
+
+    matches = parse_selector(selector)
+    found = tuple(one for one in documents if matches(one.labels))
+    if not found:
+        raise ManifestError(
+            f"no objects passed to {verb}", f"none of the {len(documents)} has the labels of -l"
+        )
+    return found
+
+
+def members_of(applyset: str | None, *, prune: bool, allowlist: list[str] | None = None) -> Members:
+    """Return the apply-set that is meant, and the kinds of it that go. Raises UsageError."""
     import re
 
     from aosctl.domain.applysets import Members
@@ -126,7 +184,26 @@ def members_of(applyset: str | None, *, prune: bool) -> Members:
         )
     if applyset is not None and not re.fullmatch(f"{NAME_PATTERN}(?<![_.-])", applyset):
         raise UsageError(f"--applyset takes a name: {NAME_RULE}, and the last one too")
-    return Members(applyset, prune)
+    if allowlist and not prune:
+        raise UsageError("--prune-allowlist belongs to --prune")
+    kinds = frozenset(_kind_of(text) for text in allowlist) if allowlist else None
+    return Members(applyset, prune, kinds)
+
+
+def _kind_of(text: str) -> str:
+    """Return the kind that `aos/v1/Persona`, or a kind's word, names. Raises UsageError."""
+    from aosctl.domain.inventory import readable_kind
+
+    version, slash, word = text.rpartition("/")
+    if slash and version != "aos/v1":
+        raise UsageError(
+            f"invalid GroupVersionKind format: {text}, please follow <group/version/kind>",
+            "such as aos/v1/Persona",
+        )
+    kind = readable_kind(word)
+    if kind.read_only or not kind.tenanted:
+        raise UsageError(f"{kind.plural} are in no apply-set, and are not pruned")
+    return kind.name
 
 
 def tenancy_of(ctx: typer.Context) -> Tenancy:

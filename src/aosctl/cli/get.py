@@ -43,6 +43,9 @@ def command(
     show_labels: Annotated[
         bool, typer.Option("--show-labels", help="Add a column with all labels")
     ] = False,
+    show_kind: Annotated[
+        bool, typer.Option("--show-kind", help="Print the kind before each name")
+    ] = False,
     label_columns: Annotated[
         list[str] | None,
         typer.Option("-L", "--label-columns", metavar="LABEL", help="Add a column for a label"),
@@ -92,7 +95,7 @@ def command(
     layout = Layout(
         wide=chosen.format == "wide",
         tenant=all_tenants,
-        show_kind=len(wanted) > 1,
+        show_kind=show_kind or len(wanted) > 1,
         show_labels=show_labels,
         label_columns=labels,
         headers=not no_headers,

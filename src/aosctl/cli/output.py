@@ -13,17 +13,25 @@ from aosctl.terminal import clean, is_safe, visible
 from aosctl.timestamps import to_the_second
 
 Format = Literal[
-    "table", "wide", "json", "yaml", "name", "jsonpath", "custom-columns", "stream-json"
+    "table",
+    "wide",
+    "json",
+    "yaml",
+    "name",
+    "jsonpath",
+    "jsonpath-as-json",
+    "custom-columns",
+    "stream-json",
 ]
 Resource = Mapping[str, object]
 """An object in manifest form: apiVersion, kind, metadata, spec, status."""
 
 _OF_OBJECTS = tuple(name for name in get_args(Format) if name != "stream-json")
-_WITH_TEMPLATE = ("jsonpath", "custom-columns")
+_WITH_TEMPLATE = ("jsonpath", "jsonpath-as-json", "custom-columns")
 
 
 class Output(NamedTuple):
-    """What `-o` asked for; `template` belongs to jsonpath and custom-columns."""
+    """What `-o` asked for; `template` belongs to jsonpath, as text or JSON, and custom-columns."""
 
     format: Format = "table"
     template: str = ""
@@ -51,6 +59,10 @@ def parse_output(text: str | None, *, allowed: Sequence[Format] = _OF_OBJECTS) -
         from aosctl.cli import jsonpath_parser
 
         jsonpath_parser.parse(template)
+    elif name == "jsonpath-as-json":
+        from aosctl.cli import jsonpath_parser
+
+        jsonpath_parser.parse_path(template)
     elif name == "custom-columns":
         _columns_of(template)
     return Output(cast(Format, name), template)
@@ -74,6 +86,10 @@ def write_objects(
             from aosctl.cli import jsonpath, jsonpath_parser
 
             write(jsonpath.render(jsonpath_parser.parse(output.template), whole))
+        case "jsonpath-as-json":
+            from aosctl.cli import jsonpath, jsonpath_parser
+
+            write_json(jsonpath.find(jsonpath_parser.parse_path(output.template), whole))
         case "custom-columns":
             _write_custom_columns(objects, output.template, show_headers=show_headers)
         case "name":

@@ -25,6 +25,12 @@ Words = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Change values that are there")]
 Everything = Annotated[bool, typer.Option("--all", help="All of the kinds named")]
 Listing = Annotated[bool, typer.Option("--list", help="Print what there is, after any changes")]
+ResourceVersion = Annotated[
+    int | None,
+    typer.Option(
+        "--resource-version", metavar="N", help="Only if this is its metadata.generation still"
+    ),
+]
 
 
 class Given(NamedTuple):
@@ -35,6 +41,7 @@ class Given(NamedTuple):
     everything: bool
     overwrite: bool
     listing: bool
+    resource_version: int | None
     dry_run: str
     output_format: str | None
 
@@ -75,7 +82,12 @@ def relabel(
         targets, verb, given.selector, given.field_selector, everything=given.everything
     )
 
-    def modify(_row: Resource, manifest: dict[str, Any]) -> dict[str, Any]:
+    names = [name for one in choice.wanted for name in one.names or ()]
+    if given.resource_version is not None and len(names) != 1:
+        raise UsageError("--resource-version may only be used with a single resource")
+
+    def modify(row: Resource, manifest: dict[str, Any]) -> dict[str, Any]:
+        _check_version(row, given.resource_version)
         metadata = manifest["metadata"]
         new = update.apply_to(metadata.get(field, {}), overwrite=given.overwrite)
         others = {key: value for key, value in metadata.items() if key != field}
@@ -95,6 +107,16 @@ def relabel(
         output.write("".join(lines))
     else:
         output.write_objects([one.after for one in changed], chosen, single=len(changed) == 1)
+
+
+def _check_version(row: Resource, wanted: int | None) -> None:
+    """Raise Conflict for a resource that was changed since it was read."""
+    if wanted is not None and row.generation != wanted:
+        raise Conflict(
+            f'{row.kind} "{row.name}" was changed meanwhile: --resource-version is {wanted},'
+            f" the database has {row.generation}",
+            "look again, then repeat it",
+        )
 
 
 def parse_update(words: Sequence[str], what: str) -> tuple[list[str], Update]:

@@ -56,6 +56,16 @@ ELSEWHERE = {
 }
 """What docker, psql and others call it, and what it is here."""
 _EXTRA_ARGUMENTS = re.compile(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)", re.DOTALL)
+_ABSENT = {
+    "-k": "kustomize is not built in: kustomize build DIR | aosctl apply -f -",
+    "--kustomize": "kustomize is not built in: kustomize build DIR | aosctl apply -f -",
+    "--server-side": "a manifest's spec is whole, and the server merges nothing: leave it out",
+    "--field-manager": "a manifest's spec is whole: its fields have no managers",
+    "--force-conflicts": "fields have no managers, so nothing conflicts but a generation",
+    "--grace-period": "what is deleted is gone at once; a run is ended by aosctl kill -s TERM|KILL",
+    "--chunk-size": "a list is read as one snapshot, in one piece",
+}
+"""Flags of kubectl that have no meaning here, and why."""
 
 
 def unknown_command(typed: str, path: str, known: Iterable[str]) -> str:
@@ -100,6 +110,8 @@ def _describe(error: ClickException) -> str:
 
 def _unknown_flag(error: NoSuchOption) -> str:
     name = error.option_name
+    if name in _ABSENT:
+        return f"{name} is not supported: {_ABSENT[name]}"
     if name.startswith("--"):
         text = f"unknown flag: {name}"
         near = min(

@@ -34,6 +34,7 @@ VERBS: dict[str, Verb] = {
     "label": Verb("label", "Set and remove labels", DECLARE),
     "annotate": Verb("annotate", "Set and remove annotations", DECLARE),
     "patch": Verb("patch", "Change some fields of resources", DECLARE),
+    "replace": Verb("replace", "Replace resources that are there by manifests", DECLARE),
     "rollout": Verb("rollout", "Show a persona's versions, and go back to one", DECLARE),
     "wait": Verb("wait", "Wait until resources or runs are as they should be", DECLARE),
     "delete": Verb("delete", "Delete resources by name or manifest", DECLARE),

@@ -33,7 +33,9 @@ def command(
     wanted_for: Annotated[
         str | None,
         typer.Option(
-            "--for", metavar="WHAT", help="condition=NAME[=false], jsonpath=…, create or delete"
+            "--for",
+            metavar="WHAT",
+            help="condition=NAME[=false], jsonpath=…, create, delete or approval",
         ),
     ] = None,
     timeout: Annotated[
@@ -53,6 +55,7 @@ def command(
     Examples:
       aosctl wait run/my_pg_bot-x7k2p --for=condition=Done --timeout=5m
       aosctl wait run/x7k2p --for=jsonpath='{.status.waitingOn}'=approval
+      aosctl wait run/x7k2p --for=approval && aosctl approve -i
       aosctl wait --for=delete agent/old
     """
     from aosctl.cli.picking import check_choice
@@ -89,13 +92,15 @@ def parse_for(text: str | None, kinds: list[Kind]) -> Test:
     what, _, rest = text.partition("=")
     if what.lower() in ("create", "delete") and not rest:
         return Test(what.lower(), lambda _kind, _row: True)
+    if what.lower() in ("approval", "resolution") and not rest:
+        return _condition(what, kinds)
     if what == "condition" and rest:
         return _condition(rest, kinds)
     if what == "jsonpath" and rest:
         return _jsonpath(rest)
     raise UsageError(
         f'unrecognized condition: "{text}"',
-        "condition=NAME, jsonpath='{.status.state}'=idle, create or delete",
+        "condition=NAME, jsonpath='{.status.state}'=idle, create, delete or approval",
     )
 
 

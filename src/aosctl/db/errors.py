@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 RETRYABLE = frozenset({"40001", "40P01", "23505", "55P03"})
 """A whole kernel call may be repeated on these: each carries an idempotency key."""
 
+_LOCKED = "55P03"
 _MISSING = frozenset({"42P01", "42883", "3F000"})
 _SHUTTING_DOWN = frozenset({"57P01", "57P02", "57P03", "57P05"})
 _EXHAUSTED = frozenset({"53000", "53100", "53200", "53300", "58030"})
@@ -47,6 +48,11 @@ def from_sqlstate(sqlstate: str | None, message: str, hint: str | None = None) -
         return TimedOut(
             f"the database gave no answer within {seconds:g} s: {text}",
             "the same command with a longer --request-timeout; aosctl ps shows what works",
+        )
+    if sqlstate == _LOCKED:
+        return Conflict(
+            f"another session holds what this needs: {text}",
+            hint or "the same again, or with a longer --timeout",
         )
     if sqlstate == "42501":
         return Denied(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from aosctl.db import manifests
@@ -66,16 +66,17 @@ def apply_set(
     *,
     keep: bool = True,
     read_back: bool = False,
-    only_new: bool = False,
+    only: Literal["new", "there"] | None = None,
     expected: Expected | None = None,
     members: Members | None = None,
 ) -> list[Applied]:
     """Apply the documents in one transaction, or none of them; without `keep`, try it only.
 
-    `members` says which apply-set they belong to, and whether the rest of it goes. Raises Conflict
-    where one belongs to another set and, with `only_new`, where one exists; Overtaken where what
-    stands is not what the generation or `expected` says; ManifestError for references to nothing;
-    the kernel's errors with the document's place.
+    `members` says which apply-set they belong to, and whether the rest of it goes. `only` takes
+    what is new, or what is there, and nothing else. Raises Conflict where one belongs to another
+    set or is not new; NotFound where one is not there; Overtaken where what stands is not what the
+    generation or `expected` says; ManifestError for references to nothing; the kernel's errors
+    with the document's place.
     """
 
     def work() -> list[Applied]:
@@ -87,8 +88,10 @@ def apply_set(
             expected=expected,
             members=members,
         )
-        if only_new:
+        if only == "new":
             _refuse_existing(done)
+        elif only == "there":
+            _refuse_new(done)
         return done
 
     # What is decided by what was read: that it was not changed, and which set it is in.
@@ -235,7 +238,7 @@ def _left_behind(
     left: list[Applied] = []
     for tenant in sorted(one for one in tenants if one is not None):
         for row in cluster.labelled(tenant, applysets.LABEL, members.name):
-            if (row.kind, tenant, row.name) not in here:
+            if (row.kind, tenant, row.name) not in here and not members.leaves(row.kind):
                 document = document_of(user_owned(BY_NAME[row.kind], row))
                 left.append(Applied(document, "pruned", row))
     ordered = {id(one.document): one for one in left}
@@ -276,6 +279,14 @@ def _refuse_existing(done: Sequence[Applied]) -> None:
                 f'{kind.plural}.aos "{document.name}" already exists',
                 secret if kind.name == "Secret" else f"aosctl edit {kind.singular} {document.name}",
             )
+
+
+def _refuse_new(done: Sequence[Applied]) -> None:
+    for one in done:
+        if one.outcome == "created":
+            plural = BY_NAME[one.document.kind].plural
+            text = one.document.problem("metadata.name", f'{plural}.aos "{one.document.name}"')
+            raise NotFound(f"{text} not found", "nothing was replaced; aosctl apply makes it")
 
 
 def _refuse_missing(documents: Sequence[Document], there: dict[Key, Resource]) -> None:

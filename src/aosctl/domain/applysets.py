@@ -24,6 +24,12 @@ class Members:
 
     name: str | None = None
     prune: bool = False
+    kinds: frozenset[str] | None = None
+    """What goes of the rest: these kinds only, or all."""
+
+    def leaves(self, kind: str) -> bool:
+        """Tell whether what is of this kind and left the files stays all the same."""
+        return self.kinds is not None and kind not in self.kinds
 
     def join(
         self,

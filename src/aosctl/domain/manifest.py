@@ -17,7 +17,7 @@ from aosctl.domain.document import FIELDS_HINT, MAX_PROBLEMS, Document, refuse
 from aosctl.domain.kinds import BY_NAME, Kind
 from aosctl.domain.kinds.base import API_VERSION, Completion
 from aosctl.domain.names import did_you_mean, printable, quoted
-from aosctl.domain.reading import Reading
+from aosctl.domain.reading import Reading, Strangers
 from aosctl.domain.relations import duplicates
 from aosctl.domain.sources import Source, read_beside, read_sources
 from aosctl.domain.yaml_text import MAX_BYTES, Node, Scalar, Unreadable
@@ -34,12 +34,37 @@ def load(
     recursive: bool = False,
     stdin: BinaryIO | None = None,
     verb: str = "apply",
+    strangers: Strangers = None,
 ) -> tuple[Document, ...]:
     """Load the manifests that -f names, in the order of the files.
 
-    Raises ManifestError, all problems in it, one a line.
+    Fields that no kind has are left out where `strangers` is told of them. Raises ManifestError,
+    all problems in it, one a line.
     """
-    return _load(read_sources(paths, recursive=recursive, stdin=stdin), verb)
+    sources = read_sources(paths, recursive=recursive, stdin=stdin)
+    return _load(sources, verb, strangers=strangers)
+
+
+def load_what_is_right(
+    paths: Sequence[str], *, recursive: bool = False, strangers: Strangers = None
+) -> tuple[tuple[Document, ...], ManifestError | None]:
+    """Load as `load` does; return what is right, and the problems of the rest.
+
+    Of two documents of one name the first is.
+    """
+    loading = _Loading(with_places=True, strangers=strangers)
+    error: ManifestError | None = None
+    try:
+        for source in read_sources(paths, recursive=recursive, stdin=None):
+            loading.read(source)
+        loading.result("apply")
+    except _EnoughProblems:
+        error = loading.refusal()
+    except ManifestError as wrong:
+        error = wrong
+    first = {(one.kind, one.tenant, one.name): one for one in reversed(loading.documents)}
+    kept = {id(one) for one in first.values()}
+    return tuple(one for one in loading.documents if id(one) in kept), error
 
 
 def loads(
@@ -67,9 +92,9 @@ class _EnoughProblems(Exception):
 
 
 def _load(
-    sources: Iterable[Source], verb: str, *, with_places: bool = True
+    sources: Iterable[Source], verb: str, *, with_places: bool = True, strangers: Strangers = None
 ) -> tuple[Document, ...]:
-    loading = _Loading(with_places=with_places)
+    loading = _Loading(with_places=with_places, strangers=strangers)
     try:
         for source in sources:
             loading.read(source)
@@ -81,8 +106,9 @@ def _load(
 class _Loading:
     """Gather the documents and problems of a set of texts."""
 
-    def __init__(self, *, with_places: bool) -> None:
+    def __init__(self, *, with_places: bool, strangers: Strangers = None) -> None:
         self.with_places = with_places
+        self.strangers = strangers
         self.documents: list[Document] = []
         self.problems: list[str] = []
         self.hints: list[str | None] = []
@@ -101,12 +127,27 @@ class _Loading:
             report(error.line, error.column, error.reason)
 
     def _report(self, source: Source, line: int, column: int, text: str) -> None:
-        place = f"{source.label}:{line}:{column}" if line else source.label
-        self.problems.append(f"{place}: {text}" if self.with_places else text)
+        self.problems.append(self._placed(source, line, column, text))
         self.hints.append(self.hint)
         self.hint = FIELDS_HINT
         if len(self.problems) >= MAX_PROBLEMS:
             raise _EnoughProblems
+
+    def _placed(self, source: Source, line: int, column: int, text: str) -> str:
+        place = f"{source.label}:{line}:{column}" if line else source.label
+        return f"{place}: {text}" if self.with_places else text
+
+    def _strange(self, source: Source, line: int, column: int, text: str) -> None:
+        if self.strangers is not None:
+            self.strangers(self._placed(source, line, column, text))
+
+    def refusal(self) -> ManifestError | None:
+        """Return the error for every problem found so far."""
+        try:
+            refuse(self.problems, self.common_hint())
+        except ManifestError as error:
+            return error
+        return None
 
     def common_hint(self) -> str | None:
         """Return the hint that goes for every problem, else that about fields."""
@@ -131,7 +172,8 @@ class _Loading:
         self.count += 1
         if self.count > MAX_DOCUMENTS:
             raise Unreadable(node.line, node.column, f"more than {MAX_DOCUMENTS:,} documents")
-        reading = Reading(report)
+        strange = partial(self._strange, source) if self.strangers else None
+        reading = Reading(report, strange=strange)
         kind = _kind(node, reading)
         if kind is None or not isinstance(node, yaml_text.Mapping):
             return

@@ -46,6 +46,18 @@ def merge(target: Any, patch: Any) -> Any:
     return merged
 
 
+def difference(before: Any, after: Any) -> Any:
+    """Return the patch that `merge` makes `after` of `before` with; {} where they are the same."""
+    if not isinstance(before, Mapping) or not isinstance(after, Mapping):
+        return copy.deepcopy(after)
+    changed = {
+        name: difference(before.get(name), value)
+        for name, value in after.items()
+        if name not in before or before[name] != value
+    }
+    return {**changed, **{name: None for name in before if name not in after}}
+
+
 def check_operations(operations: Any) -> Sequence[Mapping[str, Any]]:
     """Return the operations of a JSON patch. Raises InvalidInput for what is none."""
     if not isinstance(operations, list):

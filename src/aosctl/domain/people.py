@@ -8,7 +8,7 @@ from typing import Any
 from aosctl.db import rights
 from aosctl.db.connection import Connection
 from aosctl.db.errors import translated
-from aosctl.domain.applying import Tenancy, apply_set
+from aosctl.domain.applying import Applied, Tenancy, apply_set
 from aosctl.domain.kinds.base import API_VERSION
 from aosctl.domain.manifest import loads
 from aosctl.domain.yaml_dump import dump_yaml
@@ -23,8 +23,11 @@ def create_principal(
     *,
     login: bool = False,
     password: str | None = None,
-) -> None:
+    keep: bool = True,
+) -> Applied:
     """Make a principal that is not there yet, and with `login` its `dbRole`, both or neither.
+
+    Without `keep` it is tried and rolled back.
 
     Raises ManifestError for a spec that is none, Conflict for a principal or a login that exists,
     Denied for a caller that may make neither.
@@ -36,12 +39,13 @@ def create_principal(
         "spec": {key: value for key, value in spec.items() if value is not None},
     }
     document = loads(dump_yaml(manifest), "flags")[0]
-    with translated(), connection.transaction():
+    with translated(), connection.transaction(force_rollback=not keep):
         if login:
             roles = document.spec["roles"]
             rights.create_login(connection, document.spec["dbRole"], roles, password)
-        applied = apply_set(connection, [document], Tenancy(tenant, tenant))
-        if applied[0].outcome != "created":
+        (applied,) = apply_set(connection, [document], Tenancy(tenant, tenant), read_back=True)
+        if applied.outcome != "created":
             raise Conflict(
                 f'principals.aos "{name}" already exists', f"aosctl describe principal {name}"
             )
+    return applied

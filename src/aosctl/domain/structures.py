@@ -120,10 +120,12 @@ class Object(Type):
             declared = known.get(entry.key)
             if declared is None:
                 likely = nearest(entry.key, known)
-                meant.add(likely or "")
                 advice = f"; did you mean {quoted(likely)}?" if likely else ""
-                text = self.unknown.get(entry.key, f"unknown field{advice}")
-                reading.wrong(entry.line, entry.column, at, text)
+                text = f"unknown field{advice}"
+                place = entry.line, entry.column
+                if entry.key in self.unknown or not reading.stranger(*place, at, text):
+                    meant.add(likely or "")
+                    reading.wrong(*place, at, self.unknown.get(entry.key, text))
             elif not is_null(entry.node):
                 reading.places[at] = (entry.node.line, entry.node.column)
                 given[entry.key] = declared.type.read(entry.node, at, reading)

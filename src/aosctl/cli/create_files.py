@@ -1,0 +1,58 @@
+"""`aosctl create -f`: what manifests hold and is not there yet, all of it or nothing."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import typer
+
+from aosctl.cli import output
+from aosctl.cli.flags import (
+    ChangedText,
+    DryRunText,
+    Filenames,
+    Recursive,
+    Selector,
+    load_documents,
+    parse_dry_run,
+    suffix,
+    tenancy_of,
+)
+from aosctl.cli.globals import globals_of
+from aosctl.errors import UsageError
+
+
+def files(
+    ctx: typer.Context,
+    filename: Filenames = None,
+    recursive: Recursive = False,
+    selector: Selector = None,
+    dry_run: DryRunText = "none",
+    output_format: ChangedText = None,
+) -> int | None:
+    """Make what the manifests hold; return None where no -f is given: then a kind is meant."""
+    if ctx.invoked_subcommand is not None:
+        if filename:
+            raise UsageError("-f says what to make: leave the kind out")
+        return None
+    if not filename:
+        return None
+    chosen = output.parse_output(output_format, allowed=("json", "yaml", "name"))
+    trial = parse_dry_run(dry_run)
+    documents = load_documents(filename, recursive, "create", selector)
+
+    from aosctl.cli.apply import write_applied
+    from aosctl.cli.wiring import session_of
+    from aosctl.domain.applying import apply_set
+
+    with closing(session_of(globals_of(ctx), select_tenant=False)) as session:
+        applied = apply_set(
+            session.connection,
+            documents,
+            tenancy_of(ctx),
+            keep=trial == "none",
+            read_back=not chosen.is_table,
+            only="new",
+        )
+    write_applied(applied, chosen, suffix(trial))
+    return 0
