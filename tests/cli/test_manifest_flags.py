@@ -204,6 +204,10 @@ def test_only_the_listed_kinds_are_pruned(admin: Aosctl, good: str, tmp_path: Pa
     ):  # fmt: skip
         done = admin("apply", "-f", rest, *made, "--prune", "--prune-allowlist", given)
         assert (done.status, done.err) == (2, error.replace("aos/v1/Agent", "aos/v1/Persona"))
+    for verb in ("apply", "diff"):  # what -l leaves out is in the files still
+        done = admin(verb, "-f", rest, *made, "--prune", "-l", "team=none")
+        assert (done.status, done.out) == (2, "")
+        assert done.err.startswith("error: --prune takes the whole set: with -l it would "), verb
     done = admin("apply", "-f", rest, "--prune-allowlist", "agents")
     assert (done.status, done.err) == (2, "error: --prune-allowlist belongs to --prune\n")
 

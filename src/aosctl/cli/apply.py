@@ -91,6 +91,8 @@ def command(
     members = members_of(applyset, prune=prune, allowlist=prune_allowlist)
     strangers = _strangers(validate)
     patience = patience_of(timeout, waits=wait)
+    if prune and selector is not None:
+        raise UsageError("--prune takes the whole set: with -l it would delete what -l leaves out")
     if not atomic and (prune or show_diff or confirm):
         raise UsageError("--prune, --diff and --confirm are about a whole set: leave --atomic=true")
     if trial == "client" and (show_diff or confirm):
