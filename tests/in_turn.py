@@ -21,6 +21,10 @@ Streams = Literal["file", "terminal", "full", "gone", "no stdout", "no stderr", 
 """What stands behind stdout; stderr is a file, but for a terminal, which is behind both."""
 
 
+_KEPT: list[object] = []
+"""What the program put in the place of a closed stream: else it closes a later line's."""
+
+
 class Came(NamedTuple):
     """What became of a command line: its status, and the bytes of both streams."""
 
@@ -57,7 +61,7 @@ def in_turn(
         [sys.executable, "-P", str(Path(__file__))], input=json.dumps(order).encode(), check=False,
         capture_output=True, env=dict(env), timeout=240, cwd=cwd,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr.decode("utf-8", "replace")
+    assert done.returncode == 0, (done.returncode, done.stderr.decode("utf-8", "replace"))
     came = [
         Came(int(status), base64.b64decode(out), base64.b64decode(err))
         for status, out, err in json.loads(done.stdout)
@@ -170,6 +174,7 @@ class _Stage:
         """Return what was written to the streams; a terminal's all as stdout."""
         import os
 
+        _KEPT.extend((sys.stdout, sys.stderr))
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
         os.dup2(null, 2)

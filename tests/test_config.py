@@ -61,10 +61,11 @@ def test_config_file_is_read_whole(env: dict[str, str]) -> None:
 
 
 def test_absent_and_empty_files_hold_no_context(no_file: dict[str, str]) -> None:
-    assert config.load(no_file) == Config(Path(no_file["AOSCTL_CONFIG"]))
+    path = Path(no_file["AOSCTL_CONFIG"])
+    assert config.load(no_file) == Config(path)
     for text in ("", "# nothing\n", "---\n", "{}", "contexts:\n", "currentContext: ''\n"):
-        Path(no_file["AOSCTL_CONFIG"]).write_text(text)
-        assert config.load(no_file) == Config(Path(no_file["AOSCTL_CONFIG"]))
+        path.write_text(text)
+        assert config.load(no_file) == Config(path, files=(path,))
 
 
 def test_config_path_follows_the_xdg_folders(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +214,7 @@ def test_written_config_reads_back_the_same(no_file: dict[str, str]) -> None:
         Context("é", tenant="no"),
     )
     written = config_file.update(no_file, lambda c: c._replace(current="null", contexts=contexts))
-    assert config.load(no_file) == written
+    assert config.load(no_file) == written._replace(files=(written.path,))
 
 
 def test_config_file_is_private_and_replaced_in_one_step(tmp_path: Path) -> None:

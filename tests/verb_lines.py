@@ -117,6 +117,9 @@ LINES: dict[str, tuple[Line, ...]] = {
         fails("apply -f {BROKEN}"), fails("apply -f {ODD}"), fails("apply -f {ODDHOME}/none.yaml"),
         fails("apply -f -", stdin="kind: \u202e\u009b2J"),
     ),
+    "replace": (
+        shows("replace -f {OTHER} --dry-run=server"), fails("replace -f {ODD}"),
+    ),
     "diff": (
         shows("diff -f {OTHER}", 1), fails("diff -f {ODD}", 2),
     ),
@@ -160,6 +163,9 @@ LINES: dict[str, tuple[Line, ...]] = {
     ),
     "api-resources": (
         shows("api-resources -o wide"),
+    ),
+    "api-versions": (
+        shows("api-versions"),
     ),
     "steer": (
         tells("steer {STEERED} {MILD}"), fails("steer {OVER} {MILD}"),
@@ -217,6 +223,9 @@ LINES: dict[str, tuple[Line, ...]] = {
     "fork": (
         tells("fork {FORKED}"), fails("fork {FORKED} --name {FORGED}"),
         fails("fork {FORKED}@{EVIL}", 2),
+    ),
+    "replay": (
+        fails("replay {FORGED}"), fails("replay {OVER}@{EVIL}", 2),
     ),
     "resolve": (
         tells("resolve"), tells("resolve -o wide"), shows("resolve -o json"),
@@ -313,8 +322,8 @@ LINES: dict[str, tuple[Line, ...]] = {
         fails("secret rotate --new-key-from file:{ODD}"),
     ),
     "config set-context": (
-        fails("config set-context {EVIL} --tenant acme"),
         shows("config set-context {NEW} --tenant acme --dsn host={EVIL}"),
+        fails("config set-context {EVIL} --tenant acme"),
         shows("config set-context {NEW} --tenant {EVIL}"),
     ),
     "config get-contexts": (
@@ -325,6 +334,9 @@ LINES: dict[str, tuple[Line, ...]] = {
     ),
     "config current-context": (
         shows("config current-context"),
+    ),
+    "config trust": (
+        fails("config trust {FORGED}"),
     ),
     "config view": (
         shows("config view"), shows("config view -o json"),

@@ -97,7 +97,10 @@ def test_e41_changed_arguments_do_not_run_on_the_old_approval(scene: Scene, what
 )
 def test_e41_an_approval_is_bound_to_expiry_run_and_version(scene: Scene, statement: str) -> None:
     asked = ask_for(scene)
-    change(scene, statement, asked.call)
+    if "aos_skills.skill" in statement:  # what the gate reads of a skill is a trigger's work
+        scene.checker.execute(statement.encode(), (asked.call,))
+    else:
+        change(scene, statement, asked.call)
     try:
         said = scene.thief.execute(asked.call, asked.lease)
     except psycopg.Error as error:

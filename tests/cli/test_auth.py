@@ -125,8 +125,8 @@ def test_can_i_names_the_policies_that_ask_others(
             ("can-i", "fly", "agents"),
             1,
             'error: verb "fly" is not a known verb\n'
-            "hint: it is get, apply, delete, chat, fork, steer, kill, resolve, approve, verify,"
-            " export\n",
+            "hint: it is get, apply, delete, chat, fork, replay, steer, kill, resolve, approve,"
+            " verify, export\n",
         ),
         (("can-i", "aply", "agents"), 1, 'is not a known verb; did you mean "apply"?\n'),
         (

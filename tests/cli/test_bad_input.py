@@ -30,6 +30,7 @@ WORDS: dict[tuple[str, ...], list[str]] = {
     ("create", "policy"): ["p", "--skill=x", "--decision=ask"], ("rollout", "undo"): ["persona/p"],
     ("create", "persona"): ["p", "--model=m"], ("create", "agent"): ["a", "--persona=p"],
     ("create", "budget"): ["b", "--max-usd=1"], ("create", "tenant"): ["t"],
+    ("create", "principal"): ["p"],
     ("create", "collection"): ["c"], ("create", "secret"): ["s", "--from-env=HOME"],
     ("logs",): ["r"], ("rollout", "history"): ["persona/p"], ("auth", "can-i"): ["get", "agents"],
 }  # fmt: skip

@@ -28,6 +28,8 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 ALL = [line for lines in LINES.values() for line in lines]
 FIRST = [lines[0] for lines in LINES.values()]
 """One line of each command."""
+OWN = re.compile(r"\r\x1b\[2K")
+"""How a line of progress gives way to the next, on a terminal that knows how."""
 FORGED = re.compile("(status: +approved|error: forged)", re.IGNORECASE)
 AS_IT_IS = ("chat", "run", "shell")
 """An answer is text of several lines, as its agent wrote it."""
@@ -77,12 +79,13 @@ def found(text: str) -> list[str]:
     return [name for name, (_, forbidden) in ATTACKS.items() if re.search(forbidden, text)]
 
 
-def check(ran: Sequence[Ran], *, colours: bool = False) -> None:
+def check(ran: Sequence[Ran], *, colours: bool = False, progress: bool = False) -> None:
     """See that all of it is text, and no mishap of ours."""
     wrong = []
     for line, words, came in ran:
         for text in (came.out, came.err):
             shown = COLOUR.sub("", text) if colours else text
+            shown = OWN.sub("\n", shown) if progress else shown
             if clean(shown) != shown or found(shown):
                 wrong.append((line.text, found(shown), shown[:500]))
             if "Traceback" in text or "error: unexpected " in text.replace("unexpected arg", ""):
@@ -189,3 +192,76 @@ def test_a_row_stays_one_line(piped: list[Ran]) -> None:
         (out,) = [one.came.out for one in piped if one.line.text.startswith(text)]
         rows = [line for line in out.splitlines() if line]
         assert all(line.startswith((column, *"abcdefghijklmnopqrstuvwxyz")) for line in rows), out
+
+
+@pytest.fixture(scope="module")
+def firsts(world: World) -> list[bool]:
+    """Tell of each line of FIRST whether it prints where somebody reads."""
+    return [bool(one.came.out) for one in a_pass(world, FIRST)]
+
+
+@pytest.mark.parametrize(("columns", "settings"), [(20, {}), (300, {}), (0, {"COLUMNS": "0"})])
+def test_a_terminal_of_any_width_gets_text_and_colours(
+    world: World, columns: int, settings: dict[str, str]
+) -> None:
+    ran = a_pass(world, FIRST, "terminal", columns=columns, **settings)
+    check(ran, colours=True, progress=True)
+
+
+@pytest.mark.parametrize(
+    ("before", "settings"),
+    [((), {"TERM": "dumb"}), ((), {"NO_COLOR": "1", "FORCE_COLOR": "1"}), (("--no-color",), {})],
+)
+def test_a_terminal_without_colours_gets_letters_alone(
+    world: World, before: Sequence[str], settings: dict[str, str]
+) -> None:
+    ran = a_pass(world, FIRST, "terminal", before=before, **settings)
+    check(ran, progress="TERM" not in settings)
+
+
+def test_colours_are_forced_upon_a_pipe_and_nothing_else_is(world: World) -> None:
+    ran = a_pass(world, FIRST, FORCE_COLOR="1")
+    check(ran, colours=True)
+    assert [one for one in ran if COLOUR.search(one.told)], "the control: somewhere is a colour"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_locale_with_few_letters_gets_those(world: World, encoding: str) -> None:
+    ran = a_pass(
+        world, FIRST, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0",
+        PYTHONIOENCODING=encoding,
+    )  # fmt: skip
+    check([one._replace(came=one.came._replace(
+        stdout=one.came.stdout.decode(encoding).encode(),
+        stderr=one.came.stderr.decode(encoding).encode(),
+    )) for one in ran])  # fmt: skip
+
+
+def test_a_full_disk_is_said_in_one_line(world: World, firsts: list[bool]) -> None:
+    full = "error: can't write the output: No space left on device\n"
+    wrong = [
+        (one.words, one.came)
+        for one, prints in zip(a_pass(world, FIRST, "full"), firsts, strict=True)
+        if prints and one.words[0] != "__complete"  # which says nothing, come what may
+        and (one.came.status, one.came.err.count(full)) != (1, 1)
+    ]  # fmt: skip
+    assert not wrong, wrong[:5]
+
+
+def test_a_reader_that_has_gone_is_no_error(world: World, firsts: list[bool]) -> None:
+    wrong = [
+        (one.words, one.came)
+        for one, prints in zip(a_pass(world, FIRST, "gone"), firsts, strict=True)
+        if prints and one.words[0] != "__complete"
+        and (one.came.status != 141 or "error:" in one.came.err)
+    ]  # fmt: skip
+    assert not wrong, wrong[:5]
+
+
+@pytest.mark.parametrize("streams", ["no stdout", "no stderr", "neither"])
+def test_a_closed_stream_is_as_good_as_one_that_nobody_reads(
+    world: World, streams: Streams
+) -> None:
+    ran = a_pass(world, FIRST, streams)
+    check(ran)
+    ended(ran)

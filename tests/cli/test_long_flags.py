@@ -89,6 +89,7 @@ READING: tuple[Line, ...] = (
     Line("ps --all-namespaces --selector app=none", 0, "",
          "No open runs; aosctl ps -a lists all\n"),
     Line("ps --all --quiet --selector app=none", 0, "", ""),
+    Line("--quiet ps --all --selector app=none", 0, "", ""),
     Line("auth can-i --quiet get agents", 0, "", ""),
     Line("ps --watch --selector a==b==c", 2, "",
          r'error: unable to parse the selector "a==b==c" at "a==b==c"\nhint: such as -l .*\n'),

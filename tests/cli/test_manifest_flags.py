@@ -122,6 +122,16 @@ def test_labels_choose_among_the_documents(admin: Aosctl, good: str) -> None:
     assert done.err.startswith('error: personas.aos "scribe" already exists\n')
     done = admin("create", "-f", good, "agent", "x", "--persona", "scribe")
     assert (done.status, done.err) == (2, "error: -f says what to make: leave the kind out\n")
+    for given in (
+        ("--dry-run=client", "persona", "x", "--model=offline"),
+        ("-o", "name", "tenant", "x"),
+    ):
+        done = admin("create", *given)
+        assert (done.status, done.out) == (2, "") and done.err == (
+            "error: flags stand after the kind: aosctl create KIND NAME --dry-run=client\n"
+        )
+    done = admin("create", "-R")
+    assert done.err == "error: must specify -f, or a kind\nhint: aosctl create -f FILE\n"
     done = admin("describe", "-f", good, "-R", "-l", "team", "--show-events=false")
     assert done.status == 0 and "Name:         scribe" in done.out and "Events" not in done.out
     shown = admin("describe", "--filename", good, "--recursive", "--show-events")
@@ -219,6 +229,7 @@ def test_a_list_may_name_kinds_and_be_json_of_a_path(admin: Aosctl, tenant: Tena
     done = admin("get", "agents", "-n", "acme", "-o", "jsonpath-as-json={.items[*].metadata.name}")
     assert json.loads(done.out)[:2] == ["bot", "clerk"]
     assert done.out.startswith('[\n    "bot"')
+    assert admin("--quiet", "get", "agents", "-n", "acme", "-l", "a=none").err == ""
     done = admin("get", "agents", "-o", "jsonpath-as-json={.items[")
     assert done.status == 2 and done.out == ""
     done = admin(
@@ -286,11 +297,11 @@ def test_a_principal_is_tried_first(
     file = tmp_path / "password"
     line = ("create", "principal", "flags_zed", "-n", "acme", "--role", "viewer", "--login",
             "--password-file", str(file))  # fmt: skip
-    done = admin(*line, "--dry-run=server")
+    done = admin("create", "principal", "flags_zed", *line[3:], "--dry-run=server")
     assert (done.status, done.out, done.err) == (
         0, "principal.aos/flags_zed created (server dry run)\n", "",
     )  # fmt: skip
-    done = admin(*line, "--dry-run", "client", "-o", "yaml")
+    done = admin("create", "principal", *line[2:], "--dry-run", "client", "-o", "yaml")
     assert yaml.safe_load(done.out)["spec"]["dbRole"] == "flags_zed"
     logins = "select count(*) from pg_roles where rolname = 'flags_zed'"
     (count,) = kernel_database.superuser.execute(logins).fetchone() or (None,)

@@ -231,7 +231,7 @@ def test_jsonpath_over_several_starts_at_the_list(capsys: Capture) -> None:
         (
             "badfmt",
             'unable to match a printer suitable for the output format "badfmt", '
-            "allowed formats are: custom-columns,json,jsonpath,name,wide,yaml",
+            "allowed formats are: custom-columns,json,jsonpath,jsonpath-as-json,name,wide,yaml",
         ),
         ("jsonpath", "template format specified but no template given: -o jsonpath=TEMPLATE"),
         (

@@ -30,6 +30,7 @@ ELSEWHERE = (
     "aosctl apply -f manifests/examples -R",  # test_apply, with what they need first
     'aosctl approve ID --scope run --match "update shop.orders *"',  # test_scopes
     "aosctl audit", "aosctl resolve", "aosctl worker", "aosctl chat -c",  # a verb's name
+    'aosctl chat my_pg_bot --system "Answer in French."',  # a prompt's: test_chat
     "aosctl delete allowance", "aosctl chat --pick",  # likewise; test_scopes, test_chat_commands
 )  # fmt: skip
 

@@ -369,7 +369,7 @@ def test_sql_has_a_prompt_of_its_own(shell: Screen, tenant: Tenant) -> None:
     shell.say("select 8 as eight \\gx")
     shell.expect(r"eight +\| 8")
     shell.say("select 'unfinished'")
-    shell.say("\\r")
+    shell.say("\\reset")
     shell.say("select wrong;")
     shell.expect(r'column "wrong" does not exist')
     shell.expect(r" +\^")

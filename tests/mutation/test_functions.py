@@ -32,7 +32,8 @@ def test_every_broken_definer_function_is_named(subject: KernelDatabase) -> None
             connection.execute(statement.encode())
             connection.execute("set local search_path = pg_catalog")
             setting = Setting(connection)
-            if name not in {found.object for rule in rules for found in rule.check(setting)}:
+            # Those of functions come first: what a broken one is needed for can't be asked.
+            if not any(found.object == name for rule in rules for found in rule.check(setting)):
                 untold.append(statement)
     assert untold == []
     assert total > 200

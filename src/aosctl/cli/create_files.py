@@ -31,14 +31,19 @@ def files(
     output_format: ChangedText = None,
 ) -> int | None:
     """Make what the manifests hold; return None where no -f is given: then a kind is meant."""
-    if ctx.invoked_subcommand is not None:
-        if filename:
-            raise UsageError("-f says what to make: leave the kind out")
-        return None
-    if not filename:
-        return None
     chosen = output.parse_output(output_format, allowed=("json", "yaml", "name"))
     trial = parse_dry_run(dry_run)
+    others = recursive or selector is not None or trial != "none" or output_format is not None
+    if ctx.invoked_subcommand is not None and (filename or others):
+        raise UsageError(
+            "-f says what to make: leave the kind out"
+            if filename
+            else "flags stand after the kind: aosctl create KIND NAME --dry-run=client"
+        )
+    if not filename:
+        if others:
+            raise UsageError("must specify -f, or a kind", "aosctl create -f FILE")
+        return None
     documents = load_documents(filename, recursive, "create", selector)
 
     from aosctl.cli.apply import write_applied
