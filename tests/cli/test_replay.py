@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import psycopg
+
 from bots import Bot, Order
 from command import Aosctl
 
@@ -85,3 +87,18 @@ def test_what_can_not_be_replayed_is_refused(here: Aosctl, bot: Bot) -> None:
         done = here("replay", *words)
         assert (done.status, done.out) == (status, ""), words
         assert done.err.startswith(error), done.err
+
+
+def test_a_question_is_asked_again_as_it_was_with_all_its_parts(
+    here: Aosctl, bot: Bot, superuser: str
+) -> None:
+    bot("parted", {"text": "one"})
+    run = ("run", "parted", "1?", "--system", "In letters.", "--name", "parted-1")
+    assert here(*run).status == 0
+    assert here("replay", "parted-1", "--name", "parted-2").status == 0
+    with psycopg.connect(superuser) as connection:
+        (said, again) = connection.execute(
+            "select s.message from aos_core.step s join aos_core.run r using (tenant_id, run_id)"
+            " where s.role = 'user' and r.name in ('parted-1', 'parted-2') order by r.name"
+        ).fetchall()
+    assert said == again and len(said[0]["blocks"]) == 2

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from aosctl.db.connection import Session
     from aosctl.db.runs import Fork, RunRow
     from aosctl.domain.replaying import Pair, Told
+    from aosctl.messages import Message
 
 _QUESTION = 40
 
@@ -90,7 +91,7 @@ def command(
 
 def _begin(
     session: Session, typed: str, step: int | None, name: str | None, model: str | None
-) -> tuple[RunRow, Fork, list[str]]:
+) -> tuple[RunRow, Fork, list[Message]]:
     """Make the run in which is asked again; return both, and the questions. Raises AosError."""
     from aosctl.db.runs import find_run, replay_run
     from aosctl.db.traces import record
@@ -107,7 +108,7 @@ def _begin(
     return run, made, questions(said, made.steps)
 
 
-def _ask(given: Globals, session: Session, agent: str, made: Fork, asked: Sequence[str]) -> int:
+def _ask(given: Globals, session: Session, agent: str, made: Fork, asked: Sequence[Message]) -> int:
     """Ask each question when the one before is answered; return the status of the first that fails.
 
     The session is used up.
@@ -123,7 +124,7 @@ def _ask(given: Globals, session: Session, agent: str, made: Fork, asked: Sequen
     status = 0
     with closing(Turns(access, access.open(made.run_id), screen, None)) as turns:
         for question in asked:
-            status = run_once(turns, lambda text=question: turns.send(text)).status  # type: ignore[misc]
+            status = run_once(turns, lambda said=question: turns.send(said)).status  # type: ignore[misc]
             if status:
                 break
     return status

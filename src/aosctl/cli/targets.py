@@ -34,7 +34,7 @@ class Wanted(NamedTuple):
         from aosctl.domain.names import nearest, quoted
 
         near = nearest(name, known)
-        return NotFound(text, f"did you mean {quoted(near)}?" if near else None)
+        return NotFound(text, f"did you mean {quoted(near)}?" if near not in (None, name) else None)
 
 
 def parse_targets(words: Sequence[str], verb: str) -> list[Wanted]:

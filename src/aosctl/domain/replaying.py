@@ -46,13 +46,13 @@ class Pair:
         return self.after is not None and self.before.lines == self.after.lines
 
 
-def questions(record: Record, after: int) -> list[str]:
-    """Return the messages after step `after` that began a turn."""
+def questions(record: Record, after: int) -> list[Message]:
+    """Return the messages after step `after` that began a turn, with what they took along."""
     first: dict[int, MessageRow] = {}
     for message in record.messages:
         if message.role == "user" and message.seq > after:
             first.setdefault(message.turn, message)
-    return [Message.from_json(each.message).text for each in first.values()]
+    return [Message.from_json(each.message) for each in first.values()]
 
 
 def told(record: Record, after: int) -> list[Told]:
