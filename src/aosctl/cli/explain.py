@@ -38,14 +38,14 @@ def command(
     from aosctl.domain.kinds.base import API_VERSION
     from aosctl.domain.kinds.explaining import explain
 
-    if not what:
-        raise UsageError(
-            "You must specify the type of resource to explain", "aosctl api-resources lists them"
-        )
     if output_format not in _FORMATS:
         raise UsageError(
             f'unable to match a printer suitable for the output format "{output_format}",'
             f" allowed formats are: {','.join(_FORMATS)}"
+        )
+    if not what:
+        raise UsageError(
+            "You must specify the type of resource to explain", "aosctl api-resources lists them"
         )
     word, *path = _words(what)
     kind = readable_kind(word)
