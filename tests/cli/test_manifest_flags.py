@@ -191,6 +191,8 @@ def test_another_sessions_lock_is_waited_for_as_long_as_is_said(
             done = admin(*line)
             assert (done.status, done.out) == (1, ""), line
             assert "another session holds what this needs: " in done.err, line
+        done = admin("apply", "-f", good, PGOPTIONS="-c lock_timeout=200ms")  # one's own stays
+        assert done.status == 1 and "another session holds what this needs: " in done.err
     assert admin("delete", "-f", good, "--wait").status == 0
 
 

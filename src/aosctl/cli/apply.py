@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -64,7 +64,7 @@ def command(
         bool, typer.Option("--atomic/--no-atomic", help="All or nothing; else each by itself")
     ] = True,
     wait: WaitsForLocks = True,
-    timeout: LockTimeout = "0",
+    timeout: LockTimeout = None,
     output_format: ChangedText = None,
 ) -> None:
     """Create or change resources from manifests, all of a set or nothing.
@@ -206,6 +206,29 @@ def _looked_at(
 
 def _owner(one: Applied) -> str:
     return f" in {one.document.tenant}" if one.document.tenant else ""
+
+
+def apply_only(
+    ctx: typer.Context,
+    documents: Sequence[Document],
+    only: Literal["new", "there"],
+    *,
+    keep: bool,
+    read_back: bool = False,
+) -> list[Applied]:
+    """Apply documents that are all new, or all there; see `apply_set`, which raises."""
+    from aosctl.cli.wiring import session_of
+    from aosctl.domain.applying import apply_set
+
+    with closing(session_of(globals_of(ctx), select_tenant=False)) as session:
+        return apply_set(
+            session.connection,
+            documents,
+            tenancy_of(ctx),
+            keep=keep,
+            read_back=read_back,
+            only=only,
+        )
 
 
 def write_applied(applied: list[Applied], chosen: output.Output, after: str) -> None:

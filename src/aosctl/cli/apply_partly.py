@@ -6,8 +6,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from aosctl.cli import output
-from aosctl.cli.flags import DryRun, suffix, with_labels
-from aosctl.errors import AosError, DatabaseUnavailable, UsageError
+from aosctl.cli.flags import DryRun, given_files, suffix, with_labels
+from aosctl.errors import AosError, DatabaseUnavailable
 
 if TYPE_CHECKING:
     from aosctl.cli.globals import Globals
@@ -27,8 +27,7 @@ def right_documents(
     from aosctl.domain.manifest import load_what_is_right
     from aosctl.domain.relations import in_apply_order
 
-    if not files:
-        raise UsageError("must specify -f", "aosctl apply -f FILE; - reads standard input")
+    files = given_files(files, "apply")
     documents, wrong = load_what_is_right(files, recursive=recursive, strangers=strangers)
     if not documents and wrong is not None:
         raise wrong
@@ -43,7 +42,7 @@ def apply_each(
     members: Members,
     trial: DryRun,
     chosen: output.Output,
-    patience: int,
+    patience: int | None,
 ) -> tuple[list[Applied], list[AosError]]:
     """Apply each in a transaction of its own, and say at once what became of it.
 

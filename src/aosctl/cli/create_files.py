@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-
 import typer
 
 from aosctl.cli import output
@@ -16,9 +14,7 @@ from aosctl.cli.flags import (
     load_documents,
     parse_dry_run,
     suffix,
-    tenancy_of,
 )
-from aosctl.cli.globals import globals_of
 from aosctl.errors import UsageError
 
 
@@ -46,18 +42,9 @@ def files(
         return None
     documents = load_documents(filename, recursive, "create", selector)
 
-    from aosctl.cli.apply import write_applied
-    from aosctl.cli.wiring import session_of
-    from aosctl.domain.applying import apply_set
+    from aosctl.cli.apply import apply_only, write_applied
 
-    with closing(session_of(globals_of(ctx), select_tenant=False)) as session:
-        applied = apply_set(
-            session.connection,
-            documents,
-            tenancy_of(ctx),
-            keep=trial == "none",
-            read_back=not chosen.is_table,
-            only="new",
-        )
-    write_applied(applied, chosen, suffix(trial))
+    keep, read_back = trial == "none", not chosen.is_table
+    made = apply_only(ctx, documents, "new", keep=keep, read_back=read_back)
+    write_applied(made, chosen, suffix(trial))
     return 0

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from aosctl.cli import output
-from aosctl.cli.flags import parse_dry_run, suffix, tenancy_of
+from aosctl.cli.flags import parse_dry_run, suffix
 from aosctl.cli.globals import globals_of
 from aosctl.errors import AosError, Conflict, InvalidInput, ManifestError, NotFound
 
 if TYPE_CHECKING:
-    from aosctl.domain.applying import Applied
-    from aosctl.domain.document import Document
     from aosctl.domain.kinds.base import Kind
 
 Edit = Annotated[bool, typer.Option("--edit", help="Open it in your editor first")]
@@ -59,31 +56,16 @@ def create(
         _explain(ctx, kind)
         return
 
-    from aosctl.cli.apply import write_applied
+    from aosctl.cli.apply import apply_only, write_applied
 
     keep, read_back = trial == "none", chosen.format in ("json", "yaml")
-    write_applied(_applied(ctx, [document], keep, read_back), chosen, suffix(trial))
-
-
-def _applied(
-    ctx: typer.Context, documents: list[Document], keep: bool, read_back: bool = False
-) -> list[Applied]:
-    from aosctl.cli.wiring import session_of
-    from aosctl.domain.applying import apply_set
-
-    with closing(session_of(globals_of(ctx), select_tenant=False)) as session:
-        return apply_set(
-            session.connection,
-            documents,
-            tenancy_of(ctx),
-            keep=keep,
-            read_back=read_back,
-            only="new",
-        )
+    made = apply_only(ctx, [document], "new", keep=keep, read_back=read_back)
+    write_applied(made, chosen, suffix(trial))
 
 
 def _edited(ctx: typer.Context, kind: Kind, manifest: dict[str, Any], keep: bool) -> None:
     """Have the manifest edited until it can be made; what is saved as it is opens once more."""
+    from aosctl.cli.apply import apply_only
     from aosctl.cli.edited_text import body_of, header
     from aosctl.domain.kinds.scaffold import scaffold
     from aosctl.domain.manifest import loads
@@ -102,7 +84,7 @@ def _edited(ctx: typer.Context, kind: Kind, manifest: dict[str, Any], keep: bool
             if top != header() and body.strip() == before.strip():
                 raise AosError("Edit cancelled, no valid changes were saved.")
             try:
-                done = _applied(ctx, list(loads(text, str(path))), keep)
+                done = apply_only(ctx, loads(text, str(path)), "new", keep=keep)
                 break
             except _WRONG as error:
                 output.note(f"{error.label}: {error.message}")

@@ -59,7 +59,7 @@ def command(
     ] = None,
     field_selector: FieldSelector = None,
     wait: WaitsForLocks = True,
-    timeout: LockTimeout = "0",
+    timeout: LockTimeout = None,
     output_format: Annotated[
         str | None, typer.Option("-o", "--output", metavar="FORMAT", help="name")
     ] = None,
@@ -152,7 +152,7 @@ def _erase_tenant(
     confirm: str,
     trial: DryRun,
     chosen: output.Output,
-    patience: int,
+    patience: int | None,
 ) -> None:
     """Erase one tenant with all that it has (aos_auth.erase_tenant)."""
     from functools import partial

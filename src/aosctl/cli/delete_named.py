@@ -30,8 +30,8 @@ class Plan(NamedTuple):
     field_selector: str
     interactive: bool
     cascade: bool
-    patience: int
-    """Milliseconds to wait for what another session holds; 0: for ever."""
+    patience: int | None
+    """Milliseconds to wait for what another session holds; 0: for ever; None: as it is set."""
 
 
 def delete_chosen(

@@ -39,10 +39,7 @@ def command(
     from aosctl.domain.kinds.explaining import explain
 
     if output_format not in _FORMATS:
-        raise UsageError(
-            f'unable to match a printer suitable for the output format "{output_format}",'
-            f" allowed formats are: {','.join(_FORMATS)}"
-        )
+        raise output.no_printer(output_format, _FORMATS)
     if not what:
         raise UsageError(
             "You must specify the type of resource to explain", "aosctl api-resources lists them"

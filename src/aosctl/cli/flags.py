@@ -98,7 +98,7 @@ WaitsForLocks = Annotated[
     typer.Option("--wait/--no-wait", help="Wait for what another session holds; else fail at once"),
 ]
 LockTimeout = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--timeout", metavar="TIME", help="Wait so long for another session: 30s, 5m; 0: for ever"
     ),
@@ -107,13 +107,16 @@ LockTimeout = Annotated[
 DryRun = Literal["none", "client", "server"]
 
 
-def patience_of(timeout: str, *, waits: bool) -> int:
+def patience_of(timeout: str | None, *, waits: bool) -> int | None:
     """Return how long to wait for other sessions, in milliseconds; 0: for ever. Raises UsageError.
 
-    The least that PostgreSQL can wait, a millisecond, stands for not at all.
+    None: as the server, or the login, has it set. The least that PostgreSQL can wait, a
+    millisecond, stands for not at all.
     """
     if not waits:
         return 1
+    if timeout is None:
+        return None
     if timeout in ("0", "0s"):
         return 0
     from aosctl.cli.moments import parse_duration
@@ -146,10 +149,15 @@ def load_documents(
     """
     from aosctl.domain.manifest import load
 
+    documents = load(given_files(files, verb), recursive=recursive, verb=verb, strangers=strangers)
+    return with_labels(documents, selector, verb)
+
+
+def given_files(files: list[str] | None, verb: str) -> list[str]:
+    """Return what -f names. Raises UsageError where it names nothing."""
     if not files:
         raise UsageError("must specify -f", f"aosctl {verb} -f FILE; - reads standard input")
-    documents = load(files, recursive=recursive, verb=verb, strangers=strangers)
-    return with_labels(documents, selector, verb)
+    return files
 
 
 def with_labels(

@@ -48,11 +48,7 @@ def parse_output(text: str | None, *, allowed: Sequence[Format] = _OF_OBJECTS) -
         return Output()
     name, _, template = text.partition("=")
     if name == "table" or name not in allowed or (template and name not in _WITH_TEMPLATE):
-        formats = ",".join(sorted(set(allowed) - {"table"}))
-        raise UsageError(
-            f'unable to match a printer suitable for the output format "{text}", '
-            f"allowed formats are: {formats}"
-        )
+        raise no_printer(text, sorted(set(allowed) - {"table"}))
     if name in _WITH_TEMPLATE and not template:
         raise UsageError(f"template format specified but no template given: -o {name}=TEMPLATE")
     if name == "jsonpath":
@@ -66,6 +62,14 @@ def parse_output(text: str | None, *, allowed: Sequence[Format] = _OF_OBJECTS) -
     elif name == "custom-columns":
         _columns_of(template)
     return Output(cast(Format, name), template)
+
+
+def no_printer(text: str, allowed: Iterable[str]) -> UsageError:
+    """Return kubectl's error for a format of `-o` that a verb does not have."""
+    return UsageError(
+        f'unable to match a printer suitable for the output format "{text}", '
+        f"allowed formats are: {','.join(allowed)}"
+    )
 
 
 def write_objects(

@@ -129,12 +129,16 @@ def command(
         output.note(f"No {'runs' if everything else 'open runs'}{where}{more}", quiet=given.quiet)
 
 
-def _open(given: Globals, watch: bool, all_tenants: bool) -> AnySession:
+def open_session(given: Globals, *, watches: bool, all_tenants: bool) -> AnySession:
+    """Open the session of a verb that looks at runs once, or goes on looking."""
     from aosctl.cli.wiring import quick_session_of, session_of
 
-    open_session = session_of if watch else quick_session_of
+    return (session_of if watches else quick_session_of)(given, select_tenant=not all_tenants)
+
+
+def _open(given: Globals, watches: bool, all_tenants: bool) -> AnySession:
     try:
-        return open_session(given, select_tenant=not all_tenants)
+        return open_session(given, watches=watches, all_tenants=all_tenants)
     except AosError as error:
         count = given.tenant or ""
         if not (count.isascii() and count.isdigit()):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-
 import typer
 
 from aosctl.cli import output
@@ -15,9 +13,7 @@ from aosctl.cli.flags import (
     load_documents,
     parse_dry_run,
     suffix,
-    tenancy_of,
 )
-from aosctl.cli.globals import globals_of
 
 
 def command(
@@ -40,19 +36,10 @@ def command(
     trial = parse_dry_run(dry_run)
     documents = load_documents(filename, recursive, "replace")
 
-    from aosctl.cli.apply import write_applied
-    from aosctl.cli.wiring import session_of
-    from aosctl.domain.applying import apply_set
+    from aosctl.cli.apply import apply_only, write_applied
 
-    with closing(session_of(globals_of(ctx), select_tenant=False)) as session:
-        applied = apply_set(
-            session.connection,
-            documents,
-            tenancy_of(ctx),
-            keep=trial == "none",
-            read_back=not chosen.is_table,
-            only="there",
-        )
+    keep, read_back = trial == "none", not chosen.is_table
+    applied = apply_only(ctx, documents, "there", keep=keep, read_back=read_back)
     if chosen.is_table:
         output.write("".join(f"{one.name} replaced{suffix(trial)}\n" for one in applied))
     else:

@@ -11,7 +11,7 @@ import typer
 from aosctl.cli import output
 from aosctl.cli.flags import AllTenants, Selector
 from aosctl.cli.globals import globals_of
-from aosctl.cli.ps import pause_of as _pause
+from aosctl.cli.ps import open_session, pause_of
 from aosctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 
     from aosctl.cli.changes import Changes
     from aosctl.cli.globals import Globals
-    from aosctl.db.rows import AnySession
     from aosctl.db.runs import RunRow
-
-_ORDERS = ("cost", "tokens", "age", "activity", "name")
-_SUBJECTS = ("runs", "agents")
 
 
 def command(
@@ -69,9 +65,11 @@ def command(
     labels = parse_selector(selector or "")
     given = globals_of(ctx)
     live = not once and sys.stdin.isatty() and sys.stdout.isatty()
-    with closing(_open(given, watch and not live, all_tenants)) as session:
+    watches = watch and not live
+    with closing(open_session(given, watches=watches, all_tenants=all_tenants)) as session:
         from aosctl.cli.ps import read
         from aosctl.cli.top_screen import Screen, View, board
+        from aosctl.cli.top_tables import ORDERS
 
         def rows(with_closed: bool) -> list[RunRow]:
             found = read(session, with_closed, all_tenants)
@@ -80,9 +78,11 @@ def command(
         where = f"{session.tenant} tenant" if session.tenant else "all tenants"
         view = View(where, sort_by, subject, all_tenants, total)
         if live:
-            Screen(rows, view, _ORDERS, everything, _changes(given, all_tenants)).run(interval)
+            Screen(rows, view, tuple(ORDERS), everything, _changes(given, all_tenants)).run(
+                interval
+            )
             return
-        pause = _pause(session, all_tenants) if watch else None
+        pause = pause_of(session, all_tenants) if watch else None
         shown: list[tuple[UUID, int, str]] | None = None
         while True:
             found = rows(everything)
@@ -99,21 +99,16 @@ def command(
 
 def _check(subject: str, sort_by: str, interval: float, contradicts: bool) -> None:
     """Raise UsageError for what is not clear."""
-    if subject not in _SUBJECTS:
-        raise UsageError(f'there is no top of "{subject}"', f"one of {', '.join(_SUBJECTS)}")
-    if sort_by not in _ORDERS:
-        raise UsageError(f'cannot sort by "{sort_by}"', f"one of {', '.join(_ORDERS)}")
+    from aosctl.cli.top_tables import ORDERS, SUBJECTS
+
+    if subject not in SUBJECTS:
+        raise UsageError(f'there is no top of "{subject}"', f"one of {', '.join(SUBJECTS)}")
+    if sort_by not in ORDERS:
+        raise UsageError(f'cannot sort by "{sort_by}"', f"one of {', '.join(ORDERS)}")
     if not 0.1 <= interval <= 3600:  # nan is not
         raise UsageError(f"--interval is 0.1 to 3600 seconds, not {interval}")
     if contradicts:
         raise UsageError("-w goes on, and --once ends: only one of them may be used")
-
-
-def _open(given: Globals, watches: bool, all_tenants: bool) -> AnySession:
-    from aosctl.cli.wiring import quick_session_of, session_of
-
-    open_session = session_of if watches else quick_session_of
-    return open_session(given, select_tenant=not all_tenants)
 
 
 def _changes(given: Globals, all_tenants: bool) -> Changes | None:

@@ -72,11 +72,14 @@ def delete(connection: Connection, function: Name, tenant: UUID | None, name: st
         connection.execute(call, {"tenant": tenant, "name": name})
 
 
-def wait_for_others(connection: Connection, milliseconds: int) -> None:
+def wait_for_others(connection: Connection, milliseconds: int | None) -> None:
     """Wait no longer for what another session holds; 0: for as long as it takes.
 
-    After it Conflict is raised. It goes for all that the session does from now on.
+    After it Conflict is raised. It goes for all that the session does from now on. None changes
+    nothing, and asks the server nothing.
     """
+    if milliseconds is None:
+        return
     with translated():
         connection.execute(
             "select pg_catalog.set_config('lock_timeout', %s, false)", (str(milliseconds),)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, LiteralString, NamedTuple
 from uuid import UUID
 
 from aosctl.db.errors import to_json, translated
@@ -289,11 +289,16 @@ def fork_run(
     `model` is asked in the new run, None: the other's. Raises Conflict when the name is taken,
     NotFound for a model that is not there or not active.
     """
-    return _made_from("fork_run", connection, tenant, run, step, name, model)
+    return _made_from(_FORK, connection, tenant, run, step, name, model)
+
+
+_MADE = "select r ->> 'run', (r ->> 'steps')::integer, r ->> 'run_id' from "
+_FORK = _MADE + "aos_agent.fork_run(%s, %s, %s::bigint, %s, %s) r"
+_REPLAY = _MADE + "aos_agent.replay_run(%s, %s, %s::bigint, %s, %s) r"
 
 
 def _made_from(
-    function: str,
+    query: LiteralString,
     connection: AnyConnection,
     tenant: UUID,
     run: UUID,
@@ -301,17 +306,9 @@ def _made_from(
     name: str | None,
     model: str | None,
 ) -> Fork:
-    calls = {
-        "fork_run": "select r ->> 'run', (r ->> 'steps')::integer, r ->> 'run_id'"
-        " from aos_agent.fork_run(%s, %s, %s::bigint, %s, %s) r",
-        "replay_run": "select r ->> 'run', (r ->> 'steps')::integer, r ->> 'run_id'"
-        " from aos_agent.replay_run(%s, %s, %s::bigint, %s, %s) r",
-    }
+    given = (tenant, run, None if step is None else str(step), name, model)
     with translated():
-        row = connection.execute(
-            calls[function],
-            (tenant, run, None if step is None else str(step), name, model),
-        ).fetchone()
+        row = connection.execute(query, given).fetchone()
     if row is None:
         raise ValueError("a call without a row")
     return Fork(str(row[0]), int(str(row[1])), UUID(str(row[2])))
@@ -329,7 +326,7 @@ def replay_run(
 
     It begins before the turn of `step`. Raises as fork_run.
     """
-    return _made_from("replay_run", connection, tenant, run, step, name, model)
+    return _made_from(_REPLAY, connection, tenant, run, step, name, model)
 
 
 def begin_task(

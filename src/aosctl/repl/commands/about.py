@@ -19,6 +19,7 @@ from aosctl.tables import cell, format_table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from aosctl.domain.desk import Step
     from aosctl.repl.chat import Chat
 
 HEADERS = ["MODEL", "ANSWERS", "INPUT", "OUTPUT", "COST"]
@@ -68,15 +69,26 @@ class Part(NamedTuple):
     tokens: int
 
 
+def _steps_here(chat: Chat) -> tuple[list[Step], list[Step]]:
+    """Return the steps that the model reads, and those that it reads no more."""
+    read: list[Step] = []
+    away: list[Step] = []
+    if chat.has_begun:
+        run_id, _ = chat.run_here()
+        pieces = chat.back.desk.left_out(run_id)
+        for step in chat.back.desk.steps(run_id):
+            is_out = any(first <= step.seq <= last for first, last in pieces)
+            (away if is_out else read).append(step)
+    return read, away
+
+
 def _context(chat: Chat, _rest: str) -> None:
     desk = chat.back.desk
     tools = desk.tools(chat.agent)
     model = model_here(chat)
     window = next((each.context_window for each in desk.models() if each.name == model), 0)
     described = json.dumps([[t.name, t.description, dict(t.input_schema)] for t in tools])
-    said_here = desk.steps(chat.run_here()[0]) if chat.has_begun else []
-    pieces = desk.left_out(chat.run_here()[0]) if chat.has_begun else []
-    steps = [s for s in said_here if not any(first <= s.seq <= last for first, last in pieces)]
+    steps, away = _steps_here(chat)
     parts = [
         Part("system prompt", about(persona_here(chat).system_prompt)),
         Part(f"tools ({len(tools)})", about(described) if tools else 0),
@@ -85,9 +97,10 @@ def _context(chat: Chat, _rest: str) -> None:
         said = [json.dumps(step.message, ensure_ascii=False) for step in steps if step.role == role]
         parts.append(Part(f"{title} ({len(said)})", about("".join(said))))
     chat.screen.show("\n".join(context_lines(parts, window)))
-    if away := len(said_here) - len(steps):
-        gone = about("".join(json.dumps(s.message) for s in said_here if s not in steps))
-        chat.say(f"{counted(away, 'step')} left out by /compact, about {tokens(gone)}; all kept")
+    if away:
+        gone = about("".join(json.dumps(step.message) for step in away))
+        count = counted(len(away), "step")
+        chat.say(f"{count} left out by /compact, about {tokens(gone)}; all kept")
     counts = [step.message["usage"] for step in steps if step.message.get("usage")]
     usage = usage_from_json(counts[-1]) if counts else None
     if usage is not None and usage.prompt:
