@@ -21,7 +21,17 @@ from recovery.chaos import Chaos, Deeds, control, report
 from recovery.scene import Scene, scene
 
 DEEDS = Deeds(
-    kills=14, crashes=2, stops=3, terminations=4, cuts=6, jumps=2, full=1, a_second=4.0, seed=7
+    kills=14,
+    crashes=2,
+    stops=3,
+    terminations=4,
+    cuts=6,
+    jumps=2,
+    full=1,
+    a_second=4.0,
+    seed=7,
+    acks=60,
+    effects=12,
 )
 
 
