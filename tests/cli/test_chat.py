@@ -464,7 +464,8 @@ def test_a_conversation_that_goes_on_shows_where_it_was_left(
     assert here("chat", "-c", name, "question two").out == "answer two\n"
     assert here("chat", "-c", name, "question three").out == f"{long}\n"
     chat = opened("chat", "-c", name)
-    chat.prompt()
+    chat.stands("… 18 lines more\n──")
+    chat.ready()
     heading, _, past = chat.standing.partition("── earlier; all of it: aosctl logs ")
     assert "question" not in heading and "question one" not in past
     shown = [line.strip() for line in past.partition("\n──")[0].splitlines()]
@@ -473,7 +474,7 @@ def test_a_conversation_that_goes_on_shows_where_it_was_left(
         "> question two", "answer two", "> question three", "⏺ memory_recall(port)", "row 1",
     ]  # fmt: skip
     assert shown[-2:] == ["row 12", "… 18 lines more"]
-    assert "\x1b[2m> question two" in chat.raw
+    assert re.search(r"\x1b\[2m── earlier[^\x1b]*\n> question two", chat.raw)
     chat.say("/quit")
     fresh = opened("chat", name)
     fresh.prompt()

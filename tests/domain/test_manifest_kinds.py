@@ -26,6 +26,7 @@ from aosctl.domain.relations import check_references
 from aosctl.domain.structures import ListOf
 from aosctl.domain.yaml_dump import dump_yaml
 from aosctl.errors import UnknownKind
+from aosctl.terminal import clean
 
 ROOT = Path(__file__).parents[2]
 SETS = sorted(
@@ -333,7 +334,7 @@ def test_a_manifest_keeps_what_the_server_owns_apart(tmp_path: Path) -> None:
 
 TEXT = st.text(
     st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\ufffe\uffff")
-    | st.sampled_from("\n\t\r \x85"),
+    | st.sampled_from("\n\t\r \x85\u0301\u200d\u202e\ufe0f\U000e0100\U000e0041"),
     max_size=60,
 ) | st.sampled_from(
     ["no", "on", "null", "~", "true", "0777", "12:30", "1e3", "1E-3", "-0", "0x1f", "1_000", ".5",
@@ -353,6 +354,19 @@ FREE = st.recursive(
     max_leaves=12,
 )
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9_.-]{0,20}", fullmatch=True)
+
+
+def test_every_character_that_a_terminal_must_not_get_survives_printing_and_loading() -> None:
+    """Wherever it stands in a text, and where it is all of it."""
+    codes = [*range(0xA0, 0xD800), *range(0xE000, 0xE0000), *range(0xE0000, 0x110000, 16)]
+    kept = set(clean("a".join(map(chr, codes))))
+    stripped = [char for char in map(chr, codes) if char not in kept]
+    assert len(stripped) > 200 and "\U000e0100" in stripped
+    texts = [text for char in stripped for text in (char, f"a{char}b", f"{char}\n{char}")]
+    spec = {"systemPrompt": "x", "model": "m", "traits": {"texts": texts}}
+    persona = {"apiVersion": "aos/v1", "kind": "Persona", "metadata": {"name": "odd"}, "spec": spec}
+    (document,) = loads(dump_yaml(persona))
+    assert document.spec["traits"]["texts"] == texts
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -38,7 +38,7 @@ def _dumper() -> Any:
 def _represent_text(dumper: Any, text: str) -> Any:
     """Quote what a reader of YAML 1.1, of 1.2 or of ours might not take for a string."""
     style = None
-    if not text.isprintable() and (_has_odd_breaks(text) or clean(text) != text):
+    if _has_odd_breaks(text) or clean(text) != text:
         style = '"'
     elif "\n" in text:
         style = "|"

@@ -153,9 +153,8 @@ class Exchange:
         except AosError:
             return  # what comes next says it
         if lines:
-            self._screen.note(f"── earlier; all of it: aosctl logs {conversation.run} ──")
-            self._screen.note("\n".join(lines))
-            self._screen.note("──")
+            heading = f"── earlier; all of it: aosctl logs {conversation.run} ──"
+            self._screen.note("\n".join([heading, *lines, "──"]))
 
     def look(self) -> Callable[[], bool] | None:
         """Return how to notice, at the prompt, that a decision elsewhere set the run going."""
