@@ -118,8 +118,8 @@ def previewer_of(given: Globals) -> Callable[[UUID, UUID], bool]:
     def preview(tenant: UUID, call: UUID) -> bool:
         from contextlib import closing
 
-        from aosctl.db.connection import worker_conninfo
         from aosctl.db.worker import WorkerClient
+        from aosctl.db.worker_login import worker_conninfo
         from aosctl.errors import AosError
 
         try:
@@ -149,8 +149,9 @@ def open_worker(
     of it too.
     """
     from aosctl.db.bell import Bell
-    from aosctl.db.connection import connect_worker, person_conninfo, worker_dsn
+    from aosctl.db.connection import person_conninfo
     from aosctl.db.worker import WorkerClient
+    from aosctl.db.worker_login import connect_worker, worker_dsn
     from aosctl.domain.heart import Heart
     from aosctl.domain.loop import Loop
     from aosctl.domain.retention import Janitor
@@ -219,9 +220,9 @@ def open_conversation(
     system: str | None = None,
 ) -> Conversation:
     """Go on with `run_id`, or let the first message begin a run of `agent`. Raises NotFound."""
-    from aosctl.db.connection import worker_conninfo
     from aosctl.db.person import NewRun, PersonClient
     from aosctl.db.worker import WorkerClient
+    from aosctl.db.worker_login import worker_conninfo
     from aosctl.domain.conversation import Conversation
     from aosctl.domain.holder import own_name
 

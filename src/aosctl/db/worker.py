@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
-from aosctl.db.connection import Connection, connect_worker
+from aosctl.db.connection import Connection
 from aosctl.db.errors import to_json, translated
 from aosctl.db.hot import PATIENCE_SECONDS, Link, statement
 from aosctl.db.json_text import load, members
 from aosctl.db.sandbox import STATEMENT_SECONDS, SandboxLink
 from aosctl.db.shared import SharedLink, SharedSandboxLink
+from aosctl.db.worker_login import connect_worker
 
 LEASE_SECONDS = 20
 PREVIEW_SECONDS = 2.0
