@@ -13,8 +13,10 @@ from uuid import UUID
 
 from aosctl.config import Target
 from aosctl.db.connection import open_session
-from aosctl.db.person import NewRun, PersonClient
-from aosctl.db.worker import LEASE_SECONDS, WorkerClient
+from aosctl.db.leases import LEASE_SECONDS
+from aosctl.db.new_runs import NewRun
+from aosctl.db.person import PersonClient
+from aosctl.db.worker import WorkerClient
 from aosctl.domain.asking import pause
 from aosctl.domain.conversation import Conversation
 from aosctl.domain.heart import Heart

@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from aosctl.db.person import RunStatus
-from aosctl.db.worker import PendingCall
+from aosctl.db.leases import PendingCall
+from aosctl.db.run_reader import RunStatus
 from aosctl.domain.loop import CallEnded
 from aosctl.repl.attention import call_for
 from aosctl.repl.expanded import MOST_LINES, MOST_ROWS, expanded

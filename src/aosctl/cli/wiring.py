@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aosctl.db.connection import Session
+    from aosctl.db.new_runs import Caps
     from aosctl.db.rows import AnySession
-    from aosctl.db.runs import Caps
     from aosctl.db.worker import WorkerClient
     from aosctl.domain.chore import Chore
     from aosctl.domain.conversation import Conversation
@@ -220,7 +220,8 @@ def open_conversation(
     system: str | None = None,
 ) -> Conversation:
     """Go on with `run_id`, or let the first message begin a run of `agent`. Raises NotFound."""
-    from aosctl.db.person import NewRun, PersonClient
+    from aosctl.db.new_runs import NewRun
+    from aosctl.db.person import PersonClient
     from aosctl.db.worker import WorkerClient
     from aosctl.db.worker_login import worker_conninfo
     from aosctl.domain.conversation import Conversation

@@ -9,15 +9,16 @@ from typing import Any
 from uuid import UUID
 
 from aosctl.db.ids import uuid7
-from aosctl.db.person import Approval as Approval
+from aosctl.db.leases import Lease
+from aosctl.db.new_runs import Caps as Caps
+from aosctl.db.new_runs import NewRun as NewRun
 from aosctl.db.person import Compacted as Compacted
-from aosctl.db.person import Decision as Decision
-from aosctl.db.person import NewRun as NewRun
 from aosctl.db.person import Opened, PersonClient
-from aosctl.db.person import RunStatus as RunStatus
+from aosctl.db.run_reader import Approval as Approval
+from aosctl.db.run_reader import Decision as Decision
+from aosctl.db.run_reader import RunStatus as RunStatus
 from aosctl.db.runs import OPEN_TURN
-from aosctl.db.runs import Caps as Caps
-from aosctl.db.worker import Lease, WorkerClient
+from aosctl.db.worker import WorkerClient
 from aosctl.domain import holder
 from aosctl.domain.loop import Interrupted, Loop, Observer, Outcome
 from aosctl.domain.output_schema import OutputSchema, Unfit

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from aosctl.db import approvals, personas, runs, talks
+from aosctl.db import approvals, new_runs, personas, runs, talks
 from aosctl.db.personas import PersonaVersion as PersonaVersion
 from aosctl.db.runs import RunRow as RunRow
 from aosctl.db.talks import LeftOut as LeftOut
@@ -82,7 +82,7 @@ class Desk:
         `model` is asked in it, None: the other's.
         """
         connection, tenant = self._connected().connection, self._connected().require_tenant()
-        made = runs.fork_run(connection, tenant, run_id, step, None, model)
+        made = new_runs.fork_run(connection, tenant, run_id, step, None, model)
         return self.run(str(made.run_id)), made.steps
 
     def steps(self, run_id: UUID, role: str | None = None) -> list[Step]:

@@ -16,7 +16,8 @@ from threading import Event
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from aosctl.db.worker import Lease, Moved, PendingCall, WorkerClient
+from aosctl.db.leases import Lease, Moved, PendingCall
+from aosctl.db.worker import WorkerClient
 from aosctl.domain.asking import Check, Pause, listen, pause, pause_before_retry
 from aosctl.domain.heart import Heart
 from aosctl.domain.live import Draft

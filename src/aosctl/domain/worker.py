@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from aosctl.db.bell import Bell
-from aosctl.db.worker import Lease, WorkerClient
+from aosctl.db.leases import Lease
+from aosctl.db.worker import WorkerClient
 from aosctl.domain.loop import Interrupted, Loop, LoopEvent, Outcome
 from aosctl.errors import AosError, DatabaseUnavailable, IllegalTransition, LeaseLost
 
