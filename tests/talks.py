@@ -20,7 +20,8 @@ from aosctl.db.worker import WorkerClient
 from aosctl.domain.asking import pause
 from aosctl.domain.conversation import Conversation
 from aosctl.domain.heart import Heart
-from aosctl.domain.loop import CallEnded, Loop, LoopEvent, Outcome, Retrying, TextDelta
+from aosctl.domain.loop import Loop
+from aosctl.domain.loop_events import CallEnded, LoopEvent, Outcome, Retrying, TextDelta
 from aosctl.domain.tools.base import Tool
 from aosctl.domain.tools.web_search import WebSearch
 from aosctl.providers.registry import provider_for

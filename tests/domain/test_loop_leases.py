@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aosctl.domain.loop import Retrying
+from aosctl.domain.loop_events import Retrying
 from aosctl.domain.tools.base import ToolResult
 from aosctl.errors import LeaseLost
 from kernels import call

@@ -10,7 +10,7 @@ import pytest
 
 from aosctl.db.leases import PendingCall
 from aosctl.db.run_reader import RunStatus
-from aosctl.domain.loop import CallEnded
+from aosctl.domain.loop_events import CallEnded
 from aosctl.repl.attention import call_for
 from aosctl.repl.expanded import MOST_LINES, MOST_ROWS, expanded
 from aosctl.repl.footer import before_the_run, footer, parts_of

@@ -20,7 +20,8 @@ from aosctl.db.run_reader import RunStatus as RunStatus
 from aosctl.db.runs import OPEN_TURN
 from aosctl.db.worker import WorkerClient
 from aosctl.domain import holder
-from aosctl.domain.loop import Interrupted, Loop, Observer, Outcome
+from aosctl.domain.loop import Interrupted, Loop
+from aosctl.domain.loop_events import Observer, Outcome
 from aosctl.domain.output_schema import OutputSchema, Unfit
 from aosctl.domain.previewing import Asked, can_be_tried
 from aosctl.domain.scopes import Decider

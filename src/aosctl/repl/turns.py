@@ -13,7 +13,7 @@ from uuid import UUID
 
 from aosctl.domain.conversation import Conversation, RunStatus
 from aosctl.domain.holder import shown
-from aosctl.domain.loop import ApprovalAsked, LoopEvent, Observer, Outcome
+from aosctl.domain.loop_events import ApprovalAsked, LoopEvent, Observer, Outcome
 from aosctl.errors import AosError, DatabaseUnavailable, IllegalTransition, LeaseLost
 from aosctl.messages import Message
 from aosctl.repl.deciding import waiting
