@@ -31,26 +31,22 @@ WORKER_CONNECTIONS = 4
 
 
 def target_of(given: Globals) -> Target:
-    """Return the database and tenant that flags, environment and config choose."""
-    _tell_of_project(given)
-    return resolve_target(given, os.environ)
+    """Return the database and tenant that flags, environment and config choose.
+
+    Says once that a project's file is there and does not count.
+    """
+    target = resolve_target(given, os.environ)
+    if target.untrusted is not None and target.untrusted not in _told:
+        from aosctl.cli.output import note
+
+        _told.add(target.untrusted)
+        text = f"{target.untrusted} is not trusted and does not count; aosctl config trust"
+        note(text, quiet=given.quiet)
+    return target
 
 
 _told: set[Path] = set()
-
-
-def _tell_of_project(given: Globals) -> None:
-    """Say once that a project file is there and does not count; it was not read."""
-    from aosctl.cli.output import note
-    from aosctl.project import project_of
-
-    if given.dsn or given.context or os.environ.get("AOSCTL_DSN"):
-        return
-    project = project_of(os.environ)
-    if project is not None and not project.is_trusted and project.path not in _told:
-        _told.add(project.path)
-        text = f"{project.path} is not trusted and does not count; aosctl config trust"
-        note(text, quiet=given.quiet)
+"""Files of projects that do not count, and of which that was said."""
 
 
 def session_of(
