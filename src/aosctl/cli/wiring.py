@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -112,8 +112,6 @@ def previewer_of(given: Globals) -> Callable[[UUID, UUID], bool]:
     """
 
     def preview(tenant: UUID, call: UUID) -> bool:
-        from contextlib import closing
-
         from aosctl.db.worker import WorkerClient
         from aosctl.db.worker_login import worker_conninfo
         from aosctl.errors import AosError
@@ -147,23 +145,23 @@ def open_worker(
     from aosctl.db.bell import Bell
     from aosctl.db.connection import person_conninfo
     from aosctl.db.worker import WorkerClient
-    from aosctl.db.worker_login import connect_worker, worker_dsn
+    from aosctl.db.worker_login import worker_dsn
     from aosctl.domain.heart import Heart
     from aosctl.domain.loop import Loop
-    from aosctl.domain.retention import Janitor
-    from aosctl.domain.webhooks import Courier
     from aosctl.domain.worker import Worker
     from aosctl.providers.registry import provider_for
 
     target = target_of(given)
     dsn = worker_dsn(target, person_conninfo(target, note))
     links = min(concurrency, WORKER_CONNECTIONS)
-    client = WorkerClient(dsn, worker_name(), lease_seconds=lease_seconds, connections=links)
-    heart = Heart(client.heart_link, lease_seconds / 3)
-    bell = Bell(dsn)
     known = tools()
-    beside: list[Chore] = []
-    try:
+    with (
+        closing(
+            WorkerClient(dsn, worker_name(), lease_seconds=lease_seconds, connections=links)
+        ) as client,
+        closing(Bell(dsn)) as bell,
+        closing(Heart(client.heart_link, lease_seconds / 3)) as heart,
+    ):
         client.make_partitions()
         tenant = client.served_tenant(given.tenant) if given.tenant else None
         worker = Worker(
@@ -176,24 +174,32 @@ def open_worker(
             tenant=tenant,
             revive=partial(_revive, target),
         )
-        beside = [
-            Courier(lambda: connect_worker(dsn, "worker webhooks"), os.environ, note, tenant),
-            Janitor(
-                lambda: connect_worker(dsn, "worker retention"),
-                lambda: worker.busy > 0,
-                note,
-                tenant,
-            ),
-        ]
-        for each in beside:
+        with _chores(dsn, worker, tenant, note, finish=once):
+            yield worker
+
+
+@contextmanager
+def _chores(
+    dsn: str, worker: Worker, tenant: UUID | None, note: Callable[[str], None], *, finish: bool
+) -> Iterator[None]:
+    """Tell webhooks and carry out retention in the block; with `finish`, what is left of it too."""
+    from aosctl.db.worker_login import connect_worker
+    from aosctl.domain.retention import Janitor
+    from aosctl.domain.webhooks import Courier
+
+    webhooks = partial(connect_worker, dsn, "worker webhooks")
+    retention = partial(connect_worker, dsn, "worker retention")
+    chores: list[Chore] = [
+        Courier(webhooks, os.environ, note, tenant),
+        Janitor(retention, lambda: worker.busy > 0, note, tenant),
+    ]
+    try:
+        for each in chores:
             each.start()
-        yield worker
+        yield
     finally:
-        for each in beside:
-            each.close(finish=once)
-        heart.close()
-        bell.close()
-        client.close()
+        for each in chores:
+            each.close(finish=finish)
 
 
 def _revive(target: Target) -> None:
