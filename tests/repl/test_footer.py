@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from uuid import UUID
 
@@ -54,8 +53,7 @@ def test_footer_loses_what_matters_least_first(width: int, line: str) -> None:
 def test_cost_stands_against_the_limit_that_is_nearest(
     own: str | None, budget: str | None, spent: str, shown: str
 ) -> None:
-    limited = replace(
-        STATUS,
+    limited = STATUS._replace(
         max_usd=Decimal(own) if own else None,
         budget_usd=Decimal(budget) if budget else None,
         budget_spent_usd=Decimal(spent),

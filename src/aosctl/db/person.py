@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from aosctl.db.connection import Connection, Session, connect
@@ -30,8 +30,7 @@ GIVE_UP = statement("aos_agent.give_up_lease", 3)
 _STEER_PATIENCE_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """What became of a message: `lease` and `context` when its turn opened, else it is queued."""
 
     status: str
@@ -40,8 +39,7 @@ class Opened:
     context: Mapping[str, Any] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Compacted:
+class Compacted(NamedTuple):
     """Which steps of a run its model reads no more, both inclusive, and its context in tokens."""
 
     first_step: int

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from aosctl.db.approvals import shown
@@ -17,8 +16,7 @@ from aosctl.errors import DatabaseUnavailable, NotFound
 _MOST_STEPS = 40
 
 
-@dataclass(frozen=True, slots=True)
-class Approval:
+class Approval(NamedTuple):
     """A question to a person about one call; `args` are exactly what would run."""
 
     approval_id: UUID
@@ -40,8 +38,7 @@ class Approval:
     original_args: Mapping[str, Any] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What became of an approval; `by` None when nobody decided and its time or turn ended."""
 
     state: str
@@ -49,8 +46,7 @@ class Decision:
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class RunStatus:
+class RunStatus(NamedTuple):
     """A run as `ps` shows it, for the chat's footer and for resuming."""
 
     run_id: UUID
@@ -114,7 +110,7 @@ class RunReader:
             (self.tenant, run_id),
         )
         found = [Approval(*row) for row in rows]
-        return [replace(each, preview=shown(each.preview)) for each in found]
+        return [each._replace(preview=shown(each.preview)) for each in found]
 
     def decision(self, approval_id: UUID) -> Decision:
         """Return how an approval stands. Raises NotFound."""

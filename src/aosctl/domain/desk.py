@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from aosctl.db import approvals, new_runs, personas, runs, talks
@@ -171,7 +170,7 @@ class Desk:
         row = self._read(
             lambda connection, tenant: approvals.find_approval(connection, tenant, typed)
         )
-        return Approval(**{each.name: getattr(row, each.name) for each in fields(Approval)})
+        return Approval(*(getattr(row, name) for name in Approval._fields))
 
     def pending(self) -> list[approvals.ApprovalRow]:
         """Return what waits for a decision in the tenant, oldest first."""
