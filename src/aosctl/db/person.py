@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from aosctl.db.approvals import ApprovalRow
 from aosctl.db.connection import Connection, Session, connect
 from aosctl.db.errors import to_json, translated
 from aosctl.db.hot import Link, statement
 from aosctl.db.leases import LEASE_SECONDS, Lease, pending_calls
 from aosctl.db.new_runs import NewRun
-from aosctl.db.run_reader import Approval, RunReader
+from aosctl.db.run_reader import RunReader
 from aosctl.db.tenants import select_tenant
 
 OPEN = statement("aos_agent.open_turn", 7)
@@ -202,7 +203,7 @@ class PersonClient(RunReader):
         """
         self.link.call(DECIDE, str(self.tenant), str(approval_id), decision, reason, digest)
 
-    def edit(self, approval: Approval, args: Mapping[str, Any]) -> None:
+    def edit(self, approval: ApprovalRow, args: Mapping[str, Any]) -> None:
         """Change the arguments of a call that waits. Raises InvalidInput, ApprovalSettled."""
         self.link.call(
             EDIT,

@@ -8,34 +8,12 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from aosctl.db.approvals import shown
+from aosctl.db.approvals import COLUMNS, ApprovalRow, shown
 from aosctl.db.errors import translated
 from aosctl.db.hot import Link
 from aosctl.errors import DatabaseUnavailable, NotFound
 
 _MOST_STEPS = 40
-
-
-class Approval(NamedTuple):
-    """A question to a person about one call; `args` are exactly what would run."""
-
-    approval_id: UUID
-    call_id: UUID
-    run_id: UUID
-    run: str
-    agent: str
-    skill: str
-    args: Mapping[str, Any]
-    reason: str
-    state: str
-    requested_at: Any
-    expires_at: Any
-    digest: str
-    preview: Mapping[str, Any] | None
-    previewing: bool | None
-    effect: str
-    edited_by: str | None
-    original_args: Mapping[str, Any] | None
 
 
 class Decision(NamedTuple):
@@ -88,10 +66,6 @@ _RUN_STATUS = (
     "   order by b.max_usd - coalesce(s.spent_usd, 0) limit 1) b on true"
     " where r.tenant_id = %s and r.run_id = %s"
 )
-_APPROVAL_COLUMNS = (
-    "approval_id, call_id, run_id, run, agent, skill, args, reason, state, requested_at,"
-    " expires_at, digest, preview::text, previewing, effect, edited_by, original_args"
-)
 
 
 class RunReader:
@@ -101,15 +75,15 @@ class RunReader:
         self.link = link
         self.tenant = tenant
 
-    def approvals(self, run_id: UUID) -> list[Approval]:
+    def approvals(self, run_id: UUID) -> list[ApprovalRow]:
         """Return the pending approvals of a run, oldest first."""
         rows = self.link.fetch(
-            f"select {_APPROVAL_COLUMNS} from aos_core.approval_status"  # noqa: S608 - constant
+            f"select {COLUMNS} from aos_core.approval_status"  # noqa: S608 - constant
             " where tenant_id = %s and run_id = %s and state = 'pending'"
             " order by requested_at, approval_id",
             (self.tenant, run_id),
         )
-        found = [Approval(*row) for row in rows]
+        found = [ApprovalRow(*row) for row in rows]
         return [each._replace(preview=shown(each.preview)) for each in found]
 
     def decision(self, approval_id: UUID) -> Decision:

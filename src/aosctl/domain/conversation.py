@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from threading import Event
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
+from aosctl.db.approvals import ApprovalRow
 from aosctl.db.ids import uuid7
 from aosctl.db.leases import Lease
 from aosctl.db.new_runs import Caps as Caps
 from aosctl.db.new_runs import NewRun as NewRun
 from aosctl.db.person import Compacted as Compacted
 from aosctl.db.person import Opened, PersonClient
-from aosctl.db.run_reader import Approval as Approval
 from aosctl.db.run_reader import Decision as Decision
 from aosctl.db.run_reader import RunStatus as RunStatus
 from aosctl.db.runs import OPEN_TURN
@@ -27,6 +27,9 @@ from aosctl.domain.previewing import Asked, can_be_tried
 from aosctl.domain.scopes import Decider
 from aosctl.errors import AosError, Denied, IllegalTransition, NotFound
 from aosctl.messages import Message, instructed, user
+
+Approval: TypeAlias = ApprovalRow
+"""A question to a person about one call; `args` are exactly what would run."""
 
 
 class Conversation:

@@ -167,10 +167,9 @@ class Desk:
 
     def approval(self, typed: str) -> Approval:
         """Find an approval by its id, a part of it, or its run. Raises NotFound, AosError."""
-        row = self._read(
+        return self._read(
             lambda connection, tenant: approvals.find_approval(connection, tenant, typed)
         )
-        return Approval(*(getattr(row, name) for name in Approval._fields))
 
     def pending(self) -> list[approvals.ApprovalRow]:
         """Return what waits for a decision in the tenant, oldest first."""
