@@ -20,7 +20,8 @@ from aosctl.db.person import PersonClient
 from aosctl.db.worker import WorkerClient
 from aosctl.domain.conversation import Conversation
 from aosctl.domain.heart import Heart
-from aosctl.domain.loop import Loop, LoopEvent, TextDelta
+from aosctl.domain.loop import Loop
+from aosctl.domain.loop_events import LoopEvent, TextDelta
 from aosctl.domain.tools.base import ToolResult
 from aosctl.providers.base import ModelSpec, Provider
 from aosctl.providers.registry import provider_for

@@ -13,12 +13,15 @@ from uuid import UUID
 
 from aosctl.config import Target
 from aosctl.db.connection import open_session
-from aosctl.db.person import NewRun, PersonClient
-from aosctl.db.worker import LEASE_SECONDS, WorkerClient
+from aosctl.db.leases import LEASE_SECONDS
+from aosctl.db.new_runs import NewRun
+from aosctl.db.person import PersonClient
+from aosctl.db.worker import WorkerClient
 from aosctl.domain.asking import pause
 from aosctl.domain.conversation import Conversation
 from aosctl.domain.heart import Heart
-from aosctl.domain.loop import CallEnded, Loop, LoopEvent, Outcome, Retrying, TextDelta
+from aosctl.domain.loop import Loop
+from aosctl.domain.loop_events import CallEnded, LoopEvent, Outcome, Retrying, TextDelta
 from aosctl.domain.tools.base import Tool
 from aosctl.domain.tools.web_search import WebSearch
 from aosctl.providers.registry import provider_for

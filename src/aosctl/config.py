@@ -91,6 +91,7 @@ class Target(NamedTuple):
 
     `tried` names what was set and looked at, in order; the last one decided.
     `worker_dsn` None means the same host as role aos_worker; `tenant` None, the only one granted.
+    `untrusted` is a project's file that would have been asked and does not count.
     """
 
     kind: Literal["dsn", "context", "env", "embedded"]
@@ -100,6 +101,7 @@ class Target(NamedTuple):
     tried: tuple[str, ...]
     context: str | None = None
     files: tuple[Path, ...] = ()
+    untrusted: Path | None = None
 
     @property
     def source(self) -> str:
@@ -189,8 +191,12 @@ def resolve_target(selection: Selection, env: Mapping[str, str]) -> Target:
         if name := project.context:
             return _from_context(config, name, tenant, f'context "{name}" of {project.path}')
     if name := config.current:
-        return _from_context(config, name, tenant, f'context "{name}"')
-    return _from_environment(env, tenant)._replace(files=config.files)
+        target = _from_context(config, name, tenant, f'context "{name}"')
+    else:
+        target = _from_environment(env, tenant)._replace(files=config.files)
+    if project is not None and not project.is_trusted:
+        target = target._replace(untrusted=project.path)
+    return target
 
 
 def _from_context(config: Config, name: str, tenant: str | None, why: str) -> Target:

@@ -14,7 +14,8 @@ from uuid import UUID
 
 import psycopg
 
-from aosctl.db.worker import Lease, WorkerClient, pending_calls
+from aosctl.db.leases import Lease, pending_calls
+from aosctl.db.worker import WorkerClient
 from aosctl.errors import AosError
 from aosctl.messages import sanitise
 from attack.attacks import OWN, SECRETS, STEAL, Attack

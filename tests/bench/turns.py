@@ -27,8 +27,10 @@ from aosctl.config import Target
 from aosctl.db.connection import open_session
 from aosctl.db.ids import uuid7
 from aosctl.db.install import install
-from aosctl.db.person import NewRun, PersonClient
-from aosctl.db.worker import Lease, WorkerClient
+from aosctl.db.leases import Lease
+from aosctl.db.new_runs import NewRun
+from aosctl.db.person import PersonClient
+from aosctl.db.worker import WorkerClient
 from postgres import Cluster
 
 QUESTION = "How many orders of this week are still open, and which customer waits the longest?"

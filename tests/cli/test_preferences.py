@@ -67,6 +67,15 @@ def test_a_project_file_counts_once_it_is_trusted_as_it_is(
     trusted = f'{file} is trusted, as it is now: context "prod", tenant "globex".\n'
     assert done == Ended(0, trusted, "")
     assert f'settings tried: context "prod" of {file}' in chosen(env, clone)
+    minified = run(env, clone, "config", "view", "--minify")
+    assert (minified.status, minified.err) == (0, "") and "currentContext: prod\n" in minified.out
+    none = run(env, clone, "config", "view", "--minify", AOSCTL_DSN="dbname=x")
+    assert none == Ended(
+        1,
+        "",
+        "error: current-context must exist in order to minify\n"
+        "hint: AOSCTL_DSN decides, which is no context\n",
+    )
     # Flags and the environment go before it, AOSCTL_PROJECT=off leaves it out.
     assert 'settings tried: --context "dev"' in chosen(env, clone, "--context", "dev")
     assert 'AOSCTL_CONTEXT "dev"' in chosen(env, clone, AOSCTL_CONTEXT="dev")

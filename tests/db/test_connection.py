@@ -15,12 +15,11 @@ from aosctl.config import Target
 from aosctl.db.connection import (
     Session,
     connect,
-    connect_worker,
     open_session,
-    worker_conninfo,
 )
 from aosctl.db.errors import from_sqlstate
 from aosctl.db.hot import value_of
+from aosctl.db.worker_login import connect_worker, worker_conninfo
 from aosctl.errors import (
     DatabaseUnavailable,
     Denied,

@@ -11,11 +11,12 @@ import psycopg
 import pytest
 
 from aosctl.db.catalog import unprotected
-from aosctl.db.connection import KERNEL_VERSION, connect_worker
+from aosctl.db.connection import KERNEL_VERSION
 from aosctl.db.install import install, install_script, remarks, require_kernel, revoke_public
 from aosctl.db.membership import OWNERS
 from aosctl.db.pgbin import MAJOR, bundled
 from aosctl.db.uninstall import ROLES, uninstall
+from aosctl.db.worker_login import connect_worker
 from aosctl.errors import AosError, Conflict, Denied, KernelMismatch
 from db.conftest import installer, new_database
 from kernels import META, KernelDatabase, MakeKernel, call, make_tenant

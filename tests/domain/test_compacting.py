@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from aosctl.domain.loop import Outcome
+from aosctl.domain.loop_events import Outcome
 from aosctl.messages import user
 from providers.wire_openai import text
 from talks import Stage, Talk

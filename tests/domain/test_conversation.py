@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from aosctl.domain.loop import ApprovalAsked, CallEnded, Outcome
+from aosctl.domain.loop_events import ApprovalAsked, CallEnded, Outcome
 from aosctl.errors import ApprovalSettled, IllegalTransition, NotFound
 from kernels import META, call
 from providers.wire_openai import Reply, Request, calls, text

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aosctl.domain.loop import CallRefused
+from aosctl.domain.loop_events import CallRefused
 from aosctl.domain.tools.base import LONGEST_RESULT, Tool, ToolResult
 from kernels import META, call
 from providers.wire_openai import call_delta, calls, piece, stream, text, usage_piece

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from aosctl.domain.loop import Outcome
+from aosctl.domain.loop_events import Outcome
 from providers.wire_openai import (
     Reply,
     call_delta,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aosctl.domain.loop import Retrying
+from aosctl.domain.loop_events import Retrying
 from aosctl.domain.tools.base import ToolResult
 from aosctl.errors import LeaseLost
 from kernels import call
@@ -46,6 +46,12 @@ class Held:
         self.begun.set()
         assert self.go.wait(20)
         return ToolResult(True, {"found": "late"})
+
+
+@pytest.fixture
+def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody look after a lease that is driven: with `beat_seconds`, only writes find out."""
+    monkeypatch.setattr("aosctl.domain.heart.LOOK_SECONDS", 600.0)
 
 
 def test_heartbeats_keep_a_lease_through_a_model_call_longer_than_it(play: Stage) -> None:
@@ -87,8 +93,9 @@ def test_a_lost_lease_ends_the_loop_and_writes_nothing(
     assert play.transcript(talk) == [("user", "Hello?"), ("assistant", "Here.")]
 
 
+@pytest.mark.usefixtures("unwatched")
 def test_a_late_worker_cannot_store_its_answer(play: Stage, clock: Callable[[str], None]) -> None:
-    talk = play.talk()
+    talk = play.talk(beat_seconds=600)
     other = play.talk(run=talk.conversation.run_id, worker="test:2")
 
     def overtaken(_request: Request) -> Reply:
@@ -109,10 +116,11 @@ def test_a_late_worker_cannot_store_its_answer(play: Stage, clock: Callable[[str
     play.assert_at_rest(talk, "completed")
 
 
+@pytest.mark.usefixtures("unwatched")
 def test_an_answer_whose_lease_ran_out_is_not_paid_for_twice(
     play: Stage, clock: Callable[[str], None]
 ) -> None:
-    talk = play.talk()
+    talk = play.talk(beat_seconds=600)
 
     def expired(_request: Request) -> Reply:
         clock("1 hour")  # a laptop that slept

@@ -20,7 +20,7 @@ import psycopg
 import pytest
 
 from aosctl.db.hot import Link
-from aosctl.domain.loop import Outcome
+from aosctl.domain.loop_events import Outcome
 from aosctl.domain.tools.base import ToolResult
 from aosctl.errors import DatabaseUnavailable
 from drives import Drive, drive

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-from aosctl.domain.loop import Steered
+from aosctl.domain.loop_events import Steered
 from providers.wire_openai import Reply, Request, calls, text
 from talks import Stage, Talk
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from uuid import UUID
 
 import pytest
 
-from aosctl.db.person import RunStatus
-from aosctl.db.worker import PendingCall
-from aosctl.domain.loop import CallEnded
+from aosctl.db.leases import PendingCall
+from aosctl.db.run_reader import RunStatus
+from aosctl.domain.loop_events import CallEnded
 from aosctl.repl.attention import call_for
 from aosctl.repl.expanded import MOST_LINES, MOST_ROWS, expanded
 from aosctl.repl.footer import before_the_run, footer, parts_of
@@ -54,8 +53,7 @@ def test_footer_loses_what_matters_least_first(width: int, line: str) -> None:
 def test_cost_stands_against_the_limit_that_is_nearest(
     own: str | None, budget: str | None, spent: str, shown: str
 ) -> None:
-    limited = replace(
-        STATUS,
+    limited = STATUS._replace(
         max_usd=Decimal(own) if own else None,
         budget_usd=Decimal(budget) if budget else None,
         budget_spent_usd=Decimal(spent),

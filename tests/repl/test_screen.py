@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from aosctl.domain.loop import LoopEvent
+from aosctl.domain.loop_events import LoopEvent
 from aosctl.repl.screen import Screen
 from aosctl.terminal import display_width
 from providers.wire_openai import text

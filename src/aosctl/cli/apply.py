@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
@@ -13,6 +13,7 @@ from aosctl.cli import output
 from aosctl.cli.flags import (
     ApplySet,
     ChangedText,
+    DryRun,
     DryRunText,
     Filenames,
     LockTimeout,
@@ -37,6 +38,27 @@ if TYPE_CHECKING:
     from aosctl.domain.applysets import Members
     from aosctl.domain.document import Document
     from aosctl.domain.reading import Strangers
+
+
+class Way(NamedTuple):
+    """How documents are applied, as the flags say.
+
+    `strangers` is told of unknown fields; `patience` is in milliseconds, see `patience_of`.
+    """
+
+    given: Globals
+    chosen: output.Output
+    trial: DryRun
+    members: Members
+    strangers: Strangers
+    patience: int | None
+    show_diff: bool
+    confirm: bool
+
+    @property
+    def keeps(self) -> bool:
+        """Tell that what is applied stays."""
+        return self.trial == "none"
 
 
 def command(
@@ -86,56 +108,79 @@ def command(
       aosctl apply -f manifests/ -l team=data --atomic=false
       cat agent.yaml | aosctl apply -f - -n tech_corp
     """
-    chosen = output.parse_output(output_format, allowed=("json", "yaml", "name"))
-    trial = parse_dry_run(dry_run)
-    members = members_of(applyset, prune=prune, allowlist=prune_allowlist)
-    strangers = _strangers(validate)
-    patience = patience_of(timeout, waits=wait)
-    if prune and selector is not None:
+    way = Way(
+        globals_of(ctx),
+        output.parse_output(output_format, allowed=("json", "yaml", "name")),
+        parse_dry_run(dry_run),
+        members_of(applyset, prune=prune, allowlist=prune_allowlist),
+        _strangers(validate),
+        patience_of(timeout, waits=wait),
+        show_diff,
+        confirm,
+    )
+    _check(way, atomic=atomic, selects=selector is not None)
+    if atomic:
+        _apply_whole(
+            ctx, way, load_documents(filename, recursive, "apply", selector, way.strangers)
+        )
+    else:
+        _apply_partly(ctx, way, filename, recursive, selector)
+
+
+def _check(way: Way, *, atomic: bool, selects: bool) -> None:
+    """Refuse flags that exclude each other."""
+    prune, looks = way.members.prune, way.show_diff or way.confirm
+    if prune and selects:
         raise UsageError("--prune takes the whole set: with -l it would delete what -l leaves out")
-    if not atomic and (prune or show_diff or confirm):
+    if not atomic and (prune or looks):
         raise UsageError("--prune, --diff and --confirm are about a whole set: leave --atomic=true")
-    if trial == "client" and (show_diff or confirm):
+    if way.trial == "client" and looks:
         raise UsageError("--diff and --confirm try it on the server; leave --dry-run=client out")
-    given = globals_of(ctx)
-    if not atomic:
-        from aosctl.cli.apply_partly import apply_each, right_documents
-        from aosctl.cli.targets import raise_all
 
-        right, errors = right_documents(filename, recursive, selector, strangers)
-        done, refused = apply_each(given, right, tenancy_of(ctx), members, trial, chosen, patience)
-        names = {(one.document.kind, one.document.name) for one in done}
-        kept = [one for one in right if (one.kind, one.name) in names]
-        _after(given, kept if trial == "none" else [], done)
-        raise_all([*errors, *refused])
-        return
-    documents = load_documents(filename, recursive, "apply", selector, strangers)
 
+def _apply_whole(ctx: typer.Context, way: Way, documents: Sequence[Document]) -> None:
+    """Apply all of the documents or none, and say what became of them."""
     from aosctl.cli.wiring import session_of
     from aosctl.db.manifests import wait_for_others
     from aosctl.domain.applying import apply_set, compare_set
 
     tenancy = tenancy_of(ctx)
-    expected: Expected | None = None
-    with closing(session_of(given, select_tenant=False)) as session:
-        wait_for_others(session.connection, patience)
-        if trial == "client":
-            applied = compare_set(session.connection, documents, tenancy, members)
-            write_applied(applied, chosen, suffix(trial))
+    with closing(session_of(way.given, select_tenant=False)) as session:
+        wait_for_others(session.connection, way.patience)
+        if way.trial == "client":
+            compared = compare_set(session.connection, documents, tenancy, way.members)
+            write_applied(compared, way.chosen, suffix(way.trial))
             return
-        if show_diff or confirm:
-            expected = _looked_at(session, documents, tenancy, members, given, show_diff, confirm)
+        looks = way.show_diff or way.confirm
         applied = apply_set(
             session.connection,
             documents,
             tenancy,
-            keep=trial == "none",
-            read_back=chosen.format in ("json", "yaml"),
-            expected=expected,
-            members=members,
+            keep=way.keeps,
+            read_back=way.chosen.format in ("json", "yaml"),
+            expected=_looked_at(session, way, documents, tenancy) if looks else None,
+            members=way.members,
         )
-    write_applied(applied, chosen, suffix(trial))
-    _after(given, documents if trial == "none" else [], applied)
+    write_applied(applied, way.chosen, suffix(way.trial))
+    _after(way, documents, applied)
+
+
+def _apply_partly(
+    ctx: typer.Context,
+    way: Way,
+    files: list[str] | None,
+    recursive: bool,
+    selector: str | None,
+) -> None:
+    """Apply each document by itself. Raises at the end what was wrong with any."""
+    from aosctl.cli.apply_partly import apply_each, right_documents
+    from aosctl.cli.targets import raise_all
+
+    right, errors = right_documents(files, recursive, selector, way.strangers)
+    done, refused = apply_each(way, right, tenancy_of(ctx))
+    names = {(one.document.kind, one.document.name) for one in done}
+    _after(way, [one for one in right if (one.kind, one.name) in names], done)
+    raise_all([*errors, *refused])
 
 
 def _strangers(validate: str) -> Strangers:
@@ -152,9 +197,9 @@ def _strangers(validate: str) -> Strangers:
     )
 
 
-def _after(given: Globals, kept: Sequence[Document], applied: Sequence[Applied]) -> None:
+def _after(way: Way, documents: Sequence[Document], applied: Sequence[Applied]) -> None:
     """Remember the names of what was kept for completion; print the warnings."""
-    _remember(given, kept)
+    _remember(way.given, documents if way.keeps else [])
     for warning in (text for one in applied for text in one.warnings):
         output.note(f"warning: {warning}")
 
@@ -171,13 +216,7 @@ def _remember(given: Globals, documents: Sequence[Document]) -> None:
 
 
 def _looked_at(
-    session: Session,
-    documents: Sequence[Document],
-    tenancy: Tenancy,
-    members: Members,
-    given: Globals,
-    show_diff: bool,
-    confirm: bool,
+    session: Session, way: Way, documents: Sequence[Document], tenancy: Tenancy
 ) -> Expected:
     """Try it, show what would change, ask; return what stood there.
 
@@ -188,16 +227,16 @@ def _looked_at(
     from aosctl.domain.cluster import key
 
     tried = apply_set(
-        session.connection, documents, tenancy, keep=False, read_back=True, members=members
+        session.connection, documents, tenancy, keep=False, read_back=True, members=way.members
     )
-    if show_diff:
+    if way.show_diff:
         from aosctl.cli.diff import show
 
         sys.stdout.flush()
         show(tried)
         sys.stdout.flush()
     changes = [one for one in tried if one.outcome != "unchanged"]
-    if confirm and changes:
+    if way.confirm and changes:
         lines = [f"  {one.name} {one.outcome}{_owner(one)}" for one in changes]
         where = f"{session.connection.info.dbname} ({session.target.source})"
         agree("\n".join([f"In the database {where}:", *lines, "Apply?"]))

@@ -5,14 +5,13 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from aosctl.cli import output
-from aosctl.cli.flags import DryRun, given_files, suffix, with_labels
+from aosctl.cli.flags import given_files, suffix, with_labels
 from aosctl.errors import AosError, DatabaseUnavailable
 
 if TYPE_CHECKING:
-    from aosctl.cli.globals import Globals
+    from aosctl.cli.apply import Way
+    from aosctl.db.connection import Connection
     from aosctl.domain.applying import Applied, Tenancy
-    from aosctl.domain.applysets import Members
     from aosctl.domain.document import Document
     from aosctl.domain.reading import Strangers
 
@@ -36,13 +35,7 @@ def right_documents(
 
 
 def apply_each(
-    given: Globals,
-    documents: tuple[Document, ...],
-    tenancy: Tenancy,
-    members: Members,
-    trial: DryRun,
-    chosen: output.Output,
-    patience: int | None,
+    way: Way, documents: tuple[Document, ...], tenancy: Tenancy
 ) -> tuple[list[Applied], list[AosError]]:
     """Apply each in a transaction of its own, and say at once what became of it.
 
@@ -51,34 +44,40 @@ def apply_each(
     from aosctl.cli.apply import write_applied
     from aosctl.cli.wiring import session_of
     from aosctl.db.manifests import wait_for_others
-    from aosctl.domain.applying import apply_set, compare_set
 
     done: list[Applied] = []
     errors: list[AosError] = []
-    with closing(session_of(given, select_tenant=False)) as session:
-        connection = session.connection
-        wait_for_others(connection, patience)
+    after = suffix(way.trial)
+    with closing(session_of(way.given, select_tenant=False)) as session:
+        wait_for_others(session.connection, way.patience)
         for document in documents:
             try:
-                if trial == "client":
-                    applied = compare_set(connection, [document], tenancy, members)
-                else:
-                    applied = apply_set(
-                        connection,
-                        [document],
-                        tenancy,
-                        keep=trial == "none",
-                        read_back=not chosen.is_table,
-                        members=members,
-                    )
+                applied = _apply_one(session.connection, way, document, tenancy)
             except DatabaseUnavailable:
                 raise
             except AosError as error:
                 errors.append(error)
                 continue
             done += applied
-            if chosen.is_table:
-                write_applied(applied, chosen, suffix(trial))
-    if not chosen.is_table:
-        write_applied(done, chosen, suffix(trial))
+            if way.chosen.is_table:
+                write_applied(applied, way.chosen, after)
+    if not way.chosen.is_table:
+        write_applied(done, way.chosen, after)
     return done, errors
+
+
+def _apply_one(
+    connection: Connection, way: Way, document: Document, tenancy: Tenancy
+) -> list[Applied]:
+    from aosctl.domain.applying import apply_set, compare_set
+
+    if way.trial == "client":
+        return compare_set(connection, [document], tenancy, way.members)
+    return apply_set(
+        connection,
+        [document],
+        tenancy,
+        keep=way.keeps,
+        read_back=not way.chosen.is_table,
+        members=way.members,
+    )

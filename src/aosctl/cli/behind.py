@@ -41,7 +41,7 @@ class Behind:
     @property
     def desk(self) -> Desk:
         if self._desk is None:
-            from aosctl.db.connection import worker_conninfo
+            from aosctl.db.worker_login import worker_conninfo
             from aosctl.domain.desk import Desk
 
             self._desk = Desk(self._session, worker_conninfo)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from aosctl.db.connection import Session
-    from aosctl.db.runs import Caps
+    from aosctl.db.new_runs import Caps
     from aosctl.domain.output_schema import OutputSchema
     from aosctl.repl.exchange import Place
     from aosctl.repl.report import Report

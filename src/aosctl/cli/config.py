@@ -11,7 +11,7 @@ import typer
 
 from aosctl import config
 from aosctl.cli import output
-from aosctl.cli.globals import globals_of
+from aosctl.cli.globals import Globals, globals_of
 from aosctl.cli.table import write_table
 from aosctl.config import Config, Context
 from aosctl.domain.names import printable
@@ -198,17 +198,15 @@ def view(
 ) -> None:
     """Print the config file, passwords hidden.
 
-    Several are shown as the one that they make together.
+    Several are shown as the one that they make together. With --minify, the
+    context that a command here would use, such as that of a trusted project.
     """
     from aosctl.config_file import to_mapping
 
     chosen = output.parse_output(output_format, allowed=("yaml", "json"))
     settings = config.load(os.environ)
     if minify:
-        name = globals_of(ctx).context or os.environ.get("AOSCTL_CONTEXT") or settings.current
-        if not name:
-            raise AosError("current-context must exist in order to minify")
-        settings = settings._replace(current=name, contexts=(settings.get(name),))
+        settings = _minified(settings, globals_of(ctx))
     if not raw:
         settings = settings._replace(contexts=tuple(map(_redacted, settings.contexts)))
     write = output.write_json if chosen.format == "json" else output.write_yaml
@@ -256,6 +254,18 @@ def _row(context: Context, current: str | None) -> list[str | None]:
     database = redact_dsn(context.conninfo or "embedded")
     worker = redact_dsn(context.worker) if context.worker else None
     return [marker, context.name, database, worker, context.tenant]
+
+
+def _minified(settings: Config, given: Globals) -> Config:
+    """Return the one context that commands use now. Raises AosError where they use none."""
+    from aosctl.cli.wiring import target_of
+
+    target = target_of(given)
+    if target.context is None:
+        why = f"{target.source} decides, which is no context" if target.kind == "dsn" else None
+        raise AosError("current-context must exist in order to minify", why)
+    context = settings.get(target.context)
+    return settings._replace(current=context.name, contexts=(context,))
 
 
 def _redacted(context: Context) -> Context:

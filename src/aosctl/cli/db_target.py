@@ -45,14 +45,14 @@ def owner_conninfo(ctx: typer.Context) -> str:
 
 def worker_of(ctx: typer.Context) -> str:
     """Return the conninfo of the worker's connection."""
-    from aosctl.db.connection import worker_dsn
+    from aosctl.db.worker_login import worker_dsn
 
     return worker_dsn(target_of(ctx), owner_conninfo(ctx))
 
 
 def worker_remarks(target: Target, worker: str, verb: str) -> tuple[str, ...]:
     """Try the worker's connection; return what is left to do for it."""
-    from aosctl.db.connection import connect_worker
+    from aosctl.db.worker_login import connect_worker
 
     try:
         connect_worker(worker, verb).close()

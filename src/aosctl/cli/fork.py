@@ -11,8 +11,9 @@ from aosctl.cli import output
 from aosctl.cli.globals import globals_of
 
 if TYPE_CHECKING:
+    from aosctl.db.new_runs import Fork
     from aosctl.db.rows import AnySession
-    from aosctl.db.runs import Fork, RunRow
+    from aosctl.db.runs import RunRow
 
 
 def command(
@@ -72,7 +73,8 @@ def fork(
     session: AnySession, typed: str, step: int | None, name: str | None, model: str | None
 ) -> tuple[RunRow, Fork]:
     """Fork the run that a person named; return it and the new one. Raises AosError."""
-    from aosctl.db.runs import find_run, fork_run
+    from aosctl.db.new_runs import fork_run
+    from aosctl.db.runs import find_run
     from aosctl.domain.steps import check_step
 
     tenant = session.require_tenant()

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta
 
 from aosctl.errors import UsageError
+from aosctl.numbers import UNITS_AND_DAYS, seconds_in
 
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _LONGEST = timedelta(days=100 * 365)
 
 
 def parse_duration(text: str) -> timedelta:
     """Return 45s, 5m, 2h30m or 3d as a duration, of a century at most. Raises UsageError."""
-    found = _DURATION.fullmatch(text)
-    if not text or found is None:
+    seconds = seconds_in(text, UNITS_AND_DAYS)
+    if seconds is None:
         raise UsageError(f'invalid duration "{text}"', "such as 45s, 5m, 2h30m or 3d")
-    days, hours, minutes, seconds = (int(part[:12]) if part else 0 for part in found.groups())
-    try:
-        return min(timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds), _LONGEST)
-    except OverflowError:
-        return _LONGEST
+    return timedelta(seconds=min(seconds, _LONGEST.total_seconds()))
 
 
 def parse_moment(text: str) -> datetime:
@@ -44,7 +39,7 @@ def parse_since(text: str) -> datetime:
     try:
         datetime.fromisoformat(text)
     except ValueError:
-        if _DURATION.fullmatch(text) and text:
+        if seconds_in(text, UNITS_AND_DAYS) is not None:
             return datetime.now(UTC) - parse_duration(text)
         hint = "such as 45s, 2h30m, 3d or 2026-01-31T12:00:00Z"
         raise UsageError(f'invalid time "{text}"', hint) from None

@@ -110,7 +110,8 @@ def _describe(target: Target) -> str:
 
 def _set_up(target: Target, given: Globals, steps: Steps) -> tuple[Session, ModelChoice]:
     """Start the server, install the kernel and apply the example; connect to its tenant."""
-    from aosctl.db.connection import open_session, person_conninfo, worker_conninfo
+    from aosctl.db.connection import open_session, person_conninfo
+    from aosctl.db.worker_login import worker_conninfo
 
     with steps.step("PostgreSQL"):
         person_conninfo(target, steps.progress)

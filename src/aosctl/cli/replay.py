@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from aosctl.cli.globals import Globals
     from aosctl.db.connection import Session
-    from aosctl.db.runs import Fork, RunRow
+    from aosctl.db.new_runs import Fork
+    from aosctl.db.runs import RunRow
     from aosctl.domain.replaying import Pair, Told
     from aosctl.messages import Message
 
@@ -93,7 +94,8 @@ def _begin(
     session: Session, typed: str, step: int | None, name: str | None, model: str | None
 ) -> tuple[RunRow, Fork, list[Message]]:
     """Make the run in which is asked again; return both, and the questions. Raises AosError."""
-    from aosctl.db.runs import find_run, replay_run
+    from aosctl.db.new_runs import replay_run
+    from aosctl.db.runs import find_run
     from aosctl.db.traces import record
     from aosctl.domain.replaying import questions
     from aosctl.domain.steps import check_step

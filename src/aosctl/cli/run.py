@@ -14,7 +14,7 @@ from aosctl.errors import AosError, UsageError
 
 if TYPE_CHECKING:
     from aosctl.cli.globals import Globals
-    from aosctl.db.runs import Caps
+    from aosctl.db.new_runs import Caps
 
 
 def command(
@@ -119,7 +119,7 @@ def _detached(
 ) -> int:
     """Leave the task to a worker; print the name of its run."""
     from aosctl.cli.wiring import quick_session_of, remember_names
-    from aosctl.db.runs import begin_task
+    from aosctl.db.new_runs import begin_task
     from aosctl.messages import instructed, user
 
     message = instructed(user(text), system).sanitised().to_json()

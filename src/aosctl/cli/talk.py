@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from aosctl.config import Target
     from aosctl.db.connection import Session
-    from aosctl.db.runs import Caps
+    from aosctl.db.new_runs import Caps
     from aosctl.domain.conversation import Conversation
     from aosctl.domain.output_schema import OutputSchema
     from aosctl.repl.live import Live
@@ -96,7 +96,7 @@ def caps_of(
 ) -> Caps | None:
     """Return what the flags make of a new run; None where none is given. Raises UsageError."""
     from aosctl.cli.resume import amount, at_most
-    from aosctl.db.runs import Caps
+    from aosctl.db.new_runs import Caps
 
     at_most("--max-steps", max_steps)
     at_most("--max-turns", max_turns)
@@ -149,7 +149,7 @@ class Access:
 
     def ask_model(self, model: str) -> None:
         """Let the runs that begin from now on ask this model."""
-        from aosctl.db.runs import Caps
+        from aosctl.db.new_runs import Caps
 
         self._caps = (self._caps or Caps())._replace(model=model)
 

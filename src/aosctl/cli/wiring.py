@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aosctl.db.connection import Session
+    from aosctl.db.new_runs import Caps
     from aosctl.db.rows import AnySession
-    from aosctl.db.runs import Caps
     from aosctl.db.worker import WorkerClient
     from aosctl.domain.chore import Chore
     from aosctl.domain.conversation import Conversation
@@ -31,26 +31,22 @@ WORKER_CONNECTIONS = 4
 
 
 def target_of(given: Globals) -> Target:
-    """Return the database and tenant that flags, environment and config choose."""
-    _tell_of_project(given)
-    return resolve_target(given, os.environ)
+    """Return the database and tenant that flags, environment and config choose.
+
+    Says once that a project's file is there and does not count.
+    """
+    target = resolve_target(given, os.environ)
+    if target.untrusted is not None and target.untrusted not in _told:
+        from aosctl.cli.output import note
+
+        _told.add(target.untrusted)
+        text = f"{target.untrusted} is not trusted and does not count; aosctl config trust"
+        note(text, quiet=given.quiet)
+    return target
 
 
 _told: set[Path] = set()
-
-
-def _tell_of_project(given: Globals) -> None:
-    """Say once that a project file is there and does not count; it was not read."""
-    from aosctl.cli.output import note
-    from aosctl.project import project_of
-
-    if given.dsn or given.context or os.environ.get("AOSCTL_DSN"):
-        return
-    project = project_of(os.environ)
-    if project is not None and not project.is_trusted and project.path not in _told:
-        _told.add(project.path)
-        text = f"{project.path} is not trusted and does not count; aosctl config trust"
-        note(text, quiet=given.quiet)
+"""Files of projects that do not count, and of which that was said."""
 
 
 def session_of(
@@ -116,10 +112,8 @@ def previewer_of(given: Globals) -> Callable[[UUID, UUID], bool]:
     """
 
     def preview(tenant: UUID, call: UUID) -> bool:
-        from contextlib import closing
-
-        from aosctl.db.connection import worker_conninfo
         from aosctl.db.worker import WorkerClient
+        from aosctl.db.worker_login import worker_conninfo
         from aosctl.errors import AosError
 
         try:
@@ -149,24 +143,25 @@ def open_worker(
     of it too.
     """
     from aosctl.db.bell import Bell
-    from aosctl.db.connection import connect_worker, person_conninfo, worker_dsn
+    from aosctl.db.connection import person_conninfo
     from aosctl.db.worker import WorkerClient
+    from aosctl.db.worker_login import worker_dsn
     from aosctl.domain.heart import Heart
     from aosctl.domain.loop import Loop
-    from aosctl.domain.retention import Janitor
-    from aosctl.domain.webhooks import Courier
     from aosctl.domain.worker import Worker
     from aosctl.providers.registry import provider_for
 
     target = target_of(given)
     dsn = worker_dsn(target, person_conninfo(target, note))
     links = min(concurrency, WORKER_CONNECTIONS)
-    client = WorkerClient(dsn, worker_name(), lease_seconds=lease_seconds, connections=links)
-    heart = Heart(client.heart_link, lease_seconds / 3)
-    bell = Bell(dsn)
     known = tools()
-    beside: list[Chore] = []
-    try:
+    with (
+        closing(
+            WorkerClient(dsn, worker_name(), lease_seconds=lease_seconds, connections=links)
+        ) as client,
+        closing(Bell(dsn)) as bell,
+        closing(Heart(client.heart_link, lease_seconds / 3)) as heart,
+    ):
         client.make_partitions()
         tenant = client.served_tenant(given.tenant) if given.tenant else None
         worker = Worker(
@@ -179,24 +174,32 @@ def open_worker(
             tenant=tenant,
             revive=partial(_revive, target),
         )
-        beside = [
-            Courier(lambda: connect_worker(dsn, "worker webhooks"), os.environ, note, tenant),
-            Janitor(
-                lambda: connect_worker(dsn, "worker retention"),
-                lambda: worker.busy > 0,
-                note,
-                tenant,
-            ),
-        ]
-        for each in beside:
+        with _chores(dsn, worker, tenant, note, finish=once):
+            yield worker
+
+
+@contextmanager
+def _chores(
+    dsn: str, worker: Worker, tenant: UUID | None, note: Callable[[str], None], *, finish: bool
+) -> Iterator[None]:
+    """Tell webhooks and carry out retention in the block; with `finish`, what is left of it too."""
+    from aosctl.db.worker_login import connect_worker
+    from aosctl.domain.retention import Janitor
+    from aosctl.domain.webhooks import Courier
+
+    webhooks = partial(connect_worker, dsn, "worker webhooks")
+    retention = partial(connect_worker, dsn, "worker retention")
+    chores: list[Chore] = [
+        Courier(webhooks, os.environ, note, tenant),
+        Janitor(retention, lambda: worker.busy > 0, note, tenant),
+    ]
+    try:
+        for each in chores:
             each.start()
-        yield worker
+        yield
     finally:
-        for each in beside:
-            each.close(finish=once)
-        heart.close()
-        bell.close()
-        client.close()
+        for each in chores:
+            each.close(finish=finish)
 
 
 def _revive(target: Target) -> None:
@@ -219,9 +222,10 @@ def open_conversation(
     system: str | None = None,
 ) -> Conversation:
     """Go on with `run_id`, or let the first message begin a run of `agent`. Raises NotFound."""
-    from aosctl.db.connection import worker_conninfo
-    from aosctl.db.person import NewRun, PersonClient
+    from aosctl.db.new_runs import NewRun
+    from aosctl.db.person import PersonClient
     from aosctl.db.worker import WorkerClient
+    from aosctl.db.worker_login import worker_conninfo
     from aosctl.domain.conversation import Conversation
     from aosctl.domain.holder import own_name
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, LiteralString, NamedTuple
 from uuid import UUID
 
 from aosctl.db.errors import to_json, translated
@@ -69,6 +69,15 @@ class ApprovalRow(NamedTuple):
         return self.state == "pending" and not self.overdue
 
 
+COLUMNS: LiteralString = (
+    "tenant_id, tenant, approval_id, call_id, run_id, run, agent, skill, args,"
+    " reason, state, digest, requested_at, expires_at, overdue, decided_at, decided_by,"
+    " decision_reason, preview::text, previewing, effect, edited_by, original_args, step_seq,"
+    " scope, allowance_id"
+)
+"""Of aos_core.approval_status, in the order of a row's fields; the preview with every digit."""
+
+
 def approvals(
     connection: AnyConnection,
     tenant: UUID | None = None,
@@ -81,11 +90,7 @@ def approvals(
     found = rows_of(
         connection,
         ApprovalRow,
-        "select tenant_id, tenant, approval_id, call_id, run_id, run, agent, skill, args,"
-        " reason, state, digest, requested_at, expires_at, overdue, decided_at, decided_by,"
-        " decision_reason, preview::text, previewing, effect, edited_by, original_args, step_seq,"
-        " scope, allowance_id"
-        " from aos_core.approval_status"
+        f"select {COLUMNS} from aos_core.approval_status"  # noqa: S608 - constant
         " where (%(tenant)s::uuid is null or tenant_id = %(tenant)s)"
         " and (not %(pending)s or (state = 'pending' and not overdue))"
         " and (%(run)s::uuid is null or run_id = %(run)s)"

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from aosctl.db.connection import Connection, connect_worker
+from aosctl.db.connection import Connection
 from aosctl.db.errors import translated
+from aosctl.db.worker_login import connect_worker
 from aosctl.errors import AosError, DatabaseUnavailable
 
 LOOK_SECONDS = 0.2

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import selectors
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +21,7 @@ from aosctl import __version__, request
 from aosctl.db.errors import from_sqlstate
 from aosctl.db.kernel import COMPATIBLE, KERNEL_BUILD
 from aosctl.db.libpq import Error, complaint, pq
+from aosctl.db.rows import decoder
 from aosctl.errors import AosError, InvalidInput
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class DirectConnection:
         if result.status not in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
             raise from_sqlstate(*complaint(result, self.pgconn))
         columns = [(result.fname(i) or b"").decode() for i in range(result.nfields)]
-        decode = [_decoder(result.ftype(i)) for i in range(result.nfields)]
+        decode = [decoder(result.ftype(i)) for i in range(result.nfields)]
         try:
             rows = [
                 tuple(
@@ -302,37 +303,3 @@ def _element(value: object) -> bytes:
     if text is None:
         return b"null"
     return b'"' + text.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
-
-
-def _text(value: bytes) -> str:
-    return value.decode()
-
-
-def _json(value: bytes) -> Any:
-    import json
-
-    return json.loads(value)
-
-
-def _decoder(oid: int) -> Callable[[bytes], Any]:
-    if oid not in _DECODERS:
-        raise TypeError(f"no Python type is known for the type with oid {oid}")
-    return _DECODERS[oid]
-
-
-# By the oids of pg_type, which never change.
-_DECODERS: dict[int, Callable[[bytes], Any]] = {
-    16: lambda value: value == b"t",  # bool
-    19: _text,  # name
-    20: int,  # bigint
-    21: int,  # smallint
-    23: int,  # integer
-    25: _text,  # text
-    114: _json,  # json
-    1043: _text,  # varchar
-    1184: lambda value: datetime.fromisoformat(value.decode()),  # timestamptz
-    1700: lambda value: Decimal(value.decode()),  # numeric
-    2278: _text,  # void
-    2950: lambda value: UUID(value.decode()),  # uuid
-    3802: _json,  # jsonb
-}

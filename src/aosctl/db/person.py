@@ -1,22 +1,21 @@
-"""The person's side of a run: messages, decisions, and waiting for what others do."""
+"""The person's side of a run: what they say in it, stop and decide; each call is one commit."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from decimal import Decimal
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from aosctl.db.approvals import shown
+from aosctl.db.approvals import ApprovalRow
 from aosctl.db.connection import Connection, Session, connect
 from aosctl.db.errors import to_json, translated
 from aosctl.db.hot import Link, statement
-from aosctl.db.runs import Caps
+from aosctl.db.leases import LEASE_SECONDS, Lease, pending_calls
+from aosctl.db.new_runs import NewRun
+from aosctl.db.run_reader import RunReader
 from aosctl.db.tenants import select_tenant
-from aosctl.db.worker import LEASE_SECONDS, Lease, pending_calls
-from aosctl.errors import DatabaseUnavailable, NotFound
 
 OPEN = statement("aos_agent.open_turn", 7)
 OPEN_RUN = statement("aos_agent.open_run", 9)
@@ -29,12 +28,10 @@ COMPACT = statement("aos_agent.compact_run", 3)
 CLOSE = statement("aos_agent.close_run", 4)
 CANCEL_TURN = statement("aos_agent.cancel_turn", 4)
 GIVE_UP = statement("aos_agent.give_up_lease", 3)
-_MOST_STEPS = 40
 _STEER_PATIENCE_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """What became of a message: `lease` and `context` when its turn opened, else it is queued."""
 
     status: str
@@ -43,22 +40,7 @@ class Opened:
     context: Mapping[str, Any] | None
 
 
-@dataclass(frozen=True, slots=True)
-class NewRun:
-    """A run that its first message begins; `name` None lets the kernel choose.
-
-    `system` are instructions of the person who begins it; they go with that message.
-    """
-
-    agent: str
-    kind: str = "conversation"
-    name: str | None = None
-    caps: Caps | None = None
-    system: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Compacted:
+class Compacted(NamedTuple):
     """Which steps of a run its model reads no more, both inclusive, and its context in tokens."""
 
     first_step: int
@@ -70,99 +52,17 @@ class Compacted:
 _COMPACTED = ("first_step", "last_step", "context_tokens_before", "context_tokens")
 
 
-@dataclass(frozen=True, slots=True)
-class Approval:
-    """A question to a person about one call; `args` are exactly what would run."""
-
-    approval_id: UUID
-    call_id: UUID
-    run_id: UUID
-    run: str
-    agent: str
-    skill: str
-    args: Mapping[str, Any]
-    reason: str
-    state: str
-    requested_at: Any
-    expires_at: Any
-    digest: str
-    preview: Mapping[str, Any] | None
-    previewing: bool | None
-    effect: str
-    edited_by: str | None
-    original_args: Mapping[str, Any] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What became of an approval; `by` None when nobody decided and its time or turn ended."""
-
-    state: str
-    by: str | None
-    reason: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class RunStatus:
-    """A run as `ps` shows it, for the chat's footer and for resuming."""
-
-    run_id: UUID
-    run: str
-    agent: str
-    model: str
-    run_state: str
-    turn: int
-    turn_state: str | None
-    error: str | None
-    last_step: int
-    input_tokens: int
-    output_tokens: int
-    context_tokens: int
-    spent_usd: Decimal
-    max_usd: Decimal | None
-    lease_worker: str | None
-    lease_expires_at: Any
-    lease_seconds_left: float
-    context_window: int
-    budget_spent_usd: Decimal
-    budget_usd: Decimal | None
-    """Of the budget with the least left, in US dollars; None where none limits the cost."""
-
-
-_RUN_STATUS = (
-    "select r.run_id, r.name, r.agent, r.model, r.run_state, r.turn, r.turn_state, r.error,"
-    " r.last_step, r.input_tokens, r.output_tokens, r.context_tokens, r.spent_usd, r.max_usd,"
-    " r.lease_worker, r.lease_expires_at,"
-    " coalesce(extract(epoch from r.lease_expires_at - aos_core.now()), 0)::float8,"
-    " r.context_window, coalesce(b.spent_usd, 0), b.max_usd"
-    " from aos_core.run_status r left join lateral ("
-    "   select s.spent_usd, b.max_usd from aos_core.budget b"
-    "   left join aos_core.budget_status s on s.tenant_id = b.tenant_id"
-    "    and s.budget_id = b.budget_id and (b.scope <> 'run' or s.run = r.name)"
-    "    and s.period_start = aos_core.period_start(b.period, aos_core.now())"
-    "   where b.tenant_id = r.tenant_id and b.max_usd is not null"
-    "    and (b.agent_id is null or b.agent_id = r.agent_id)"
-    "   order by b.max_usd - coalesce(s.spent_usd, 0) limit 1) b on true"
-    " where r.tenant_id = %s and r.run_id = %s"
-)
-_APPROVAL_COLUMNS = (
-    "approval_id, call_id, run_id, run, agent, skill, args, reason, state, requested_at,"
-    " expires_at, digest, preview::text, previewing, effect, edited_by, original_args"
-)
-
-
-class PersonClient:
+class PersonClient(RunReader):
     """What a person does in one tenant; reconnects by itself. For one thread.
 
     `steer_turn` alone may be called from another one: it has a connection of its own.
     """
 
     def __init__(self, session: Session, tenant: UUID, verb: str = "chat") -> None:
-        self.tenant = tenant
+        super().__init__(Link(self._connect), tenant)
         self._session = session
         self._verb = verb
         self._first: Connection | None = session.connection
-        self.link = Link(self._connect)
         self._steering = Link(self._connect_anew, _STEER_PATIENCE_SECONDS)
 
     @property
@@ -303,7 +203,7 @@ class PersonClient:
         """
         self.link.call(DECIDE, str(self.tenant), str(approval_id), decision, reason, digest)
 
-    def edit(self, approval: Approval, args: Mapping[str, Any]) -> None:
+    def edit(self, approval: ApprovalRow, args: Mapping[str, Any]) -> None:
         """Change the arguments of a call that waits. Raises InvalidInput, ApprovalSettled."""
         self.link.call(
             EDIT,
@@ -313,93 +213,6 @@ class PersonClient:
             None,
             approval.digest,
         )
-
-    def approvals(self, run_id: UUID) -> list[Approval]:
-        """Return the pending approvals of a run, oldest first."""
-        rows = self.link.fetch(
-            f"select {_APPROVAL_COLUMNS} from aos_core.approval_status"  # noqa: S608 - constant
-            " where tenant_id = %s and run_id = %s and state = 'pending'"
-            " order by requested_at, approval_id",
-            (self.tenant, run_id),
-        )
-        found = [Approval(*row) for row in rows]
-        return [replace(each, preview=shown(each.preview)) for each in found]
-
-    def decision(self, approval_id: UUID) -> Decision:
-        """Return how an approval stands. Raises NotFound."""
-        rows = self.link.fetch(
-            "select state, decided_by, decision_reason from aos_core.approval_status"
-            " where tenant_id = %s and approval_id = %s",
-            (self.tenant, approval_id),
-        )
-        if not rows:
-            raise NotFound(f'approval "{approval_id}" not found', "aosctl approve")
-        return Decision(*rows[0])
-
-    def run_status(self, run_id: UUID) -> RunStatus:
-        """Return a run's row. Raises NotFound."""
-        rows = self.link.fetch(_RUN_STATUS, (self.tenant, run_id))
-        if not rows:
-            raise NotFound(f'run "{run_id}" not found', "aosctl ps -a")
-        return RunStatus(*rows[0])
-
-    def run_of_turn(self, turn_id: UUID) -> UUID | None:
-        """Return the run of a turn; None when there is no such turn."""
-        rows = self.link.fetch(
-            "select run_id from aos_core.turn_status where tenant_id = %s and turn_id = %s",
-            (self.tenant, turn_id),
-        )
-        return rows[0][0] if rows else None
-
-    def turn_state(self, run_id: UUID, turn: int) -> tuple[str | None, str | None]:
-        """Return a turn's state and error, by its number in the run."""
-        rows = self.link.fetch(
-            "select state, error from aos_core.turn_status"
-            " where tenant_id = %s and run_id = %s and number = %s",
-            (self.tenant, run_id, turn),
-        )
-        return rows[0][:2] if rows else (None, None)
-
-    def last_answer(self, run_id: UUID) -> Mapping[str, Any] | None:
-        """Return the last assistant message of a run that asks for no call, as stored."""
-        rows = self.link.fetch(
-            "select message from aos_core.transcript where tenant_id = %s and run_id = %s"
-            " and role = 'assistant' order by seq desc limit 1",
-            (self.tenant, run_id),
-        )
-        return rows[0][0] if rows else None
-
-    def last_steps(self, run_id: UUID, questions: int) -> list[Mapping[str, Any]]:
-        """Return what was said from the last `questions` messages of the user on, as stored.
-
-        Of a long exchange the end alone.
-        """
-        rows = self.link.fetch(
-            "select message from (select message, seq from aos_core.transcript where tenant_id = %s"
-            " and run_id = %s and seq >= (select min(seq) from (select seq from aos_core.transcript"
-            " where tenant_id = %s and run_id = %s and role = 'user' order by seq desc limit %s) u)"
-            " order by seq desc limit %s) s order by seq",
-            (self.tenant, run_id, self.tenant, run_id, questions, _MOST_STEPS),
-        )
-        return [row[0] for row in rows]
-
-    def watch(self, run_id: UUID, seconds: float, stopped: Callable[[], bool]) -> bool:
-        """Wait for news of a run, at most `seconds`; True when there was some."""
-        deadline = time.monotonic() + seconds
-        try:
-            with translated():
-                connection = self.link.connection
-                connection.execute("listen aos_run")
-                connection.execute("listen aos_work")
-                connection.execute(
-                    "select aos_agent.watch_run(%s, %s, %s)", (self.tenant, run_id, 30)
-                )
-                while not stopped() and (left := deadline - time.monotonic()) > 0:
-                    for _note in connection.notifies(timeout=min(left, 0.25), stop_after=1):
-                        return True
-        except DatabaseUnavailable:
-            self.link.close()  # whoever reads next connects again
-        return False
 
     def close(self) -> None:
         self.link.close()

@@ -241,7 +241,7 @@ class Looker:
     """A worker's connection that carries out looks."""
 
     def __init__(self, dsn: str) -> None:
-        from aosctl.db.connection import connect_worker
+        from aosctl.db.worker_login import connect_worker
 
         self._link = SandboxLink(lambda: connect_worker(dsn, "chat look"), PATIENCE_SECONDS)
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from aosctl.db.connection import Connection, connect_worker
+from aosctl.db.connection import Connection
 from aosctl.db.errors import to_json, translated
+from aosctl.db.heartbeat import check
 from aosctl.db.hot import PATIENCE_SECONDS, Link, statement
 from aosctl.db.json_text import load, members
+from aosctl.db.leases import LEASE_SECONDS, Lease, Moved, PendingCall, pending_calls
 from aosctl.db.sandbox import STATEMENT_SECONDS, SandboxLink
 from aosctl.db.shared import SharedLink, SharedSandboxLink
+from aosctl.db.worker_login import connect_worker
 
-LEASE_SECONDS = 20
 PREVIEW_SECONDS = 2.0
 """How long a statement may take to be tried for its approver."""
 
@@ -30,77 +32,6 @@ START = statement("aos_agent.start_call", 3)
 RESULT = statement("aos_agent.record_call_result", 5)
 FAIL = statement("aos_agent.fail_turn", 5)
 RELEASE = statement("aos_agent.release_turn", 3)
-HEARTBEAT = statement("aos_agent.heartbeat", 4)
-CHECK = statement("aos_agent.check_lease", 3)
-LIVE = statement("aos_agent.write_live", 7)
-
-
-@dataclass(frozen=True, slots=True)
-class PendingCall:
-    """A tool call without a result. `id` is the model's own id of it; `args` None when unusable.
-
-    status: pending | running | awaiting_approval | approved | outcome_unknown | denied | failed.
-    """
-
-    call_id: UUID
-    id: str
-    skill: str
-    args: Mapping[str, Any] | None
-    status: str
-    runner: str
-    effect: str
-    reason: str | None
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> PendingCall:
-        return cls(
-            UUID(row["call_id"]),
-            row["id"],
-            row["skill"],
-            row.get("args"),
-            row["status"],
-            row["runner"],
-            row["effect"],
-            row.get("reason"),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """What a write led to. next: model | calls | wait | done | limited | later | paused.
-
-    `result` is what a call gave, `result_text` the very JSON that the transcript holds of it;
-    `asks_again` when the approval did not hold any more, and a person has to decide anew.
-    """
-
-    next: str
-    step: int
-    last_step: int
-    calls: tuple[PendingCall, ...] = ()
-    ok: bool = True
-    result: Any = None
-    result_text: str = ""
-    asks_again: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The right to drive one open turn, until it expires or is renewed by a write."""
-
-    tenant: UUID
-    run_id: UUID
-    turn_id: UUID
-    turn: int
-    token: UUID
-    last_step: int
-    next: str
-    calls: tuple[PendingCall, ...]
-    config_version: int
-    seconds: int = LEASE_SECONDS
-    run: str = ""
-    attempt: int = 1
-    since: float = field(default_factory=time.monotonic)
-    """When it was asked for, by this machine's steady clock; it lasts `seconds` from then on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +40,6 @@ class Ready:
 
     tenant: UUID
     turns: int
-
-
-def pending_calls(rows: Any) -> tuple[PendingCall, ...]:
-    return tuple(PendingCall.from_row(row) for row in rows or ())
 
 
 def _moved(row: Mapping[str, Any]) -> Moved:
@@ -358,48 +285,3 @@ class WorkerClient:
     def close(self) -> None:
         self._link.close()
         self._sql.close()
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Characters of an answer that is not stored yet, from the `begins`th on.
-
-    `answer` tells one attempt from the next.
-    """
-
-    answer: UUID
-    step: int
-    begins: int
-    text: str
-
-
-def beat(link: Link, lease: Lease) -> bool:
-    """Prolong a lease; tell whether somebody wants the answer as it comes.
-
-    Raises LeaseLost or IllegalTransition when it is gone.
-    """
-    row = link.call(
-        HEARTBEAT, str(lease.tenant), str(lease.turn_id), str(lease.token), str(lease.seconds)
-    )
-    return bool(row.get("live"))
-
-
-def check(link: Link, lease: Lease) -> bool:
-    """See that a lease is still held; no lock, no write. Returns and raises as `beat`."""
-    row = link.call(CHECK, str(lease.tenant), str(lease.turn_id), str(lease.token))
-    return bool(row.get("live"))
-
-
-def show(link: Link, lease: Lease, piece: Piece) -> bool:
-    """Show a piece of the answer to those who are attached; tell whether more is wanted."""
-    text = link.call_text(
-        LIVE,
-        str(lease.tenant),
-        str(lease.turn_id),
-        str(lease.token),
-        str(piece.answer),
-        str(piece.step),
-        str(piece.begins),
-        piece.text,
-    )
-    return text == "t"

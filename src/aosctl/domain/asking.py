@@ -14,7 +14,16 @@ from threading import Thread
 from typing import TypeAlias
 
 from aosctl.errors import ProviderError
-from aosctl.providers.base import Line, ModelRequest, Provider, StreamEvent
+from aosctl.messages import Message
+from aosctl.providers.base import (
+    Finished,
+    Line,
+    ModelRequest,
+    Provider,
+    StreamEvent,
+    TextDelta,
+    ThinkDelta,
+)
 
 ATTEMPTS = 3
 TIMEOUT_ATTEMPTS = 2  # each is waited for, and often paid for
@@ -25,6 +34,24 @@ Check: TypeAlias = Callable[[], None]
 """Raises when there is no use in waiting any longer."""
 Pause: TypeAlias = Callable[[float, Check], None]
 _Heard: TypeAlias = "SimpleQueue[StreamEvent | BaseException | None]"
+
+
+def answer(
+    provider: Provider,
+    request: ModelRequest,
+    observe: Callable[[TextDelta | ThinkDelta], None],
+    check: Check,
+) -> Message:
+    """Ask, show the answer as it comes and return it whole. Raises ProviderError, as `check`."""
+    with closing(listen(provider, request, check)) as events:
+        for event in events:
+            if isinstance(event, Finished):
+                return event.message
+            if isinstance(event, TextDelta | ThinkDelta):
+                observe(event)
+    raise ProviderError(
+        f"{provider.name}: the stream ended without an answer", kind="truncated", retryable=True
+    )
 
 
 def listen(

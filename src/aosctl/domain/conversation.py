@@ -5,26 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from threading import Event
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
+from aosctl.db.approvals import ApprovalRow
 from aosctl.db.ids import uuid7
-from aosctl.db.person import Approval as Approval
+from aosctl.db.leases import Lease
+from aosctl.db.new_runs import Caps as Caps
+from aosctl.db.new_runs import NewRun as NewRun
 from aosctl.db.person import Compacted as Compacted
-from aosctl.db.person import Decision as Decision
-from aosctl.db.person import NewRun as NewRun
 from aosctl.db.person import Opened, PersonClient
-from aosctl.db.person import RunStatus as RunStatus
+from aosctl.db.run_reader import Decision as Decision
+from aosctl.db.run_reader import RunStatus as RunStatus
 from aosctl.db.runs import OPEN_TURN
-from aosctl.db.runs import Caps as Caps
-from aosctl.db.worker import Lease, WorkerClient
+from aosctl.db.worker import WorkerClient
 from aosctl.domain import holder
-from aosctl.domain.loop import Interrupted, Loop, Observer, Outcome
+from aosctl.domain.loop import Interrupted, Loop
+from aosctl.domain.loop_events import Observer, Outcome
 from aosctl.domain.output_schema import OutputSchema, Unfit
 from aosctl.domain.previewing import Asked, can_be_tried
 from aosctl.domain.scopes import Decider
 from aosctl.errors import AosError, Denied, IllegalTransition, NotFound
 from aosctl.messages import Message, instructed, user
+
+Approval: TypeAlias = ApprovalRow
+"""A question to a person about one call; `args` are exactly what would run."""
 
 
 class Conversation:

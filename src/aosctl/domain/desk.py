@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from aosctl.db import approvals, personas, runs, talks
+from aosctl.db import approvals, new_runs, personas, runs, talks
 from aosctl.db.personas import PersonaVersion as PersonaVersion
 from aosctl.db.runs import RunRow as RunRow
 from aosctl.db.talks import LeftOut as LeftOut
@@ -82,7 +81,7 @@ class Desk:
         `model` is asked in it, None: the other's.
         """
         connection, tenant = self._connected().connection, self._connected().require_tenant()
-        made = runs.fork_run(connection, tenant, run_id, step, None, model)
+        made = new_runs.fork_run(connection, tenant, run_id, step, None, model)
         return self.run(str(made.run_id)), made.steps
 
     def steps(self, run_id: UUID, role: str | None = None) -> list[Step]:
@@ -168,10 +167,9 @@ class Desk:
 
     def approval(self, typed: str) -> Approval:
         """Find an approval by its id, a part of it, or its run. Raises NotFound, AosError."""
-        row = self._read(
+        return self._read(
             lambda connection, tenant: approvals.find_approval(connection, tenant, typed)
         )
-        return Approval(**{each.name: getattr(row, each.name) for each in fields(Approval)})
 
     def pending(self) -> list[approvals.ApprovalRow]:
         """Return what waits for a decision in the tenant, oldest first."""

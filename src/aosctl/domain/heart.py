@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
+from aosctl.db.heartbeat import beat, check
 from aosctl.db.hot import Link
-from aosctl.db.worker import LEASE_SECONDS, Lease, beat, check
+from aosctl.db.leases import LEASE_SECONDS, Lease
 from aosctl.domain.live import WRITE_SECONDS, Draft, Write
 from aosctl.errors import AosError, DatabaseUnavailable
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from uuid import uuid4
 
+from aosctl.db.heartbeat import Piece, show
 from aosctl.db.hot import Link
-from aosctl.db.worker import Lease, Piece, show
+from aosctl.db.leases import Lease
 from aosctl.messages import sanitise
 
 WRITE_SECONDS = 0.2

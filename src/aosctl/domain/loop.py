@@ -9,17 +9,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Event
-from typing import Any, TypeAlias
 from uuid import UUID
 
-from aosctl.db.worker import Lease, Moved, PendingCall, WorkerClient
-from aosctl.domain.asking import Check, Pause, listen, pause, pause_before_retry
+from aosctl.db.leases import Lease, Moved, PendingCall
+from aosctl.db.worker import WorkerClient
+from aosctl.domain.asking import Pause, answer, pause, pause_before_retry
 from aosctl.domain.heart import Heart
 from aosctl.domain.live import Draft
+from aosctl.domain.loop_events import (
+    ApprovalAsked,
+    CallBegun,
+    CallEnded,
+    CallRefused,
+    LoopEvent,
+    Observer,
+    Outcome,
+    Retrying,
+    Steered,
+)
 from aosctl.domain.tools.base import KeyedTool, Tool, ToolResult, act
 from aosctl.domain.transcript import Transcript
 from aosctl.errors import (
@@ -31,84 +42,7 @@ from aosctl.errors import (
     redact_dsn,
 )
 from aosctl.messages import JsonObject, Message, Result, Text, usage_to_json
-from aosctl.providers.base import Finished, ModelRequest, ModelSpec, Provider
-from aosctl.providers.base import TextDelta as TextDelta
-from aosctl.providers.base import ThinkDelta as ThinkDelta
-
-
-@dataclass(frozen=True, slots=True)
-class CallBegun:
-    """A tool begins to act."""
-
-    call: PendingCall
-
-
-@dataclass(frozen=True, slots=True)
-class CallEnded:
-    """A tool has answered, and its result is stored."""
-
-    call: PendingCall
-    ok: bool
-    result: Any
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class ApprovalAsked:
-    """A person has to decide on this call."""
-
-    call: PendingCall
-
-
-@dataclass(frozen=True, slots=True)
-class CallRefused:
-    """The gate refused the call; the model reads the reason."""
-
-    call: PendingCall
-
-
-@dataclass(frozen=True, slots=True)
-class Retrying:
-    """The model's service failed in a way that may pass."""
-
-    reason: str
-    in_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Steered:
-    """The model reads with its next question what a person has sent into the turn."""
-
-    message: Message
-
-
-LoopEvent: TypeAlias = (
-    TextDelta
-    | ThinkDelta
-    | CallBegun
-    | CallEnded
-    | ApprovalAsked
-    | CallRefused
-    | Retrying
-    | Steered
-)
-Observer: TypeAlias = Callable[[LoopEvent], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How driving ended.
-
-    state: completed | waiting (for a person) | limited | paused | failed | cancelled | queued
-    (another process has, or had, the turn that is open; or it waits for a rate, or for what other
-    runs hold of a budget). `text` is the last thing the model said.
-    """
-
-    state: str
-    turn: int
-    text: str = ""
-    error: str | None = None
-    hint: str | None = None
+from aosctl.providers.base import ModelSpec, Provider, TextDelta
 
 
 class Interrupted(Exception):
@@ -251,7 +185,7 @@ class Loop:
             draft = Draft(self._next_step)
             try:
                 with self._heart.showing(lease, draft):
-                    return _answer(provider, request, _noted(draft, observe), check)
+                    return answer(provider, request, _noted(draft, observe), check)
             except ProviderError as error:
                 seconds = pause_before_retry(error, attempts)
                 if seconds is None:
@@ -366,15 +300,3 @@ def _noted(draft: Draft, observe: Observer) -> Observer:
         observe(event)
 
     return note
-
-
-def _answer(provider: Provider, request: ModelRequest, observe: Observer, check: Check) -> Message:
-    with closing(listen(provider, request, check)) as events:
-        for event in events:
-            if isinstance(event, Finished):
-                return event.message
-            if isinstance(event, TextDelta | ThinkDelta):
-                observe(event)
-    raise ProviderError(
-        f"{provider.name}: the stream ended without an answer", kind="truncated", retryable=True
-    )

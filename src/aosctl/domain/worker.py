@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from aosctl.db.bell import Bell
-from aosctl.db.worker import Lease, WorkerClient
-from aosctl.domain.loop import Interrupted, Loop, LoopEvent, Outcome
+from aosctl.db.leases import Lease
+from aosctl.db.worker import WorkerClient
+from aosctl.domain.loop import Interrupted, Loop
+from aosctl.domain.loop_events import LoopEvent, Outcome
 from aosctl.errors import AosError, DatabaseUnavailable, IllegalTransition, LeaseLost
 
 POLL_SECONDS = 1.0

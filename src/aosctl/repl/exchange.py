@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from aosctl.domain.conversation import Compacted, Conversation
-    from aosctl.domain.loop import Outcome
+    from aosctl.domain.loop_events import Outcome
     from aosctl.messages import Message
     from aosctl.repl.live import Live
     from aosctl.repl.plain_prompts import PlainPrompts

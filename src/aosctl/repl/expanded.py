@@ -11,7 +11,7 @@ from aosctl.repl.words import counted, exact_arguments, result_words, seconds
 from aosctl.terminal import clean, cut, display_width, visible
 
 if TYPE_CHECKING:
-    from aosctl.domain.loop import CallEnded
+    from aosctl.domain.loop_events import CallEnded
 
 MOST_LINES = 200
 MOST_ROWS = 100

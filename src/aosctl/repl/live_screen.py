@@ -22,7 +22,7 @@ from aosctl.repl.tail import tail_lines
 from aosctl.repl.words import seconds, shorten
 
 if TYPE_CHECKING:
-    from aosctl.domain.loop import CallEnded, LoopEvent
+    from aosctl.domain.loop_events import CallEnded, LoopEvent
     from aosctl.repl.live import Live
 
 MOST_CALLS = 50
@@ -83,7 +83,7 @@ class LiveScreen(Screen):
             self._since = min(since, time.monotonic() - SPINNER_AFTER_SECONDS)
 
     def observe(self, event: LoopEvent) -> None:
-        from aosctl.domain.loop import CallEnded
+        from aosctl.domain.loop_events import CallEnded
 
         with self._showing():
             if isinstance(event, CallEnded):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aosctl.domain.loop import Outcome
+from aosctl.domain.loop_events import Outcome
 from aosctl.domain.output_schema import OutputSchema, Unfit
 from aosctl.repl.deciding import short_id, waiting
 from aosctl.repl.screen import RED

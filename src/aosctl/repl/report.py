@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from aosctl.domain.conversation import Approval, Conversation, RunStatus
-    from aosctl.domain.loop import CallBegun, CallEnded, CallRefused, LoopEvent
+    from aosctl.domain.loop_events import CallBegun, CallEnded, CallRefused, LoopEvent
     from aosctl.repl.oneshot import Ended
     from aosctl.repl.turns import Decider, Turns
 
@@ -170,23 +170,23 @@ class Witness:
 
 
 def _tell(report: Report, event: LoopEvent) -> None:
-    from aosctl.domain import loop
+    from aosctl.domain import loop_events as events
 
     match event:
-        case loop.TextDelta(text):
+        case events.TextDelta(text):
             report.event("message", role="assistant", delta=True, text=text)
-        case loop.Steered(message):
+        case events.Steered(message):
             report.event("message", role="user", delta=False, text=message.text)
-        case loop.CallBegun():
+        case events.CallBegun():
             report.event("tool_use", **_named(event), args=event.call.args)
-        case loop.CallEnded(_, ok, result, seconds):
+        case events.CallEnded(_, ok, result, seconds):
             took = round(seconds, 3)
             report.event("tool_result", **_named(event), ok=ok, result=result, seconds=took)
-        case loop.CallRefused(call):
+        case events.CallRefused(call):
             report.event("tool_use", **_named(event), args=call.args)
             refused = {"error": call.reason or "not allowed"}
             report.event("tool_result", **_named(event), ok=False, result=refused, seconds=0)
-        case loop.Retrying(reason, in_seconds):
+        case events.Retrying(reason, in_seconds):
             # The answer begins anew: what was said of it counts no more.
             again = redact_dsn(reason)
             report.event("error", error=again, retryInSeconds=in_seconds)

@@ -16,7 +16,7 @@ from aosctl.repl.words import call_line, result_words, seconds, shorten
 from aosctl.terminal import clean, folded
 
 if TYPE_CHECKING:
-    from aosctl.domain.loop import LoopEvent
+    from aosctl.domain.loop_events import LoopEvent
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 SPINNER_AFTER_SECONDS = 0.3
@@ -86,31 +86,31 @@ class Screen:
 
     def observe(self, event: LoopEvent) -> None:
         """Show one event of the loop."""
-        from aosctl.domain import loop
+        from aosctl.domain import loop_events as events
 
         with self._showing():
             match event:
-                case loop.TextDelta(text):
+                case events.TextDelta(text):
                     self._held += text
                     if not self.whole:
                         self._release()
-                case loop.ThinkDelta():
+                case events.ThinkDelta():
                     self._do("thinking")
-                case loop.CallBegun(call):
+                case events.CallBegun(call):
                     self._finish_text()
                     self._do(call_line(call.skill, call.args))
-                case loop.CallEnded(call, ok, result, took):
+                case events.CallEnded(call, ok, result, took):
                     words = (seconds(took), result_words(ok, result))
                     self._call(call_line(call.skill, call.args), words, GREEN if ok else RED)
-                case loop.CallRefused(call):
+                case events.CallRefused(call):
                     reason = shorten(call.reason or "not allowed", 200)
                     self._call(call_line(call.skill, call.args), (f"refused: {reason}",), RED)
-                case loop.ApprovalAsked(call):
+                case events.ApprovalAsked(call):
                     waits = ("waits for approval",)
                     self._call(call_line(call.skill, call.args), waits, YELLOW)
-                case loop.Steered():  # an answer may begin anew here
+                case events.Steered():  # an answer may begin anew here
                     self._finish_text()
-                case loop.Retrying(reason, in_seconds):
+                case events.Retrying(reason, in_seconds):
                     self._ask_again(shorten(reason, 200), seconds(in_seconds))
 
     def tick(self) -> None:

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 from aosctl.domain.conversation import Conversation, RunStatus
 from aosctl.domain.holder import shown
-from aosctl.domain.loop import ApprovalAsked, LoopEvent, Observer, Outcome
+from aosctl.domain.loop_events import ApprovalAsked, LoopEvent, Observer, Outcome
 from aosctl.errors import AosError, DatabaseUnavailable, IllegalTransition, LeaseLost
 from aosctl.messages import Message
 from aosctl.repl.deciding import waiting
 from aosctl.repl.keyboard import Keyboard, OpenKeyboard
 from aosctl.repl.prompt import Left
 from aosctl.repl.screen import Screen
+from aosctl.repl.turn_thread import Abandoned, Interrupts, TurnThread
 
 T = TypeVar("T")
-GRACE_SECONDS = 0.5
 TICK_SECONDS = 0.1
 RECONNECT_SECONDS = 60.0
 PAUSE_SECONDS = 0.25
 QUEUE_SECONDS = 1.0
-
 REVIVE_SECONDS = 2.0
 _ELSEWHERE = ("queued", "waiting")
 """Outcomes of turns that another process may have ended since."""
@@ -41,10 +39,6 @@ class Access(Protocol):
 
     def revive(self) -> None:
         """Start the embedded server if it is gone; others are their administrators' concern."""
-
-
-class Abandoned(Exception):
-    """The turn did not stop in time; its thread is left to itself."""
 
 
 class Decider(Protocol):
@@ -136,7 +130,7 @@ class Turns:
                 )
                 return Outcome("queued", status.turn), False
             case "queued" | "running" | "awaiting_approval":  # an expired one counts as denied
-                found = self._drive(lambda see, stop: self.conversation.resume(see, stop))
+                found = self._drive(self.conversation.resume)
                 if found is None:
                     self._wait_in_queue(status.error)
                 return found or last, False
@@ -154,7 +148,7 @@ class Turns:
 
     def _at_limit(self, turn: int) -> tuple[Outcome, bool]:
         """Go on if the budget was raised, or has a new day: then the turn can be claimed."""
-        found = self._drive(lambda see, stop: self.conversation.resume(see, stop))
+        found = self._drive(self.conversation.resume)
         if found is None or found.state == "limited":
             return Outcome("limited", turn, error=self.conversation.status().error), True
         return found, False
@@ -264,68 +258,6 @@ class Turns:
             self._looked_at = time.monotonic()
             with suppress(DatabaseUnavailable):
                 self._access.revive()
-
-
-class TurnThread(Generic[T]):
-    """A thread that drives a turn and can be left to itself."""
-
-    def __init__(self, act: Callable[[Observer, threading.Event], T], observe: Observer) -> None:
-        self.done = threading.Event()
-        self._act = act
-        self._observe = observe
-        self._stop = threading.Event()
-        self._left = False
-        self._results: list[T] = []
-        self._failure: BaseException | None = None
-
-    def start(self) -> None:
-        threading.Thread(target=self._run, name="turn", daemon=True).start()
-
-    def abandon_unless_it_stops(self) -> None:
-        """Ask it to stop, and show nothing more of it. Raises Abandoned when it does not."""
-        self.leave()
-        self._stop.set()
-        if not self.done.wait(GRACE_SECONDS):
-            raise Abandoned  # it still stops, and cancels no turn but its own
-
-    def leave(self) -> None:
-        """Show nothing more of it."""
-        self._left = True
-
-    def result(self) -> T:
-        """Return what it returned, or raise what it raised."""
-        if self._failure is not None:
-            raise self._failure
-        return self._results[0]
-
-    def _run(self) -> None:
-        try:
-            self._results.append(self._act(self._see, self._stop))
-        except BaseException as error:
-            self._failure = error
-        finally:
-            self.done.set()
-
-    def _see(self, event: LoopEvent) -> None:
-        if not self._left:
-            self._observe(event)
-
-
-class Interrupts:
-    """Counts Ctrl-C in a `with` block instead of raising KeyboardInterrupt."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __enter__(self) -> Interrupts:
-        def heard(_number: int, _frame: object) -> None:
-            self.count += 1
-
-        self._before = signal.signal(signal.SIGINT, heard)
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
 
 
 def _stopped(last: Outcome | None, run_state: str, turn: int) -> Outcome:

@@ -1,0 +1,87 @@
+"""What the loop tells of a turn: each event while it drives one, and the outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from aosctl.db.leases import PendingCall
+from aosctl.messages import Message
+from aosctl.providers.base import TextDelta as TextDelta
+from aosctl.providers.base import ThinkDelta as ThinkDelta
+
+
+@dataclass(frozen=True, slots=True)
+class CallBegun:
+    """A tool begins to act."""
+
+    call: PendingCall
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """A tool has answered, and its result is stored."""
+
+    call: PendingCall
+    ok: bool
+    result: Any
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalAsked:
+    """A person has to decide on this call."""
+
+    call: PendingCall
+
+
+@dataclass(frozen=True, slots=True)
+class CallRefused:
+    """The gate refused the call; the model reads the reason."""
+
+    call: PendingCall
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying:
+    """The model's service failed in a way that may pass."""
+
+    reason: str
+    in_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Steered:
+    """The model reads with its next question what a person has sent into the turn."""
+
+    message: Message
+
+
+LoopEvent: TypeAlias = (
+    TextDelta
+    | ThinkDelta
+    | CallBegun
+    | CallEnded
+    | ApprovalAsked
+    | CallRefused
+    | Retrying
+    | Steered
+)
+Observer: TypeAlias = Callable[[LoopEvent], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How driving ended.
+
+    state: completed | waiting (for a person) | limited | paused | failed | cancelled | queued
+    (another process has, or had, the turn that is open; or it waits for a rate, or for what other
+    runs hold of a budget). `text` is the last thing the model said.
+    """
+
+    state: str
+    turn: int
+    text: str = ""
+    error: str | None = None
+    hint: str | None = None
