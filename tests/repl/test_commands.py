@@ -13,7 +13,7 @@ from aosctl.db.look_queries import literal
 from aosctl.domain.looking import query_of
 from aosctl.errors import UsageError
 from aosctl.repl.clipboard import sequence, why_not
-from aosctl.repl.commands import COMMANDS, is_command, may_run_while_busy, message_of
+from aosctl.repl.commands import COMMANDS, help_lines, is_command, may_run_while_busy, message_of
 from aosctl.repl.commands.about import Part, context_lines
 from aosctl.repl.commands.completing import files
 from aosctl.repl.commands.sql import table
@@ -125,6 +125,18 @@ def test_the_context_is_told_in_bars() -> None:
         "about 50 tokens of 100 tokens"
     )
     assert gauge(1, 10_000).count("#") == 1 and gauge(5, 0).endswith("100%")
+
+
+@pytest.mark.parametrize("width", [19, 40, 69, 99, 200])
+def test_help_is_broken_at_words_and_beside_the_names(width: int) -> None:
+    lines = help_lines(width)
+    assert all(len(line) <= width for line in lines)
+    assert " ".join(" ".join(lines).split()).startswith(
+        "/help [COMMAND] list the commands, or explain one /new start another conversation"
+    )
+    below = "/new" in lines
+    assert below is (width < 43), "in a narrow pane it stands below"
+    assert any(line.startswith("/new               start another") for line in lines) is not below
 
 
 def test_a_draft_ends_where_the_answer_begins() -> None:
