@@ -24,7 +24,13 @@ _MENU_ROWS = 6
 ESCAPE_SECONDS = 0.1
 """How long a terminal may take over the rest of a key that begins with Escape."""
 PREFIX_SECONDS = 0.3
-_GREY = {"side": "#888888", "footer": "#888888", "completion-menu": "noinherit"}
+_GREY = {
+    "side": "#888888",
+    "footer": "#888888",
+    "completion-menu": "noinherit",
+    "completion-menu.meta.completion": "noinherit #888888",
+    "completion-menu.meta.completion.current": "noinherit #888888",
+}
 
 
 def application(
