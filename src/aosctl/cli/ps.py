@@ -154,11 +154,17 @@ def _order(sort_by: str | None) -> Callable[[list[RunRow]], list[RunRow]]:
     """Return what puts runs in order; without --sort-by they are. Raises UsageError."""
     if not sort_by:
         return lambda rows: rows
-    from aosctl.cli.sorting import place_by
+    from aosctl.cli.sorting import Order
     from aosctl.domain.kinds.run import RUN, run_resource
 
-    place = place_by(sort_by)
-    return lambda rows: sorted(rows, key=lambda row: place(RUN, run_resource(row)))
+    order = Order(sort_by)
+
+    def in_order(rows: list[RunRow]) -> list[RunRow]:
+        found = order.sort(RUN, rows, run_resource)
+        order.check()
+        return found
+
+    return in_order
 
 
 def pause_of(session: AnySession, all_tenants: bool) -> Callable[[list[RunRow]], None]:
