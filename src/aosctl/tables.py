@@ -16,9 +16,12 @@ _PADDING = 3
 _MINUTE, _HOUR, _DAY, _YEAR = 60, 3600, 86400, 86400 * 365
 
 
-def format_table(lines: Sequence[Sequence[str]]) -> str:
-    """Lay out cells as Go's tabwriter does with kubectl's settings (6, 4, 3)."""
-    widths: list[int] = []
+def format_table(lines: Sequence[Sequence[str]], widths: list[int] | None = None) -> str:
+    """Lay out cells as Go's tabwriter does with kubectl's settings (6, 4, 3).
+
+    `widths` are those of the columns so far, and grow: rows that follow stand below them.
+    """
+    widths = [] if widths is None else widths
     for line in lines:
         widths += [_MIN_WIDTH] * (len(line) - len(widths))
         for index, text in enumerate(line):

@@ -123,20 +123,36 @@ def folded(text: str, width: int) -> list[str]:
     """Cut one line into pieces of at most `width` cells; colours of its own go on in each.
 
     Every character stays: for what a person must see exactly, where each row has a margin.
+    A row ends behind a space where one is in its second half, else where it is full.
     """
-    pieces, piece, room, colour = [], "", max(width, 2), ""
-    for part in re.findall("\x1b\\[[0-9;]*m|.", text, re.DOTALL):
-        if part[0] == "\x1b":
-            colour = "" if part == _PLAIN else part
-            piece += part
-            continue
-        cells = display_width(part)
-        if cells > room:
-            pieces.append(piece + _PLAIN if colour else piece)
-            piece, room = colour, max(width, 2)
-        piece += part
-        room -= cells
-    return [*pieces, piece]
+    pieces, colour = [], ""
+    for row in _rows(re.findall("\x1b\\[[0-9;]*m|.", text, re.DOTALL), max(width, 2)):
+        begun = colour
+        for part in row:
+            if part[0] == "\x1b":
+                colour = "" if part == _PLAIN else part
+        pieces.append(begun + "".join(row) + (_PLAIN if colour else ""))
+    return pieces
+
+
+def _rows(parts: list[str], room: int) -> list[list[str]]:
+    rows: list[list[str]] = []
+    row: list[str] = []
+    used = 0
+    for part in parts:
+        row.append(part)
+        used += _cells(part)
+        if used > room:
+            spaces = [at for at, each in enumerate(row[:-1], 1) if each == " "]
+            at = spaces[-1] if spaces and sum(map(_cells, row[: spaces[-1]])) > room // 2 else -1
+            rows.append(row[:at])
+            row = row[at:]
+            used = sum(map(_cells, row))
+    return [*rows, row]
+
+
+def _cells(part: str) -> int:
+    return 0 if part[0] == "\x1b" else display_width(part)
 
 
 def use_colour(stream: TextIO, env: Mapping[str, str], *, no_color: bool = False) -> bool:

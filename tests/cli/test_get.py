@@ -101,6 +101,11 @@ def test_wide_labels_headers_and_order(developer: Aosctl) -> None:
     ]
     done = developer("get", "per", "-o", "name", "--sort-by", ".spec.model")
     assert done.out.split() == ["persona.aos/beta", "persona.aos/alpha", "persona.aos/expert"]
+    done = developer("get", "per", "--sort-by", ".spec.nope")
+    assert (done.status, done.out, done.err) == (1, "", (
+        'error: couldn\'t find any field with path "{.spec.nope}" in the list of objects\n'
+        "hint: -o yaml shows the fields that there are\n"
+    ))  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -154,6 +159,10 @@ def test_a_kind_that_does_not_exist_and_none_at_all(developer: Aosctl) -> None:
     assert (done.status, done.out) == (1, "")
     assert done.err.splitlines()[0] == (
         'error: the server doesn\'t have a resource type "personnas"; did you mean "personas"?'
+    )
+    done = developer("get", "pods")
+    assert done.err.startswith(
+        'error: the server doesn\'t have a resource type "pods"; did you mean "runs"?\n'
     )
     done = developer("get")
     assert done.status == 2

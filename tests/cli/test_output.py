@@ -79,6 +79,21 @@ def test_table_counts_wide_characters_as_two_cells() -> None:
     assert display_width("e\u0301") == 1
 
 
+def test_parts_of_a_table_stand_below_one_another() -> None:
+    """What a watch prints later keeps the columns, and widens them where it has to."""
+    widths: list[int] = []
+    table = format_table([["RUN", "STATE", "TURN"], ["a_long_name", "idle", "1"]], widths)
+    table += format_table([["b", "awaiting", "2"]], widths) + format_table(
+        [["c", "x", "3"]], widths
+    )
+    assert table == (
+        "RUN           STATE   TURN\n"
+        "a_long_name   idle    1\n"
+        "b             awaiting   2\n"
+        "c             x          3\n"
+    )
+
+
 def test_table_without_headers(capsys: Capture) -> None:
     write_table(["NAME", "AGE"], [["a", "1s"]], show_headers=False)
     assert capsys.readouterr().out == "a     1s\n"

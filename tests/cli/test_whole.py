@@ -108,11 +108,14 @@ def test_a_watch_prints_a_row_for_each_change(
     apply(superuser, "aos_persona.apply_persona", tenant.id, "seen", PERSONA)
     one = watch("personas", "--field-selector", "metadata.name=seen", "--output-watch-events")
     assert one.stdout is not None
-    assert one.stdout.readline().split()[:3] == ["EVENT", "NAME", "MODEL"]
+    headers = one.stdout.readline()
+    assert headers.split()[:3] == ["EVENT", "NAME", "MODEL"]
     assert one.stdout.readline().split()[:2] == ["ADDED", "seen"]
     changed = {**PERSONA, "systemPrompt": "Be kind."}
     apply(superuser, "aos_persona.apply_persona", tenant.id, "seen", changed)
-    assert one.stdout.readline().split()[:4] == ["MODIFIED", "seen", "offline", "2"]
+    row = one.stdout.readline()
+    assert row.split()[:4] == ["MODIFIED", "seen", "offline", "2"]
+    assert row.index("offline") == headers.index("MODEL"), "it stands below its header"
     developer("delete", "persona", "seen")
     assert one.stdout.readline().split()[:2] == ["DELETED", "seen"]
 

@@ -7,15 +7,18 @@ import re
 from pathlib import Path
 
 import pytest
+from prompt_toolkit.completion import CompleteEvent, Completion
+from prompt_toolkit.document import Document
 
 from aosctl.bars import gauge
 from aosctl.db.look_queries import literal
+from aosctl.domain.desk import Desk
 from aosctl.domain.looking import query_of
-from aosctl.errors import UsageError
+from aosctl.errors import AosError, UsageError
 from aosctl.repl.clipboard import sequence, why_not
-from aosctl.repl.commands import COMMANDS, is_command, may_run_while_busy, message_of
+from aosctl.repl.commands import COMMANDS, help_lines, is_command, may_run_while_busy, message_of
 from aosctl.repl.commands.about import Part, context_lines
-from aosctl.repl.commands.completing import files
+from aosctl.repl.commands.completing import CommandCompleter, files
 from aosctl.repl.commands.sql import table
 from aosctl.repl.commands.text import CUT_LINE, draft_file
 from aosctl.repl.picker import MOST_ROWS, Choosing, Row
@@ -127,6 +130,18 @@ def test_the_context_is_told_in_bars() -> None:
     assert gauge(1, 10_000).count("#") == 1 and gauge(5, 0).endswith("100%")
 
 
+@pytest.mark.parametrize("width", [19, 40, 69, 99, 200])
+def test_help_is_broken_at_words_and_beside_the_names(width: int) -> None:
+    lines = help_lines(width)
+    assert all(len(line) <= width for line in lines)
+    assert " ".join(" ".join(lines).split()).startswith(
+        "/help [COMMAND] list the commands, or explain one /new start another conversation"
+    )
+    below = "/new" in lines
+    assert below is (width < 43), "in a narrow pane it stands below"
+    assert any(line.startswith("/new               start another") for line in lines) is not below
+
+
 def test_a_draft_ends_where_the_answer_begins() -> None:
     text = draft_file("dear", "line\x1b[31m\n\nlast")
     draft, below = text.split(f"{CUT_LINE}\n")
@@ -139,3 +154,39 @@ def test_files_are_offered_as_they_were_typed(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     assert sorted(files(f"{tmp_path}/t")) == [f"{tmp_path}/folder/", f"{tmp_path}/talk.md"]
     assert files(f"{tmp_path}/none/x") == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "offers"),
+    [
+        ("/e", [("/export", "write the conversation as"), ("/edit", "write the next message"),
+                ("/exit", "leave; so does Ctrl-D")]),
+        ("/help c", [("clear", "clear the screen"), ("compact", "go on with a summary"),
+                     ("context", "what the next request"), ("copy", "copy the last answer"),
+                     ("cost", "tokens and cost")]),
+        ("/?", [("/?", "list the commands")]),
+        ("/nothing", []),
+        ("//help", []),
+    ],
+)  # fmt: skip
+def test_the_menu_says_what_a_command_does(typed: str, offers: list[tuple[str, str]]) -> None:
+    found = completions(typed)
+    assert [each.text for each in found] == [text for text, _ in offers]
+    for each, (_, about) in zip(found, offers, strict=True):
+        assert each.display_meta_text.startswith(about)
+
+
+def test_the_menu_has_the_commands_as_help_has_them_and_no_second_names() -> None:
+    assert [each.text for each in completions("/")] == list(COMMANDS)
+
+
+def completions(typed: str) -> list[Completion]:
+    """Return what TAB offers behind what is typed, where there is no database."""
+
+    def nowhere() -> Desk:
+        raise AosError("there is no connection")
+
+    completer = CommandCompleter(nowhere, lambda: "bot")
+    return list(
+        completer.get_completions(Document(typed), CompleteEvent(completion_requested=True))
+    )

@@ -14,7 +14,8 @@ from aosctl.repl.attention import call_for
 from aosctl.repl.expanded import MOST_LINES, MOST_ROWS, expanded
 from aosctl.repl.footer import before_the_run, footer, parts_of
 from aosctl.repl.tail import tail_lines
-from aosctl.repl.view import queued_lines
+from aosctl.repl.view import question_lines, queued_lines
+from aosctl.repl.words import DECISIONS
 from aosctl.terminal import display_width
 
 ID = UUID(int=1)
@@ -135,3 +136,33 @@ def test_call_in_full_is_bounded() -> None:
     assert len(lines) == MOST_LINES + 1 and lines[-1].endswith(" lines more")
     wide = {"columns": ["t"], "rows": [["x" * 10**6]], "row_count": 1}
     assert sum(map(len, expanded(ended(wide), 80)[1])) < 1000
+
+
+@pytest.mark.parametrize(
+    ("question", "width", "lines"),
+    [
+        (DECISIONS, 100, []),
+        (DECISIONS, 70, [
+            "  y approve · s this run · a always · n deny · e edit · ? explain", "  d later",
+        ]),
+        (DECISIONS, 40, [
+            "  y approve · s this run · a always", "  n deny · e edit · ? explain · d later",
+        ]),
+        (DECISIONS, 20, [
+            "  y approve", "  s this run", "  a always · n deny", "  e edit", "  ? explain",
+            "  d later",
+        ]),
+        ("write this policy and approve? y or n", 52, []),
+        ("write this policy and approve? y or n", 30, [
+            "  write this policy and", "  approve? y or n",
+        ]),
+        ("漢字" * 5, 12, ["  漢字漢字", "漢字漢字漢", "字"]),
+    ],
+)  # fmt: skip
+def test_a_question_without_room_is_broken_between_its_choices(
+    question: str, width: int, lines: list[str]
+) -> None:
+    """The arrow stands below it then, before the answer, and not twice."""
+    shown = question_lines(f"  {question} > ", width)
+    assert list(shown) == lines
+    assert all(display_width(line) < width for line in shown)

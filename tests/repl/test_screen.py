@@ -65,5 +65,6 @@ def test_rows_of_a_question_keep_their_margin_however_long(monkeypatch: pytest.M
     assert (title.strip("\a"), below) == ("sql_execute", "  why: risk")
     assert all(row.startswith("  │ ") and display_width(row) <= 24 for row in rows)
     assert "".join(row[4:] for row in rows) == long + "- gone " * 5
+    assert [row[4:] for row in rows][:2] == ["delete from shop    ", " " * 20], "at a word"
     coloured = [row for row in out.getvalue().splitlines() if "gone" in row]
     assert all("\x1b[31m" in row and row.endswith("\x1b[0m") for row in coloured)

@@ -10,6 +10,7 @@ from aosctl.domain.money import money
 from aosctl.repl.keyboard import as_text
 from aosctl.repl.words import (
     call_line,
+    call_room,
     decision_words,
     exact_arguments,
     result_words,
@@ -28,6 +29,15 @@ def test_call_names_several_arguments() -> None:
     line = call_line("memory_store", {"key": "a", "value": [1]})
     assert line == "memory_store(key: a, value: [1])"
     assert call_line("memory_recall", {}) == call_line("memory_recall", None) == "memory_recall()"
+
+
+@pytest.mark.parametrize(
+    ("width", "room"),
+    [(200, 60), (76, 60), (75, 59), (40, 24), (36, 20), (35, 60), (10, 60)],
+)
+def test_a_call_makes_room_for_what_became_of_it(width: int, room: int) -> None:
+    """Where there is none a whole call says more: it goes over the end of the line anyway."""
+    assert call_room(width, " · 0.4s · 4 rows") == room
 
 
 def test_call_of_wide_characters_fits_its_cells() -> None:

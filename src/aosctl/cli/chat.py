@@ -16,7 +16,7 @@ from aosctl.cli.globals import Globals, globals_of
 from aosctl.cli.manner import USUAL, Ephemeral, Manner, NoStream, RawOutput, System
 from aosctl.cli.which import JUST_THE_AGENT, Which, forked
 from aosctl.errors import AosError, IllegalTransition, NotFound, UsageError
-from aosctl.repl.keyboard import Keyboard
+from aosctl.repl.keyboard import Keyboard, OpenKeyboard
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -255,8 +255,10 @@ def interactive(
         back = Behind(given, arrival.access)
         prompts.completer = CommandCompleter(lambda: back.desk, lambda: back.agent)
         prompts.prepare()
+        keyboard.stays = prompts.keyboard is OpenKeyboard
     typed += keyboard.typed
     with (
+        closing(keyboard),
         closing(arrival),
         closing(back),
         closing(Chat(agent, arrival, screen, prompts, back, conversation, typed)) as chat,

@@ -131,12 +131,11 @@ def command(
     errors = [] if ignore_not_found else missing
     found = [(kind, [row for row in rows if matches(kind, row)]) for kind, rows in found]
     if sort_by:
-        from functools import partial
+        from aosctl.cli.sorting import Order
 
-        from aosctl.cli.sorting import place_by
-
-        place = place_by(sort_by)
-        found = [(kind, sorted(rows, key=partial(place, kind))) for kind, rows in found]
+        order = Order(sort_by)
+        found = [(kind, order.sort(kind, rows, lambda row: row)) for kind, rows in found]
+        order.check()
     if not chosen.is_table:
         _write_objects(found, chosen, wanted, headers=not no_headers)
     elif any(rows for _, rows in found):

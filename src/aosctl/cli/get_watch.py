@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from aosctl.domain.kinds.base import Kind, Resource
 
 Key = tuple[str, str | None, str]
+_EVENT_WIDTH = len("MODIFIED   ")
 
 
 class News(NamedTuple):
@@ -95,6 +96,7 @@ class _Printer:
         self._layout = layout
         self._with_events = with_events
         self._headed: set[str] = set()
+        self._widths: dict[str, list[int]] = {}
 
     def write(self, news: list[News]) -> None:
         """Print changes, at once."""
@@ -105,7 +107,8 @@ class _Printer:
             if self._chosen.is_table:
                 events = [one.event for one in of_kind] if self._with_events else None
                 layout = self._layout._replace(headers=headers)
-                write_resources(kind, [one.row for one in of_kind], layout, events)
+                widths = self._widths.setdefault(kind.name, [_EVENT_WIDTH] if events else [])
+                write_resources(kind, [one.row for one in of_kind], layout, events, widths)
             else:
                 self._write_objects(of_kind, headers=headers)
         sys.stdout.flush()

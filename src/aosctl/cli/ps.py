@@ -99,8 +99,8 @@ def command(
     given = globals_of(ctx)
     with closing(_open(given, watch, all_tenants)) as session:
         pause = pause_of(session, all_tenants) if watch else None
-        shown: dict[UUID, RunRow] = {}
-        look = Look(chosen, names_only, all_tenants, tree, whole)
+        shown: dict[UUID, object] = {}
+        look = Look(chosen, names_only, all_tenants, tree, whole, [])
         while True:
             rows = [
                 row
@@ -110,8 +110,11 @@ def command(
             ]
             if last is not None:
                 rows = sorted(rows, key=lambda row: row.created_at)[-last:]
-            news = in_order([row for row in rows if shown.get(row.run_id) != row])
-            shown |= {row.run_id: row for row in news}
+            faces = {row.run_id: look.face(row) for row in rows} if watch else {}
+            news = in_order(
+                [row for row in rows if not watch or shown.get(row.run_id) != faces[row.run_id]]
+            )
+            shown |= faces
             look.write(news, headers=not no_headers)
             if not all_tenants:
                 remember_names(given, KIND_WORDS, [row.name for row in rows], whole=False)
@@ -151,11 +154,17 @@ def _order(sort_by: str | None) -> Callable[[list[RunRow]], list[RunRow]]:
     """Return what puts runs in order; without --sort-by they are. Raises UsageError."""
     if not sort_by:
         return lambda rows: rows
-    from aosctl.cli.sorting import place_by
+    from aosctl.cli.sorting import Order
     from aosctl.domain.kinds.run import RUN, run_resource
 
-    place = place_by(sort_by)
-    return lambda rows: sorted(rows, key=lambda row: place(RUN, run_resource(row)))
+    order = Order(sort_by)
+
+    def in_order(rows: list[RunRow]) -> list[RunRow]:
+        found = order.sort(RUN, rows, run_resource)
+        order.check()
+        return found
+
+    return in_order
 
 
 def pause_of(session: AnySession, all_tenants: bool) -> Callable[[list[RunRow]], None]:
@@ -203,6 +212,15 @@ class Look(NamedTuple):
     with_tenant: bool
     tree: bool
     whole: bool = False
+    widths: list[int] | None = None
+
+    def face(self, row: RunRow) -> object:
+        """Return what changes where -w prints a run anew: in a table what stands in it."""
+        if self.names_only or not self.chosen.is_table:
+            return row
+        shown = cells(row, whole=self.whole)
+        del shown[HEADERS.index("AGE")]
+        return (*shown, *(_wide(row, self.whole) if self.chosen.format == "wide" else ()))
 
     def write(self, rows: list[RunRow], *, headers: bool) -> None:
         """Print runs, nothing where there are none and the format has no empty list."""
@@ -230,7 +248,7 @@ class Look(NamedTuple):
             lines.append(
                 [*tenant, f"{lead}{name}", *rest, *(_wide(row, self.whole) if wide else ())]
             )
-        write_table(names, lines, show_headers=headers)
+        write_table(names, lines, show_headers=headers, widths=self.widths)
 
 
 def _refuse_together(

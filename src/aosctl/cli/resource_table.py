@@ -24,9 +24,16 @@ class Layout(NamedTuple):
 
 
 def write_resources(
-    kind: Kind, rows: Sequence[Resource], layout: Layout, events: Sequence[str] | None = None
+    kind: Kind,
+    rows: Sequence[Resource],
+    layout: Layout,
+    events: Sequence[str] | None = None,
+    widths: list[int] | None = None,
 ) -> None:
-    """Print one table: EVENT where there are some, TENANT, the kind's columns, labels."""
+    """Print one table: EVENT where there are some, TENANT, the kind's columns, labels.
+
+    `widths` are its columns' so far, where rows of it were printed before.
+    """
     columns = [column for column in kind.columns if layout.wide or not column.wide]
     shows_tenant = layout.tenant and kind.tenanted
     headers = [
@@ -50,7 +57,7 @@ def write_resources(
                 *([labels_text(row.labels)] if layout.show_labels else []),
             ]
         )
-    table.write_table(headers, lines, show_headers=layout.headers)
+    table.write_table(headers, lines, show_headers=layout.headers, widths=widths)
 
 
 def cell_text(value: Cell) -> object:

@@ -14,9 +14,16 @@ from aosctl.tables import short_duration as short_duration
 
 
 def write_table(
-    headers: Sequence[str], rows: Iterable[Sequence[object]], *, show_headers: bool = True
+    headers: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    show_headers: bool = True,
+    widths: list[int] | None = None,
 ) -> None:
-    """Print a table to stdout: two cells or more a row, None as `<none>`, one line a cell."""
+    """Print a table to stdout: two cells or more a row, None as `<none>`, one line a cell.
+
+    A watch hands the same `widths` to each part, so that all of them are one table.
+    """
     lines = [[cell(header) for header in headers]] if show_headers else []
     lines += [[cell(value) for value in row] for row in rows]
-    sys.stdout.write(format_table(lines))
+    sys.stdout.write(format_table(lines, widths))

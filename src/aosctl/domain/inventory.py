@@ -19,6 +19,13 @@ from aosctl.errors import NotFound, UnknownKind
 if TYPE_CHECKING:
     from aosctl.db.rows import AnyConnection
 
+_OF_KUBERNETES = {
+    "runs": "po pod pods job jobs process processes",
+    "agents": "deploy deployment deployments",
+    "tenants": "ns namespace namespaces",
+    "principals": "sa serviceaccount serviceaccounts user users",
+}
+"""What its kinds are here, whose names are near to others."""
 READABLE: tuple[Kind, ...] = (*KINDS, RUN, TURN, APPROVAL, ALLOWANCE, EVENT)
 
 
@@ -31,7 +38,9 @@ def readable_kind(word: str) -> Kind:
     known = {name: kind for kind in READABLE for name in kind.words}
     if typed in known:
         return known[typed]
-    text = f"the server doesn't have a resource type {quoted(word)}{did_you_mean(typed, known)}"
+    meant = [kind for kind, words in _OF_KUBERNETES.items() if typed in words.split()]
+    near = f"; did you mean {quoted(meant[0])}?" if meant else did_you_mean(typed, known)
+    text = f"the server doesn't have a resource type {quoted(word)}{near}"
     plurals = ", ".join(kind.plural for kind in READABLE)
     raise UnknownKind(text, f"it has {plurals}")
 

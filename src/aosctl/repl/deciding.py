@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from aosctl.repl.words import (
     decision_words,
     exact_arguments,
 )
-from aosctl.terminal import visible
+from aosctl.terminal import folded, visible
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -249,7 +250,9 @@ def explain(turns: Turns, approval: Approval) -> None:
 
 
 def _say(screen: Screen, text: str) -> None:
-    screen.warn(f"  {visible(text)}", DIM)
+    width = screen.width - 2 if screen.styled else sys.maxsize
+    for row in folded(visible(text), width):
+        screen.warn(f"  {row}", DIM)
 
 
 def _styled(screen: Screen, text: str, kind: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -149,7 +150,8 @@ class Exchange:
         if conversation is None:
             return
         try:
-            lines = lines_of(conversation.last_exchanges(EXCHANGES))
+            width = self._screen.width if self._screen.styled else sys.maxsize
+            lines = lines_of(conversation.last_exchanges(EXCHANGES), width)
         except AosError:
             return  # what comes next says it
         if lines:

@@ -17,10 +17,13 @@ class Keyboard:
     """Holds the terminal quiet in a `with` block; what was typed is in `typed` afterwards.
 
     Ctrl-C still interrupts. Text stays text: neither Enter nor a letter decides anything.
+    With `stays` the terminal is quiet after the block too, until `close`: a prompt that is about
+    to be drawn finds Enter as Enter, and nothing on the screen already.
     """
 
     def __init__(self) -> None:
         self.typed = ""
+        self.stays = False
         self._saved: list[Any] | None = None
 
     def __enter__(self) -> Self:
@@ -41,8 +44,14 @@ class Keyboard:
         if self._saved is None:
             return
         self.typed += as_text(_read_waiting(sys.stdin.fileno()))
-        termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, self._saved)
-        self._saved = None
+        if not self.stays or error is not None:
+            self.close()
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._saved is not None:
+            termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, self._saved)
+            self._saved = None
 
 
 def _read_waiting(descriptor: int) -> bytes:

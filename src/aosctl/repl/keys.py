@@ -67,7 +67,7 @@ def _message_keys(live: Live, message: Buffer) -> KeyBindings:
             live.echo(text)
             live.aside(lambda handlers: handlers.obey(text))
         else:
-            state.queue.append(text)
+            live.enqueue(text)
 
     def steer(text: str) -> None:
         if text:

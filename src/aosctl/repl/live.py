@@ -62,13 +62,8 @@ class Live(Above):
         """Return the next message: one that was queued, or what is typed; as `PlainPrompts`."""
         if self.detached:
             raise EOFError
-        with self._lock:
-            queued = self.state.queue.pop(0) if self.state.queue else None
         self.state.footer = footer
-        if queued is not None:
-            self.echo(queued)
-            return queued
-        return self._ask(lambda: self.state.ask_message(typed), look, at_once=at_once)
+        return self._ask(lambda: self._ask_message(typed), look, at_once=at_once)
 
     def choose(self, question: str, keys: Mapping[str, str], look: Look) -> str | Moved:
         """Ask for one key; return what `keys` says for it. Raises as `message`."""
@@ -80,10 +75,7 @@ class Live(Above):
 
     def keep_queued(self) -> None:
         """Make what is queued a draft: something has failed, and nothing is sent by itself."""
-        with self._lock:
-            queued, self.state.queue = self.state.queue, []
-        if queued:
-            self._call(lambda: self.state.put_before("\n".join(queued)))
+        self._call(self._draft_queued)
 
     def ring_unseen(self, text: str, seconds: float) -> None:
         """Call the person unless a key was pressed within `seconds`."""
@@ -165,11 +157,15 @@ class Live(Above):
 
         def act(handlers: Handlers) -> None:
             if not handlers.steer(text):
-                with self._lock:
-                    self.state.queue.append(text)
-                self._call(self._repaint)
+                self._call(lambda: self.enqueue(text))
 
         self.aside(act)
+
+    def enqueue(self, text: str) -> None:
+        """Send a text as soon as a message is asked for, after those that wait already."""
+        self.state.queue.append(text)
+        self._send_queued()
+        self._repaint()
 
     def aside(self, act: Callable[[Handlers], object]) -> None:
         """Let a handler act without holding up the keys."""
@@ -179,6 +175,21 @@ class Live(Above):
 
     def ended(self, failure: BaseException) -> None:
         self._answers.put((0, failure))
+
+    def _ask_message(self, typed: str) -> None:
+        self.state.ask_message(typed)
+        self._send_queued()
+
+    def _draft_queued(self) -> None:
+        queued, self.state.queue = self.state.queue, []
+        self.state.put_before("\n".join(queued))
+
+    def _send_queued(self) -> None:
+        """Answer with what is queued, in the thread of the keys: none is queued after this look."""
+        if self.state.mode == "idle" and self.state.queue:
+            text = self.state.queue.pop(0)
+            self.echo(text)
+            self.answer(text)
 
     def _begin(self, asked: int, begin: Callable[[], None]) -> None:
         self.state.asked = asked

@@ -90,9 +90,24 @@ def _document() -> Any:
             "code_block": PlainCode,
             "list_item_open": _list_item(),
             "table_open": _table(),
+            "hr": _rule(),
         }
 
     return Document
+
+
+def _rule() -> Any:
+    """Return rich's line between paragraphs, drawn as the lines of tables are."""
+    from rich.markdown import HorizontalRule
+    from rich.rule import Rule
+    from rich.text import Text
+
+    class Line(HorizontalRule):
+        def __rich_console__(self, console: Any, options: Any) -> Any:
+            yield Rule(style=console.get_style("markdown.hr", default="none"), characters="─")
+            yield Text()
+
+    return Line
 
 
 def _list_item() -> Any:

@@ -6,21 +6,25 @@ from collections.abc import Iterable, Sequence
 
 from aosctl.messages import Message
 from aosctl.repl.words import call_line, counted
+from aosctl.terminal import clean, folded
 
 MOST_LINES = 12
-"""Of one message; the rest is in `aosctl logs RUN`."""
+"""Of one message, as they stand on the screen; the rest is in `aosctl logs RUN`."""
 
 
-def lines_of(messages: Sequence[Message]) -> list[str]:
-    """Return messages as the chat shows them: `> question`, `⏺ call(…)`, the answer."""
-    return [line for message in messages for line in _lines(message)]
+def lines_of(messages: Sequence[Message], width: int) -> list[str]:
+    """Return messages as the chat shows them: `> question`, `⏺ call(…)`, the answer.
+
+    Lines that are longer than `width` cells are broken, so that it stays a screenful.
+    """
+    return [line for message in messages for line in _lines(message, width)]
 
 
-def _lines(message: Message) -> Iterable[str]:
-    text = (message.typed if message.role == "user" else message.text).strip()
+def _lines(message: Message, width: int) -> Iterable[str]:
+    text = clean(message.typed if message.role == "user" else message.text).strip()
     if text:
-        rows = text.splitlines()
-        rows[0] = f"> {rows[0]}" if message.role == "user" else rows[0]
+        lead = "> " if message.role == "user" else ""
+        rows = [row for line in f"{lead}{text}".splitlines() for row in folded(line, width)]
         yield from rows[:MOST_LINES]
         if len(rows) > MOST_LINES:
             yield f"… {counted(len(rows) - MOST_LINES, 'line')} more"

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, TextIO
 
 from aosctl.repl.attention import call_for
 from aosctl.repl.blocks import Blocks
-from aosctl.repl.words import call_line, result_words, seconds, shorten
+from aosctl.repl.words import CALL_WIDTH, call_line, call_room, result_words, seconds, shorten
 from aosctl.terminal import clean, folded
 
 if TYPE_CHECKING:
-    from aosctl.domain.loop_events import LoopEvent
+    from aosctl.domain.loop_events import ApprovalAsked, CallEnded, CallRefused, LoopEvent
+
+    About = ApprovalAsked | CallEnded | CallRefused
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 SPINNER_AFTER_SECONDS = 0.3
@@ -101,13 +103,13 @@ class Screen:
                     self._do(call_line(call.skill, call.args))
                 case events.CallEnded(call, ok, result, took):
                     words = (seconds(took), result_words(ok, result))
-                    self._call(call_line(call.skill, call.args), words, GREEN if ok else RED)
+                    self._call(event, words, GREEN if ok else RED)
                 case events.CallRefused(call):
                     reason = shorten(call.reason or "not allowed", 200)
-                    self._call(call_line(call.skill, call.args), (f"refused: {reason}",), RED)
+                    self._call(event, (f"refused: {reason}",), RED)
                 case events.ApprovalAsked(call):
                     waits = ("waits for approval",)
-                    self._call(call_line(call.skill, call.args), waits, YELLOW)
+                    self._call(event, waits, YELLOW)
                 case events.Steered():  # an answer may begin anew here
                     self._finish_text()
                 case events.Retrying(reason, in_seconds):
@@ -282,10 +284,12 @@ class Screen:
             out.write(clean(block) + "\n")
         out.flush()
 
-    def _call(self, line: str, words: tuple[str, ...], colour: str) -> None:
+    def _call(self, about: About, words: tuple[str, ...], colour: str) -> None:
         self._finish_text()
         if not self._quiet:
             rest = "".join(f" · {word}" for word in words)
+            room = call_room(self.width - 3, rest) if self.styled else CALL_WIDTH
+            line = call_line(about.call.skill, about.call.args, room)
             self._line(f"{self.style('⏺', colour)} {line}{self.style(rest, DIM)}", "call")
         self._do("thinking")
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from aosctl.repl.state import BUSY, IDLE, State
 from aosctl.repl.words import shorten
+from aosctl.terminal import display_width, folded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +24,13 @@ _MENU_ROWS = 6
 ESCAPE_SECONDS = 0.1
 """How long a terminal may take over the rest of a key that begins with Escape."""
 PREFIX_SECONDS = 0.3
-_GREY = {"side": "#888888", "footer": "#888888", "completion-menu": "noinherit"}
+_GREY = {
+    "side": "#888888",
+    "footer": "#888888",
+    "completion-menu": "noinherit",
+    "completion-menu.meta.completion": "noinherit #888888",
+    "completion-menu.meta.completion.current": "noinherit #888888",
+}
 
 
 def application(
@@ -86,7 +93,7 @@ def _layout(state: State) -> Layout:
         _lines(lambda: state.tail, "class:tail"),
         _lines(lambda: (state.line,) if state.line else (), "class:side"),
         _lines(lambda: queued_lines(state.queue, _width()), "class:side"),
-        _lines(lambda: (state.question,) if _is_long(state.question) else (), "", asking),
+        _lines(lambda: question_lines(state.question, _width()), "", asking),
         ConditionalContainer(reply, asking),
         ConditionalContainer(message, ~asking),
         ConditionalContainer(menu, has_completions & ~asking),
@@ -159,7 +166,8 @@ def _reply_window(state: State) -> Window:
 
     def prefix(line: int, wrapped: int) -> Any:
         first = line == 0 and wrapped == 0
-        return [("", ("> " if _is_long(state.question) else state.question) if first else "")]
+        above = question_lines(state.question, _width())
+        return [("", ("  > " if above else state.question) if first else "")]
 
     assert state.reply is not None  # noqa: S101 - application() made it
     return Window(
@@ -180,9 +188,20 @@ def queued_lines(queue: list[str], width: int) -> tuple[str, ...]:
     return (*([shorten(f"… {more} more queued", width - 1)] if more else []), *lines)
 
 
-def _is_long(question: str) -> bool:
-    """Tell whether a question leaves no room for its answer on one line."""
-    return len(question) > _width() - 8
+def question_lines(question: str, width: int) -> tuple[str, ...]:
+    """Return a question that leaves no room for its answer on its line: whole choices, or words."""
+    if display_width(question) <= width - 8:
+        return ()
+    text = question.strip().removesuffix(">").rstrip()
+    between = " · " if " · " in text else " "
+    lines: list[str] = []
+    for part in text.split(between):
+        longer = f"{lines[-1]}{between}{part}" if lines else f"  {part}"
+        if lines and display_width(longer) >= width:
+            lines.append(f"  {part}")
+        else:
+            lines[-1:] = [longer]
+    return tuple(row for line in lines for row in folded(line, max(width - 1, 2)))
 
 
 def _at_most(rows: int) -> Any:

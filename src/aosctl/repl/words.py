@@ -9,6 +9,8 @@ from typing import Any
 from aosctl.terminal import clean, cut, display_width, visible
 
 CALL_WIDTH = 60
+_LEAST_CALL = 20
+"""Where less of a call is left beside what became of it, that goes over the end of the line."""
 REASON_WIDTH = 200
 DECISIONS = "y approve · s this run · a always · n deny · e edit · ? explain · d later"
 ASK_REASON = "reason, for the agent (may be empty) > "
@@ -22,6 +24,12 @@ def call_line(skill: str, args: Mapping[str, Any] | None, width: int = CALL_WIDT
     else:
         inner = ", ".join(f"{name}: {_value(value)}" for name, value in values.items())
     return f"{clean(skill)}({shorten(inner, max(width - display_width(clean(skill)) - 2, 10))})"
+
+
+def call_room(width: int, rest: str) -> int:
+    """Return how much of a call to show, so that it and `rest` fit into a line of `width` cells."""
+    room = width - display_width(rest)
+    return min(room, CALL_WIDTH) if room >= _LEAST_CALL else CALL_WIDTH
 
 
 def arguments_line(args: Mapping[str, Any], width: int | None = None) -> str:

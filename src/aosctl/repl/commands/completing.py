@@ -21,6 +21,7 @@ from aosctl.terminal import is_safe
 
 if TYPE_CHECKING:
     from aosctl.domain.desk import Desk
+    from aosctl.repl.commands.table import Command
     from aosctl.repl.sql_completion import Catalog
 
 MOST = 100
@@ -52,11 +53,14 @@ class CommandCompleter(Completer):
         if name == "/sql" and space:
             yield from self._sql(typed)
             return
-        words = self._words(name, typed.lstrip()) if space else [*COMMANDS, *ALIASES]
         word = typed.lstrip() if space else name
-        fitting = sorted({each for each in words if each.startswith(word) and is_safe(each)})
+        names = [*COMMANDS, *(sorted(ALIASES) if word != "/" else [])]
+        words = sorted(set(self._words(name, word))) if space else names
+        fitting = [each for each in words if each.startswith(word) and is_safe(each)]
         for each in fitting[:MOST]:
-            yield Completion(each, start_position=-len(word))
+            command = _command(each) if not space or name == "/help" else None
+            about = command.about if command is not None else ""
+            yield Completion(each, start_position=-len(word), display_meta=about)
 
     def _sql(self, typed: str) -> Iterator[Completion]:
         """Yield what may stand in a statement, of what the agent may read."""
@@ -84,7 +88,7 @@ class CommandCompleter(Completer):
         yield from (name if {".", "/"} & set(name) else f"./{name}" for name in files(typed))
 
     def _words(self, name: str, typed: str) -> Iterable[str]:
-        command = COMMANDS.get(ALIASES.get(name, name))
+        command = _command(name)
         try:
             match command.completes if command else "":
                 case "command":
@@ -100,6 +104,12 @@ class CommandCompleter(Completer):
         except AosError:
             pass  # a wrong name is answered when it is used
         return []
+
+
+def _command(name: str) -> Command | None:
+    """Return the command of a name, with or without its slash."""
+    name = name if name.startswith("/") else f"/{name}"
+    return COMMANDS.get(ALIASES.get(name, name))
 
 
 def _fits(offered: str, typed: str) -> bool:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aosctl.domain.desk import Model
     from aosctl.repl.chat import Chat
 
-HEADERS = ["", "MODEL", "PROVIDER", "WINDOW", "INPUT/MTOK", "OUTPUT/MTOK"]
+HEADERS = ["  MODEL", "PROVIDER", "WINDOW", "INPUT/MTOK", "OUTPUT/MTOK"]
 
 
 def _model(chat: Chat, rest: str) -> None:
@@ -50,8 +50,7 @@ def model_here(chat: Chat) -> str:
 
 def _row(model: Model, now: str) -> list[str]:
     return [
-        "*" if model.name == now else "",
-        cell(model.name),
+        f"{'*' if model.name == now else ' '} {cell(model.name)}",
         cell(model.provider),
         f"{model.context_window // 1000}k",
         _price(model.input_usd),
