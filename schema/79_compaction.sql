@@ -7,9 +7,11 @@
 -- before; of a turn that failed or was cancelled, and asked for no tool, it reads everything but that turn. Without
 -- p_turn nothing is changed: it tells whether a turn may begin that sums up. Returns {"run", "first_step",
 -- "last_step": what is left out, "context_tokens", "context_tokens_before": what the next question takes, on
--- the safe side, and what the last one took}. Role developer. AO001; AO002: a turn is open, a message, an
--- approval or an unknown outcome waits, nothing came before, the turn is not the last one, or retention took
--- the content; AO004. Locks the tenant's state, then the run.
+-- the safe side, and what the last one took, reckoned like the next where its model counted nothing}. Role
+-- developer. AO001; AO002: a turn is open, a message, an approval or an unknown outcome waits, nothing came
+-- before, or, without p_turn, so little that a summary would take more, the turn is not the last one, the
+-- model has no capability `summaries` (all have it that don't deny it, save those of provider offline), or
+-- retention took the content; AO004. Locks the tenant's state, then the run.
 create function aos_agent.compact_run(p_tenant uuid, p_run uuid, p_turn uuid default null)
 returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -19,15 +21,17 @@ declare
   v_now timestamptz := aos_core.now();
   v_run aos_core.run;
   v_range jsonb;
+  v_before integer;
   v_after integer;
 begin
   perform aos_core.lock_configuration(p_tenant);
   v_run := aos_core.lock_run(p_tenant, p_run);
   perform aos_core.check_compactable(p_tenant, v_run);
   v_range := aos_core.to_leave_out(p_tenant, v_run, p_turn);
+  v_before := coalesce(nullif(v_run.context_tokens, 0), aos_core.context_size(p_tenant, v_run));
   if p_turn is null then
-    return v_range || jsonb_build_object('context_tokens', v_run.context_tokens,
-                                         'context_tokens_before', v_run.context_tokens);
+    return v_range || jsonb_build_object('context_tokens', v_before,
+                                         'context_tokens_before', v_before);
   end if;
   insert into aos_core.left_out (tenant_id, run_id, first_step, last_step, left_out_at)
   values (p_tenant, p_run, (v_range ->> 'first_step')::bigint, (v_range ->> 'last_step')::bigint,
@@ -43,8 +47,8 @@ begin
     perform aos_core.append_run_event(p_tenant, p_run, 'run.compacted', v_actor,
       v_range - 'run' || jsonb_build_object('turn', v_run.last_turn));
   end if;
-  return v_range || jsonb_build_object('context_tokens', coalesce(v_after, v_run.context_tokens),
-                                       'context_tokens_before', v_run.context_tokens);
+  return v_range || jsonb_build_object('context_tokens', coalesce(v_after, v_before),
+                                       'context_tokens_before', v_before);
 end
 $$;
 
@@ -65,7 +69,13 @@ declare
                  and c.run_id = p_run.run_id and c.state = 'outcome_unknown')
       then 'has a call whose outcome is unknown' end;
 begin
-  if v_why is not null then
+  if v_why is null and not exists (
+      select from aos_meta.llm_model_registry m where m.model_name = p_run.model_name
+        and coalesce(m.capabilities -> 'summaries' <> 'false', m.provider <> 'offline')) then
+    raise exception 'run "%" asks the model "%", which can''t sum up a conversation', p_run.name,
+      p_run.model_name using errcode = 'AO002',
+      hint = format('aosctl fork %s -m MODEL goes on with another model', p_run.name);
+  elsif v_why is not null then
     raise exception 'run "%" % and can''t be compacted', p_run.name, v_why using errcode = 'AO002',
       hint = case when p_run.state in ('active', 'paused') and p_run.erased_at is null
         then 'settle that first: aosctl ps' else 'start a new run' end;
@@ -84,11 +94,21 @@ declare
   v_first bigint := 1;
   v_last bigint := p_run.turn_first_step - 1;
   v_answer jsonb;
+  v_said integer;
 begin
   select s.message into v_answer from aos_core.step s
   where s.tenant_id = p_tenant and s.run_id = p_run.run_id and s.seq = p_run.last_step;
   if p_turn is null then
     v_last := p_run.last_step;
+    v_said := aos_core.said_since_summary(p_tenant, p_run.run_id);
+    if v_said between 1 and 299 then
+      raise exception 'run "%" has too little to sum up: at most % tokens were said%', p_run.name,
+        v_said, case when exists (select from aos_core.summary_steps(p_tenant, p_run.run_id))
+                then ' since its last summary' else '' end
+        using errcode = 'AO002', hint = 'nothing was changed; a summary would take more';
+    elsif v_said = 0 then
+      v_last := 0;
+    end if;
   elsif p_turn is distinct from p_run.last_turn_id then
     raise exception 'turn "%" is not the last one of run "%"', p_turn, p_run.name
       using errcode = 'AO002', hint = 'only its last turn can stand for what came before';
@@ -106,11 +126,36 @@ begin
       using errcode = 'AO002', hint = 'nothing was changed';
   end if;
   if v_last < v_first then
-    raise exception 'run "%" has nothing to sum up yet', p_run.name using errcode = 'AO002',
-      hint = 'nothing was changed';
+    raise exception 'run "%" has nothing to sum up%', p_run.name,
+      case when v_said = 0 and p_run.last_step > 0 then ' since its last summary' else ' yet' end
+      using errcode = 'AO002', hint = 'nothing was changed';
   end if;
   return jsonb_build_object('run', p_run.name, 'first_step', v_first, 'last_step', v_last);
 end
+$$;
+
+-- Which steps of a run begin a summary that its model reads in the place of what came before. Kernel only.
+create function aos_core.summary_steps(p_tenant uuid, p_run uuid) returns setof bigint
+language sql stable
+as $$
+  select s.seq from aos_core.left_out l
+  join aos_core.step s on s.tenant_id = p_tenant and s.run_id = p_run and s.seq = l.last_step + 1
+  where l.tenant_id = p_tenant and l.run_id = p_run and l.first_step = 1
+    and s.created_at <= l.left_out_at  -- else it is what came after a first turn that failed
+$$;
+
+-- How many tokens take, at three bytes each, the steps that a model reads of a run beside its last
+-- summary. Kernel only.
+create function aos_core.said_since_summary(p_tenant uuid, p_run uuid) returns integer
+language sql stable
+as $$
+  select coalesce(sum(octet_length(s.message::text)) / 3, 0)::integer
+  from aos_core.step s
+  where s.tenant_id = p_tenant and s.run_id = p_run and s.turn > coalesce((
+      select max(b.turn) from aos_core.summary_steps(p_tenant, p_run) n
+      join aos_core.step b on b.tenant_id = p_tenant and b.run_id = p_run and b.seq = n), 0)
+    and not exists (select from aos_core.left_out l where l.tenant_id = p_tenant
+                    and l.run_id = p_run and s.seq between l.first_step and l.last_step)
 $$;
 
 -- How many tokens the next question of a run takes at most, counted anew at three bytes a token. Kernel only.
