@@ -18,11 +18,9 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_actor text := aos_auth.enter(p_tenant, 'developer');
-  v_now timestamptz := aos_core.now();
   v_run aos_core.run;
   v_range jsonb;
   v_before integer;
-  v_after integer;
 begin
   perform aos_core.lock_configuration(p_tenant);
   v_run := aos_core.lock_run(p_tenant, p_run);
@@ -33,22 +31,42 @@ begin
     return v_range || jsonb_build_object('context_tokens', v_before,
                                          'context_tokens_before', v_before);
   end if;
-  insert into aos_core.left_out (tenant_id, run_id, first_step, last_step, left_out_at)
-  values (p_tenant, p_run, (v_range ->> 'first_step')::bigint, (v_range ->> 'last_step')::bigint,
-          v_now)
+  v_range := aos_core.leave_out(p_tenant, p_run, v_range,
+    case when (v_range ->> 'last_step')::bigint < v_run.turn_first_step
+      then v_run.turn_first_step end, v_actor);
+  return v_range || jsonb_build_object('context_tokens_before', v_before);
+end
+$$;
+
+-- Leave out steps of a run, as to_leave_out says, for the summary that begins with p_summary, if any.
+-- Returns {"run", "first_step", "last_step", "turn", "context_tokens"}. Kernel only; the caller holds the run's
+-- lock.
+create function aos_core.leave_out(
+  p_tenant uuid, p_run uuid, p_range jsonb, p_summary bigint, p_actor text) returns jsonb
+language plpgsql
+as $$
+declare
+  v_now timestamptz := aos_core.now();
+  v_run aos_core.run;
+begin
+  insert into aos_core.left_out
+    (tenant_id, run_id, first_step, last_step, left_out_at, summary_step)
+  values (p_tenant, p_run, (p_range ->> 'first_step')::bigint, (p_range ->> 'last_step')::bigint,
+          v_now, p_summary)
   on conflict do nothing;
   if found then
-    v_after := aos_core.context_size(p_tenant, v_run);
-    update aos_core.run r set context_tokens = v_after
+    update aos_core.run r set context_tokens = aos_core.context_size(p_tenant, r)
     where r.tenant_id = p_tenant and r.run_id = p_run;
     -- A worker that has cached the run reads it anew.
     update aos_core.tenant_state s set config_version = s.config_version + 1
     where s.tenant_id = p_tenant;
-    perform aos_core.append_run_event(p_tenant, p_run, 'run.compacted', v_actor,
-      v_range - 'run' || jsonb_build_object('turn', v_run.last_turn));
+    perform aos_core.append_run_event(p_tenant, p_run, 'run.compacted', p_actor,
+      p_range - 'run' || jsonb_build_object('turn', (select r.last_turn from aos_core.run r
+        where r.tenant_id = p_tenant and r.run_id = p_run)));
   end if;
-  return v_range || jsonb_build_object('context_tokens', coalesce(v_after, v_before),
-                                       'context_tokens_before', v_before);
+  select * into v_run from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run;
+  return p_range || jsonb_build_object('turn', v_run.last_turn,
+                                       'context_tokens', v_run.context_tokens);
 end
 $$;
 
@@ -103,8 +121,8 @@ begin
     v_said := aos_core.said_since_summary(p_tenant, p_run.run_id);
     if v_said between 1 and 299 then
       raise exception 'run "%" has too little to sum up: at most % tokens were said%', p_run.name,
-        v_said, case when exists (select from aos_core.summary_steps(p_tenant, p_run.run_id))
-                then ' since its last summary' else '' end
+        v_said, case when aos_core.last_summary(p_tenant, p_run.run_id) is null then ''
+                else ' since its last summary' end
         using errcode = 'AO002', hint = 'nothing was changed; a summary would take more';
     elsif v_said = 0 then
       v_last := 0;
@@ -134,14 +152,12 @@ begin
 end
 $$;
 
--- Which steps of a run begin a summary that its model reads in the place of what came before. Kernel only.
-create function aos_core.summary_steps(p_tenant uuid, p_run uuid) returns setof bigint
+-- The step with which the last summary of a run begins; null where there is none. Kernel only.
+create function aos_core.last_summary(p_tenant uuid, p_run uuid) returns bigint
 language sql stable
 as $$
-  select s.seq from aos_core.left_out l
-  join aos_core.step s on s.tenant_id = p_tenant and s.run_id = p_run and s.seq = l.last_step + 1
-  where l.tenant_id = p_tenant and l.run_id = p_run and l.first_step = 1
-    and s.created_at <= l.left_out_at  -- else it is what came after a first turn that failed
+  select max(l.summary_step) from aos_core.left_out l
+  where l.tenant_id = p_tenant and l.run_id = p_run
 $$;
 
 -- How many tokens take, at three bytes each, the steps that a model reads of a run beside its last
@@ -152,8 +168,8 @@ as $$
   select coalesce(sum(octet_length(s.message::text)) / 3, 0)::integer
   from aos_core.step s
   where s.tenant_id = p_tenant and s.run_id = p_run and s.turn > coalesce((
-      select max(b.turn) from aos_core.summary_steps(p_tenant, p_run) n
-      join aos_core.step b on b.tenant_id = p_tenant and b.run_id = p_run and b.seq = n), 0)
+      select b.turn from aos_core.step b where b.tenant_id = p_tenant and b.run_id = p_run
+        and b.seq = aos_core.last_summary(p_tenant, p_run)), 0)
     and not exists (select from aos_core.left_out l where l.tenant_id = p_tenant
                     and l.run_id = p_run and s.seq between l.first_step and l.last_step)
 $$;
@@ -168,5 +184,7 @@ as $$
 $$;
 
 -- What of a run's transcript its model reads no more, one row a piece; first_step and last_step inclusive.
+-- summary_step: where the summary of that begins; null for an attempt at one that came to nothing.
 create view aos_core.left_out_steps as
-select l.tenant_id, l.run_id, l.first_step, l.last_step, l.left_out_at from aos_core.left_out l;
+select l.tenant_id, l.run_id, l.first_step, l.last_step, l.left_out_at, l.summary_step
+from aos_core.left_out l;

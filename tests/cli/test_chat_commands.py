@@ -450,7 +450,8 @@ LONG = " ".join(["word"] * 250)
 
 def test_a_long_conversation_goes_on_with_a_summary(opened: Open, bot: Bot) -> None:
     name = bot("compacter", {"text": "one"}, {"text": f"{LONG} two"},
-               {"text": "In short: you said first."}, {"text": f"{LONG} three"}, {"error": {"kind": "bad_request", "message": "no summary today"}})  # fmt: skip
+               {"text": "In short: you said first."}, {"text": f"{LONG} three"},
+               {"error": {"kind": "bad_request", "message": "no summary today"}})  # fmt: skip
     chat = opened("chat", name, columns=WIDE)
     chat.ready()
     assert "begins with your first message" in obeyed(chat, "/compact")

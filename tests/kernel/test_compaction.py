@@ -329,7 +329,8 @@ def test_a_model_that_can_not_sum_up_is_not_asked_to(
                 assert hint.endswith(" -m MODEL goes on with another model")
             assert kernel_database.fingerprint() == known
         kernel_database.superuser.execute(
-            "update aos_meta.llm_model_registry set provider = 'script' where model_name = 'offline'"
+            "update aos_meta.llm_model_registry set provider = 'script'"
+            " where model_name = 'offline'"
         )
         assert compact(tenant, run)["last_step"] == 2  # that provider's models can unless they say
     finally:

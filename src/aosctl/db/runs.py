@@ -329,6 +329,15 @@ def replay_run(
     return _made_from(_REPLAY, connection, tenant, run, step, name, model)
 
 
+def replay_summary(connection: AnyConnection, tenant: UUID, run: UUID, step: int) -> None:
+    """Have a replay go on with the summary that begins there in its origin.
+
+    Calls aos_agent.replay_summary. Raises IllegalTransition where a turn of it is open.
+    """
+    with translated():
+        connection.execute("select aos_agent.replay_summary(%s, %s, %s)", (tenant, run, step))
+
+
 def begin_task(
     connection: AnyConnection,
     tenant: UUID,

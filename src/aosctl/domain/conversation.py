@@ -15,7 +15,7 @@ from aosctl.db.person import Decision as Decision
 from aosctl.db.person import NewRun as NewRun
 from aosctl.db.person import Opened, PersonClient
 from aosctl.db.person import RunStatus as RunStatus
-from aosctl.db.runs import OPEN_TURN
+from aosctl.db.runs import OPEN_TURN, replay_summary
 from aosctl.db.runs import Caps as Caps
 from aosctl.db.worker import Lease, WorkerClient
 from aosctl.domain import holder
@@ -107,6 +107,11 @@ class Conversation:
         done = self._person.compact_run(self._known_run(), self.turn_id)
         self._loop.transcript.forget()
         return done
+
+    def take_summary(self, step: int) -> None:
+        """Go on, in a replay, with the summary that begins with this step of the replayed run."""
+        replay_summary(self._person.link.connection, self.tenant, self._known_run(), step)
+        self._loop.transcript.forget()
 
     def demand(self, schema: OutputSchema) -> None:
         """Have the answers be JSON of this schema; one that is not is sent back once a turn."""
