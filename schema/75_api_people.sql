@@ -506,6 +506,9 @@ begin
   where c.tenant_id = p_tenant and c.run_id = p_run and c.detached
     and c.state in ('awaiting_approval', 'approved');
   perform aos_core.tell_end(p_tenant, p_run, p_state, p_reason, p_actor);
+  if v_run.kind = 'ephemeral' then
+    perform aos_core.forget_run(p_tenant, p_run, p_actor);
+  end if;
   return jsonb_build_object('run', v_run.name, 'state', p_state);
 end
 $$;

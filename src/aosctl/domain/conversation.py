@@ -15,8 +15,8 @@ from aosctl.db.person import Decision as Decision
 from aosctl.db.person import NewRun as NewRun
 from aosctl.db.person import Opened, PersonClient
 from aosctl.db.person import RunStatus as RunStatus
-from aosctl.db.runs import OPEN_TURN, replay_summary
 from aosctl.db.runs import Caps as Caps
+from aosctl.db.runs import replay_summary, runs
 from aosctl.db.worker import Lease, WorkerClient
 from aosctl.domain import holder
 from aosctl.domain.loop import Interrupted, Loop, Observer, Outcome
@@ -257,8 +257,11 @@ class Conversation:
         return [Message.from_json(one) for one in stored]
 
     def finish(self) -> bool:
-        """End the run for good, if there is one that goes on and has no open turn."""
-        if self.run_id is None or self.status().turn_state in OPEN_TURN:
+        """End an ephemeral run for good, if there is one that goes on and has no open turn."""
+        if self.run_id is None:
+            return False
+        found = runs(self._person.link.connection, self.tenant, ids=[self.run_id])
+        if not found or found[0].kind != "ephemeral" or found[0].has_open_turn:
             return False
         with suppress(IllegalTransition):
             self._person.close_run(self.run_id)
