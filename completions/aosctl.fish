@@ -1003,7 +1003,7 @@ complete -c aosctl -n '__aosctl_at "chat"' -l output-schema -r -F -d 'The answer
 complete -c aosctl -n '__aosctl_at "chat"' -l system -x -d 'Instructions for a new conversation, beside its persona\'s'
 complete -c aosctl -n '__aosctl_at "chat"' -l no-stream -d 'Print each answer when it is whole'
 complete -c aosctl -n '__aosctl_at "chat"' -l raw-output -d 'Print the answer as it is, control sequences too; one message'
-complete -c aosctl -n '__aosctl_at "chat"' -l ephemeral -d 'Close a new conversation at its end; its log stays'
+complete -c aosctl -n '__aosctl_at "chat"' -l ephemeral -d 'End a new conversation, and forget it, when it is left'
 complete -c aosctl -n '__aosctl_at "chat"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "chat"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "chat"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'

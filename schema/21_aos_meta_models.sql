@@ -9,7 +9,7 @@
 -- gemini-3.8-flash until 2026-12-31.
 -- Capabilities: a parameter that is false here is not sent (temperature, top_p: refused, or ignored
 -- by Gemini); `responses`: takes tools through OpenAI's Responses API only, and not through chat
--- completions. The models with reasoning_effort none take tools through chat completions with that
+-- completions; `summaries`: false where it can't sum up a conversation. The models with reasoning_effort none take tools through chat completions with that
 -- effort and no other; a persona's params override it.
 insert into aos_meta.llm_model_registry
   (model_name, provider, vendor_model, context_window, max_output_tokens, api_key_ref, base_url,
@@ -74,7 +74,7 @@ from (values
   ('qwen3', 'ollama', 40960, 8192, 0, 0, 0, '{}', '{"tools": true, "thinking": true}'),
   ('llama3.2', 'ollama', 131072, 8192, 0, 0, 0, '{}', '{"tools": true}'),
 
-  ('offline', 'offline', 128000, 4096, 0, 0, 0, '{}', '{"tools": true}')
+  ('offline', 'offline', 128000, 4096, 0, 0, 0, '{}', '{"tools": true, "summaries": false}')
 ) m (name, provider, context_window, max_output, input, cached, output, params, can)
 left join (values
   ('openai', 'env:OPENAI_API_KEY', null),

@@ -435,7 +435,7 @@ begin
   if not aos_core.is_name(p_run.name) then
     raise exception '"%" is no name for a run', p_run.name using errcode = 'AO006',
       hint = 'use a-z, 0-9, "_", "." and "-", at most 63 characters';
-  elsif p_run.kind is null or p_run.kind not in ('conversation', 'task') then
+  elsif p_run.kind is null or p_run.kind not in ('conversation', 'task', 'ephemeral') then
     raise exception 'a run is a conversation or a task, not "%"', p_run.kind using errcode = 'AO006',
       hint = 'leave kind out for a conversation';
   elsif p_run.run_id = p_run.tenant_id then  -- whose stream of events is the tenant's own
@@ -532,8 +532,8 @@ begin
   if v_metered then  -- spares the usual case a statement
     new.is_metered := aos_core.must_be_metered(new.tenant_id, new);
   end if;
-  if not aos_core.is_name(new.name) or new.kind is null or new.kind not in ('conversation', 'task')
-     or new.state <> 'active' or new.max_usd < 0 or new.max_tokens < 0 or new.max_steps < 1
+  if not aos_core.is_name(new.name) or new.kind is null
+     or new.kind not in ('conversation', 'task', 'ephemeral') or new.state <> 'active' or new.max_usd < 0 or new.max_tokens < 0 or new.max_steps < 1
      or new.run_id = new.tenant_id then
     perform aos_core.refuse_run(new);
   end if;

@@ -506,6 +506,9 @@ begin
   where c.tenant_id = p_tenant and c.run_id = p_run and c.detached
     and c.state in ('awaiting_approval', 'approved');
   perform aos_core.tell_end(p_tenant, p_run, p_state, p_reason, p_actor);
+  if v_run.kind = 'ephemeral' then
+    perform aos_core.forget_run(p_tenant, p_run, p_actor);
+  end if;
   return jsonb_build_object('run', v_run.name, 'state', p_state);
 end
 $$;
@@ -672,8 +675,9 @@ begin
   select p_tenant, v_to.run_id, s.seq, s.turn, s.role, s.message, s.created_at, s.model_name
   from aos_core.step s
   where s.tenant_id = p_tenant and s.run_id = p_run and s.seq <= v_step;
-  insert into aos_core.left_out (tenant_id, run_id, first_step, last_step, left_out_at)
-  select p_tenant, v_to.run_id, l.first_step, l.last_step, l.left_out_at
+  insert into aos_core.left_out
+    (tenant_id, run_id, first_step, last_step, left_out_at, summary_step)
+  select p_tenant, v_to.run_id, l.first_step, l.last_step, l.left_out_at, l.summary_step
   from aos_core.left_out l
   where l.tenant_id = p_tenant and l.run_id = p_run and l.last_step < v_step;
   perform aos_core.append_run_event(p_tenant, p_run, 'run.forked', p_actor,

@@ -23,6 +23,62 @@ begin
 end
 $$;
 
+-- Give a replay the turn of its origin that begins with step p_step, in which the model summed up what was
+-- said: with the question and the answer as they were recorded. It stands in the replay too for what came
+-- before, and no model is asked. Returns {"run", "first_step", "last_step": what is left out, "turn"}. Role
+-- developer. AO001; AO002: the run is no replay, a turn is open, a message waits, it has ended, a limit is
+-- reached, or retention took the content; AO004; AO006: no summary begins there, or none that the replay has
+-- not passed. Locks the tenant's state, then the run.
+create function aos_agent.replay_summary(p_tenant uuid, p_run uuid, p_step bigint) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_actor text := aos_auth.enter(p_tenant, 'developer');
+  v_run aos_core.run;
+  v_recorded record;
+  v_opened jsonb;
+  v_lease uuid := gen_random_uuid();
+begin
+  perform aos_core.lock_configuration(p_tenant);
+  v_run := aos_core.lock_run(p_tenant, p_run);
+  if v_run.kind <> 'replay' or v_run.state <> 'active' or v_run.open_turn_id is not null
+     or v_run.inbox_count > 0 or v_run.erased_at is not null then
+    raise exception 'run "%" is no replay that rests', v_run.name using errcode = 'AO002',
+      hint = 'aosctl replay makes one';
+  end if;
+  select q.message as question, a.message as answer, o.erased_at, o.taint into v_recorded
+  from aos_core.left_out l
+  join aos_core.run o on o.tenant_id = p_tenant and o.run_id = l.run_id
+  join aos_core.step q on q.tenant_id = p_tenant and q.run_id = l.run_id and q.seq = l.summary_step
+  join aos_core.step a on a.tenant_id = p_tenant and a.run_id = l.run_id and a.turn = q.turn
+    and a.role = 'assistant'
+  where l.tenant_id = p_tenant and l.run_id = v_run.parent_run_id and l.summary_step = p_step
+    and p_step > v_run.forked_at_step and v_run.last_step > 0
+  order by a.seq desc limit 1;
+  if not found then
+    raise exception 'no summary begins with step % of the run that "%" replays', p_step, v_run.name
+      using errcode = 'AO006', hint = 'aosctl trace RUN shows the steps';
+  elsif v_recorded.erased_at is not null then
+    raise exception 'the content of the run that "%" replays is erased', v_run.name
+      using errcode = 'AO002', hint = 'retention took it';
+  end if;
+  v_opened := aos_core.begin_turn(p_tenant, p_run, v_recorded.question, null, v_actor, v_actor,
+                                  aos_core.lease_hash(v_lease), 60);
+  if v_opened ->> 'next' is distinct from 'model' then
+    raise exception 'run "%" is at a limit', v_run.name using errcode = 'AO002',
+      hint = format('aosctl resume %s raises it', v_run.name);
+  end if;
+  perform aos_core.record_final_answer(p_tenant, (v_opened ->> 'turn_id')::uuid,
+    aos_core.lease_hash(v_lease), null, v_recorded.answer, null, null, p_run);
+  if v_run.taint is null and aos_core.taint_before(v_recorded.taint, p_step) is not null then
+    perform aos_core.taint_run(p_tenant, p_run, substring(v_recorded.taint from '^(.*), step '),
+                               (v_opened ->> 'step')::bigint);
+  end if;
+  return aos_core.leave_out(p_tenant, p_run, jsonb_build_object('run', v_run.name, 'first_step', 1,
+    'last_step', v_run.last_step), v_run.last_step + 1, v_actor);
+end
+$$;
+
 -- What becomes of a call that the model asks for in a replay; null in any other run. The n-th of several
 -- equal calls has the result of the n-th there, those after the last one its result. An argument that a
 -- person had edited counts as the model wrote it.

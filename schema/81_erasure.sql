@@ -71,6 +71,20 @@ begin
 end
 $$;
 
+-- Take the content of an ephemeral run that has just ended, as retention would later; its events stay. One in
+-- which a call has changed or sent something, or may have, keeps it until retention takes it: what was done
+-- has to be found. Kernel only; the caller holds the run's lock.
+create function aos_core.forget_run(p_tenant uuid, p_run uuid, p_actor text) returns void
+language plpgsql
+as $$
+begin
+  if not exists (select from aos_core.tool_call c where c.tenant_id = p_tenant and c.run_id = p_run
+      and c.effect <> 'read' and c.state not in ('denied', 'expired', 'cancelled', 'failed')) then
+    perform aos_core.erase_content(p_tenant, array[p_run], p_actor);
+  end if;
+end
+$$;
+
 -- Since when is kept what is kept for p_retention, such as 90d; null when that is null. In UTC, so that
 -- no setting of the session moves it. Kernel only.
 create function aos_core.kept_since(p_retention text) returns timestamptz

@@ -76,6 +76,9 @@ def test_help_explains_and_wrong_names_are_answered(chat: Terminal) -> None:
     # A path is a message, and so is what begins with two slashes.
     asked(chat, "/how/do/I optimise a join?", "Sources:")
     asked(chat, "//help: how do I optimise a join?", "Sources:")
+    said = obeyed(chat, "/compact")
+    assert 'asks the model "offline", which can\'t sum up a conversation' in said
+    assert " -m MODEL goes on with another model" in said
     log = obeyed(chat, "/logs 20")
     assert "/help: how do I" in log and "//help: how do I" not in log
 
@@ -442,24 +445,33 @@ def test_steer_goes_into_the_turn_that_another_process_drives(
     assert "steered" in obeyed(chat, "/steer only this one")
 
 
+LONG = " ".join(["word"] * 250)
+
+
 def test_a_long_conversation_goes_on_with_a_summary(opened: Open, bot: Bot) -> None:
-    name = bot("compacter", {"text": "one"}, {"text": "In short: you said first."},
+    name = bot("compacter", {"text": "one"}, {"text": f"{LONG} two"},
+               {"text": "In short: you said first."}, {"text": f"{LONG} three"},
                {"error": {"kind": "bad_request", "message": "no summary today"}})  # fmt: skip
     chat = opened("chat", name, columns=WIDE)
     chat.ready()
     assert "begins with your first message" in obeyed(chat, "/compact")
-    asked(chat, f"first{' word' * 20}", "one")
+    asked(chat, "first", "one")
+    assert "has too little to sum up: at most" in obeyed(chat, "/compact")
+    asked(chat, "second", "two")
     assert "left out" not in obeyed(chat, "/context")
     said = obeyed(chat, "/compact what I said")
     assert "In short: you said first." in said
-    assert "compacted · steps 1 to 2 are kept, and the model reads the summary instead" in said
+    assert "compacted · steps 1 to 4 are kept, and the model reads the summary instead" in said
+    assert " 0 tokens before" not in said
     context = obeyed(chat, "/context")
-    assert "your messages (1)" in context and "2 steps left out by /compact, about" in context
+    assert "your messages (1)" in context and "4 steps left out by /compact, about" in context
     log = obeyed(chat, "/logs")
-    assert "Above all, keep: what I said" in log and "compacted, steps 1 to 2 left out by" in log
+    assert "Above all, keep: what I said" in log and "compacted, steps 1 to 4 left out by" in log
+    assert "nothing to sum up since its last summary" in obeyed(chat, "/compact")
+    asked(chat, "third", "three")
     said = obeyed(chat, "/compact")
     assert "no summary today" in said and "nothing was compacted" in said
-    assert "your messages (1)" in obeyed(chat, "/context")
+    assert "your messages (2)" in obeyed(chat, "/context")
 
 
 def test_what_a_message_names_goes_with_it(

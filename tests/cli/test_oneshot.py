@@ -450,7 +450,8 @@ def test_flags_of_how_it_is_said(here: Aosctl, shop_dsn: str) -> None:
     flags = ("--raw-output", "--no-stream", "--system", "Be brief.")
     said = here("chat", name, hostile).out
     assert "red" in said and colour not in said
-    assert colour in here("chat", name, hostile, *flags, "--ephemeral").out
+    assert colour in here("chat", name, hostile, *flags).out
+    assert colour in here("chat", name, hostile, *flags[:2], "--ephemeral").out
     assert colour in here("run", name, hostile, *flags).out
     assert here("run", "-d", name, hostile, "--system", "Be brief.").status == 0
     with psycopg.connect(shop_dsn) as connection:
@@ -459,9 +460,15 @@ def test_flags_of_how_it_is_said(here: Aosctl, shop_dsn: str) -> None:
             " join aos_core.transcript t on t.tenant_id = r.tenant_id and t.run_id = r.run_id"
             " where r.title like '%how_it_is_said%' and t.seq = 1 order by r.created_at"
         ).fetchall()
+    (forgotten,) = here("ps", "-a", "--filter", "kind=ephemeral", "-o", "wide").out.splitlines()[1:]
+    assert "completed" in forgotten and "ephemeral" in forgotten
+    run = forgotten.split()[0]
+    assert "how_it_is_said" not in here("logs", run).out
+    assert "content.erased" in here("events", "--for", run, "-o", "json").out
+    assert run not in here("chat", "-c", name, "hi").err
     brief = "\n\n[Instructions for this conversation, from who begins it]\nBe brief."
     assert rows == [
-        ("conversation", "active", None), ("conversation", "completed", brief),
+        ("conversation", "active", None), ("conversation", "active", brief),
         ("task", "completed", brief), ("task", "active", brief),
     ]  # fmt: skip
     for wrong, text in (
@@ -486,3 +493,5 @@ def test_an_ephemeral_chat_that_waits_is_kept(here: Aosctl, order: Order) -> Non
     assert json.loads(here("get", "run", run, "-o", "json").out)["status"]["state"] == (
         "awaiting_approval"
     )
+    assert here("deny", run).status == 0 and here("kill", run).status == 0
+    assert here("get", "run", run, "-o", "jsonpath={.spec.title}").out.strip() == ""

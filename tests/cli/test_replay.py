@@ -102,3 +102,32 @@ def test_a_question_is_asked_again_as_it_was_with_all_its_parts(
             " where s.role = 'user' and r.name in ('parted-1', 'parted-2') order by r.name"
         ).fetchall()
     assert said == again and len(said[0]["blocks"]) == 2
+
+
+def test_a_run_that_was_compacted_goes_on_with_its_summary(
+    here: Aosctl, bot: Bot, superuser: str
+) -> None:
+    """The fourth answer of the script is for a summary that failed: nobody reads that again."""
+    bot("summed", {"text": "one"}, {"text": "In short."}, {"text": "two"}, {"text": "three"})
+    assert here("chat", "summed", "first").status == 0
+    for said in ("Sum up", "second", "try to sum up"):
+        assert here("chat", "-c", "summed", said).status == 0
+    with psycopg.connect(superuser) as connection:
+        connection.execute("update aos_core.run set name = 'summed-1' where agent_name = 'summed'")
+        connection.execute(
+            "insert into aos_core.left_out select tenant_id, run_id, first, last, now(), summary"
+            " from aos_core.run, (values (1, 2, 3), (7, 8, null)) l (first, last, summary)"
+            " where name = 'summed-1'"
+        )
+    bot("again", {"text": "one"}, {"text": "never asked for"}, {"text": "two, but otherwise"})
+    done = here("replay", "summed-1", "-m", "again", "--diff", "--name", "summed-2")
+    assert done.status == 1, done.err
+    assert done.out.splitlines() == [
+        "--- run/summed-1", "+++ run/summed-2", "@@ -6,4 +6,4 @@",
+        "   agent: In short.", " turn 3: completed", "   you: second",
+        "-  agent: two", "+  agent: two, but otherwise",
+    ]  # fmt: skip
+    log = here("logs", "summed-2").out
+    assert log.count("Sum up") == 1 and "try to" not in log and "never asked" not in log
+    assert "steps 1 to 2 left out" in log
+    assert here("replay", "summed-2", "--diff").status == 0  # of the replay, with its model

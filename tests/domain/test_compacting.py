@@ -23,7 +23,7 @@ def sum_up(talk: Talk) -> Outcome:
 def test_here_and_in_a_worker_that_knew_the_run_the_summary_is_read(play: Stage) -> None:
     play.answer(*map(text, ("one", "two", "elsewhere", "in short", "three", "four")))
     talk = play.talk()
-    talk.send("first")
+    talk.send(f"first{' word' * 300}")
     talk.send("second")
     other = play.talk(run=talk.conversation.run_id, worker="test:2")
     other.send("third")
@@ -39,7 +39,7 @@ def test_here_and_in_a_worker_that_knew_the_run_the_summary_is_read(play: Stage)
     assert "tools" in play.wire.requests[-1].body
     other.send("fifth")
     assert asked(play) == ["sum up", "in short", "fourth", "three", "fifth"]
-    assert [said for _, said in play.transcript(talk)][:2] == ["first", "one"]
+    assert [said for _, said in play.transcript(talk)][:2] == [f"first{' word' * 300}", "one"]
     play.assert_at_rest(talk, "completed")
 
 

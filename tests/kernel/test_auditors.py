@@ -144,6 +144,7 @@ ACTS = (
     ("aos_agent.pause_run", ["{run}"]),
     ("aos_agent.fork_run", ["{run}"]),
     ("aos_agent.replay_run", ["{run}"]),
+    ("aos_agent.replay_summary", ["{run}", 1]),
     ("aos_agent.apply_agent", ["mine", META, {"persona": "expert"}]),
     ("aos_skills.apply_policy", ["mine", META, {"skills": ["*"], "decision": "allow"}]),
     ("aos_auth.grant_role", ["iso_auditor", "admin", None]),

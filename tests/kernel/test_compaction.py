@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from kernels import KernelDatabase, Tenant, apply, ask, call, make_tenant, refused, say, user
 
@@ -13,6 +14,20 @@ SEARCH = ("web_search", {"query": "x"})
 POST = ("post", {"query": "hello"})
 MAIL = ("send_mail", {"query": "to everybody"})
 SUM_UP = "Sum up what was said"
+LONG = "one " * 300
+
+
+@pytest.fixture(scope="module", autouse=True)
+def able(kernel_database: KernelDatabase) -> None:
+    """The model of these agents can sum up, which offline can't."""
+    set_capabilities(kernel_database, {"summaries": True})
+
+
+def set_capabilities(database: KernelDatabase, capabilities: dict[str, bool]) -> None:
+    database.superuser.execute(
+        "update aos_meta.llm_model_registry set capabilities = %s where model_name = 'offline'",
+        (Jsonb(capabilities),),
+    )
 
 
 def turn(tenant: Tenant, run: UUID, text: str, answer: str, **usage: Any) -> dict[str, Any]:
@@ -296,3 +311,76 @@ def test_a_message_that_holds_what_others_wrote_marks_the_run(fresh_tenant: Tena
         assert taint(run) == f"{mark}3"
         is_whole(tenant, run)
     assert posts(tenant, tenant.start_run("poster")) == "running"  # the control
+
+
+def test_a_model_that_can_not_sum_up_is_not_asked_to(
+    kernel_database: KernelDatabase, tenant: Tenant
+) -> None:
+    run = tenant.start_run()
+    lease = turn(tenant, run, "first", LONG)
+    try:
+        for capabilities in ({"tools": True, "summaries": False}, {"tools": True}):
+            set_capabilities(kernel_database, capabilities)
+            known = kernel_database.fingerprint()
+            for last in (None, lease["turn_id"]):
+                with refused("AO002", 'asks the model "offline", which can\'t sum up') as caught:
+                    compact(tenant, run, last)
+                hint = str(caught.value.diag.message_hint)
+                assert hint.endswith(" -m MODEL goes on with another model")
+            assert kernel_database.fingerprint() == known
+        kernel_database.superuser.execute(
+            "update aos_meta.llm_model_registry set provider = 'script'"
+            " where model_name = 'offline'"
+        )
+        assert compact(tenant, run)["last_step"] == 2  # that provider's models can unless they say
+    finally:
+        kernel_database.superuser.execute(
+            "update aos_meta.llm_model_registry set provider = 'offline', capabilities ="
+            " '{\"summaries\": true}' where model_name = 'offline'"
+        )
+
+
+def test_what_is_not_worth_a_summary_is_left_as_it_is(tenant: Tenant) -> None:
+    run = tenant.start_run()
+    with refused("AO002", "has nothing to sum up yet"):
+        compact(tenant, run)
+    turn(tenant, run, "first", "one")
+    with refused("AO002", r"has too little to sum up: at most [1-9]\d tokens were said\n"):
+        compact(tenant, run)
+    turn(tenant, run, "second", LONG)
+    assert compact(tenant, run)["last_step"] == 4
+    summed_up(tenant, run)
+    with refused("AO002", "has nothing to sum up since its last summary"):
+        compact(tenant, run)
+    lease = tenant.open(run, SUM_UP, p_worker="w1")  # an attempt that fails is nothing new
+    call(tenant.person, "aos_agent.cancel_turn", tenant.id, run)
+    compact(tenant, run, lease["turn_id"])
+    with refused("AO002", "has nothing to sum up since its last summary"):
+        compact(tenant, run)
+    turn(tenant, run, "third", "three")
+    with refused("AO002", "were said since its last summary"):
+        compact(tenant, run)
+    turn(tenant, run, "fourth", LONG)
+    assert compact(tenant, run)["last_step"] == 11
+    fork = UUID(call(tenant.person, "aos_agent.fork_run", tenant.id, run, 6)["run_id"])
+    with refused("AO002", "has nothing to sum up since its last summary"):
+        compact(tenant, fork)
+
+
+def test_a_first_turn_that_failed_is_not_taken_for_what_was_summed_up(tenant: Tenant) -> None:
+    run = tenant.start_run()
+    lease = tenant.open(run, SUM_UP, p_worker="w1")
+    call(tenant.person, "aos_agent.cancel_turn", tenant.id, run)
+    compact(tenant, run, lease["turn_id"])
+    turn(tenant, run, "first", LONG)
+    assert compact(tenant, run)["last_step"] == 3
+
+
+def test_the_size_before_is_reckoned_where_the_model_counted_nothing(tenant: Tenant) -> None:
+    run = tenant.start_run()
+    turn(tenant, run, "first", LONG * 3)
+    before = compact(tenant, run)
+    assert before["context_tokens"] == before["context_tokens_before"] > 1200
+    done = compact(tenant, run, turn(tenant, run, SUM_UP, "in short")["turn_id"])
+    assert done["context_tokens_before"] > before["context_tokens"]
+    assert 0 < done["context_tokens"] < before["context_tokens"] - 1000

@@ -335,3 +335,82 @@ def test_nothing_that_is_sent_passes_for_erased(kernel_database: KernelDatabase)
             tenant.respond(lease, answer | mark)
     tenant.respond(lease, say("the control"))
     assert by_kernel(kernel_database, tenant.id) == []
+
+
+def ephemeral(tenant: Tenant, words: str) -> tuple[UUID, dict[str, Any]]:
+    """Begin a run that is to be forgotten, with a search; return it, and its open turn."""
+    opened = call(
+        tenant.person, "aos_agent.open_run", tenant.id, "clerk", user(words), None, "w1",
+        p_kind="ephemeral",
+    )  # fmt: skip
+    answer = tenant.respond(opened, ask(("web_search", {"query": words})))
+    tenant.result(answer["calls"][0]["call_id"], opened, {"found": words})
+    return UUID(opened["run_id"]), opened
+
+
+@pytest.mark.parametrize("end", ["close_run", "cancel_run"])
+def test_an_ephemeral_run_is_forgotten_when_it_ends_and_its_trail_stays(
+    kernel_database: KernelDatabase, fresh_tenant: Tenant, end: str
+) -> None:
+    tenant, words = fresh_tenant, f"{CANARY}-{end}"
+    run, opened = ephemeral(tenant, words)
+    tenant.respond(opened, say(words))
+    usual = tenant.start_run("clerk")  # the control
+    tenant.respond(tenant.open(usual, f"{words} kept", p_worker="w1"), say("one"))
+    assert "aos_core.step" in places(kernel_database, words)
+    for each in (usual, run):
+        call(tenant.person, f"aos_agent.{end}", tenant.id, each)
+    assert [text for _, text in tenant.transcript(usual)] == [f"{words} kept", "one"]
+    kernel_database.superuser.execute("delete from aos_core.step where run_id = %s", (usual,))
+    kernel_database.superuser.execute(
+        "update aos_core.run set title = null where run_id = %s", (usual,)
+    )
+    assert places(kernel_database, words) == set()
+    row = tenant.run_row(run)
+    assert (row["kind"], row["erased_at"] is None) == ("ephemeral", False)
+    assert tenant.events(run)[0] == "run.created"
+    assert tenant.events(run)[-1] == "content.erased"
+    assert tenant.faults(run) == []
+    assert call(tenant.person, "aos_core.verify_tenant", tenant.id, run) is None
+    with refused("AO002", "is erased"):
+        call(tenant.person, "aos_agent.fork_run", tenant.id, run)
+
+
+def test_what_an_ephemeral_run_has_done_is_not_hidden_by_it(
+    kernel_database: KernelDatabase, fresh_tenant: Tenant
+) -> None:
+    """Its content stays where a call acted, or may have; a call that was refused is no act."""
+    tenant = fresh_tenant
+    kept, unknown = {}, UUID(int=0)
+    for case in ("acted", "unknown", "denied"):
+        run, opened = ephemeral(tenant, f"{CANARY}-{case}")
+        args = {"key": "k", "value": "v"} if case == "acted" else {"query": "x"}
+        skill = {"acted": "memory_store", "unknown": "web_search", "denied": "send_mail"}[case]
+        one = tenant.respond(opened, ask((skill, args)))["calls"][0]
+        if case == "acted":
+            tenant.execute(one["call_id"], opened)
+            tenant.respond(opened, say("done"))
+        elif case == "denied":
+            tenant.decide(UUID(one["call_id"]), "denied")
+        else:
+            kernel_database.superuser.execute(
+                "update aos_core.tool_call set effect = 'unsafe' where call_id = %s",
+                (one["call_id"],),
+            )
+            start = (tenant.id, one["call_id"], opened["lease"])
+            call(tenant.worker, "aos_agent.start_call", *start)
+            unknown = UUID(one["call_id"])
+        call(tenant.person, "aos_agent.cancel_run", tenant.id, run)
+        kept[case] = tenant.run_row(run)["erased_at"] is None
+    assert tenant.call_state(unknown) == "outcome_unknown"
+    assert kept == {"acted": True, "unknown": True, "denied": False}
+
+
+def test_a_fork_of_an_ephemeral_run_is_forgotten_too(fresh_tenant: Tenant) -> None:
+    run, opened = ephemeral(fresh_tenant, "x")
+    fresh_tenant.respond(opened, say("one"))
+    fork = UUID(call(fresh_tenant.person, "aos_agent.fork_run", fresh_tenant.id, run)["run_id"])
+    call(fresh_tenant.person, "aos_agent.close_run", fresh_tenant.id, fork)
+    assert fresh_tenant.run_row(fork)["erased_at"] is not None
+    assert fresh_tenant.run_row(run)["erased_at"] is None
+    assert fresh_tenant.faults(fork) == []

@@ -321,6 +321,7 @@ WITH_TENANT: dict[str, list[Any]] = {
     "aos_agent.resume_run": ["{tenant}", "{run}"],
     "aos_agent.fork_run": ["{tenant}", "{run}"],
     "aos_agent.replay_run": ["{tenant}", "{run}"],
+    "aos_agent.replay_summary": ["{tenant}", "{run}", 1],
     "aos_agent.prepare_look": ["{tenant}", "bot", "select 1"],
     "aos_agent.resolve_call": ["{tenant}", "{call}", "retry"],
     "aos_agent.watch_run": ["{tenant}", "{run}"],

@@ -98,6 +98,8 @@ class World:
         own = {"p_spec": SPECS.get(function.name, SPEC), "p_name": NAMES.get(function.name, "x"),
                "p_what": "an approval is decided",
                "p_message": MESSAGES.get(function.name)}  # fmt: skip
+        if function.name == "aos_agent.replay_summary":
+            own["p_step"] = 1
         if function.name in ("aos_skills.change_grants", "aos_skills.own_sql_role"):
             own["p_skill"] = self.skill
         return {
@@ -174,7 +176,7 @@ def world(kernel_database: KernelDatabase) -> Iterator[World]:
 # What is refused as things are, with every parameter given: its checks of these come before that.
 REFUSED = {
     "aos_agent.delete_agent": "AO005", "aos_auth.delete_tenant": "AO005",
-    "aos_agent.compact_run": "AO002",
+    "aos_agent.compact_run": "AO002", "aos_agent.replay_summary": "AO002",
     "aos_persona.delete_persona": "AO005", "aos_skills.delete_skill": "AO005",
     "aos_agent.finish_turn": "AO002", "aos_agent.process_tool_call": "AO002",
     "aos_agent.record_tool_result": "AO002", "aos_agent.record_call_result": "AO002",

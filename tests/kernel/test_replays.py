@@ -151,3 +151,118 @@ def test_the_audit_trail_of_a_replay_is_whole(scribe: Tenant) -> None:
     scribe.respond(lease, say("written"))
     for found in (by_kernel, by_export):
         assert found(scribe.database, scribe.id) == []
+
+
+@pytest.fixture
+def summarist(kernel_database: KernelDatabase, scribe: Tenant) -> Tenant:
+    """The tenant, whose agents ask a model that can sum up."""
+    kernel_database.superuser.execute(
+        "update aos_meta.llm_model_registry set capabilities = '{\"summaries\": true}'"
+        " where model_name = 'offline'"
+    )
+    return scribe
+
+
+def said(tenant: Tenant, run: UUID, text: str, answer: str) -> UUID:
+    lease = tenant.open(run, text, p_worker="w1")
+    tenant.respond(lease, say(answer))
+    return UUID(lease["turn_id"])
+
+
+def compacted(tenant: Tenant) -> UUID:
+    """Return a run that sent a letter, was summed up from step 5 on, and went on."""
+    run = lettered(tenant, (MADE, True))
+    summary = said(tenant, run, "sum up", "a letter was sent")
+    call(tenant.person, "aos_agent.compact_run", tenant.id, run, summary)
+    said(tenant, run, "and now?", "nothing")
+    return run
+
+
+def summary(tenant: Tenant, run: UUID, step: int) -> Any:
+    return call(tenant.person, "aos_agent.replay_summary", tenant.id, run, step)
+
+
+def read(tenant: Tenant, run: UUID) -> list[str]:
+    """Return the texts that the model reads with its next question; that turn is stopped."""
+    lease = tenant.open(run, "next", p_worker="w1")
+    context = call(
+        tenant.worker, "aos_agent.turn_context", tenant.id, lease["turn_id"], lease["lease"]
+    )
+    call(tenant.person, "aos_agent.cancel_turn", tenant.id, run)
+    return [m["message"]["blocks"][0].get("text", "") for m in context["messages"]]
+
+
+def test_a_summary_stands_in_a_replay_as_it_was_recorded(summarist: Tenant) -> None:
+    run = compacted(summarist)
+    again = replayed(summarist, run)
+    said(summarist, again, "write", "written otherwise")
+    done = summary(summarist, again, 5)
+    assert (done["first_step"], done["last_step"], done["turn"]) == (1, 2, 2)
+    assert read(summarist, again) == ["sum up", "a letter was sent", "next"]
+    assert [text for _, text in summarist.transcript(again)][:4] == [
+        "write", "written otherwise", "sum up", "a letter was sent"]  # fmt: skip
+    row = summarist.run_row(again)
+    assert (row["last_turn"], row["last_step"], row["input_tokens"]) == (3, 5, 0)
+    assert summarist.events(again).count("run.compacted") == 1
+    for found in (by_kernel, by_export):
+        assert found(summarist.database, summarist.id) == []
+    # One that begins after it has it from the start, and one that begins with it is given it.
+    assert read(summarist, replayed(summarist, run, 7)) == ["sum up", "a letter was sent", "next"]
+    with_it = replayed(summarist, run, 5)
+    assert read(summarist, with_it)[0] == "write"
+    assert summary(summarist, with_it, 5)["last_step"] == 5  # the turn that only looked too
+    # A fork of the replay, and a replay of it, know the summary as one.
+    assert summary(summarist, replayed_to(summarist, again, 2), 3)["last_step"] == 2
+
+
+def replayed_to(tenant: Tenant, run: UUID, step: int) -> UUID:
+    """Return a replay that has the transcript up to a step."""
+    return replayed(tenant, run, step + 1)
+
+
+def test_a_summary_is_copied_into_a_replay_that_rests_and_nowhere_else(
+    summarist: Tenant,
+) -> None:
+    run = compacted(summarist)
+    again = replayed(summarist, run)
+    with refused("AO006", "no summary begins with step 5"):  # before anything was asked
+        summary(summarist, again, 5)
+    said(summarist, again, "write", "written")
+    for step in (1, 4, 6, 7, 99, 0, -1):
+        with refused("AO006", f"no summary begins with step {step} of the run"):
+            summary(summarist, again, step)
+    fork = UUID(call(summarist.person, "aos_agent.fork_run", summarist.id, run, 4)["run_id"])
+    for other in (run, fork):
+        with refused("AO002", "is no replay that rests"):
+            summary(summarist, other, 5)
+    with refused("AO006"):  # it has it already
+        summary(summarist, replayed(summarist, run, 7), 5)
+    lease = summarist.open(again, "more", p_worker="w1")
+    with refused("AO002", "is no replay that rests"):
+        summary(summarist, again, 5)
+    call(summarist.person, "aos_agent.cancel_turn", summarist.id, again, None, lease["turn_id"])
+    assert summary(summarist, again, 5)["last_step"] == 3  # the control
+    call(summarist.person, "aos_agent.close_run", summarist.id, again)
+    with refused("AO002", "is no replay that rests"):
+        summary(summarist, again, 5)
+
+
+def test_a_summary_brings_no_effect_and_no_clean_sheet_with_it(summarist: Tenant) -> None:
+    """After it a call that was made has its result, any other fails, and taint stays."""
+    run = lettered(summarist, (MADE, True))
+    step = summarist.run_row(run)["last_step"] + 1
+    turn = said(summarist, run, "sum up", "send a letter to everybody")
+    call(summarist.person, "aos_agent.compact_run", summarist.id, run, turn)
+    again = replayed(summarist, run)
+    said(summarist, again, "write", "no")
+    assert summarist.run_row(again)["taint"] is None
+    summary(summarist, again, step)
+    assert summarist.run_row(again)["taint"] == "send_mail, step 3"
+    for letter, status in ((MADE, "succeeded"), (OTHER, "failed")):
+        lease = summarist.open(again, "go on", p_worker="w1")
+        answer = summarist.respond(lease, ask(("send_mail", letter)))
+        assert answer["calls"][0]["status"] == status
+        call(summarist.person, "aos_agent.cancel_turn", summarist.id, again)
+    with refused("AO001"):
+        other = make_tenant(summarist.database)
+        call(other.person, "aos_agent.replay_summary", other.id, again, step)

@@ -103,7 +103,7 @@ def command(
       aosctl chat -c my_pg_bot
       aosctl chat --pick
 
-      # With instructions of your own, in a run that is closed afterwards
+      # With instructions of your own, in a run that is forgotten afterwards
       aosctl chat my_pg_bot --system "Be brief." --ephemeral "What is a join?"
 
       # Again from step 12 of a run, with another model; the run stays as it is
@@ -232,7 +232,12 @@ class Arrival:
             model = (self._caps and self._caps.model) or subject.model
             place = Place(subject.agent, model, session.tenant or "")
             access = talk.Access(
-                self._given, session, subject.agent, caps=self._caps, system=self.manner.system
+                self._given,
+                session,
+                subject.agent,
+                kind=self.manner.kind,
+                caps=self._caps,
+                system=self.manner.system,
             )
             self._found = place, access
             _warm_up(subject.provider)
@@ -282,7 +287,9 @@ def _one_shot(
     if not text and subject.run_id is None:
         session.close()
         raise UsageError("no message: the command line has none, and stdin is empty")
-    access = talk.Access(given, session, subject.agent, caps=caps, system=manner.system)
+    access = talk.Access(
+        given, session, subject.agent, kind=manner.kind, caps=caps, system=manner.system
+    )
     conversation = access.open(subject.run_id)
     return talk.one_shot(given, access, conversation, text, decider, report, schema, manner)
 

@@ -28,7 +28,7 @@ RawOutput = Annotated[
 ]
 Ephemeral = Annotated[
     bool,
-    typer.Option("--ephemeral", help="Close a new conversation at its end; its log stays"),
+    typer.Option("--ephemeral", help="End a new conversation, and forget it, when it is left"),
 ]
 
 
@@ -39,6 +39,11 @@ class Manner(NamedTuple):
     no_stream: bool = False
     raw: bool = False
     ephemeral: bool = False
+
+    @property
+    def kind(self) -> str:
+        """Return the kind of the run that the first message begins."""
+        return "ephemeral" if self.ephemeral else "conversation"
 
     def check(self, chosen: Output, *, goes_on: bool) -> None:
         """Refuse what does not go together. Raises UsageError."""

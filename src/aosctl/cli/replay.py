@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aosctl.db.connection import Session
     from aosctl.db.new_runs import Fork
     from aosctl.db.runs import RunRow
-    from aosctl.domain.replaying import Pair, Told
+    from aosctl.domain.replaying import Pair, Summary, Told
     from aosctl.messages import Message
 
 _QUESTION = 40
@@ -51,7 +51,8 @@ def command(
     whoever drives the new run and whatever is approved. To have calls carried out, use aosctl fork.
 
     What is paid for is the model, within the limits of the run. Messages that were sent into a
-    turn while it ran are not sent again.
+    turn while it ran are not sent again. Where the run was compacted, the replay goes on with the
+    summary as it was recorded, so that the model reads then what it read in the run.
 
     With --diff the status is 1 where anything is different, as that of diff; a replay that did not
     come to its end has the status of aosctl run.
@@ -92,10 +93,11 @@ def command(
 
 def _begin(
     session: Session, typed: str, step: int | None, name: str | None, model: str | None
-) -> tuple[RunRow, Fork, list[Message]]:
+) -> tuple[RunRow, Fork, list[Message | Summary]]:
     """Make the run in which is asked again; return both, and the questions. Raises AosError."""
     from aosctl.db.new_runs import replay_run
     from aosctl.db.runs import find_run
+    from aosctl.db.talks import left_out
     from aosctl.db.traces import record
     from aosctl.domain.replaying import questions
     from aosctl.domain.steps import check_step
@@ -104,13 +106,20 @@ def _begin(
     run = find_run(session.connection, tenant, typed)
     check_step(run.name, step, run.last_step, f"aosctl trace {run.name}")
     said = record(session.connection, run)
-    if not questions(said, 0):
+    pieces = left_out(session.connection, tenant, run.run_id)
+    if not questions(said, 0, pieces):
         raise AosError(f'run "{run.name}" has no question that could be asked again')
     made = replay_run(session.connection, tenant, run.run_id, step, name, model)
-    return run, made, questions(said, made.steps)
+    return run, made, questions(said, made.steps, pieces)
 
 
-def _ask(given: Globals, session: Session, agent: str, made: Fork, asked: Sequence[Message]) -> int:
+def _ask(
+    given: Globals,
+    session: Session,
+    agent: str,
+    made: Fork,
+    asked: Sequence[Message | Summary],
+) -> int:
     """Ask each question when the one before is answered; return the status of the first that fails.
 
     The session is used up.
@@ -118,6 +127,7 @@ def _ask(given: Globals, session: Session, agent: str, made: Fork, asked: Sequen
     import sys
 
     from aosctl.cli import talk
+    from aosctl.domain.replaying import Summary
     from aosctl.repl.oneshot import run_once
     from aosctl.repl.turns import Turns
 
@@ -126,6 +136,10 @@ def _ask(given: Globals, session: Session, agent: str, made: Fork, asked: Sequen
     status = 0
     with closing(Turns(access, access.open(made.run_id), screen, None)) as turns:
         for question in asked:
+            if isinstance(question, Summary):
+                turns.conversation.take_summary(question.step)
+                turns.take_up()  # nothing; it looks at where the run is now
+                continue
             status = run_once(turns, lambda said=question: turns.send(said)).status  # type: ignore[misc]
             if status:
                 break
@@ -134,11 +148,15 @@ def _ask(given: Globals, session: Session, agent: str, made: Fork, asked: Sequen
 
 def _compared(session: Session, run: RunRow, made: Fork) -> list[Pair]:
     from aosctl.db.runs import find_run
+    from aosctl.db.talks import left_out
     from aosctl.db.traces import record
     from aosctl.domain.replaying import pairs, told
 
-    again = find_run(session.connection, session.require_tenant(), made.name)
-    before, after = (told(record(session.connection, one), made.steps) for one in (run, again))
+    connection, tenant = session.connection, session.require_tenant()
+    before, after = (
+        told(record(connection, one), made.steps, left_out(connection, tenant, one.run_id))
+        for one in (run, find_run(connection, tenant, made.name))
+    )
     return pairs(before, after)
 
 

@@ -103,6 +103,15 @@ def _made_from(
     return Fork(str(row[0]), int(str(row[1])), UUID(str(row[2])))
 
 
+def replay_summary(connection: AnyConnection, tenant: UUID, run: UUID, step: int) -> None:
+    """Have a replay go on with the summary that begins there in its origin.
+
+    Calls aos_agent.replay_summary. Raises IllegalTransition where a turn of it is open.
+    """
+    with translated():
+        connection.execute("select aos_agent.replay_summary(%s, %s, %s)", (tenant, run, step))
+
+
 def begin_task(
     connection: AnyConnection,
     tenant: UUID,

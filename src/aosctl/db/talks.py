@@ -16,6 +16,7 @@ from aosctl.db.sandbox import STATEMENT_SECONDS, SandboxLink
 
 if TYPE_CHECKING:
     from aosctl.db.connection import Connection
+    from aosctl.db.rows import AnyConnection
 
 LOOK = statement("aos_agent.look", 4)
 _MOST_TALKS = 500
@@ -50,10 +51,18 @@ class Step(NamedTuple):
 
 
 class LeftOut(NamedTuple):
-    """Steps that a run's model reads no more, both inclusive."""
+    """Steps that a run's model reads no more, both inclusive.
+
+    `summary_step`: where the summary of them begins; None for an attempt that came to nothing.
+    """
 
     first_step: int
     last_step: int
+    summary_step: int | None
+
+    def has(self, step: int) -> bool:
+        """Tell whether a step is one of them."""
+        return self.first_step <= step <= self.last_step
 
 
 class Tool(NamedTuple):
@@ -130,12 +139,12 @@ def steps(connection: Connection, tenant: UUID, run: UUID, role: str | None = No
     )
 
 
-def left_out(connection: Connection, tenant: UUID, run: UUID) -> list[LeftOut]:
+def left_out(connection: AnyConnection, tenant: UUID, run: UUID) -> list[LeftOut]:
     """Return which steps of a run its model reads no more, a row a piece."""
     return rows_of(
         connection,
         LeftOut,
-        "select first_step, last_step from aos_core.left_out_steps"
+        "select first_step, last_step, summary_step from aos_core.left_out_steps"
         " where tenant_id = %(tenant)s and run_id = %(run)s order by 1, 2",
         {"tenant": tenant, "run": run},
     )

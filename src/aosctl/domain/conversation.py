@@ -13,11 +13,12 @@ from aosctl.db.ids import uuid7
 from aosctl.db.leases import Lease
 from aosctl.db.new_runs import Caps as Caps
 from aosctl.db.new_runs import NewRun as NewRun
+from aosctl.db.new_runs import replay_summary
 from aosctl.db.person import Compacted as Compacted
 from aosctl.db.person import Opened, PersonClient
 from aosctl.db.run_reader import Decision as Decision
 from aosctl.db.run_reader import RunStatus as RunStatus
-from aosctl.db.runs import OPEN_TURN
+from aosctl.db.runs import runs
 from aosctl.db.worker import WorkerClient
 from aosctl.domain import holder
 from aosctl.domain.loop import Interrupted, Loop
@@ -112,6 +113,11 @@ class Conversation:
         done = self._person.compact_run(self._known_run(), self.turn_id)
         self._loop.transcript.forget()
         return done
+
+    def take_summary(self, step: int) -> None:
+        """Go on, in a replay, with the summary that begins with this step of the replayed run."""
+        replay_summary(self._person.link.connection, self.tenant, self._known_run(), step)
+        self._loop.transcript.forget()
 
     def demand(self, schema: OutputSchema) -> None:
         """Have the answers be JSON of this schema; one that is not is sent back once a turn."""
@@ -257,8 +263,11 @@ class Conversation:
         return [Message.from_json(one) for one in stored]
 
     def finish(self) -> bool:
-        """End the run for good, if there is one that goes on and has no open turn."""
-        if self.run_id is None or self.status().turn_state in OPEN_TURN:
+        """End an ephemeral run for good, if there is one that goes on and has no open turn."""
+        if self.run_id is None:
+            return False
+        found = runs(self._person.link.connection, self.tenant, ids=[self.run_id])
+        if not found or found[0].kind != "ephemeral" or found[0].has_open_turn:
             return False
         with suppress(IllegalTransition):
             self._person.close_run(self.run_id)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from aosctl.messages import Message
 
 if TYPE_CHECKING:
+    from aosctl.db.talks import LeftOut
     from aosctl.db.traces import CallRow, MessageRow, Record
 
 
@@ -46,21 +47,44 @@ class Pair:
         return self.after is not None and self.before.lines == self.after.lines
 
 
-def questions(record: Record, after: int) -> list[Message]:
-    """Return the messages after step `after` that began a turn, with what they took along."""
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the model wrote of the conversation before, in the turn that begins with `step`."""
+
+    step: int
+
+
+def questions(record: Record, after: int, left_out: Sequence[LeftOut]) -> list[Message | Summary]:
+    """Return the messages after step `after` that began a turn, with what they took along.
+
+    A summary is none: it stands as it was recorded. Nor is an attempt at one that failed.
+    """
     first: dict[int, MessageRow] = {}
-    for message in record.messages:
-        if message.role == "user" and message.seq > after:
+    for message in _seen(record, after, left_out):
+        if message.role == "user":
             first.setdefault(message.turn, message)
-    return [Message.from_json(each.message) for each in first.values()]
+    summaries = {piece.summary_step for piece in left_out}
+    return [
+        Summary(each.seq) if each.seq in summaries else Message.from_json(each.message)
+        for each in first.values()
+    ]
 
 
-def told(record: Record, after: int) -> list[Told]:
-    """Return the turns whose messages come after step `after`."""
+def _seen(record: Record, after: int, left_out: Sequence[LeftOut]) -> list[MessageRow]:
+    """Return the messages after a step, without attempts at a summary, which nobody read."""
+    attempts = [piece for piece in left_out if piece.summary_step is None]
+    return [
+        message
+        for message in record.messages
+        if message.seq > after and not any(piece.has(message.seq) for piece in attempts)
+    ]
+
+
+def told(record: Record, after: int, left_out: Sequence[LeftOut]) -> list[Told]:
+    """Return the turns whose messages come after step `after`, as `questions` counts them."""
     messages: dict[int, list[MessageRow]] = {}
-    for message in record.messages:
-        if message.seq > after:
-            messages.setdefault(message.turn, []).append(message)
+    for message in _seen(record, after, left_out):
+        messages.setdefault(message.turn, []).append(message)
     calls: dict[int, list[CallRow]] = {}
     for call in record.calls:
         calls.setdefault(call.step_seq, []).append(call)

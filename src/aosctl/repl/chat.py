@@ -174,9 +174,7 @@ class Chat:
         if self.conversation is not None:
             name = self._exchange.run
             if self._exchange.finish():
-                self.say(
-                    f"run {name} closed (--ephemeral) · aosctl logs {name} shows what was said"
-                )
+                self.say(f"run {name} closed (--ephemeral) · aosctl events --for {name} stays")
                 return 0
             self.say(f"run {name} kept · aosctl chat --resume {name} goes on")
         return 0

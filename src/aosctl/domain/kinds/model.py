@@ -203,7 +203,8 @@ class Model(Kind):
             "capabilities",
             MapOf(value=Flag(), max_items=50),
             "What it can or can't do, such as `tools`, `vision`, `thinking` or `temperature`:"
-            " parameters of a capability that is false are not sent.",
+            " parameters of a capability that is false are not sent, and `/compact` is refused"
+            " where `summaries` is, as it is for provider offline by default.",
             default={},
         ),
         Field(

@@ -25,7 +25,12 @@ class Run(Kind):
     own_verbs = ("attach", "fork", "kill", "logs", "replay", "resume", "steer", "trace")
     fields = (
         Field("agent", Text(), "Who works."),
-        Field("kind", Text(), "`conversation`, `task`: that ends with its answer, or `replay`."),
+        Field(
+            "kind",
+            Text(),
+            "`conversation`, `task`: that ends with its answer, `ephemeral`: whose content goes"
+            " when it ends, or `replay`.",
+        ),
         Field("title", Text(), "What it is about."),
         Field(
             "limits",

@@ -77,7 +77,7 @@ def _steps_here(chat: Chat) -> tuple[list[Step], list[Step]]:
         run_id, _ = chat.run_here()
         pieces = chat.back.desk.left_out(run_id)
         for step in chat.back.desk.steps(run_id):
-            is_out = any(first <= step.seq <= last for first, last in pieces)
+            is_out = any(piece.has(step.seq) for piece in pieces)
             (away if is_out else read).append(step)
     return read, away
 
