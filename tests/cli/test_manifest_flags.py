@@ -119,7 +119,10 @@ def test_labels_choose_among_the_documents(admin: Aosctl, good: str) -> None:
     assert (done.status, done.out) == (0, "persona.aos/scribe\nagent.aos/scribe\n")
     done = admin("create", "-f", good, "--recursive")
     assert (done.status, done.out) == (1, "")
-    assert done.err.startswith('error: personas.aos "scribe" already exists\n')
+    assert done.err.startswith(
+        f'Error from server (AlreadyExists): error when creating "{good}": personas.aos "scribe"'
+        " already exists\n"
+    )
     done = admin("create", "-f", good, "agent", "x", "--persona", "scribe")
     assert (done.status, done.err) == (2, "error: -f says what to make: leave the kind out\n")
     for given in (
