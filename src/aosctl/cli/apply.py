@@ -91,12 +91,6 @@ def command(
     members = members_of(applyset, prune=prune, allowlist=prune_allowlist)
     strangers = _strangers(validate)
     patience = patience_of(timeout, waits=wait)
-    if prune and selector is not None:
-        raise UsageError("--prune takes the whole set: with -l it would delete what -l leaves out")
-    if not atomic and (prune or show_diff or confirm):
-        raise UsageError("--prune, --diff and --confirm are about a whole set: leave --atomic=true")
-    if trial == "client" and (show_diff or confirm):
-        raise UsageError("--diff and --confirm try it on the server; leave --dry-run=client out")
     given = globals_of(ctx)
     if not atomic:
         from aosctl.cli.apply_partly import apply_each, right_documents

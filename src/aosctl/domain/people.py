@@ -29,8 +29,8 @@ def create_principal(
 
     Without `keep` it is tried and rolled back.
 
-    Raises ManifestError for a spec that is none, AlreadyExists for a principal or a login that exists,
-    Denied for a caller that may make neither.
+    Raises ManifestError for a spec that is none, AlreadyExists for a principal that is there,
+    Conflict for a login that is, Denied for a caller that may make neither.
     """
     manifest = {
         "apiVersion": API_VERSION,
