@@ -52,6 +52,12 @@ class Conflict(AosError):
     """The object exists, is still used, or was changed meanwhile."""
 
 
+class AlreadyExists(Conflict):
+    """What was to be made is there."""
+
+    label = "Error from server (AlreadyExists)"
+
+
 class IllegalTransition(Conflict):
     """The state machine has no such step from the present state."""
 

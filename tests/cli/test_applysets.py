@@ -103,7 +103,7 @@ def test_what_belongs_to_another_set_is_not_taken_over(admin: Aosctl) -> None:
         (["--prune"], "error: --prune needs --applyset NAME: it deletes what was applied under"),
         (["--applyset", "no name"], "error: --applyset takes a name: "),
         (["--applyset", "ends-"], "error: --applyset takes a name: "),
-        (["--confirm", "--dry-run=client"], "error: --diff and --confirm try it on the server"),
+        (["--confirm", "--dry-run=client"], "error: --dry-run=client and --confirm exclude each"),
         (["--confirm"], "error: a question needs a terminal\n"),
     ],
 )

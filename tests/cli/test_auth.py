@@ -243,7 +243,9 @@ def test_a_principal_that_is_there_or_wrong_leaves_nothing(
     words = ("create", "principal", "dev", "--login", "--db-role", "auth_dev2")
     done = there(*words, "--password-file", str(secret))
     assert done.status == 1
-    assert done.err.startswith('error: principals.aos "dev" already exists\n')
+    assert done.err.startswith(
+        'Error from server (AlreadyExists): principals.aos "dev" already exists\n'
+    )
     assert not secret.exists()
     assert not tenant.database.value("select true from pg_roles where rolname = 'auth_dev2'")
     done = there("create", "principal", "lee", "--role", "amin", "--login")

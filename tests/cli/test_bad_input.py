@@ -162,18 +162,21 @@ def test_a_file_that_may_not_be_read_is_named(aosctl: Aosctl, tmp_path: Path) ->
 
 
 CONFLICTS = (
-    ("approve --all x", "error: --all takes no IDs"),
-    ("approve -i -o json", "error: -i walks through what is pending: only -l can be added"),
-    ("kill --all r", "error: names exclude -l and --all"),
+    ("approve --all x", "error: ID and --all exclude each other\n"),
+    ("approve -i -o json", "error: -i and -o exclude each other: -i walks through"),
+    ("kill --all r", "error: --all and RUN exclude each other\n"),
     ("apply --prune -f x.yaml", "error: --prune needs --applyset NAME"),
-    ("apply -f x.yaml --confirm --dry-run=client", "error: --diff and --confirm try it on the"),
-    ("schema agent --all x", "error: --all DIR writes every schema; leave out KIND and -o"),
+    (
+        "apply -f x.yaml --confirm --dry-run=client",
+        "error: --dry-run=client and --confirm exclude each other",
+    ),
+    ("schema agent --all x", "error: --all and KIND exclude each other: --all DIR"),
     ("delete agents x --all", "error: name cannot be provided when a selector or --all"),
     ("label agents x --all a=b", "error: name cannot be provided when a selector or --all"),
     ("logs r --since 1h --since-time 2026-01-01T00:00:00Z", "error: only one of --since-time"),
-    ("resolve c --retry --fail", "error: --retry, --result and --fail exclude each other"),
+    ("resolve c --retry --fail", "error: --retry and --fail exclude each other\n"),
     ("get agents --output-watch-events", "error: --output-watch-events option can only be used"),
-    ("trace r --svg a.svg --html a.html -o json", "error: only one of --html, --svg and -o"),
+    ("trace r --svg a.svg --html a.html -o json", "error: --html and --svg exclude each other\n"),
     ("chat bot -c --resume r", "error: -c and --resume exclude each other"),
 )
 

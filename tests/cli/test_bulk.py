@@ -111,9 +111,9 @@ def test_enter_and_the_end_of_the_input_are_no(
 @pytest.mark.parametrize(
     ("flags", "error"),
     [
-        (("x", "--all"), "error: names exclude -l and --all\n"),
-        (("x", "-l", "a=b"), "error: names exclude -l and --all\n"),
-        (("--all", "-l", "a=b"), "error: --all takes no labels: use -l alone\n"),
+        (("x", "--all"), "error: --all and RUN exclude each other\n"),
+        (("x", "-l", "a=b"), "error: -l and RUN exclude each other\n"),
+        (("--all", "-l", "a=b"), "error: -l and --all exclude each other\n"),
         (("-l", ""), "error: -l has no labels\n"),
         (("-l", "=", "-y"), "error: unable to parse the selector "),
         (("-y",), "error: which run? "),

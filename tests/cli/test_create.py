@@ -90,7 +90,8 @@ def test_it_is_made_once_and_a_trial_leaves_nothing(developer: Aosctl, tenant: T
     again = developer(*flags)
     assert (again.status, again.out) == (1, "")
     assert again.err == (
-        'error: personas.aos "clever" already exists\nhint: aosctl edit persona clever\n'
+        'Error from server (AlreadyExists): personas.aos "clever" already exists\n'
+        "hint: aosctl edit persona clever\n"
     )
     gone = developer("create", "agent", "lost", "--persona", "nobody")
     assert (gone.status, gone.out) == (1, "")

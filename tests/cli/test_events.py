@@ -139,8 +139,8 @@ def test_another_tenants_events_are_nobodys_business(
         (("--types", "approval,nosuch"), 2, 'error: there are no events of the kind "nosuch"\n'),
         (("--types", "turn.fail"), 2, 'error: there are no events of the kind "turn.fail"; did '),
         (("--tail", "-2"), 2, "error: "),
-        (("-w", "-A"), 2, "error: -w follows one tenant\n"),
-        (("-A", "--for", "x"), 2, "error: --for names a run of one tenant\n"),
+        (("-w", "-A"), 2, "error: -A and -w exclude each other: choose a tenant"),
+        (("-A", "--for", "x"), 2, "error: -A and --for exclude each other: choose a"),
         (("-o", "yaml"), 2, 'error: unable to match a printer suitable for the output format "y'),
     ],
 )

@@ -277,7 +277,7 @@ def test_a_detached_task_is_all_or_nothing(developer: Aosctl, tenant: Tenant) ->
     for words, status, error in (
         (("nobody", "x"), 1, 'agent "nobody" not found'),
         (("bot", "x", "--name", taken), 1, f'run "{taken}" already exists'),
-        (("bot", "x", "--wait"), 2, "--detach does not wait: leave out --wait"),
+        (("bot", "x", "--wait"), 2, "-d and --wait exclude each other: -d does not wait"),
         (("bot", "x", "-o", "json"), 2, "unable to match a printer"),
         (("bot",), 2, "no task: "),
     ):
@@ -338,7 +338,7 @@ def test_a_new_run_is_with_the_model_of_the_flag(
         (["chat", "--resume", "x", "--fork", "y", "hi"], 2, "--resume and --fork exclude each"),
         (["chat", "--fork", "none@x", "hi"], 2, '"x" is no step'),
         (["chat", "--fork", "none", "hi"], 1, 'runs.aos "none" not found'),
-        (["chat", "--fork", "none", "hi", "--budget", "1"], 2, "are limits of a new run"),
+        (["chat", "--fork", "none", "hi", "--budget", "1"], 2, "limits are set when a run begins"),
     ],
 )
 def test_no_run_begins_with_a_model_or_a_run_that_is_not_there(

@@ -333,7 +333,7 @@ def test_delete_wants_to_know_what(developer: Aosctl) -> None:
         ),
         (
             ["persona", "-f", "x"],
-            "-f says what to delete; names, --field-selector and --all can't be added to it",
+            "-f says what to delete: leave the names out",
         ),
         (["run", "x"], "runs are not deleted: their events are kept"),
     ):

@@ -237,7 +237,7 @@ def test_what_logs_refuses(developer: Aosctl) -> None:
         (["nope"], 1, 'Error from server (NotFound): runs.aos "nope" not found'),
         (["agent/nope"], 1, 'Error from server (NotFound): agents.aos "nope" not found'),
         ([], 2, "error: expected one RUN, agent/NAME or -l LABELS"),
-        (["x", "-l", "a=b"], 2, "error: expected one RUN, agent/NAME or -l LABELS"),
+        (["x", "-l", "a=b"], 2, "error: only a selector (-l) or a RUN is allowed\n"),
         (["x", "--since", "soon"], 2, 'error: invalid duration "soon"'),
         (
             ["x", "--since", "1m", "--since-time", "2026-01-01"],
@@ -483,13 +483,13 @@ def test_following_several_ends_with_the_last_of_them(follow: Follow, tenant: Te
     [
         (("--grep", "("), 'error: invalid pattern "(": '),
         (("--level", "loud"), 'error: unknown level "loud"\nhint: one of info, warning, error\n'),
-        (("-f", "--until", "1h"), "error: -f goes on, and --until ends"),
+        (("-f", "--until", "1h"), "error: -f and --until exclude each other: -f goes on\n"),
         (("--after-cursor", "17"), 'error: invalid cursor "17"\n'),
         (("--after-cursor", "x@-1"), 'error: invalid cursor "x@-1"\n'),
         (("--after-cursor", "nobody@1"), 'error: the cursor is of run "nobody", which is not'),
-        (("-f", "--show-cursor"), "error: --show-cursor is of all there is"),
+        (("-f", "--show-cursor"), "error: -f and --show-cursor exclude each other: "),
         (("agent/bot",), "error: agent/NAME stands alone"),
-        (("-l", "a=b"), "error: expected one RUN"),
+        (("-l", "a=b"), "error: only a selector (-l) or a RUN is allowed\n"),
     ],
 )
 def test_flags_of_logs_that_are_wrong(

@@ -64,7 +64,7 @@ def name_of(tenant: Tenant, run: UUID) -> str:
 
 
 NO_RUNS = r"No such runs in acme tenant\n"
-ONLY_LISTS = r"error: -A only lists; choose a tenant to decide in with -n\n"
+ONLY_LISTS = r"error: -A and (-l|-o) exclude each other: -A only lists; choose a tenant with -n\n"
 PENDING = r"acme   [0-9a-f]{8}   {waiting}   clerk   sql_execute   delete from shop\.orders .*\n"
 TO_DECIDE = r'hint: aosctl approve [0-9a-f]{8}, or aosctl deny [0-9a-f]{8} --reason "…"\n'
 TOP = r"0 runs in all tenants\n0 tokens · .*\n\nTENANT   RUN +AGENT .*\n"
@@ -119,7 +119,7 @@ READING: tuple[Line, ...] = (
     Line("deny --all-tenants --no-headers", 0, PENDING, TO_DECIDE),
     Line("deny -A --output name", 0, r"approval\.aos/[0-9a-f]{8}\n", ""),
     Line("deny --all-namespaces --selector app=none", 2, "", ONLY_LISTS),
-    Line("deny --all --yes none", 2, "", r"error: --all takes no IDs\n"),
+    Line("deny --all --yes none", 2, "", r"error: ID and --all exclude each other\n"),
     Line("resolve --output json --all-tenants", 0, r'{\n.*"items": \[\],.*}\n',
          "No calls of unknown outcome\n"),
     Line("resolve --all-namespaces --no-headers", 0, "", "No calls of unknown outcome\n"),
@@ -174,7 +174,7 @@ CHANGING: tuple[Line, ...] = (
          r"Keep a copy of it.*\n"),
     Line("chat --continue --prompt hi --output json --max-steps 1 --max-turns 1", 2,
          r'{\n.*"exit": 2,.*}\n',
-         r"error: --budget, --max-steps and --max-turns are limits of a new run\nhint: .*\n"),
+         r"error: --max-steps and -c exclude each other: limits are set when a .*\nhint: .*\n"),
     Line("run bot hi --output json", 0, r'{\n    "run": "bot-\w+",\n.*"exit": 0,.*}\n',
          r"⏺ rag_search\(hi\) · .*\n"),
 )  # fmt: skip

@@ -97,7 +97,7 @@ def test_without_atomic_what_is_right_is_applied(admin: Aosctl, mixed: str, tena
     assert first.endswith("spec.colour: unknown field") and second.endswith(nowhere.strip())
     done = admin("apply", "-f", mixed, "--atomic=false", "--prune", "--applyset", "x")
     assert (done.status, done.err) == (
-        2, "error: --prune, --diff and --confirm are about a whole set: leave --atomic=true\n",
+        2, "error: --no-atomic and --prune exclude each other: it is about a whole set\n",
     )  # fmt: skip
     done = admin("apply", "-f", mixed, "--atomic=perhaps")
     assert (done.status, done.err) == (
@@ -119,7 +119,10 @@ def test_labels_choose_among_the_documents(admin: Aosctl, good: str) -> None:
     assert (done.status, done.out) == (0, "persona.aos/scribe\nagent.aos/scribe\n")
     done = admin("create", "-f", good, "--recursive")
     assert (done.status, done.out) == (1, "")
-    assert done.err.startswith('error: personas.aos "scribe" already exists\n')
+    assert done.err.startswith(
+        f'Error from server (AlreadyExists): error when creating "{good}": personas.aos "scribe"'
+        " already exists\n"
+    )
     done = admin("create", "-f", good, "agent", "x", "--persona", "scribe")
     assert (done.status, done.err) == (2, "error: -f says what to make: leave the kind out\n")
     for given in (
@@ -139,7 +142,7 @@ def test_labels_choose_among_the_documents(admin: Aosctl, good: str) -> None:
     assert "Events" not in admin("describe", "persona", "scribe", "-n", "acme", "--no-events").out
     done = admin("describe", "-f", good, "agents")
     assert (done.status, done.err) == (
-        2, "error: -f says what to describe; names and -A can't be added to it\n"
+        2, "error: -f says what to describe: leave the names out\n"
     )  # fmt: skip
     done = admin("delete", "-f", good, "-l", "team=data")
     assert done.status == 1 and 'persona "scribe" is still used by agents' in done.err
@@ -219,7 +222,7 @@ def test_only_the_listed_kinds_are_pruned(admin: Aosctl, good: str, tmp_path: Pa
     for verb in ("apply", "diff"):  # what -l leaves out is in the files still
         done = admin(verb, "-f", rest, *made, "--prune", "-l", "team=none")
         assert (done.status, done.out) == (2, "")
-        assert done.err.startswith("error: --prune takes the whole set: with -l it would "), verb
+        assert done.err.startswith("error: --prune and -l exclude each other: it takes the "), verb
     done = admin("apply", "-f", rest, "--prune-allowlist", "agents")
     assert (done.status, done.err) == (2, "error: --prune-allowlist belongs to --prune\n")
 

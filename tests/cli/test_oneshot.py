@@ -369,7 +369,7 @@ def test_what_could_not_begin_leaves_no_run(here: Aosctl, bot: Bot) -> None:
         (("chat", "my_pg_bot", "hi", "--budget", "-1"), '"-1" is no sum of US dollars'),
         (("run", "my_pg_bot", "hi", "--max-steps", "0"), "--max-steps"),
         (("run", "my_pg_bot", "hi", "--max-steps", "3000000000"), "--max-steps is at most"),
-        (("chat", "-c", "my_pg_bot", "hi", "--budget", "1"), "are limits of a new run"),
+        (("chat", "-c", "my_pg_bot", "hi", "--budget", "1"), "limits are set when a run begins"),
         (("run", "my_pg_bot", "hi", "--max-turns", "3000000000"), "--max-turns is at most"),
         (("run", "my_pg_bot", "hi", "--max-turns", "0"), "--max-turns"),
     ],
@@ -472,12 +472,12 @@ def test_flags_of_how_it_is_said(here: Aosctl, shop_dsn: str) -> None:
         ("task", "completed", brief), ("task", "active", brief),
     ]  # fmt: skip
     for wrong, text in (
-        (("chat", "-c", name, "hi", "--system", "x"), "--system is for a new conversation"),
-        (("chat", "-c", name, "hi", "--ephemeral"), "--ephemeral is for a new conversation"),
+        (("chat", "-c", name, "hi", "--system", "x"), "--system and -c exclude each other"),
+        (("chat", "-c", name, "hi", "--ephemeral"), "--ephemeral and -c exclude each other"),
         (("chat", name, "hi", "--system", " "), "--system is empty"),
-        (("chat", name, "hi", "--no-stream", "-o", "json"), "--no-stream and -o json exclude"),
-        (("run", name, "hi", "--raw-output", "-o", "json"), "--raw-output and -o json exclude"),
-        (("run", "-d", name, "hi", "--no-stream"), "leave out --no-stream"),
+        (("chat", name, "hi", "--no-stream", "-o", "json"), "-o and --no-stream exclude"),
+        (("run", name, "hi", "--raw-output", "-o", "json"), "-o and --raw-output exclude"),
+        (("run", "-d", name, "hi", "--no-stream"), "-d and --no-stream exclude"),
     ):
         done = here(*wrong)
         assert (done.status, done.out) == (2, "") or "result" in done.out

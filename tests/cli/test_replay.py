@@ -82,7 +82,7 @@ def test_what_can_not_be_replayed_is_refused(here: Aosctl, bot: Bot) -> None:
         (["teller-1@x"], 2, 'error: "x" is no step\n'),
         (["teller-1@0"], 1, "error: the steps of a run begin with 1, not 0\n"),
         (["teller-1", "-m", "none"], 1, 'Error from server (NotFound): model "none" not found\n'),
-        (["teller-1", "--diff", "-o", "json"], 2, "error: only one of --diff and -o may be used\n"),
+        (["teller-1", "--diff", "-o", "json"], 2, "error: --diff and -o exclude each other: "),
     ):
         done = here("replay", *words)
         assert (done.status, done.out) == (status, ""), words

@@ -36,7 +36,7 @@ def test_agents_are_added_up(developer: Aosctl, tenant: Tenant) -> None:
     assert done.out.splitlines()[-1].split() == ["TOTAL", "87", "$0.00"]
     for words, error in (
         (("mood",), 'error: there is no top of "mood"\nhint: one of runs, agents\n'),
-        (("-w", "--once"), "error: -w goes on, and --once ends: only one of them may be used\n"),
+        (("-w", "--once"), "error: -w and --once exclude each other: -w goes on\n"),
     ):
         refused = developer("top", *words)
         assert (refused.status, refused.out) == (2, "") and refused.err.startswith(error)

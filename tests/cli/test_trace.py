@@ -218,8 +218,8 @@ def test_files_are_new_and_private(developer: Aosctl, tenant: Tenant, tmp_path: 
     ("flags", "status", "error"),
     [
         (("--depth", "0"), 2, "error: --depth is 1 to 4, not 0\n"),
-        (("--html", "a", "--svg", "b"), 2, "error: only one of --html, --svg and -o"),
-        (("--html", "a", "-o", "json"), 2, "error: only one of --html, --svg and -o"),
+        (("--html", "a", "--svg", "b"), 2, "error: --html and --svg exclude each other\n"),
+        (("--html", "a", "-o", "json"), 2, "error: --html and -o exclude each other\n"),
         (("-o", "yaml"), 2, "error: unable to match a printer"),
         (("--turn", "7"), 1, "Error from server (NotFound): run "),
     ],
@@ -260,4 +260,4 @@ def test_a_trace_that_is_watched_is_drawn_until_the_turn_ends(
     assert done.out.count("turn 1") == 1
     done = developer("trace", name, "-w", "-o", "json")
     assert (done.status, done.out) == (2, "")
-    assert done.err.startswith("error: -w draws on the terminal: not with --html, --svg or -o\n")
+    assert done.err.startswith("error: -w and -o exclude each other: -w draws on the terminal\n")

@@ -211,7 +211,7 @@ def test_a_cascade_takes_what_cannot_be_without_it(
         (["persona", "expert", "--cascade=orphan"], 2,
          "error: nothing here may name what is not there: --cascade=orphan is not built\n"),
         (["persona", "expert", "--cascade=all"], 2, "error: --cascade must be foreground or"),
-        (["-f", "-", "--cascade=foreground"], 2, "error: --cascade goes with names"),
+        (["-f", "-", "--cascade=foreground"], 2, "error: --cascade and -f exclude each other"),
         (["persona", "expert", "-i"], 2, "error: a question needs a terminal\n"),
         (["persona", "exprt"], 1, 'Error from server (NotFound): personas.aos "exprt" not found\n'
                                   'hint: did you mean "expert"?\n'),

@@ -12,7 +12,7 @@ from typer._click.exceptions import ClickException
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from aosctl import __version__, request
-from aosctl.cli import preferences
+from aosctl.cli import conflicts, preferences
 from aosctl.cli.booleans import without_values
 from aosctl.cli.global_flags import VERSION
 from aosctl.cli.globals import Globals
@@ -63,7 +63,10 @@ class VerbCommand(TyperCommand):
         return _printed_by_us(super().get_help_option(ctx))
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, without_values(self.params, args))
+        rest = super().parse_args(ctx, without_values(self.params, args))
+        if conflicts.words_of(ctx) not in conflicts.TOLD_BY_THEMSELVES:
+            conflicts.refuse(ctx)
+        return rest
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
         _write_help_text(self, formatter)

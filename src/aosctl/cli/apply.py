@@ -118,24 +118,12 @@ def command(
         show_diff,
         confirm,
     )
-    _check(way, atomic=atomic, selects=selector is not None)
     if atomic:
         _apply_whole(
             ctx, way, load_documents(filename, recursive, "apply", selector, way.strangers)
         )
     else:
         _apply_partly(ctx, way, filename, recursive, selector)
-
-
-def _check(way: Way, *, atomic: bool, selects: bool) -> None:
-    """Refuse flags that exclude each other."""
-    prune, looks = way.members.prune, way.show_diff or way.confirm
-    if prune and selects:
-        raise UsageError("--prune takes the whole set: with -l it would delete what -l leaves out")
-    if not atomic and (prune or looks):
-        raise UsageError("--prune, --diff and --confirm are about a whole set: leave --atomic=true")
-    if way.trial == "client" and looks:
-        raise UsageError("--diff and --confirm try it on the server; leave --dry-run=client out")
 
 
 def _apply_whole(ctx: typer.Context, way: Way, documents: Sequence[Document]) -> None:

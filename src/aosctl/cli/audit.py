@@ -76,8 +76,6 @@ def verify(
     chosen = output.parse_output(output_format, allowed=("json",))
     against = _read_checkpoint(checkpoint, public_key)
     if file is not None:
-        if run or since:
-            raise UsageError("--file verifies a whole export: --run and --since belong to export")
         report = _verify_file(file, against)
     else:
         with closing(session_of(ctx)) as session:

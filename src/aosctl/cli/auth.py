@@ -91,7 +91,7 @@ def can_i(
     """
     from aosctl.cli.wiring import session_of
 
-    if everything == bool(verb or kind) or (not everything and not (verb and kind)):
+    if not everything and not (verb and kind):
         raise UsageError("you must specify VERB and KIND, or --list")
     with closing(session_of(globals_of(ctx))) as session:
         session.require_tenant()

@@ -64,8 +64,6 @@ def grant(
     from aosctl.cli.wiring import session_of
     from aosctl.db import rights
 
-    if duration and until:
-        raise UsageError("only one of --for / --until may be used")
     span = _checked(parse_duration(duration), "--for") if duration else None
     end = parse_moment(until) if until else None
     with closing(session_of(globals_of(ctx))) as session:

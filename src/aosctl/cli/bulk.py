@@ -40,11 +40,7 @@ class Choice(NamedTuple):
         return self.selector is not None or self.everything
 
     def check(self) -> None:
-        """Raise UsageError where nothing is named, or twice."""
-        if self.names and self.is_bulk:
-            raise UsageError("names exclude -l and --all")
-        if self.selector is not None and self.everything:
-            raise UsageError("--all takes no labels: use -l alone")
+        """Raise UsageError for labels that would be those of all."""
         if self.selector is not None and not self.selector.strip():
             raise UsageError("-l has no labels", f"{self.command} --all means all")
 

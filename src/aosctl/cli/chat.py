@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aosctl.cli import output, talk
+from aosctl.cli.conflicts import refuse
 from aosctl.cli.globals import Globals, globals_of
 from aosctl.cli.manner import USUAL, Ephemeral, Manner, NoStream, RawOutput, System
 from aosctl.cli.which import JUST_THE_AGENT, Which, forked
@@ -112,15 +113,17 @@ def command(
     given = globals_of(ctx)
     chosen = output.parse_output(output_format, allowed=("json", "stream-json"))
     with talk.reporting(chosen) as report:
+        refuse(ctx)
         if pick:
-            if last or resume or fork or model:
-                raise UsageError("--pick and -c, --resume, --fork and -m exclude each other")
-            _refuse_pick(message or [], prompt, report, approve)
+            if message:
+                raise UsageError(
+                    "--pick opens a chat, and takes no message", "aosctl chat --resume RUN …"
+                )
+            talk.need_terminal()
             resume, agent = _picked(given, agent), None
         which = Which(last, resume, fork, model)
-        which.check(limited=talk.caps_of(budget, max_steps, max_turns, None) is not None)
         manner = Manner(system, no_stream, raw_output, ephemeral)
-        manner.check(chosen, goes_on=bool(pick or which.last or which.is_named))
+        manner.check()
         decider = talk.decider_of(approve)
         caps = talk.caps_of(budget, max_steps, max_turns, None if fork else model)
         schema = talk.schema_of(output_schema)
@@ -144,15 +147,6 @@ def command(
             raise UsageError(f"{flag} belongs to a message: aosctl chat AGENT MESSAGE {flag} …")
         arrival = Arrival.at(given, session, subject, caps, manner)
         return interactive(given, subject.agent, arrival, subject.run_id, keyboard.typed)
-
-
-def _refuse_pick(
-    words: Sequence[str], prompt: str | None, report: Report | None, approve: str
-) -> None:
-    """Refuse what --pick can't go with: a message, or nobody who chooses. Raises UsageError."""
-    if words or prompt is not None or report is not None or approve != "ask":
-        raise UsageError("--pick opens a chat, and takes no message", "aosctl chat --resume RUN …")
-    talk.need_terminal()
 
 
 def _picked(given: Globals, agent: str | None) -> str:

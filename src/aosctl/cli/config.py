@@ -116,12 +116,8 @@ def set_context(
       aosctl config set-context prod --service prod --tenant acme
       aosctl config set-context --current --tenant globex
     """
-    if dsn and service:
-        raise UsageError("--dsn and --service exclude each other")
-    if current == (name is not None):
-        raise UsageError(
-            "name a context or use --current, not both" if name else "no context named"
-        )
+    if name is None and not current:
+        raise UsageError("no context named", "or change the --current one")
     given = {"dsn": dsn, "service": service, "worker": worker, "tenant": tenant}
     changes: dict[str, Any] = {k: v or None for k, v in given.items() if v is not None}
     if changes.get("dsn"):

@@ -11,7 +11,6 @@ from aosctl.cli import output
 from aosctl.cli.confirm import confirm
 from aosctl.cli.db_target import connect_owner, progress_of, target_of
 from aosctl.cli.globals import globals_of
-from aosctl.errors import UsageError
 
 if TYPE_CHECKING:
     from aosctl.db.connection import Connection
@@ -49,8 +48,6 @@ def harden(
     from aosctl.db import hardening
 
     if dump_sql:
-        if undo or dry_run or app_role:
-            raise UsageError("--dump-sql takes no other option", "the SQL says how to set them")
         output.write(hardening.script())
         return
     with closing(_connect_superuser(ctx)) as connection:

@@ -36,7 +36,7 @@ def decide_or_list(ctx: typer.Context, wish: Wish, output_format: str | None) ->
     from aosctl.cli.wiring import quick_session_of, remember_names
 
     chosen = output.parse_output(output_format)
-    seconds = check(wish, chosen)
+    seconds = check(wish)
     given = globals_of(ctx)
     with closing(quick_session_of(given, select_tenant=not wish.all_tenants)) as session:
         if wish.inbox:

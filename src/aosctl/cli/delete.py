@@ -85,15 +85,11 @@ def command(
     chosen = output.parse_output(output_format, allowed=("name",))
     trial = parse_dry_run(dry_run)
     selective = selector is not None or field_selector is not None
-    _check_cascade(cascade, filename)
+    _check_cascade(cascade)
     patience = patience_of(timeout, waits=wait)
-    if filename and (words or field_selector is not None or everything):
-        raise UsageError(
-            "-f says what to delete; names, --field-selector and --all can't be added to it"
-        )
+    if filename and words:
+        raise UsageError("-f says what to delete: leave the names out")
     if confirm is not None:
-        if filename or selective or everything:
-            raise UsageError("--confirm is for one tenant that is named")
         _erase_tenant(ctx, words or [], confirm, trial, chosen, patience)
         return
     if not filename:
@@ -133,7 +129,7 @@ def command(
         print_deleted(BY_NAME[document.kind], document.name, trial, chosen)
 
 
-def _check_cascade(cascade: str | None, filename: list[str] | None) -> None:
+def _check_cascade(cascade: str | None) -> None:
     """Raise UsageError for what --cascade can't do."""
     if cascade == "orphan":
         raise UsageError(
@@ -142,8 +138,6 @@ def _check_cascade(cascade: str | None, filename: list[str] | None) -> None:
         )
     if cascade not in (None, "foreground", "background"):
         raise UsageError(f'--cascade must be foreground or background, not "{cascade}"')
-    if cascade is not None and filename:
-        raise UsageError("--cascade goes with names; -f deletes what it names alone")
 
 
 def _erase_tenant(

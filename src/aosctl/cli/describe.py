@@ -61,8 +61,8 @@ def command(
     from aosctl.domain.selectors import parse_selector
 
     if filename:
-        if words or all_tenants:
-            raise UsageError("-f says what to describe; names and -A can't be added to it")
+        if words:
+            raise UsageError("-f says what to describe: leave the names out")
         _describe_files(ctx, load_documents(filename, recursive, "describe", selector), show_events)
         return
     wanted = parse_targets(words or (), "describe")

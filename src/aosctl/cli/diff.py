@@ -25,7 +25,7 @@ from aosctl.cli.flags import (
     tenancy_of,
 )
 from aosctl.cli.globals import globals_of
-from aosctl.errors import AosError, UsageError
+from aosctl.errors import AosError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,8 +60,6 @@ def command(
     """
     try:
         members = members_of(applyset, prune=prune, allowlist=prune_allowlist)
-        if prune and selector is not None:
-            raise UsageError("--prune takes the whole set: with -l it would show too much as gone")
         documents = load_documents(filename, recursive, "diff", selector)
         return _diff(ctx, documents, members)
     except AosError as error:

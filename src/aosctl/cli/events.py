@@ -77,10 +77,6 @@ def command(
     from aosctl.cli.wiring import quick_session_of, session_of
 
     chosen = output.parse_output(output_format, allowed=("json", "wide"))
-    if watch and all_tenants:
-        raise UsageError("-w follows one tenant", "choose it with -n")
-    if subject and all_tenants:
-        raise UsageError("--for names a run of one tenant", "choose it with -n")
     given = globals_of(ctx)
     asked = Asked(_kinds(types), since, subject, tail if tail >= 0 else None)
     look = Look(chosen, all_tenants)

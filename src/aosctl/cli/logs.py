@@ -105,8 +105,8 @@ def command(
     """
     chosen = output.parse_output(output_format, allowed=("json",))
     named = targets or []
-    _refuse_together(named, selector, follow, since, since_time, until, show_cursor)
-    if previous and (selector is not None or len(named) > 1):
+    _check(named, selector)
+    if previous and len(named) > 1:
         raise UsageError("-p is of one run or agent", "aosctl logs -p agent/NAME")
     if max_streams is not None and not follow:
         raise UsageError("--max-log-requests limits what -f follows", "aosctl logs -f")
@@ -157,24 +157,10 @@ def command(
             follower.follow(lambda connection, run: news(connection, run, view, follower.seen))
 
 
-def _refuse_together(
-    named: list[str],
-    selector: str | None,
-    follow: bool,
-    since: str | None,
-    since_time: str | None,
-    until: str | None,
-    show_cursor: bool,
-) -> None:
-    """Raise UsageError for flags that contradict each other."""
-    if since and since_time:
-        raise UsageError("only one of --since-time / --since may be used")
-    if bool(named) == (selector is not None):
+def _check(named: list[str], selector: str | None) -> None:
+    """Raise UsageError where it is not clear whose log is meant."""
+    if not named and selector is None:
         raise UsageError("expected one RUN, agent/NAME or -l LABELS", "aosctl ps -a lists the runs")
-    if follow and until:
-        raise UsageError("-f goes on, and --until ends: only one of them may be used")
-    if show_cursor and (follow or until):
-        raise UsageError("--show-cursor is of all there is, without -f and --until", "-o json")
     if len(named) > 1 and any(word.partition("/")[0] in AGENT_WORDS for word in named):
         raise UsageError("agent/NAME stands alone", "several runs, or one agent, or -l LABELS")
 

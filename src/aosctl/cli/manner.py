@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import Annotated, NamedTuple
 
 import typer
 
 from aosctl.errors import UsageError
-
-if TYPE_CHECKING:
-    from aosctl.cli.output import Output
 
 System = Annotated[
     str | None,
@@ -45,16 +42,10 @@ class Manner(NamedTuple):
         """Return the kind of the run that the first message begins."""
         return "ephemeral" if self.ephemeral else "conversation"
 
-    def check(self, chosen: Output, *, goes_on: bool) -> None:
-        """Refuse what does not go together. Raises UsageError."""
+    def check(self) -> None:
+        """Refuse instructions that say nothing. Raises UsageError."""
         if self.system is not None and not self.system.strip():
             raise UsageError("--system is empty")
-        for flag, given in (("--system", self.system is not None), ("--ephemeral", self.ephemeral)):
-            if given and goes_on:
-                raise UsageError(f"{flag} is for a new conversation, and this one goes on")
-        for flag, given in (("--no-stream", self.no_stream), ("--raw-output", self.raw)):
-            if given and not chosen.is_table:
-                raise UsageError(f"{flag} and -o {chosen.format} exclude each other")
 
 
 USUAL = Manner()

@@ -73,8 +73,6 @@ def check_choice(
     """Raise UsageError where resources are chosen in two ways, or in none."""
     if by_name and (selective or everything):
         raise UsageError("name cannot be provided when a selector or --all is specified")
-    if everything and selective:
-        raise UsageError("cannot set --all and --selector at the same time")
     if needs_choice and not (by_name or selective or everything):
         raise UsageError(
             "resource(s) were provided, but no name was specified", "or choose by -l, or --all"

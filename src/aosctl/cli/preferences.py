@@ -28,6 +28,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from aosctl.cli import conflicts
 from aosctl.cli.global_flags import TEXTS
 from aosctl.cli.verbs import VERBS
 from aosctl.config import user_folder
@@ -130,9 +131,14 @@ def _place_of_verb(words: Sequence[str]) -> int | None:
 def _flags(
     reader: Reader, command: tuple[str, ...], options: Sequence[Option], words: Sequence[str]
 ) -> list[str]:
-    """Return those of these flags that were not typed. Raises AosError for an unknown one."""
+    """Return those of these flags that were not typed, nor what contradicts them.
+
+    Raises AosError for an unknown one.
+    """
     typed = {word.partition("=")[0] for word in words if word.startswith("-")}
     known = {spelling: param for param in _command(command).params for spelling in param.opts}
+    spelled = {other for one in typed if one in known for other in known[one].opts}
+    contradicted = conflicts.excluded_by(" ".join(command), spelled)
     found: list[str] = []
     for option in options:
         param: Any = known.get(f"--{option.name}")
@@ -141,6 +147,8 @@ def _flags(
             raise reader.error(option.node, text)
         short = tuple(spelling for spelling in param.opts if not spelling.startswith("--"))
         if typed.intersection(param.opts) or any(word.startswith(short) for word in typed if short):
+            continue
+        if contradicted.intersection(param.opts):
             continue
         if not param.is_flag:
             found.append(f"--{option.name}={option.value}")

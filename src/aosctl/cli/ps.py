@@ -12,7 +12,7 @@ import typer
 from aosctl.cli import output
 from aosctl.cli.flags import AllTenants, NoHeaders, OutputText, Selector, SortBy
 from aosctl.cli.globals import globals_of
-from aosctl.errors import AosError, UsageError
+from aosctl.errors import AosError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,7 +92,6 @@ def command(
 
     chosen = output.parse_output(output_format)
     wanted = Filters(filters or ())
-    _refuse_together(watch, tree, last, chosen, names_only, sort_by)
     in_order = _order(sort_by)
     labels = parse_selector(selector or "")
     everything = everything or last is not None or wanted.reaches_beyond_open
@@ -249,24 +248,6 @@ class Look(NamedTuple):
                 [*tenant, f"{lead}{name}", *rest, *(_wide(row, self.whole) if wide else ())]
             )
         write_table(names, lines, show_headers=headers, widths=self.widths)
-
-
-def _refuse_together(
-    watch: bool,
-    tree: bool,
-    last: int | None,
-    chosen: output.Output,
-    names_only: bool,
-    sort_by: str | None,
-) -> None:
-    """Raise UsageError for flags of which one would be without effect."""
-    if watch and (tree or last is not None or sort_by):
-        text = "-w prints changes as they come, and takes neither --forest nor --last"
-        raise UsageError(f"{text}, nor --sort-by" if sort_by else text, "aosctl top")
-    if tree and sort_by:
-        raise UsageError("--forest has an order of its own: not with --sort-by")
-    if tree and (names_only or not chosen.is_table):
-        raise UsageError("--forest is for the table, not for -q or -o")
 
 
 def cells(row: RunRow, *, whole: bool = False) -> list[object]:

@@ -10,7 +10,7 @@ import typer
 from aosctl.cli import output
 from aosctl.cli.fork import origin_of
 from aosctl.cli.globals import globals_of
-from aosctl.errors import AosError, UsageError
+from aosctl.errors import AosError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,8 +63,6 @@ def command(
       aosctl replay x7k2p -o json | jq '.turns[] | select(.same | not)'
     """
     chosen = output.parse_output(output_format, allowed=("json", "name"))
-    if diff and not chosen.is_table:
-        raise UsageError("only one of --diff and -o may be used", "-o json has both sides")
     typed, step = origin_of(origin, "aosctl replay")
     from aosctl.cli.wiring import remember_names, session_of
 

@@ -65,7 +65,7 @@ def command(
     actions += ["retry"] if retry else []
     actions += ["result"] if result is not None else []
     actions += ["fail"] if fail else []
-    _check(call, actions, reason, all_tenants)
+    _check(call, actions, reason)
     from aosctl.cli.wiring import quick_session_of
 
     given = globals_of(ctx)
@@ -80,17 +80,13 @@ def command(
     _say_what_next(rows, chosen, tenant, given)
 
 
-def _check(call: str | None, actions: list[Action], reason: str | None, everywhere: bool) -> None:
-    if len(actions) > 1:
-        raise UsageError("--retry, --result and --fail exclude each other")
+def _check(call: str | None, actions: list[Action], reason: str | None) -> None:
     if call is not None and not actions:
         raise UsageError(
             "what became of it?", f"aosctl resolve {call} --retry | --result TEXT | --fail"
         )
     if actions and call is None:
         raise UsageError(f"which call? aosctl resolve CALL --{actions[0]}", "aosctl resolve")
-    if actions and everywhere:
-        raise UsageError("-A only lists; choose a tenant to resolve in with -n")
     if reason is not None and actions != ["fail"]:
         raise UsageError("--reason goes with --fail")
 

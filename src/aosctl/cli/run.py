@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aosctl.cli import output, talk
+from aosctl.cli.conflicts import refuse
 from aosctl.cli.globals import globals_of
 from aosctl.cli.manner import Manner, NoStream, RawOutput, System
 from aosctl.errors import AosError, UsageError
@@ -70,17 +71,11 @@ def command(
     formats: tuple[output.Format, ...] = ("name",) if detach else ("json", "stream-json")
     chosen = output.parse_output(output_format, allowed=formats)
     with talk.reporting(chosen) as report:
+        refuse(ctx)
         manner = Manner(system, no_stream, raw_output)
-        manner.check(chosen, goes_on=False)
+        manner.check()
         decider = talk.decider_of(approve, wait=wait)
         caps = talk.caps_of(budget, max_steps, max_turns, model)
-        if detach and (wait or approve != "ask"):
-            raise UsageError(f"--detach does not wait: leave out --{'wait' if wait else 'approve'}")
-        if detach and (no_stream or raw_output):
-            flag = "--no-stream" if no_stream else "--raw-output"
-            raise UsageError(f"--detach does not wait for an answer: leave out {flag}")
-        if detach and output_schema:
-            raise UsageError("--detach does not wait for an answer: leave out --output-schema")
         schema = talk.schema_of(output_schema)
         text = talk.message_of(list(task or []))
         if not text:

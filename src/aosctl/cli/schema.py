@@ -36,8 +36,6 @@ def command(
     """
     from aosctl.domain.kinds.reference import SCHEMA, schema_files
 
-    if folder is not None and (kind is not None or out is not None):
-        raise UsageError("--all DIR writes every schema; leave out KIND and -o")
     files = schema_files()
     if folder is not None:
         _write_all(folder, files)

@@ -13,7 +13,7 @@ import typer
 from aosctl.cli import output
 from aosctl.cli.globals import globals_of
 from aosctl.domain.names import printable
-from aosctl.errors import AosError, UsageError
+from aosctl.errors import AosError
 
 app = typer.Typer(
     help="""Make and change the master key that seals secrets.
@@ -50,8 +50,6 @@ def init(
     from aosctl.domain import master_key
     from aosctl.domain.sealing import new_key
 
-    if keyring and file is not None:
-        raise UsageError("--file and --keyring exclude each other")
     store: master_key.Store | None
     if keyring:
         store = master_key.keyring_store()

@@ -56,8 +56,6 @@ def command(
     from aosctl.cli.shell_frame import VerbFrame
 
     frame = VerbFrame(globals_of(ctx))
-    if commands is not None and file is not None:
-        raise UsageError("-c and -f exclude each other")
     if commands is not None:
         return _script(frame, "\n".join(commands), "-c")
     if file is not None and file != "-":

@@ -214,8 +214,6 @@ def decider_of(approve: str, *, wait: bool = False) -> Decider | None:
     """Return who decides approvals, as --approve and --wait say. Raises UsageError."""
     if approve not in APPROVE:
         raise UsageError(f'--approve is one of {", ".join(APPROVE)}, not "{approve}"')
-    if wait and approve != "ask":
-        raise UsageError(f"--wait and --approve={approve} exclude each other")
     if approve == "auto":
         from aosctl.repl.deciding import ApproveAll
 

@@ -61,7 +61,7 @@ def command(
     """
     from aosctl.domain.selectors import parse_selector
 
-    _check(subject, sort_by, interval, once and watch)
+    _check(subject, sort_by, interval)
     labels = parse_selector(selector or "")
     given = globals_of(ctx)
     live = not once and sys.stdin.isatty() and sys.stdout.isatty()
@@ -97,7 +97,7 @@ def command(
             pause(found)
 
 
-def _check(subject: str, sort_by: str, interval: float, contradicts: bool) -> None:
+def _check(subject: str, sort_by: str, interval: float) -> None:
     """Raise UsageError for what is not clear."""
     from aosctl.cli.top_tables import ORDERS, SUBJECTS
 
@@ -107,8 +107,6 @@ def _check(subject: str, sort_by: str, interval: float, contradicts: bool) -> No
         raise UsageError(f'cannot sort by "{sort_by}"', f"one of {', '.join(ORDERS)}")
     if not 0.1 <= interval <= 3600:  # nan is not
         raise UsageError(f"--interval is 0.1 to 3600 seconds, not {interval}")
-    if contradicts:
-        raise UsageError("-w goes on, and --once ends: only one of them may be used")
 
 
 def _changes(given: Globals, all_tenants: bool) -> Changes | None:

@@ -64,10 +64,6 @@ def command(
       aosctl trace x7k2p -o json | jq '.turns[].seconds'
     """
     chosen = output.parse_output(output_format, allowed=("json",))
-    if watch and (html is not None or svg is not None or not chosen.is_table):
-        raise UsageError("-w draws on the terminal: not with --html, --svg or -o")
-    if sum([html is not None, svg is not None, not chosen.is_table]) > 1:
-        raise UsageError("only one of --html, --svg and -o may be used")
     if not 1 <= depth <= _DEPTHS:
         raise UsageError(f"--depth is 1 to {_DEPTHS}, not {depth}")
     from aosctl.cli.wiring import quick_session_of

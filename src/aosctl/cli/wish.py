@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import typer
 
 from aosctl.cli.bulk import Choice
 from aosctl.cli.confirm import is_interactive
 from aosctl.errors import UsageError
-
-if TYPE_CHECKING:
-    from aosctl.cli import output
 
 Decision = Literal["approved", "denied"]
 Inbox = Annotated[
@@ -52,21 +49,15 @@ class Wish(NamedTuple):
         return bool(self.ids) or self.choice.is_bulk or self.show or self.inbox
 
 
-def check(wish: Wish, chosen: output.Output) -> int | None:
+def check(wish: Wish) -> int | None:
     """Raise UsageError for what contradicts itself; return the seconds of --expires."""
-    if wish.ids and wish.everything:
-        raise UsageError("--all takes no IDs")
     wish.choice.check()
-    if wish.decides and wish.all_tenants:
-        raise UsageError("-A only lists; choose a tenant to decide in with -n")
     named = bool(wish.ids) or wish.choice.is_bulk
-    if named and wish.decision == "denied" and not chosen.is_table:
-        raise UsageError("-o is for the list", "leave it out to deny; aosctl approve -o shows")
-    if wish.inbox:
-        _check_inbox(wish, chosen)
+    if wish.inbox and not is_interactive():
+        raise UsageError("-i needs a terminal", f"aosctl {wish.verb} lists what is pending")
     if wish.edit:
-        _check_edit(wish, chosen)
-    _check_scope(wish, chosen)
+        _check_edit(wish)
+    _check_scope(wish)
     if wish.expires is None:
         return None
     if not named and not wish.inbox:
@@ -79,14 +70,7 @@ def check(wish: Wish, chosen: output.Output) -> int | None:
     return min(seconds, 2**31 - 1)
 
 
-def _check_inbox(wish: Wish, chosen: output.Output) -> None:
-    if wish.ids or wish.everything or wish.show or wish.yes or wish.edit or not chosen.is_table:
-        raise UsageError("-i walks through what is pending: only -l can be added")
-    if not is_interactive():
-        raise UsageError("-i needs a terminal", f"aosctl {wish.verb} lists what is pending")
-
-
-def _check_scope(wish: Wish, chosen: output.Output) -> None:
+def _check_scope(wish: Wish) -> None:
     """Raise UsageError for a scope that is none, or that would reach further than was looked at."""
     if wish.scope not in ("once", "run", "always"):
         raise UsageError(f'--scope must be once, run or always, not "{wish.scope}"')
@@ -99,14 +83,12 @@ def _check_scope(wish: Wish, chosen: output.Output) -> None:
             f"--scope {wish.scope} is for approvals that are named, one look at each",
             f"aosctl approve ID --scope {wish.scope}",
         )
-    if wish.show or not chosen.is_table:
-        raise UsageError(f"--scope {wish.scope} decides; --show and -o only look")
     if wish.scope == "always" and len(wish.ids) != 1:
         raise UsageError("--scope always writes one policy: name one approval")
 
 
-def _check_edit(wish: Wish, chosen: output.Output) -> None:
-    if len(wish.ids) != 1 or wish.show or not chosen.is_table:
+def _check_edit(wish: Wish) -> None:
+    if len(wish.ids) != 1:
         raise UsageError("--edit is for one approval: aosctl approve ID --edit")
     if not wish.yes and not is_interactive():
         raise UsageError(

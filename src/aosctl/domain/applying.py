@@ -19,7 +19,7 @@ from aosctl.domain.kinds.base import Resource
 from aosctl.domain.manifest import document_of
 from aosctl.domain.placing import in_words
 from aosctl.domain.relations import in_delete_order
-from aosctl.errors import Conflict, Denied, NotFound
+from aosctl.errors import AlreadyExists, Conflict, Denied, NotFound
 
 Expected = Mapping[Key, Resource | None]
 """What somebody saw before they decided on a change; None where there was nothing."""
@@ -275,8 +275,9 @@ def _refuse_existing(done: Sequence[Applied]) -> None:
             document = one.document
             kind = BY_NAME[document.kind]
             secret = f"aosctl create secret {document.name} --replace changes it"
-            raise Conflict(
-                f'{kind.plural}.aos "{document.name}" already exists',
+            file = f'error when creating "{document.source}": ' if document.line else ""
+            raise AlreadyExists(
+                f'{file}{kind.plural}.aos "{document.name}" already exists',
                 secret if kind.name == "Secret" else f"aosctl edit {kind.singular} {document.name}",
             )
 

@@ -12,7 +12,7 @@ from aosctl.domain.applying import Applied, Tenancy, apply_set
 from aosctl.domain.kinds.base import API_VERSION
 from aosctl.domain.manifest import loads
 from aosctl.domain.yaml_dump import dump_yaml
-from aosctl.errors import Conflict
+from aosctl.errors import AlreadyExists
 
 
 def create_principal(
@@ -29,8 +29,8 @@ def create_principal(
 
     Without `keep` it is tried and rolled back.
 
-    Raises ManifestError for a spec that is none, Conflict for a principal or a login that exists,
-    Denied for a caller that may make neither.
+    Raises ManifestError for a spec that is none, AlreadyExists for a principal that is there,
+    Conflict for a login that is, Denied for a caller that may make neither.
     """
     manifest = {
         "apiVersion": API_VERSION,
@@ -45,7 +45,7 @@ def create_principal(
             rights.create_login(connection, document.spec["dbRole"], roles, password)
         (applied,) = apply_set(connection, [document], Tenancy(tenant, tenant), read_back=True)
         if applied.outcome != "created":
-            raise Conflict(
+            raise AlreadyExists(
                 f'principals.aos "{name}" already exists', f"aosctl describe principal {name}"
             )
     return applied
