@@ -7,9 +7,9 @@ import re
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Event
 from typing import Any, NamedTuple, TextIO
 
 import pytest
@@ -17,6 +17,7 @@ import pytest
 from command import AOSCTL, Aosctl
 from hooks import hook_server
 from kernels import META, Tenant, apply, call, make_tenant, say
+from providers.wire_openai import OpenAIWire, Reply, Request, calls, text
 from shop import SHOP, open_shop
 from talks import PATIENCE_SECONDS, until
 
@@ -54,21 +55,51 @@ def make_clerk(tenant: Tenant) -> None:
     })  # fmt: skip
 
 
-def make_slow(tenant: Tenant, name: str, *, seconds: float, answers: int = 1) -> None:
-    """Make an agent whose model takes its time; before the last answer it asks for a tool."""
-    entries: list[dict[str, Any]] = [
-        {"delaySeconds": seconds, "calls": [{"name": "memory_recall", "args": {}}]}
-        for _ in range(answers - 1)
-    ]
+def make_agent(tenant: Tenant, name: str, model: dict[str, Any]) -> None:
     admin = tenant.database.superuser
-    call(admin, "aos_meta.apply_model", name, META, {
-        "provider": "script", "model": name,
-        "script": [*entries, {"delaySeconds": seconds, "text": "At last."}],
-    })  # fmt: skip
+    call(admin, "aos_meta.apply_model", name, META, {"model": name, **model})
     apply(admin, "aos_persona.apply_persona", tenant.id, name, {
         "systemPrompt": "You wait.", "model": name,
     })  # fmt: skip
     apply(admin, "aos_agent.apply_agent", tenant.id, name, {"persona": name})
+
+
+def make_slow(tenant: Tenant, name: str) -> None:
+    """Make an agent whose model takes an hour."""
+    make_agent(tenant, name, {
+        "provider": "script", "script": [{"delaySeconds": 3600.0, "text": "At last."}],
+    })  # fmt: skip
+
+
+class Held(NamedTuple):
+    """A model that answers when the test lets it."""
+
+    wire: OpenAIWire
+    go: Event
+
+    def asked(self, number: int = 1) -> None:
+        """Wait until it was asked so often."""
+        until(lambda: len(self.wire.requests) >= number, f"question {number}")
+
+
+@contextmanager
+def held(tenant: Tenant, name: str, *replies: Reply) -> Iterator[Held]:
+    """Make an agent whose model waits with these answers."""
+    go = Event()
+
+    def answer(reply: Reply) -> Callable[[Request], Reply]:
+        def late(_request: Request) -> Reply:
+            assert go.wait(PATIENCE_SECONDS)
+            return reply
+
+        return late
+
+    with OpenAIWire([answer(reply) for reply in replies]) as wire:
+        make_agent(tenant, name, {"provider": "openai", "baseUrl": wire.base_url})
+        try:
+            yield Held(wire, go)
+        finally:
+            go.set()
 
 
 def queued(tenant: Tenant, agent: str = "bot", text: str = "hello") -> Any:
@@ -88,7 +119,11 @@ def working(env: dict[str, str], tenant: Tenant, *arguments: str) -> Iterator[Wo
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
             [str(AOSCTL), "worker", "-n", tenant.name, *arguments],
-            env={**env, "AOSCTL_DSN": database.cluster.dsn("test_developer", database.name)},
+            env={
+                **env,
+                "OPENAI_API_KEY": "k",
+                "AOSCTL_DSN": database.cluster.dsn("test_developer", database.name),
+            },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -118,6 +153,10 @@ class Working(NamedTuple):
     def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
         """Send it a signal; return its exit status and what it said."""
         self.process.send_signal(number)
+        return self.ended()
+
+    def ended(self) -> tuple[int, str]:
+        """Wait for its end; return its exit status and what it said."""
         out, _ = self.process.communicate(timeout=PATIENCE_SECONDS)
         assert out == ""
         return self.process.returncode, self.said()
@@ -128,7 +167,7 @@ def test_once_drives_what_waits_and_ends(developer: Aosctl, tenant: Tenant) -> N
     done = developer("worker", "--once", "--concurrency", "2")
     assert (done.status, done.out) == (0, "")
     assert [state(tenant, run) for run in runs] == ["completed"] * 5
-    said = sorted(re.sub(r"\d\.\ds", "0.0s", line) for line in done.err.splitlines())
+    said = sorted(re.sub(r" · [^·]+$", " · 0.0s", line) for line in done.err.splitlines())
     names = sorted(tenant.run_row(run)["name"] for run in runs)
     assert said == [f"{name} turn 1 completed · 0.0s" for name in names]
     again = developer("worker", "--once")
@@ -256,15 +295,25 @@ def test_a_worker_without_a_kernel_or_a_server_says_why(
 def test_work_begins_at_a_notice_and_several_turns_go_on_at_once(
     env: dict[str, str], tenant: Tenant
 ) -> None:
-    make_slow(tenant, "slow", seconds=2.0)
-    with working(env, tenant, "--concurrency", "4") as worker:
+    with (
+        held(tenant, "slow", *[text("At last.")] * 4) as model,
+        working(env, tenant, "--concurrency", "4") as worker,
+    ):
         until(lambda: listening(tenant), "the worker")
         runs = [queued(tenant, "slow") for _ in range(4)]
-        until(lambda: all(state(tenant, run) == "running" for run in runs), "four at once")
-        assert tenant.database.value(
-            "select count(*) from pg_stat_activity where usename = 'aos_worker'"
-            " and datname = current_database() and application_name like 'aosctl/% worker%'"
-        ) <= 4 + 1 + 1 + 1  # fmt: skip
+        model.asked(4)
+        assert [state(tenant, run) for run in runs] == ["running"] * 4
+        sessions = [
+            name.partition(" worker")[2].strip()
+            for (name,) in tenant.database.rows(
+                "select application_name from pg_stat_activity where usename = 'aos_worker'"
+                " and datname = current_database() and application_name like 'aosctl/% worker%'"
+            )
+        ]
+        assert sessions.count("") == 4, sessions
+        beside = sorted(name for name in sessions if name)
+        assert beside == sorted(set(beside) & {"heartbeat", "listen", "retention", "webhooks"})
+        model.go.set()
         until(lambda: all(state(tenant, run) == "completed" for run in runs), "all four")
         status, err = worker.end()
     assert status == 0
@@ -285,12 +334,17 @@ def test_the_first_signal_lets_a_step_end_and_hands_the_turn_back(
     env: dict[str, str], tenant: Tenant, number: int
 ) -> None:
     name = f"steady_{number}"
-    make_slow(tenant, name, seconds=3.0, answers=3)
-    with working(env, tenant) as worker:
+    with (
+        held(tenant, name, *[calls(("memory_recall", {}))] * 2) as model,
+        working(env, tenant) as worker,
+    ):
         run = queued(tenant, name)
-        until(lambda: state(tenant, run) == "running", "the turn")
-        time.sleep(0.3)  # well within the first answer
-        status, err = worker.end(number)
+        model.asked()
+        worker.process.send_signal(number)
+        worker.hear("1 turn ends its step; again to stop at once\n")
+        model.go.set()
+        status, err = worker.ended()
+        assert len(model.wire.requests) == 1
     assert status == 0
     assert "1 turn ends its step; again to stop at once\n" in err
     assert " turn 1 released · " in err
@@ -301,7 +355,7 @@ def test_the_first_signal_lets_a_step_end_and_hands_the_turn_back(
 
 
 def test_the_second_signal_ends_at_once(env: dict[str, str], tenant: Tenant) -> None:
-    make_slow(tenant, "endless", seconds=3600.0)
+    make_slow(tenant, "endless")
     with working(env, tenant) as worker:
         run = queued(tenant, "endless")
         until(lambda: state(tenant, run) == "running", "the turn")
@@ -318,14 +372,16 @@ def test_the_second_signal_ends_at_once(env: dict[str, str], tenant: Tenant) -> 
 def test_a_turn_whose_worker_was_killed_is_taken_over_after_its_lease(
     env: dict[str, str], tenant: Tenant, developer: Aosctl
 ) -> None:
-    make_slow(tenant, "brief", seconds=1.5)
-    with working(env, tenant, "--lease", "1") as first:
-        run = queued(tenant, "brief")
-        until(lambda: state(tenant, run) == "running", "the turn")
-        first.process.kill()
-    with working(env, tenant, "--lease", "1") as second:
-        until(lambda: state(tenant, run) == "completed", "the other worker")
-        status, err = second.end()
+    with held(tenant, "brief", text("Lost."), text("At last.")) as model:
+        with working(env, tenant, "--lease", "1") as first:
+            run = queued(tenant, "brief")
+            model.asked()
+            first.process.kill()
+        model.go.set()
+        with working(env, tenant) as second:
+            second.hear(" turn 1 (attempt 2) completed · ")
+            assert state(tenant, run) == "completed"
+            status, err = second.end()
     assert status == 0
     assert " turn 1 (attempt 2) completed · " in err
     log = developer("logs", str(tenant.run_row(run)["name"]), "-n", "acme")
@@ -355,7 +411,7 @@ def test_a_worker_outlives_the_end_of_all_its_connections(
 def test_a_turn_that_was_killed_meanwhile_is_let_go(
     env: dict[str, str], tenant: Tenant, developer: Aosctl
 ) -> None:
-    make_slow(tenant, "doomed", seconds=3600.0)
+    make_slow(tenant, "doomed")
     with working(env, tenant) as worker:
         run = queued(tenant, "doomed")
         until(lambda: state(tenant, run) == "running", "the turn")
@@ -414,6 +470,7 @@ def test_what_a_tenant_keeps_no_longer_goes_beside_the_turns(
     with working(env, tenant) as worker:
         until(lambda: database.value(left, old["acme"]) == 0, "the end of the old words")
         until(lambda: state(tenant, young) == "completed", "a turn beside it")
+        worker.hear("retention of acme: took the content of ")
         status, err = worker.end()
     assert status == 0
     assert "retention of acme: took the content of 25 runs\n" in err
