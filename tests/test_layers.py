@@ -14,8 +14,8 @@ import aosctl
 PACKAGE = Path(aosctl.__file__).parent
 LEAVES = {
     "", "bars", "config", "config_file", "editor", "errors", "messages", "name_cache",
-    "numbers", "private_file", "project", "redaction", "request", "resources", "tables",
-    "terminal", "timestamps",
+    "numbers", "postponed", "private_file", "project", "redaction", "request", "resources",
+    "tables", "terminal", "timestamps",
 }  # fmt: skip
 MAY_IMPORT = {
     "leaf": {"leaf"},

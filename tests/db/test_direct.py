@@ -256,17 +256,29 @@ def test_errors_of_both_connections_are_the_same(session: DirectSession, tenant:
 
 
 _LATER = """\
-import sys
-from aosctl.db.libpq import Error, pq
-assert "psycopg.cursor" not in sys.modules and "asyncio.events" not in sys.modules
-assert "_ctypes" not in sys.modules
+import os, sys
+from aosctl.db.libpq import errors, pq
+loaded = {"psycopg.cursor", "psycopg._compat", "asyncio", "_ctypes", "_ssl"} & set(sys.modules)
+assert not loaded, loaded
+refused = pq.PGconn.connect(b"host=/nowhere")
+assert "/nowhere" in refused.get_error_message()
+try:
+    refused.exec_(b"select 1")
+except errors.OperationalError as error:
+    assert "no connection" in str(error), error
+else:
+    raise AssertionError
+os.environ["PGCLIENTENCODING"] = "ISO_8859_7"
+assert pq.PGconn.connect(sys.argv[1].encode())._encoding == "iso8859-7"
+del os.environ["PGCLIENTENCODING"]
 import asyncio
 from asyncio import CancelledError, exceptions
 import psycopg
-from psycopg import errors, sql
+from psycopg import _encodings, errors as all_errors, sql
 from psycopg.rows import class_row
 import psycopg_binary, ssl
-assert psycopg.Error is errors.Error is Error and psycopg.pq is pq
+assert psycopg.Error is errors.Error and all_errors is errors and psycopg.pq is pq
+assert _encodings.pg2pyenc(b"LATIN1") == "iso8859-1"
 assert psycopg.__version__ == psycopg_binary.__version__
 assert CancelledError is exceptions.CancelledError is asyncio.CancelledError
 async def answer() -> int:
@@ -283,11 +295,13 @@ with psycopg.connect(sys.argv[1], autocommit=True) as connection:
         connection.execute("select")
         connection.execute("select nothing")
     except psycopg.errors.UndefinedColumn as error:
-        assert isinstance(error, Error)
+        assert isinstance(error, errors.Error)
 import ctypes.util
 from ctypes import wintypes
 assert ctypes.util.find_library("nothing") is None and ctypes.sizeof(wintypes.BYTE) == 1
-names = ("psycopg", "psycopg_binary", "asyncio", "ssl", "ctypes", "ctypes.util")
+assert pq.abc.PGconn.__name__ == 'PGconn'
+names = {"psycopg", "psycopg_binary", "psycopg.errors", "psycopg.pq.abc", "psycopg._encodings"}
+names |= {"ssl", "ctypes", "ctypes.util"}
 assert {type(sys.modules[name]).__name__ for name in names} == {"module"}
 """
 
@@ -306,16 +320,17 @@ def test_all_of_psycopg_and_asyncio_is_there_for_who_asks_later(cluster: Cluster
 _AT_ONCE = """\
 import sys, threading
 from aosctl.db import libpq
-wanted = [("psycopg", "AsyncConnection"), ("asyncio", "Runner"), ("ssl", "SSLContext"),
-          ("ctypes", "CDLL"), ("ctypes.util", "find_library"), ("psycopg_binary", "__version__")]
-start, found = threading.Barrier(24), []
+wanted = [("psycopg", "AsyncConnection"), ("psycopg.errors", "Error"), ("ssl", "SSLContext"),
+          ("ctypes", "CDLL"), ("ctypes.util", "find_library"), ("psycopg_binary", "__version__"),
+          ("psycopg.pq.abc", "PGconn"), ("psycopg._encodings", "py_codecs")]
+start, found = threading.Barrier(32), []
 def ask(name, attribute):
     start.wait()
     found.append(getattr(sys.modules[name], attribute))
 threads = [threading.Thread(target=ask, args=one) for one in wanted for _ in range(4)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
-print(len(found), len(set(found)))
+print(len(found), len({id(one) for one in found}))
 """
 
 
@@ -327,22 +342,22 @@ def test_threads_that_ask_at_once_wait_for_the_first() -> None:
         timeout=60,
         check=False,
     )
-    assert (done.stdout, done.stderr) == ("24 6\n", "")
+    assert (done.stdout, done.stderr) == ("32 8\n", "")
 
 
 def test_a_module_that_is_not_there_stays_so() -> None:
     program = (
-        "import aosctl.db.libpq, psycopg, asyncio\n"
-        "for where, name in ((psycopg, 'nothing'), (asyncio, 'nothing')):\n"
+        "import aosctl.db.libpq, psycopg, ssl\n"
+        "for where, name in ((psycopg, 'nothing'), (ssl, 'nothing')):\n"
         "    try: getattr(where, name)\n"
         "    except AttributeError as error: print(error)\n"
-        "from asyncio import subprocess; print(subprocess.PIPE)"
+        "from ctypes import wintypes; print(wintypes.MAX_PATH)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stdout.splitlines() == [
         "module 'psycopg' has no attribute 'nothing'",
-        "module 'asyncio' has no attribute 'nothing'",
-        "-1",
+        "module 'ssl' has no attribute 'nothing'",
+        "260",
     ]

@@ -20,7 +20,7 @@ from uuid import UUID
 from aosctl import __version__, request
 from aosctl.db.errors import from_sqlstate
 from aosctl.db.kernel import COMPATIBLE, KERNEL_BUILD
-from aosctl.db.libpq import Error, complaint, pq
+from aosctl.db.libpq import complaint, errors, pq
 from aosctl.db.rows import decoder
 from aosctl.errors import AosError, InvalidInput
 
@@ -106,7 +106,7 @@ class DirectConnection:
             result = last = self._next()
             while last is not None:  # an error of the connection may follow the answer
                 result, last = last, self._next()
-        except Error as error:
+        except errors.Error as error:
             raise from_sqlstate(None, str(error)) from error
         except KeyboardInterrupt:
             pgconn.get_cancel().cancel()
@@ -204,7 +204,7 @@ def _connect(target: Target, verb: str) -> DirectConnection | None:
         if _is_ready(pgconn, min(CONNECT_SECONDS, asked.timeout or CONNECT_SECONDS)):
             return _made(pgconn, asked, begun)
         pgconn.finish()
-    except (Error, OSError):
+    except (errors.Error, OSError):
         pass
     return None
 

@@ -11,6 +11,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,13 +68,14 @@ class EmbeddedHome(NamedTuple):
 
     def socket_dir(self, environ: Mapping[str, str] = os.environ) -> Path:
         """Choose the socket's folder: beside the data, or a shorter one where that is too long."""
+        beside = self.base / "run"
+        if _has_room(beside):
+            return beside
+        own = _short_hash(self.base)
         runtime = environ.get("XDG_RUNTIME_DIR", "")
-        shorter = [Path(runtime, f"aosctl-{_short_hash(self.base)}")] if runtime else []
-        last = Path("/tmp", f"aosctl-{os.geteuid()}-{_short_hash(self.base)}")  # noqa: S108 - verified before use
-        for folder in (self.base / "run", *shorter):
-            if len(os.fsencode(folder / ".s.PGSQL.5432")) <= SOCKET_PATH_BYTES:
-                return folder
-        return last
+        if runtime and _has_room(shorter := Path(runtime, f"aosctl-{own}")):
+            return shorter
+        return Path("/tmp", f"aosctl-{os.geteuid()}-{own}")  # noqa: S108 - verified before use
 
 
 class Server(NamedTuple):
@@ -297,7 +300,14 @@ def _make_base(home: EmbeddedHome) -> None:
         folder.chmod(0o755)  # ours, just made: the umask may have closed it
 
 
-def _short_hash(path: Path) -> str:
-    import hashlib
+def _has_room(folder: Path) -> bool:
+    """Tell whether the path of a socket in this folder is short enough."""
+    return len(os.fsencode(folder / ".s.PGSQL.5432")) <= SOCKET_PATH_BYTES
 
-    return hashlib.sha256(os.fsencode(path)).hexdigest()[:10]
+
+def _short_hash(path: Path) -> str:
+    # Python's own, from 3.12 and of 3.11: hashlib loads OpenSSL first, which takes 5 ms.
+    own = find_spec("_sha2") or find_spec("_sha256")
+    sha256 = import_module(own.name if own else "hashlib").sha256
+    digest: str = sha256(os.fsencode(path)).hexdigest()
+    return digest[:10]
