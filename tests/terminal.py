@@ -24,7 +24,7 @@ QUESTION = "d later >"
 ENTER, CTRL_C, CTRL_D, CTRL_J = "\r", "\x03", "\x04", "\n"
 CTRL_G, CTRL_O, CTRL_R, CTRL_Z, ESCAPE, UP = "\x07", "\x0f", "\x12", "\x1a", "\x1b", "\x1b[A"
 ROWS, COLUMNS = 40, 100
-PATIENCE_SECONDS = 40.0
+PATIENCE_SECONDS = 90.0
 _ERASED = re.compile(r"[^\n]*\r\x1b\[2K")
 _STYLES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07]*\x07|.)|[\r\x07]")
 
@@ -45,7 +45,7 @@ class Terminal:
         self,
         env: Mapping[str, str],
         *arguments: str,
-        seconds: float = 30,
+        seconds: float = 90,
         command: str = str(AOSCTL),
         rows: int = ROWS,
         columns: int = COLUMNS,
