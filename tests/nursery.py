@@ -42,7 +42,7 @@ class Nursery:
         return _at_start(env) == self._at_start
 
     def run(self, arguments: Sequence[str], env: Mapping[str, str], stdin: str) -> Ended:
-        """Run `aosctl`; raise TimeoutExpired after a minute."""
+        """Run `aosctl`; raise TimeoutExpired after two minutes."""
         argv = [str(AOSCTL), *(os.fsdecode(os.fsencode(word)) for word in arguments)]
         order = json.dumps({"argv": argv, "env": dict(env), "umask": _umask()}).encode()
         (given, giving), (out, outs), (err, errs) = (os.pipe() for _ in range(3))
@@ -57,12 +57,12 @@ class Nursery:
             streams.submit(_write, giving, stdin)
             came = [streams.submit(_read, end) for end in (out, err)]
             pid = int(ours.recv(64))
-            ours.settimeout(60)
+            ours.settimeout(120)
             try:
                 status = os.waitstatus_to_exitcode(int(ours.recv(64)))
             except TimeoutError:
                 os.kill(pid, signal.SIGKILL)
-                raise subprocess.TimeoutExpired(argv, 60) from None
+                raise subprocess.TimeoutExpired(argv, 120) from None
             return Ended(status, came[0].result(), came[1].result())
 
     def close(self) -> None:

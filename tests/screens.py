@@ -24,7 +24,7 @@ class Screen:
         self,
         env: Mapping[str, str],
         *arguments: str,
-        seconds: float = 30,
+        seconds: float = 90,
         columns: int = 100,
         term: str = "xterm-256color",
     ) -> None:

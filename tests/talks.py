@@ -28,7 +28,7 @@ from aosctl.providers.registry import provider_for
 from kernels import META, KernelDatabase, Tenant, apply, call, make_tenant
 from providers.wire_openai import Entry, OpenAIWire
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 SHOP = """
 create schema shop;
 create table shop.item (id int primary key, name text not null);

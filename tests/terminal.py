@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 import signal
+import termios
 import time
 from collections.abc import Callable, Mapping
-from itertools import chain
+from itertools import islice
 from typing import Self
 
 import pexpect
@@ -21,7 +24,7 @@ QUESTION = "d later >"
 ENTER, CTRL_C, CTRL_D, CTRL_J = "\r", "\x03", "\x04", "\n"
 CTRL_G, CTRL_O, CTRL_R, CTRL_Z, ESCAPE, UP = "\x07", "\x0f", "\x12", "\x1a", "\x1b", "\x1b[A"
 ROWS, COLUMNS = 40, 100
-PATIENCE_SECONDS = 40.0
+PATIENCE_SECONDS = 90.0
 _ERASED = re.compile(r"[^\n]*\r\x1b\[2K")
 _STYLES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07]*\x07|.)|[\r\x07]")
 
@@ -42,7 +45,7 @@ class Terminal:
         self,
         env: Mapping[str, str],
         *arguments: str,
-        seconds: float = 30,
+        seconds: float = 90,
         command: str = str(AOSCTL),
         rows: int = ROWS,
         columns: int = COLUMNS,
@@ -66,6 +69,8 @@ class Terminal:
             dimensions=(rows, columns),
         )
         self.raw = ""
+        self._above: list[str] = []
+        self._standing: str | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -96,24 +101,28 @@ class Terminal:
     def _take(self, came: str) -> None:
         self.raw += came
         self._stream.feed(came)
+        self._standing = None
 
     @property
     def lines(self) -> list[str]:
         """Return all that was not erased again, without the spaces at the end of lines."""
-        above = (
-            "".join(row[x].data for x in range(self._screen.columns))
-            for row in self._screen.history.top
-        )
-        return [line.rstrip() for line in chain(above, self._screen.display)]
+        scrolled = self._screen.history.top  # a line there stays as it is
+        if len(scrolled) < len(self._above):
+            self._above.clear()
+        for row in islice(scrolled, len(self._above), None):
+            self._above.append("".join(row[x].data for x in range(self._screen.columns)).rstrip())
+        return [*self._above, *(line.rstrip() for line in self._screen.display)]
 
     @property
     def standing(self) -> str:
         """Return `lines` as one text, without what is blank below."""
-        return "\n".join(self.lines).rstrip()
+        if self._standing is None:
+            self._standing = "\n".join(self.lines).rstrip()
+        return self._standing
 
-    def stands(self, text: str) -> str:
-        """Wait until a text is to be read on the screen or above; return all that is."""
-        return self.until(lambda: text in self.standing, f"{text!r}")
+    def stands(self, *texts: str) -> str:
+        """Wait until these texts are to be read on the screen or above; return all that is."""
+        return self.until(lambda: all(text in self.standing for text in texts), f"{texts}")
 
     def gone(self, text: str) -> str:
         """Wait until a text is nowhere to be read any more."""
@@ -144,6 +153,8 @@ class Terminal:
         """Change the size, as a window manager does."""
         self.until(lambda: True, "nothing")
         self._screen.resize(rows, columns)
+        self._above.clear()
+        self._standing = None
         self._child.setwinsize(rows, columns)
 
     def expect_text(self, text: str) -> str:
@@ -158,8 +169,20 @@ class Terminal:
 
     def press(self, key: str) -> None:
         """Press a key that is to decide: after a while without any, as it stands alone."""
+        self.taken()
         time.sleep(2 * ALONE_SECONDS)
         self._child.send(key)
+
+    def taken(self) -> None:
+        """Wait until the program has read all that was typed: it has keys one by one."""
+        terminal = os.open(f"/proc/{self.pid}/fd/0", os.O_RDONLY | os.O_NOCTTY)
+        try:
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while any(fcntl.ioctl(terminal, termios.FIONREAD, bytes(4))):
+                assert time.monotonic() < deadline, f"it reads no key: {self.standing}"
+                time.sleep(0.01)
+        finally:
+            os.close(terminal)
 
     def say(self, line: str) -> None:
         """Type a line and Enter."""

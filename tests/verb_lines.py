@@ -64,6 +64,7 @@ LINES: dict[str, tuple[Line, ...]] = {
         shows("get runs -o wide --sort-by=.metadata.name"),
         shows("get agents -o custom-columns=x\x1b[2J\u202e:.metadata.name"),
         says("get agents -l a=b"), fails("get {EVIL}", 2), fails("get persona {FORGED}"),
+        fails("get persona {EVIL}", 2),
         fails("get agents {FORGED}"), fails("get all -o {EVIL}", 2),
         fails("get agents -l {EVIL}", 2), fails("get agents -o jsonpath={{EVIL}", 2),
         fails("get agents --field-selector {EVIL}", 2), fails("get agents -n {FORGED}"),
@@ -73,6 +74,7 @@ LINES: dict[str, tuple[Line, ...]] = {
     "describe": (
         shows("describe persona hostile"), shows(f"describe {KINDS}"),
         shows("describe tenants,models"), fails("describe agents nope{FORGED}"),
+        fails("describe agent {EVIL}", 2),
     ),
     "create tenant": (
         shows("create tenant {NEW}t --display-name {MILD}"),
@@ -198,6 +200,7 @@ LINES: dict[str, tuple[Line, ...]] = {
         shows("logs agent/hostile"), shows("logs agent/clerk -o json"),
         tells("logs agent/hostile --timestamps --prefix --tail 5 --show-cursor"),
         fails("logs {SHOWN} -g {EVIL}", 2), quiet("logs -l a=b"), fails("logs {FORGED}"),
+        fails("logs {EVIL}"),
         fails("logs agent/{FORGED}"), fails("logs {SHOWN} --since {EVIL}", 2),
         fails("logs {SHOWN} --after-cursor {EVIL}", 2),
     ),
@@ -212,10 +215,12 @@ LINES: dict[str, tuple[Line, ...]] = {
     ),
     "approve": (
         tells("approve"), shows("approve --show"), shows("approve -o json"),
-        fails("approve {FORGED}"), shows("approve {APPROVED} --reason {TEXT}"),
+        fails("approve {FORGED}"), fails("approve {EVIL}"),
+        shows("approve {APPROVED} --reason {TEXT}"),
     ),
     "deny": (
         tells("deny"), shows("deny {DENIED} --reason {TEXT}"), fails("deny {DENIED}"),
+        fails("deny {EVIL}"),
     ),
     "attach": (
         tells("attach {OVER}", 4), fails("attach {FORGED}"),
@@ -234,10 +239,11 @@ LINES: dict[str, tuple[Line, ...]] = {
     ),
     "kill": (
         shows("kill {SHOWN} -s STOP"), shows("kill {KILLED} --reason {TEXT}"),
-        fails("kill {KILLED}"), fails("kill {FORGED}"), fails("kill {SHOWN} -s {EVIL}", 2),
+        fails("kill {KILLED}"), fails("kill {FORGED}"), fails("kill {EVIL}"),
+        fails("kill {SHOWN} -s {EVIL}", 2),
     ),
     "resume": (
-        shows("resume {SHOWN}"), fails("resume {FORGED}"),
+        shows("resume {SHOWN}"), fails("resume {FORGED}"), fails("resume {EVIL}"),
     ),
     "cost": (
         shows("cost"), shows("cost --by run"), fails("cost --by {EVIL}", 2), shows("cost -o json"),

@@ -71,7 +71,7 @@ def aosctl(env: dict[str, str], nursery: Nursery, executed: set[tuple[str, ...]]
             capture_output=True,
             text=True,
             env=given,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         return Ended(done.returncode, done.stdout, done.stderr)
@@ -114,7 +114,7 @@ def shop_dsn(admin_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> str:
         capture_output=True,
         text=True,
         env={"HOME": str(home), "PATH": "/usr/bin:/bin"},
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -20,7 +20,7 @@ from aosctl.errors import UsageError
 from command import AOSCTL, Aosctl
 from kernels import META, Tenant, apply, call, say
 from providers.wire_openai import OpenAIWire, Reply, text
-from talks import until
+from talks import PATIENCE_SECONDS, until
 from terminal import Terminal
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -38,7 +38,7 @@ def held(gate: Semaphore, *words: str) -> Reply:
     class Body(tuple[bytes, ...]):
         def __iter__(self) -> Iterator[bytes]:
             for part in super().__iter__():
-                assert gate.acquire(timeout=60)
+                assert gate.acquire(timeout=PATIENCE_SECONDS)
                 yield part
 
     reply = text(*words)
@@ -76,7 +76,7 @@ def worker(env: dict[str, str], tenant: Tenant) -> Iterator[subprocess.Popen[byt
     )
     try:
         yield process
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
     finally:
         process.kill()
         process.wait()

@@ -16,6 +16,7 @@ import pytest
 from command import Aosctl, Ended
 from kernels import Tenant, apply, call
 from postgres import Cluster
+from talks import until
 
 
 @pytest.mark.parametrize("words", [("whoami",), ("auth", "whoami")])
@@ -303,6 +304,14 @@ def test_a_new_login_works_with_its_password_and_nothing_else(
         assert jane("auth", "can-i", "apply", "principal").status == 1
 
 
+def enters(dsn: str) -> bool:
+    try:
+        psycopg.connect(dsn).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
 @contextmanager
 def asking_for_passwords(cluster: Cluster, login: str) -> Iterator[None]:
     """Make the server ask one login for its password in the block."""
@@ -311,7 +320,8 @@ def asking_for_passwords(cluster: Cluster, login: str) -> Iterator[None]:
         path = Path(hba)
         before = path.read_text()
         path.write_text(f"local all {login} scram-sha-256\n{before}")
-        server.execute("select pg_reload_conf(), pg_sleep(0.5)")
+        server.execute("select pg_reload_conf()")
+        until(lambda: not enters(cluster.dsn(login)), "the question for a password")
         try:
             yield
         finally:

@@ -7,14 +7,12 @@ import os
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from aosctl.db.embedded import INSTALLER
-from aosctl.repl.prompt import ALONE_SECONDS
 from bots import BOTS, Bot, Order
 from command import AOSCTL, Aosctl, Ended
 from talks import PATIENCE_SECONDS, until
@@ -102,10 +100,8 @@ def test_nothing_but_the_offered_keys_decides(chat: Terminal, order: Order) -> N
     chat.say(order.delete)
     chat.expect_text(QUESTION)
     chat.type("q1" + ENTER)
-    time.sleep(2 * ALONE_SECONDS)
-    chat.paste("y")
-    time.sleep(2 * ALONE_SECONDS)
-    chat.type("d")
+    chat.press("\x1b[200~y\x1b[201~" + ENTER)
+    chat.press("d")
     chat.expect_text("left pending")
     chat.prompt()
     assert order.exists()
@@ -114,12 +110,11 @@ def test_nothing_but_the_offered_keys_decides(chat: Terminal, order: Order) -> N
 def test_a_word_that_begins_with_y_approves_nothing(chat: Terminal, order: Order) -> None:
     chat.say(order.delete)
     chat.expect_text(QUESTION)
-    for letter in "yes, all" + ENTER:  # as a person types
-        chat.type(letter)
-        time.sleep(0.1)
-    time.sleep(2 * ALONE_SECONDS)
+    chat.type("yes, all" + ENTER)
+    chat.press("q")
+    chat.taken()
     assert order.exists()
-    chat.type("y" + ENTER)
+    chat.press("y" + ENTER)
     chat.expect_text("1 row affected")
     chat.prompt()
     assert not order.exists()
@@ -267,10 +262,8 @@ def test_line_typed_while_the_agent_is_busy_is_the_next_message(opened: Open, bo
     chat.say("one")
     chat.stands("thinking")
     chat.type("two" + ENTER + "thr")
-    chat.expect_text("first answer")
-    chat.expect_text("> two")
-    chat.expect_text("second answer")
-    chat.expect_text("thr")
+    chat.stands("first answer", "> two", "second answer")
+    chat.until(lambda: chat.typed == "> thr", "what was typed last")
 
 
 def test_provider_fault_is_told_and_the_chat_goes_on(opened: Open, bot: Bot) -> None:
@@ -321,10 +314,10 @@ def test_chat_killed_in_mid_turn_goes_on_where_it_was_without_waiting_for_the_le
     chat.kill()
     with psycopg.connect(superuser) as connection:
         left = connection.execute(
-            "select extract(epoch from lease_expires_at - now()) from aos_core.run"
-            " where agent_name = %s", (name,),
+            "select extract(epoch from lease_expires_at - now()), lease_expires_at"
+            " from aos_core.run where agent_name = %s", (name,),
         ).fetchone()  # fmt: skip
-    assert left is not None and left[0] > 10
+    assert left is not None and left[0] > 1
     again = opened("chat", "-c", name)
     again.expect_text("here I am again")
     again.prompt()
@@ -339,7 +332,7 @@ def test_chat_killed_in_mid_turn_goes_on_where_it_was_without_waiting_for_the_le
     assert kinds == [
         "run.created", "turn.opened", "lease.given_up", "turn.reclaimed", "turn.completed",
     ]  # fmt: skip
-    assert (rows[3][1] - rows[2][1]).total_seconds() < 5
+    assert rows[3][1] < left[1], "the lease was waited for"
     log = here("logs", f"agent/{name}").out
     assert re.search(r"turn +1 left behind by \S+@[^@ ]*:[0-9]+, which has ended", log)
     assert re.search(r"turn +1 taken over from \S+@\S*:[0-9]+ by worker:\S+:[0-9]+, attempt", log)

@@ -411,26 +411,30 @@ def test_sql_reads_as_the_agent_and_changes_nothing(
     assert looked >= 8
 
 
-def test_tab_completes_commands_and_what_they_take(chat: Terminal, tmp_path: Path) -> None:
-    chat.type("/cle\t")
-    chat.stands("/clear")
+def completed(chat: Terminal, typed: str, line: str) -> None:
+    """Type the beginning of a line and TAB; wait until the line stands there."""
+    chat.type(f"{typed}\t")
+    chat.until(lambda: chat.typed == f"> {line}", f"{line} after {typed}")
+
+
+def test_tab_completes_commands_and_what_they_take(chat: Terminal) -> None:
+    completed(chat, "/cle", "/clear")
     chat.type(CTRL_C)
     asked(chat, "select 1 as one;", "(1 row)")
     name = run_name(chat)
     chat.say("/new")
+    chat.stands("a new conversation with my_pg_bot begins")
     chat.ready()
-    chat.type(f"/resume {name[:-2]}\t")
-    chat.stands(name)
+    completed(chat, f"/resume {name[:-2]}", f"/resume {name}")
     chat.type(ENTER)
     chat.stands("── earlier")
     chat.ready()
-    chat.type("/sql select count(*) from custo\t")
-    chat.stands("customer")
+    before = chat.standing.count("(1 row)")
+    completed(chat, "/sql select count(*) from custo", "/sql select count(*) from customer")
     chat.type(ENTER)
-    chat.stands("(1 row)")
+    chat.until(lambda: chat.standing.count("(1 row)") > before, "the number")
     chat.ready()
-    chat.type("/model offl\t")
-    chat.stands("offline")
+    completed(chat, "/model offl", "/model offline")
     chat.type(ENTER)
     chat.stands("is with offline already")
     chat.ready()

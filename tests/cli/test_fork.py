@@ -13,6 +13,7 @@ import pytest
 
 from command import AOSCTL, Aosctl
 from kernels import Tenant, ask, call, say
+from talks import PATIENCE_SECONDS
 from terminal import CTRL_C, Terminal
 
 DELETE = {"statement": "delete from shop.orders where order_id = 1"}
@@ -145,7 +146,7 @@ def test_attach_replays_goes_on_and_ends_with_the_run(env: dict[str, str], tenan
         tenant.respond(tenant.open(run, "two?", p_worker="w1"), say("2"))
         assert [line_of(process) for _ in range(2)] == ["user  two?\n", "agent 2\n"]
         call(tenant.person, "aos_agent.close_run", tenant.id, run)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, out) == (0, "run   completed by user:dev\n")
     assert err == (
         f"attached to run/{name}, which is idle; Ctrl-C detaches\nrun/{name} is completed\n"
@@ -157,7 +158,7 @@ def test_attach_to_a_run_that_is_killed_ends_with_four(env: dict[str, str], tena
     with attached(env, tenant, str(run), "--tail", "1") as process:
         assert line_of(process) == "agent 1\n"
         call(tenant.person, "aos_agent.cancel_run", tenant.id, run)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, out) == (4, "run   cancelled by user:dev\n")
     assert err.endswith(f"run/{name_of(tenant, run)} is cancelled\n")
 
@@ -176,7 +177,7 @@ def test_detaching_leaves_the_run_as_it_is(env: dict[str, str], tenant: Tenant) 
     with attached(env, tenant, name) as process:
         assert [line_of(process) for _ in range(3)][-1] == "agent 1\n"
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0 and "detached" in err
 
 

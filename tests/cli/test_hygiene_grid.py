@@ -1,13 +1,15 @@
 """What reaches a terminal, a pipe and a narrow screen, whatever the world holds: every command.
 
 The lines are those of `verb_lines`, in a tenant where every text is an attack (`hostile`); a pass
-over all of them is one process.
+over all of them is one process. `attack/test_terminal.py` talks with such a tenant's agent.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,10 +21,11 @@ import yaml
 
 from aosctl.cli.completion_scripts import entries
 from aosctl.terminal import clean
+from command import AOSCTL
 from hostile import ATTACKS, World, filled, hostile_world
 from in_turn import Came, Streams, in_turn
 from kernels import KernelDatabase
-from verb_lines import APART, LINES, Line
+from verb_lines import APART, LINES, Line, shows
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 ALL = [line for lines in LINES.values() for line in lines]
@@ -33,6 +36,10 @@ OWN = re.compile(r"\r\x1b\[2K")
 FORGED = re.compile("(status: +approved|error: forged)", re.IGNORECASE)
 AS_IT_IS = ("chat", "run", "shell")
 """An answer is text of several lines, as its agent wrote it."""
+VALUES = shows("get all -o jsonpath={.items[*].spec}")
+"""Values alone: programs get them as they are."""
+FEW = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+"""A locale with few letters."""
 
 
 class Ran(NamedTuple):
@@ -188,10 +195,14 @@ def test_pictures_and_pages_have_no_markup_of_others(piped: list[Ran]) -> None:
 
 
 def test_a_row_stays_one_line(piped: list[Ran]) -> None:
-    for text, column in (("get tenants,models", "NAME"), ("get runs -o wide", "NAME")):
-        (out,) = [one.came.out for one in piped if one.line.text.startswith(text)]
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    for text, column, begins in (
+        ("get tenants,models", "NAME", letters), ("get runs -o wide", "NAME", letters),
+        ("get personas -L note", "NAME", letters), ("approve", "ID", "0123456789abcdef"),
+    ):  # fmt: skip
+        out = next(one.came.out for one in piped if one.line.text.startswith(text))
         rows = [line for line in out.splitlines() if line]
-        assert all(line.startswith((column, *"abcdefghijklmnopqrstuvwxyz")) for line in rows), out
+        assert len(rows) > 2 and all(line.startswith((column, *begins)) for line in rows), out
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +215,8 @@ def firsts(world: World) -> list[bool]:
 def test_a_terminal_of_any_width_gets_text_and_colours(
     world: World, columns: int, settings: dict[str, str]
 ) -> None:
-    ran = a_pass(world, FIRST, "terminal", columns=columns, **settings)
+    lines = [*ALL, VALUES] if columns == 20 else FIRST
+    ran = a_pass(world, lines, "terminal", columns=columns, **settings)
     check(ran, colours=True, progress=True)
 
 
@@ -227,10 +239,7 @@ def test_colours_are_forced_upon_a_pipe_and_nothing_else_is(world: World) -> Non
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_a_locale_with_few_letters_gets_those(world: World, encoding: str) -> None:
-    ran = a_pass(
-        world, FIRST, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0",
-        PYTHONIOENCODING=encoding,
-    )  # fmt: skip
+    ran = a_pass(world, FIRST, PYTHONIOENCODING=encoding, **FEW)
     check([one._replace(came=one.came._replace(
         stdout=one.came.stdout.decode(encoding).encode(),
         stderr=one.came.stderr.decode(encoding).encode(),
@@ -265,3 +274,38 @@ def test_a_closed_stream_is_as_good_as_one_that_nobody_reads(
     ran = a_pass(world, FIRST, streams)
     check(ran)
     ended(ran)
+
+
+def program(world: World, words: Sequence[str | bytes], **settings: str) -> Came:
+    """Run the program itself."""
+    done = subprocess.run(
+        [os.fsencode(AOSCTL), *words], stdin=subprocess.DEVNULL, capture_output=True,
+        env=world.env(**settings), timeout=60, check=False,
+    )  # fmt: skip
+    return Came(done.returncode, done.stdout, done.stderr)
+
+
+def test_the_c_locale_and_forced_colour_break_nothing(world: World) -> None:
+    lines = ("describe personas,runs", "logs agent/hostile", "cost", "get agent no\u202epe")
+    for line in lines:
+        came = program(world, line.split(" "), FORCE_COLOR="1", **FEW)
+        text = COLOUR.sub("", (came.stdout + came.stderr).decode("ascii"))
+        assert clean(text) == text and not found(text), (line, text)
+        assert came.status == (2 if "\u202e" in line else 0), (line, text)
+        assert "Traceback" not in text and "UnicodeE" not in text, line
+
+
+def test_an_argument_that_is_no_text_is_named(world: World) -> None:
+    lines = [
+        ["logs", "caf\udce9"],
+        ["describe", "agent", "caf\udce9"],
+        ["get", "persona", "caf\udce9"],
+    ]
+    came = in_turn(lines, world.env())
+    came.append(program(world, [b"logs", b"caf\xe9"]))
+    for one in came:
+        assert (one.status, one.out) == (2, ""), one
+        assert one.err.splitlines() == [
+            "error: caf\\udce9 is not text in the encoding utf-8",
+            "hint: LC_ALL=C.UTF-8 aosctl …",
+        ]

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Self
 from uuid import UUID
@@ -24,7 +23,7 @@ from command import AOSCTL, Aosctl
 from kernels import KernelDatabase, Tenant, ask, call, make_tenant, say
 from postgres import Cluster
 
-SECONDS = 30
+SECONDS = 60
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
 
 
@@ -312,12 +311,11 @@ def test_what_anybody_may_notify_ends_nobodys_log(follow: Follow, tenant: Tenant
     noise = ("", "x", "00000000-0000-0000-0000-000000000000")
     statement = "select " + ", ".join(f"pg_notify('aos_run', '{text}')" for text in noise)
     with follow(name) as log:
-        for number in range(2):
+        for number in range(3):  # what comes after a notice is heard after it
             turn(tenant, run, f"q{number}", f"a{number}")
             log.until(f"agent a{number}")
             asked = tenant.asked("sql_query", {"query": statement})
             assert tenant.execute(asked.call, asked.lease)["ok"]
-            time.sleep(0.3)  # time to hear it
         close(tenant, run)
         status, _, err = log.end()
     assert (status, err) == (0, "")

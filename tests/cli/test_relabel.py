@@ -12,6 +12,7 @@ import pytest
 
 from command import Aosctl
 from kernels import META, Tenant, call
+from talks import until
 
 Make = Callable[..., str]
 FAR = """\
@@ -194,11 +195,9 @@ def test_two_at_the_same_time_lose_neither_label(
         )
         second.start()
         with psycopg.connect(database.cluster.dsn(), autocommit=True) as watcher:
-            while not watcher.execute(
-                "select from pg_stat_activity where datname = %s and wait_event_type = 'Lock'",
-                (database.name,),
-            ).fetchall():
-                assert second.is_alive()
+            waits = "select from pg_stat_activity where datname = %s and wait_event_type = 'Lock'"
+            until(lambda: watcher.execute(waits, (database.name,)).fetchall(), "the second")
+        assert second.is_alive()
         holder.commit()
     second.join()
     assert (ended[0].status, ended[0].out) == (0, "persona.aos/busy labeled\n")

@@ -11,6 +11,7 @@ import pytest
 
 from command import Aosctl, Ended
 from kernels import Tenant, apply, say
+from talks import until
 
 
 class Waiting:
@@ -25,13 +26,14 @@ class Waiting:
     def asked(self) -> None:
         """Return when the process waits: it is connected, and its last statement is done."""
         database = self._tenant.database
+        asked = (
+            "select from pg_stat_activity where datname = %s and state = 'idle'"
+            " and application_name like 'aosctl/%% wait' and query ~ %s"
+        )
+        names = (database.name, "watch_|_resource|run_status|listen")
         with psycopg.connect(database.cluster.dsn(), autocommit=True) as watcher:
-            while not watcher.execute(
-                "select from pg_stat_activity where datname = %s and state = 'idle'"
-                " and application_name like 'aosctl/%% wait' and query ~ %s",
-                (database.name, "watch_|_resource|run_status|listen"),
-            ).fetchall():
-                assert self._thread.is_alive()
+            until(lambda: watcher.execute(asked, names).fetchall() or not self._thread.is_alive())
+        assert self._thread.is_alive()
 
     def ended(self) -> Ended:
         self._thread.join()
