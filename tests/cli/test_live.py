@@ -337,7 +337,7 @@ def test_narrow_terminal_asks_in_several_lines(talk: Talk, order: Order) -> None
     chat = talk.open(columns=20, rows=30, AOSCTL_NO_BELL="1", NO_COLOR="1")
     chat.ready()
     chat.say("delete it")
-    chat.until(lambda: chat.typed == ">" and "d later" in chat.standing, "the question")
+    chat.until(lambda: chat.typed == "  >" and "d later" in chat.standing, "the question")
     chat.type("y")
     chat.stands("Gone.")
     chat.ready()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +18,7 @@ from aosctl.repl.exchange import Place
 from aosctl.repl.keys import Presses
 from aosctl.repl.live import Live
 from aosctl.repl.plain_prompts import PlainPrompts
+from aosctl.repl.prompt import Look, Moved
 from aosctl.repl.screen import Screen
 from providers.wire_openai import text
 from talks import Stage
@@ -68,6 +70,54 @@ def bells(play: Stage, took: float) -> int:
     assert chat.run() == 0
     assert "Here it is." in out.getvalue()
     return out.getvalue().count("\a")
+
+
+class Coming(Here):
+    """A chat whose connection comes with the first message."""
+
+    is_over = False
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+
+    def open(self, run_id: UUID | None) -> Conversation:
+        assert run_id is None
+        return self._conversation
+
+
+class Leaving(PlainPrompts):
+    """A prompt that connects, as it does while a person types, and whose person leaves then."""
+
+    footer = ""
+
+    def message(
+        self,
+        typed: str,
+        footer: Callable[[int], str],
+        look: Look | None = None,
+        *,
+        at_once: bool = False,
+    ) -> str | Moved:
+        assert (typed, at_once) == ("", True) and look is not None and not look()
+        self.footer = footer(200)
+        raise EOFError
+
+
+@pytest.mark.parametrize(("typed", "footer"), [("", "asker · wire · tenant"), ("hello\n", "run")])
+def test_the_footer_is_of_the_run_that_began_before_there_was_a_prompt(
+    play: Stage, typed: str, footer: str
+) -> None:
+    """A message typed while the chat was loading is sent before anything is asked for."""
+    play.answer(text("Here it is."))
+    out = io.StringIO()
+    conversation, prompts = play.talk().conversation, Leaving(out)
+    screen = Screen(out, out, styled=False)
+    assert (
+        Chat("asker", Coming(conversation), screen, prompts, cast(Any, None), None, typed).run()
+        == 0
+    )
+    expected = f"{conversation.run} · " if footer == "run" else footer
+    assert prompts.footer.startswith(expected) and len(expected) > len("run · ")
 
 
 @pytest.mark.parametrize(("ago", "rings"), [(10.5, True), (9.5, False)])

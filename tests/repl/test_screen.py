@@ -7,6 +7,8 @@ import io
 import pytest
 
 from aosctl.domain.loop_events import LoopEvent
+from aosctl.repl.live import Live
+from aosctl.repl.live_screen import LiveScreen
 from aosctl.repl.screen import Screen
 from aosctl.terminal import display_width
 from providers.wire_openai import text
@@ -59,6 +61,7 @@ def test_rows_of_a_question_keep_their_margin_however_long(monkeypatch: pytest.M
     monkeypatch.setenv("COLUMNS", "24")
     out = io.StringIO()
     screen = Screen(out, out, styled=True)
+    assert LiveScreen(Live(out), styled=False).folds, "a prompt stays open on terminals only"
     long = "delete from shop" + " " * 30 + "why: nobody asked 漢字漢字"
     screen.box("sql_execute", [long, screen.style("- gone " * 5, "31")], "why: risk")
     title, *rows, below = plain(out.getvalue()).strip("\n").splitlines()

@@ -143,8 +143,13 @@ class Chat:
         return footer(self._footer, width)
 
     def _arrive(self) -> bool:
-        """Connect while the person types; what goes wrong ends the prompt. Never True."""
-        self._footer = self._exchange.arrive()
+        """Connect while the person types; what goes wrong ends the prompt. Never True.
+
+        What was typed before that prompt may have begun the run: its footer stays then.
+        """
+        before = self._exchange.arrive()
+        if not self.has_begun:
+            self._footer = before
         return False
 
     def _after(self, driven: Driven) -> None:

@@ -250,7 +250,7 @@ def explain(turns: Turns, approval: Approval) -> None:
 
 
 def _say(screen: Screen, text: str) -> None:
-    width = screen.width - 2 if screen.styled else sys.maxsize
+    width = screen.width - 2 if screen.folds else sys.maxsize
     for row in folded(visible(text), width):
         screen.warn(f"  {row}", DIM)
 

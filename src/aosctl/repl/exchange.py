@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -150,8 +149,7 @@ class Exchange:
         if conversation is None:
             return
         try:
-            width = self._screen.width if self._screen.styled else sys.maxsize
-            lines = lines_of(conversation.last_exchanges(EXCHANGES), width)
+            lines = lines_of(conversation.last_exchanges(EXCHANGES), self._screen.width)
         except AosError:
             return  # what comes next says it
         if lines:

@@ -44,6 +44,10 @@ class LiveScreen(Screen):
     def left(self) -> bool:
         return self._live_prompt.detached
 
+    @property
+    def folds(self) -> bool:
+        return True
+
     @contextmanager
     def _showing(self) -> Iterator[None]:
         with self._lock:

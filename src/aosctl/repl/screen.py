@@ -72,6 +72,11 @@ class Screen:
     def width(self) -> int:
         return shutil.get_terminal_size().columns
 
+    @property
+    def folds(self) -> bool:
+        """Tell whether lines are broken at the terminal's edge, where one is known to be."""
+        return self.styled
+
     def begin(self, doing: str = "thinking") -> None:
         """Start a turn: `doing` stands in the live line until something happens."""
         with self._showing():
@@ -186,7 +191,7 @@ class Screen:
             self._call_for(title)
             rows = [self.style(title, BOLD)]
             margin = f"  {self.style('│', YELLOW)} "
-            width = self.width - 4 if self.styled else sys.maxsize
+            width = self.width - 4 if self.folds else sys.maxsize
             rows += [f"{margin}{row}" for line in lines for row in folded(line, width)]
             rows += [self.style(f"  {below}", DIM)]
             self._side.write("\n".join(rows) + "\n")
@@ -288,7 +293,7 @@ class Screen:
         self._finish_text()
         if not self._quiet:
             rest = "".join(f" · {word}" for word in words)
-            room = call_room(self.width - 3, rest) if self.styled else CALL_WIDTH
+            room = call_room(self.width - 3, rest) if self.folds else CALL_WIDTH
             line = call_line(about.call.skill, about.call.args, room)
             self._line(f"{self.style('⏺', colour)} {line}{self.style(rest, DIM)}", "call")
         self._do("thinking")

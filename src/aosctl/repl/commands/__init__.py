@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from typing import TYPE_CHECKING
 
 from aosctl.domain.names import nearest
@@ -74,8 +73,7 @@ def _help(chat: Chat, rest: str) -> None:
     if rest:
         _explain(chat, rest)
         return
-    width = chat.screen.width - 1 if chat.screen.styled else sys.maxsize
-    chat.say("\n".join(help_lines(width)))
+    chat.say("\n".join(help_lines(chat.screen.width - 1)))
 
 
 def help_lines(width: int) -> list[str]:

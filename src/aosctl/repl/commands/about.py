@@ -26,6 +26,7 @@ HEADERS = ["MODEL", "ANSWERS", "INPUT", "OUTPUT", "COST"]
 _SAID = {"your messages": "user", "answers": "assistant", "tool results": "tool"}
 _LETTERS_A_TOKEN = 4
 """About; only the model's own tokenizer knows."""
+_LEAST_BAR, _MOST_BAR = 8, 30
 
 
 def _cost(chat: Chat, _rest: str) -> None:
@@ -96,7 +97,7 @@ def _context(chat: Chat, _rest: str) -> None:
     for title, role in _SAID.items():
         said = [json.dumps(step.message, ensure_ascii=False) for step in steps if step.role == role]
         parts.append(Part(f"{title} ({len(said)})", about("".join(said))))
-    chat.screen.show("\n".join(context_lines(parts, window)))
+    chat.screen.show("\n".join(context_lines(parts, window, chat.screen.width - 1)))
     if away:
         gone = about("".join(json.dumps(step.message) for step in away))
         count = counted(len(away), "step")
@@ -112,20 +113,22 @@ def about(text: str) -> int:
     return -(-len(text) // _LETTERS_A_TOKEN)
 
 
-def context_lines(parts: Sequence[Part], window: int) -> list[str]:
-    """Return the parts of the next request as bars against the model's window."""
+def context_lines(parts: Sequence[Part], window: int, width: int) -> list[str]:
+    """Return the parts of the next request as bars against the model's window.
+
+    The bars take what `width` cells leave beside the words, within reason.
+    """
     if window <= 0:
         raise AosError("the model's window is not known")
-    total = sum(part.tokens for part in parts)
-    width = max(len(name) for name in (*(part.name for part in parts), "together"))
-    lines = [
-        f"{part.name:<{width}}  {gauge(part.tokens, window)}  about {tokens(part.tokens)}"
-        for part in parts
+    whole = Part("together", sum(part.tokens for part in parts))
+    rows = [(part, f"about {tokens(part.tokens)}") for part in parts]
+    rows.append((whole, f"about {tokens(whole.tokens)} of {tokens(window)}"))
+    left = max(len(part.name) for part, _ in rows)
+    words = left + len("  [] 100%  ") + max(len(text) for _, text in rows)
+    cells = min(max(width - words, _LEAST_BAR), _MOST_BAR)
+    return [
+        f"{part.name:<{left}}  {gauge(part.tokens, window, cells)}  {text}" for part, text in rows
     ]
-    lines.append(
-        f"{'together':<{width}}  {gauge(total, window)}  about {tokens(total)} of {tokens(window)}"
-    )
-    return lines
 
 
 COMMANDS = (
