@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Set
     from importlib.machinery import ModuleSpec
 
-_lock = RLock()
+_locks: dict[str, RLock] = {}
+"""One a module: a thread that runs one may import what another thread's import waits in."""
 _running: set[str] = set()
 """Modules that run at this moment: what they have not defined yet is not there."""
 _parts: dict[str, Set[str]] = {}
@@ -40,7 +41,9 @@ class _Postponed(ModuleType):
 
 def run(module: ModuleType) -> None:
     """Run a postponed module, unless it has run or is running."""
-    with _lock:
+    if type(module) is not _Postponed:
+        return
+    with _locks[module.__name__]:
         if type(module) is not _Postponed or module.__name__ in _running:
             return
         spec = module.__spec__
@@ -69,6 +72,7 @@ def postpone(name: str, *, parts: Set[str] = frozenset(), **known: object) -> No
         module = module_from_spec(spec)
         vars(module).update(known)
         _parts[name] = parts
+        _locks[name] = RLock()
         module.__class__ = _Postponed
         sys.modules[name] = module
         parent, _, own = name.rpartition(".")
