@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -115,12 +115,13 @@ def pending_calls(rows: Any) -> tuple[PendingCall, ...]:
     return tuple(PendingCall.from_row(row) for row in rows or ())
 
 
-def _moved(row: Mapping[str, Any]) -> Moved:
+def _moved(row: Mapping[str, Any], **settled: Any) -> Moved:
     return Moved(
         next=row["next"],
         step=row.get("step") or row["last_step"],
         last_step=row["last_step"],
         calls=pending_calls(row.get("calls")),
+        **settled,
     )
 
 
@@ -129,8 +130,8 @@ def _settled(text: str | None) -> Moved:
     parts = members(text or "{}")
     result, result_text = parts.pop("result", (None, "null"))
     row = {name: value for name, (value, _) in parts.items()}
-    return replace(
-        _moved(row),
+    return _moved(
+        row,
         ok=bool(row.get("ok", True)),
         result=result,
         result_text=result_text,
