@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -95,8 +95,23 @@ def translated() -> Iterator[None]:
 
 def to_json(value: object) -> str:
     """Write JSON for a jsonb parameter; refuses NaN, which jsonb has no word for."""
-    return _ENCODER.encode(value)
+    return "".join(_WRITE(value, 0))
 
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-"""Made once: json.dumps makes one for each value."""
+def _writer() -> Callable[[object, int], Iterable[str]]:
+    """Return what writes a value in pieces, made once: json.dumps makes one for each value.
+
+    A value that holds itself ends as one that is nested too deep does, with RecursionError.
+    """
+    made = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    from_c = getattr(json.encoder, "c_make_encoder", None)
+    if from_c is None:
+        return lambda value, _: made.iterencode(value)
+    text = json.encoder.encode_basestring
+    write: Callable[[object, int], Iterable[str]] = from_c(
+        None, made.default, text, None, ":", ",", False, False, False
+    )
+    return write
+
+
+_WRITE = _writer()

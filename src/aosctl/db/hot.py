@@ -29,6 +29,11 @@ PATIENCE_SECONDS = 30.0
 FIRST_PAUSE_SECONDS = 0.1
 LOOK_SECONDS = 0.1
 
+_Selector: type[selectors.BaseSelector] = getattr(
+    selectors, "PollSelector", selectors.DefaultSelector
+)
+"""For a wait or two of one socket: epoll would make a descriptor and close it each time."""
+
 T = TypeVar("T")
 Result = pq.abc.PGresult
 Idle = Callable[[], None]
@@ -95,7 +100,8 @@ class Link:
 
     def call_text(self, what: Statement, *parameters: str | None) -> str | None:
         """Run one kernel call, as `call`, and return its jsonb result as PostgreSQL wrote it."""
-        return self._persist(lambda: self._prepared_call(what, encode(parameters)))
+        given = encode(parameters)
+        return self._persist(lambda: self._prepared_call(what, given))
 
     def fetch(self, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
         """Read rows; when the connection is lost, once more over a new one."""
@@ -181,7 +187,7 @@ def pipelined(
         pgconn.pipeline_sync()
     is_last = False
     result: Result | None = None
-    with selectors.DefaultSelector() as selector:
+    with _Selector() as selector:
         selector.register(pgconn.socket, selectors.EVENT_READ)
         for number in range(len(before) + 1):
             if number:  # the sync between two, or why the one before could not commit
@@ -214,7 +220,7 @@ def caught_up(pgconn: pq.abc.PGconn, idle: Idle) -> bool:
     """
     if pgconn.pipeline_status == pq.PipelineStatus.OFF:
         return pgconn.status == pq.ConnStatus.OK
-    with selectors.DefaultSelector() as selector:
+    with _Selector() as selector:
         selector.register(pgconn.socket, selectors.EVENT_READ)
         failure = _drain(pgconn, selector, idle)
     if failure is not None or pgconn.status != pq.ConnStatus.OK:

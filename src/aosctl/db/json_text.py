@@ -15,7 +15,11 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},]')
 
 def load(text: str) -> Any:
     """Decode JSON; a number that Python can't hold becomes its text."""
-    return _DECODER.decode(text)
+    try:
+        value, end = _SCAN(text, 0)  # jsonb is printed without blanks around it
+    except StopIteration:
+        end = -1
+    return value if end == len(text) else _DECODER.decode(text)
 
 
 def load_exact(text: str) -> Any:
@@ -73,4 +77,5 @@ def _finite(text: str) -> float | str:
 
 
 _DECODER = json.JSONDecoder(parse_int=_whole, parse_float=_finite)
+_SCAN = _DECODER.scan_once  # type: ignore[attr-defined]
 _EXACT = json.JSONDecoder(parse_int=_whole, parse_float=Decimal)

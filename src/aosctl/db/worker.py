@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -42,12 +42,13 @@ class Ready:
     turns: int
 
 
-def _moved(row: Mapping[str, Any]) -> Moved:
+def _moved(row: Mapping[str, Any], **settled: Any) -> Moved:
     return Moved(
         next=row["next"],
         step=row.get("step") or row["last_step"],
         last_step=row["last_step"],
         calls=pending_calls(row.get("calls")),
+        **settled,
     )
 
 
@@ -56,8 +57,8 @@ def _settled(text: str | None) -> Moved:
     parts = members(text or "{}")
     result, result_text = parts.pop("result", (None, "null"))
     row = {name: value for name, (value, _) in parts.items()}
-    return replace(
-        _moved(row),
+    return _moved(
+        row,
         ok=bool(row.get("ok", True)),
         result=result,
         result_text=result_text,
