@@ -131,14 +131,14 @@ _aosctl_spec() {
       known='-o=words:yaml,json --output=words:yaml,json --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'label')
       commands=''
-      flags='-l --selector --field-selector --all --overwrite --list --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      flags='-l --selector --field-selector --all -A --all-tenants --all-namespaces --overwrite --list --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='-l --selector --field-selector --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'annotate')
       commands=''
-      flags='-l --selector --field-selector --all --overwrite --list --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      flags='-l --selector --field-selector --all -A --all-tenants --all-namespaces --overwrite --list --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='-l --selector --field-selector --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'

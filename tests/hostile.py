@@ -58,6 +58,16 @@ MILD = f"\u202edlrow\u202c a\u200bb \U000e0041</text><script>x\u2028y {WIDE}\n{F
 KEY = "key\nStatus"
 LONG = "x" * 20_000
 ODD_ROLE = "odd\x1b[2J\u202erole\nstatus: approved"
+SECRETS = {
+    "password": "cnry3f9aDsn",
+    "libpq's password": "cnry3f9aPq",
+    "master key": "c0ffee5afe" * 6 + "beef",
+    "value": "cnry3f9aValue",
+    "model's key": "cnry3f9aModel",
+    "context's password": "cnry3f9aContext",
+    "flag's password": "cnry3f9aFlag",
+}
+"""What nobody is shown who has it in the environment, in a context or in a flag."""
 _numbers = itertools.count(1)
 
 
@@ -80,12 +90,13 @@ class World:
             "XDG_CONFIG_HOME": self.names["ODDHOME"],
             "LC_ALL": "C.UTF-8",
             "TERM": "xterm-256color",
-            "AOSCTL_DSN": self.names["DSN"],
+            "AOSCTL_DSN": self.names["DSN"].replace("@", f":{SECRETS['password']}@", 1),
             "AOSCTL_TENANT": "acme",
             "AOSCTL_EDITOR": "true",
-            "AOSCTL_MASTER_KEY": "ab" * 32,
-            "A_SECRET": "not-to-be-seen",
-            "OPENAI_API_KEY": "k",
+            "AOSCTL_MASTER_KEY": SECRETS["master key"],
+            "A_SECRET": SECRETS["value"],
+            "OPENAI_API_KEY": SECRETS["model's key"],
+            "PGPASSWORD": SECRETS["libpq's password"],
             "PAGER": "cat",
             **settings,
         }

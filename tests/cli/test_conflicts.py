@@ -60,12 +60,12 @@ DECIDED = {
     "describe": "--selector --all-namespaces --filename --recursive --show-events",
     "edit": "--output --selector --output-patch",
     "label": (
-        "--selector --field-selector --all --overwrite --list --resource-version --dry-run "
-        "--output"
+        "--selector --field-selector --all --all-namespaces --overwrite --list"
+        " --resource-version --dry-run --output"
     ),
     "annotate": (
-        "--selector --field-selector --all --overwrite --list --resource-version --dry-run "
-        "--output"
+        "--selector --field-selector --all --all-namespaces --overwrite --list"
+        " --resource-version --dry-run --output"
     ),
     "patch": "--patch --patch-file --type --dry-run --output",
     "replace": "--filename --recursive --dry-run --output",

@@ -38,6 +38,16 @@ Be*) sed -i 's/^  model: .*/  model: [1]/' "$1" ;;
 esac
 """,
 }  # fmt: skip
+GLOBEX = """\
+apiVersion: aos/v1
+kind: Tenant
+metadata: {name: globex}
+---
+apiVersion: aos/v1
+kind: Persona
+metadata: {name: writer, tenant: globex, labels: {team: data}}
+spec: {model: offline, systemPrompt: Write.}
+"""
 STORED = r'A copy of your changes has been stored to "\S+\.yaml"\n'
 
 
@@ -203,6 +213,49 @@ REFUSED = (
         'warning: this removed your active context, use "aosctl config use-context" to select a'
         " different one\n"),
 )  # fmt: skip
+ONE_TENANT = "works in one tenant, which -n chooses"
+ACROSS = (
+    Row("apply -f globex.yaml", "tenant.aos/globex created\npersona.aos/writer created\n"),
+    # A name without its kind: kubectl knows only that there is no such type.
+    *(
+        Row(f"{verb} bot", "",
+            'error: the server doesn\'t have a resource type "bot"\n'
+            f"hint: aosctl {verb} agent/bot\n", 1)
+        for verb in ("get", "describe", "edit")
+    ),
+    Row("delete expert", "",
+        'error: the server doesn\'t have a resource type "expert"\n'
+        "hint: aosctl delete persona/expert\n", 1),
+    Row("logs bot", "",
+        f'{SERVER} (NotFound): runs.aos "bot" not found\n'
+        "hint: it is an agent: aosctl logs agent/bot\n", 1),
+    Row("kill bot", "",
+        f'{SERVER} (NotFound): runs.aos "bot" not found\n'
+        "hint: it is an agent: aosctl ps --filter agent=bot\n", 1),
+    Row("events --last 3", "",
+        "error: unknown flag: --last, did you mean --tail?\n"
+        "See 'aosctl events --help' for usage.\n", 2),
+    Row("label personas --all -A seen=yes --dry-run=server",
+        "persona.aos/expert labeled (server dry run)\n"
+        "persona.aos/pg_expert labeled (server dry run)\n"
+        "persona.aos/writer labeled (server dry run)\n"),
+    Row("annotate personas -A -l team=data seen=yes", "persona.aos/pg_expert annotated\n"
+        "persona.aos/writer annotated\n"),
+    Row("annotate personas -A -l team=data --list",
+        "Listing annotations for persona.aos/pg_expert:\nseen=yes\n"
+        "Listing annotations for persona.aos/writer:\nseen=yes\n"),
+    Row("annotate personas -A -l team=data seen-", "persona.aos/pg_expert annotated\n"
+        "persona.aos/writer annotated\n"),
+    Row("label persona expert -A a=b", "",
+        "error: a resource cannot be retrieved by name across all namespaces\n", 2),
+    # A tenant is a wall, not a folder: what ends or deletes something stays on one side of it.
+    *(
+        Row(f"{line} -A", "",
+            f"error: -A is not supported: aosctl {line.split()[0]} {ONE_TENANT}\n"
+            f"See 'aosctl {line.split()[0]} --help' for usage.\n", 2)
+        for line in ("delete agents --all", "kill --all", "logs -l a=b", "wait agents --all")
+    ),
+)  # fmt: skip
 AGE = r" +\d+s"
 """Of what was made by this test; `test_output` has all that AGE may look like."""
 TABLES = (
@@ -221,7 +274,7 @@ TABLES = (
     # Here a namespace is a tenant.
     Row("get personas -A",
         rf"^TENANT   NAME        MODEL     VERSION   AGE\nacme     expert      offline   1{AGE}\n"
-        rf"acme     pg_expert   offline   2{AGE}\n"),
+        rf"acme     pg_expert   offline   2{AGE}\nglobex   writer      offline   1{AGE}\n"),
     Row("get personas --show-labels",
         rf"^NAME        MODEL     VERSION   AGE +LABELS\nexpert      offline   1{AGE} +<none>\n"
         rf"pg_expert   offline   2{AGE} +applyset\.aos/part-of=texts,team=data\n"),
@@ -237,7 +290,7 @@ TABLES = (
     Row("describe persona expert", r"^Name: +expert\n(.*\n)*Annotations:  <none>\n(.*\n)*"
         r"Events:\n( .*\n)+"),
 )  # fmt: skip
-ROWS = (*APPLYING, *CHANGING, *REFUSED, *TABLES)
+ROWS = (*APPLYING, *CHANGING, *REFUSED, *ACROSS, *TABLES)
 
 
 @pytest.fixture(scope="module")
@@ -248,6 +301,7 @@ def came(
     for name, text in FILES.items():
         (home / name).write_text(text)
     (home / "empty").mkdir()
+    (home / "globex.yaml").write_text(GLOBEX)
     make_tenant(kernel_database, "acme")
     settings = {
         "HOME": str(home), "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "AOSCTL_TENANT": "acme",
@@ -263,7 +317,7 @@ def fits(expected: str, text: str) -> bool:
     return expected == text
 
 
-@pytest.mark.parametrize("rows", [APPLYING, CHANGING, REFUSED, TABLES])
+@pytest.mark.parametrize("rows", [APPLYING, CHANGING, REFUSED, ACROSS, TABLES])
 def test_it_is_said_as_kubectl_says_it(came: list[Came], rows: tuple[Row, ...]) -> None:
     first = ROWS.index(rows[0])
     wrong = [
@@ -271,7 +325,7 @@ def test_it_is_said_as_kubectl_says_it(came: list[Came], rows: tuple[Row, ...]) 
         for row, one in zip(rows, came[first : first + len(rows)], strict=True)
         if one.status != row.status or not fits(row.out, one.out) or not fits(row.err, one.err)
     ]
-    assert not wrong, wrong[:3]
+    assert not wrong, "\n".join(map(repr, wrong[:5]))
 
 
 def test_a_pattern_fits_the_whole_text_or_nothing() -> None:

@@ -6,6 +6,7 @@ over all of them is one process. `attack/test_terminal.py` talks with such a ten
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -22,10 +23,10 @@ import yaml
 from aosctl.cli.completion_scripts import entries
 from aosctl.terminal import clean
 from command import AOSCTL
-from hostile import ATTACKS, World, filled, hostile_world
+from hostile import ATTACKS, SECRETS, World, filled, hostile_world
 from in_turn import Came, Streams, in_turn
 from kernels import KernelDatabase
-from verb_lines import APART, LINES, Line, shows
+from verb_lines import APART, LINES, Line, fails, shows
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 ALL = [line for lines in LINES.values() for line in lines]
@@ -142,6 +143,54 @@ def test_no_value_forges_a_line_of_its_own(piped: list[Ran]) -> None:
         if FORGED.match(line)
     ]
     assert wrong == []
+
+
+def leaked(text: str) -> list[str]:
+    """Return the secrets that are in a text, as they are, quoted or encoded."""
+    folded = text.replace("\n", "")
+    return [name for name, secret in SECRETS.items()
+            if any(form in folded for form in (
+                secret, secret.encode().hex(), *(
+                    base64.b64encode(b"\0" * shift + secret.encode()).decode()[4:-4]
+                    for shift in range(3))))]  # fmt: skip
+
+
+NOSY: tuple[Line, ...] = (
+    shows("config set-context leak --dsn postgresql://u:{CONTEXT}@127.0.0.1:1/x"),
+    shows("config view"), shows("config view -o json"), shows("config get-contexts"),
+    shows("config view --minify --context leak"), fails("get agents --context leak"),
+    fails("db status --context leak"), fails("get agents --dsn postgresql://u:{FLAG}@127.0.0.1:1/x"),
+    shows("get secrets -o yaml"), shows("get secrets -o wide"), shows("describe secrets"),
+    shows("whoami"), shows("db status"), shows("shell -c {ACTIVITY}"),
+)  # fmt: skip
+"""Lines that look at what there is of a secret, beside the first line of every command."""
+ITS_PURPOSE: tuple[tuple[Line, str], ...] = (
+    (shows("config view --raw"), "context's password"),
+    (shows("db url"), "password"),
+)
+"""What shows a secret because that is what it is for, to those who have it already."""
+
+
+def test_nothing_that_is_printed_or_written_holds_a_secret(world: World, piped: list[Ran]) -> None:
+    world.names |= {"CONTEXT": SECRETS["context's password"], "FLAG": SECRETS["flag's password"],
+                    "ACTIVITY": "\\sql select * from pg_stat_activity"}  # fmt: skip
+    purpose = [line for line, _ in ITS_PURPOSE]
+    drawn = [line for line in FIRST if line.text.split()[0] not in ("worker", "quickstart")]
+    nosy = a_pass(world, [*NOSY, *drawn], before=["-v=9"])
+    wrong = [
+        (one.line.text, leaked(one.told))
+        for one in (*piped, *nosy)
+        if one.line not in purpose and leaked(one.told)
+    ]
+    assert wrong == []
+    assert any("sql: " in one.came.err or "select" in one.came.err for one in nosy), "-v=9 spoke"
+    assert [one.line.text for one in nosy[: len(NOSY)] if one.came.status != one.line.status] == []
+    files = [path for path in world.home.rglob("*") if path.is_file()]
+    kept = {path.name for path in files if leaked(path.read_bytes().decode("latin-1"))}
+    assert kept == {"config.yaml"}, "the context's own place, and only that"
+    assert len(files) > 5
+    shown = a_pass(world, purpose)
+    assert [leaked(one.told) for one in shown] == [[name] for _, name in ITS_PURPOSE]
 
 
 def test_the_texts_themselves_are_shown(piped: list[Ran]) -> None:

@@ -18,7 +18,7 @@ from aosctl.cli.global_flags import VERSION
 from aosctl.cli.globals import Globals
 from aosctl.cli.options import global_options
 from aosctl.cli.verbs import ABOUT, GLOBALS, VERBS
-from aosctl.errors import UsageError
+from aosctl.errors import NotFound, UnknownKind, UsageError
 
 _HELP_FLAGS = {"help_option_names": ["-h", "--help"]}
 _WIDTH = 100
@@ -67,6 +67,17 @@ class VerbCommand(TyperCommand):
         if conflicts.words_of(ctx) not in conflicts.TOLD_BY_THEMSELVES:
             conflicts.refuse(ctx)
         return rest
+
+    def invoke(self, ctx: Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except (NotFound, UnknownKind) as error:
+            from aosctl.cli import kindless
+
+            better = kindless.explained(error, ctx)
+            if better is error:
+                raise
+            raise better from error
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
         _write_help_text(self, formatter)

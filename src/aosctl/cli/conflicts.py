@@ -55,6 +55,7 @@ _ASKS = Rule("--no-input", "-i", "-i asks")
 _AT_ONCE = Rule("--no-wait", "--timeout", "--no-wait fails at once")
 _ALL_OR_LABELS = Rule("--all", "-l", text="cannot set --all and --selector at the same time")
 _ALL_OR_FIELDS = Rule("--all", "--field-selector")
+_EVERYWHERE = Rule("-A", "-n", "one changes every tenant, the other one")
 _NAMED_RUNS = (Rule("-l --all", "RUN"), Rule("-l", "--all"))
 _INBOX = Rule("-i", "ID --all --yes -A -o", "-i walks through what is pending")
 _LISTED = Rule("-A", "ID -l --all", _ONLY_LISTS)
@@ -69,8 +70,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
     ),
     "diff": (Rule("--prune", "-l", _WHOLE_SET),),
     "describe": (Rule("-f", "-A"),),
-    "label": (_ALL_OR_LABELS, _ALL_OR_FIELDS),
-    "annotate": (_ALL_OR_LABELS, _ALL_OR_FIELDS),
+    "label": (_ALL_OR_LABELS, _ALL_OR_FIELDS, _EVERYWHERE),
+    "annotate": (_ALL_OR_LABELS, _ALL_OR_FIELDS, _EVERYWHERE),
     "patch": (Rule("-p", "--patch-file", text="must specify one of --patch or --patch-file"),),
     "wait": (_ALL_OR_LABELS,),
     "delete": (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from aosctl.cli.flags import ChangedText, DryRunText, FieldSelector, Selector
+from aosctl.cli.flags import AllTenants, ChangedText, DryRunText, FieldSelector, Selector
 from aosctl.cli.relabel import (
     Everything,
     Given,
@@ -22,6 +22,7 @@ def command(
     selector: Selector = None,
     field_selector: FieldSelector = None,
     everything: Everything = False,
+    all_tenants: AllTenants = False,
     overwrite: Overwrite = False,
     listing: Listing = False,
     resource_version: ResourceVersion = None,
@@ -39,5 +40,13 @@ def command(
       aosctl label personas --all --overwrite reviewed=yes
       aosctl label agents -l team=data env=prod --dry-run=server
     """
-    flags = (selector, field_selector, everything, overwrite, listing, resource_version)
+    flags = (
+        selector,
+        field_selector,
+        everything,
+        all_tenants,
+        overwrite,
+        listing,
+        resource_version,
+    )
     relabel(ctx, "label", words or (), Given(*flags, dry_run, output_format))

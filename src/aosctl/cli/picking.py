@@ -24,6 +24,7 @@ class Choice(NamedTuple):
     wanted: list[Wanted]
     labels: Callable[[Mapping[str, str]], bool]
     fields: Callable[[Mapping[str, Any]], bool]
+    all_tenants: bool = False
 
     @property
     def by_name(self) -> bool:
@@ -39,6 +40,7 @@ def choose(
     *,
     everything: bool = False,
     needs_choice: bool = True,
+    all_tenants: bool = False,
 ) -> Choice:
     """Read what a verb is to change, in kubectl's words where it is too little or too much.
 
@@ -57,7 +59,10 @@ def choose(
         wanted,
         parse_selector(selector or ""),
         parse_field_selector(field_selector or "", [one.kind for one in wanted]),
+        all_tenants,
     )
+    if choice.by_name and all_tenants:
+        raise UsageError("a resource cannot be retrieved by name across all namespaces")
     check_choice(
         by_name=choice.by_name,
         selective=selective,
@@ -95,7 +100,7 @@ def pick(connection: AnyConnection, tenant: UUID | None, choice: Choice) -> list
     for one in choice.wanted:
         owner = tenant if one.kind.tenanted else None
         if one.names is None:
-            rows = inventory.resources(connection, one.kind, owner)
+            rows = inventory.resources(connection, one.kind, owner, everywhere=choice.all_tenants)
             rows = [row for row in rows if _is_meant(choice, one, row)]
         else:
             rows, missing = inventory.named(connection, one.kind, owner, one.names)
@@ -112,7 +117,7 @@ def change(
     """Change what is chosen, all of it or nothing, as `trial` says. Raises NotFound, Conflict."""
     from aosctl.domain.changing import change_all
 
-    tenant = tenant_of(session, choice.wanted)
+    tenant = None if choice.all_tenants else tenant_of(session, choice.wanted)
     return change_all(
         session.connection,
         lambda: pick(session.connection, tenant, choice),

@@ -39,6 +39,7 @@ class Given(NamedTuple):
     selector: str | None
     field_selector: str | None
     everything: bool
+    all_tenants: bool
     overwrite: bool
     listing: bool
     resource_version: int | None
@@ -79,7 +80,12 @@ def relabel(
     from aosctl.cli.wiring import session_of
 
     choice = choose(
-        targets, verb, given.selector, given.field_selector, everything=given.everything
+        targets,
+        verb,
+        given.selector,
+        given.field_selector,
+        everything=given.everything,
+        all_tenants=given.all_tenants,
     )
 
     names = [name for one in choice.wanted for name in one.names or ()]
@@ -93,7 +99,7 @@ def relabel(
         others = {key: value for key, value in metadata.items() if key != field}
         return {**manifest, "metadata": {**others, **({field: new} if new else {})}}
 
-    with closing(session_of(globals_of(ctx))) as session:
+    with closing(session_of(globals_of(ctx), select_tenant=not given.all_tenants)) as session:
         changed = change(session, choice, modify, trial)
     if not changed:
         from aosctl.cli.resource_table import note_none

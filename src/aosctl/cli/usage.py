@@ -55,6 +55,17 @@ ELSEWHERE = {
     "watch": "get KIND -w, top",
 }
 """What docker, psql and others call it, and what it is here."""
+_OTHERWISE = {
+    "--follow": ("--watch",),
+    "--watch": ("--follow",),
+    "--last": ("--tail",),
+    "--limit": ("--last", "--tail"),
+    "--lines": ("--tail", "--last"),
+    "--format": ("--output",),
+    "--quiet": ("--output name",),
+}
+"""Flags of docker, journalctl and others, and what says the same here, where a command has it."""
+_EVERYWHERE = ("-A", "--all-tenants", "--all-namespaces")
 _EXTRA_ARGUMENTS = re.compile(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)", re.DOTALL)
 _ABSENT = {
     "-k": "kustomize is not built in: kustomize build DIR | aosctl apply -f -",
@@ -112,8 +123,17 @@ def _unknown_flag(error: NoSuchOption) -> str:
     name = error.option_name
     if name in _ABSENT:
         return f"{name} is not supported: {_ABSENT[name]}"
+    context = error.ctx
+    if name in _EVERYWHERE and context is not None:
+        verb = context.command_path
+        return f"{name} is not supported: {verb} works in one tenant, which -n chooses"
     if name.startswith("--"):
         text = f"unknown flag: {name}"
+        params = context.command.params if context is not None else ()
+        known = {spelling for param in params for spelling in param.opts}
+        same = [flag for flag in _OTHERWISE.get(name, ()) if flag.partition(" ")[0] in known]
+        if same:
+            return f"{text}, did you mean {same[0]}?"
         near = min(
             sorted(error.possibilities or ()), key=lambda one: _distance(name, one), default=None
         )
