@@ -179,6 +179,12 @@ class Cluster:
             self.base = None
 
     @property
+    def files(self) -> ServerFiles:
+        if self._files is None:
+            raise RuntimeError("the cluster was never started")
+        return self._files
+
+    @property
     def server(self) -> Server:
         found = self._running
         if found is None:

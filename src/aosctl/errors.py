@@ -90,6 +90,10 @@ class DatabaseUnavailable(AosError):
     """No database answers at the chosen address."""
 
 
+class ReadOnly(AosError):
+    """The server is a standby, or the session is set to change nothing."""
+
+
 class TimedOut(AosError):
     """The database took longer than --request-timeout allows."""
 

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from psycopg.types.json import Jsonb
 
-from kernels import KernelDatabase, Tenant, apply, ask, call, make_tenant, refused, say, user
+from kernels import (
+    Connection,
+    KernelDatabase,
+    Tenant,
+    apply,
+    ask,
+    call,
+    make_tenant,
+    refused,
+    say,
+    user,
+)
 
 SEARCH = ("web_search", {"query": "x"})
 POST = ("post", {"query": "hello"})
@@ -384,3 +398,63 @@ def test_the_size_before_is_reckoned_where_the_model_counted_nothing(tenant: Ten
     done = compact(tenant, run, turn(tenant, run, SUM_UP, "in short")["turn_id"])
     assert done["context_tokens_before"] > before["context_tokens"]
     assert 0 < done["context_tokens"] < before["context_tokens"] - 1000
+
+
+def test_two_who_compact_at_once_leave_out_the_same_once(tenant: Tenant) -> None:
+    run = tenant.start_run()
+    turn(tenant, run, "first", LONG)
+    lease = turn(tenant, run, SUM_UP, "in short")
+    other = tenant.database.connect("test_developer", tenant.id)
+    with ThreadPoolExecutor(2) as pool:
+        barrier = Barrier(2)
+
+        def at_once(session: Connection) -> Any:
+            barrier.wait()
+            return call(session, "aos_agent.compact_run", tenant.id, run, lease["turn_id"])
+
+        done = list(pool.map(at_once, (tenant.person, other)))
+    assert {(one["first_step"], one["last_step"]) for one in done} == {(1, 2)}
+    assert len({one["context_tokens"] for one in done}) == 1
+    assert tenant.events(run).count("run.compacted") == 1
+    is_whole(tenant, run)
+
+
+def test_two_who_ask_for_a_summary_at_once_get_one_of_them(tenant: Tenant) -> None:
+    """The second one's question waits; the first one's summary can't stand while it does."""
+    run = tenant.start_run()
+    turn(tenant, run, "first", LONG)
+    assert compact(tenant, run)["last_step"] == compact(tenant, run)["last_step"] == 2
+    lease = tenant.open(run, SUM_UP, p_worker="w1")
+    queued = tenant.open(run, SUM_UP, p_worker="w2")
+    assert "lease" not in queued or queued["lease"] is None
+    tenant.respond(lease, say("in short"))  # and the other question's turn opens
+    with refused("AO002", "has an open turn"):
+        compact(tenant, run, lease["turn_id"])
+    second = tenant.claim("w2", run=run)
+    tenant.respond(second, say("in short, again"))
+    with refused("AO002", "is not the last one"):
+        compact(tenant, run, lease["turn_id"])
+    assert compact(tenant, run, second["turn_id"])["last_step"] == 4
+    assert texts(context(tenant, run)) == [SUM_UP, "in short, again", "next"]
+    is_whole(tenant, run)
+
+
+def test_who_dies_in_the_middle_of_it_leaves_a_turn_like_any_other(
+    tenant: Tenant, clock: Callable[[str], None]
+) -> None:
+    run = tenant.start_run()
+    turn(tenant, run, "first", LONG)
+    lease = tenant.open(run, SUM_UP, p_worker="w1")
+    clock("10 minutes")  # nobody has heard of it since
+    with refused("AO002", "has an open turn"):
+        compact(tenant, run, lease["turn_id"])
+    taken = tenant.claim("w2", run=run)
+    tenant.respond(taken, say("in short"))
+    with refused("AO002", "takes nothing more"):
+        tenant.respond(lease, say("late"))
+    assert texts(context(tenant, run)) == ["first", LONG, SUM_UP, "in short", "next"]
+    assert "run.compacted" not in tenant.events(run)
+    again = turn(tenant, run, SUM_UP, "shorter")
+    assert compact(tenant, run, again["turn_id"])["last_step"] == 5
+    assert texts(context(tenant, run)) == [SUM_UP, "shorter", "next"]
+    is_whole(tenant, run)

@@ -16,6 +16,7 @@ from aosctl.errors import (
     Denied,
     InvalidInput,
     KernelMismatch,
+    ReadOnly,
     TimedOut,
     redact_dsn,
 )
@@ -27,6 +28,7 @@ RETRYABLE = frozenset({"40001", "40P01", "23505", "55P03"})
 """A whole kernel call may be repeated on these: each carries an idempotency key."""
 
 _LOCKED = "55P03"
+_READ_ONLY = "25006"
 _MISSING = frozenset({"42P01", "42883", "3F000"})
 _SHUTTING_DOWN = frozenset({"57P01", "57P02", "57P03", "57P05"})
 _EXHAUSTED = frozenset({"53000", "53100", "53200", "53300", "58030"})
@@ -49,11 +51,8 @@ def from_sqlstate(sqlstate: str | None, message: str, hint: str | None = None) -
             f"the database gave no answer within {seconds:g} s: {text}",
             "the same command with a longer --request-timeout; aosctl ps shows what works",
         )
-    if sqlstate == _LOCKED:
-        return Conflict(
-            f"another session holds what this needs: {text}",
-            hint or "the same again, or with a longer --timeout",
-        )
+    if sqlstate in (_READ_ONLY, _LOCKED):
+        return _not_here_or_now(sqlstate, text, hint)
     if sqlstate == "42501":
         return Denied(
             text, hint or "aosctl auth can-i --list says what the login may do, and why not"
@@ -63,6 +62,18 @@ def from_sqlstate(sqlstate: str | None, message: str, hint: str | None = None) -
     if sqlstate.startswith("22"):
         return InvalidInput(text, hint)
     return AosError(f"{text} (SQLSTATE {sqlstate})", hint)
+
+
+def _not_here_or_now(sqlstate: str, text: str, hint: str | None) -> AosError:
+    if sqlstate == _READ_ONLY:
+        return ReadOnly(
+            f"a read-only standby, or session, in which nothing can be changed: {text}",
+            hint or "the same on the primary: with its --context or --dsn",
+        )
+    return Conflict(
+        f"another session holds what this needs: {text}",
+        hint or "the same again, or with a longer --timeout",
+    )
 
 
 def from_psycopg(error: psycopg.Error) -> AosError:

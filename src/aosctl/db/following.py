@@ -11,7 +11,7 @@ from uuid import UUID
 from aosctl.db.errors import translated
 from aosctl.db.runs import RunRow, runs
 from aosctl.db.tenants import select_tenant
-from aosctl.db.watching import Watch
+from aosctl.db.watching import POLL_SECONDS, Watch
 from aosctl.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ class Follower(Generic[R]):
         self._which = which
         self._notice = notice
         self._new_watch = new_watch
+        self._polls = False
         self._watch = new_watch(connection)
 
     def follow(self, read: Callable[[Connection, R], None]) -> None:
@@ -141,6 +142,9 @@ class Follower(Generic[R]):
             if self._which.ids and all(run.is_closed for run in found):
                 return
             self._watch.wait(self._which.open_runs(found), told=self._which.is_told)
+            if not (self._watch.listens or self._polls):
+                self._polls = True
+                self._notice(f"a standby sends no notices: looking every {POLL_SECONDS:g} s")
 
     def _reconnect(self, error: DatabaseUnavailable) -> None:
         """Connect again, for as long as somebody may be restarting the server."""

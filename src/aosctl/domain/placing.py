@@ -9,7 +9,7 @@ from typing import Any
 
 from aosctl.domain.document import Document
 from aosctl.domain.kinds import BY_NAME, Kind
-from aosctl.errors import AosError, DatabaseUnavailable, Denied
+from aosctl.errors import AosError, DatabaseUnavailable, Denied, ReadOnly
 
 _DENIED = re.compile("^permission denied for function|row-level security policy")
 """What PostgreSQL says to a login without the right to a kernel function or a row."""
@@ -27,7 +27,7 @@ def placed(document: Document) -> Iterator[None]:
     """Put the document's place before what the kernel says against it."""
     try:
         yield
-    except DatabaseUnavailable:
+    except (DatabaseUnavailable, ReadOnly):
         raise
     except AosError as error:
         said = in_words(error, BY_NAME[document.kind])
