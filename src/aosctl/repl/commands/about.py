@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from aosctl.bars import gauge
+from aosctl.bars import gauge, has_lines
 from aosctl.domain.money import money
 from aosctl.errors import AosError
 from aosctl.messages import usage_from_json
@@ -49,7 +49,8 @@ def _cost(chat: Chat, _rest: str) -> None:
     run = desk.run(name)
     if run.max_usd is not None:
         chat.say(
-            f"of this run's {money(run.max_usd)}: {gauge(float(run.spent_usd), float(run.max_usd))}"
+            f"of this run's {money(run.max_usd)}:"
+            f" {gauge(float(run.spent_usd), float(run.max_usd), blocks=has_lines())}"
         )
     for line in budget_lines(chat):
         chat.say(line)
@@ -96,7 +97,7 @@ def _context(chat: Chat, _rest: str) -> None:
     for title, role in _SAID.items():
         said = [json.dumps(step.message, ensure_ascii=False) for step in steps if step.role == role]
         parts.append(Part(f"{title} ({len(said)})", about("".join(said))))
-    chat.screen.show("\n".join(context_lines(parts, window)))
+    chat.screen.show("\n".join(context_lines(parts, window, blocks=has_lines())))
     if away:
         gone = about("".join(json.dumps(step.message) for step in away))
         count = counted(len(away), "step")
@@ -112,20 +113,18 @@ def about(text: str) -> int:
     return -(-len(text) // _LETTERS_A_TOKEN)
 
 
-def context_lines(parts: Sequence[Part], window: int) -> list[str]:
+def context_lines(parts: Sequence[Part], window: int, *, blocks: bool) -> list[str]:
     """Return the parts of the next request as bars against the model's window."""
     if window <= 0:
         raise AosError("the model's window is not known")
     total = sum(part.tokens for part in parts)
     width = max(len(name) for name in (*(part.name for part in parts), "together"))
-    lines = [
-        f"{part.name:<{width}}  {gauge(part.tokens, window)}  about {tokens(part.tokens)}"
-        for part in parts
-    ]
-    lines.append(
-        f"{'together':<{width}}  {gauge(total, window)}  about {tokens(total)} of {tokens(window)}"
-    )
-    return lines
+
+    def line(name: str, used: int) -> str:
+        return f"{name:<{width}}  {gauge(used, window, blocks=blocks)}  about {tokens(used)}"
+
+    lines = [line(part.name, part.tokens) for part in parts]
+    return [*lines, f"{line('together', total)} of {tokens(window)}"]
 
 
 COMMANDS = (
