@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from aosctl.messages import Message
 from aosctl.repl.words import call_line, counted
+from aosctl.terminal import clean
 
 MOST_LINES = 12
 """Of one message; the rest is in `aosctl logs RUN`."""
@@ -17,10 +18,11 @@ def lines_of(messages: Sequence[Message]) -> list[str]:
 
 
 def _lines(message: Message) -> Iterable[str]:
-    text = (message.typed if message.role == "user" else message.text).strip()
+    text = clean(message.typed if message.role == "user" else message.text).strip()
     if text:
-        rows = text.splitlines()
-        rows[0] = f"> {rows[0]}" if message.role == "user" else rows[0]
+        rows = text.split("\n")
+        if message.role == "user":  # as it stood at the prompt
+            rows = [f"{'  ' if number else '> '}{row}" for number, row in enumerate(rows)]
         yield from rows[:MOST_LINES]
         if len(rows) > MOST_LINES:
             yield f"… {counted(len(rows) - MOST_LINES, 'line')} more"
