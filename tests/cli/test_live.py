@@ -27,7 +27,9 @@ from terminal import (
     ESCAPE,
     QUESTION,
     UP,
+    Ghost,
     Terminal,
+    Xterm,
 )
 
 MODEL = """\
@@ -105,11 +107,14 @@ def talk(here: Aosctl, shop: dict[str, str], tmp_path: Path) -> Iterator[Talk]:
             rows: int = 40,
             columns: int = 100,
             term: str = "xterm-256color",
+            emulator: type[Xterm] | type[Ghost] = Xterm,
             **env: str,
         ) -> Terminal:
             settings = {**shop, "OPENAI_API_KEY": "k", "XDG_STATE_HOME": str(tmp_path), **env}
             words = arguments or ("chat", "streamer")
-            terminals.append(Terminal(settings, *words, rows=rows, columns=columns, term=term))
+            terminals.append(
+                Terminal(settings, *words, rows=rows, columns=columns, term=term, emulator=emulator)
+            )
             return terminals[-1]
 
         yield Talk(wire, open_chat)
@@ -161,6 +166,47 @@ def test_stream_queue_and_resizes_leave_each_line_once(talk: Talk) -> None:
     assert footer.startswith("streamer-") and " · 25/33k ctx · $0.0750 · tech_corp" in footer
     chat.resize(40, 20)
     chat.until(lambda: chat.standing.splitlines()[-1].count("·") <= 1, "a short footer")
+    chat.type(CTRL_D)
+    assert chat.status() == 0
+
+
+WIDE = "漢字とかな交じり文" * 6
+"""An odd number of wide characters: some width has half a cell left for the last one."""
+
+
+@pytest.mark.parametrize("emulator", [Xterm, Ghost])
+def test_a_window_that_changes_while_it_streams_loses_and_doubles_nothing(
+    talk: Talk, emulator: type[Xterm] | type[Ghost]
+) -> None:
+    """Long lines, wide characters at the right edge, emoji; narrower and wider, in the middle."""
+    prose = " ".join(f"word{number}" for number in range(40))
+    stream = Stream(
+        f"First {prose}", f".\n\n{WIDE}", f" 🎉👩‍💻.\n\n```\n{'=' * 130}\n", "```\n\nLast."
+    )
+    talk.wire.queue += [stream, text("Again.")]
+    chat = talk.open(emulator=emulator, columns=80)
+    chat.ready()
+    chat.say("tell me")
+    for number, (columns, shown) in enumerate(
+        [(41, "word39"), (100, "漢字"), (23, "==="), (61, "==="), (80, "===")], 1
+    ):
+        stream.let_go(number) if number < 4 else None
+        chat.stands(shown)
+        chat.resize(40, columns)
+        chat.until(lambda: "+ " in chat.typed, "the prompt")
+    stream.let_go()
+    chat.stands("Last.")
+    chat.ready()
+    chat.say("and again")
+    chat.stands("Again.")
+    chat.ready()
+    whole = "".join(chat.standing.split())
+    for once in ("Last.", ">tellme", "Again.", ">andagain", "First"):
+        assert whole.count(once) == 1, (once, chat.standing)
+    for once in (*(f"word{number}" for number in (0, 17, 39)), WIDE, "=" * 130, "🎉"):
+        # An xterm cuts off what stood at the right when it gets narrower.
+        assert whole.count(once) in ((1,) if emulator is Ghost else (0, 1)), (once, chat.standing)
+    assert "Enter queues" not in chat.standing and "writing" not in chat.standing
     chat.type(CTRL_D)
     assert chat.status() == 0
 
