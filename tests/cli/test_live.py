@@ -13,8 +13,9 @@ import pytest
 
 from bots import Order
 from command import AOSCTL, Aosctl
+from kernels import KernelDatabase
 from providers.wire_openai import OpenAIWire, Reply, Request, calls, text
-from talks import PATIENCE_SECONDS
+from talks import PATIENCE_SECONDS, until
 from terminal import (
     CTRL_C,
     CTRL_D,
@@ -318,6 +319,24 @@ def test_hangup_keeps_the_run_and_its_turn(talk: Talk) -> None:
     os.kill(chat.pid, signal.SIGHUP)
     chat.status()
     stream.let_go()
+    again = talk.open("chat", "-c", "streamer")
+    again.stands("Here I am.")
+    again.ready()
+
+
+def test_a_terminal_that_goes_away_while_a_tool_runs_leaves_the_call_to_the_next_chat(
+    talk: Talk, kernel_database: KernelDatabase
+) -> None:
+    query = "select count(*) from pg_sleep(600)"
+    talk.wire.queue += [calls(("sql_query", {"query": query})), text("Here I am.")]
+    chat = talk.open()
+    chat.ready()
+    chat.say("sleep")
+    waits = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'"
+    until(lambda: kernel_database.value(waits) == 1, "the call")
+    chat.hang_up()
+    assert chat.ended_by() in (0, signal.SIGHUP)
+    until(lambda: kernel_database.value(waits) == 0, "the end of the call")
     again = talk.open("chat", "-c", "streamer")
     again.stands("Here I am.")
     again.ready()
