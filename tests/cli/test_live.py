@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -210,6 +211,34 @@ def test_a_window_that_changes_while_it_streams_loses_and_doubles_nothing(
     assert "Enter queues" not in chat.standing and "writing" not in chat.standing
     chat.type(CTRL_D)
     assert chat.status() == 0
+
+
+def test_without_streaming_an_answer_comes_whole_and_an_ephemeral_run_is_closed(
+    talk: Talk, here: Aosctl
+) -> None:
+    stream = Stream("A first ", "part.\n\nA second one.")
+    talk.wire.queue += [stream, text("Bye.")]
+    chat = talk.open("chat", "streamer", "--no-stream", "--ephemeral")
+    chat.ready()
+    chat.say("tell me")
+    stream.let_go(1)
+    chat.stands("+ " + BUSY)
+    chat.say("and more")
+    chat.stands("queued: and more")
+    assert "A first" not in chat.seen and "A second" not in chat.seen
+    stream.let_go()
+    chat.stands("Bye.")
+    chat.ready()
+    for once in ("A first part.", "A second one.", "> and more", "Bye."):
+        assert chat.standing.count(once) == 1, chat.standing
+    chat.type(CTRL_D)
+    assert chat.status() == 0
+    closed = re.search(r"run (\S+) closed \(--ephemeral\)", chat.standing)
+    assert closed is not None, chat.standing
+    done = here("get", "run", closed[1], "-o", "jsonpath={.status.state}")
+    assert (done.status, done.out.strip(), done.err) == (0, "completed", "")
+    again = here("chat", "--resume", closed[1], "more")
+    assert (again.status, again.out) == (1, "") and closed[1] in again.err
 
 
 def test_ctrl_c_and_escape_stop_the_turn_and_keep_what_was_said(talk: Talk) -> None:
