@@ -235,8 +235,6 @@ def test_without_streaming_an_answer_comes_whole_and_an_ephemeral_run_is_closed(
     assert chat.status() == 0
     closed = re.search(r"run (\S+) closed \(--ephemeral\)", chat.standing)
     assert closed is not None, chat.standing
-    done = here("get", "run", closed[1], "-o", "jsonpath={.status.state}")
-    assert (done.status, done.out.strip(), done.err) == (0, "completed", "")
     again = here("chat", "--resume", closed[1], "more")
     assert (again.status, again.out) == (1, "") and closed[1] in again.err
 
