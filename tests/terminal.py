@@ -34,11 +34,70 @@ def plain(raw: str) -> str:
     return _STYLES.sub("", _ERASED.sub("", raw))
 
 
+class Xterm:
+    """The screen and scrollback of an emulated xterm: one that never wraps lines anew."""
+
+    settings: Mapping[str, str] = {"XTERM_VERSION": "XTerm(379)"}
+
+    def __init__(self, rows: int, columns: int) -> None:
+        self._screen = pyte.HistoryScreen(columns, rows, history=10_000, ratio=0.01)
+        self._stream = pyte.Stream(self._screen)
+        self._above: list[str] = []
+
+    def feed(self, text: str) -> None:
+        self._stream.feed(text)
+
+    def resize(self, rows: int, columns: int) -> None:
+        self._screen.resize(rows, columns)
+        self._above.clear()
+
+    @property
+    def lines(self) -> list[str]:
+        scrolled = self._screen.history.top  # a line there stays as it is
+        if len(scrolled) < len(self._above):
+            self._above.clear()
+        for row in islice(scrolled, len(self._above), None):
+            self._above.append("".join(row[x].data for x in range(self._screen.columns)).rstrip())
+        return [*self._above, *(line.rstrip() for line in self._screen.display)]
+
+    @property
+    def typed(self) -> str:
+        return str(self._screen.display[self._screen.cursor.y]).rstrip()
+
+
+class Ghost:
+    """The same of Ghostty, whose own emulation this is: it wraps long lines anew when resized."""
+
+    settings: Mapping[str, str] = {"TERM_PROGRAM": "ghostty"}
+
+    def __init__(self, rows: int, columns: int) -> None:
+        from pyghostty import Terminal as Ghostty
+
+        self._screen = Ghostty(columns, rows)
+
+    def feed(self, text: str) -> None:
+        self._screen.feed(text)
+
+    def resize(self, rows: int, columns: int) -> None:
+        self._screen.resize(columns, rows)
+
+    @property
+    def lines(self) -> list[str]:
+        """Return lines as they were written: one that was wrapped by the terminal is one."""
+        return [line.rstrip() for line in self._screen.contents().split("\n")]
+
+    @property
+    def typed(self) -> str:
+        rows = self._screen.text().split("\n")
+        row = self._screen.cursor[1]
+        return rows[row].rstrip() if row < len(rows) else ""
+
+
 class Terminal:
     """`aosctl` with these arguments on a pseudo-terminal; `seen` is all it printed so far.
 
-    `lines` is what stands on the screen, and above it in the scrollback, of an emulated xterm:
-    one that does not wrap lines anew when its size changes.
+    `lines` is what stands on the screen, and above it in the scrollback, of an emulated xterm,
+    or of another `emulator`.
     """
 
     def __init__(
@@ -50,15 +109,15 @@ class Terminal:
         rows: int = ROWS,
         columns: int = COLUMNS,
         term: str = "xterm-256color",
+        emulator: type[Xterm] | type[Ghost] = Xterm,
     ) -> None:
         settings = {
             "TERM": term,
-            "XTERM_VERSION": "XTerm(379)",
+            **emulator.settings,
             "PROMPT_TOOLKIT_NO_CPR": "1",
             **{name: value for name, value in env.items() if name not in ("TMUX", "STY", "TERM")},
         }
-        self._screen = pyte.HistoryScreen(columns, rows, history=10_000, ratio=0.01)
-        self._stream = pyte.Stream(self._screen)
+        self._screen = emulator(rows, columns)
         self._child = pexpect.spawn(
             command,
             list(arguments),
@@ -69,7 +128,6 @@ class Terminal:
             dimensions=(rows, columns),
         )
         self.raw = ""
-        self._above: list[str] = []
         self._standing: str | None = None
 
     def __enter__(self) -> Self:
@@ -100,18 +158,13 @@ class Terminal:
 
     def _take(self, came: str) -> None:
         self.raw += came
-        self._stream.feed(came)
+        self._screen.feed(came)
         self._standing = None
 
     @property
     def lines(self) -> list[str]:
         """Return all that was not erased again, without the spaces at the end of lines."""
-        scrolled = self._screen.history.top  # a line there stays as it is
-        if len(scrolled) < len(self._above):
-            self._above.clear()
-        for row in islice(scrolled, len(self._above), None):
-            self._above.append("".join(row[x].data for x in range(self._screen.columns)).rstrip())
-        return [*self._above, *(line.rstrip() for line in self._screen.display)]
+        return self._screen.lines
 
     @property
     def standing(self) -> str:
@@ -143,7 +196,7 @@ class Terminal:
     @property
     def typed(self) -> str:
         """Return the line that the cursor stands in."""
-        return str(self._screen.display[self._screen.cursor.y]).rstrip()
+        return self._screen.typed
 
     def ready(self) -> None:
         """Wait until the cursor stands at the prompt for a message, with nothing typed."""
@@ -153,7 +206,6 @@ class Terminal:
         """Change the size, as a window manager does."""
         self.until(lambda: True, "nothing")
         self._screen.resize(rows, columns)
-        self._above.clear()
         self._standing = None
         self._child.setwinsize(rows, columns)
 

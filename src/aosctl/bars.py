@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 _EIGHTHS = "▏▎▍▌▋▊▉█"
+
+
+def has_lines() -> bool:
+    """Tell whether stdout can show lines and blocks."""
+    return (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
 
 
 def bar(share: float, width: int, *, blocks: bool, begin: float = 0.0) -> str:
@@ -19,8 +26,8 @@ def bar(share: float, width: int, *, blocks: bool, begin: float = 0.0) -> str:
     return space + "█" * whole + (_EIGHTHS[rest - 1] if rest else "")
 
 
-def gauge(value: float, most: float, width: int = 30) -> str:
-    """Return how much of `most` is used, in letters: `[###.......] 30%`."""
+def gauge(value: float, most: float, width: int = 30, *, blocks: bool) -> str:
+    """Return how much of `most` is used: `███▌····· 30%`, or in letters `###....... 30%`."""
     share = min(max(value / most, 0.0), 1.0) if most > 0 else 1.0
-    filled = bar(share, width, blocks=False)[:width] if value > 0 else ""
-    return f"[{filled:.<{width}}] {share:.0%}"
+    filled = bar(share, width, blocks=blocks)[:width] if value > 0 else ""
+    return f"{filled:{'·' if blocks else '.'}<{width}} {share:4.0%}"

@@ -167,3 +167,10 @@ def use_colour(stream: TextIO, env: Mapping[str, str], *, no_color: bool = False
 def is_dumb(env: Mapping[str, str]) -> bool:
     """Tell whether the terminal moves no cursor and has no colours, as TERM says."""
     return env.get("TERM", "") in ("", "dumb")
+
+
+def reflows(env: Mapping[str, str]) -> bool:
+    """Tell whether the terminal wraps lines anew when it gets narrower: all but the oldest do."""
+    if env.get("TMUX"):
+        return True
+    return not (env.get("XTERM_VERSION") or env.get("STY") or env.get("TERM") == "linux")

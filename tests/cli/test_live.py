@@ -14,8 +14,9 @@ import pytest
 
 from bots import Order
 from command import AOSCTL, Aosctl
+from kernels import KernelDatabase
 from providers.wire_openai import OpenAIWire, Reply, Request, calls, text
-from talks import PATIENCE_SECONDS
+from talks import PATIENCE_SECONDS, until
 from terminal import (
     CTRL_C,
     CTRL_D,
@@ -28,7 +29,9 @@ from terminal import (
     ESCAPE,
     QUESTION,
     UP,
+    Ghost,
     Terminal,
+    Xterm,
 )
 
 MODEL = """\
@@ -106,11 +109,14 @@ def talk(here: Aosctl, shop: dict[str, str], tmp_path: Path) -> Iterator[Talk]:
             rows: int = 40,
             columns: int = 100,
             term: str = "xterm-256color",
+            emulator: type[Xterm] | type[Ghost] = Xterm,
             **env: str,
         ) -> Terminal:
             settings = {**shop, "OPENAI_API_KEY": "k", "XDG_STATE_HOME": str(tmp_path), **env}
             words = arguments or ("chat", "streamer")
-            terminals.append(Terminal(settings, *words, rows=rows, columns=columns, term=term))
+            terminals.append(
+                Terminal(settings, *words, rows=rows, columns=columns, term=term, emulator=emulator)
+            )
             return terminals[-1]
 
         yield Talk(wire, open_chat)
@@ -164,6 +170,73 @@ def test_stream_queue_and_resizes_leave_each_line_once(talk: Talk) -> None:
     chat.until(lambda: chat.standing.splitlines()[-1].count("·") <= 1, "a short footer")
     chat.type(CTRL_D)
     assert chat.status() == 0
+
+
+WIDE = "漢字とかな交じり文" * 6
+"""An odd number of wide characters: some width has half a cell left for the last one."""
+
+
+@pytest.mark.parametrize("emulator", [Xterm, Ghost])
+def test_a_window_that_changes_while_it_streams_loses_and_doubles_nothing(
+    talk: Talk, emulator: type[Xterm] | type[Ghost]
+) -> None:
+    """Long lines, wide characters at the right edge, emoji; narrower and wider, in the middle."""
+    prose = " ".join(f"word{number}" for number in range(40))
+    stream = Stream(
+        f"First {prose}", f".\n\n{WIDE}", f" 🎉👩‍💻.\n\n```\n{'=' * 130}\n", "```\n\nLast."
+    )
+    talk.wire.queue += [stream, text("Again.")]
+    chat = talk.open(emulator=emulator, columns=80)
+    chat.ready()
+    chat.say("tell me")
+    for number, (columns, shown) in enumerate(
+        [(41, "word39"), (100, "漢字"), (23, "==="), (61, "==="), (80, "===")], 1
+    ):
+        stream.let_go(number) if number < 4 else None
+        chat.stands(shown)
+        chat.resize(40, columns)
+        chat.until(lambda: "+ " in chat.typed, "the prompt")
+    stream.let_go()
+    chat.stands("Last.")
+    chat.ready()
+    chat.say("and again")
+    chat.stands("Again.")
+    chat.ready()
+    whole = "".join(chat.standing.split())
+    for once in ("Last.", ">tellme", "Again.", ">andagain", "First"):
+        assert whole.count(once) == 1, (once, chat.standing)
+    for once in (*(f"word{number}" for number in (0, 17, 39)), WIDE, "=" * 130, "🎉"):
+        # An xterm cuts off what stood at the right when it gets narrower.
+        assert whole.count(once) in ((1,) if emulator is Ghost else (0, 1)), (once, chat.standing)
+    assert "Enter queues" not in chat.standing and "writing" not in chat.standing
+    chat.type(CTRL_D)
+    assert chat.status() == 0
+
+
+def test_without_streaming_an_answer_comes_whole_and_an_ephemeral_run_is_closed(
+    talk: Talk, here: Aosctl
+) -> None:
+    stream = Stream("A first ", "part.\n\nA second one.")
+    talk.wire.queue += [stream, text("Bye.")]
+    chat = talk.open("chat", "streamer", "--no-stream", "--ephemeral")
+    chat.ready()
+    chat.say("tell me")
+    stream.let_go(1)
+    chat.stands("+ " + BUSY)
+    chat.say("and more")
+    chat.stands("queued: and more")
+    assert "A first" not in chat.seen and "A second" not in chat.seen
+    stream.let_go()
+    chat.stands("Bye.")
+    chat.ready()
+    for once in ("A first part.", "A second one.", "> and more", "Bye."):
+        assert chat.standing.count(once) == 1, chat.standing
+    chat.type(CTRL_D)
+    assert chat.status() == 0
+    closed = re.search(r"run (\S+) closed \(--ephemeral\)", chat.standing)
+    assert closed is not None, chat.standing
+    again = here("chat", "--resume", closed[1], "more")
+    assert (again.status, again.out) == (1, "") and closed[1] in again.err
 
 
 def test_ctrl_c_and_escape_stop_the_turn_and_keep_what_was_said(talk: Talk) -> None:
@@ -273,6 +346,24 @@ def test_hangup_keeps_the_run_and_its_turn(talk: Talk) -> None:
     os.kill(chat.pid, signal.SIGHUP)
     chat.status()
     stream.let_go()
+    again = talk.open("chat", "-c", "streamer")
+    again.stands("Here I am.")
+    again.ready()
+
+
+def test_a_terminal_that_goes_away_while_a_tool_runs_leaves_the_call_to_the_next_chat(
+    talk: Talk, kernel_database: KernelDatabase
+) -> None:
+    query = "select count(*) from pg_sleep(600)"
+    talk.wire.queue += [calls(("sql_query", {"query": query})), text("Here I am.")]
+    chat = talk.open()
+    chat.ready()
+    chat.say("sleep")
+    waits = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'"
+    until(lambda: kernel_database.value(waits) == 1, "the call")
+    chat.hang_up()
+    assert chat.ended_by() in (0, signal.SIGHUP)
+    until(lambda: kernel_database.value(waits) == 0, "the end of the call")
     again = talk.open("chat", "-c", "streamer")
     again.stands("Here I am.")
     again.ready()

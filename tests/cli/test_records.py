@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+from collections.abc import Iterator
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 import pytest
 
-from command import Aosctl
+from command import AOSCTL, Aosctl
 from kernels import META, Asked, Tenant, apply, call, say
+from terminal import CTRL_C, Terminal
 
 DELETE = {"statement": "delete from nothing"}
 
@@ -140,3 +145,57 @@ def test_records_are_neither_applied_nor_deleted(developer: Aosctl, done_run: st
     done = developer("delete", "events", "--all")
     assert (done.status, done.out) == (2, "")
     assert done.err == ("error: events are not deleted: they go as spec.retention says\n")
+
+
+def documents(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
+    """Yield objects that come one after the other, each over several lines."""
+    text = ""
+    for line in lines:
+        text += line
+        if line == "}\n":
+            yield json.loads(text)
+            text = ""
+
+
+def test_approvals_are_watched_in_a_pipe_at_a_terminal_and_as_json(
+    tenant: Tenant, env: dict[str, str], developer: Aosctl
+) -> None:
+    """Each change is a row; Ctrl-C ends it with 130, and nothing is on stderr."""
+    dsn = tenant.database.cluster.dsn("test_developer", tenant.database.name)
+    given = {**env, "AOSCTL_DSN": dsn}
+    first = tenant.asked("sql_execute", DELETE, "clerk")
+    known = name_of(tenant, first.run)
+    pipes = [
+        subprocess.Popen(
+            [AOSCTL, "get", "approvals", "-w", *flags],
+            env=given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for flags in ((), ("-o", "json"))
+    ]
+    table, lines = pipes
+    assert table.stdout is not None and lines.stdout is not None
+    with Terminal(given, "get", "approvals", "-w") as watch:
+        watch.expect_text(known)
+        head = table.stdout.readline().split()
+        assert head == ["NAME", "RUN", "SKILL", "STATE", "DECIDED-BY", "SCOPE", "AGE"]
+        rows = iter(table.stdout.readline, "")
+        assert next(row for row in rows if known in row).split()[3] == "pending"
+        objects = documents(iter(lines.stdout.readline, ""))
+        assert next(one for one in objects if one["spec"]["run"] == known)["kind"] == "Approval"
+        tenant.decide(first.call, "denied", "no")
+        assert next(row for row in rows if known in row).split()[3:5] == ["denied", "user:dev"]
+        told = next(one for one in objects if one["spec"]["run"] == known)["status"]
+        assert (told["state"], told["decisionReason"]) == ("denied", "no")
+        watch.expect(known + r" +sql_execute +denied +user:dev +once")
+        assert watch.raw.count("NAME ") == 1 and "\x1b" not in watch.raw
+        watch.type(CTRL_C)
+        assert watch.status() == 130
+    for pipe in pipes:
+        pipe.send_signal(signal.SIGINT)
+        _, err = pipe.communicate()
+        assert (pipe.returncode, err) == (130, "")
+    once = developer("get", "approvals", "-w", "-o", "yaml", "--watch-only=wrong")
+    assert (once.status, once.out) == (2, "")

@@ -228,13 +228,15 @@ def test_the_keys_of_the_chat_explain_and_reach_further(chat: Terminal, here: Ao
     chat.type("*" + ENTER)
     seen = chat.expect_text("y or n >")
     assert "+++ allow-my_pg_bot-sql_execute" in seen and "+  decision: allow" in seen
-    chat.type("n" + ENTER)
+    # A key decides, as at the question before; a word, a paste and what came too early do not.
+    chat.type("yes" + ENTER + "\x1b[200~y\x1b[201~" + ENTER)
+    chat.press("n")
     chat.expect_text(QUESTION)
     chat.press("a")
     chat.expect_text(PATTERN)
     chat.type("*" + ENTER)
     chat.expect_text("y or n >")
-    chat.type("y" + ENTER)
+    chat.press("y")
     chat.expect_text('agent "my_pg_bot" reads untrusted content')  # and may not have all three
     chat.expect_text(QUESTION)
     chat.press("d")

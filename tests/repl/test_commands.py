@@ -122,16 +122,19 @@ def test_rows_stand_in_columns_and_what_is_hidden_is_shown() -> None:
 
 
 def test_the_context_is_told_in_bars() -> None:
-    lines = context_lines([Part("a", 50), Part("bb", 0)], 100, 120)
-    assert lines[0] == f"a         [{'#' * 15}{'.' * 15}] 50%  about 50 tokens"
-    assert "[" + "." * 30 + "] 0%" in lines[1] and lines[2].endswith(
-        "about 50 tokens of 100 tokens"
-    )
-    narrow = context_lines([Part("a", 50), Part("bb", 0)], 100, 60)
-    assert narrow[0] == "a         [######......] 50%  about 50 tokens"
-    assert max(map(len, narrow)) < 60 < max(map(len, lines))
-    assert "[####....] 50%" in context_lines([Part("a", 50)], 100, 10)[0]
-    assert gauge(1, 10_000).count("#") == 1 and gauge(5, 0).endswith("100%")
+    for blocks, full, empty in ((True, "█", "·"), (False, "#", ".")):
+        lines = context_lines([Part("a", 50), Part("bb", 0)], 100, 120, blocks=blocks)
+        assert lines[0] == f"a         {full * 15}{empty * 15}  50%  about 50 tokens"
+        assert lines[1] == f"bb        {empty * 30}   0%  about 0 tokens"
+        assert lines[2].endswith("  50%  about 50 tokens of 100 tokens")
+        narrow = context_lines([Part("a", 50), Part("bb", 0)], 100, 60, blocks=blocks)
+        assert narrow[0].endswith("  50%  about 50 tokens") and full * 6 in narrow[0]
+        assert max(map(len, narrow)) <= 60 < max(map(len, lines))
+        least = context_lines([Part("a", 50)], 100, 10, blocks=blocks)[0]
+        assert f"  {full * 4}{empty * 4}  50%" in least
+        assert gauge(5, 0, blocks=blocks) == f"{full * 30} 100%"
+    assert gauge(1, 10_000, blocks=False).count("#") == 1
+    assert gauge(1, 10_000, blocks=True).startswith("▏····")
 
 
 @pytest.mark.parametrize("width", [19, 40, 69, 99, 200])

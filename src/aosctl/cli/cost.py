@@ -160,7 +160,6 @@ def _write(keys: Sequence[By], rows: Sequence[CostRow], *, show_headers: bool) -
 
 def _bar(usd: Decimal, most: Decimal) -> str:
     """Return a bar as long as `usd` is of `most`; none for nothing."""
-    from aosctl.bars import bar
-    from aosctl.cli.forest import has_lines
+    from aosctl.bars import bar, has_lines
 
     return bar(float(usd / most), _BAR_CELLS, blocks=has_lines()) if usd else ""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Container, Iterator, Sequence
 from typing import TYPE_CHECKING
+
+from aosctl.bars import has_lines
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -13,11 +14,6 @@ if TYPE_CHECKING:
 
 _LINES = ("├─ ", "└─ ", "│  ", "   ")
 _ASCII = ("|- ", "`- ", "|  ", "   ")
-
-
-def has_lines() -> bool:
-    """Tell whether stdout can show lines and blocks."""
-    return (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
 
 
 def tree_lines(*, drawn: bool) -> tuple[str, str, str, str]:

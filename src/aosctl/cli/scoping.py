@@ -58,7 +58,11 @@ def answered(
         for line in scopes.explained_lines(row, decider.explain(row.approval_id), width - 3):
             _say(line)
         return None
-    done = scopes.widen(decider, row, scope, ask, _say)
+
+    def agree(question: str) -> bool:
+        return (ask(f"{question}, then Enter > ") or "").strip().lower() in ("y", "yes")
+
+    done = scopes.widen(decider, row, scope, ask, agree, _say)
     return _told(row, scope, done) if done is not None else None
 
 

@@ -54,7 +54,7 @@ def board(
 def _sums(rows: Sequence[RunRow], view: View, rate: float | None) -> list[str]:
     from decimal import Decimal
 
-    from aosctl.cli.forest import has_lines
+    from aosctl.bars import has_lines
     from aosctl.cli.table import cell
     from aosctl.domain.money import money
     from aosctl.repl.words import counted

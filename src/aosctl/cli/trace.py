@@ -105,8 +105,8 @@ def picture_here(*, no_color: bool) -> Picture:
     import shutil
     import sys
 
+    from aosctl.bars import has_lines
     from aosctl.cli.approval_screen import style_for
-    from aosctl.cli.forest import has_lines
     from aosctl.cli.trace_text import Picture
     from aosctl.terminal import use_colour
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from aosctl.cli import output
+from aosctl.terminal import folded, reflows
 
 if TYPE_CHECKING:
     from aosctl.cli.globals import Globals
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from aosctl.db.runs import RunRow
 
 _UP_AND_CLEAR = "\x1b[{}A\r\x1b[J"
+_WIDEST = 2**31
 
 
 class Busy(NamedTuple):
@@ -93,7 +96,7 @@ class Drawing:
 
     def __init__(self, turn: int | None, depth: int, *, no_color: bool) -> None:
         self._turn, self._depth, self._no_color = turn, depth, no_color
-        self._shown = 0
+        self._shown: list[str] = []
 
     def draw(self, connection: Connection, one: Busy) -> None:
         """Draw the run as it is now, in place of what stood there."""
@@ -106,17 +109,26 @@ class Drawing:
 
         turns = cut(spans(record(connection, one.row, self._turn)), self._depth)
         text = picture_here(no_color=self._no_color).draw(one.row, turns, moment(connection))
-        # What has left the screen at the top could not be taken away again.
-        room = max(shutil.get_terminal_size((100, 24)).lines - 1, 1)
-        lines = text.splitlines()[-room:]
-        self.take_away()
-        sys.stdout.write("".join(f"{line}\n" for line in lines))
-        self._shown = len(lines)
+        # What has left the screen at the top could not be taken away again, nor what it wraps.
+        columns, rows = shutil.get_terminal_size((100, 24))
+        lines = [row for line in text.splitlines() for row in folded(line, columns)]
+        shown = lines[-max(rows - 1, 1) :]
+        sys.stdout.write(self._clearing() + "".join(f"{line}\n" for line in shown))
         sys.stdout.flush()
+        self._shown = shown
 
     def take_away(self) -> None:
         """Clear what was drawn."""
-        if self._shown:
-            sys.stdout.write(_UP_AND_CLEAR.format(self._shown))
+        if clearing := self._clearing():
+            sys.stdout.write(clearing)
             sys.stdout.flush()
-        self._shown = 0
+
+    def _clearing(self) -> str:
+        """Return what clears it; a terminal that got narrower has wrapped the long lines."""
+        shown, self._shown = self._shown, []
+        if not shown:
+            return ""
+        columns, rows = shutil.get_terminal_size((100, 24))
+        narrow = columns if reflows(os.environ) else _WIDEST
+        height = sum(len(folded(line, narrow)) for line in shown)
+        return _UP_AND_CLEAR.format(min(height, max(rows - 1, 1)))

@@ -43,6 +43,7 @@ KEYS = {
     "D": "later",
     **scopes.KEYS,
 }
+AGREE = {"y": "y", "Y": "y", "n": "n", "N": "n"}
 CODES = {"bold": BOLD, "dim": DIM, "gone": RED, "new": GREEN, "warn": YELLOW}
 AUTO_REASON = "aosctl --approve=auto"
 SHORT = 8
@@ -175,9 +176,14 @@ class AskHere:
             typed = self._prompts.line(f"  {question}", decided)
             return None if isinstance(typed, Moved) else typed
 
+        def agree(question: str) -> bool:
+            """Act on the key, as the question before did."""
+            return self._prompts.choose(f"  {question} > ", AGREE, decided) == "y"
+
         decider = turns.conversation.decider()
+        say = partial(_say, turns.screen)
         try:
-            done = scopes.widen(decider, approval, str(scope), line, partial(_say, turns.screen))
+            done = scopes.widen(decider, approval, str(scope), line, agree, say)
         except ApprovalSettled as settled:
             turns.screen.note(settled.message)
             return True

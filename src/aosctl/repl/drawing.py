@@ -11,6 +11,8 @@ from prompt_toolkit.application import Application  # noqa: TID253 - only `view`
 from prompt_toolkit.data_structures import Point  # noqa: TID253 - only `view` imports this, when it draws
 from prompt_toolkit.output.vt100 import Vt100_Output  # noqa: TID253 - only `view` imports this, when it draws
 
+from aosctl.terminal import reflows
+
 if TYPE_CHECKING:
     from prompt_toolkit.layout.screen import Screen
 
@@ -80,7 +82,7 @@ class ChatApplication(Application[None]):
         if drawn is None or size == drawn:
             return False
         screen, at = self.renderer.last_rendered_screen, self.renderer._cursor_pos
-        if screen is not None and _reflows():
+        if screen is not None and reflows(os.environ):
             more = rows_more(screen, at, size.columns)
             self.renderer._cursor_pos = Point(x=at.x, y=at.y + more)
         self.renderer._last_size = None
@@ -95,11 +97,3 @@ def rows_more(screen: Screen, cursor: Any, columns: int) -> int:
         used = [x for x, cell in screen.data_buffer[y].items() if cell.char != " "]
         more += max(used, default=0) // columns
     return more
-
-
-def _reflows() -> bool:
-    """Tell whether the terminal wraps lines anew when it gets narrower: all but the oldest do."""
-    env = os.environ
-    if env.get("TMUX"):
-        return True
-    return not (env.get("XTERM_VERSION") or env.get("STY") or env.get("TERM") == "linux")

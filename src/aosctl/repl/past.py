@@ -23,8 +23,10 @@ def lines_of(messages: Sequence[Message], width: int) -> list[str]:
 def _lines(message: Message, width: int) -> Iterable[str]:
     text = clean(message.typed if message.role == "user" else message.text).strip()
     if text:
-        lead = "> " if message.role == "user" else ""
-        rows = [row for line in f"{lead}{text}".splitlines() for row in folded(line, width)]
+        lines = text.splitlines()
+        if message.role == "user":  # as it stood at the prompt
+            lines = [f"{'  ' if number else '> '}{line}" for number, line in enumerate(lines)]
+        rows = [row for line in lines for row in folded(line, width)]
         yield from rows[:MOST_LINES]
         if len(rows) > MOST_LINES:
             yield f"… {counted(len(rows) - MOST_LINES, 'line')} more"

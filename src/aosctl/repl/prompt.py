@@ -69,10 +69,14 @@ class Prompts:
         from prompt_toolkit import PromptSession
         from prompt_toolkit.application import get_app
 
+        from aosctl.repl.hidden import ShowHidden
+
         bindings = bind_lone_keys(lambda: keys, lambda chosen: get_app().exit(result=chosen))
         _bind_leaving(bindings)
         session: PromptSession[Any] = PromptSession(
-            key_bindings=bindings, output=_output(self._output)
+            key_bindings=bindings,
+            output=_output(self._output),
+            input_processors=[ShowHidden()],
         )
         return self._prompt(session, question, look)
 
@@ -81,10 +85,14 @@ class Prompts:
         from prompt_toolkit import PromptSession
         from prompt_toolkit.key_binding import KeyBindings
 
+        from aosctl.repl.hidden import ShowHidden
+
         bindings = KeyBindings()
         _bind_leaving(bindings)
         session: PromptSession[Any] = PromptSession(
-            key_bindings=bindings, output=_output(self._output)
+            key_bindings=bindings,
+            output=_output(self._output),
+            input_processors=[ShowHidden()],
         )
         return self._prompt(session, question, look)
 

@@ -20,9 +20,11 @@ PATTERNS = (
     "[NAME=]PATTERN says which: * is any text, ? one character; * alone: any; nothing: go back"
 )
 ANY = "*"
-ASK_POLICY = "write this policy and approve? y or n > "
+ASK_POLICY = "write this policy and approve? y or n"
 Line = Callable[[str], str | None]
 """Asks for one line; None when the question is void by then."""
+Agree = Callable[[str], bool]
+"""Asks for y or n, as the question before was asked; False too when the question is void."""
 
 
 def explained_lines(asked: Question, said: Explained, width: int) -> list[str]:
@@ -60,7 +62,12 @@ def require_allowed(decider: Decider, asked: Question, scope: str) -> None:
 
 
 def widen(
-    decider: Decider, asked: Question, scope: str, line: Line, say: Callable[[str], None]
+    decider: Decider,
+    asked: Question,
+    scope: str,
+    line: Line,
+    agree: Agree,
+    say: Callable[[str], None],
 ) -> list[str] | None:
     """Approve further than the call, once the person has seen what that means; None: not done.
 
@@ -84,7 +91,7 @@ def widen(
         return (
             for_run(decider, asked, rules)
             if scope == RUN
-            else _always(decider, asked, rules, line, say)
+            else _always(decider, asked, rules, agree, say)
         )
     except (InvalidInput, Denied) as refused:
         say(refused.message)
@@ -107,16 +114,13 @@ def _always(
     decider: Decider,
     asked: Question,
     rules: Sequence[Rule],
-    line: Line,
+    agree: Agree,
     say: Callable[[str], None],
 ) -> list[str] | None:
     policy = policy_for(asked.agent, asked.skill, rules, asked.approval_id.hex[-8:])
     for text in decider.diff(policy):
         say(text)
-    answer = line(ASK_POLICY)
-    if answer is None or answer.strip().lower() not in ("y", "yes"):
-        return None
-    return always(decider, asked, policy, rules)
+    return always(decider, asked, policy, rules) if agree(ASK_POLICY) else None
 
 
 def always(

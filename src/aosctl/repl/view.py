@@ -131,6 +131,8 @@ def _message_window(state: State, search: Any) -> Window:
         HighlightIncrementalSearchProcessor,
     )
 
+    from aosctl.repl.hidden import ShowHidden
+
     assert state.message is not None  # noqa: S101 - application() made it
     buffer = state.message
     empty = Condition(lambda: state.mode == "busy" and not buffer.text)
@@ -144,6 +146,7 @@ def _message_window(state: State, search: Any) -> Window:
             HighlightIncrementalSearchProcessor(),
             ConditionalProcessor(AppendAutoSuggestion(), ~is_done),
             ConditionalProcessor(hint, empty & ~is_searching),
+            ShowHidden(),
         ],
     )
 
@@ -164,6 +167,8 @@ def _reply_window(state: State) -> Window:
     from prompt_toolkit.layout.containers import Window
     from prompt_toolkit.layout.controls import BufferControl
 
+    from aosctl.repl.hidden import ShowHidden
+
     def prefix(line: int, wrapped: int) -> Any:
         first = line == 0 and wrapped == 0
         above = question_lines(state.question, _width())
@@ -171,7 +176,11 @@ def _reply_window(state: State) -> Window:
 
     assert state.reply is not None  # noqa: S101 - application() made it
     return Window(
-        BufferControl(buffer=state.reply, include_default_input_processors=False),
+        BufferControl(
+            buffer=state.reply,
+            include_default_input_processors=False,
+            input_processors=[ShowHidden()],
+        ),
         height=lambda: _at_most(max(_height() // 2, 1)),
         dont_extend_height=True,
         wrap_lines=True,

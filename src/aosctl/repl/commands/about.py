@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from aosctl.bars import gauge
+from aosctl.bars import gauge, has_lines
 from aosctl.domain.money import money
 from aosctl.errors import AosError
 from aosctl.messages import usage_from_json
@@ -50,7 +50,8 @@ def _cost(chat: Chat, _rest: str) -> None:
     run = desk.run(name)
     if run.max_usd is not None:
         chat.say(
-            f"of this run's {money(run.max_usd)}: {gauge(float(run.spent_usd), float(run.max_usd))}"
+            f"of this run's {money(run.max_usd)}:"
+            f" {gauge(float(run.spent_usd), float(run.max_usd), blocks=has_lines())}"
         )
     for line in budget_lines(chat):
         chat.say(line)
@@ -97,7 +98,9 @@ def _context(chat: Chat, _rest: str) -> None:
     for title, role in _SAID.items():
         said = [json.dumps(step.message, ensure_ascii=False) for step in steps if step.role == role]
         parts.append(Part(f"{title} ({len(said)})", about("".join(said))))
-    chat.screen.show("\n".join(context_lines(parts, window, chat.screen.width - 1)))
+    chat.screen.show(
+        "\n".join(context_lines(parts, window, chat.screen.width - 1, blocks=has_lines()))
+    )
     if away:
         gone = about("".join(json.dumps(step.message) for step in away))
         count = counted(len(away), "step")
@@ -113,7 +116,7 @@ def about(text: str) -> int:
     return -(-len(text) // _LETTERS_A_TOKEN)
 
 
-def context_lines(parts: Sequence[Part], window: int, width: int) -> list[str]:
+def context_lines(parts: Sequence[Part], window: int, width: int, *, blocks: bool) -> list[str]:
     """Return the parts of the next request as bars against the model's window.
 
     The bars take what `width` cells leave beside the words, within reason.
@@ -124,10 +127,11 @@ def context_lines(parts: Sequence[Part], window: int, width: int) -> list[str]:
     rows = [(part, f"about {tokens(part.tokens)}") for part in parts]
     rows.append((whole, f"about {tokens(whole.tokens)} of {tokens(window)}"))
     left = max(len(part.name) for part, _ in rows)
-    words = left + len("  [] 100%  ") + max(len(text) for _, text in rows)
+    words = left + len("   100%  ") + max(len(text) for _, text in rows)
     cells = min(max(width - words, _LEAST_BAR), _MOST_BAR)
     return [
-        f"{part.name:<{left}}  {gauge(part.tokens, window, cells)}  {text}" for part, text in rows
+        f"{part.name:<{left}}  {gauge(part.tokens, window, cells, blocks=blocks)}  {text}"
+        for part, text in rows
     ]
 
 

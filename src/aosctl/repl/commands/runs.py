@@ -16,6 +16,7 @@ from aosctl.repl.exporting import beginning
 from aosctl.repl.picker import Row, pick
 from aosctl.repl.words import counted, tokens
 from aosctl.tables import short_duration
+from aosctl.terminal import clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,7 +109,7 @@ def _rewind(chat: Chat, rest: str) -> None:
             return
         chosen = found
     fork_to(chat, run_id, name, chosen.seq - 1)
-    chat.begin_with(Message.from_json(chosen.message).typed)
+    chat.begin_with(clean(Message.from_json(chosen.message).typed))
 
 
 def _question_cells(step: Step) -> tuple[str, ...]:

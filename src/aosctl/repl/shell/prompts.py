@@ -111,6 +111,8 @@ def _session(
     from prompt_toolkit.output.color_depth import ColorDepth
     from prompt_toolkit.styles import Style
 
+    from aosctl.repl.hidden import ShowHidden
+
     style = Style.from_dict(
         {
             "bottom-toolbar": "noreverse",
@@ -126,6 +128,7 @@ def _session(
         complete_while_typing=while_typing,
         auto_suggest=AutoSuggestFromHistory(),
         enable_open_in_editor=True,
+        input_processors=[ShowHidden()],
         reserve_space_for_menu=6,
         style=style,
         output=_output(),
