@@ -176,6 +176,30 @@ def test_message_after_an_approval_put_off_is_answered_and_approvals_asks_again(
     chat.prompt()
 
 
+def test_approval_put_off_is_asked_again_when_its_run_is_gone_on_with(
+    chat: Terminal, here: Aosctl, order: Order
+) -> None:
+    """Put off, left for another run, gone back to; put off again, and its run killed."""
+    chat.say(order.delete)
+    approval = approval_of(chat)
+    run = here("get", "approvals", approval, "-o", "jsonpath={.spec.run}").out
+    chat.type("d")
+    chat.stands("left pending")
+    chat.say("/new")
+    chat.say("select 'elsewhere' as word;")
+    chat.stands("(1 row)")
+    chat.ready()
+    chat.say(f"/resume {run}")
+    chat.until(lambda: QUESTION in chat.standing.partition("── earlier")[2], "the question again")
+    assert f"\n{run} · " in chat.standing, "the footer is that of the run"
+    chat.type("d")
+    chat.until(lambda: chat.standing.count("left pending") == 2, "what was put off")
+    assert here("kill", run, "-y").status == 0
+    chat.say("/approvals")
+    chat.stands("nothing waits")
+    assert order.exists()
+
+
 def test_ctrl_c_leaves_an_approval_pending(chat: Terminal, here: Aosctl, order: Order) -> None:
     chat.say(order.delete)
     approval = approval_of(chat)

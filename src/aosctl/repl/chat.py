@@ -271,6 +271,7 @@ class Chat:
         """Leave this conversation as it is and go on with another; show where that was left."""
         before = self.agent
         self._exchange.go_on_with(run_id, agent)
+        self._footer = self._exchange.footer() or self._footer
         if agent != before:
             self._back.talk_to(agent)
         if past:
