@@ -296,9 +296,10 @@ def test_one_flag_of_a_pair_goes_as_far_as_the_database(tmp_path: Path) -> None:
     """A control: neither of two is what is refused; a value that is the default is no flag."""
     for words, args in (
         ("logs", ["--since", "1h", "r"]), ("logs", ["--since-time", "2026-01-31T12:00:00Z", "r"]),
-        ("delete", ["--dry-run=none", "-i", "agents", "x"]), ("apply", ["--wait", "--timeout=3s"]),
+        ("delete", ["--dry-run=none", "-i", "agents", "x"]),
+        ("apply", ["--wait=false", "--timeout=3s"]),
         ("ps", ["-o", "json"]), ("ps", ["-q"]),
     ):  # fmt: skip
         parsed(words, args)
-    with pytest.raises(UsageError, match=r"^--no-wait and --timeout exclude each other: "):
-        parsed("apply", ["--wait=false", "--timeout=3s"])
+    with pytest.raises(UsageError, match=r"^--confirm and --ignore-not-found exclude each other: "):
+        parsed("delete", ["--ignore-not-found=true", "--confirm=x", "tenant", "x"])

@@ -229,9 +229,6 @@ ACROSS = (
     Row("logs bot", "",
         f'{SERVER} (NotFound): runs.aos "bot" not found\n'
         "hint: it is an agent: aosctl logs agent/bot\n", 1),
-    Row("kill bot", "",
-        f'{SERVER} (NotFound): runs.aos "bot" not found\n'
-        "hint: it is an agent: aosctl ps --filter agent=bot\n", 1),
     Row("events --last 3", "",
         "error: unknown flag: --last, did you mean --tail?\n"
         "See 'aosctl events --help' for usage.\n", 2),

@@ -72,6 +72,8 @@ class VerbCommand(TyperCommand):
         try:
             return super().invoke(ctx)
         except (NotFound, UnknownKind) as error:
+            if isinstance(error, NotFound) and ctx.info_name != "logs":
+                raise
             from aosctl.cli import kindless
 
             better = kindless.explained(error, ctx)

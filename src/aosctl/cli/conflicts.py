@@ -52,7 +52,6 @@ class Rule(NamedTuple):
 
 
 _ASKS = Rule("--no-input", "-i", "-i asks")
-_AT_ONCE = Rule("--no-wait", "--timeout", "--no-wait fails at once")
 _ALL_OR_LABELS = Rule("--all", "-l", text="cannot set --all and --selector at the same time")
 _ALL_OR_FIELDS = Rule("--all", "--field-selector")
 _EVERYWHERE = Rule("-A", "-n", "one changes every tenant, the other one")
@@ -66,7 +65,6 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule("--no-atomic", "--prune --diff --confirm", "it is about a whole set"),
         Rule("--dry-run=client", "--diff --confirm", "it tries the change on the server"),
         Rule("--no-input", "--confirm", "--confirm asks"),
-        _AT_ONCE,
     ),
     "diff": (Rule("--prune", "-l", _WHOLE_SET),),
     "describe": (Rule("-f", "-A"),),
@@ -76,7 +74,6 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "wait": (_ALL_OR_LABELS,),
     "delete": (
         _ASKS,
-        _AT_ONCE,
         _ALL_OR_LABELS,
         _ALL_OR_FIELDS,
         Rule("-f", "--field-selector --all", "-f says what to delete"),

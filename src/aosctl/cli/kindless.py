@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +10,6 @@ from aosctl.errors import AosError, NotFound, UnknownKind
 
 if TYPE_CHECKING:
     from typer._click import Context
-
-_RUNS = ("runs", "targets", "run", "origin")
-"""What arguments are called that name runs."""
-_OF_AGENTS = {
-    "logs": "aosctl logs agent/{}",
-    "fork": "aosctl ps -a --filter agent={}",
-    "replay": "aosctl ps -a --filter agent={}",
-    "trace": "aosctl ps -a --filter agent={}",
-}
-"""What to type where an agent was named instead of a run; elsewhere its open runs count."""
 
 
 def explained(error: AosError, ctx: Context) -> AosError:
@@ -33,13 +22,10 @@ def explained(error: AosError, ctx: Context) -> AosError:
         if found:
             hint = ", or ".join(f"aosctl {verb} {kind}/{words[0]}" for kind in found)
             return UnknownKind(error.message.partition("; did you mean")[0], hint)
-    elif isinstance(error, NotFound):
-        typed = next((given[name] for name in _RUNS if given.get(name)), ())
-        names = [typed] if isinstance(typed, str) else list(typed)
-        for name in names:
+    elif verb == "logs":
+        for name in given["targets"] or ():
             if f'"{name}"' in error.message and "agent" in _kinds_of(ctx, name):
-                hint = _OF_AGENTS.get(verb, "aosctl ps --filter agent={}").format(shlex.quote(name))
-                return NotFound(error.message, f"it is an agent: {hint}")
+                return NotFound(error.message, f"it is an agent: aosctl logs agent/{name}")
     return error
 
 
