@@ -177,6 +177,25 @@ def _outside(connection: Connection, folder: Path) -> Iterable[str]:
 
 def _unexplained_questions(connection: Connection, folder: Path) -> Iterable[str]:
     """A model that was asked twice for one answer: the log names the step."""
+    gaps = Counter(
+        (str(run), step)
+        for run, step in connection.execute(
+            "select stream_id, (data ->> 'step')::bigint from aos_core.event_log"
+            " where kind = 'turn.reclaimed' and data ? 'step'"
+        )
+    )
+    for (model, position), times, where in repeated_questions(connection, folder):
+        if times - 1 > gaps[where]:
+            yield (
+                f"{model} was asked {times} times for answer {position},"
+                f" and the log has {gaps[where]} gaps at step {where[1]}"
+            )
+
+
+def repeated_questions(
+    connection: Connection, folder: Path
+) -> Iterable[tuple[tuple[str, int], int, tuple[str, int]]]:
+    """Yield model and answer that was asked for more than once, how often, and run and step."""
     asked = Counter((line["model"], line["answers"]) for line in lines(folder, "asked"))
     answered = {
         (model, position): (str(run), seq)
@@ -186,20 +205,9 @@ def _unexplained_questions(connection: Connection, folder: Path) -> Iterable[str
             " where s.role = 'assistant'"
         )
     }
-    gaps = Counter(
-        (str(run), step)
-        for run, step in connection.execute(
-            "select stream_id, (data ->> 'step')::bigint from aos_core.event_log"
-            " where kind = 'turn.reclaimed' and data ? 'step'"
-        )
-    )
     for question, times in asked.items():
-        where = answered.get(question)
-        if where is not None and times - 1 > gaps[where]:
-            yield (
-                f"{question[0]} was asked {times} times for answer {question[1]},"
-                f" and the log has {gaps[where]} gaps at step {where[1]}"
-            )
+        if times > 1 and question in answered:
+            yield question, times, answered[question]
 
 
 def _money(connection: Connection) -> Iterable[str]:
