@@ -9,8 +9,9 @@
 -- gemini-3.8-flash until 2026-12-31.
 -- Capabilities: a parameter that is false here is not sent (temperature, top_p: refused, or ignored
 -- by Gemini); `responses`: takes tools through OpenAI's Responses API only, and not through chat
--- completions; `summaries`: false where it can't sum up a conversation. The models with reasoning_effort none take tools through chat completions with that
--- effort and no other; a persona's params override it.
+-- completions; `summaries`: false where it can't sum up a conversation. The models with
+-- reasoning_effort none take tools through chat completions with that effort and no other; a persona's
+-- params override it.
 insert into aos_meta.llm_model_registry
   (model_name, provider, vendor_model, context_window, max_output_tokens, api_key_ref, base_url,
    input_usd_per_mtok, cached_input_usd_per_mtok, output_usd_per_mtok, default_params, capabilities,

@@ -8,7 +8,7 @@ create table aos_core.left_out (
   first_step bigint not null,
   last_step bigint not null check (last_step >= first_step and first_step >= 1),
   left_out_at timestamptz not null,
-  summary_step bigint 
+  summary_step bigint
     check (summary_step is null or (summary_step = last_step + 1 and first_step = 1)),
   primary key (tenant_id, run_id, first_step, last_step)
 );

@@ -533,7 +533,8 @@ begin
     new.is_metered := aos_core.must_be_metered(new.tenant_id, new);
   end if;
   if not aos_core.is_name(new.name) or new.kind is null
-     or new.kind not in ('conversation', 'task', 'ephemeral') or new.state <> 'active' or new.max_usd < 0 or new.max_tokens < 0 or new.max_steps < 1
+     or new.kind not in ('conversation', 'task', 'ephemeral') or new.state <> 'active'
+     or new.max_usd < 0 or new.max_tokens < 0 or new.max_steps < 1
      or new.run_id = new.tenant_id then
     perform aos_core.refuse_run(new);
   end if;

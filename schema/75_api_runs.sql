@@ -1,8 +1,8 @@
 -- How a run begins: by itself, or with its first message.
 
 -- Start a run of an agent, by name. p_kind: 'conversation' | 'task', which ends with its answer |
--- 'ephemeral', a conversation whose content goes when it ends (forget_run). Returns {"run_id", "run", "agent"}. Role developer.
--- AO001, AO004, AO005 when p_name is taken.
+-- 'ephemeral', a conversation whose content goes when it ends (forget_run). Returns {"run_id", "run",
+-- "agent"}. Role developer. AO001, AO004, AO005 when p_name is taken.
 create function aos_agent.start_run(
   p_tenant uuid, p_agent text, p_kind text default 'conversation', p_name text default null)
 returns jsonb
