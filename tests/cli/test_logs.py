@@ -236,7 +236,7 @@ def test_what_logs_refuses(developer: Aosctl) -> None:
         (["nope"], 1, 'Error from server (NotFound): runs.aos "nope" not found'),
         (["agent/nope"], 1, 'Error from server (NotFound): agents.aos "nope" not found'),
         ([], 2, "error: expected one RUN, agent/NAME or -l LABELS"),
-        (["x", "-l", "a=b"], 2, "error: only a selector (-l) or a RUN is allowed\n"),
+        (["x", "-l", "a=b"], 2, "error: only a selector (-l) or a RUN is allowed"),
         (["x", "--since", "soon"], 2, 'error: invalid duration "soon"'),
         (
             ["x", "--since", "1m", "--since-time", "2026-01-01"],
@@ -252,7 +252,7 @@ def test_what_logs_refuses(developer: Aosctl) -> None:
     assert (agents.status, agents.err) == (
         1,
         'Error from server (NotFound): runs.aos "clerk" not found\n'
-        "hint: of the agent: aosctl logs agent/clerk\n",
+        "hint: it is an agent: aosctl logs agent/clerk\n",
     )
 
 
@@ -520,10 +520,13 @@ def test_the_previous_run_is_the_one_before(developer: Aosctl, tenant: Tenant) -
     for run in (two, one):
         close(tenant, run)
     assert "agent a\n" in developer("logs", "agent/again", "-p", "--no-prefix").out
-    for words in (["-p", first, second], ["-p", "-l", "a=b"]):
+    for words, said in (
+        (["-p", first, second], "error: -p is of one run or agent\n"),
+        (["-p", "-l", "a=b"], "error: -p and -l exclude each other: -p is of one run or agent\n"),
+    ):
         done = developer("logs", *words)
         assert (done.status, done.out) == (2, "")
-        assert done.err.startswith("error: -p is of one run or agent\n")
+        assert done.err.startswith(said)
     close(tenant, three)
 
 

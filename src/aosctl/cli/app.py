@@ -18,7 +18,7 @@ from aosctl.cli.global_flags import VERSION
 from aosctl.cli.globals import Globals
 from aosctl.cli.options import global_options
 from aosctl.cli.verbs import ABOUT, GLOBALS, VERBS
-from aosctl.errors import NotFound, UnknownKind, UsageError
+from aosctl.errors import UnknownKind, UsageError
 
 _HELP_FLAGS = {"help_option_names": ["-h", "--help"]}
 _WIDTH = 100
@@ -71,9 +71,7 @@ class VerbCommand(TyperCommand):
     def invoke(self, ctx: Context) -> object:
         try:
             return super().invoke(ctx)
-        except (NotFound, UnknownKind) as error:
-            if isinstance(error, NotFound) and ctx.info_name != "logs":
-                raise
+        except UnknownKind as error:
             from aosctl.cli import kindless
 
             better = kindless.explained(error, ctx)

@@ -1,32 +1,26 @@
-"""A name without its kind: `describe my_pg_bot`, `logs my_pg_bot`. What there is of that name."""
+"""A name without its kind: `describe my_pg_bot`. What there is of that name."""
 
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aosctl.cli.globals import Globals
-from aosctl.errors import AosError, NotFound, UnknownKind
+from aosctl.errors import AosError, UnknownKind
 
 if TYPE_CHECKING:
     from typer._click import Context
 
 
-def explained(error: AosError, ctx: Context) -> AosError:
-    """Return an error about a kind, or a run, with what there is of the name that was typed."""
-    verb = str(ctx.info_name)
-    given: dict[str, Any] = ctx.params
-    if isinstance(error, UnknownKind) and given.get("words"):
-        words = given["words"]
-        found = [] if "/" in words[0] else _kinds_of(ctx, words[0])
-        if found:
-            hint = ", or ".join(f"aosctl {verb} {kind}/{words[0]}" for kind in found)
-            return UnknownKind(error.message.partition("; did you mean")[0], hint)
-    elif verb == "logs":
-        for name in given["targets"] or ():
-            if f'"{name}"' in error.message and "agent" in _kinds_of(ctx, name):
-                return NotFound(error.message, f"it is an agent: aosctl logs agent/{name}")
-    return error
+def explained(error: UnknownKind, ctx: Context) -> UnknownKind:
+    """Return an error about a kind with what there is of the name that was typed."""
+    words: list[str] = ctx.params.get("words") or []
+    if not words or "/" in words[0]:
+        return error
+    found = [f"aosctl {ctx.info_name} {kind}/{words[0]}" for kind in _kinds_of(ctx, words[0])]
+    if not found:
+        return error
+    return UnknownKind(error.message.partition("; did you mean")[0], ", or ".join(found))
 
 
 def _kinds_of(ctx: Context, name: str) -> list[str]:

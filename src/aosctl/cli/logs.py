@@ -247,4 +247,4 @@ def _run(session: AnySession, tenant: UUID, word: str) -> UUID:
         agents = manifests.names(session.connection, BY_NAME["Agent"].view, tenant)
         if word not in agents:
             raise
-        raise NotFound(error.message, f"of the agent: aosctl logs agent/{word}") from None
+        raise NotFound(error.message, f"it is an agent: aosctl logs agent/{word}") from None
