@@ -10,6 +10,7 @@ import termios
 import time
 from collections.abc import Callable, Mapping
 from itertools import islice
+from pathlib import Path
 from typing import Self
 
 import pexpect
@@ -25,6 +26,7 @@ ENTER, CTRL_C, CTRL_D, CTRL_J = "\r", "\x03", "\x04", "\n"
 CTRL_G, CTRL_O, CTRL_R, CTRL_Z, ESCAPE, UP = "\x07", "\x0f", "\x12", "\x1a", "\x1b", "\x1b[A"
 ROWS, COLUMNS = 40, 100
 PATIENCE_SECONDS = 90.0
+_ALL = re.compile(".+", re.DOTALL)
 _ERASED = re.compile(r"[^\n]*\r\x1b\[2K")
 _STYLES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07]*\x07|.)|[\r\x07]")
 
@@ -186,7 +188,7 @@ class Terminal:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not ready():
             try:
-                self._child.expect(re.compile(".+", re.DOTALL))
+                self._child.expect(_ALL)
                 assert time.monotonic() < deadline, f"{what} did not come: {self.standing}"
             except (pexpect.TIMEOUT, pexpect.EOF) as error:
                 raise AssertionError(f"{what} did not come: {self.standing}") from error
@@ -203,11 +205,24 @@ class Terminal:
         self.until(lambda: self.typed == ">", "the prompt")
 
     def resize(self, rows: int, columns: int) -> None:
-        """Change the size, as a window manager does."""
-        self.until(lambda: True, "nothing")
+        """Change the size, as a window manager does, between two pictures of the program.
+
+        One that is still under way would be of the old size on a terminal of the new one.
+        """
+        os.kill(self.pid, signal.SIGSTOP)
+        self._stops()
+        while self._child.expect([_ALL, pexpect.TIMEOUT], timeout=0) == 0:
+            self._take(self._child.before + self._child.after)
         self._screen.resize(rows, columns)
         self._standing = None
         self._child.setwinsize(rows, columns)
+        os.kill(self.pid, signal.SIGCONT)
+
+    def _stops(self) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+            assert time.monotonic() < deadline, "it does not stop"
+            time.sleep(0.01)
 
     def expect_text(self, text: str) -> str:
         return self.expect(re.escape(text))

@@ -235,14 +235,14 @@ def test_what_was_said_and_is_a_draft_again(world: World, opened: Open) -> None:
 def test_the_box_of_an_approval_in_a_chat(world: World, opened: Open) -> None:
     asked = world.tenant.asked("sql_execute", {"statement": world.names["TEXT"]}, "clerk")
     chat = opened("chat", "--resume", str(world.tenant.run_row(asked.run)["name"]))
-    chat.stands("d later >")
-    said = chat.standing
+    said = chat.stands("d later >")
     assert "\\u001b[2J" in said and "\\u202edlrow" in said
     for columns in (*WIDTHS[1:], WIDTHS[0]):
         chat.resize(ROWS, columns)
         before = chat.seen.count("it goes on waiting")
         chat.until(
-            lambda columns=columns: chat.typed.endswith("d later >" if columns > 20 else ">"), "it"
+            lambda columns=columns: chat.typed.endswith("d later >" if columns > 20 else "  >"),
+            "it",
         )
         chat.press("?")
         chat.until(lambda before=before: chat.seen.count("asked because") > before, "it explained")

@@ -141,7 +141,7 @@ def test_call_in_full_is_bounded() -> None:
 @pytest.mark.parametrize(
     ("question", "width", "lines"),
     [
-        (DECISIONS, 100, []),
+        (DECISIONS, 80, []),
         (DECISIONS, 70, [
             "  y approve · s this run · a always · n deny · e edit · ? explain", "  d later",
         ]),

@@ -66,13 +66,7 @@ class Above:
         self._thread = threading.Thread(target=self._serve, args=(drawn,), name="prompt")
         self._thread.daemon = True
         if threading.current_thread() is threading.main_thread():
-            self._before = [
-                (number, signal.signal(number, lambda *_, act=act: self._call(act)))
-                for number, act in (
-                    (signal.SIGWINCH, self._resize),
-                    (signal.SIGCONT, self._continued.set),
-                )
-            ]
+            self._before = self._take_signals()
         self._thread.start()
         drawn.wait()
 
@@ -121,8 +115,20 @@ class Above:
         try:
             yield
         finally:
+            if self._before:  # another application has put SIGWINCH to its default at its end
+                self._take_signals()
             self._call(over.set)
             done.wait()
+
+    def _take_signals(self) -> list[tuple[signal.Signals, Any]]:
+        """Notice a terminal of another size, and one that comes back; return what did before."""
+        return [
+            (number, signal.signal(number, lambda *_, act=act: self._call(act)))
+            for number, act in (
+                (signal.SIGWINCH, self._resize),
+                (signal.SIGCONT, self._continued.set),
+            )
+        ]
 
     # In any thread
 

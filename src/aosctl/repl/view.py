@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 BUSY_HINT = "Enter queues · Esc interrupts"
 _QUEUED_ROWS = 3
 _MENU_ROWS = 6
+_KEY_ROOM, _REPLY_ROOM = 2, 8
+"""What is left beside a question for one key, and for a reply."""
 ESCAPE_SECONDS = 0.1
 """How long a terminal may take over the rest of a key that begins with Escape."""
 PREFIX_SECONDS = 0.3
@@ -199,10 +201,10 @@ def queued_lines(queue: list[str], width: int) -> tuple[str, ...]:
 
 def question_lines(question: str, width: int) -> tuple[str, ...]:
     """Return a question that leaves no room for its answer on its line: whole choices, or words."""
-    if display_width(question) <= width - 8:
+    between, room = (" · ", _KEY_ROOM) if " · " in question else (" ", _REPLY_ROOM)
+    if display_width(question) <= width - room:
         return ()
     text = question.strip().removesuffix(">").rstrip()
-    between = " · " if " · " in text else " "
     lines: list[str] = []
     for part in text.split(between):
         longer = f"{lines[-1]}{between}{part}" if lines else f"  {part}"
