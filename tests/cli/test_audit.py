@@ -274,7 +274,7 @@ def test_a_tenant_goes_when_its_name_is_typed_twice(auditor: Aosctl, tmp_path: P
         ("tenant", "globex", "--confirm=acme"): (2, 'the tenant is "globex"'),
         ("tenant", "globex", "acme", "--confirm=globex"): (2, "for one tenant"),
         ("agent", "bot", "--confirm=bot"): (2, "for one tenant"),
-        ("tenants", "--all", "--confirm=globex"): (2, "for one tenant"),
+        ("tenants", "--all", "--confirm=globex"): (2, "--confirm erases one tenant that is named"),
         ("tenant", "none", "--confirm=none"): (1, "NotFound"),
     }
     for words, (status, text) in refusals.items():

@@ -186,7 +186,7 @@ def test_what_the_agent_is_and_may_do(chat: Terminal, here: Aosctl, bot: Bot, op
     )
     assert "your first message goes to offline" in obeyed(chat, "/model offline")
     said = obeyed(chat, "/context")
-    assert "system prompt" in said and "[" in said and "your messages (0)" in said
+    assert "system prompt" in said and "▏···" in said and "your messages (0)" in said
     assert "the conversation begins" in obeyed(chat, "/cost")
     asked(chat, "select 1 as one;", "(1 row)")
     said = obeyed(chat, "/context")

@@ -125,7 +125,7 @@ def test_empty_value_takes_a_setting_away(aosctl: Aosctl) -> None:
     ("arguments", "message"),
     [
         (("a", "--current"), "error: name a context or use --current, not both\n"),
-        ((), "error: no context named\n"),
+        ((), "error: no context named\nhint: or change the --current one\n"),
         (("a", "--dsn", "x", "--service", "y"), "error: --dsn and --service exclude each other\n"),
     ],
 )

@@ -187,7 +187,7 @@ def test_what_asks_fails_with_no_input(opened: Open, shop: dict[str, str]) -> No
         (("chat", "my_pg_bot"), "a chat needs a terminal; give the message"),
         (("shell",), "the shell's prompt asks for input"),
         (("edit", "agent", "my_pg_bot"), "an editor asks for input"),
-        (("delete", "agent", "my_pg_bot", "-i"), "a question needs a terminal"),
+        (("delete", "agent", "my_pg_bot", "-i"), "--no-input and -i exclude each other: -i asks"),
     ):
         with opened(*words, "--no-input", EDITOR="false") as terminal:
             terminal.expect_text(told)

@@ -102,9 +102,11 @@ READING: tuple[Line, ...] = (
          r"hint: aosctl ps -a lists the runs\n"),
     Line("events --all-tenants --output json --tail 1", 0, r'{"at": .*"tenant": "acme", .*}\n',
          r"the last 1; --tail -1 lists all\n"),
-    Line("events --all-namespaces --watch --output yaml", 2, "",
+    Line("events --all-namespaces --output yaml", 2, "",
          r'error: unable to match a printer suitable for the output format "yaml", allowed formats'
          r" are: json,wide\n"),
+    Line("events --all-namespaces --watch", 2, "",
+         r"error: -A and -w exclude each other: choose a tenant with -n\n"),
     Line("trace {resting} --output json", 0, r'{\n    "agent": "bot",.*"turns": \[\]\n}\n', ""),
     Line("attach {closed} --tail 1 --timestamps --live", 4,
          r"\d{4}-\d\d-\d\dT\S+Z run   cancelled by user:dev · enough\n",

@@ -117,11 +117,13 @@ def test_what_can_not_be_resolved_is_refused(developer: Aosctl, tenant: Tenant) 
         (short(call),): (2, "error: what became of it?"),
         ("--retry",): (2, "error: which call? aosctl resolve CALL --retry"),
         (short(call), "--retry", "--fail"): (
-            2, "error: --retry and --fail exclude each other\n",
+            2, "error: --retry and --fail exclude each other",
         ),
-        (short(call), "--retry", "--reason", "x"): (2, "error: --reason and --retry exclude"),
+        (short(call), "--retry", "--reason", "x"): (
+            2, "error: --reason and --retry exclude each other: --reason goes with --fail",
+        ),
         (short(call), "--fail", "-A"): (
-            2, "error: -A and CALL exclude each other: -A only lists; choose a tenant with -n\n",
+            2, "error: -A and CALL exclude each other: -A only lists; choose a tenant with -n",
         ),
         ("ffffffff", "--fail"): (1, 'Error from server (NotFound): calls.aos "ffffffff" not found'),
         (short(call), "--result", "@/nowhere"): (

@@ -66,7 +66,11 @@ def test_what_can_not_be_written_is_said(aosctl: Aosctl, tmp_path: Path) -> None
     for words, status, text in (
         (["nope"], 1, 'error: the server doesn\'t have a resource type "nope"'),
         (["run"], 2, "error: runs are not declared in manifests"),
-        (["agent", "--all", "x"], 2, "error: --all and KIND exclude each other: --all DIR"),
+        (
+            ["agent", "--all", "x"],
+            2,
+            "error: --all and KIND exclude each other: --all DIR writes every schema",
+        ),
         (["-o", str(missing)], 1, f"error: can't write {missing}: No such file or directory"),
         (["--all", "/dev/null"], 1, "error: can't make the folder /dev/null: File exists"),
     ):
