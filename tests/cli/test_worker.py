@@ -355,10 +355,9 @@ def test_the_first_signal_lets_a_step_end_and_hands_the_turn_back(
 
 
 def test_the_second_signal_ends_at_once(env: dict[str, str], tenant: Tenant) -> None:
-    make_slow(tenant, "endless")
-    with working(env, tenant) as worker:
+    with held(tenant, "endless", text("Never.")) as model, working(env, tenant) as worker:
         run = queued(tenant, "endless")
-        until(lambda: state(tenant, run) == "running", "the turn")
+        model.asked()
         worker.process.send_signal(signal.SIGINT)
         worker.hear("1 turn ends its step; again to stop at once\n")
         assert worker.process.poll() is None  # it waits for the model

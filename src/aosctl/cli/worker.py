@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,8 +16,6 @@ from aosctl.cli.globals import globals_of
 from aosctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from aosctl.domain.worker import Report, Worker
 
 _MOST = 64
@@ -76,30 +76,42 @@ def command(
 
 
 class _Signals:
-    """Counts SIGINT and SIGTERM in a `with` block: the first lets the worker rest."""
+    """Counts SIGINT and SIGTERM in a `with` block: the first lets the worker rest.
+
+    A thread of its own does what they ask for. A handler runs in the middle of what the main thread
+    does, which may hold the very lock that it would wait for; a SimpleQueue may be put to there.
+    """
 
     def __init__(self, worker: Worker, note: Callable[[str], None]) -> None:
         self.count = 0
         self._worker = worker
         self._note = note
+        self._heard: SimpleQueue[bool] = SimpleQueue()
+        self._thread = threading.Thread(target=self._obey, name="signals", daemon=True)
 
     def __enter__(self) -> _Signals:
-        self._before = {name: signal.signal(name, self._heard) for name in _ENDING}
+        self._thread.start()
+        self._before = {
+            name: signal.signal(name, lambda *_: self._heard.put(True)) for name in _ENDING
+        }
         return self
 
     def __exit__(self, *_error: object) -> None:
         for name, handler in self._before.items():
             signal.signal(name, handler)
+        self._heard.put(False)
+        self._thread.join()
 
-    def _heard(self, _number: int, _frame: FrameType | None) -> None:
-        self.count += 1
-        if self.count > 1:
-            self._worker.stop()
-            return
-        self._worker.rest()
-        if busy := self._worker.busy:
-            turns = "turn ends its" if busy == 1 else "turns end their"
-            self._note(f"{busy} {turns} step; again to stop at once")
+    def _obey(self) -> None:
+        while self._heard.get():
+            self.count += 1
+            if self.count > 1:
+                self._worker.stop()
+                continue
+            self._worker.rest()
+            if busy := self._worker.busy:
+                turns = "turn ends its" if busy == 1 else "turns end their"
+                self._note(f"{busy} {turns} step; again to stop at once")
 
 
 def _line(report: Report) -> str:
