@@ -37,7 +37,7 @@ def commands() -> dict[str, list[str]]:
         "aosctl --help": [aosctl, "--help"],
         "aosctl TAB": [aosctl, "__complete", "agent", "-n --tenant", "1", "", "chat"],
         "aosctl explain agent.spec": [aosctl, "explain", "agent.spec"],
-        "aosctl config current-context": [aosctl, "config", "current-context"],
+        "aosctl config get-contexts": [aosctl, "config", "get-contexts"],
         "aosctl get agents": [aosctl, "get", "agents"],
         "aosctl ps": [aosctl, "ps"],
         "aosctl describe agents": [aosctl, "describe", "agents"],
@@ -70,10 +70,10 @@ def prompted(*arguments: str) -> float:
 
 
 def timed(argv: list[str]) -> float:
-    """Run a command; return the milliseconds that it took."""
+    """Run a command; return the milliseconds that it took. One that fails has other work to do."""
     env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     began = time.perf_counter()
-    subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, env=env, check=False)
+    subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, env=env, check=True)
     return (time.perf_counter() - began) * 1000
 
 
