@@ -19,9 +19,7 @@ def ordered(field: str, *values: Any) -> list[Any]:
         Resource("Run", "r", "acme", "1", 1, {}, status={} if value is None else {"cost": value})
         for value in values
     ]
-    order = Order(field)
-    found = order.sort(RUN, rows, lambda row: row)
-    order.check()
+    ((_, found),) = Order(field).sort([(RUN, rows)], lambda row: row)
     return [row.status.get("cost") for row in found]
 
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _WHOLE_SET = "it takes the whole set, and -l a part"
 _ONE_TENANT = "choose a tenant with -n"
-_NEW_RUN = "is of a new run, and this one goes on"
 _LIMITS = "--budget --max-steps --max-turns"
 _GOES_ON = "-c --resume --pick"
 _ONLY_SHOWS = "it decides nothing"

@@ -133,9 +133,7 @@ def command(
     if sort_by:
         from aosctl.cli.sorting import Order
 
-        order = Order(sort_by)
-        found = [(kind, order.sort(kind, rows, lambda row: row)) for kind, rows in found]
-        order.check()
+        found = Order(sort_by).sort(found, lambda row: row)
     if not chosen.is_table:
         _write_objects(found, chosen, wanted, headers=not no_headers)
     elif any(rows for _, rows in found):

@@ -157,13 +157,7 @@ def _order(sort_by: str | None) -> Callable[[list[RunRow]], list[RunRow]]:
     from aosctl.domain.kinds.run import RUN, run_resource
 
     order = Order(sort_by)
-
-    def in_order(rows: list[RunRow]) -> list[RunRow]:
-        found = order.sort(RUN, rows, run_resource)
-        order.check()
-        return found
-
-    return in_order
+    return lambda rows: order.sort([(RUN, rows)], run_resource)[0][1]
 
 
 def pause_of(session: AnySession, all_tenants: bool) -> Callable[[list[RunRow]], None]:

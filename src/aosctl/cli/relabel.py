@@ -34,7 +34,7 @@ ResourceVersion = Annotated[
 
 
 class Given(NamedTuple):
-    """The flags of both verbs."""
+    """The flags of both verbs, as their parameters are called."""
 
     selector: str | None
     field_selector: str | None

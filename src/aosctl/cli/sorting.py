@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aosctl.errors import AosError
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from aosctl.domain.kinds.base import Kind, Resource
 
 Row = TypeVar("Row")
-Place = tuple[bool, bool, float, str]
 
 
 class Order:
@@ -23,18 +22,28 @@ class Order:
 
         self._expression = expression.strip()
         self._path = jsonpath_parser.parse_path(expression)
-        self._is_found = False
-        self._was_asked = False
 
     def sort(
-        self, kind: Kind, rows: Sequence[Row], resource_of: Callable[[Row], Resource]
-    ) -> list[Row]:
-        """Return rows of a kind in order."""
-        return sorted(rows, key=lambda row: self._place(kind, resource_of(row)))
+        self, found: Iterable[tuple[Kind, Sequence[Row]]], resource_of: Callable[[Row], Resource]
+    ) -> list[tuple[Kind, list[Row]]]:
+        """Return the rows of each kind in order.
 
-    def check(self) -> None:
-        """Raise AosError, with kubectl's text, where none of all that was sorted has the field."""
-        if self._was_asked and not self._is_found:
+        Raises AosError, with kubectl's text, where there are some and none of all has the field.
+        """
+        from aosctl.cli import jsonpath
+
+        read = [
+            (
+                kind,
+                [
+                    (jsonpath.find(self._path, kind.to_manifest(resource_of(row))), row)
+                    for row in rows
+                ],
+            )
+            for kind, rows in found
+        ]
+        values = [one for _, rows in read for one, _ in rows]
+        if values and not any(values):
             path = self._expression
             if not path.startswith("{"):
                 path = f"{{.{path.removeprefix('.')}}}"
@@ -42,13 +51,13 @@ class Order:
                 f'couldn\'t find any field with path "{path}" in the list of objects',
                 "-o yaml shows the fields that there are",
             )
+        return [
+            (kind, [row for _, row in sorted(rows, key=lambda each: _place(each[0]))])
+            for kind, rows in read
+        ]
 
-    def _place(self, kind: Kind, row: Resource) -> Place:
-        from aosctl.cli import jsonpath
 
-        values = jsonpath.find(self._path, kind.to_manifest(row))
-        self._was_asked = True
-        self._is_found = self._is_found or bool(values)
-        value = values[0] if values else None
-        number = float(value) if isinstance(value, int | float | Decimal) else None
-        return value is not None, number is None, number or 0.0, str(value)
+def _place(values: Sequence[Any]) -> tuple[bool, bool, float, str]:
+    value = values[0] if values else None
+    number = float(value) if isinstance(value, int | float | Decimal) else None
+    return value is not None, number is None, number or 0.0, str(value)

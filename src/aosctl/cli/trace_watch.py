@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from aosctl.db.runs import RunRow
 
 _UP_AND_CLEAR = "\x1b[{}A\r\x1b[J"
-_WIDEST = 2**31
 
 
 class Busy(NamedTuple):
@@ -129,6 +128,7 @@ class Drawing:
         if not shown:
             return ""
         columns, rows = shutil.get_terminal_size((100, 24))
-        narrow = columns if reflows(os.environ) else _WIDEST
-        height = sum(len(folded(line, narrow)) for line in shown)
+        height = len(shown)
+        if reflows(os.environ):
+            height = sum(len(folded(line, columns)) for line in shown)
         return _UP_AND_CLEAR.format(min(height, max(rows - 1, 1)))

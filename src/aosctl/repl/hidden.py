@@ -9,7 +9,7 @@ from prompt_toolkit.formatted_text import fragment_list_to_text  # noqa: TID253 
 from prompt_toolkit.layout.processors import Processor, Transformation  # noqa: TID253
 from prompt_toolkit.layout.utils import explode_text_fragments  # noqa: TID253
 
-from aosctl.terminal import is_safe
+from aosctl.terminal import is_safe, visible
 
 if TYPE_CHECKING:
     from prompt_toolkit.formatted_text import StyleAndTextTuples
@@ -49,6 +49,6 @@ class ShowHidden(Processor):
 
 def drawn_as(character: str) -> str:
     """Return how one character is drawn: itself, if it can be seen."""
-    if character in _JOINERS or is_safe(character):
+    if character in _JOINERS:
         return character
-    return f"<{ord(character):02x}>"
+    return visible(character, lambda hidden: f"<{ord(hidden):02x}>")

@@ -66,44 +66,31 @@ class Prompts:
         A key that is part of a word, typed as the question came up, chooses nothing; Enter after
         a key chooses at once. Raises EOFError for Ctrl-D, KeyboardInterrupt for Ctrl-C.
         """
-        from prompt_toolkit import PromptSession
         from prompt_toolkit.application import get_app
 
-        from aosctl.repl.hidden import ShowHidden
-
         bindings = bind_lone_keys(lambda: keys, lambda chosen: get_app().exit(result=chosen))
-        _bind_leaving(bindings)
-        session: PromptSession[Any] = PromptSession(
-            key_bindings=bindings,
-            output=_output(self._output),
-            input_processors=[ShowHidden()],
-        )
-        return self._prompt(session, question, look)
+        return self._prompt(bindings, question, look)
 
     def line(self, question: str, look: Look) -> str | Moved:
         """Ask for one line. Raises as `choose`."""
-        from prompt_toolkit import PromptSession
         from prompt_toolkit.key_binding import KeyBindings
+
+        return self._prompt(KeyBindings(), question, look)
+
+    def _prompt(self, bindings: KeyBindings, question: str, look: Look) -> str | Moved:
+        """Show a prompt; while it is open ask `look`, in a thread, whether to leave it."""
+        import asyncio
+
+        from prompt_toolkit import PromptSession
 
         from aosctl.repl.hidden import ShowHidden
 
-        bindings = KeyBindings()
         _bind_leaving(bindings)
         session: PromptSession[Any] = PromptSession(
             key_bindings=bindings,
             output=_output(self._output),
             input_processors=[ShowHidden()],
         )
-        return self._prompt(session, question, look)
-
-    def _prompt(
-        self,
-        session: PromptSession[Any],
-        question: str,
-        look: Look,
-    ) -> str | Moved:
-        """Show a prompt; while it is open ask `look`, in a thread, whether to leave it."""
-        import asyncio
 
         async def keep_looking() -> None:
             loop = asyncio.get_running_loop()
