@@ -56,15 +56,15 @@ begin
   on conflict do nothing;
   if found then
     update aos_core.run r set context_tokens = aos_core.context_size(p_tenant, r)
-    where r.tenant_id = p_tenant and r.run_id = p_run;
+    where r.tenant_id = p_tenant and r.run_id = p_run returning * into v_run;
     -- A worker that has cached the run reads it anew.
     update aos_core.tenant_state s set config_version = s.config_version + 1
     where s.tenant_id = p_tenant;
     perform aos_core.append_run_event(p_tenant, p_run, 'run.compacted', p_actor,
-      p_range - 'run' || jsonb_build_object('turn', (select r.last_turn from aos_core.run r
-        where r.tenant_id = p_tenant and r.run_id = p_run)));
+      p_range - 'run' || jsonb_build_object('turn', v_run.last_turn));
+  else
+    select * into v_run from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run;
   end if;
-  select * into v_run from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run;
   return p_range || jsonb_build_object('turn', v_run.last_turn,
                                        'context_tokens', v_run.context_tokens);
 end

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -17,6 +18,9 @@ sys.path.insert(0, str(Path(__file__).parent))  # tests import postgres.py, kern
 from aosctl.db.embedded import INSTALLER
 from kernels import KernelDatabase, MakeKernel
 from postgres import MAJORS, Cluster
+
+if TYPE_CHECKING:
+    from hostile import World
 
 MakeDatabase = Callable[..., str]
 
@@ -113,3 +117,14 @@ def kernel_database(make_kernel: MakeKernel) -> Iterator[KernelDatabase]:
     database = make_kernel()
     yield database
     database.drop()
+
+
+@pytest.fixture(scope="module")
+def world(
+    kernel_database: KernelDatabase, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    """Resources and runs in which every text is an attack on a terminal; one a test file."""
+    from hostile import hostile_world
+
+    with hostile_world(kernel_database, tmp_path_factory.mktemp("home")) as made:
+        yield made

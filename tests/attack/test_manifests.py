@@ -23,7 +23,7 @@ from kernels import KernelDatabase, make_tenant
 PEAK_KB = 100_000
 CPU_SECONDS = 10
 """Where a row is stopped; what it takes is far less, and asserted as `SPENT_SECONDS`."""
-SPENT_SECONDS = 2.5
+SPENT_SECONDS = 1.0
 YARDSTICK_SECONDS = 0.06
 """What the million multiplications at the end take on an idle machine of 2024. CPU time grows with
 the load of the cores beside, and so does theirs: a row may take as many times longer as they do."""
@@ -42,7 +42,7 @@ raise SystemExit(main())
 WASTE = """\
 x = bytearray(200_000_000)
 x[::4096] = b"x" * len(x[::4096])
-sum(range(160_000_000))
+sum(range(80_000_000))
 """
 HEAD = "apiVersion: aos/v1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec:\n"
 PERSONA = HEAD.format(kind="Persona", name="p") + "  model: offline\n  systemPrompt: hi\n"
@@ -304,7 +304,10 @@ def test_an_attack_is_refused_and_costs_little(name: str, shell: Shell) -> None:
     assert status == 1 and attack.says in message, message[:500]
     assert "stolen" not in message and "Traceback" not in message and len(message) < 20_000
     assert all(line.isprintable() for line in message.split("\n")), message[:500]
-    assert peak < PEAK_KB and spent < SPENT_SECONDS + idle_seconds(shell), (peak, spent)
+    bound = SPENT_SECONDS + idle_seconds(shell)
+    if spent >= bound:  # what it costs is the least that it takes: the cores beside it only add
+        spent = min(spent, *(shell.apply(attack.make())[3] for _ in range(2)))
+    assert peak < PEAK_KB and spent < bound, (peak, spent)
     assert shell.database.fingerprint() == before
     assert not list(shell.folder.glob("owned"))
 

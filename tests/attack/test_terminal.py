@@ -10,25 +10,14 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pexpect
-import pytest
 
 from command import AOSCTL
-from hostile import ATTACKS, EVERYTHING, FORGED, World, hostile_world
-from kernels import KernelDatabase
+from hostile import ATTACKS, EVERYTHING, FORGED, World
 from terminal import CTRL_D, Terminal
-
-
-@pytest.fixture(scope="module")
-def world(
-    kernel_database: KernelDatabase, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
-    with hostile_world(kernel_database, tmp_path_factory.mktemp("home")) as made:
-        yield made
 
 
 def test_no_word_of_an_answer_gets_through(world: World) -> None:

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import NamedTuple
@@ -23,9 +23,8 @@ import yaml
 from aosctl.cli.completion_scripts import entries
 from aosctl.terminal import clean
 from command import AOSCTL
-from hostile import ATTACKS, SECRETS, World, filled, hostile_world
+from hostile import ATTACKS, SECRETS, World, filled
 from in_turn import Came, Streams, in_turn
-from kernels import KernelDatabase
 from verb_lines import APART, LINES, Line, fails, shows
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -53,14 +52,6 @@ class Ran(NamedTuple):
     @property
     def told(self) -> str:
         return self.came.out + self.came.err
-
-
-@pytest.fixture(scope="module")
-def world(
-    kernel_database: KernelDatabase, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
-    with hostile_world(kernel_database, tmp_path_factory.mktemp("home")) as made:
-        yield made
 
 
 def a_pass(

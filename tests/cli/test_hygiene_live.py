@@ -13,8 +13,8 @@ import pytest
 from psycopg import sql
 
 from aosctl.terminal import clean
-from hostile import ATTACKS, EVERYTHING, World, hostile_world
-from kernels import KernelDatabase, say
+from hostile import ATTACKS, EVERYTHING, World
+from kernels import say
 from terminal import CTRL_C, CTRL_D, ENTER, ESCAPE, ROWS, Terminal
 
 WIDTHS = (80, 20, 300)
@@ -26,14 +26,6 @@ OWN = re.compile(
 FORGED = re.compile("(status: +approved|error: forged)", re.IGNORECASE)
 TAB = "\t"
 Open = Callable[..., Terminal]
-
-
-@pytest.fixture(scope="module")
-def world(
-    kernel_database: KernelDatabase, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
-    with hostile_world(kernel_database, tmp_path_factory.mktemp("home")) as made:
-        yield made
 
 
 @pytest.fixture

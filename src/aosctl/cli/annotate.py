@@ -39,7 +39,7 @@ def command(
       aosctl annotate persona pg_expert ticket-
       aosctl annotate agents --all --overwrite reviewed=2026-11-23
     """
-    flags = (
+    given = Given(
         selector,
         field_selector,
         everything,
@@ -47,5 +47,7 @@ def command(
         overwrite,
         listing,
         resource_version,
+        dry_run,
+        output_format,
     )
-    relabel(ctx, "annotation", words or (), Given(*flags, dry_run, output_format))
+    relabel(ctx, "annotation", words or (), given)

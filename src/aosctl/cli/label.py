@@ -40,7 +40,7 @@ def command(
       aosctl label personas --all --overwrite reviewed=yes
       aosctl label agents -l team=data env=prod --dry-run=server
     """
-    flags = (
+    given = Given(
         selector,
         field_selector,
         everything,
@@ -48,5 +48,7 @@ def command(
         overwrite,
         listing,
         resource_version,
+        dry_run,
+        output_format,
     )
-    relabel(ctx, "label", words or (), Given(*flags, dry_run, output_format))
+    relabel(ctx, "label", words or (), given)

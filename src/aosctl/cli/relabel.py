@@ -34,7 +34,7 @@ ResourceVersion = Annotated[
 
 
 class Given(NamedTuple):
-    """The flags of both verbs, as their parameters are called."""
+    """The flags of both verbs."""
 
     selector: str | None
     field_selector: str | None
