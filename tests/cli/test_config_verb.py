@@ -133,6 +133,29 @@ def test_wrong_use_of_set_context(aosctl: Aosctl, arguments: tuple[str, ...], me
     assert aosctl("config", "set-context", *arguments) == Ended(2, "", message)
 
 
+def test_the_first_context_may_be_made_as_the_current_one(
+    aosctl: Aosctl, env: dict[str, str]
+) -> None:
+    command = ("config", "set-context", "--current", "--tenant", "globex")
+    elsewhere = {"PGHOST": "db"}
+    assert aosctl(*command, **elsewhere) == failed(
+        "error: no current context is set, and PGHOST chooses the database\n"
+        "hint: export AOSCTL_TENANT=TENANT, or aosctl config set-context NAME --service NAME\n"
+    )
+    assert aosctl(*command) == ok('Context "default" created.\n')
+    assert aosctl("config", "get-contexts") == ok(
+        "CURRENT   NAME      DATABASE   WORKER   TENANT\n"
+        "*         default   embedded   <none>   globex\n"
+    )
+
+
+def test_which_context_is_meant_is_not_guessed(aosctl: Aosctl) -> None:
+    aosctl("config", "set-context", "a")
+    assert aosctl("config", "set-context", "--current", "--tenant", "globex") == failed(
+        "error: no current context is set\nhint: aosctl config use-context NAME\n"
+    )
+
+
 def test_no_contexts_are_said_on_stderr(aosctl: Aosctl, path: Path) -> None:
     done = aosctl("config", "get-contexts", "--no-headers")
     assert done == Ended(0, "", f"No contexts in {path}.\n")

@@ -197,7 +197,10 @@ def test_a_developer_sees_with_all_tenants_only_their_own(developer: Aosctl) -> 
 def test_which_tenant_is_asked_where_there_are_several(admin: Aosctl) -> None:
     done = admin("get", "personas")
     assert (done.status, done.out) == (2, "")
-    assert done.err.splitlines()[0] == "error: which tenant? choose one with -n: acme, globex"
+    assert done.err == (
+        "error: which tenant? choose one with -n: acme, globex\n"
+        "hint: or once for all: aosctl config set-context --current --tenant TENANT\n"
+    )
     assert admin("get", "tenants", "-o", "name").out == "tenant.aos/acme\ntenant.aos/globex\n"
     assert admin("get", "personas", "-o", "name", AOSCTL_TENANT="globex").out == (
         "persona.aos/alpha\n"

@@ -48,7 +48,9 @@ def test_what_fits(text: str, fits: bool) -> None:
         ("name", "invalid selector"),
         ("metadata.name", "invalid selector"),
         ("metadata.name=a,", "invalid selector"),
-        ("name=a", "field label not supported: name"),
+        ("name=a", 'field label not supported: name; did you mean "metadata.name"'),
+        ("persna=a", 'did you mean "spec.persona"'),
+        ("frobnicate=a", "field label not supported: frobnicate$"),
         ("spec=a", "field label not supported: spec"),
         ("metadata.nam=a", 'did you mean "metadata.name"'),
         ("spec.persna=a", 'did you mean "spec.persona"'),
@@ -58,6 +60,12 @@ def test_what_fits(text: str, fits: bool) -> None:
 def test_what_is_no_selector(text: str, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         parse_field_selector(text, AGENT)
+
+
+def test_the_status_of_what_is_only_looked_at_is_known() -> None:
+    run = [kind for kind in READABLE if kind.name == "Run"]
+    with pytest.raises(UsageError, match=r'did you mean "status\.state"'):
+        parse_field_selector("state=idle", run)
 
 
 def test_a_run_has_fields_that_nobody_declares() -> None:

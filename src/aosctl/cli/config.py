@@ -109,7 +109,8 @@ def set_context(
     """Create or change a context.
 
     With neither --dsn nor --service it is the embedded database. An
-    empty value takes the setting away. Passwords belong into ~/.pgpass or a
+    empty value takes the setting away. Where there is no context yet,
+    --current makes one, named default. Passwords belong into ~/.pgpass or a
     service file; the config file is readable by its owner alone.
 
     Examples:
@@ -128,7 +129,8 @@ def set_context(
 
     def change(settings: Config) -> Config:
         if current and not settings.current:
-            raise AosError("no current context is set", "aosctl config use-context NAME")
+            _refuse_unless_first(settings, is_named=bool(dsn or service))
+            settings = settings._replace(current="default")
         chosen = name or settings.current or ""
         found = settings.find(chosen)
         done.append(f'Context "{chosen}" {"modified" if found else "created"}.\n')
@@ -136,6 +138,22 @@ def set_context(
 
     _update(change)
     output.write(done[0])
+
+
+def _refuse_unless_first(settings: Config, *, is_named: bool) -> None:
+    """Raise AosError unless no context is there, and none is needed to find the database.
+
+    `is_named`: the new context names its database itself.
+    """
+    refusal = "no current context is set"
+    if settings.contexts:
+        raise AosError(refusal, "aosctl config use-context NAME")
+    target = config.resolve_target(Globals(), os.environ)
+    if target.kind != "embedded" and not is_named:
+        raise AosError(
+            f"{refusal}, and {target.source} chooses the database",
+            "export AOSCTL_TENANT=TENANT, or aosctl config set-context NAME --service NAME",
+        )
 
 
 @app.command("rename-context")

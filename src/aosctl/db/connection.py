@@ -275,7 +275,10 @@ def no_tenant(connection: Connection) -> AosError:
     if not rows:
         return NotFound("no tenant exists yet, or none that you may see", "aosctl quickstart")
     names = ", ".join(str(row[0]) for row in rows)
-    return UsageError(f"which tenant? choose one with -n: {names}", "aosctl … -n TENANT")
+    return UsageError(
+        f"which tenant? choose one with -n: {names}",
+        "or once for all: aosctl config set-context --current --tenant TENANT",
+    )
 
 
 def _require_place(tenants: Sequence[object]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aosctl.domain.names import printable, quoted
+from aosctl.domain.names import nearest, printable, quoted
 from aosctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -72,23 +72,34 @@ def _term(part: str, whole: str, kinds: Sequence[Kind]) -> Term:
 
 
 def _check(steps: tuple[str, ...], kinds: Sequence[Kind]) -> None:
-    known: list[str] = []
-    if steps[0] == "metadata" and len(steps) > 1:
-        known = list(_METADATA)
-    elif steps[0] == "spec" and len(steps) > 1:
-        known = [field.name for kind in kinds for field in kind.fields]
-        if any(not kind.fields for kind in kinds):  # a run declares none
-            return
-    elif steps[0] in ("status", "kind") and (len(steps) > 1 or steps[0] == "kind"):
-        return
-    if len(steps) > 1 and steps[1] in known:
-        return
-    from aosctl.domain.names import did_you_mean
+    """Raise UsageError for a field that no kind has.
 
-    paths = [f"{steps[0]}.{name}" for name in known] or ["metadata.name", "spec", "status"]
-    field = printable(".".join(steps)[:_SHOWN])
+    What the database says of a kind, its status, is known whole only for what is only looked at.
+    """
+    spec = [field.name for kind in kinds for field in kind.fields]
+    first, second = steps[0], steps[1] if len(steps) > 1 else ""
+    if second:
+        is_open = first == "spec" and any(not kind.fields for kind in kinds)  # a run declares none
+        known = {"metadata": _METADATA, "spec": spec}.get(first, ())
+        if first == "status" or is_open or second in known:
+            return
+        near = nearest(second, known)
+        path = near and f"{first}.{near}"
+    elif first == "kind":
+        return
+    else:
+        places = {
+            **{name: f"metadata.{name}" for name in _METADATA},
+            **{
+                field.name: f"status.{field.name}" for kind in kinds for field in kind.status_fields
+            },
+            **{name: f"spec.{name}" for name in spec},
+        }
+        near = nearest(first, places)
+        path = near and places[near]
+    meant = f'; did you mean "{path}"?' if path else ""
     raise UsageError(
-        f"field label not supported: {field}{did_you_mean('.'.join(steps[:2]), paths)}",
+        f"field label not supported: {printable('.'.join(steps)[:_SHOWN])}{meant}",
         "metadata.…, spec.… or status.… as -o yaml prints them",
     )
 
