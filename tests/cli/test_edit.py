@@ -145,7 +145,8 @@ def test_given_up_keeps_the_file_and_names_it(
         f'A copy of your changes has been stored to "{kept}"',
         "error: Edit cancelled, no valid changes were saved.",
     ]
-    assert "model: online" in kept.read_text()
+    line = int(first.removeprefix(f"error: {kept}:").partition(":")[0])
+    assert kept.read_text().splitlines()[line - 1] == "  model: online"
     assert session.times() == 2
     mended = kept.read_text().replace("online", "offline").replace("brief", "short")
     kept.write_text(mended)

@@ -124,7 +124,7 @@ class _Edit:
         return done if done and any(one.outcome != "unchanged" for one in done) else None
 
     def _rounds(self) -> list[Applied] | None:
-        from aosctl.cli.edited_text import body_of, header
+        from aosctl.cli.edited_text import body_of, header, message_of
 
         body, top = self._original, header()
         while True:
@@ -139,7 +139,7 @@ class _Edit:
             try:
                 return self._apply(edited)
             except _WRONG as error:
-                output.note(f"{error.label}: {error.message}")
+                output.note(f"{error.label}: {message_of(error, edited)}")
                 top = header(error, edited)
 
     def _keep(self) -> None:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 Language = Literal["yaml", "json"]
 
+_PLACE = r"^(.*?\.(?:yaml|json)):(\d+):(\d+): "
+"""Matches what a reason begins with: the file, the line and the column."""
+
 _ABOUT = """\
 # Please edit the manifests below. Lines at the top that begin with a '#' are ignored,
 # and an empty file ends the edit. If something is wrong with what you save, this file is
@@ -43,12 +46,23 @@ def header(wrong: AosError | None = None, text: str = "") -> str:
     if wrong is None:
         return _ABOUT
     reasons = [
-        f"{wrong.label}: {line}" if wrong.label != "error" else line
-        for line in wrong.message.splitlines()
+        (f"{wrong.label}: " if wrong.label != "error" else "")
+        + re.sub(_PLACE, r"line \2, column \3: ", line)
+        for line in message_of(wrong, text).splitlines()
     ]
     reasons += [f"hint: {wrong.hint}"] if wrong.hint else []
-    moved = _ABOUT.count("\n") + len(reasons) + 1 - _lines_above(text)
-    return f"{_ABOUT}{''.join(f'# {_moved(reason, moved)}{chr(10)}' for reason in reasons)}#\n"
+    return f"{_ABOUT}{''.join(f'# {reason}{chr(10)}' for reason in reasons)}#\n"
+
+
+def message_of(wrong: AosError, text: str) -> str:
+    """Return what was wrong with `text`, with the lines of the file that is opened again."""
+    lines = wrong.message.splitlines()
+    above = _ABOUT.count("\n") + len(lines) + bool(wrong.hint) + 1
+    further = above - _lines_above(text)
+    return "\n".join(
+        re.sub(_PLACE, lambda at: f"{at[1]}:{int(at[2]) + further}:{at[3]}: ", line)
+        for line in lines
+    )
 
 
 def body_of(text: str) -> str:
@@ -59,11 +73,3 @@ def body_of(text: str) -> str:
 def _lines_above(text: str) -> int:
     lines = text.splitlines(keepends=True)
     return next((n for n, line in enumerate(lines) if not line.startswith("#")), len(lines))
-
-
-def _moved(reason: str, lines: int) -> str:
-    """Write `FILE:12:5: …` as the line that it has in the new file: `line 20, column 5: …`."""
-    found = re.match(r".*?\.(?:yaml|json):(\d+):(\d+): ", reason)
-    if found is None:
-        return reason
-    return f"line {int(found[1]) + lines}, column {found[2]}: {reason[found.end() :]}"
