@@ -53,6 +53,13 @@ def age(since: datetime | None, now: datetime | None = None) -> str:
     return human_duration(((now or datetime.now(UTC)) - since).total_seconds())
 
 
+def time_left(until: datetime, now: datetime | None = None) -> str:
+    """Return how long it is until something ends, as `age` says how long it has been there."""
+    from datetime import UTC, datetime
+
+    return human_duration(max((until - (now or datetime.now(UTC))).total_seconds(), 0))
+
+
 def human_duration(seconds: float) -> str:
     """Return a duration as kubectl prints it: 119s, 3m7s, 3h5m, 7d23h, 2y100d.
 

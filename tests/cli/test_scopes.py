@@ -86,6 +86,8 @@ def test_a_run_is_allowed_listed_told_of_and_taken_back(developer: Aosctl, tenan
     assert line.startswith(short) and "query like to *  active  1" in " ".join(
         [line.replace("   ", "  ")]
     )
+    wide = developer("get", "allowances", "-o", "wide", "--no-headers").out
+    assert wide.split()[-1] in ("60m", "59m")  # how long it still holds
     told = json.loads(developer("get", "allowance", short, "-o", "json").out)
     assert told["spec"]["match"] == "query like to *" and told["status"]["calls"] == 1
     name = str(tenant.run_row(run)["name"])

@@ -43,11 +43,8 @@ def approval_lines(row: ApprovalRow, request: Request, width: int, style: Style)
 
 
 def _circumstances(row: ApprovalRow, request: Request) -> list[str]:
-    from datetime import UTC, datetime
+    from aosctl.cli.table import time_left
 
-    from aosctl.cli.table import human_duration
-
-    left = (row.expires_at - datetime.now(UTC)).total_seconds()
     until = row.expires_at.astimezone().strftime("%Y-%m-%d %H:%M")
     lines = []
     if request.actor or request.message:
@@ -56,7 +53,7 @@ def _circumstances(row: ApprovalRow, request: Request) -> list[str]:
     lines.append(visible(f"because    {row.reason}"))
     if row.edited_by:
         lines.append(visible(f"edited by  {row.edited_by}"))
-    lines.append(f"expires    in {human_duration(max(left, 0))}, at {until}; then it is denied")
+    lines.append(f"expires    in {time_left(row.expires_at)}, at {until}; then it is denied")
     return lines
 
 

@@ -187,14 +187,11 @@ def _print(
 
 
 def _cells(row: ApprovalRow, width: int | None) -> list[object]:
-    from datetime import UTC, datetime
-
     from aosctl.cli.approval_screen import asked_of
-    from aosctl.cli.table import age, human_duration
+    from aosctl.cli.table import age, time_left
     from aosctl.domain.previewing import effect_words
     from aosctl.repl.words import arguments_line
 
-    left = (row.expires_at - datetime.now(UTC)).total_seconds()
     arguments = arguments_line(row.args, width)
     return [
         row.short,
@@ -204,7 +201,7 @@ def _cells(row: ApprovalRow, width: int | None) -> list[object]:
         arguments,
         effect_words(asked_of(row)),
         age(row.requested_at),
-        human_duration(max(left, 0)),
+        time_left(row.expires_at),
         row.reason,
     ]
 

@@ -11,6 +11,7 @@ from aosctl.tables import cell as cell
 from aosctl.tables import format_table as format_table
 from aosctl.tables import human_duration as human_duration
 from aosctl.tables import short_duration as short_duration
+from aosctl.tables import time_left as time_left
 
 
 def write_table(

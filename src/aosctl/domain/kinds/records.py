@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from aosctl.domain.fields import Anything, Choice, Number, Text
 from aosctl.domain.kinds.base import Column, Entry, Kind, Resource
 from aosctl.domain.structures import Field, MapOf
+from aosctl.tables import time_left
 
 TURN_STATES = (
     "queued",
@@ -24,6 +25,11 @@ SCOPES = ("once", "run", "always")
 ALLOWANCE_STATES = ("active", "revoked", "ended", "expired", "void")
 _COUNT = Number(whole=True, minimum=0)
 _MOMENT = Text()
+
+
+def _time_left(row: Resource) -> str | None:
+    until = row.status.get("expiresAt")
+    return until and time_left(until)
 
 
 class Record(Kind):
@@ -158,7 +164,7 @@ class Allowance(Record):
         Column("GRANTED-BY", lambda row: row.status.get("grantedBy")),
         Column("AGE", lambda row: row.created_at),
         Column("AGENT", lambda row: row.spec.get("agent"), wide=True),
-        Column("EXPIRES", lambda row: row.status.get("expiresAt"), wide=True),
+        Column("EXPIRES", _time_left, wide=True),
     )
 
 
