@@ -19,7 +19,7 @@ from aosctl.cli.targets import AGENT_WORDS
 from aosctl.db.embedded import INSTALLER
 from aosctl.db.install import install
 from aosctl.domain.kinds import BY_NAME
-from command import AOSCTL, Aosctl
+from command import AOSCTL, Aosctl, Ended
 from kernels import KernelDatabase, Tenant, ask, call, make_tenant, say
 from postgres import Cluster
 
@@ -223,7 +223,8 @@ def test_an_agent_and_labels_stand_for_several_runs(developer: Aosctl, tenant: T
         f"[run/{first}] agent c",
     ]
     assert developer("logs", "ag/twice", "--no-prefix", "--tail", "1").out == ("agent b\nagent c\n")
-    assert developer("logs", "-l", "no=such").out == ""
+    none = developer("logs", "-l", "no=such", "--show-cursor")
+    assert none == Ended(0, "", "No resources found in acme tenant.\n")
 
 
 def test_an_agent_is_named_by_every_word_of_its_kind() -> None:

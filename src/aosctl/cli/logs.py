@@ -134,7 +134,11 @@ def command(
         with closing(quick_session_of(given)) as session:
             which = _which(session, named, selector, previous)
             seen = show(session.connection, which, view)
-            if show_cursor:
+            if not seen:
+                from aosctl.cli.resource_table import note_none
+
+                note_none(session.tenant, quiet=given.quiet)
+            elif show_cursor:
                 output.note(_cursor(session, which, seen))
         return
     from aosctl.db.following import Follower
