@@ -1156,7 +1156,7 @@ complete -c aosctl -n '__aosctl_at "events"' -l debug -d 'Print the traceback of
 complete -c aosctl -n '__aosctl_at "events"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "trace"' -l turn -x -d 'Only this turn'
 complete -c aosctl -n '__aosctl_at "trace"' -s w -l watch -d 'Draw it anew as things happen, to the turn\'s end'
-complete -c aosctl -n '__aosctl_at "trace"' -l depth -x -d '1 turns, 2 models, 3 tools, 4 approvals [4]'
+complete -c aosctl -n '__aosctl_at "trace"' -l depth -x -d '1 turns, 2 models, 3 tools, 4 approvals'
 complete -c aosctl -n '__aosctl_at "trace"' -l html -r -F -d 'Write it as a page; - is stdout'
 complete -c aosctl -n '__aosctl_at "trace"' -l svg -r -F -d 'Write it as a picture; - is stdout'
 complete -c aosctl -n '__aosctl_at "trace"' -s o -l output -x -a '(__aosctl_ask "=words:json")' -d 'json'
