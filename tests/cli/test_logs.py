@@ -168,6 +168,17 @@ def test_approvals_limits_and_ends_have_their_lines(developer: Aosctl, tenant: T
     ]
 
 
+def test_what_ran_after_its_turn_says_why_it_failed(developer: Aosctl, tenant: Tenant) -> None:
+    asked = tenant.asked("sql_execute", {"statement": "delete from nowhere"}, "clerk")
+    tenant.respond(tenant.open(asked.run, "meanwhile", p_worker="w1"), say("Of course."))
+    tenant.decide(asked.call, "approved")
+    tenant.execute(asked.call, tenant.claim(run=asked.run))
+    done = developer("logs", str(tenant.run_row(asked.run)["name"]), "--tail", "1")
+    assert done.out == (
+        '⏺ sql_execute(delete from nowhere) · failed: relation "nowhere" does not exist\n'
+    )
+
+
 def test_timestamps_prefix_and_json(developer: Aosctl, tenant: Tenant) -> None:
     run, name = started(tenant)
     turn(tenant, run, "hello", "hi")

@@ -107,10 +107,12 @@ def _completed(event: EventRow, content: Content) -> list[str]:
 
 def _result(event: EventRow, content: Content) -> list[str]:
     ok = bool(event.data["ok"])
-    # A result that came after its turn stands in the transcript as a user's message.
     value: Any = {"row_count": event.data["rows"]} if "rows" in event.data else None
     for step in steps_of(event, content, "tool"):
         value = next(map(_value, _results(step)), value)
+    # A result that came after its turn stands in the transcript as a user's message.
+    for step in steps_of(event, content, "user"):
+        value = _parsed(_text(step).partition(" has run: ")[2]) or value
     outcome = result_words(ok, value)
     return [f"⏺ {_call(event, content)} · {outcome if ok else f'failed: {outcome}'}"]
 
