@@ -136,6 +136,7 @@ def test_limit_ends_in_a_result(here: Aosctl, bot: Bot) -> None:
         (("chat", "my_pg_bot"), 2, "no message"),
         (("run", "my_pg_bot"), 2, "no task"),
         (("chat", "my_pg_bot", "a", "-p", "b"), 2, "the message is given twice"),
+        (("chat", "my_pg_bot", "-p", "--quiet", "a"), 2, "-p takes the message, and --quiet"),
         (("chat", "-c", "--resume", "x"), 2, "-c and --resume exclude each other"),
         (("chat", "my_pg_bot", "hi", "--approve=perhaps"), 2, "--approve is one of ask, auto"),
         (("run", "my_pg_bot", "hi", "--approve=auto", "--wait"), 2, "exclude each other"),

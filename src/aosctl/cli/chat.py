@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from aosctl.repl.turns import Decider
 
 _WARM_UP_SECONDS = 0.3
+_FLAG = r"-[A-Za-z]|--[a-z][a-z-]*(=.*)?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,7 @@ def command(
         schema = talk.schema_of(output_schema)
         words = list(message or [])
         if not which.is_named:  # whose first word may be the run's agent
-            _refuse_two_messages(words, prompt)
+            _check_message(words, prompt)
         one_shot = bool(words) or prompt is not None or not sys.stdin.isatty()
         plain = report is None and approve == "ask" and schema is None and not raw_output
         if agent and plain and not (one_shot or last or which.is_named):
@@ -163,8 +165,15 @@ def _picked(given: Globals, agent: str | None) -> str:
     return str(chosen.run_id)
 
 
-def _refuse_two_messages(words: list[str], prompt: str | None) -> None:
-    if prompt is not None and words:
+def _check_message(words: list[str], prompt: str | None) -> None:
+    if prompt is None:
+        return
+    if re.fullmatch(_FLAG, prompt):
+        raise UsageError(
+            f"-p takes the message, and {prompt} stands in its place",
+            'aosctl chat AGENT -p "MESSAGE", or leave -p out and pipe the message in',
+        )
+    if words:
         raise UsageError("the message is given twice: as words, and with -p")
 
 
@@ -305,7 +314,7 @@ def _connect(
         else:
             typed = which.resume or forked(given, session, which)
             subject, words = _named_run(session, typed, [*filter(None, [agent]), *message])
-        _refuse_two_messages(words, prompt)
+        _check_message(words, prompt)
         return session, subject, words if prompt is None else [prompt]
     except AosError:
         session.close()

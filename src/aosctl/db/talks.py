@@ -108,7 +108,10 @@ class Prepared(NamedTuple):
 
 
 def talks(connection: Connection, tenant: UUID) -> list[Talk]:
-    """List the conversations of a tenant that can go on, the last one first."""
+    """List the conversations of a tenant that can go on, the last one first.
+
+    `message` is what a person said last; the kernel's own notices stand in brackets.
+    """
     return rows_of(
         connection,
         Talk,
@@ -121,7 +124,8 @@ def talks(connection: Connection, tenant: UUID) -> list[Talk]:
         "  from aos_core.transcript t, jsonb_array_elements(t.message -> 'blocks')"
         "  with ordinality x (b, place)"
         "  where t.tenant_id = r.tenant_id and t.run_id = r.run_id and t.role = 'user'"
-        "  and b ->> 't' = 'text' order by t.seq desc, place limit 1) u on true"
+        "  and b ->> 't' = 'text' and b ->> 'text' !~ '^\\[(approval|resolved)\\] '"
+        "  order by t.seq desc, place limit 1) u on true"
         " order by r.updated_at desc, r.run_id desc",
         {"tenant": tenant, "most": _MOST_TALKS, "letters": _BEGINNING},
     )
