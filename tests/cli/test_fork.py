@@ -42,7 +42,10 @@ def test_a_fork_has_what_was_said_up_to_a_step(developer: Aosctl, tenant: Tenant
     name, before = name_of(tenant, run), tenant.transcript(run)
     done = developer("fork", f"{name}@3", "--name", "second-try")
     assert (done.status, done.out) == (0, "run.aos/second-try created\n")
-    assert done.err == f"from run/{name} at step 2; aosctl chat --resume second-try\n"
+    assert done.err == (
+        f"from run/{name} at step 2, before the turn that step 3 is in;"
+        " aosctl chat --resume second-try\n"
+    )
     fork = run_named(tenant, "second-try")
     assert tenant.transcript(fork) == before[:2] and tenant.transcript(run) == before
     row = tenant.run_row(fork)

@@ -55,8 +55,9 @@ def command(
         output.write(f"run.aos/{made.name}\n")
         return
     output.write(f"run.aos/{made.name} created\n")
+    cut = "" if step in (None, made.steps) else f", before the turn that step {step} is in"
     output.note(
-        f"from run/{run.name} at step {made.steps}; aosctl chat --resume {made.name}",
+        f"from run/{run.name} at step {made.steps}{cut}; aosctl chat --resume {made.name}",
         quiet=given.quiet,
     )
 
