@@ -119,6 +119,13 @@ def cut(text: str, width: int) -> str:
     return text
 
 
+def shortened(line: str, width: int) -> str:
+    """Return a line that fits into `width` cells; one that was cut ends in `…`."""
+    if display_width(line) <= width:
+        return line
+    return cut(line, width - 1).rstrip() + "…"
+
+
 def folded(text: str, width: int) -> list[str]:
     """Cut one line into pieces of at most `width` cells; colours of its own go on in each.
 

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from aosctl.repl.words import counted, exact_arguments, result_words, seconds
-from aosctl.terminal import clean, cut, display_width, visible
+from aosctl.terminal import clean, display_width, shortened, visible
 
 if TYPE_CHECKING:
     from aosctl.domain.loop_events import CallEnded
@@ -70,7 +70,7 @@ def _records(names: list[str], rows: list[list[str]], width: int) -> list[str]:
         lines.append(f"─ {number} ─")
         for name, value in zip(names, row, strict=True):
             line = f"{name}{' ' * (across - display_width(name))}{_GAP}{value}"
-            lines.append(line if display_width(line) <= width else cut(line, width - 1) + "…")
+            lines.append(shortened(line, width))
     return lines
 
 
@@ -85,4 +85,4 @@ def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
 def _cell(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     line = visible(text[: MOST_CELL * 2]).replace("\n", "⏎").replace("\t", " ")
-    return line if display_width(line) <= MOST_CELL else cut(line, MOST_CELL - 1) + "…"
+    return shortened(line, MOST_CELL)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from aosctl.terminal import clean, cut, display_width, visible
+from aosctl.terminal import clean, display_width, shortened, visible
 
 CALL_WIDTH = 60
 _LEAST_CALL = 20
@@ -38,17 +38,12 @@ def arguments_line(args: Mapping[str, Any], width: int | None = None) -> str:
     if len(parts) != 1:
         parts = [f"{name}: {text}" for name, text in zip(args, parts, strict=True)]
     line = visible(" ".join(", ".join(parts).split()))
-    if width is None or display_width(line) <= width:
-        return line
-    return cut(line, width - 1) + "…"
+    return line if width is None else shortened(line, width)
 
 
 def shorten(text: str, width: int) -> str:
     """Return `text` on one safe line of at most `width` cells."""
-    line = " ".join(clean(text).split())
-    if display_width(line) <= width:
-        return line
-    return cut(line, width - 1).rstrip() + "…"
+    return shortened(" ".join(clean(text).split()), width)
 
 
 def result_words(ok: bool, result: Any) -> str:

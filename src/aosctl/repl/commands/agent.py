@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aosctl.errors import NotFound
 from aosctl.repl.commands.table import Command, staying
 from aosctl.tables import cell, format_table
-from aosctl.terminal import clean, cut
+from aosctl.terminal import clean, shortened
 
 if TYPE_CHECKING:
     from aosctl.domain.desk import PersonaVersion, Tool
@@ -22,7 +22,8 @@ def _skills(chat: Chat, _rest: str) -> None:
         chat.say(f"{chat.agent} may call nothing")
         return
     table = format_table([HEADERS, *(_row(tool) for tool in tools)])
-    chat.screen.show("\n".join(cut(line, chat.screen.width - 1) for line in table.splitlines()))
+    width = chat.screen.width - 1
+    chat.screen.show("\n".join(shortened(line, width) for line in table.splitlines()))
 
 
 def _row(tool: Tool) -> list[str]:
