@@ -28,6 +28,23 @@ def test_short_lines_stay_as_they_are(width: int) -> None:
     assert lines_of([answer], width) == ["a", "", "  b", "⏺ sql_query()"]
 
 
+TABLE = "## Rows\n\n| table | rows |\n| --- | ---: |\n| **orders** | 11 |"
+
+
+def test_markdown_stands_as_it_stood_then_without_its_colours() -> None:
+    told = [said("user", "how\nmany?"), said("assistant", TABLE)]
+    assert lines_of(told, 40) == [
+        "> how",
+        "  many?",
+        "Rows",
+        "",
+        " table   rows",
+        " ────────────",
+        " orders    11",
+    ]
+    assert lines_of(told, 40, drawn=False)[2:] == TABLE.splitlines(), "nothing was drawn"
+
+
 def said(role: str, text: str) -> Message:
     assert role in ("user", "assistant")
     return Message(role, (Text(text),))  # type: ignore[arg-type]

@@ -149,7 +149,11 @@ class Exchange:
         if conversation is None:
             return
         try:
-            lines = lines_of(conversation.last_exchanges(EXCHANGES), self._screen.width)
+            lines = lines_of(
+                conversation.last_exchanges(EXCHANGES),
+                self._screen.width,
+                drawn=self._screen.styled,
+            )
         except AosError:
             return  # what comes next says it
         if lines:
