@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from aosctl import config, config_file
-from aosctl.config import Config, Context, Target, resolve_target
+from aosctl import config, config_changes
+from aosctl.config import Target, resolve_target
+from aosctl.contexts import Config, Context
 from aosctl.errors import AosError, UsageError, redact_dsn
 
 FILE = """\
@@ -213,19 +214,21 @@ def test_written_config_reads_back_the_same(no_file: dict[str, str]) -> None:
         Context("null", service="yes"),
         Context("é", tenant="no"),
     )
-    written = config_file.update(no_file, lambda c: c._replace(current="null", contexts=contexts))
+    written = config_changes.update(
+        no_file, lambda c: c._replace(current="null", contexts=contexts)
+    )
     assert config.load(no_file) == written._replace(files=(written.path,))
 
 
 def test_config_file_is_private_and_replaced_in_one_step(tmp_path: Path) -> None:
     path = tmp_path / "new" / "config.yaml"
     env = {"AOSCTL_CONFIG": str(path)}
-    config_file.update(env, lambda c: c.put(Context("a")))
+    config_changes.update(env, lambda c: c.put(Context("a")))
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
     first = path.stat().st_ino
     path.chmod(0o644)
-    config_file.update(env, lambda c: c.put(Context("b")))
+    config_changes.update(env, lambda c: c.put(Context("b")))
     assert path.stat().st_ino != first
     assert path.stat().st_mode & 0o777 == 0o600
     assert [entry.name for entry in path.parent.iterdir()] == ["config.yaml"]
@@ -235,7 +238,7 @@ def test_config_that_is_a_link_stays_one(tmp_path: Path) -> None:
     (tmp_path / "real.yaml").write_text("")
     link = tmp_path / "config.yaml"
     link.symlink_to("real.yaml")
-    config_file.update({"AOSCTL_CONFIG": str(link)}, lambda c: c.put(Context("a")))
+    config_changes.update({"AOSCTL_CONFIG": str(link)}, lambda c: c.put(Context("a")))
     assert link.is_symlink()
     assert "name: a" in (tmp_path / "real.yaml").read_text()
 
@@ -245,7 +248,7 @@ def test_failed_change_leaves_the_file_as_it_was(env: dict[str, str]) -> None:
         raise AosError("no")
 
     with pytest.raises(AosError):
-        config_file.update(env, fail)
+        config_changes.update(env, fail)
     assert Path(env["AOSCTL_CONFIG"]).read_text() == FILE
 
 

@@ -13,9 +13,9 @@ import aosctl
 
 PACKAGE = Path(aosctl.__file__).parent
 LEAVES = {
-    "", "bars", "config", "config_file", "editor", "errors", "messages", "name_cache",
-    "numbers", "postponed", "private_file", "project", "redaction", "request", "resources",
-    "tables", "terminal", "timestamps",
+    "", "bars", "config", "config_changes", "config_file", "contexts", "editor", "errors",
+    "messages", "name_cache", "numbers", "postponed", "private_file", "project", "redaction",
+    "request", "resources", "tables", "terminal", "timestamps", "yaml_nodes",
 }  # fmt: skip
 MAY_IMPORT = {
     "leaf": {"leaf"},
@@ -46,10 +46,11 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def imports(name: str, path: Path) -> Iterator[str]:
-    """Yield the modules of ours that the file imports, anywhere in it."""
+def imports(name: str, path: Path, *, types: bool = True) -> Iterator[str]:
+    """Yield the modules of ours that the file imports, anywhere in it; or not for `types` alone."""
     known = modules()
-    for node in ast.walk(parsed(path)):
+    tree = parsed(path)
+    for node in ast.walk(tree) if types else executed(tree):
         if isinstance(node, ast.Import):
             yield from (a.name[7:] for a in node.names if a.name.startswith("aosctl."))
         elif isinstance(node, ast.ImportFrom):
@@ -61,6 +62,18 @@ def imports(name: str, path: Path) -> Iterator[str]:
             for alias in node.names:
                 below = f"{base}.{alias.name}".lstrip(".")
                 yield below if below in known else base
+
+
+def executed(tree: ast.Module) -> Iterator[ast.AST]:
+    """Yield the nodes of what runs: nothing under `if TYPE_CHECKING`."""
+    todo: list[ast.AST] = [tree]
+    while todo:
+        node = todo.pop()
+        yield node
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            todo += node.orelse
+        else:
+            todo += ast.iter_child_nodes(node)
 
 
 def floor(name: str) -> str:
@@ -88,6 +101,42 @@ def test_only_the_composition_root_chooses_providers_and_tools(name: str) -> Non
         if package is None or imported in OPEN_DOORS or name == ROOT:
             continue
         assert behind_a_door(name) == package, f"{name} imports {imported}"
+
+
+def circles() -> list[list[str]]:
+    """Return the modules that import each other when they run, a list a circle."""
+    below = {
+        name: sorted({*imports(name, path, types=False)} - {name})
+        for name, path in modules().items()
+    }
+    found: list[list[str]] = []
+    number: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    open_ones: list[str] = []
+
+    def visit(name: str) -> None:  # Tarjan's strongly connected components
+        number[name] = lowest[name] = len(number)
+        open_ones.append(name)
+        for other in below[name]:
+            if other not in number:
+                visit(other)
+                lowest[name] = min(lowest[name], lowest[other])
+            elif other in open_ones:
+                lowest[name] = min(lowest[name], number[other])
+        if lowest[name] == number[name]:
+            place = open_ones.index(name)
+            if len(open_ones) - place > 1:
+                found.append(sorted(open_ones[place:]))
+            del open_ones[place:]
+
+    for name in below:
+        if name not in number:
+            visit(name)
+    return found
+
+
+def test_no_modules_import_each_other() -> None:
+    assert circles() == []
 
 
 def test_the_check_sees_a_wrong_import(tmp_path: Path) -> None:

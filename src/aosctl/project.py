@@ -69,7 +69,7 @@ def read(path: Path) -> bytes:
 
 def parse(text: bytes, path: Path) -> Project:
     """Read what a trusted file says. Raises AosError with file:line:column."""
-    from aosctl.config_file import Reader, compose
+    from aosctl.yaml_nodes import Reader, compose
 
     try:
         root = compose(text.decode(), path)

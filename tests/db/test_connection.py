@@ -158,7 +158,7 @@ def test_a_person_of_several_tenants_must_choose(
         with pytest.raises(UsageError) as caught:
             undecided.require_tenant()
     assert all(tenant.name in caught.value.message for tenant in tenants)
-    assert "-n" in str(caught.value.hint)
+    assert "-n" in caught.value.message and "--tenant" in str(caught.value.hint)
     with session(dsn, tenants[1].name) as decided:
         assert decided.require_tenant() == tenants[1].id
         names = decided.connection.execute("select name from aos_auth.tenant_resource").fetchall()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from aosctl.cli.applied import Way, write_applied
 from aosctl.cli.flags import given_files, suffix, with_labels
 from aosctl.errors import AosError, DatabaseUnavailable
 
 if TYPE_CHECKING:
-    from aosctl.cli.apply import Way
     from aosctl.db.connection import Connection
     from aosctl.domain.applying import Applied, Tenancy
     from aosctl.domain.document import Document
@@ -41,7 +41,6 @@ def apply_each(
 
     Returns what was done and what was refused. Raises DatabaseUnavailable.
     """
-    from aosctl.cli.apply import write_applied
     from aosctl.cli.wiring import session_of
     from aosctl.db.manifests import wait_for_others
 

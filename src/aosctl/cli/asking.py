@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from aosctl.cli import output
-from aosctl.errors import ApprovalSettled, InvalidInput
+from aosctl.errors import AosError, ApprovalSettled, DatabaseUnavailable, InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import TextIO
 
     from aosctl.cli.globals import Globals
@@ -53,6 +55,17 @@ def text_of(session: AnySession, row: ApprovalRow, stream: TextIO, given: Global
     return "\n".join(approval_lines(row, request, width, style_for(colour))) + "\n"
 
 
+@contextmanager
+def naming(row: ApprovalRow) -> Iterator[None]:
+    """Put the approval's name before what the block is refused."""
+    try:
+        yield
+    except DatabaseUnavailable:
+        raise
+    except AosError as error:
+        raise error.about(f"approval.aos/{row.short}") from error
+
+
 def ask_all(
     session: AnySession,
     meant: list[ApprovalRow],
@@ -62,7 +75,6 @@ def ask_all(
     reach: Reach = ONCE,
 ) -> None:
     """Show each approval and let the person decide it; `seconds` for how long it may be used."""
-    from aosctl.cli.deciding import naming
     from aosctl.cli.targets import each
 
     def one(row: ApprovalRow) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typer._click import Command, Parameter
 from typer.core import TyperGroup, TyperOption
 
-from aosctl.cli.app import first_line, load
 from aosctl.cli.completion_sources import argument_sources, value_source
+from aosctl.cli.loading import first_line, load
 from aosctl.cli.options import global_options
 from aosctl.cli.verbs import VERBS
 from aosctl.resources import resource_dir

@@ -13,7 +13,7 @@ from aosctl import config
 from aosctl.cli import output
 from aosctl.cli.globals import Globals, globals_of
 from aosctl.cli.table import write_table
-from aosctl.config import Config, Context
+from aosctl.contexts import Config, Context
 from aosctl.domain.names import printable
 from aosctl.errors import AosError, UsageError, redact_dsn
 
@@ -290,6 +290,6 @@ def _redacted(context: Context) -> Context:
 
 
 def _update(change: Callable[[Config], Config]) -> Config:
-    from aosctl import config_file
+    from aosctl import config_changes
 
-    return config_file.update(os.environ, change)
+    return config_changes.update(os.environ, change)

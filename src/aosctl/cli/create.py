@@ -77,7 +77,7 @@ def principal(
       aosctl create principal jane --role developer --login --password-file jane.txt
       aosctl create principal web --type service --role developer --db-role web_app
     """
-    from aosctl.cli.apply import write_applied
+    from aosctl.cli.applied import write_applied
     from aosctl.cli.wiring import session_of
     from aosctl.domain.kinds.principal import ROLES, TYPES
     from aosctl.domain.names import NAME_PATTERN, NAME_RULE

@@ -42,7 +42,7 @@ def files(
         return None
     documents = load_documents(filename, recursive, "create", selector)
 
-    from aosctl.cli.apply import apply_only, write_applied
+    from aosctl.cli.applied import apply_only, write_applied
 
     keep, read_back = trial == "none", not chosen.is_table
     made = apply_only(ctx, documents, "new", keep=keep, read_back=read_back)

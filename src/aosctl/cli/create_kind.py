@@ -56,7 +56,7 @@ def create(
         _explain(ctx, kind)
         return
 
-    from aosctl.cli.apply import apply_only, write_applied
+    from aosctl.cli.applied import apply_only, write_applied
 
     keep, read_back = trial == "none", chosen.format in ("json", "yaml")
     made = apply_only(ctx, [document], "new", keep=keep, read_back=read_back)
@@ -65,7 +65,7 @@ def create(
 
 def _edited(ctx: typer.Context, kind: Kind, manifest: dict[str, Any], keep: bool) -> None:
     """Have the manifest edited until it can be made; what is saved as it is opens once more."""
-    from aosctl.cli.apply import apply_only
+    from aosctl.cli.applied import apply_only
     from aosctl.cli.edited_text import body_of, header
     from aosctl.domain.kinds.scaffold import scaffold
     from aosctl.domain.manifest import loads

@@ -75,7 +75,7 @@ def secret(
         raise UsageError(_NOT_HERE, _WAYS)
     given = dict(_values(from_file or [], from_env or [], from_stdin, key))
 
-    from aosctl.cli.apply import write_applied
+    from aosctl.cli.applied import write_applied
     from aosctl.cli.wiring import session_of
     from aosctl.domain.applying import apply_set, compare_set
 

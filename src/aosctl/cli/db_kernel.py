@@ -116,7 +116,8 @@ def uninstall(
     Its roles go too, where no other database of the cluster uses them.
     """
     from aosctl.cli.confirm import confirm
-    from aosctl.db.install import is_there, not_installed
+    from aosctl.db.install import is_there
+    from aosctl.db.kernel_version import not_installed
     from aosctl.db.uninstall import uninstall as remove
 
     with closing(connect_owner(ctx)) as connection:

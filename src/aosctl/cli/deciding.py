@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import typer
@@ -11,11 +11,8 @@ import typer
 from aosctl.cli import output
 from aosctl.cli.globals import globals_of
 from aosctl.cli.wish import Wish, check
-from aosctl.errors import AosError, DatabaseUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from aosctl.cli.globals import Globals
     from aosctl.db.approvals import ApprovalRow
     from aosctl.db.rows import AnySession
@@ -95,7 +92,7 @@ def _decide(
     session: AnySession, rows: list[ApprovalRow], wish: Wish, seconds: int | None, given: Globals
 ) -> None:
     """Decide one after the other; on a terminal ask before."""
-    from aosctl.cli.asking import approved, ask_all, edited
+    from aosctl.cli.asking import approved, ask_all, edited, naming
     from aosctl.cli.confirm import is_interactive
     from aosctl.cli.targets import each
     from aosctl.db.approvals import decide
@@ -130,17 +127,6 @@ def _decide(
         output.write(f"approval.aos/{row.short} {wish.decision}\n")
 
     each(rows, one)
-
-
-@contextmanager
-def naming(row: ApprovalRow) -> Iterator[None]:
-    """Put the approval's name before what the block is refused."""
-    try:
-        yield
-    except DatabaseUnavailable:
-        raise
-    except AosError as error:
-        raise error.about(f"approval.aos/{row.short}") from error
 
 
 def _meant(session: AnySession, wish: Wish, *, quiet: bool) -> list[ApprovalRow]:

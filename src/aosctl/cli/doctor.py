@@ -54,7 +54,8 @@ def command(
     if list_rules:
         _list(rules, chosen)
         return 0
-    from aosctl.db.install import is_there, not_installed
+    from aosctl.db.install import is_there
+    from aosctl.db.kernel_version import not_installed
 
     with closing(connect_owner(ctx)) as connection:
         if not is_there(connection):

@@ -18,17 +18,14 @@ from aosctl.cli.flags import (
     SortBy,
 )
 from aosctl.cli.globals import globals_of
-from aosctl.errors import AosError, UsageError
+from aosctl.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aosctl.cli.resource_table import Layout
-    from aosctl.cli.targets import Wanted
-    from aosctl.db.rows import AnySession
+    from aosctl.cli.targets import Found, Wanted
     from aosctl.domain.kinds.base import Kind, Resource
-
-    Found = list[tuple[Kind, list[Resource]]]
 
 
 def command(
@@ -81,7 +78,7 @@ def command(
       aosctl get runs -w
     """
     from aosctl.cli.resource_table import Layout, note_none
-    from aosctl.cli.targets import are_named, parse_targets, raise_all
+    from aosctl.cli.targets import are_named, parse_targets, raise_all, read_wanted
 
     chosen = output.parse_output(output_format)
     wanted = parse_targets(words or (), "get")
@@ -123,7 +120,7 @@ def command(
     from aosctl.cli.wiring import quick_session_of, remember_names
 
     with closing(quick_session_of(given, select_tenant=not everywhere)) as session:
-        found, missing = read(session, wanted, everywhere)
+        found, missing = read_wanted(session, wanted, everywhere)
         tenant = session.tenant
     for kind, rows in found:
         if not (by_name or all_tenants):
@@ -168,27 +165,6 @@ def _matches(
 
     fields = parse_field_selector(field_selector, [one.kind for one in wanted])
     return lambda kind, row: labels(row.labels) and fields(kind.to_manifest(row))
-
-
-def read(
-    session: AnySession, wanted: list[Wanted], everywhere: bool
-) -> tuple[Found, list[AosError]]:
-    """Read what is wanted; return it and an error for each name of nothing."""
-    from aosctl.domain import inventory
-
-    tenant = None if everywhere else session.require_tenant()
-    found: Found = []
-    errors: list[AosError] = []
-    for one in wanted:
-        missing: list[str] = []
-        if one.names is None:
-            rows = inventory.resources(session.connection, one.kind, tenant, everywhere=everywhere)
-        else:
-            rows, missing = inventory.named(session.connection, one.kind, tenant, one.names)
-        known = inventory.known_names(session.connection, one.kind, tenant) if missing else ()
-        errors += [one.missing(name, known) for name in missing]
-        found.append((one.kind, rows))
-    return found, errors
 
 
 def _write_tables(found: Found, layout: Layout) -> None:

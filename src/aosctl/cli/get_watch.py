@@ -8,7 +8,6 @@ from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from aosctl.cli import output
-from aosctl.cli.get import read
 from aosctl.cli.resource_table import Layout, write_resources
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def watch_resources(
     They are looked at when the kernel tells of them, and once a second what it tells nothing of.
     Raises NotFound for names of nothing, unless these are waited for.
     """
-    from aosctl.cli.targets import raise_all
+    from aosctl.cli.targets import raise_all, read_wanted
     from aosctl.cli.wiring import session_of
     from aosctl.db.watching import Watch
     from aosctl.domain.conditions import is_told, open_runs
@@ -59,7 +58,7 @@ def watch_resources(
         told = tenant is not None and is_told(kinds)
         first = True
         while True:
-            found, missing = read(session, wanted, everywhere)
+            found, missing = read_wanted(session, wanted, everywhere)
             raise_all(missing if first and not ignore_not_found else [])
             now = {
                 (kind.name, row.tenant, row.uid): (kind, row)

@@ -9,7 +9,8 @@ from typer._click import Command, Context, Parameter
 from typer.core import TyperGroup, TyperOption
 
 from aosctl import __version__
-from aosctl.cli.app import Root, first_line
+from aosctl.cli.app import Root
+from aosctl.cli.loading import first_line
 from aosctl.cli.verbs import VERBS
 
 _EXAMPLES = re.compile(r"^Examples?:\n", re.MULTILINE)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from typer._click import Command
     from yaml.nodes import Node
 
-    from aosctl.config_file import Reader
+    from aosctl.yaml_nodes import Reader
 
 _ALIAS = re.compile(r"[a-z][a-z0-9-]*")
 _WITH_VALUE = frozenset(spelling for _, spellings, _, _ in TEXTS for spelling in spellings)
@@ -160,7 +160,7 @@ def _flags(
 
 
 def _command(words: tuple[str, ...]) -> Command:
-    from aosctl.cli.app import load
+    from aosctl.cli.loading import load
 
     command = load(words[0])
     for word in words[1:]:
@@ -170,7 +170,7 @@ def _command(words: tuple[str, ...]) -> Command:
 
 def _read(path: Path) -> Preferences:
     """Read the file. Raises AosError; also where others may write it: it is as good as commands."""
-    from aosctl.config_file import Reader, compose
+    from aosctl.yaml_nodes import Reader, compose
 
     try:
         mode = path.stat()

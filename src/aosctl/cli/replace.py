@@ -36,7 +36,7 @@ def command(
     trial = parse_dry_run(dry_run)
     documents = load_documents(filename, recursive, "replace")
 
-    from aosctl.cli.apply import apply_only, write_applied
+    from aosctl.cli.applied import apply_only, write_applied
 
     keep, read_back = trial == "none", not chosen.is_table
     applied = apply_only(ctx, documents, "there", keep=keep, read_back=read_back)

@@ -10,8 +10,11 @@ from aosctl.errors import AosError, DatabaseUnavailable, NotFound, UsageError
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from aosctl.db.rows import AnyConnection
+    from aosctl.db.rows import AnyConnection, AnySession
     from aosctl.domain.kinds import Kind
+    from aosctl.domain.kinds.base import Resource
+
+    Found = list[tuple[Kind, list[Resource]]]
 
 T = TypeVar("T")
 ALL = "all"
@@ -83,6 +86,27 @@ def are_named(wanted: Sequence[Wanted], *, selective: bool, all_tenants: bool) -
     if by_name and all_tenants:
         raise UsageError("a resource cannot be retrieved by name across all namespaces")
     return by_name
+
+
+def read_wanted(
+    session: AnySession, wanted: list[Wanted], everywhere: bool
+) -> tuple[Found, list[AosError]]:
+    """Read what is wanted; return it and an error for each name of nothing."""
+    from aosctl.domain import inventory
+
+    tenant = None if everywhere else session.require_tenant()
+    found: Found = []
+    errors: list[AosError] = []
+    for one in wanted:
+        missing: list[str] = []
+        if one.names is None:
+            rows = inventory.resources(session.connection, one.kind, tenant, everywhere=everywhere)
+        else:
+            rows, missing = inventory.named(session.connection, one.kind, tenant, one.names)
+        known = inventory.known_names(session.connection, one.kind, tenant) if missing else ()
+        errors += [one.missing(name, known) for name in missing]
+        found.append((one.kind, rows))
+    return found, errors
 
 
 def agent_of(connection: AnyConnection, tenant: UUID, word: str) -> str | None:

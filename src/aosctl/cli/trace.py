@@ -14,12 +14,10 @@ from aosctl.errors import NotFound, UsageError
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from aosctl.cli.trace_text import Picture
     from aosctl.db.runs import RunRow
     from aosctl.domain.trace import Span
 
 _DEPTHS = 4
-_FEWEST, _MOST = 40, 200
 """Between these the picture keeps to the terminal's width."""
 
 
@@ -96,23 +94,9 @@ def command(
 def _write_picture(row: RunRow, turns: list[Span], now: datetime, *, no_color: bool) -> None:
     import sys
 
+    from aosctl.cli.trace_text import picture_here
+
     sys.stdout.write(picture_here(no_color=no_color).draw(row, turns, now))
-
-
-def picture_here(*, no_color: bool) -> Picture:
-    """Return how a trace is drawn on this terminal, or where there is none."""
-    import os
-    import shutil
-    import sys
-
-    from aosctl.bars import has_lines
-    from aosctl.cli.approval_screen import style_for
-    from aosctl.cli.trace_text import Picture
-    from aosctl.terminal import use_colour
-
-    width = min(max(shutil.get_terminal_size((100, 24)).columns, _FEWEST), _MOST)
-    colour = use_colour(sys.stdout, os.environ, no_color=no_color)
-    return Picture(width, style_for(colour), blocks=has_lines())
 
 
 def _write_file(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from aosctl.bars import bar
+from aosctl.bars import bar, has_lines
 from aosctl.cli.forest import tree_lines
 from aosctl.repl.words import call_line, shorten
-from aosctl.terminal import clean, display_width
+from aosctl.terminal import clean, display_width, use_colour
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from aosctl.domain.trace import Span
 
 _LEAST_TREE, _LEAST_BAR, _MOST_BAR = 24, 10, 60
+_FEWEST_COLUMNS, _MOST_COLUMNS = 40, 200
 _WIDE = 2**31
 _ALLOWANCE = "the allowance of "
 _USUAL = ("completed", "succeeded")
@@ -170,3 +171,16 @@ def _money(span: Span) -> str:
     from aosctl.domain.money import money
 
     return money(span.cost_usd) if span.cost_usd else ""
+
+
+def picture_here(*, no_color: bool) -> Picture:
+    """Return how a trace is drawn on this terminal, or where there is none."""
+    import os
+    import shutil
+    import sys
+
+    from aosctl.cli.approval_screen import style_for
+
+    width = min(max(shutil.get_terminal_size((100, 24)).columns, _FEWEST_COLUMNS), _MOST_COLUMNS)
+    colour = use_colour(sys.stdout, os.environ, no_color=no_color)
+    return Picture(width, style_for(colour), blocks=has_lines())

@@ -101,7 +101,7 @@ class Drawing:
         """Draw the run as it is now, in place of what stood there."""
         if not sys.stdout.isatty():
             return
-        from aosctl.cli.trace import picture_here
+        from aosctl.cli.trace_text import picture_here
         from aosctl.db.clock import moment
         from aosctl.db.traces import record
         from aosctl.domain.trace import cut, spans

@@ -56,7 +56,8 @@ def command(
 
 def _ask_database(given: Globals) -> dict[str, str | None]:
     """Return the versions of kernel and PostgreSQL; start and install nothing."""
-    from aosctl.db.connection import connect, person_conninfo, read_kernel_version
+    from aosctl.db.connection import connect, person_conninfo
+    from aosctl.db.kernel_version import read_kernel_version
 
     target = resolve_target(given, os.environ)
     if target.kind == "embedded":

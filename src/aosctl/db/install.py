@@ -11,6 +11,7 @@ import psycopg
 from psycopg import sql
 
 from aosctl.db.errors import from_psycopg, translated
+from aosctl.db.kernel_version import no_part, not_installed, read_kernel_version, require_build
 from aosctl.db.membership import OWNERS, READER
 from aosctl.errors import AosError, Conflict, Denied, KernelMismatch
 from aosctl.resources import resource_dir
@@ -63,8 +64,6 @@ def install(connection: Connection) -> Installed:
 
 
 def _found(connection: Connection) -> Installed:
-    from aosctl.db.connection import require_build
-
     version = require_kernel(connection)
     require_build(connection)
     return Installed(version, changed=False, remarks=remarks(connection))
@@ -97,8 +96,6 @@ def impatient(connection: Connection) -> Iterator[None]:
 
 def is_there(connection: Connection) -> bool:
     """Tell whether this database has a kernel, of any version. Raises Denied if it may not know."""
-    from aosctl.db.connection import no_part
-
     try:
         with translated():
             row = connection.execute("select to_regclass('aos_meta.kernel_version')").fetchone()
@@ -109,7 +106,6 @@ def is_there(connection: Connection) -> bool:
 
 def require_kernel(connection: Connection) -> str:
     """Return the version of the kernel. Raises KernelMismatch when there is none, or another."""
-    from aosctl.db.connection import read_kernel_version
     from aosctl.db.kernel import KERNEL_VERSION
 
     found = read_kernel_version(connection) if is_there(connection) else None
@@ -121,13 +117,6 @@ def require_kernel(connection: Connection) -> str:
             "aosctl db upgrade",
         )
     return found
-
-
-def not_installed(connection: Connection) -> KernelMismatch:
-    """Return the error for a database without a kernel."""
-    return KernelMismatch(
-        f'the kernel is not installed in database "{connection.info.dbname}"', "aosctl db install"
-    )
 
 
 def run_file(connection: Connection, path: Path) -> None:

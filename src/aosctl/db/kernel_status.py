@@ -62,7 +62,7 @@ def read_status(connection: Connection) -> DatabaseStatus:
 
 
 def _kernel(connection: Connection) -> KernelStatus:
-    from aosctl.db.connection import read_kernel_version
+    from aosctl.db.kernel_version import read_kernel_version
 
     version = read_kernel_version(connection)
     months = connection.execute(

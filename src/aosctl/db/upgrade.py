@@ -18,7 +18,8 @@ from aosctl.db.catalog import EXTENSION, extension_version, unprotected
 from aosctl.db.declared_grants import give_declared
 from aosctl.db.errors import translated
 from aosctl.db.identities import outdated, provision, renew_permissions, repair
-from aosctl.db.install import impatient, is_there, not_installed, run_file, take_turns
+from aosctl.db.install import impatient, is_there, run_file, take_turns
+from aosctl.db.kernel_version import not_installed
 from aosctl.db.membership import OWNERS, READER, is_superuser, member_of
 from aosctl.db.sources import make_anew, mark_build
 from aosctl.errors import AosError, Denied, KernelMismatch
@@ -72,8 +73,8 @@ def upgrade(
     Raises KernelMismatch when there is no way, Denied for a login that did not install the
     kernel, Conflict when others hold its tables for too long.
     """
-    from aosctl.db.connection import read_kernel_version
     from aosctl.db.kernel import KERNEL_VERSION
+    from aosctl.db.kernel_version import read_kernel_version
 
     target = target or KERNEL_VERSION
     if not is_there(connection):
@@ -175,7 +176,7 @@ def _run(connection: Connection, chain: list[Script], progress: Progress) -> Non
 
 def _check(connection: Connection, target: str) -> None:
     """Raise AosError when the scripts left the kernel in another state than they promise."""
-    from aosctl.db.connection import read_kernel_version
+    from aosctl.db.kernel_version import read_kernel_version
 
     found = read_kernel_version(connection)
     problems = unprotected(connection)
