@@ -114,7 +114,7 @@ _aosctl_spec() {
       values='-o --output -l --selector -L --label-columns --sort-by --field-selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
-      known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='-o=words:json,yaml,wide,name,jsonpath=,custom-columns= --output=words:json,yaml,wide,name,jsonpath=,custom-columns= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'describe')
       commands=''
       flags='-l --selector -A --all-tenants --all-namespaces -f --filename -R --recursive --show-events --no-events --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
@@ -254,7 +254,7 @@ _aosctl_spec() {
       values='--last --filter -o --output -l --selector --sort-by --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='-o=words:json,yaml,wide,name,jsonpath=,custom-columns= --output=words:json,yaml,wide,name,jsonpath=,custom-columns= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'top')
       commands=''
       flags='-a --all -w --watch --sum --once --interval --sort-by -l --selector -A --all-tenants --all-namespaces --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
@@ -289,14 +289,14 @@ _aosctl_spec() {
       values='--reason --expires --scope --match -l --selector -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='approval*'
-      known='--scope=words:once,run,always -o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='--scope=words:once,run,always -o=words:json,yaml,wide,name,jsonpath=,custom-columns= --output=words:json,yaml,wide,name,jsonpath=,custom-columns= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'deny')
       commands=''
       flags='--reason --all --yes -y -i --inbox -l --selector -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--reason -l --selector -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='approval*'
-      known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='-o=words:json,yaml,wide,name,jsonpath=,custom-columns= --output=words:json,yaml,wide,name,jsonpath=,custom-columns= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'attach')
       commands=''
       flags='--tail --timestamps --live --no-live --detach-keys --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
@@ -331,7 +331,7 @@ _aosctl_spec() {
       values='--reason -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='--result'
       sources=''
-      known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='-o=words:json,yaml,wide,name,jsonpath=,custom-columns= --output=words:json,yaml,wide,name,jsonpath=,custom-columns= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'kill')
       commands=''
       flags='-s --signal --reason --cascade -l --selector --all --yes -y --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'

@@ -238,8 +238,9 @@ def _write_help_text(command: Command, formatter: HelpFormatter) -> None:
 
     text = (command.help or "").partition("\f")[0].rstrip()
     prose, examples, lines = text.partition("\nExamples:\n")
+    lay = textwrap.TextWrapper(formatter.width, break_on_hyphens=False)  # --public-key is one
     paragraphs = [
-        paragraph if paragraph.startswith(" ") else textwrap.fill(paragraph, formatter.width)
+        paragraph if paragraph.startswith(" ") else lay.fill(paragraph)
         for paragraph in prose.rstrip().split("\n\n")
     ]
     formatter.write("\n\n".join(paragraphs) + (f"\n{examples}{lines}\n" if examples else "\n"))

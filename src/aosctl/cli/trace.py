@@ -34,7 +34,7 @@ def command(
     ] = False,
     depth: Annotated[
         int,
-        typer.Option("--depth", metavar="N", help="1 turns, 2 models, 3 tools, 4 approvals [4]"),
+        typer.Option("--depth", metavar="N", help="1 turns, 2 models, 3 tools, 4 approvals"),
     ] = _DEPTHS,
     html: Annotated[
         str | None, typer.Option("--html", metavar="FILE", help="Write it as a page; - is stdout")
