@@ -51,7 +51,7 @@ _aosctl_spec() {
       values=(--provider --model --base-url --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v)
       files=()
       sources=''
-      known=('--model=approval' '--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
+      known=('--provider=words:openai,script,offline' '--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
     'create collection')
       commands=()
       flags=('--description:A line for people' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--edit:Open it in your editor first' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--as:With the rights of PRINCIPAL at most; for admins' '--request-timeout:Longest wait for the database: 1s, 2m; 0 for ever' '-v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '--v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-input:Ask nothing; fail where an answer is needed' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
@@ -65,35 +65,35 @@ _aosctl_spec() {
       values=(--builtin --description --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v)
       files=()
       sources=''
-      known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
+      known=('--builtin=words:sql_query,sql_execute,rag_search,memory_store,memory_recall,web_search' '--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
     'create policy')
       commands=()
       flags=('--skill:What it is about; * for any text' '--decision:ask, deny or allow' '--reason:Why; people are told' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--edit:Open it in your editor first' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--as:With the rights of PRINCIPAL at most; for admins' '--request-timeout:Longest wait for the database: 1s, 2m; 0 for ever' '-v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '--v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-input:Ask nothing; fail where an answer is needed' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--skill --decision --reason --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v)
       files=()
       sources=''
-      known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
+      known=('--decision=words:ask,deny,allow' '--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
     'create persona')
       commands=()
       flags=('--model:The model it thinks with' '--prompt:Its system prompt' '--description:A line for people' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--edit:Open it in your editor first' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--as:With the rights of PRINCIPAL at most; for admins' '--request-timeout:Longest wait for the database: 1s, 2m; 0 for ever' '-v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '--v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-input:Ask nothing; fail where an answer is needed' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--model --prompt --description --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v)
       files=()
       sources=''
-      known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
+      known=('--model=model' '--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
     'create agent')
       commands=()
       flags=('--persona:Who it is' '--skill:What it may use' '--description:A line for people' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--edit:Open it in your editor first' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--as:With the rights of PRINCIPAL at most; for admins' '--request-timeout:Longest wait for the database: 1s, 2m; 0 for ever' '-v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '--v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-input:Ask nothing; fail where an answer is needed' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--persona --skill --description --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v)
       files=()
       sources=''
-      known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
+      known=('--persona=persona' '--skill=skill' '--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
     'create budget')
       commands=()
       flags=('--max-usd:Money' '--max-tokens:Tokens' '--period:day or total' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--edit:Open it in your editor first' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--as:With the rights of PRINCIPAL at most; for admins' '--request-timeout:Longest wait for the database: 1s, 2m; 0 for ever' '-v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '--v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-input:Ask nothing; fail where an answer is needed' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--max-usd --max-tokens --period --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v)
       files=()
       sources=''
-      known=('--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
+      known=('--period=words:day,total' '--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
     'create principal')
       commands=()
       flags=('--role:admin, developer, auditor or viewer' '--type:user, or service' '--display-name:What people read' '--db-role:Its login; with --login NAME' '--login:Make the login too, with the least rights' '--password-file:Write a new password for the login into a new file that only you can read' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--as:With the rights of PRINCIPAL at most; for admins' '--request-timeout:Longest wait for the database: 1s, 2m; 0 for ever' '-v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '--v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-input:Ask nothing; fail where an answer is needed' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
@@ -169,14 +169,14 @@ _aosctl_spec() {
       flags=('--revision:Show this version in detail' '-o:json or yaml' '--output:json or yaml' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--as:With the rights of PRINCIPAL at most; for admins' '--request-timeout:Longest wait for the database: 1s, 2m; 0 for ever' '-v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '--v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-input:Ask nothing; fail where an answer is needed' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--revision -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v)
       files=()
-      sources=''
+      sources='slashed:persona*'
       known=('-o=words:json,yaml' '--output=words:json,yaml' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
     'rollout undo')
       commands=()
       flags=('--to-revision:As a rule the one before the last' '--dry-run:client: compare only; server: the real change, rolled back' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--as:With the rights of PRINCIPAL at most; for admins' '--request-timeout:Longest wait for the database: 1s, 2m; 0 for ever' '-v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '--v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-input:Ask nothing; fail where an answer is needed' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--to-revision --dry-run --dsn --context -n --tenant --namespace --as --request-timeout -v --v)
       files=()
-      sources=''
+      sources='slashed:persona*'
       known=('--dry-run=words:none,client,server' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
     'wait')
       commands=()
@@ -184,7 +184,7 @@ _aosctl_spec() {
       values=(--for --timeout -l --selector -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v)
       files=()
       sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
-      known=('-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
+      known=('--for=words:condition=,jsonpath=,create,delete,approval' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
     'delete')
       commands=()
       flags=('-f:File, folder, glob, URL, or - for stdin' '--filename:File, folder, glob, URL, or - for stdin' '-R:Look into sub-folders of -f too' '--recursive:Look into sub-folders of -f too' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '--all:All of the kinds named' '--ignore-not-found:Take what does not exist for done' '--dry-run:client: compare only; server: the real change, rolled back' '--confirm:Erase this tenant with all that it has' '-i:List what goes, and ask first' '--interactive:List what goes, and ask first' '--cascade:Delete what can'\''t be without it too, in one transaction' '--field-selector:Only what has these fields: status.state=idle' '--wait:Wait for what another session holds; else fail at once' '--no-wait:Wait for what another session holds; else fail at once' '--timeout:Wait so long for another session: 30s, 5m; 0: for ever' '-o:name' '--output:name' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--as:With the rights of PRINCIPAL at most; for admins' '--request-timeout:Longest wait for the database: 1s, 2m; 0 for ever' '-v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '--v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-input:Ask nothing; fail where an answer is needed' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
@@ -226,14 +226,14 @@ _aosctl_spec() {
       values=(--resume --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --system --dsn --context -n --tenant --namespace --as --request-timeout -v --v)
       files=(--output-schema)
       sources='agent'
-      known=('--resume=run' '--fork=run' '--approve=words:ask,auto,never' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
+      known=('--resume=run' '--fork=run' '-m=model' '--model=model' '-o=words:json,stream-json' '--output=words:json,stream-json' '--approve=words:ask,auto,never' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
     'run')
       commands=()
       flags=('--name:Name of the run' '--wait:Wait for approvals; off a terminal the run is parked else' '-d:Queue it for a worker, and print its name' '--detach:Queue it for a worker, and print its name' '-o:json|stream-json; name with -d' '--output:json|stream-json; name with -d' '--approve:ask here; auto approves as you, where you may; never parks the run' '--budget:What the new run may cost at most' '--max-steps:Steps of a turn at most, answers and results of tools; new run' '--max-turns:How often the model may be asked for one message; new run' '-m:Ask this model, in a new run' '--model:Ask this model, in a new run' '--output-schema:The answer is JSON of this JSON Schema' '--system:Instructions for a new conversation, beside its persona'\''s' '--no-stream:Print each answer when it is whole' '--raw-output:Print the answer as it is, control sequences too; one message' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--as:With the rights of PRINCIPAL at most; for admins' '--request-timeout:Longest wait for the database: 1s, 2m; 0 for ever' '-v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '--v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-input:Ask nothing; fail where an answer is needed' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--name -o --output --approve --budget --max-steps --max-turns -m --model --system --dsn --context -n --tenant --namespace --as --request-timeout -v --v)
       files=(--output-schema)
       sources='agent'
-      known=('--approve=words:ask,auto,never' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
+      known=('-o=words:json,stream-json' '--output=words:json,stream-json' '--approve=words:ask,auto,never' '-m=model' '--model=model' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
     'shell')
       commands=()
       flags=('-c:Run these lines and leave' '--command:Run these lines and leave' '-f:Run the lines of a file and leave' '--file:Run the lines of a file and leave' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--as:With the rights of PRINCIPAL at most; for admins' '--request-timeout:Longest wait for the database: 1s, 2m; 0 for ever' '-v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '--v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-input:Ask nothing; fail where an answer is needed' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
@@ -254,28 +254,28 @@ _aosctl_spec() {
       values=(--last --filter -o --output -l --selector --sort-by --dsn --context -n --tenant --namespace --as --request-timeout -v --v)
       files=()
       sources=''
-      known=('-o=words:json,yaml,wide,name,jsonpath=,custom-columns=' '--output=words:json,yaml,wide,name,jsonpath=,custom-columns=' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
+      known=('--filter=words:agent=,state=,kind=,model=,persona=,tool=,waiting-on=,created-by=,name=,label=' '-o=words:json,yaml,wide,name,jsonpath=,custom-columns=' '--output=words:json,yaml,wide,name,jsonpath=,custom-columns=' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
     'top')
       commands=()
       flags=('-a:Runs without an open turn too, and closed ones' '--all:Runs without an open turn too, and closed ones' '-w:Go on; off a terminal too, with each change' '--watch:Go on; off a terminal too, with each change' '--sum:Add a row with the sums' '--once:Draw once and end' '--interval:Draw again after so long' '--sort-by:cost, tokens, age, activity or name' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--as:With the rights of PRINCIPAL at most; for admins' '--request-timeout:Longest wait for the database: 1s, 2m; 0 for ever' '-v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '--v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-input:Ask nothing; fail where an answer is needed' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--interval --sort-by -l --selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v)
       files=()
-      sources=''
-      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
+      sources='words:runs,agents'
+      known=('--sort-by=words:cost,tokens,age,activity,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
     'logs')
       commands=()
-      flags=('-f:Go on as things happen, until the run is closed' '--follow:Go on as things happen, until the run is closed' '--tail:Only the last N lines of each run' '--since:Not older than 45s, 5m, 2h30m, 3d' '--since-time:Not before this moment' '--until:Not after: an age, or a moment' '-g:Only lines that match' '--grep:Only lines that match' '--level:At least info, warning or error' '--after-cursor:Only what came after it' '--show-cursor:Print the cursor of the end to stderr' '--timestamps:Begin with the time' '--prefix:Begin with the run; as a rule with several' '--no-prefix:Begin with the run; as a rule with several' '-p:Of the run before: agent/NAME'\''s last that ended, a run'\''s' '--previous:Of the run before: agent/NAME'\''s last that ended, a run'\''s' '--max-log-requests:Follow no more open runs than this' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '-o:json: an event a line' '--output:json: an event a line' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--as:With the rights of PRINCIPAL at most; for admins' '--request-timeout:Longest wait for the database: 1s, 2m; 0 for ever' '-v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '--v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-input:Ask nothing; fail where an answer is needed' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
+      flags=('-f:Go on as things happen, until the run is closed' '--follow:Go on as things happen, until the run is closed' '--tail:Only the last N lines of each run' '--since:Not older than 45s, 5m, 2h30m, 3d' '--since-time:Not before this moment' '--until:Not after: an age, or a moment' '-g:Only lines that match' '--grep:Only lines that match' '--level:At least: info, warning or error' '--after-cursor:Only what came after it' '--show-cursor:Print the cursor of the end to stderr' '--timestamps:Begin with the time' '--prefix:Begin with the run; as a rule with several' '--no-prefix:Begin with the run; as a rule with several' '-p:Of the run before: agent/NAME'\''s last that ended, a run'\''s' '--previous:Of the run before: agent/NAME'\''s last that ended, a run'\''s' '--max-log-requests:Follow no more open runs than this' '-l:Only what has these labels: a=b,c!=d' '--selector:Only what has these labels: a=b,c!=d' '-o:json: an event a line' '--output:json: an event a line' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--as:With the rights of PRINCIPAL at most; for admins' '--request-timeout:Longest wait for the database: 1s, 2m; 0 for ever' '-v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '--v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-input:Ask nothing; fail where an answer is needed' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--tail --since --since-time --until -g --grep --level --after-cursor --max-log-requests -l --selector -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v)
       files=()
       sources='run*'
-      known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
+      known=('--level=words:info,warning,error' '-o=words:json' '--output=words:json' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
     'events')
       commands=()
       flags=('--since:Not before: an age or a moment [1h]' '--types:Only these: approval, turn.failed, …' '--for:Only of this run or agent' '--tail:The last N; -1 for all' '-w:Go on as things happen' '--watch:Go on as things happen' '-o:wide; json: an event a line' '--output:wide; json: an event a line' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--no-headers:Print the rows only' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--as:With the rights of PRINCIPAL at most; for admins' '--request-timeout:Longest wait for the database: 1s, 2m; 0 for ever' '-v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '--v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-input:Ask nothing; fail where an answer is needed' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--since --types --for --tail -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v)
       files=()
       sources=''
-      known=('--types=kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns' '--for=run' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
+      known=('--types=list:agent,allowance,approval,budget,call,collection,content,events,lease,model,persona,policy,principal,role_grant,role_skill,run,secret,skill,tenant,tool,turn,webhook,agent.created,agent.changed,agent.deleted,agent.looked,allowance.granted,allowance.revoked,approval.requested,approval.approved,approval.denied,approval.expired,approval.edited,approval.previewed,budget.created,budget.changed,budget.deleted,call.resolved,collection.created,collection.changed,collection.deleted,content.erased,events.cut,lease.given_up,model.answered,persona.created,persona.changed,persona.deleted,policy.created,policy.changed,policy.deleted,principal.created,principal.changed,principal.deleted,role_grant.created,role_grant.changed,role_grant.deleted,role_skill.created,role_skill.changed,role_skill.deleted,run.created,run.forked,run.compacted,run.paused,run.resumed,run.completed,run.failed,run.cancelled,secret.created,secret.changed,secret.deleted,skill.created,skill.changed,skill.deleted,tenant.created,tenant.changed,tenant.deleted,tool.result,turn.opened,turn.claimed,turn.reclaimed,turn.completed,turn.failed,turn.limited,turn.retrying,turn.cancelled,turn.set_aside,turn.steered,webhook.given_up' '--for=run' '-o=words:wide,json' '--output=words:wide,json' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
     'trace')
       commands=()
       flags=('--turn:Only this turn' '-w:Draw it anew as things happen, to the turn'\''s end' '--watch:Draw it anew as things happen, to the turn'\''s end' '--depth:1 turns, 2 models, 3 tools, 4 approvals' '--html:Write it as a page; - is stdout' '--svg:Write it as a picture; - is stdout' '-o:json' '--output:json' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--as:With the rights of PRINCIPAL at most; for admins' '--request-timeout:Longest wait for the database: 1s, 2m; 0 for ever' '-v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '--v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-input:Ask nothing; fail where an answer is needed' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
@@ -317,14 +317,14 @@ _aosctl_spec() {
       values=(--name -m --model -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v)
       files=()
       sources='run'
-      known=('-o=words:name' '--output=words:name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
+      known=('-m=model' '--model=model' '-o=words:name' '--output=words:name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
     'replay')
       commands=()
       flags=('-m:Ask this model instead' '--model:Ask this model instead' '--diff:Print the differences; status 1 where there are any' '--name:Name of the new run' '-o:json or name' '--output:json or name' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--as:With the rights of PRINCIPAL at most; for admins' '--request-timeout:Longest wait for the database: 1s, 2m; 0 for ever' '-v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '--v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-input:Ask nothing; fail where an answer is needed' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(-m --model --name -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v)
       files=()
       sources='run'
-      known=('-o=words:json,name' '--output=words:json,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
+      known=('-m=model' '--model=model' '-o=words:json,name' '--output=words:json,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
     'resolve')
       commands=()
       flags=('--retry:It did not happen: run it again' '--result:It happened, with this result: JSON, or text as it is' '--fail:Count it as failed; --reason says why' '--reason:With --fail: what the model reads' '-o:json, yaml, wide, name, jsonpath=…, custom-columns=…' '--output:json, yaml, wide, name, jsonpath=…, custom-columns=…' '-A:In every tenant you may see' '--all-tenants:In every tenant you may see' '--all-namespaces:In every tenant you may see' '--no-headers:Print the rows only' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--as:With the rights of PRINCIPAL at most; for admins' '--request-timeout:Longest wait for the database: 1s, 2m; 0 for ever' '-v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '--v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-input:Ask nothing; fail where an answer is needed' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
@@ -352,7 +352,7 @@ _aosctl_spec() {
       values=(--by --since -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v)
       files=()
       sources=''
-      known=('-o=words:json' '--output=words:json' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
+      known=('--by=list:tenant,agent,model,day,run' '-o=words:json' '--output=words:json' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
     'audit')
       commands=('verify:Verify every chain, head and effect; each finding is a line, and exit status 1' 'checkpoint:Sign the heads of all chains, to be kept where the database'\''s owners can'\''t reach it' 'public-key:Print the public key of the key that signs checkpoints, for `verify --public-key`' 'export:Write the trail as JSON Lines: all that `verify --file` needs, and no content' 'prune:Let go what tenants keep no longer (spec.retention of kind Tenant)')
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--as:With the rights of PRINCIPAL at most; for admins' '--request-timeout:Longest wait for the database: 1s, 2m; 0 for ever' '-v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '--v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-input:Ask nothing; fail where an answer is needed' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
@@ -491,14 +491,14 @@ _aosctl_spec() {
       flags=('--force:Replace FILE if it is there' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--as:With the rights of PRINCIPAL at most; for admins' '--request-timeout:Longest wait for the database: 1s, 2m; 0 for ever' '-v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '--v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-input:Ask nothing; fail where an answer is needed' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace --as --request-timeout -v --v)
       files=()
-      sources=''
+      sources='file'
       known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
     'db restore')
       commands=()
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--as:With the rights of PRINCIPAL at most; for admins' '--request-timeout:Longest wait for the database: 1s, 2m; 0 for ever' '-v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '--v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-input:Ask nothing; fail where an answer is needed' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace --as --request-timeout -v --v)
       files=()
-      sources=''
+      sources='file'
       known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
     'auth')
       commands=('whoami:Print the login, the database, and what one is in each of one'\''s tenants, until when' 'can-i:Say whether something is allowed, and which grant is missing where it is not' 'grant:Give a principal a role of the tenant: admin, developer, auditor or viewer' 'revoke:Take a role from a principal; it counts at once, in open sessions too' 'roles:List the roles that people and services have in the tenant, and until when')
@@ -548,7 +548,7 @@ _aosctl_spec() {
       values=(--only --ignore -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v)
       files=()
       sources=''
-      known=('-o=words:json,yaml' '--output=words:json,yaml' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
+      known=('--only=list:business-rows-open,business-table-open,business-view-open,column-changed,config-mode,constraint-changed,data-folder-mode,default-privileges,durability,function-changed,grant-extra,grant-missing,identity-creates,identity-membership,identity-missing,identity-owns,identity-powers,identity-stray,index-changed,kernel-build,owner-of-function,owner-of-relation,partition-ahead,partition-unguarded,permission-outdated,policy-changed,policy-extra,policy-missing,principal-powers,public-create,public-execute,public-grant,public-temp,rls-not-forced,rls-off,role-included,role-member,role-membership,role-powers,sandbox-function,sandbox-grant,search-path,socket-folder-mode,statements-logged,trigger-changed,trigger-disabled,version-behind,version-ended,version-ending,version-old,view-changed,worker-grant,worker-membership,worker-owns,worker-powers,worker-table' '--ignore=list:business-rows-open,business-table-open,business-view-open,column-changed,config-mode,constraint-changed,data-folder-mode,default-privileges,durability,function-changed,grant-extra,grant-missing,identity-creates,identity-membership,identity-missing,identity-owns,identity-powers,identity-stray,index-changed,kernel-build,owner-of-function,owner-of-relation,partition-ahead,partition-unguarded,permission-outdated,policy-changed,policy-extra,policy-missing,principal-powers,public-create,public-execute,public-grant,public-temp,rls-not-forced,rls-off,role-included,role-member,role-membership,role-powers,sandbox-function,sandbox-grant,search-path,socket-folder-mode,statements-logged,trigger-changed,trigger-disabled,version-behind,version-ended,version-ending,version-old,view-changed,worker-grant,worker-membership,worker-owns,worker-powers,worker-table' '-o=words:json,yaml' '--output=words:json,yaml' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
     'secret')
       commands=('init:Make a master key, in a file that only you can read' 'rotate:Put all secrets under a new master key, in one transaction')
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--as:With the rights of PRINCIPAL at most; for admins' '--request-timeout:Longest wait for the database: 1s, 2m; 0 for ever' '-v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '--v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-input:Ask nothing; fail where an answer is needed' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
@@ -603,7 +603,7 @@ _aosctl_spec() {
       flags=('--current:Change the current context' '--dsn:libpq URI or conninfo string of a person' '--service:Entry of pg_service.conf, instead of --dsn' '--worker:Connection of the agents'\'' loop' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--context:Context of the config file to use' '--as:With the rights of PRINCIPAL at most; for admins' '--request-timeout:Longest wait for the database: 1s, 2m; 0 for ever' '-v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '--v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-input:Ask nothing; fail where an answer is needed' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --service --worker -n --tenant --namespace --context --as --request-timeout -v --v)
       files=()
-      sources=''
+      sources='context'
       known=('-n=tenant' '--tenant=tenant' '--namespace=tenant' '--context=context' '--as=principal') ;;
     'config rename-context')
       commands=()
@@ -631,7 +631,7 @@ _aosctl_spec() {
       flags=('--revoke:Trust it no more' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--as:With the rights of PRINCIPAL at most; for admins' '--request-timeout:Longest wait for the database: 1s, 2m; 0 for ever' '-v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '--v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-input:Ask nothing; fail where an answer is needed' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace --as --request-timeout -v --v)
       files=()
-      sources=''
+      sources='file'
       known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
     'whoami')
       commands=()
@@ -659,7 +659,7 @@ _aosctl_spec() {
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--as:With the rights of PRINCIPAL at most; for admins' '--request-timeout:Longest wait for the database: 1s, 2m; 0 for ever' '-v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '--v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-input:Ask nothing; fail where an answer is needed' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace --as --request-timeout -v --v)
       files=()
-      sources=''
+      sources='file'
       known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
     'version')
       commands=()
@@ -680,8 +680,11 @@ _aosctl_spec() {
 
 # Offer what aosctl knows: names that were listed before, kinds, contexts; it asks no database.
 _aosctl_ask() {
-  local -a found
-  found=(${(f)"$(aosctl __complete "$1" "$values $files" $depth "$PREFIX"     "${(@)words[2,CURRENT-1]}" 2>/dev/null)"})
+  local -a found open
+  found=(${(f)"$(aosctl __complete "$1" "$values $files" $depth "$PREFIX"     "${(@Q)words[2,CURRENT-1]}" 2>/dev/null)"})
+  open=(${(M)found:#*=})  # goes on
+  found=(${found:#*=})
+  (( $#open )) && compadd -S '' -a open
   (( $#found )) && compadd -a found
 }
 
@@ -690,7 +693,7 @@ _aosctl() {
   local -a commands flags values files known
   _aosctl_spec ''
   for ((i = 2; i < CURRENT; i++)); do
-    word=${words[i]}
+    word=${(Q)words[i]}
     if [[ -n $flag ]]; then
       flag=''
     elif (( ${values[(Ie)$word]} || ${files[(Ie)$word]} )); then
@@ -701,6 +704,10 @@ _aosctl() {
       _aosctl_spec "$position"
     fi
   done
+  if [[ -z $flag && $PREFIX == -*=* ]]; then
+    flag=${PREFIX%%=*}
+    compset -P 1 '*='
+  fi
   if [[ -n $flag ]]; then
     word=${known[(r)$flag=*]}
     if [[ -n $word ]]; then
@@ -712,6 +719,8 @@ _aosctl() {
     _describe -o 'flag' flags
   elif (( $#commands )); then
     _describe 'command' commands
+  elif [[ $sources == file ]]; then
+    _files
   elif [[ -n $sources ]]; then
     _aosctl_ask $sources
   fi
