@@ -108,8 +108,11 @@ class CommandGroup(TyperGroup):
             from aosctl.cli import plugins, usage
 
             plugins.refuse_flags_before(sys.argv[1:], args[0], os.environ)
-            text = usage.unknown_command(args[0], ctx.command_path, self.list_commands(ctx))
-            raise UsageError(text)
+            known, hint = self.list_commands(ctx), None
+            if isinstance(self, Root):
+                known = [*known, *plugins.verbs(os.environ)]
+                hint = plugins.unready(args[0], os.environ)
+            raise UsageError(usage.unknown_command(args[0], ctx.command_path, known), hint)
         return args[0], command, args[1:]
 
     def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
