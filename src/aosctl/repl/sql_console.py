@@ -38,8 +38,9 @@ COMMANDS = (
     ("\\q", "leave; so do Ctrl-D and \\sql"),
 )
 HELP = f"""\
-A statement ends with ; (or \\g, \\gx for a line a column) and may go over several lines; a
-command in one of its lines leaves it as it is. Ctrl-C cancels it, or clears what is typed.
+A statement ends with ; (or \\g, \\gx for a line a column), lines later if need be.
+A command in one of its lines leaves it as it is.
+Ctrl-C cancels it, or clears what is typed.
 A statement may take {TIMEOUT_SECONDS} s; set statement_timeout = '10min' changes that.
 """
 _TIMED_OUT = "57014"
