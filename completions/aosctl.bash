@@ -51,7 +51,7 @@ _aosctl_spec() {
       values='--provider --model --base-url --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--model=approval --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='--provider=words:openai,script,offline --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'create collection')
       commands=''
       flags='--description --dry-run -o --output --edit --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
@@ -65,35 +65,35 @@ _aosctl_spec() {
       values='--builtin --description --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='--builtin=words:sql_query,sql_execute,rag_search,memory_store,memory_recall,web_search --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'create policy')
       commands=''
       flags='--skill --decision --reason --dry-run -o --output --edit --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--skill --decision --reason --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='--decision=words:ask,deny,allow --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'create persona')
       commands=''
       flags='--model --prompt --description --dry-run -o --output --edit --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--model --prompt --description --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='--model=model --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'create agent')
       commands=''
       flags='--persona --skill --description --dry-run -o --output --edit --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--persona --skill --description --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='--persona=persona --skill=skill --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'create budget')
       commands=''
       flags='--max-usd --max-tokens --period --dry-run -o --output --edit --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--max-usd --max-tokens --period --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='--period=words:day,total --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'create principal')
       commands=''
       flags='--role --type --display-name --db-role --login --password-file --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
@@ -114,7 +114,7 @@ _aosctl_spec() {
       values='-o --output -l --selector -L --label-columns --sort-by --field-selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
-      known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='-o=words:json,yaml,wide,name,jsonpath=,custom-columns= --output=words:json,yaml,wide,name,jsonpath=,custom-columns= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'describe')
       commands=''
       flags='-l --selector -A --all-tenants --all-namespaces -f --filename -R --recursive --show-events --no-events --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
@@ -169,14 +169,14 @@ _aosctl_spec() {
       flags='--revision -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--revision -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
-      sources=''
+      sources='slashed:persona*'
       known='-o=words:json,yaml --output=words:json,yaml --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'rollout undo')
       commands=''
       flags='--to-revision --dry-run --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--to-revision --dry-run --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
-      sources=''
+      sources='slashed:persona*'
       known='--dry-run=words:none,client,server --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'wait')
       commands=''
@@ -184,7 +184,7 @@ _aosctl_spec() {
       values='--for --timeout -l --selector -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
-      known='-o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='--for=words:condition=,jsonpath=,create,delete,approval -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'delete')
       commands=''
       flags='-f --filename -R --recursive -l --selector --all --ignore-not-found --dry-run --confirm -i --interactive --cascade --field-selector --wait --no-wait --timeout -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
@@ -226,14 +226,14 @@ _aosctl_spec() {
       values='--resume --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --system --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='--output-schema'
       sources='agent'
-      known='--resume=run --fork=run --approve=words:ask,auto,never --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='--resume=run --fork=run -m=model --model=model -o=words:json,stream-json --output=words:json,stream-json --approve=words:ask,auto,never --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'run')
       commands=''
       flags='--name --wait -d --detach -o --output --approve --budget --max-steps --max-turns -m --model --output-schema --system --no-stream --raw-output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--name -o --output --approve --budget --max-steps --max-turns -m --model --system --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='--output-schema'
       sources='agent'
-      known='--approve=words:ask,auto,never --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='-o=words:json,stream-json --output=words:json,stream-json --approve=words:ask,auto,never -m=model --model=model --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'shell')
       commands=''
       flags='-c --command -f --file --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
@@ -254,28 +254,28 @@ _aosctl_spec() {
       values='--last --filter -o --output -l --selector --sort-by --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='--filter=words:agent=,state=,kind=,model=,persona=,tool=,waiting-on=,created-by=,name=,label= -o=words:json,yaml,wide,name,jsonpath=,custom-columns= --output=words:json,yaml,wide,name,jsonpath=,custom-columns= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'top')
       commands=''
       flags='-a --all -w --watch --sum --once --interval --sort-by -l --selector -A --all-tenants --all-namespaces --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--interval --sort-by -l --selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
-      sources=''
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      sources='words:runs,agents'
+      known='--sort-by=words:cost,tokens,age,activity,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'logs')
       commands=''
       flags='-f --follow --tail --since --since-time --until -g --grep --level --after-cursor --show-cursor --timestamps --prefix --no-prefix -p --previous --max-log-requests -l --selector -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--tail --since --since-time --until -g --grep --level --after-cursor --max-log-requests -l --selector -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='run*'
-      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='--level=words:info,warning,error -o=words:json --output=words:json --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'events')
       commands=''
       flags='--since --types --for --tail -w --watch -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--since --types --for --tail -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--types=kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns --for=run --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='--types=list:agent,allowance,approval,budget,call,collection,content,events,lease,model,persona,policy,principal,role_grant,role_skill,run,secret,skill,tenant,tool,turn,webhook,agent.created,agent.changed,agent.deleted,agent.looked,allowance.granted,allowance.revoked,approval.requested,approval.approved,approval.denied,approval.expired,approval.edited,approval.previewed,budget.created,budget.changed,budget.deleted,call.resolved,collection.created,collection.changed,collection.deleted,content.erased,events.cut,lease.given_up,model.answered,persona.created,persona.changed,persona.deleted,policy.created,policy.changed,policy.deleted,principal.created,principal.changed,principal.deleted,role_grant.created,role_grant.changed,role_grant.deleted,role_skill.created,role_skill.changed,role_skill.deleted,run.created,run.forked,run.compacted,run.paused,run.resumed,run.completed,run.failed,run.cancelled,secret.created,secret.changed,secret.deleted,skill.created,skill.changed,skill.deleted,tenant.created,tenant.changed,tenant.deleted,tool.result,turn.opened,turn.claimed,turn.reclaimed,turn.completed,turn.failed,turn.limited,turn.retrying,turn.cancelled,turn.set_aside,turn.steered,webhook.given_up --for=run -o=words:wide,json --output=words:wide,json --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'trace')
       commands=''
       flags='--turn -w --watch --depth --html --svg -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
@@ -289,14 +289,14 @@ _aosctl_spec() {
       values='--reason --expires --scope --match -l --selector -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='approval*'
-      known='--scope=words:once,run,always -o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='--scope=words:once,run,always -o=words:json,yaml,wide,name,jsonpath=,custom-columns= --output=words:json,yaml,wide,name,jsonpath=,custom-columns= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'deny')
       commands=''
       flags='--reason --all --yes -y -i --inbox -l --selector -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--reason -l --selector -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='approval*'
-      known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='-o=words:json,yaml,wide,name,jsonpath=,custom-columns= --output=words:json,yaml,wide,name,jsonpath=,custom-columns= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'attach')
       commands=''
       flags='--tail --timestamps --live --no-live --detach-keys --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
@@ -317,21 +317,21 @@ _aosctl_spec() {
       values='--name -m --model -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='run'
-      known='-o=words:name --output=words:name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='-m=model --model=model -o=words:name --output=words:name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'replay')
       commands=''
       flags='-m --model --diff --name -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='-m --model --name -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources='run'
-      known='-o=words:json,name --output=words:json,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='-m=model --model=model -o=words:json,name --output=words:json,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'resolve')
       commands=''
       flags='--retry --result --fail --reason -o --output -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--reason -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='--result'
       sources=''
-      known='-o=words:json,yaml,wide,name,jsonpath= --output=words:json,yaml,wide,name,jsonpath= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='-o=words:json,yaml,wide,name,jsonpath=,custom-columns= --output=words:json,yaml,wide,name,jsonpath=,custom-columns= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'kill')
       commands=''
       flags='-s --signal --reason --cascade -l --selector --all --yes -y --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
@@ -352,7 +352,7 @@ _aosctl_spec() {
       values='--by --since -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='-o=words:json --output=words:json --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='--by=list:tenant,agent,model,day,run -o=words:json --output=words:json --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'audit')
       commands='verify checkpoint public-key export prune'
       flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
@@ -491,14 +491,14 @@ _aosctl_spec() {
       flags='--force --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
-      sources=''
+      sources='file'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'db restore')
       commands=''
       flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
-      sources=''
+      sources='file'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'auth')
       commands='whoami can-i grant revoke roles'
@@ -548,7 +548,7 @@ _aosctl_spec() {
       values='--only --ignore -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='-o=words:json,yaml --output=words:json,yaml --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='--only=list:business-rows-open,business-table-open,business-view-open,column-changed,config-mode,constraint-changed,data-folder-mode,default-privileges,durability,function-changed,grant-extra,grant-missing,identity-creates,identity-membership,identity-missing,identity-owns,identity-powers,identity-stray,index-changed,kernel-build,owner-of-function,owner-of-relation,partition-ahead,partition-unguarded,permission-outdated,policy-changed,policy-extra,policy-missing,principal-powers,public-create,public-execute,public-grant,public-temp,rls-not-forced,rls-off,role-included,role-member,role-membership,role-powers,sandbox-function,sandbox-grant,search-path,socket-folder-mode,statements-logged,trigger-changed,trigger-disabled,version-behind,version-ended,version-ending,version-old,view-changed,worker-grant,worker-membership,worker-owns,worker-powers,worker-table --ignore=list:business-rows-open,business-table-open,business-view-open,column-changed,config-mode,constraint-changed,data-folder-mode,default-privileges,durability,function-changed,grant-extra,grant-missing,identity-creates,identity-membership,identity-missing,identity-owns,identity-powers,identity-stray,index-changed,kernel-build,owner-of-function,owner-of-relation,partition-ahead,partition-unguarded,permission-outdated,policy-changed,policy-extra,policy-missing,principal-powers,public-create,public-execute,public-grant,public-temp,rls-not-forced,rls-off,role-included,role-member,role-membership,role-powers,sandbox-function,sandbox-grant,search-path,socket-folder-mode,statements-logged,trigger-changed,trigger-disabled,version-behind,version-ended,version-ending,version-old,view-changed,worker-grant,worker-membership,worker-owns,worker-powers,worker-table -o=words:json,yaml --output=words:json,yaml --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'secret')
       commands='init rotate'
       flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
@@ -603,7 +603,7 @@ _aosctl_spec() {
       flags='--current --dsn --service --worker -n --tenant --namespace --context --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--dsn --service --worker -n --tenant --namespace --context --as --request-timeout -v --v'
       files=''
-      sources=''
+      sources='context'
       known='-n=tenant --tenant=tenant --namespace=tenant --context=context --as=principal' ;;
     'config rename-context')
       commands=''
@@ -631,7 +631,7 @@ _aosctl_spec() {
       flags='--revoke --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
-      sources=''
+      sources='file'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'whoami')
       commands=''
@@ -659,7 +659,7 @@ _aosctl_spec() {
       flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
-      sources=''
+      sources='file'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'version')
       commands=''
@@ -686,6 +686,15 @@ _aosctl_ask() {
   while IFS= read -r line; do
     COMPREPLY+=("$line")
   done < <("$program" __complete "$1" "$values $files" "$depth" "$current"     "${COMP_WORDS[@]:1:COMP_CWORD-1}" 2>/dev/null)
+  # what ends with a = goes on
+  [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *= ]] && compopt -o nospace 2>/dev/null
+  return 0
+}
+
+_aosctl_files() {
+  compopt -o filenames 2>/dev/null
+  local IFS=$'\n'
+  COMPREPLY=($(compgen -f -- "$current"))
 }
 
 _aosctl() {
@@ -710,14 +719,13 @@ _aosctl() {
     for word in $known; do
       [[ $word == "$flag="* ]] && _aosctl_ask "=${word#*=}" && return
     done
-    [[ " $files " == *" $flag "* ]] || return
-    compopt -o filenames 2>/dev/null
-    local IFS=$'\n'
-    COMPREPLY=($(compgen -f -- "$current"))
+    [[ " $files " == *" $flag "* ]] && _aosctl_files
   elif [[ $current == -* ]]; then
     COMPREPLY=($(compgen -W "$flags" -- "$current"))
   elif [[ -n $commands ]]; then
     COMPREPLY=($(compgen -W "$commands" -- "$current"))
+  elif [[ $sources == file ]]; then
+    _aosctl_files
   else
     COMPREPLY=()
     [[ -n $sources ]] && _aosctl_ask "$sources"

@@ -107,11 +107,11 @@ function __aosctl_command
         case 'rollout history'
             set commands 
             set values --revision -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
-            set sources ''
+            set sources 'slashed:persona*'
         case 'rollout undo'
             set commands 
             set values --to-revision --dry-run --dsn --context -n --tenant --namespace --as --request-timeout -v --v
-            set sources ''
+            set sources 'slashed:persona*'
         case 'wait'
             set commands 
             set values --for --timeout -l --selector -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
@@ -159,7 +159,7 @@ function __aosctl_command
         case 'top'
             set commands 
             set values --interval --sort-by -l --selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v
-            set sources ''
+            set sources 'words:runs,agents'
         case 'logs'
             set commands 
             set values --tail --since --since-time --until -g --grep --level --after-cursor --max-log-requests -l --selector -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
@@ -291,11 +291,11 @@ function __aosctl_command
         case 'db backup'
             set commands 
             set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
-            set sources ''
+            set sources 'file'
         case 'db restore'
             set commands 
             set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
-            set sources ''
+            set sources 'file'
         case 'auth'
             set commands whoami can-i grant revoke roles
             set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
@@ -355,7 +355,7 @@ function __aosctl_command
         case 'config set-context'
             set commands 
             set values --dsn --service --worker -n --tenant --namespace --context --as --request-timeout -v --v
-            set sources ''
+            set sources 'context'
         case 'config rename-context'
             set commands 
             set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
@@ -371,7 +371,7 @@ function __aosctl_command
         case 'config trust'
             set commands 
             set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
-            set sources ''
+            set sources 'file'
         case 'whoami'
             set commands 
             set values -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
@@ -387,7 +387,7 @@ function __aosctl_command
         case 'man'
             set commands 
             set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
-            set sources ''
+            set sources 'file'
         case 'version'
             set commands 
             set values -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
@@ -422,6 +422,9 @@ function __aosctl_ask
     set -l depth (count (string split -n ' ' -- $at[1]))
     set -l words (commandline -opc)[2..-1]
     set -l current (commandline -ct)
+    if test -n "$argv[1]"
+        set current (string replace -r -- '^--?[^=]+=' '' $current)
+    end
     aosctl __complete "$from" "$at[3]" $depth "$current" $words 2>/dev/null
 end
 
@@ -583,8 +586,8 @@ complete -c aosctl -n '__aosctl_at "create tenant"' -l no-input -d 'Ask nothing;
 complete -c aosctl -n '__aosctl_at "create tenant"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create tenant"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create tenant"' -s h -l help -d 'Show the help of a command'
-complete -c aosctl -n '__aosctl_at "create model"' -l provider -x -d 'openai, script or offline'
-complete -c aosctl -n '__aosctl_at "create model"' -l model -x -a '(__aosctl_ask "=approval")' -d 'What the service calls it'
+complete -c aosctl -n '__aosctl_at "create model"' -l provider -x -a '(__aosctl_ask "=words:openai,script,offline")' -d 'openai, script or offline'
+complete -c aosctl -n '__aosctl_at "create model"' -l model -x -d 'What the service calls it'
 complete -c aosctl -n '__aosctl_at "create model"' -l base-url -x -d 'Where the service is'
 complete -c aosctl -n '__aosctl_at "create model"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
 complete -c aosctl -n '__aosctl_at "create model"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
@@ -615,7 +618,7 @@ complete -c aosctl -n '__aosctl_at "create collection"' -l no-input -d 'Ask noth
 complete -c aosctl -n '__aosctl_at "create collection"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create collection"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create collection"' -s h -l help -d 'Show the help of a command'
-complete -c aosctl -n '__aosctl_at "create skill"' -l builtin -x -d 'What it does: sql_query, rag_search, …'
+complete -c aosctl -n '__aosctl_at "create skill"' -l builtin -x -a '(__aosctl_ask "=words:sql_query,sql_execute,rag_search,memory_store,memory_recall,web_search")' -d 'What it does: sql_query, rag_search, …'
 complete -c aosctl -n '__aosctl_at "create skill"' -l description -x -d 'A line for people'
 complete -c aosctl -n '__aosctl_at "create skill"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
 complete -c aosctl -n '__aosctl_at "create skill"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
@@ -632,7 +635,7 @@ complete -c aosctl -n '__aosctl_at "create skill"' -l no-color -d 'Print without
 complete -c aosctl -n '__aosctl_at "create skill"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create skill"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "create policy"' -l skill -x -d 'What it is about; * for any text'
-complete -c aosctl -n '__aosctl_at "create policy"' -l decision -x -d 'ask, deny or allow'
+complete -c aosctl -n '__aosctl_at "create policy"' -l decision -x -a '(__aosctl_ask "=words:ask,deny,allow")' -d 'ask, deny or allow'
 complete -c aosctl -n '__aosctl_at "create policy"' -l reason -x -d 'Why; people are told'
 complete -c aosctl -n '__aosctl_at "create policy"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
 complete -c aosctl -n '__aosctl_at "create policy"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
@@ -648,7 +651,7 @@ complete -c aosctl -n '__aosctl_at "create policy"' -l no-input -d 'Ask nothing;
 complete -c aosctl -n '__aosctl_at "create policy"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create policy"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create policy"' -s h -l help -d 'Show the help of a command'
-complete -c aosctl -n '__aosctl_at "create persona"' -l model -x -d 'The model it thinks with'
+complete -c aosctl -n '__aosctl_at "create persona"' -l model -x -a '(__aosctl_ask "=model")' -d 'The model it thinks with'
 complete -c aosctl -n '__aosctl_at "create persona"' -l prompt -x -d 'Its system prompt'
 complete -c aosctl -n '__aosctl_at "create persona"' -l description -x -d 'A line for people'
 complete -c aosctl -n '__aosctl_at "create persona"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
@@ -665,8 +668,8 @@ complete -c aosctl -n '__aosctl_at "create persona"' -l no-input -d 'Ask nothing
 complete -c aosctl -n '__aosctl_at "create persona"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create persona"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create persona"' -s h -l help -d 'Show the help of a command'
-complete -c aosctl -n '__aosctl_at "create agent"' -l persona -x -d 'Who it is'
-complete -c aosctl -n '__aosctl_at "create agent"' -l skill -x -d 'What it may use'
+complete -c aosctl -n '__aosctl_at "create agent"' -l persona -x -a '(__aosctl_ask "=persona")' -d 'Who it is'
+complete -c aosctl -n '__aosctl_at "create agent"' -l skill -x -a '(__aosctl_ask "=skill")' -d 'What it may use'
 complete -c aosctl -n '__aosctl_at "create agent"' -l description -x -d 'A line for people'
 complete -c aosctl -n '__aosctl_at "create agent"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
 complete -c aosctl -n '__aosctl_at "create agent"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
@@ -684,7 +687,7 @@ complete -c aosctl -n '__aosctl_at "create agent"' -l debug -d 'Print the traceb
 complete -c aosctl -n '__aosctl_at "create agent"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "create budget"' -l max-usd -x -d 'Money'
 complete -c aosctl -n '__aosctl_at "create budget"' -l max-tokens -x -d 'Tokens'
-complete -c aosctl -n '__aosctl_at "create budget"' -l period -x -d 'day or total'
+complete -c aosctl -n '__aosctl_at "create budget"' -l period -x -a '(__aosctl_ask "=words:day,total")' -d 'day or total'
 complete -c aosctl -n '__aosctl_at "create budget"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
 complete -c aosctl -n '__aosctl_at "create budget"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
 complete -c aosctl -n '__aosctl_at "create budget"' -l edit -d 'Open it in your editor first'
@@ -735,7 +738,7 @@ complete -c aosctl -n '__aosctl_at "diff"' -l no-input -d 'Ask nothing; fail whe
 complete -c aosctl -n '__aosctl_at "diff"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "diff"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "diff"' -s h -l help -d 'Show the help of a command'
-complete -c aosctl -n '__aosctl_at "get"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=")' -d 'json, yaml, wide, name, jsonpath=…'
+complete -c aosctl -n '__aosctl_at "get"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=,custom-columns=")' -d 'json, yaml, wide, name, jsonpath=…, custom-columns=…'
 complete -c aosctl -n '__aosctl_at "get"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "get"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
 complete -c aosctl -n '__aosctl_at "get"' -l no-headers -d 'Print the rows only'
@@ -899,7 +902,7 @@ complete -c aosctl -n '__aosctl_at "rollout undo"' -l no-input -d 'Ask nothing; 
 complete -c aosctl -n '__aosctl_at "rollout undo"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "rollout undo"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "rollout undo"' -s h -l help -d 'Show the help of a command'
-complete -c aosctl -n '__aosctl_at "wait"' -l for -x -d 'condition=NAME[=false], jsonpath=…, create, delete or approval'
+complete -c aosctl -n '__aosctl_at "wait"' -l for -x -a '(__aosctl_ask "=words:condition=,jsonpath=,create,delete,approval")' -d 'condition=NAME[=false], jsonpath=…, create, delete or approval'
 complete -c aosctl -n '__aosctl_at "wait"' -l timeout -x -d '30s, 5m; 0 looks once, -1s: a week'
 complete -c aosctl -n '__aosctl_at "wait"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "wait"' -l all -d 'All of the kinds named'
@@ -994,8 +997,8 @@ complete -c aosctl -n '__aosctl_at "chat"' -s c -l continue -d 'Go on with the l
 complete -c aosctl -n '__aosctl_at "chat"' -l resume -x -a '(__aosctl_ask "=run")' -d 'Go on with this run'
 complete -c aosctl -n '__aosctl_at "chat"' -l pick -d 'Choose the conversation to go on with (with AGENT)'
 complete -c aosctl -n '__aosctl_at "chat"' -l fork -x -a '(__aosctl_ask "=run")' -d 'Go on in a new run, from a step of RUN'
-complete -c aosctl -n '__aosctl_at "chat"' -s m -l model -x -d 'Ask this model, in a new run'
-complete -c aosctl -n '__aosctl_at "chat"' -s o -l output -x -d 'json|stream-json, for one message'
+complete -c aosctl -n '__aosctl_at "chat"' -s m -l model -x -a '(__aosctl_ask "=model")' -d 'Ask this model, in a new run'
+complete -c aosctl -n '__aosctl_at "chat"' -s o -l output -x -a '(__aosctl_ask "=words:json,stream-json")' -d 'json|stream-json, for one message'
 complete -c aosctl -n '__aosctl_at "chat"' -s p -l prompt -x -d 'The same as MESSAGE'
 complete -c aosctl -n '__aosctl_at "chat"' -l approve -x -a '(__aosctl_ask "=words:ask,auto,never")' -d 'ask here; auto approves as you, where you may; never parks the run'
 complete -c aosctl -n '__aosctl_at "chat"' -l budget -x -d 'What the new run may cost at most'
@@ -1020,12 +1023,12 @@ complete -c aosctl -n '__aosctl_at "chat"' -s h -l help -d 'Show the help of a c
 complete -c aosctl -n '__aosctl_at "run"' -l name -x -d 'Name of the run'
 complete -c aosctl -n '__aosctl_at "run"' -l wait -d 'Wait for approvals; off a terminal the run is parked else'
 complete -c aosctl -n '__aosctl_at "run"' -s d -l detach -d 'Queue it for a worker, and print its name'
-complete -c aosctl -n '__aosctl_at "run"' -s o -l output -x -d 'json|stream-json; name with -d'
+complete -c aosctl -n '__aosctl_at "run"' -s o -l output -x -a '(__aosctl_ask "=words:json,stream-json")' -d 'json|stream-json; name with -d'
 complete -c aosctl -n '__aosctl_at "run"' -l approve -x -a '(__aosctl_ask "=words:ask,auto,never")' -d 'ask here; auto approves as you, where you may; never parks the run'
 complete -c aosctl -n '__aosctl_at "run"' -l budget -x -d 'What the new run may cost at most'
 complete -c aosctl -n '__aosctl_at "run"' -l max-steps -x -d 'Steps of a turn at most, answers and results of tools; new run'
 complete -c aosctl -n '__aosctl_at "run"' -l max-turns -x -d 'How often the model may be asked for one message; new run'
-complete -c aosctl -n '__aosctl_at "run"' -s m -l model -x -d 'Ask this model, in a new run'
+complete -c aosctl -n '__aosctl_at "run"' -s m -l model -x -a '(__aosctl_ask "=model")' -d 'Ask this model, in a new run'
 complete -c aosctl -n '__aosctl_at "run"' -l output-schema -r -F -d 'The answer is JSON of this JSON Schema'
 complete -c aosctl -n '__aosctl_at "run"' -l system -x -d 'Instructions for a new conversation, beside its persona\'s'
 complete -c aosctl -n '__aosctl_at "run"' -l no-stream -d 'Print each answer when it is whole'
@@ -1074,8 +1077,8 @@ complete -c aosctl -n '__aosctl_at "ps"' -s w -l watch -d 'Go on, with a row for
 complete -c aosctl -n '__aosctl_at "ps"' -l forest -d 'Runs that were forked below those they came from'
 complete -c aosctl -n '__aosctl_at "ps"' -l last -x -d 'The N runs begun last, in any state'
 complete -c aosctl -n '__aosctl_at "ps"' -l no-trunc -d 'Every token and cent counted, titles not cut'
-complete -c aosctl -n '__aosctl_at "ps"' -l filter -x -d 'Only such runs: state=limited, agent=…'
-complete -c aosctl -n '__aosctl_at "ps"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=")' -d 'json, yaml, wide, name, jsonpath=…'
+complete -c aosctl -n '__aosctl_at "ps"' -l filter -x -a '(__aosctl_ask "=words:agent=,state=,kind=,model=,persona=,tool=,waiting-on=,created-by=,name=,label=")' -d 'Only such runs: state=limited, agent=…'
+complete -c aosctl -n '__aosctl_at "ps"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=,custom-columns=")' -d 'json, yaml, wide, name, jsonpath=…, custom-columns=…'
 complete -c aosctl -n '__aosctl_at "ps"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "ps"' -l sort-by -x -d 'Sort by this field'
 complete -c aosctl -n '__aosctl_at "ps"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
@@ -1095,7 +1098,7 @@ complete -c aosctl -n '__aosctl_at "top"' -s w -l watch -d 'Go on; off a termina
 complete -c aosctl -n '__aosctl_at "top"' -l sum -d 'Add a row with the sums'
 complete -c aosctl -n '__aosctl_at "top"' -l once -d 'Draw once and end'
 complete -c aosctl -n '__aosctl_at "top"' -l interval -x -d 'Draw again after so long'
-complete -c aosctl -n '__aosctl_at "top"' -l sort-by -x -d 'cost, tokens, age, activity or name'
+complete -c aosctl -n '__aosctl_at "top"' -l sort-by -x -a '(__aosctl_ask "=words:cost,tokens,age,activity,name")' -d 'cost, tokens, age, activity or name'
 complete -c aosctl -n '__aosctl_at "top"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "top"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
 complete -c aosctl -n '__aosctl_at "top"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
@@ -1115,7 +1118,7 @@ complete -c aosctl -n '__aosctl_at "logs"' -l since -x -d 'Not older than 45s, 5
 complete -c aosctl -n '__aosctl_at "logs"' -l since-time -x -d 'Not before this moment'
 complete -c aosctl -n '__aosctl_at "logs"' -l until -x -d 'Not after: an age, or a moment'
 complete -c aosctl -n '__aosctl_at "logs"' -s g -l grep -x -d 'Only lines that match'
-complete -c aosctl -n '__aosctl_at "logs"' -l level -x -d 'At least info, warning or error'
+complete -c aosctl -n '__aosctl_at "logs"' -l level -x -a '(__aosctl_ask "=words:info,warning,error")' -d 'At least: info, warning or error'
 complete -c aosctl -n '__aosctl_at "logs"' -l after-cursor -x -d 'Only what came after it'
 complete -c aosctl -n '__aosctl_at "logs"' -l show-cursor -d 'Print the cursor of the end to stderr'
 complete -c aosctl -n '__aosctl_at "logs"' -l timestamps -d 'Begin with the time'
@@ -1123,7 +1126,7 @@ complete -c aosctl -n '__aosctl_at "logs"' -l prefix -l no-prefix -d 'Begin with
 complete -c aosctl -n '__aosctl_at "logs"' -s p -l previous -d 'Of the run before: agent/NAME\'s last that ended, a run\'s'
 complete -c aosctl -n '__aosctl_at "logs"' -l max-log-requests -x -d 'Follow no more open runs than this'
 complete -c aosctl -n '__aosctl_at "logs"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
-complete -c aosctl -n '__aosctl_at "logs"' -s o -l output -x -d 'json: an event a line'
+complete -c aosctl -n '__aosctl_at "logs"' -s o -l output -x -a '(__aosctl_ask "=words:json")' -d 'json: an event a line'
 complete -c aosctl -n '__aosctl_at "logs"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "logs"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "logs"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
@@ -1136,11 +1139,11 @@ complete -c aosctl -n '__aosctl_at "logs"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "logs"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "logs"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "events"' -l since -x -d 'Not before: an age or a moment [1h]'
-complete -c aosctl -n '__aosctl_at "events"' -l types -x -a '(__aosctl_ask "=kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns")' -d 'Only these: approval, turn.failed, …'
+complete -c aosctl -n '__aosctl_at "events"' -l types -x -a '(__aosctl_ask "=list:agent,allowance,approval,budget,call,collection,content,events,lease,model,persona,policy,principal,role_grant,role_skill,run,secret,skill,tenant,tool,turn,webhook,agent.created,agent.changed,agent.deleted,agent.looked,allowance.granted,allowance.revoked,approval.requested,approval.approved,approval.denied,approval.expired,approval.edited,approval.previewed,budget.created,budget.changed,budget.deleted,call.resolved,collection.created,collection.changed,collection.deleted,content.erased,events.cut,lease.given_up,model.answered,persona.created,persona.changed,persona.deleted,policy.created,policy.changed,policy.deleted,principal.created,principal.changed,principal.deleted,role_grant.created,role_grant.changed,role_grant.deleted,role_skill.created,role_skill.changed,role_skill.deleted,run.created,run.forked,run.compacted,run.paused,run.resumed,run.completed,run.failed,run.cancelled,secret.created,secret.changed,secret.deleted,skill.created,skill.changed,skill.deleted,tenant.created,tenant.changed,tenant.deleted,tool.result,turn.opened,turn.claimed,turn.reclaimed,turn.completed,turn.failed,turn.limited,turn.retrying,turn.cancelled,turn.set_aside,turn.steered,webhook.given_up")' -d 'Only these: approval, turn.failed, …'
 complete -c aosctl -n '__aosctl_at "events"' -l for -x -a '(__aosctl_ask "=run")' -d 'Only of this run or agent'
 complete -c aosctl -n '__aosctl_at "events"' -l tail -x -d 'The last N; -1 for all'
 complete -c aosctl -n '__aosctl_at "events"' -s w -l watch -d 'Go on as things happen'
-complete -c aosctl -n '__aosctl_at "events"' -s o -l output -x -d 'wide; json: an event a line'
+complete -c aosctl -n '__aosctl_at "events"' -s o -l output -x -a '(__aosctl_ask "=words:wide,json")' -d 'wide; json: an event a line'
 complete -c aosctl -n '__aosctl_at "events"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
 complete -c aosctl -n '__aosctl_at "events"' -l no-headers -d 'Print the rows only'
 complete -c aosctl -n '__aosctl_at "events"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
@@ -1181,7 +1184,7 @@ complete -c aosctl -n '__aosctl_at "approve"' -l expires -x -d 'Not used within 
 complete -c aosctl -n '__aosctl_at "approve"' -l scope -x -a '(__aosctl_ask "=words:once,run,always")' -d 'How far: run, later calls of the skill too'
 complete -c aosctl -n '__aosctl_at "approve"' -l match -x -d 'With --scope: only calls whose argument fits; * is any text, ? one character'
 complete -c aosctl -n '__aosctl_at "approve"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
-complete -c aosctl -n '__aosctl_at "approve"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=")' -d 'json, yaml, wide, name, jsonpath=…'
+complete -c aosctl -n '__aosctl_at "approve"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=,custom-columns=")' -d 'json, yaml, wide, name, jsonpath=…, custom-columns=…'
 complete -c aosctl -n '__aosctl_at "approve"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
 complete -c aosctl -n '__aosctl_at "approve"' -l no-headers -d 'Print the rows only'
 complete -c aosctl -n '__aosctl_at "approve"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
@@ -1200,7 +1203,7 @@ complete -c aosctl -n '__aosctl_at "deny"' -l all -d 'All that are pending'
 complete -c aosctl -n '__aosctl_at "deny"' -l yes -s y -d 'With -l or --all: ask nothing'
 complete -c aosctl -n '__aosctl_at "deny"' -s i -l inbox -d 'Walk through what is pending, until none is left'
 complete -c aosctl -n '__aosctl_at "deny"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
-complete -c aosctl -n '__aosctl_at "deny"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=")' -d 'json, yaml, wide, name, jsonpath=…'
+complete -c aosctl -n '__aosctl_at "deny"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=,custom-columns=")' -d 'json, yaml, wide, name, jsonpath=…, custom-columns=…'
 complete -c aosctl -n '__aosctl_at "deny"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
 complete -c aosctl -n '__aosctl_at "deny"' -l no-headers -d 'Print the rows only'
 complete -c aosctl -n '__aosctl_at "deny"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
@@ -1241,7 +1244,7 @@ complete -c aosctl -n '__aosctl_at "steer"' -l no-color -d 'Print without colour
 complete -c aosctl -n '__aosctl_at "steer"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "steer"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "fork"' -l name -x -d 'Name of the new run'
-complete -c aosctl -n '__aosctl_at "fork"' -s m -l model -x -d 'The model of the new run'
+complete -c aosctl -n '__aosctl_at "fork"' -s m -l model -x -a '(__aosctl_ask "=model")' -d 'The model of the new run'
 complete -c aosctl -n '__aosctl_at "fork"' -s o -l output -x -a '(__aosctl_ask "=words:name")' -d 'name'
 complete -c aosctl -n '__aosctl_at "fork"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "fork"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
@@ -1254,7 +1257,7 @@ complete -c aosctl -n '__aosctl_at "fork"' -l no-input -d 'Ask nothing; fail whe
 complete -c aosctl -n '__aosctl_at "fork"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "fork"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "fork"' -s h -l help -d 'Show the help of a command'
-complete -c aosctl -n '__aosctl_at "replay"' -s m -l model -x -d 'Ask this model instead'
+complete -c aosctl -n '__aosctl_at "replay"' -s m -l model -x -a '(__aosctl_ask "=model")' -d 'Ask this model instead'
 complete -c aosctl -n '__aosctl_at "replay"' -l diff -d 'Print the differences; status 1 where there are any'
 complete -c aosctl -n '__aosctl_at "replay"' -l name -x -d 'Name of the new run'
 complete -c aosctl -n '__aosctl_at "replay"' -s o -l output -x -a '(__aosctl_ask "=words:json,name")' -d 'json or name'
@@ -1273,7 +1276,7 @@ complete -c aosctl -n '__aosctl_at "resolve"' -l retry -d 'It did not happen: ru
 complete -c aosctl -n '__aosctl_at "resolve"' -l result -r -F -d 'It happened, with this result: JSON, or text as it is'
 complete -c aosctl -n '__aosctl_at "resolve"' -l fail -d 'Count it as failed; --reason says why'
 complete -c aosctl -n '__aosctl_at "resolve"' -l reason -x -d 'With --fail: what the model reads'
-complete -c aosctl -n '__aosctl_at "resolve"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=")' -d 'json, yaml, wide, name, jsonpath=…'
+complete -c aosctl -n '__aosctl_at "resolve"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=,custom-columns=")' -d 'json, yaml, wide, name, jsonpath=…, custom-columns=…'
 complete -c aosctl -n '__aosctl_at "resolve"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
 complete -c aosctl -n '__aosctl_at "resolve"' -l no-headers -d 'Print the rows only'
 complete -c aosctl -n '__aosctl_at "resolve"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
@@ -1323,7 +1326,7 @@ complete -c aosctl -n '__aosctl_at "resume"' -l no-input -d 'Ask nothing; fail w
 complete -c aosctl -n '__aosctl_at "resume"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "resume"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "resume"' -s h -l help -d 'Show the help of a command'
-complete -c aosctl -n '__aosctl_at "cost"' -l by -x -d 'tenant, agent, model, day (UTC), run'
+complete -c aosctl -n '__aosctl_at "cost"' -l by -x -a '(__aosctl_ask "=list:tenant,agent,model,day,run")' -d 'tenant, agent, model, day (UTC), run'
 complete -c aosctl -n '__aosctl_at "cost"' -l since -x -d 'Not before: 24h, 7d, or 2026-11-01 (UTC)'
 complete -c aosctl -n '__aosctl_at "cost"' -s o -l output -x -a '(__aosctl_ask "=words:json")' -d 'json'
 complete -c aosctl -n '__aosctl_at "cost"' -s A -l all-tenants -l all-namespaces -d 'In every tenant you may see'
@@ -1593,6 +1596,7 @@ complete -c aosctl -n '__aosctl_at "db uninstall"' -l no-input -d 'Ask nothing; 
 complete -c aosctl -n '__aosctl_at "db uninstall"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db uninstall"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db uninstall"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "db backup"' -F
 complete -c aosctl -n '__aosctl_at "db backup"' -l force -d 'Replace FILE if it is there'
 complete -c aosctl -n '__aosctl_at "db backup"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "db backup"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
@@ -1605,6 +1609,7 @@ complete -c aosctl -n '__aosctl_at "db backup"' -l no-input -d 'Ask nothing; fai
 complete -c aosctl -n '__aosctl_at "db backup"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "db backup"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "db backup"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "db restore"' -F
 complete -c aosctl -n '__aosctl_at "db restore"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "db restore"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "db restore"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
@@ -1693,8 +1698,8 @@ complete -c aosctl -n '__aosctl_at "auth roles"' -l no-color -d 'Print without c
 complete -c aosctl -n '__aosctl_at "auth roles"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "auth roles"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "doctor"' -l list -d 'List the rules and check nothing'
-complete -c aosctl -n '__aosctl_at "doctor"' -l only -x -d 'Check this rule (repeatable, or a,b)'
-complete -c aosctl -n '__aosctl_at "doctor"' -l ignore -x -d 'Leave this rule out (likewise)'
+complete -c aosctl -n '__aosctl_at "doctor"' -l only -x -a '(__aosctl_ask "=list:business-rows-open,business-table-open,business-view-open,column-changed,config-mode,constraint-changed,data-folder-mode,default-privileges,durability,function-changed,grant-extra,grant-missing,identity-creates,identity-membership,identity-missing,identity-owns,identity-powers,identity-stray,index-changed,kernel-build,owner-of-function,owner-of-relation,partition-ahead,partition-unguarded,permission-outdated,policy-changed,policy-extra,policy-missing,principal-powers,public-create,public-execute,public-grant,public-temp,rls-not-forced,rls-off,role-included,role-member,role-membership,role-powers,sandbox-function,sandbox-grant,search-path,socket-folder-mode,statements-logged,trigger-changed,trigger-disabled,version-behind,version-ended,version-ending,version-old,view-changed,worker-grant,worker-membership,worker-owns,worker-powers,worker-table")' -d 'Check this rule (repeatable, or a,b)'
+complete -c aosctl -n '__aosctl_at "doctor"' -l ignore -x -a '(__aosctl_ask "=list:business-rows-open,business-table-open,business-view-open,column-changed,config-mode,constraint-changed,data-folder-mode,default-privileges,durability,function-changed,grant-extra,grant-missing,identity-creates,identity-membership,identity-missing,identity-owns,identity-powers,identity-stray,index-changed,kernel-build,owner-of-function,owner-of-relation,partition-ahead,partition-unguarded,permission-outdated,policy-changed,policy-extra,policy-missing,principal-powers,public-create,public-execute,public-grant,public-temp,rls-not-forced,rls-off,role-included,role-member,role-membership,role-powers,sandbox-function,sandbox-grant,search-path,socket-folder-mode,statements-logged,trigger-changed,trigger-disabled,version-behind,version-ended,version-ending,version-old,view-changed,worker-grant,worker-membership,worker-owns,worker-powers,worker-table")' -d 'Leave this rule out (likewise)'
 complete -c aosctl -n '__aosctl_at "doctor"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml")' -d 'json or yaml'
 complete -c aosctl -n '__aosctl_at "doctor"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "doctor"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
@@ -1849,6 +1854,7 @@ complete -c aosctl -n '__aosctl_at "config view"' -l no-input -d 'Ask nothing; f
 complete -c aosctl -n '__aosctl_at "config view"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "config view"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "config view"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "config trust"' -F
 complete -c aosctl -n '__aosctl_at "config trust"' -l revoke -d 'Trust it no more'
 complete -c aosctl -n '__aosctl_at "config trust"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "config trust"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
@@ -1897,6 +1903,7 @@ complete -c aosctl -n '__aosctl_at "plugin list"' -l no-input -d 'Ask nothing; f
 complete -c aosctl -n '__aosctl_at "plugin list"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "plugin list"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "plugin list"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "man"' -F
 complete -c aosctl -n '__aosctl_at "man"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "man"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "man"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'

@@ -256,7 +256,7 @@ def test_who_sees_one_tenant_audits_that_one(
     assert done.status == 1
     done = one("export", "tenant", "acme")
     assert (done.status, done.out) == (1, "") and "Forbidden" in done.err
-    assert "hint: aosctl auth can-i --list says what the login may do, and why not" in done.err
+    assert "hint: aosctl auth can-i export tenants says which role has it" in done.err
     assert one("export", "tenant", "acme", "-o", str(tmp_path / "a.jsonl")).status == 1
     assert not (tmp_path / "a.jsonl").exists()
     done = one("audit", "export", "-o", str(tmp_path / "none" / "a.jsonl"))

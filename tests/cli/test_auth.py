@@ -13,6 +13,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from aosctl.db.errors import REFUSED
+from aosctl.domain.inventory import readable_kind
 from command import Aosctl, Ended
 from kernels import Tenant, apply, call
 from postgres import Cluster
@@ -79,6 +81,8 @@ def test_can_i_answers_by_its_status_alone(developer: Aosctl) -> None:
         (("trace", "run"), "yes\n"),
         (("annotate", "agents"), "yes\n"),
         (("deny", "approvals"), "yes\n"),
+        (("chat", "agent/bot"), "yes\n"),
+        (("kill", "run/x7k2p"), "yes\n"),
         (("apply", "principals"), 'no - user "dev" lacks the role "admin": it has developer\n'),
         (("delete", "tenants"), "no - it takes an administrator: a member of aos_admin\n"),
     ],
@@ -302,6 +306,43 @@ def test_a_new_login_works_with_its_password_and_nothing_else(
         assert jane("get", "agents").status == 0
         assert jane("auth", "can-i", "apply", "agent").out == "yes\n"
         assert jane("auth", "can-i", "apply", "principal").status == 1
+
+
+def test_a_viewer_is_told_which_right_is_missing_and_who_says_why(
+    admin: Aosctl, aosctl: Aosctl, tenant: Tenant
+) -> None:
+    made = admin("-n", "acme", "create", "principal", "auth_looker", "--role", "viewer", "--login")
+    assert made.status == 0
+    database = tenant.database
+    looker = partial(aosctl, AOSCTL_DSN=database.cluster.dsn("auth_looker", database.name))
+    run = str(tenant.run_row(tenant.asked("sql_execute", {"statement": "x"}, "bot").run)["name"])
+    for words, right, function in (
+        (("run", "bot", "x"), "chat agents", "open_run"),
+        (("chat", "--resume", run, "x"), "chat agents", "open_turn"),
+        (("kill", run), "kill runs", "cancel_run"),
+        (("fork", run), "fork runs", "fork_run"),
+        (("auth", "grant", "dev", "admin"), "apply principals", "grant_role"),
+        (("export", "tenant", "acme"), "export tenants", "export_tables"),
+    ):
+        done = looker(*words)
+        assert (done.status, done.out) == (1, ""), words
+        said = f'the login lacks the right "{right}": permission denied for function {function}\n'
+        assert said in done.err
+        assert f"hint: aosctl auth can-i {right} says which role has it\n" in done.err
+        why = looker("auth", "can-i", *right.split())
+        assert (why.status, why.out[:26]) == (1, 'no - user "auth_looker" la')
+    assert "the login may not change agents here" in looker("delete", "agent", "bot").err
+
+
+def test_the_functions_that_are_refused_are_the_kernels_and_the_rights_are_asked_for(
+    tenant: Tenant,
+) -> None:
+    for function, right in REFUSED.items():
+        verb, kind = right.split()
+        database = tenant.database
+        assert database.value("select count(*) from pg_proc where proname = %s", function)
+        needed = "select aos_auth.needed_role(%s, %s)"
+        assert database.value(needed, verb, readable_kind(kind).singular), right
 
 
 def enters(dsn: str) -> bool:

@@ -38,6 +38,9 @@ def cached(env: dict[str, str]) -> dict[str, str]:
         ("run", "runs"),
         ["bot-1a2b3c", "clerk-4d5e6f"],
     )
+    remember(
+        TARGET, {"XDG_CACHE_HOME": f"{env['HOME']}/.cache"}, ("persona", "personas"), ["expert"]
+    )
     return found
 
 
@@ -80,6 +83,16 @@ def test_a_listing_leaves_names_for_tab(
     assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o600}
 
 
+def test_the_only_tenant_needs_not_be_named_for_its_names(
+    env: dict[str, str], aosctl: Aosctl
+) -> None:
+    cache = {"XDG_CACHE_HOME": f"{env['HOME']}/.cache"}
+    remember(TARGET, cache, AGENTS, ["bot"])
+    for tenants, found in ((["acme"], ["bot"]), (["acme", "globex"], [])):
+        remember(TARGET, cache, ("tenant", "tenants"), tenants)
+        assert candidates(aosctl, "agent", "", "chat", "-n", "acme", **NOWHERE) == found
+
+
 def test_words_for_kinds_are_those_of_the_registry() -> None:
     assert readable_kind("run").words == ps.KIND_WORDS
     assert readable_kind("approval").words == deciding.KIND_WORDS
@@ -91,7 +104,12 @@ def test_words_for_kinds_are_those_of_the_registry() -> None:
         ("names:agents,runs*", "a", ["get"], ["agents"]),
         ("names:agents,runs*", "", ["get", "ag"], ["bot", "clerk"]),
         ("names:agents,runs*", "", ["get", "-l", "a=b", "runs"], ["bot-1a2b3c", "clerk-4d5e6f"]),
-        ("names:agents,runs*", "", ["get", "ag", "bot"], ["bot", "clerk"]),
+        ("names:agents,runs*", "", ["get", "ag", "bot"], ["clerk"]),
+        ("names:agents,runs*", "agents,", ["get"], ["agents,runs"]),
+        ("slashed:run*", "", ["undo"], ["run/bot-1a2b3c", "run/clerk-4d5e6f"]),
+        ("slashed:run*", "run/b", ["undo"], ["run/bot-1a2b3c"]),
+        ("slashed:run*", "", ["undo", "run/bot-1a2b3c"], ["run/clerk-4d5e6f"]),
+        ("=list:agent,day", "agent,d", ["cost", "--by"], ["agent,day"]),
         ("names:agents,runs*", "agent/c", ["get"], ["agent/clerk"]),
         (
             "names:agents,runs*",
@@ -199,6 +217,7 @@ def test_a_cache_that_can_not_be_written_is_no_error(developer: Aosctl, tmp_path
 def bash(cached: dict[str, str], tmp_path: Path) -> Iterator[pexpect.spawn]:
     """An interactive bash with the script loaded."""
     settings = {**cached, "TERM": "dumb", "PS1": "ready> ", "INPUTRC": "/dev/null"}
+    (tmp_path / "archive").touch()
     child = pexpect.spawn(
         "bash", ["--norc", "--noprofile", "-i"], env=settings, cwd=tmp_path, encoding="utf-8",
         timeout=30, dimensions=(24, 200),
@@ -223,6 +242,17 @@ def bash(cached: dict[str, str], tmp_path: Path) -> Iterator[pexpect.spawn]:
         ("aosctl get per", "sonas "),
         ("aosctl expl", "ain "),
         ("aosctl get agents -o js", "on"),
+        ("aosctl get agents --output=na", "me "),
+        ("aosctl get agents -o jsonp", "ath="),
+        ("aosctl get agents clerk ", "bot "),
+        ("aosctl get personas,ru", "ns "),
+        ("aosctl top ag", "ents "),
+        ("aosctl create agent x --persona ", "expert "),
+        ("aosctl cost --by agent,da", "y "),
+        ("aosctl ps --filter st", "ate="),
+        ("aosctl rollout undo p", "ersona/expert "),
+        ("aosctl db restore arch", "ive "),
+        ("aosctl doctor --only rls-o", "ff "),
         ("aosctl auth grant jane dev", "eloper "),
     ],
 )
@@ -256,6 +286,10 @@ def test_fish_completes_names(shell: str, cached: dict[str, str]) -> None:
         ("aosctl get agent/b", ["agent/bot"]),
         ("aosctl kill -s ST", ["STOP"]),
         ("aosctl -n x chat cl", []),
+        ("aosctl get --output=na", ["--output=name"]),
+        ("aosctl get agents clerk ", ["bot"]),
+        ("aosctl get personas,ru", ["personas,runs"]),
+        ("aosctl rollout undo p", ["persona/expert"]),
     ):
         program = f"source {script}; complete -C '{typed}'"
         done = subprocess.run(
@@ -277,7 +311,13 @@ def test_zsh_completes_names(shell: str, cached: dict[str, str], tmp_path: Path)
     )
     child.sendline(f"source {script}; echo lo''aded")
     child.expect("loaded")
-    for typed, completed in (("aosctl chat cl", "erk "), ("aosctl kill -s ST", "OP ")):
+    for typed, completed in (
+        ("aosctl chat cl", "erk "),
+        ("aosctl kill -s ST", "OP "),
+        ("aosctl get --output=na", "me "),
+        ("aosctl get -o jsonp", "ath="),
+        ("aosctl get 'agents' cl", "erk "),
+    ):
         child.expect_exact("ready> ")
         child.send(typed)
         child.expect_exact(typed)

@@ -18,8 +18,9 @@ from typer._click import Command, Context, Parameter
 from typer.core import TyperGroup, TyperOption
 
 from aosctl import request
-from aosctl.cli.app import Root, load
+from aosctl.cli.app import Root
 from aosctl.cli.conflicts import RULES, refuse
+from aosctl.cli.loading import load
 from aosctl.cli.verbs import VERBS
 from aosctl.errors import UsageError
 from in_turn import in_turn

@@ -53,7 +53,10 @@ def test_what_is_printed_applies_as_it_is_and_then_changes_nothing(
         names.append(f"{word}.aos/{name}")
         done = admin(*words, AOSCTL_DSN="host=x")
         assert done.status == 0, done.err
-        assert done.err == f"hint: aosctl explain {word}.spec says what the fields mean\n"
+        assert done.err == (
+            f"hint: aosctl explain {word}.spec says what the fields mean; "
+            "aosctl schema -o aos-v1.schema.json writes the schema of its first line, for editors\n"
+        )
         assert done.out.startswith(MODELINE)
         assert max(map(len, done.out.splitlines())) <= 100
         kind = next(kind for kind in KINDS if kind.singular == word)

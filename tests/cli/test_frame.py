@@ -83,6 +83,17 @@ def test_mistyped_verb_gets_suggestions_as_kubectl_gives_them(aosctl: Aosctl) ->
     assert done.err == 'error: unknown command "gett" for "aosctl"\n\nDid you mean this?\n\tget\n'
 
 
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("lgos", ["logs"]), ("sp", ["ps"]), ("fo", ["fork"]), ("non", []), ("dleete", ["delete"])],
+)
+def test_only_what_the_fingers_may_have_slipped_from_is_offered(
+    aosctl: Aosctl, typed: str, offered: list[str]
+) -> None:
+    lines = aosctl(typed).err.splitlines()
+    assert [line.strip() for line in lines if line.startswith("\t")] == offered
+
+
 def test_unknown_verb_without_a_neighbour_points_to_the_usage(aosctl: Aosctl) -> None:
     done = aosctl("frobnicate")
     assert (done.status, done.out) == (2, "")

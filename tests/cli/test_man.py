@@ -61,6 +61,13 @@ def test_every_command_has_a_page_with_its_flags(folder: Path) -> None:
             assert told in text
 
 
+def test_a_page_says_what_help_says_of_arguments(folder: Path) -> None:
+    page = words((folder / "aosctl-auth-can-i.1").read_text())
+    assert '.SH ARGUMENTS\n.TP\n.B "VERB"\nget, apply, ' in page
+    for bare in ("aosctl-fork.1", "aosctl-get.1"):  # nothing but their names
+        assert "ARGUMENTS" not in (folder / bare).read_text()
+
+
 def test_the_pages_are_roff_and_nothing_else(folder: Path) -> None:
     for path in folder.iterdir():
         filled = True

@@ -114,7 +114,22 @@ def test_what_can_not_run_is_said(aosctl: Aosctl, folder: Path) -> None:
     path.chmod(0o755)
     done = aosctl("broken", PATH=path_of(folder))
     assert (done.status, done.out) == (1, "")
-    assert done.err == f"error: can't run the plug-in {path}: Exec format error\n"
+    assert done.err == (
+        f"error: can't run the plug-in {path}: Exec format error\n"
+        "hint: its first line says what runs it: #!/bin/sh, #!/usr/bin/env python3\n"
+    )
+    path.chmod(0o644)
+    done = aosctl("broken", PATH=path_of(folder))
+    assert (done.status, done.out) == (2, "")
+    assert done.err.endswith(f"hint: {path} is not executable: chmod +x {path}\n")
+
+
+def test_a_slip_of_the_fingers_finds_a_plug_in_too(
+    aosctl: Aosctl, folder: Path, program: Program
+) -> None:
+    program("aosctl-hello_you")
+    done = aosctl("helo-you", PATH=path_of(folder))
+    assert done.err.endswith("\n\nDid you mean this?\n\thello-you\n")
 
 
 # The list

@@ -318,7 +318,7 @@ def test_what_can_not_be_is_told(shell: Screen) -> None:
     for line, status, error in (
         ("gett agents", 2, 'error: unknown command "gett" for "aosctl"'),
         ("shell", 2, "error: this is the shell already"),
-        ("get agents && ps", 2, "error: & is not for this shell here"),
+        ("get agents && ps", 2, "error: this shell has no &&"),
         ("get agents > /no/such/file", 2, "error: can't write /no/such/file: No such file"),
         ("use tenant nobody", 1, 'Error from server (NotFound): tenant "nobody" not found'),
         ("use context nobody", 1, 'error: no context exists with the name: "nobody"'),
@@ -370,6 +370,13 @@ def test_sql_has_a_prompt_of_its_own(shell: Screen, tenant: Tenant) -> None:
     shell.expect(r"eight +\| 8")
     shell.say("select 'unfinished'")
     shell.say("\\reset")
+    shell.say("select name as looked_at")
+    shell.say("\\d shop.item")
+    shell.expect_text('Table "shop.item"')
+    shell.say("\\sorry")
+    shell.expect_text("no such command: \\sorry")
+    shell.say("from shop.item where id = 1;")
+    shell.expect(r"looked_at *\n[^\n]*-+[^\n]*\n *lamp")
     shell.say("select wrong;")
     shell.expect(r'column "wrong" does not exist')
     shell.expect(r" +\^")

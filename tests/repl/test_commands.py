@@ -16,7 +16,7 @@ from aosctl.domain.desk import Desk
 from aosctl.domain.looking import query_of
 from aosctl.errors import AosError, UsageError
 from aosctl.repl.clipboard import sequence, why_not
-from aosctl.repl.commands import COMMANDS, help_lines, is_command, may_run_while_busy, message_of
+from aosctl.repl.commands import COMMANDS, help_text, is_command, may_run_while_busy, message_of
 from aosctl.repl.commands.about import Part, context_lines
 from aosctl.repl.commands.completing import CommandCompleter, files
 from aosctl.repl.commands.sql import table
@@ -139,7 +139,7 @@ def test_the_context_is_told_in_bars() -> None:
 
 @pytest.mark.parametrize("width", [19, 40, 69, 99, 200])
 def test_help_is_broken_at_words_and_beside_the_names(width: int) -> None:
-    lines = help_lines(width)
+    lines = help_text(width).splitlines()
     assert all(len(line) <= width for line in lines)
     assert " ".join(" ".join(lines).split()).startswith(
         "/help [COMMAND] list the commands, or explain one /new start another conversation"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from aosctl.errors import DatabaseUnavailable, UsageError
+from aosctl.repl import sql_pieces
 from aosctl.repl.shell.frame import Seen
 from aosctl.repl.shell.history import history_of, is_kept
 from aosctl.repl.shell.lines import Line, Unclosed, is_open, parse, pieces
@@ -53,10 +54,10 @@ def test_lines_are_read_as_sh_reads_them(text: str, lines: list[tuple[int, Line]
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a && b", "& is not for this shell here"),
-        ("a || b", "| is not for this shell here"),
-        ("a < b", "< is not for this shell here"),
-        ("a 2> b", "> is not for this shell here"),
+        ("a && b", "this shell has no &&"),
+        ("a || b", "this shell has no ||"),
+        ("a < b", "this shell has no <"),
+        ("a 2> b", "this shell has no 2>"),
         ("a >", "one file belongs after >"),
         ("a > b c", "one file belongs after >"),
         ("a > b | c", "one file belongs after >"),
@@ -68,6 +69,31 @@ def test_what_only_sh_can_is_refused(text: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse(text)
     assert caught.value.message == message
+
+
+@pytest.mark.parametrize(
+    ("text", "whole", "left", "is_asked"),
+    [
+        ("select 1", [], "select 1", False),
+        ("select 1;\nselect 2", [(1, "select 1;")], "select 2", False),
+        ("select 1\n\\d x", [(2, "\\d x")], "select 1", True),
+        ("select 1\n\\d x\n\\x\n", [(2, "\\d x"), (3, "\\x")], "select 1", True),
+        ("select 1\n\\d x\n+ 2;", [(2, "\\d x"), (1, "select 1\n+ 2;")], "", False),
+        ("select 1\n \\g", [(1, "select 1\n \\g")], "", False),
+        ("select 1\n\\r", [], "", True),
+        ("select 1\n\\r\nselect 2;", [(3, "select 2;")], "", False),
+        ("select '\n\\d x", [], "select '\n\\d x", False),
+        ("select /* \n\\d x", [], "select /* \n\\d x", False),
+        ("select 1 -- '\n\\d x", [(2, "\\d x")], "select 1 -- '", True),
+        ("\\d x", [(1, "\\d x")], "", True),
+        ("-- a\n\nselect 1;", [(3, "select 1;")], "", False),
+    ],
+)
+def test_a_command_in_a_statement_is_run_where_it_stands(
+    text: str, whole: list[tuple[int, str]], left: str, is_asked: bool
+) -> None:
+    cut = sql_pieces.pieces(text)
+    assert (list(cut.whole), cut.left, cut.is_asked) == (whole, left, is_asked)
 
 
 def test_a_quotation_mark_waits_for_its_other() -> None:
@@ -101,7 +127,7 @@ def test_the_history_is_private_and_holds_no_secret(tmp_path: Path) -> None:
     path.parent.mkdir()
     path.touch(0o666)
     path.chmod(0o666)
-    history = history_of(path)
+    history = history_of(path, str)
     for line in ("get runs", " get agents", "create secret k --from-literal a=hush", "ps"):
         history.append_string(line)
     assert path.stat().st_mode & 0o777 == 0o600
@@ -113,7 +139,7 @@ def test_the_history_is_private_and_holds_no_secret(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     link = tmp_path / "link"
     link.symlink_to(elsewhere)
-    history_of(link).append_string("x")
+    history_of(link, str).append_string("x")
     assert not elsewhere.exists()
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.document import Document
 
-from aosctl.repl.shell.completer import Menu
+from aosctl.repl.shell.completer import Menu, completer_of
 from aosctl.repl.shell.frame import Frame
 from aosctl.repl.shell.names import SqlNames
 from aosctl.repl.sql_completion import Catalog, Table
@@ -30,6 +32,16 @@ def menu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Menu:
     monkeypatch.setenv("PATH", f"{tmp_path}:/no/such/folder")
     monkeypatch.chdir(tmp_path)
     return Menu(cast(Frame, None), cast(SqlNames, Names()))
+
+
+@pytest.mark.parametrize(
+    ("typed", "comes_up"),
+    [("\\d or", True), ("\\d shop.", True), ("\\d or\n", False), ("\\d ", False)],
+)
+def test_a_menu_comes_up_by_itself_in_a_word_alone(menu: Menu, typed: str, comes_up: bool) -> None:
+    completer = completer_of(menu, lambda: True)
+    offered = completer.get_completions(Document(typed), CompleteEvent(text_inserted=True))
+    assert bool(list(offered)) is comes_up
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def command(
 ) -> None:
     """List the kinds of resources with their short names; it asks no database.
 
-    Those of which -o wide shows neither apply nor delete are only looked at.
+    -o wide says what can be done with each: without apply, it is there to look at.
 
     Examples:
       aosctl api-resources

@@ -74,6 +74,13 @@ class Root(CommandGroup):
     def get_command(self, _ctx: Context, name: str) -> Command | None:
         return load(name) if name in VERBS else None
 
+    def unknown(self, ctx: Context, name: str) -> UsageError:
+        from aosctl.cli import plugins, usage
+
+        known = [*self.list_commands(ctx), *plugins.verbs(os.environ)]
+        text = usage.unknown_command(name, ctx.command_path, known)
+        return UsageError(text, plugins.unready(name, os.environ))
+
     def format_commands(self, _ctx: Context, formatter: HelpFormatter) -> None:
         for group in dict.fromkeys(verb.group for verb in VERBS.values()):
             rows = [(name, verb.help) for name, verb in VERBS.items() if verb.group == group]

@@ -65,7 +65,12 @@ def write_checkpoint(
 
 
 def print_public_key(key: KeyFile = None) -> None:
-    """Print the public key of the key that signs checkpoints, for `verify --public-key`."""
+    """Print the public key of the key that signs checkpoints, for `verify --public-key`.
+
+    Examples:
+      aosctl audit public-key > heads.pub
+      aosctl audit verify --checkpoint heads.aos --public-key heads.pub
+    """
     from aosctl.domain.audit import signing
 
     path = key or signing.default_path(os.environ)

@@ -66,7 +66,12 @@ def can_i(
     verb: Annotated[
         str | None, typer.Argument(metavar="VERB", help=", ".join(VERBS), show_default=False)
     ] = None,
-    kind: Annotated[str | None, typer.Argument(metavar="KIND", show_default=False)] = None,
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="KIND", help="agents, run, …; KIND/NAME is taken too", show_default=False
+        ),
+    ] = None,
     as_principal: Annotated[
         str | None, typer.Option("--as", metavar="PRINCIPAL", help="Ask for another; admins may")
     ] = None,
@@ -155,7 +160,7 @@ def _kind(word: str) -> str:
     """Return the singular of a kind or a record that a person typed. Raises UnknownKind."""
     from aosctl.domain.inventory import readable_kind
 
-    kind = readable_kind(word).singular
+    kind = readable_kind(word.partition("/")[0]).singular  # of one as of all of its kind
     return "run" if kind == "turn" else kind  # who may read a run may read its turns
 
 

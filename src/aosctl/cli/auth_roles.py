@@ -86,7 +86,7 @@ def grant(
 def revoke(ctx: typer.Context, principal: PrincipalName, role: RoleName) -> None:
     """Take a role from a principal; it counts at once, in open sessions too.
 
-    Example:
+    Examples:
       aosctl auth revoke jane admin
     """
     from aosctl.cli.wiring import session_of

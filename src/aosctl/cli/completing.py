@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -50,9 +50,14 @@ def candidates(sources: str, current: str, typed: Typed) -> list[str]:
 
     Each of them begins with `current`.
     """
-    source = sources[1:] if sources.startswith("=") else _source(sources.split(), len(typed.words))
-    found = dict.fromkeys(one for one in _candidates(source, current, typed))
-    return [one for one in found if one.startswith(current) and one.isprintable()]
+    source, several = sources[1:], False
+    if not sources.startswith("="):
+        source, several = _source(sources.split(), len(typed.words))
+    found = dict.fromkeys(_candidates(source, current, typed))
+    given = typed.words if several else ()
+    return [
+        one for one in found if one.startswith(current) and one.isprintable() and one not in given
+    ]
 
 
 def typed_of(words: Sequence[str], values: frozenset[str], depth: int) -> Typed:
@@ -78,11 +83,15 @@ def typed_of(words: Sequence[str], values: frozenset[str], depth: int) -> Typed:
     return Typed(left[depth:], **given)
 
 
-def _source(sources: Sequence[str], place: int) -> str:
-    """Return what stands at a place: the last source counts for all after it if it has a `*`."""
-    if place < len(sources):
-        return sources[place].removesuffix("*")
-    return sources[-1][:-1] if sources and sources[-1].endswith("*") else ""
+def _source(sources: Sequence[str], place: int) -> tuple[str, bool]:
+    """Return what stands at a place, and whether more of it may follow.
+
+    The last source counts for all after it if it has a `*`.
+    """
+    source = sources[min(place, len(sources) - 1)] if sources else ""
+    if source.endswith("*"):
+        return source[:-1], True
+    return (source, False) if place < len(sources) else ("", False)
 
 
 def _candidates(source: str, current: str, typed: Typed) -> Iterator[str]:
@@ -91,15 +100,28 @@ def _candidates(source: str, current: str, typed: Typed) -> Iterator[str]:
         yield from _contexts()
     elif name == "words":
         yield from choices.split(",")
+    elif name == "list":
+        yield from _listed(choices, current)
     elif name == "names" and typed.words and "/" not in typed.words[0]:
         yield from _names(typed, typed.words[0])
     elif "/" in current:
         kind = current.partition("/")[0]
         yield from (f"{kind}/{one}" for one in _names(typed, kind))
-    elif name in ("names", "kind"):
+    elif name == "names":
+        yield from _listed(choices, current)
+    elif name == "kind":
         yield from choices.split(",")
+    elif name == "slashed":
+        yield from (f"{choices}/{one}" for one in _names(typed, choices))
     elif name:
         yield from _names(typed, name)
+
+
+def _listed(choices: str, current: str) -> Iterator[str]:
+    """Yield the choices for the last word of a list with commas."""
+    before, comma, _ = current.rpartition(",")
+    given = before.split(",")
+    yield from (f"{before}{comma}{one}" for one in choices.split(",") if one not in given)
 
 
 def _names(typed: Typed, kind: str) -> Iterator[str]:
@@ -108,10 +130,16 @@ def _names(typed: Typed, kind: str) -> Iterator[str]:
     target = _target(typed)
     if target is None:
         return
+    found = recall(target, os.environ)
+    if not found and target.tenant:  # the only tenant that was seen needs not be named
+        unnamed = recall(target._replace(tenant=None), os.environ)
+        found = unnamed if _of(unnamed, "tenant") == [target.tenant] else {}
+    yield from _of(found, kind)
+
+
+def _of(found: Mapping[tuple[str, ...], list[str]], kind: str) -> list[str]:
     word = kind.lower().removesuffix(".aos")
-    for words, names in recall(target, os.environ).items():
-        if word in words:
-            yield from names
+    return [name for words, names in found.items() if word in words for name in names]
 
 
 def _target(typed: Typed) -> Target | None:

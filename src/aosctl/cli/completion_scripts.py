@@ -158,6 +158,7 @@ def fish(tree: list[Entry]) -> str:
     for entry in tree:
         at = f"complete -c aosctl -n '__aosctl_at \"{' '.join(entry.words)}\"'"
         lines += [f"{at} -a {name} -d {_quote_fish(text)}" for name, text in entry.commands]
+        lines += [f"{at} -F"] if entry.sources == ("file",) else []
         for flag in entry.flags:
             names = [f"-l {s[2:]}" if s.startswith("--") else f"-s {s[1:]}" for s in flag.spellings]
             value = " -r -F" if flag.is_file else " -x" if flag.takes_value else ""
@@ -203,6 +204,15 @@ _aosctl_ask() {{
     COMPREPLY+=("$line")
   done < <("$program" __complete "$1" "$values $files" "$depth" "$current" \
     "${{COMP_WORDS[@]:1:COMP_CWORD-1}}" 2>/dev/null)
+  # what ends with a = goes on
+  [[ ${{#COMPREPLY[@]}} == 1 && ${{COMPREPLY[0]}} == *= ]] && compopt -o nospace 2>/dev/null
+  return 0
+}}
+
+_aosctl_files() {{
+  compopt -o filenames 2>/dev/null
+  local IFS=$'\\n'
+  COMPREPLY=($(compgen -f -- "$current"))
 }}
 
 _aosctl() {{
@@ -227,14 +237,13 @@ _aosctl() {{
     for word in $known; do
       [[ $word == "$flag="* ]] && _aosctl_ask "=${{word#*=}}" && return
     done
-    [[ " $files " == *" $flag "* ]] || return
-    compopt -o filenames 2>/dev/null
-    local IFS=$'\\n'
-    COMPREPLY=($(compgen -f -- "$current"))
+    [[ " $files " == *" $flag "* ]] && _aosctl_files
   elif [[ $current == -* ]]; then
     COMPREPLY=($(compgen -W "$flags" -- "$current"))
   elif [[ -n $commands ]]; then
     COMPREPLY=($(compgen -W "$commands" -- "$current"))
+  elif [[ $sources == file ]]; then
+    _aosctl_files
   else
     COMPREPLY=()
     [[ -n $sources ]] && _aosctl_ask "$sources"
@@ -257,9 +266,12 @@ _aosctl_spec() {{
 
 # Offer what aosctl knows: names that were listed before, kinds, contexts; it asks no database.
 _aosctl_ask() {{
-  local -a found
+  local -a found open
   found=(${{(f)"$(aosctl __complete "$1" "$values $files" $depth "$PREFIX" \
-    "${{(@)words[2,CURRENT-1]}}" 2>/dev/null)"}})
+    "${{(@Q)words[2,CURRENT-1]}}" 2>/dev/null)"}})
+  open=(${{(M)found:#*=}})  # goes on
+  found=(${{found:#*=}})
+  (( $#open )) && compadd -S '' -a open
   (( $#found )) && compadd -a found
 }}
 
@@ -268,7 +280,7 @@ _aosctl() {{
   local -a commands flags values files known
   _aosctl_spec ''
   for ((i = 2; i < CURRENT; i++)); do
-    word=${{words[i]}}
+    word=${{(Q)words[i]}}
     if [[ -n $flag ]]; then
       flag=''
     elif (( ${{values[(Ie)$word]}} || ${{files[(Ie)$word]}} )); then
@@ -279,6 +291,10 @@ _aosctl() {{
       _aosctl_spec "$position"
     fi
   done
+  if [[ -z $flag && $PREFIX == -*=* ]]; then
+    flag=${{PREFIX%%=*}}
+    compset -P 1 '*='
+  fi
   if [[ -n $flag ]]; then
     word=${{known[(r)$flag=*]}}
     if [[ -n $word ]]; then
@@ -290,6 +306,8 @@ _aosctl() {{
     _describe -o 'flag' flags
   elif (( $#commands )); then
     _describe 'command' commands
+  elif [[ $sources == file ]]; then
+    _files
   elif [[ -n $sources ]]; then
     _aosctl_ask $sources
   fi
@@ -344,6 +362,9 @@ function __aosctl_ask
     set -l depth (count (string split -n ' ' -- $at[1]))
     set -l words (commandline -opc)[2..-1]
     set -l current (commandline -ct)
+    if test -n "$argv[1]"
+        set current (string replace -r -- '^--?[^=]+=' '' $current)
+    end
     aosctl __complete "$from" "$at[3]" $depth "$current" $words 2>/dev/null
 end
 

@@ -1,7 +1,9 @@
 """Where the values of arguments and flags come from, told from how their help writes them.
 
 `completing` reads these: `agent` names agents, `names:…` a kind and then its names, `kind:…` a
-kind, `words:a,b` is one of a few, `context` is of the config file. A `*` says that more follow.
+kind, `slashed:persona` a kind's names as persona/NAME, `words:a,b` is one of a few, `list:a,b`
+several of them with commas, `context` is of the config file. A `*` says that more follow. `file`
+is for the shell itself.
 """
 
 from __future__ import annotations
@@ -13,8 +15,12 @@ from typer._click import Parameter
 from typer.core import TyperArgument, TyperOption
 
 from aosctl.cli.completion import SHELLS
+from aosctl.domain.event_kinds import FAMILIES as EVENT_FAMILIES
+from aosctl.domain.event_kinds import KINDS as EVENT_KINDS
 from aosctl.domain.inventory import READABLE
 from aosctl.domain.kinds.principal import ROLES
+from aosctl.domain.kinds.skill import BUILTINS
+from aosctl.domain.run_filters import KEYS
 
 _NAMED = {
     "AGENT": "agent",
@@ -22,16 +28,28 @@ _NAMED = {
     "ID": "approval",
     "PRINCIPAL": "principal",
     "TENANT": "tenant",
+    "MODEL": "model",
+    "PERSONA": "persona",
+    "SKILL": "skill",
+    "FILE": "file",
+    "DIR": "file",
     "ROLE": f"words:{','.join(ROLES)}",
     "SHELL": f"words:{','.join(SHELLS)}",
 }
 _BY_HELP = {
     "Name of a context": "context",
     "Only these contexts": "context",
+    "Name of a context, new or not": "context",
     "The tenant": "tenant",
+    "What the service calls it": "",
+    "Only these: approval, turn.failed, …": f"list:{','.join((*EVENT_FAMILIES, *EVENT_KINDS))}",
+    "What it does: sql_query, rag_search, …": f"words:{','.join(BUILTINS)}",
+    "Only such runs: state=limited, agent=…": f"words:{','.join(f'{key}=' for key in KEYS)}",
 }
-_LISTED = ("FORMAT", "SIGNAL", "VERB", "TYPE")
+_LISTED = ("FORMAT", "SIGNAL", "VERB", "TYPE", "WORD", "KEY", "LEVEL", "PROVIDER", "WHAT")
 """What is one of the words that the help lists."""
+_AROUND = re.compile(r" \([^)]*\)|\[[^]]*\]")
+_BETWEEN = re.compile(r"[|;:]|, or |, | or ")
 
 
 def argument_sources(params: Sequence[Parameter]) -> tuple[str, ...]:
@@ -55,17 +73,36 @@ def value_source(param: TyperOption) -> str:
 
 def _source(metavar: str, text: str) -> str:
     repeated = "*" if "…" in metavar else ""
+    if text in _BY_HELP:
+        return _BY_HELP[text] and _BY_HELP[text] + repeated
     kinds = ",".join(sorted(kind.plural for kind in READABLE))
     if re.match(r"\[?KIND", metavar):
         return f"names:{kinds}*" if "NAME" in metavar else f"kind:{kinds}"
-    if re.fullmatch(r"[a-z]+(\|[a-z]+)+", metavar):
-        return f"words:{metavar.replace('|', ',')}"
+    if re.fullmatch(r"\[?[a-z]+(\|[a-z]+)+\]?", metavar):
+        return f"words:{metavar.strip('[]').replace('|', ',')}"
+    if slashed := re.match(r"([a-z]+)/NAME", metavar):
+        return f"slashed:{slashed[1]}{repeated}"
     word = re.match(r"\[?([A-Z]+)", metavar)
     if word is None:
         return ""
+    if word[1] == "RULE":
+        return f"list:{','.join(_rules())}"
     if word[1] in _LISTED:
-        listed = [
-            one for one in re.split(r", or |, | or ", text) if re.fullmatch(r"[\w-]+=?…?", one)
-        ]
-        return f"words:{','.join(one.rstrip('…') for one in listed)}" if listed else ""
-    return (_BY_HELP.get(text) or _NAMED.get(word[1], "")) + repeated
+        return _listed(word[1], text, repeated)
+    return _NAMED.get(word[1], "") + repeated
+
+
+def _rules() -> list[str]:
+    from aosctl.db.doctor.check import RULES
+
+    return sorted(rule.id for rule in RULES)
+
+
+def _listed(metavar: str, text: str, repeated: str) -> str:
+    """Return the words that a help text lists; of a text that has only one, none is meant."""
+    parts = [one.strip() for one in _BETWEEN.split(_AROUND.sub("", text))]
+    listed = [one for one in parts if re.fullmatch(r"[a-zA-Z][\w-]*(=[A-Z]*)?…?", one)]
+    if not listed or (len(listed) == 1 and metavar != "FORMAT"):
+        return ""
+    words = [re.sub(r"(?<==)[A-Z]+", "", one.rstrip("…")) for one in listed]
+    return f"{'list' if repeated else 'words'}:{','.join(words)}"

@@ -47,7 +47,12 @@ def get_contexts(
         bool, typer.Option("--no-headers", help="Leave out the column names")
     ] = False,
 ) -> int:
-    """List the contexts of the config file."""
+    """List the contexts of the config file.
+
+    Examples:
+      aosctl config get-contexts
+      aosctl config get-contexts -o name
+    """
     chosen = output.parse_output(output_format, allowed=("name",))
     settings = config.load(os.environ)
     wanted = names or [context.name for context in settings.contexts]
@@ -68,7 +73,11 @@ def get_contexts(
 
 @app.command("current-context")
 def current_context() -> None:
-    """Print the name of the current context."""
+    """Print the name of the current context.
+
+    Examples:
+      aosctl config current-context
+    """
     settings = config.load(os.environ)
     if not settings.current:
         raise AosError("current-context is not set", "aosctl config use-context NAME")
@@ -77,7 +86,11 @@ def current_context() -> None:
 
 @app.command("use-context")
 def use_context(name: Name) -> None:
-    """Make a context the current one."""
+    """Make a context the current one.
+
+    Examples:
+      aosctl config use-context prod
+    """
     _update(lambda settings: settings._replace(current=settings.get(name).name))
     output.write(f'Switched to context "{name}".\n')
 
@@ -161,7 +174,11 @@ def rename_context(
     old: Annotated[str, typer.Argument(metavar="OLD", help="Name of a context")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="Its new name")],
 ) -> None:
-    """Rename a context; the current one stays current."""
+    """Rename a context; the current one stays current.
+
+    Examples:
+      aosctl config rename-context prod production
+    """
 
     def change(settings: Config) -> Config:
         renamed = f'cannot rename the context "{old}"'
@@ -179,7 +196,11 @@ def rename_context(
 
 @app.command("delete-context")
 def delete_context(name: Name) -> None:
-    """Delete a context from the config file; the database stays as it is."""
+    """Delete a context from the config file; the database stays as it is.
+
+    Examples:
+      aosctl config delete-context prod
+    """
 
     def change(settings: Config) -> Config:
         if settings.find(name) is None:
@@ -214,6 +235,10 @@ def view(
 
     Several are shown as the one that they make together. With --minify, the
     context that a command here would use, such as that of a trusted project.
+
+    Examples:
+      aosctl config view
+      aosctl config view --minify -o json
     """
     from aosctl.config_file import to_mapping
 

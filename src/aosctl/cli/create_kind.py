@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -36,7 +37,7 @@ def create(
     trial = parse_dry_run(making.dry_run)
 
     from aosctl.domain.kinds import BY_NAME
-    from aosctl.domain.kinds.scaffold import manifest_of, scaffold
+    from aosctl.domain.kinds.scaffold import SCHEMA, manifest_of, scaffold
     from aosctl.domain.manifest import document_of
 
     kind = BY_NAME[kind_name]
@@ -53,7 +54,7 @@ def create(
         else:
             after = "" if chosen.format == "name" else f" created{suffix(trial)}"
             output.write(f"{kind.qualified(name)}{after}\n")
-        _explain(ctx, kind)
+        _explain(ctx, kind, SCHEMA if chosen.format == "yaml" else "")
         return
 
     from aosctl.cli.applied import apply_only, write_applied
@@ -97,6 +98,8 @@ def _edited(ctx: typer.Context, kind: Kind, manifest: dict[str, Any], keep: bool
     output.write("".join(f"{one.name} {one.outcome}{after}\n" for one in done))
 
 
-def _explain(ctx: typer.Context, kind: Kind) -> None:
+def _explain(ctx: typer.Context, kind: Kind, schema: str = "") -> None:
     text = f"aosctl explain {kind.singular}.spec says what the fields mean"
+    if schema and not Path(schema).exists():
+        text += f"; aosctl schema -o {schema} writes the schema of its first line, for editors"
     output.note(f"hint: {text}", quiet=globals_of(ctx).quiet)

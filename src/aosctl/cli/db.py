@@ -36,7 +36,11 @@ Yes = Annotated[bool, typer.Option("--yes", help="Don't ask")]
 
 @app.command("start")
 def start(ctx: typer.Context) -> None:
-    """Start the embedded database, creating it if need be."""
+    """Start the embedded database, creating it if need be.
+
+    Examples:
+      aosctl db start
+    """
     embedded_only(ctx)
     from aosctl.db import embedded
 
@@ -48,7 +52,11 @@ def start(ctx: typer.Context) -> None:
 
 @app.command("stop")
 def stop(ctx: typer.Context) -> None:
-    """Stop the embedded database; its data stays."""
+    """Stop the embedded database; its data stays.
+
+    Examples:
+      aosctl db stop
+    """
     embedded_only(ctx)
     from aosctl.db import embedded
 
@@ -58,7 +66,12 @@ def stop(ctx: typer.Context) -> None:
 
 @app.command("reset")
 def reset(ctx: typer.Context, yes: Yes = False) -> None:
-    """Delete the embedded database with all its data."""
+    """Delete the embedded database with all its data.
+
+    Examples:
+      aosctl db reset
+      aosctl db reset --yes
+    """
     embedded_only(ctx)
     from aosctl.cli.confirm import confirm
     from aosctl.db import embedded
@@ -85,7 +98,7 @@ def url(
     The embedded database is started if need be. It lets in your account of this
     machine only, without a password.
 
-    Example:
+    Examples:
       psql "$(aosctl db url)"
     """
     output.write((worker_of(ctx) if worker else owner_conninfo(ctx)) + "\n")
@@ -100,7 +113,7 @@ def psql(
 ) -> None:
     """Open psql on the database.
 
-    Example:
+    Examples:
       aosctl db psql -- -c 'select * from aos_core.run_status'
     """
     from aosctl.db.psql import command_line, find_psql
@@ -121,7 +134,12 @@ def status(
         str | None, typer.Option("-o", "--output", metavar="FORMAT", help="json or yaml")
     ] = None,
 ) -> None:
-    """Show the server, the kernel and its size; nothing is started."""
+    """Show the server, the kernel and its size; nothing is started.
+
+    Examples:
+      aosctl db status
+      aosctl db status -o json | jq -r .kernel
+    """
     chosen = output.parse_output(output_format, allowed=("json", "yaml"))
     facts = _facts(ctx)
     if chosen.format == "json":

@@ -80,6 +80,9 @@ def upgrade(ctx: typer.Context) -> None:
     All of it is one transaction. Take a backup before. What SQL skills need and lack is
     made right, also when the kernel is up to date: their sandbox functions, and the rights
     on your tables that they declare. So are functions and views that were changed since.
+
+    Examples:
+      aosctl db backup before.aosbackup && aosctl db upgrade
     """
     from aosctl.db.upgrade import upgrade as bring_up
 
@@ -114,6 +117,10 @@ def uninstall(
     """Remove the kernel with all its data.
 
     Its roles go too, where no other database of the cluster uses them.
+
+    Examples:
+      aosctl db uninstall
+      aosctl db uninstall --dsn 'host=db.example.com dbname=app' --yes
     """
     from aosctl.cli.confirm import confirm
     from aosctl.db.install import is_there
@@ -173,8 +180,9 @@ def restore(ctx: typer.Context, file: File) -> None:
     hash chains are checked before it commits. Your own tables that refer to the kernel
     come after it; then db upgrade gives SQL skills their rights on them.
 
-    Example:
+    Examples:
       aosctl db restore kernel.aosbackup --dsn 'host=new.example.com dbname=app'
+      gpg --decrypt kernel.aosbackup.gpg | aosctl db restore -
     """
     from aosctl.db.restore import restore as fill
     from aosctl.repl.words import counted

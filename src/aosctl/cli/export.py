@@ -13,7 +13,7 @@ from aosctl.errors import NotFound
 app = typer.Typer(
     help="""Take everything of a tenant away, as JSON Lines.
 
-Example:
+Examples:
   aosctl export tenant acme -o acme.jsonl""",
     rich_markup_mode=None,
 )
@@ -35,7 +35,7 @@ def tenant(
     Manifests, runs, messages, calls, approvals, memories, documents and events, of one
     moment. No key, token or sealed value is among them. It needs the role admin in the tenant.
 
-    Example:
+    Examples:
       aosctl export tenant acme -o acme.jsonl
     """
     import json

@@ -33,7 +33,12 @@ DryRunText = Annotated[
 ]
 OutputText = Annotated[
     str | None,
-    typer.Option("-o", "--output", metavar="FORMAT", help="json, yaml, wide, name, jsonpath=…"),
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="FORMAT",
+        help="json, yaml, wide, name, jsonpath=…, custom-columns=…",
+    ),
 ]
 ChangedText = Annotated[
     str | None, typer.Option("-o", "--output", metavar="FORMAT", help="json, yaml or name")

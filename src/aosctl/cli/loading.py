@@ -105,12 +105,17 @@ class CommandGroup(TyperGroup):
     ) -> tuple[str | None, Command | None, list[str]]:
         command = self.get_command(ctx, args[0])
         if command is None:
-            from aosctl.cli import plugins, usage
+            from aosctl.cli import plugins
 
             plugins.refuse_flags_before(sys.argv[1:], args[0], os.environ)
-            text = usage.unknown_command(args[0], ctx.command_path, self.list_commands(ctx))
-            raise UsageError(text)
+            raise self.unknown(ctx, args[0])
         return args[0], command, args[1:]
+
+    def unknown(self, ctx: Context, name: str) -> UsageError:
+        """Return the error for a word that is none of its commands."""
+        from aosctl.cli import usage
+
+        return UsageError(usage.unknown_command(name, ctx.command_path, self.list_commands(ctx)))
 
     def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
         rows = [(name, first_line(command)) for name, command in self.commands.items()]
@@ -151,8 +156,9 @@ def _write_help_text(command: Command, formatter: HelpFormatter) -> None:
 
     text = (command.help or "").partition("\f")[0].rstrip()
     prose, examples, lines = text.partition("\nExamples:\n")
+    lay = textwrap.TextWrapper(formatter.width, break_on_hyphens=False)  # --public-key is one
     paragraphs = [
-        paragraph if paragraph.startswith(" ") else textwrap.fill(paragraph, formatter.width)
+        paragraph if paragraph.startswith(" ") else lay.fill(paragraph)
         for paragraph in prose.rstrip().split("\n\n")
     ]
     formatter.write("\n\n".join(paragraphs) + (f"\n{examples}{lines}\n" if examples else "\n"))

@@ -51,7 +51,7 @@ def command(
         typer.Option("-g", "--grep", metavar="PATTERN", help="Only lines that match"),
     ] = None,
     level: Annotated[
-        str, typer.Option("--level", metavar="LEVEL", help="At least info, warning or error")
+        str, typer.Option("--level", metavar="LEVEL", help="At least: info, warning or error")
     ] = "info",
     after_cursor: Annotated[
         str | None,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from typer._click import Command, Context, Parameter
-from typer.core import TyperGroup, TyperOption
+from typer.core import TyperArgument, TyperGroup, TyperOption
 
 from aosctl import __version__
 from aosctl.cli.app import Root
@@ -42,7 +42,9 @@ def _root_page(root: Root, ctx: Context) -> str:
     for group in dict.fromkeys(verb.group for verb in VERBS.values()):
         rows = [(f"aosctl-{name}(1)", v.help) for name, v in VERBS.items() if v.group == group]
         parts.append(f".SH {_quoted(group.upper())}\n" + "".join(_item(*row) for row in rows))
-    parts.append(".SH GLOBAL OPTIONS\nBefore or after the command.\n" + _options(root.params, ctx))
+    parts.append(
+        ".SH GLOBAL OPTIONS\nBefore or after the command.\n" + _items(root.params, ctx, TyperOption)
+    )
     parts.append(f".SH EXIT STATUS\n{_text(_STATUS)}")
     return "".join(parts)
 
@@ -62,7 +64,9 @@ def _page(words: tuple[str, ...], command: Command, ctx: Context, below: dict[st
     if below:
         rows = [(f"{'-'.join(words)}-{n}(1)", first_line(sub)) for n, sub in below.items()]
         parts.append(".SH COMMANDS\n" + "".join(_item(*row) for row in rows))
-    if options := _options(command.params, ctx):
+    if told := _items(command.params, ctx, TyperArgument):
+        parts.append(f".SH ARGUMENTS\n{told}")
+    if options := _items(command.params, ctx, TyperOption):
         parts.append(f".SH OPTIONS\n{options}")
     if examples:
         parts.append(f".SH EXAMPLES\n{_verbatim(examples)}")
@@ -90,11 +94,14 @@ def _synopsis(name: str, rest: str) -> str:
     return f".SH SYNOPSIS\n.B {_escaped(name)}\n{_line(rest)}\n"
 
 
-def _options(params: list[Parameter], ctx: Context) -> str:
+def _items(params: list[Parameter], ctx: Context, of: type[Parameter]) -> str:
+    """Return the options, or those arguments of which there is something to say."""
     found = []
     for param in params:
-        record = param.get_help_record(ctx) if isinstance(param, TyperOption) else None
-        if record is not None and not getattr(param, "hidden", False):
+        record = param.get_help_record(ctx) if isinstance(param, of) else None
+        if record is None or getattr(param, "hidden", False):
+            continue
+        if record[1] not in ("", "[required]"):
             found.append(_item(*record))
     return "".join(found)
 

@@ -22,7 +22,7 @@ longest name counts: aosctl foo bar runs aosctl-foo-bar before aosctl-foo; a
 dash within a word is an underscore in the name of the file. A plug-in never
 takes the place of a verb of aosctl itself.
 
-Example:
+Examples:
   aosctl plugin list""",
     rich_markup_mode=None,
 )
@@ -41,7 +41,7 @@ def list_plugins(
 ) -> None:
     """List the programs of PATH that are plug-ins, and warn of those that never run.
 
-    Example:
+    Examples:
       aosctl plugin list
     """
     found = list(installed(os.environ))

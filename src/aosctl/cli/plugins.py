@@ -61,6 +61,20 @@ def installed(env: Mapping[str, str]) -> Iterator[Path]:
         yield from (folder / name for name in names if name.startswith(PREFIX))
 
 
+def verbs(env: Mapping[str, str]) -> list[str]:
+    """Return the words that plug-ins add, as they are typed."""
+    names = [path.name.removeprefix(PREFIX) for path in installed(env) if is_runnable(path)]
+    return [name.replace("-", " ").replace("_", "-") for name in dict.fromkeys(names)]
+
+
+def unready(typed: str, env: Mapping[str, str]) -> str | None:
+    """Return what a plug-in of this name lacks to be one; None where there is none."""
+    for path in installed(env):
+        if path.name == PREFIX + typed.replace("-", "_") and path.is_file():
+            return f"{path} is not executable: chmod +x {path}"
+    return None
+
+
 def _folders(env: Mapping[str, str]) -> list[Path]:
     """Return the folders of PATH; one that depends on where one stands is none of them."""
     folders = dict.fromkeys(env.get("PATH", os.defpath).split(os.pathsep))
@@ -82,4 +96,7 @@ def _become(path: Path, arguments: Sequence[str], env: Mapping[str, str]) -> Non
         os.execve(path, [str(path), *arguments], dict(env))  # noqa: S606 - what the user typed
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise AosError(f"can't run the plug-in {path}: {reason}") from error
+        raise AosError(
+            f"can't run the plug-in {path}: {reason}",
+            "its first line says what runs it: #!/bin/sh, #!/usr/bin/env python3",
+        ) from error

@@ -25,7 +25,8 @@ def command(
     """Print the JSON Schema (draft-07) of manifests: of one kind, or of all in one.
 
     An editor with yaml-language-server checks and completes a manifest that
-    names the schema in a comment at its head:
+    names the schema in a comment at its head, and at that of each document
+    after a ---:
 
       # yaml-language-server: $schema=aos-v1.schema.json
 

@@ -53,6 +53,8 @@ class Words:
             own = OWN.items() if not entry.words and not words else ()
             found = [Candidate(*one) for one in (*entry.commands, *own)]
             return sorted(one for one in found if one.text.startswith(current))
+        if entry.sources == ("file",):
+            return [] if typed.words else None
         return [Candidate(one) for one in candidates(" ".join(entry.sources), current, typed)]
 
     def _entry(self, words: Sequence[str]) -> Entry:

@@ -81,7 +81,8 @@ _ABSENT = {
 
 def unknown_command(typed: str, path: str, known: Iterable[str]) -> str:
     """Return kubectl's text for a verb that does not exist, with the verbs it may have meant."""
-    near = [name for name in known if _distance(typed.lower(), name) <= _NEAR]
+    known = list(known)
+    near = [name for name in known if _is_near(typed.lower(), name)]
     near += [n for n in known if n not in near and typed and n.startswith(typed.lower())]
     if path == "aosctl" and typed.lower() in ELSEWHERE:
         near = ELSEWHERE[typed.lower()].split(", ")
@@ -89,6 +90,13 @@ def unknown_command(typed: str, path: str, known: Iterable[str]) -> str:
     if near:
         return text + "\n\nDid you mean this?\n" + "\n".join(f"\t{name}" for name in near)
     return f"{text}\nSee '{path} --help' for usage."
+
+
+def _is_near(typed: str, name: str) -> bool:
+    """Tell whether a word may be a slip of the fingers: not when half of it is something else."""
+    distance = _distance(typed, name)
+    swapped = sorted(typed) == sorted(name)
+    return distance <= _NEAR and (swapped or 2 * distance <= len(typed))
 
 
 def explain(error: ClickException) -> str:

@@ -54,14 +54,42 @@ def from_sqlstate(sqlstate: str | None, message: str, hint: str | None = None) -
     if sqlstate in (_READ_ONLY, _LOCKED):
         return _not_here_or_now(sqlstate, text, hint)
     if sqlstate == "42501":
-        return Denied(
-            text, hint or "aosctl auth can-i --list says what the login may do, and why not"
-        )
+        return _denied(text, hint)
     if sqlstate.startswith("23"):
         return Conflict(text, hint)
     if sqlstate.startswith("22"):
         return InvalidInput(text, hint)
     return AosError(f"{text} (SQLSTATE {sqlstate})", hint)
+
+
+REFUSED = {
+    "cancel_run": "kill runs",
+    "decide_approval": "approve approvals",
+    "erase_tenant": "delete tenants",
+    "export_tables": "export tenants",
+    "fork_run": "fork runs",
+    "grant_role": "apply principals",
+    "open_run": "chat agents",
+    "open_turn": "chat agents",
+    "pause_run": "kill runs",
+    "replay_run": "replay runs",
+    "resolve_call": "resolve runs",
+    "resume_run": "kill runs",
+    "revoke_role": "apply principals",
+    "steer_turn": "steer runs",
+}
+"""What PostgreSQL refuses a login that is in no group with the function, as can-i asks for it."""
+
+
+def _denied(text: str, hint: str | None) -> Denied:
+    """Say which right is missing, and who says why: a function's name is nobody's word for it."""
+    function = text.removeprefix("permission denied for function ")
+    if hint is None and (right := REFUSED.get(function)):
+        return Denied(
+            f'the login lacks the right "{right}": {text}',
+            f"aosctl auth can-i {right} says which role has it",
+        )
+    return Denied(text, hint or "aosctl auth can-i --list says what the login may do, and why not")
 
 
 def _not_here_or_now(sqlstate: str, text: str, hint: str | None) -> AosError:

@@ -11,7 +11,7 @@ from aosctl.domain.document import Document
 from aosctl.domain.kinds import BY_NAME, Kind
 from aosctl.errors import AosError, DatabaseUnavailable, Denied, ReadOnly
 
-_DENIED = re.compile("^permission denied for function|row-level security policy")
+_DENIED = re.compile("permission denied for function|row-level security policy")
 """What PostgreSQL says to a login without the right to a kernel function or a row."""
 
 _MAY = {

@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -15,22 +15,31 @@ from aosctl.domain.console import TIMEOUT_SECONDS, Answer, Complaint, Console, S
 from aosctl.errors import UsageError
 from aosctl.numbers import whole
 from aosctl.repl.psql_words import not_here
-from aosctl.repl.sql_lexer import is_whole, sent, statements, tokens
+from aosctl.repl.sql_lexer import sent, statements, tokens
+from aosctl.repl.sql_pieces import file_pieces
 from aosctl.repl.sql_table import Expanded, answer_text, complaint_text
+from aosctl.repl.words import beside
 
 INTERRUPTED = 130
 MOST_ROWS = 500
 MOST_FILES = 16
 """How deep files may run one another."""
+COMMANDS = (
+    ("\\d [NAME]", "tables and views, or the columns of one; NAME may hold * and ?"),
+    ("\\dt \\dv \\dm [NAME]", "tables, views, stored views"),
+    ("\\di \\ds \\dn [NAME]", "indexes, sequences, schemas"),
+    ("\\df \\du \\l [NAME]", "functions, roles, databases"),
+    ("\\x [on|off|auto]", "a line for each column"),
+    ("\\timing [on|off]", "how long each statement took"),
+    ("\\i FILE", "run the SQL of a file"),
+    ("\\rows [N|all]", f"how many rows a terminal gets at most, {MOST_ROWS} at first"),
+    ("\\pager [on|off]", "long answers in $PAGER"),
+    ("\\r", "drop what is typed of a statement"),
+    ("\\q", "leave; so do Ctrl-D and \\sql"),
+)
 HELP = f"""\
-\\d [NAME]     tables and views, or the columns of one; NAME may hold * and ?
-\\dt \\dv \\dm \\di \\ds \\dn \\df \\du \\l [NAME]   tables, views, stored views, indexes,
-             sequences, schemas, functions, roles, databases
-\\x [on|off|auto]   a line for each column        \\timing [on|off]  how long each statement took
-\\i FILE       run the SQL of a file              \\pager [on|off]   long answers in $PAGER
-\\rows [N|all]   how many rows a terminal gets at most, {MOST_ROWS} at first
-\\q            leave (Ctrl-D too; \\sql as well)   \\?  this help
-A statement ends with ; (or \\g, \\gx for a line a column) and may go over several lines.
+A statement ends with ; (or \\g, \\gx for a line a column), lines later if need be.
+A command in one of its lines leaves it as it is.
 Ctrl-C cancels it, or clears what is typed.
 A statement may take {TIMEOUT_SECONDS} s; set statement_timeout = '10min' changes that.
 """
@@ -117,7 +126,7 @@ class SqlConsole:
             case "\\i" | "\\include":
                 return self._run_file(name)
             case "\\?":
-                self._write(HELP)
+                self._write(beside(COMMANDS, HELP))
             case "\\x" | "\\timing" | "\\rows":
                 self._set(command, name)
             case "\\r" | "\\reset":
@@ -217,28 +226,6 @@ def _explained(complaint: Complaint) -> Complaint:
     from dataclasses import replace
 
     return replace(complaint, hint="set statement_timeout = '10min' gives it more time")
-
-
-def file_pieces(text: str) -> Iterator[tuple[int, str]]:
-    r"""Yield the statements and `\` commands of a file, each with the line it begins in."""
-    kept: list[str] = []
-    start = 1
-    for number, line in enumerate(text.splitlines(), 1):
-        if not kept:
-            start = number
-            if not line.strip() or line.lstrip().startswith("--"):
-                continue
-        kept.append(line)
-        is_command = len(kept) == 1 and line.lstrip().startswith("\\")
-        if is_command or ((";" in line or "\\g" in line) and _ends("\n".join(kept))):
-            yield start, "\n".join(kept).strip()
-            kept = []
-    if kept:
-        yield start, "\n".join(kept).strip()
-
-
-def _ends(text: str) -> bool:
-    return is_whole(text) or sent(text)[1] != ""
 
 
 def _number(word: str | None, now: int | None) -> int | None:

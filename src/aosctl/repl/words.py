@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aosctl.terminal import clean, display_width, shortened, visible
@@ -11,9 +11,33 @@ from aosctl.terminal import clean, display_width, shortened, visible
 CALL_WIDTH = 60
 _LEAST_CALL = 20
 """Where less of a call is left beside what became of it, that goes over the end of the line."""
+_LEAST_ABOUT = 24
+"""Where what a name means has less room beside it, it stands below."""
 REASON_WIDTH = 200
 DECISIONS = "y approve · s this run · a always · n deny · e edit · ? explain · d later"
 ASK_REASON = "reason, for the agent (may be empty) > "
+
+
+def beside(rows: Iterable[tuple[str, str]], rest: str = "", width: int | None = None) -> str:
+    """Return names with what they mean beside them, or below in a narrow terminal; then a text.
+
+    All of it is broken at words, for the terminal or `width` cells.
+    """
+    from shutil import get_terminal_size
+    from textwrap import wrap
+
+    width = max(width or get_terminal_size().columns - 1, 1)
+    rows = list(rows)
+    left = max(len(name) for name, _ in rows) + 2
+    is_narrow = width - left < _LEAST_ABOUT
+    indent = 2 if is_narrow else left
+    lines: list[str] = []
+    for name, about in rows:
+        first, *more = wrap(about, max(width - indent, 1))
+        lines += [name, f"  {first}"] if is_narrow else [f"{name:<{left}}{first}"]
+        lines += [" " * indent + row for row in more]
+    lines += [row for line in rest.splitlines() for row in wrap(line, width)]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def call_line(skill: str, args: Mapping[str, Any] | None, width: int = CALL_WIDTH) -> str:

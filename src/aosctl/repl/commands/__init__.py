@@ -9,6 +9,7 @@ from aosctl.domain.names import nearest
 from aosctl.errors import AosError
 from aosctl.repl.commands import about, agent, approvals, compacting, models, runs, sql, text
 from aosctl.repl.commands.table import Command, staying
+from aosctl.repl.words import beside
 
 if TYPE_CHECKING:
     from aosctl.repl.chat import Chat
@@ -19,8 +20,6 @@ Ctrl-C clears what is typed, interrupts the agent, or leaves an approval pending
 While the agent works Enter queues, Up takes the last back, Alt-s and /steer TEXT hand it over.
 Ctrl-O shows the last call in full, Ctrl-Z suspends, Ctrl-D twice leaves a turn to aosctl chat -c.
 TAB completes. A message that begins with // begins with one slash."""
-_LEAST_ABOUT = 24
-"""Where what a command does has less room beside its name, it stands below."""
 _BACKSLASH = re.compile(r"\\(?:sql\+?|[a-z]{1,2}\+?|\?)")
 
 
@@ -73,25 +72,12 @@ def _help(chat: Chat, rest: str) -> None:
     if rest:
         _explain(chat, rest)
         return
-    chat.say("\n".join(help_lines(chat.screen.width - 1)))
+    chat.say(help_text(chat.screen.width - 1).rstrip("\n"))
 
 
-def help_lines(width: int) -> list[str]:
+def help_text(width: int) -> str:
     """Return the commands and the keys, in lines of at most `width` cells broken at words."""
-    from textwrap import wrap
-
-    left = max(len(each.usage) for each in COMMANDS.values()) + 2
-    beside = width - left >= _LEAST_ABOUT
-    lines: list[str] = []
-    for each in COMMANDS.values():
-        room = width - left if beside else max(width - 2, 1)
-        first, *rest = wrap(each.about, room)
-        if beside:
-            lines.append(f"{each.usage:<{left}}{first}")
-        else:
-            lines += [each.usage, f"  {first}"]
-        lines += [" " * (left if beside else 2) + row for row in rest]
-    return [*lines, *(row for line in KEYS.splitlines() for row in wrap(line, max(width, 1)))]
+    return beside(((each.usage, each.about) for each in COMMANDS.values()), KEYS, width)
 
 
 def _explain(chat: Chat, typed: str) -> None:

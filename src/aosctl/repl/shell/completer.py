@@ -46,7 +46,7 @@ _VALUES = {
     "\\pager": ("on", "off"),
 }
 _SQL_LINE = re.compile(r"\s*\\sql\s+")
-_BEGUN = re.compile(r"[\w.\\\"]$")
+_BEGUN = re.compile(r"[\w.\\\"]\Z")
 """What a menu comes up at by itself: a word, or a dot."""
 _DESCRIBED = re.compile(r"\s*\\d[tvmis]?\+?\s+")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,14 +28,17 @@ def is_kept(line: str) -> bool:
     return redact_dsn(line) == line and not re.search(_TELLING, line, re.IGNORECASE | re.DOTALL)
 
 
-def history_of(path: Path) -> History:
-    """Return the history of a file (0600); one in memory where that can't be had."""
+def history_of(path: Path, recorded: Callable[[str], str]) -> History:
+    """Return the history of a file (0600); one in memory where that can't be had.
+
+    `recorded` says what of a text is kept.
+    """
     from prompt_toolkit.history import FileHistory, InMemoryHistory
 
     class Kept(FileHistory):
         def append_string(self, string: str) -> None:
             if is_kept(string):
-                super().append_string(string)
+                super().append_string(recorded(string))
 
         def store_string(self, string: str) -> None:
             try:

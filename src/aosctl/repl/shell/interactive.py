@@ -17,7 +17,7 @@ from aosctl.repl.shell.prompts import LinePrompt
 from aosctl.repl.shell.shell import Leave, Shell
 from aosctl.repl.shell.status import Status, Watcher, status_text
 from aosctl.repl.sql_console import INTERRUPTED
-from aosctl.repl.sql_lexer import is_whole, sent
+from aosctl.repl.sql_pieces import file_pieces, pieces
 
 _STATES = {"idle": "", "open": "*", "failed": "!"}
 
@@ -51,6 +51,7 @@ class Interactive:
             completer,
             _sql_is_open,
             self._words,
+            recorded=_recorded,
             while_typing=True,
             plain=plain,
         )
@@ -83,16 +84,17 @@ class Interactive:
         console = self._shell.sql.console
         self._names.want()
         self._in_sql = True
+        kept = ""
         try:
             while True:
                 sign = f"={_STATES[console.state]}> "
                 try:
-                    text = self._sql.ask(self._label, sign=sign).strip()
+                    text = self._sql.ask(self._label, sign=sign, begun=kept).strip()
                     if _is_leaving(text):
                         return 0
-                    self._run_sql(text)
+                    kept = self._run_sql(text)
                 except KeyboardInterrupt:
-                    continue
+                    kept = ""
                 except EOFError:
                     return 0
         finally:
@@ -100,14 +102,21 @@ class Interactive:
             if console.roll_back():
                 sys.stderr.write("the open transaction is rolled back\n")
 
-    def _run_sql(self, text: str) -> int:
-        if not text or _is_dropped(text):
-            return 0
+    def _run_sql(self, text: str) -> str:
+        r"""Run what is whole of a text; return the statement that a `\` command left unfinished."""
+        cut = pieces(text)
+        rest = cut.left if cut.is_asked else ""
+        for _, piece in cut.whole if rest else file_pieces(text):
+            if self._run_piece(piece):
+                break
+        return rest and f"{rest}\n"
+
+    def _run_piece(self, piece: str) -> int:
         try:
-            command, _, rest = text.partition(" ")
+            command, _, rest = piece.partition(" ")
             if command == "\\pager":
                 return self._shell.set_pager(rest.strip())
-            return self._shell.sql.run(text)
+            return self._shell.sql.run(piece)
         except AosError as error:
             return self._frame.report(error)
         except KeyboardInterrupt:
@@ -132,18 +141,19 @@ class Interactive:
 
 def _sql_is_open(text: str) -> bool:
     """Tell whether SQL goes on: no semicolon yet, but for commands and an empty line."""
-    word = text.strip()
-    if not word or word[0] == "\\" or _is_leaving(text) or _is_dropped(text):
+    if not text.strip() or _is_leaving(text):
         return False
-    return not (is_whole(text) or sent(text)[1])
+    cut = pieces(text)
+    return bool(cut.left) and not cut.is_asked
+
+
+def _recorded(text: str) -> str:
+    """Return what of a text the history keeps: of a command in a statement the command alone."""
+    cut = pieces(text)
+    return cut.whole[-1][1] if cut.is_asked and cut.whole else text
 
 
 def _is_leaving(text: str) -> bool:
     r"""Tell whether the last line of a text leaves: `\q` does, whatever stands before it."""
     word = text.strip().rstrip(";").rstrip()
     return word in ("\\sql", "exit", "quit") or word.rpartition("\n")[2].strip() == "\\q"
-
-
-def _is_dropped(text: str) -> bool:
-    r"""Tell whether the last line drops what stands before it, as psql's `\r` does."""
-    return text.rpartition("\n")[2].strip() in ("\\r", "\\reset")

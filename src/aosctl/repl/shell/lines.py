@@ -7,6 +7,7 @@ or, but for the last two, at a semicolon. Nothing is expanded but `~/` at the st
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -15,7 +16,7 @@ from aosctl.errors import UsageError
 
 Sink = Literal["", "|", ">", ">>"]
 _ENDS = "|<>&;"
-_HINT = "quote it, or let the system's shell run the line: !aosctl …"
+_HINT = "; is between commands; quote the sign, or let your own shell run the line: !aosctl …"
 
 
 class Piece(NamedTuple):
@@ -119,7 +120,9 @@ def parse(text: str) -> Line:
         if len(names) != 1 or end + at + len(sink) != len(text):
             raise UsageError(f"one file belongs after {sink}", f"verb … {sink} FILE")
         return Line("verb", tuple(words), sink=sink, target=names[0])
-    raise UsageError(f"{text[at]} is not for this shell here", _HINT)
+    begin = at - (at > 0 and text[at - 1].isdigit())
+    sign = re.match(r"\d?(?:>&\d?|&&|\|\||<<?|>>?|.)", text[begin:])
+    raise UsageError(f"this shell has no {sign[0] if sign else text[at]}", _HINT)
 
 
 def _starts_word(text: str, at: int) -> bool:

@@ -12,6 +12,7 @@ from aosctl.terminal import clean, cut
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import Completer
+    from prompt_toolkit.history import History
     from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 
@@ -28,15 +29,21 @@ class LinePrompt:
         is_open: Callable[[str], bool],
         status: Callable[[], str],
         *,
+        recorded: Callable[[str], str] = lambda text: text,
         while_typing: bool = False,
         plain: bool = False,
     ) -> None:
-        self._session = _session(history, completer, is_open, while_typing, plain)
+        kept = history_of(history, recorded)
+        self._session = _session(kept, completer, is_open, while_typing, plain)
         self._status = status
         self._bell = False
 
-    def ask(self, label: Callable[[], str], mark: str = "", *, sign: str = "> ") -> str:
+    def ask(
+        self, label: Callable[[], str], mark: str = "", *, sign: str = "> ", begun: str = ""
+    ) -> str:
         """Ask; `label` is asked at each drawing, `mark` stands out behind it.
+
+        `begun` is what is typed already.
 
         Raises EOFError for Ctrl-D, KeyboardInterrupt.
         """
@@ -52,6 +59,7 @@ class LinePrompt:
         session.bottom_toolbar = lambda: [("class:bottom-toolbar.text", self._status_line())]
         answer: str = session.prompt(
             message,
+            default=begun,
             prompt_continuation=lambda width, _line, is_soft: "" if is_soft else "-> ".rjust(width),
             pre_run=self._rung,
         )
@@ -100,7 +108,7 @@ class LinePrompt:
 
 
 def _session(
-    history: Path,
+    history: History,
     completer: Completer,
     is_open: Callable[[str], bool],
     while_typing: bool,
@@ -123,7 +131,7 @@ def _session(
     return PromptSession(
         multiline=True,
         key_bindings=_bindings(is_open),
-        history=history_of(history),
+        history=history,
         completer=completer,
         complete_while_typing=while_typing,
         auto_suggest=AutoSuggestFromHistory(),

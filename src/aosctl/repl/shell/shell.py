@@ -13,18 +13,20 @@ from aosctl.repl.shell.completer import OWN
 from aosctl.repl.shell.frame import Frame
 from aosctl.repl.shell.lines import Line, Piece, parse, pieces
 from aosctl.repl.sql_console import INTERRUPTED, Looks, SqlConsole
+from aosctl.repl.words import beside
 from aosctl.terminal import clean
 
-HELP = """\
-
-In the shell, without the word aosctl:
-   VERB … | COMMAND       hand the output to a command of the system; also > FILE, >> FILE
-   \\sql [STATEMENT]       run SQL as yourself; alone, a prompt for SQL (\\? there)
-   \\d [NAME], \\dt, \\l, …  what psql shows under these names; \\x, \\timing, \\i FILE too
-   \\pager [on|off]        show long output in $PAGER
-   !COMMAND               run a command of the system; ! alone opens its shell
-   use tenant|context NAME   work there from now on, in this shell; use alone says where
-   exit, quit, Ctrl-D     leave
+ROWS = (
+    ("VERB … | COMMAND", "hand the output to a command of the system; also > FILE, >> FILE"),
+    ("\\sql [STATEMENT]", "run SQL as yourself; alone, a prompt for SQL (\\? there)"),
+    ("\\d [NAME], \\dt, \\l, …", "what psql shows under these names; \\x, \\timing, \\i FILE too"),
+    ("\\pager [on|off]", "show long output in $PAGER"),
+    ("!COMMAND", "run a command of the system; ! alone opens its shell"),
+    ("use tenant NAME", "work there from now on, in this shell; so with context NAME"),
+    ("use", "say where you work"),
+    ("exit, quit, Ctrl-D", "leave"),
+)
+KEYS = """\
 TAB completes, Ctrl-R searches what was typed, a backslash at the end goes on in the next line.
 """
 _MAKING = frozenset(
@@ -121,7 +123,7 @@ class Shell:
         def text() -> int:
             status = 0 if is_own else running.run_verb(self._frame, ["help", *rest])
             if is_own or not rest:
-                sys.stdout.write(HELP.lstrip("\n") if is_own else HELP)
+                sys.stdout.write(("" if is_own else "\n") + help_text())
             return status
 
         return running.with_output(line, text)
@@ -147,7 +149,7 @@ class Shell:
         if word == "pager":
             return self.set_pager(rest)
         if word in ("?", "help"):
-            sys.stdout.write(HELP.lstrip("\n"))
+            sys.stdout.write(help_text())
             return 0
         if word in ("q", "quit"):
             raise Leave
@@ -180,6 +182,12 @@ class Shell:
             running.through("pager", write)
         else:
             write()
+
+
+def help_text() -> str:
+    """Return what the shell has beside the verbs, as wide as the terminal."""
+    rows = [(f"   {name}", about) for name, about in ROWS]
+    return "In the shell, without the word aosctl:\n" + beside(rows, KEYS)
 
 
 def run_script(shell: Shell, text: str, name: str) -> int:
