@@ -142,18 +142,11 @@ $$;
 
 -- Write the event of a call that has its result from another run. Returns its moment. Kernel only.
 create function aos_core.note_recorded(p_tenant uuid, p_run uuid, p_call jsonb) returns timestamptz
-language plpgsql
+language sql
 as $$
-declare
-  v_run record;
-begin
-  select 'agent:' || r.agent_name as actor into v_run
-  from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run;
-  perform aos_core.append_run_event(p_tenant, p_run, 'tool.result', v_run.actor,
+  select aos_core.append_run_event(p_tenant, p_run, 'tool.result', 'agent:' || r.agent_name,
     jsonb_build_object('call_id', p_call -> 'call_id', 'skill', p_call -> 'skill',
       'ok', p_call ->> 'status' = 'succeeded', 'recorded', true,
-      'sha256', encode(sha256(convert_to((p_call -> 'recorded')::text, 'UTF8')), 'base64')));
-  return (select r.updated_at from aos_core.run r
-          where r.tenant_id = p_tenant and r.run_id = p_run);
-end
+      'sha256', encode(sha256(convert_to((p_call -> 'recorded')::text, 'UTF8')), 'base64')))
+  from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run
 $$;
