@@ -87,6 +87,32 @@ def test_what_was_not_made_fails_and_nothing_can_carry_it_out(scribe: Tenant) ->
     assert scribe.faults(again) == []
 
 
+def test_what_its_origin_does_later_is_not_in_a_replay(scribe: Tenant) -> None:
+    """It is one of what was committed when it began; its origin was in a turn, and goes on."""
+    run = scribe.start_run("clerk")
+    origin = scribe.open(run, "write", p_worker="w1")
+    asked = scribe.respond(origin, ask(("send_mail", MADE), ("send_mail", OTHER)))
+    one, other = (UUID(each["call_id"]) for each in asked["calls"])
+    scribe.result(one, origin, {"n": 1})
+    before, said = scribe.run_row(run), scribe.transcript(run)
+    again = replayed(scribe, run)
+    after = scribe.run_row(run)
+    assert scribe.transcript(run) == said and scribe.transcript(again) == []
+    assert {key for key in before if before[key] != after[key]} == {
+        "last_seq", "last_hash", "updated_at"}  # fmt: skip
+    scribe.result(other, origin, {"n": 2})
+    assert scribe.respond(origin, say("written"))["next"] == "done"
+    for replay, statuses in (
+        (again, ["succeeded", "failed"]),
+        (replayed(scribe, run), ["succeeded", "succeeded"]),
+    ):
+        lease = scribe.open(replay, "write", p_worker="w1")
+        answer = scribe.respond(lease, ask(("send_mail", MADE), ("send_mail", OTHER)))
+        assert [each["status"] for each in answer["calls"]] == statuses
+        assert scribe.respond(lease, say("written"))["next"] == "done"
+        assert scribe.faults(replay) == scribe.faults(run) == []
+
+
 def test_equal_calls_have_their_results_in_order_and_then_the_last(scribe: Tenant) -> None:
     run = lettered(scribe, (MADE, True), (OTHER, True), (MADE, False))
     again = replayed(scribe, run)
