@@ -33,16 +33,26 @@ as $$
     else array[p_role] end
 $$;
 
+-- The roles that a principal has now, which may be fewer than it was ever given. Reads with the caller's
+-- rights and sets nothing, so that it becomes a part of the caller's statement.
+create function aos_auth.roles_held(p_tenant uuid, p_principal uuid)
+returns table (role_name text)
+language sql stable
+as $$
+  select g.role_name from aos_auth.role_grant g
+  where g.tenant_id = p_tenant and g.principal_id = p_principal
+    and (g.expires_at is null or g.expires_at > aos_core.now())
+$$;
+
 -- True when the login itself, whomever it acts as, administers p_tenant: by the role admin there, or as a
 -- member of aos_admin. security definer: reads principals and their roles.
 create function aos_auth.may_act_for(p_tenant uuid) returns boolean
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select pg_has_role(session_user, 'aos_admin', 'member') or exists (
-    select from aos_auth.principal p
-    join aos_auth.role_grant g on g.tenant_id = p.tenant_id and g.principal_id = p.principal_id
+    select from aos_auth.principal p, aos_auth.roles_held(p.tenant_id, p.principal_id) h
     where p.tenant_id = p_tenant and p.db_role = session_user and p.principal_type <> 'agent'
-      and g.role_name = 'admin' and (g.expires_at is null or g.expires_at > aos_core.now()))
+      and h.role_name = any (aos_auth.roles_that_include('admin')))
 $$;
 
 -- Assert that the session may act in p_tenant in the place of p_name, as `set aos.acting_as = 'bob'` asks
@@ -77,10 +87,8 @@ begin
     raise exception 'principal "%" not found', p_name using errcode = 'AO001',
       hint = 'aosctl get principals lists them';
   elsif p_role is not null and not exists (
-      select from aos_auth.role_grant g
-      where g.tenant_id = p_tenant and g.principal_id = v_other.principal_id
-        and g.role_name = any (aos_auth.roles_that_include(p_role))
-        and (g.expires_at is null or g.expires_at > aos_core.now())) then
+      select from aos_auth.roles_held(p_tenant, v_other.principal_id) h
+      where h.role_name = any (aos_auth.roles_that_include(p_role))) then
     raise exception '"%" lacks the role "%" in this tenant, and you act as "%"', v_other.actor, p_role,
       v_other.actor using errcode = 'AO004', hint = 'the same without --as';
   end if;
@@ -116,18 +124,14 @@ as $$
       where p.name = current_setting('aos.acting_as', true) and p.principal_type <> 'agent'
         and aos_auth.may_act_for(p.tenant_id)
         and (p_role is null or exists (
-          select from aos_auth.role_grant g
-          where g.tenant_id = p.tenant_id and g.principal_id = p.principal_id
-            and g.role_name = any (aos_auth.roles_that_include(p_role))
-            and (g.expires_at is null or g.expires_at > aos_core.now()))))
+          select from aos_auth.roles_held(p.tenant_id, p.principal_id) h
+          where h.role_name = any (aos_auth.roles_that_include(p_role)))))
     else array(
       select p.tenant_id from aos_auth.principal p
       where p.db_role = session_user and p.principal_type <> 'agent'
         and (p_role is null or exists (
-          select from aos_auth.role_grant g
-          where g.tenant_id = p.tenant_id and g.principal_id = p.principal_id
-            and g.role_name = any (aos_auth.roles_that_include(p_role))
-            and (g.expires_at is null or g.expires_at > aos_core.now()))))
+          select from aos_auth.roles_held(p.tenant_id, p.principal_id) h
+          where h.role_name = any (aos_auth.roles_that_include(p_role)))))
     end
 $$;
 
@@ -234,10 +238,8 @@ begin
     where t.tenant_id = p_tenant;
   else
     select exists (
-        select from aos_auth.role_grant g
-        where g.tenant_id = p_tenant and g.principal_id = p.principal_id
-          and g.role_name = any (aos_auth.roles_that_include(p_role))
-          and (g.expires_at is null or g.expires_at > aos_core.now())),
+        select from aos_auth.roles_held(p_tenant, p.principal_id) h
+        where h.role_name = any (aos_auth.roles_that_include(p_role))),
       p.principal_type, p.name
       into v_may, v_type, v_name
     from aos_auth.principal p
@@ -269,10 +271,7 @@ returns table (tenant_id uuid, tenant text, principal text, principal_type text,
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select p.tenant_id, t.name, p.name, p.principal_type, array(
-    select g.role_name from aos_auth.role_grant g
-    where g.tenant_id = p.tenant_id and g.principal_id = p.principal_id
-      and (g.expires_at is null or g.expires_at > aos_core.now())
-    order by 1)
+    select h.role_name from aos_auth.roles_held(p.tenant_id, p.principal_id) h order by 1)
   from aos_auth.principal p join aos_auth.tenant t using (tenant_id)
   where case when coalesce(current_setting('aos.acting_as', true), '') = ''
     then p.db_role = session_user

@@ -37,9 +37,9 @@ end
 $$;
 
 -- Append one event to a run's chain. The hot functions do the same inside their own UPDATE of
--- the run. Kernel only. Locks the run.
+-- the run. Returns its moment. Kernel only. Locks the run.
 create function aos_core.append_run_event(
-  p_tenant uuid, p_run uuid, p_kind text, p_actor text, p_data jsonb) returns void
+  p_tenant uuid, p_run uuid, p_kind text, p_actor text, p_data jsonb) returns timestamptz
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -61,6 +61,7 @@ begin
   perform pg_notify(s.channel, p_run::text),
           case when p_kind like 'approval.%' then pg_notify(s.channel, '') end
   from aos_core.tenant_state s where s.tenant_id = p_tenant and s.watched_until > v_now;
+  return v_now;
 end
 $$;
 
@@ -427,6 +428,14 @@ begin
 end
 $triggers$;
 
+-- True when a run may begin as this kind: a replay is one of another run, which copy_run alone can say. Inlined.
+create function aos_core.may_begin_as(p_kind text, p_parent uuid) returns boolean
+language sql immutable parallel safe
+as $$
+  select coalesce(p_kind in ('conversation', 'task', 'ephemeral')
+                  or p_kind = 'replay' and p_parent is not null, false)
+$$;
+
 -- Say why a run cannot begin so. Kernel only. AO006.
 create function aos_core.refuse_run(p_run aos_core.run) returns void
 language plpgsql
@@ -435,7 +444,7 @@ begin
   if not aos_core.is_name(p_run.name) then
     raise exception '"%" is no name for a run', p_run.name using errcode = 'AO006',
       hint = 'use a-z, 0-9, "_", "." and "-", at most 63 characters';
-  elsif p_run.kind is null or p_run.kind not in ('conversation', 'task', 'ephemeral') then
+  elsif not aos_core.may_begin_as(p_run.kind, p_run.parent_run_id) then
     raise exception 'a run is a conversation or a task, not "%"', p_run.kind using errcode = 'AO006',
       hint = 'leave kind out for a conversation';
   elsif p_run.run_id = p_run.tenant_id then  -- whose stream of events is the tenant's own
@@ -532,8 +541,8 @@ begin
   if v_metered then  -- spares the usual case a statement
     new.is_metered := aos_core.must_be_metered(new.tenant_id, new);
   end if;
-  if not aos_core.is_name(new.name) or new.kind is null
-     or new.kind not in ('conversation', 'task', 'ephemeral') or new.state <> 'active'
+  if not aos_core.is_name(new.name)
+     or not aos_core.may_begin_as(new.kind, new.parent_run_id) or new.state <> 'active'
      or new.max_usd < 0 or new.max_tokens < 0 or new.max_steps < 1
      or new.run_id = new.tenant_id then
     perform aos_core.refuse_run(new);

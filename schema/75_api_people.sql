@@ -652,17 +652,13 @@ begin
     parent_run_id, forked_at_step, max_usd, max_tokens, max_steps, max_seconds, max_repeats,
     last_step, last_turn, last_turn_id, taint, name, model_name)
   values (p_tenant, v_from.agent_id, v_from.persona_id, v_from.persona_version,
-    case v_from.kind when 'replay' then 'conversation' else v_from.kind end, v_from.title, p_run, v_step, v_from.max_usd, v_from.max_tokens, v_from.max_steps,
-    v_from.max_seconds, v_from.max_repeats, v_step, v_turn,
+    coalesce(p_kind, v_from.kind), v_from.title, p_run, v_step, v_from.max_usd, v_from.max_tokens,
+    v_from.max_steps, v_from.max_seconds, v_from.max_repeats, v_step, v_turn,
     case when v_turn > 0 then v_last end,
     aos_core.taint_before(v_from.taint, v_step + 1), p_name, v_from.model_name)
   on conflict do nothing returning run_id, name into v_to;
   if not found then
     perform aos_core.refuse_name(p_name);
-  end if;
-  if 'replay' in (p_kind, v_from.kind) then  -- which nothing else may begin as
-    update aos_core.run r set kind = 'replay'
-    where r.tenant_id = p_tenant and r.run_id = v_to.run_id;
   end if;
   perform aos_core.limit_questions(p_tenant, v_to.run_id, m.max_turns)
   from aos_core.meter m

@@ -171,11 +171,10 @@ language sql stable
 as $$
   select exists (
     select from aos_auth.principal p
-    join aos_auth.role_grant g on g.tenant_id = p_tenant and g.principal_id = p.principal_id
+    cross join aos_auth.roles_held(p_tenant, p.principal_id) h
     cross join jsonb_array_elements_text(p_roles) r
     where p.tenant_id = p_tenant and p.principal_type || ':' || p.name = p_who
-      and g.role_name = any (aos_auth.roles_that_include(r))
-      and (g.expires_at is null or g.expires_at > aos_core.now()))
+      and h.role_name = any (aos_auth.roles_that_include(r)))
 $$;
 
 -- What p_actor may not approve, in words: what those policies ask about that name roles which p_actor does
@@ -476,15 +475,9 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_row jsonb := to_jsonb(case when tg_op = 'DELETE' then old else new end);
-  v_tenant uuid := (v_row ->> 'tenant_id')::uuid;
-  v_bound text := coalesce(current_setting('aos.kernel_tenant', true), '');
 begin
-  perform set_config('aos.kernel_tenant', v_tenant::text, true);
-  perform aos_core.lock_configuration(v_tenant);
-  update aos_skills.role_skill r set marks = 0  -- the row's own trigger knows better
-  where r.tenant_id = v_tenant and (tg_table_name = 'policy' or r.skill_name = v_row ->> 'name')
-    and aos_skills.is_outdated(r);
-  perform set_config('aos.kernel_tenant', v_bound, true);
+  perform aos_skills.renew_permissions((v_row ->> 'tenant_id')::uuid,
+    case tg_table_name when 'skill' then v_row ->> 'name' end);
   return null;
 end
 $$;
@@ -678,7 +671,7 @@ begin
     raise exception 'the built-in skills change with the kernel alone' using errcode = 'AO010',
       hint = 'aosctl db upgrade, or apply a skill of the same name';
   end if;
-  update aos_skills.role_skill r set marks = 0 where aos_skills.is_outdated(r);
+  perform aos_skills.renew_permissions(t.tenant_id) from aos_auth.tenant t order by t.tenant_id;
   return null;
 end
 $$;
@@ -706,18 +699,24 @@ begin
 end
 $$;
 
--- Write the permissions of a tenant again whose row does not hold what the gate has to know: after an
--- upgrade, which may change the built-in skills. Returns how many. Kernel only.
-create function aos_skills.renew_permissions(p_tenant uuid) returns integer
+-- Write the permissions of a tenant again, of one skill or (p_skill null) of all, whose row does not hold
+-- what the gate has to know: after a change of what it knows that from. Returns how many. Kernel only.
+-- Locks the tenant's state.
+create function aos_skills.renew_permissions(p_tenant uuid, p_skill text default null)
+returns integer
 language plpgsql
 as $$
 declare
+  v_bound text := coalesce(current_setting('aos.kernel_tenant', true), '');
   v_count integer;
 begin
   perform set_config('aos.kernel_tenant', p_tenant::text, true);
+  perform aos_core.lock_configuration(p_tenant);
   update aos_skills.role_skill r set marks = 0  -- the row's own trigger knows better
-  where r.tenant_id = p_tenant and aos_skills.is_outdated(r);
+  where r.tenant_id = p_tenant and (p_skill is null or r.skill_name = p_skill)
+    and aos_skills.is_outdated(r);
   get diagnostics v_count = row_count;
+  perform set_config('aos.kernel_tenant', v_bound, true);
   return v_count;
 end
 $$;

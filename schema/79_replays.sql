@@ -3,7 +3,8 @@
 -- A run in which the questions of p_run can be asked again: it has the transcript of p_run before the turn
 -- of p_step (none of it when null), and the kind "replay". No call is ever carried out in it, whoever drives
 -- it and whatever is allowed or approved: one that p_run made too, of the same skill with the same arguments,
--- has the result that it had there, any other fails. p_name and p_model are as in fork_run.
+-- has the result that it had there by now, any other fails: p_run may go on meanwhile. p_name and p_model are
+-- as in fork_run.
 -- Returns {"run_id", "run", "steps"}. Role developer. AO001, AO002, AO004, AO005, AO006: no such step.
 -- Locks the tenant's state, then the run.
 create function aos_agent.replay_run(
@@ -94,7 +95,7 @@ declare
   v_before integer;
   v_message jsonb;
 begin
-  select r.kind, r.parent_run_id, r.forked_at_step, p.name into v_run
+  select r.kind, r.parent_run_id, r.forked_at_step, r.created_at, p.name into v_run
   from aos_core.run r
   left join aos_core.run p on p.tenant_id = p_tenant and p.run_id = r.parent_run_id
   where r.tenant_id = p_tenant and r.run_id = p_run;
@@ -121,6 +122,7 @@ begin
     and c.step_seq > v_run.forked_at_step and c.step_seq <= l.last_step
   join aos_core.step s on s.tenant_id = p_tenant and s.run_id = c.run_id and s.seq = c.result_seq
     and s.role = 'tool' and s.message -> 'blocks' -> 0 ->> 't' = 'result'
+    and s.created_at <= v_run.created_at  -- the origin may still be under way
   where c.skill = p_block ->> 'name'
     and coalesce(c.original_args, c.args) is not distinct from v_args
   -- the one in its turn, else the last of them
@@ -129,7 +131,7 @@ begin
   limit 1;
   if v_message is null then
     return jsonb_build_object('decision', 'invalid', 'reason', format(
-      'this is a replay: the call was not made, and run "%s" has no such call', v_run.name));
+      'this is a replay: the call was not made, and run "%s" had no result for it', v_run.name));
   end if;
   return jsonb_build_object(
     'message', jsonb_set(v_message, '{blocks,0,call_id}', p_block -> 'id'),
@@ -142,18 +144,11 @@ $$;
 
 -- Write the event of a call that has its result from another run. Returns its moment. Kernel only.
 create function aos_core.note_recorded(p_tenant uuid, p_run uuid, p_call jsonb) returns timestamptz
-language plpgsql
+language sql
 as $$
-declare
-  v_run record;
-begin
-  select 'agent:' || r.agent_name as actor into v_run
-  from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run;
-  perform aos_core.append_run_event(p_tenant, p_run, 'tool.result', v_run.actor,
+  select aos_core.append_run_event(p_tenant, p_run, 'tool.result', 'agent:' || r.agent_name,
     jsonb_build_object('call_id', p_call -> 'call_id', 'skill', p_call -> 'skill',
       'ok', p_call ->> 'status' = 'succeeded', 'recorded', true,
-      'sha256', encode(sha256(convert_to((p_call -> 'recorded')::text, 'UTF8')), 'base64')));
-  return (select r.updated_at from aos_core.run r
-          where r.tenant_id = p_tenant and r.run_id = p_run);
-end
+      'sha256', encode(sha256(convert_to((p_call -> 'recorded')::text, 'UTF8')), 'base64')))
+  from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run
 $$;

@@ -36,7 +36,7 @@ declare
 begin
   perform aos_meta.settle_owners();
   -- The script may have changed built-in skills, or what the gate has to know of them.
-  update aos_skills.role_skill r set marks = 0 where aos_skills.is_outdated(r);
+  perform aos_skills.renew_permissions(t.tenant_id) from aos_auth.tenant t order by t.tenant_id;
   for v in
     select c.oid::regclass as name, c.relrowsecurity, exists (
       select from pg_attribute a where a.attrelid = c.oid and a.attname = 'tenant_id') as tenant

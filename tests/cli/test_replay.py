@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from uuid import UUID
 
 import psycopg
+import pytest
+from psycopg.types.json import Jsonb
 
 from bots import Bot, Order
-from command import Aosctl
+from command import AOSCTL, Aosctl
+from kernels import user
+
+OPEN = (
+    "select aos_agent.open_turn(tenant_id, run_id, %s, p_worker => 'w1', p_lease_seconds => 60)"
+    " from aos_core.run where run_id = %s"
+)
+CANCEL = "select aos_agent.cancel_turn(tenant_id, run_id) from aos_core.run where run_id = %s"
 
 
 def test_a_replay_compares_and_does_nothing_again(here: Aosctl, bot: Bot, order: Order) -> None:
@@ -51,7 +64,7 @@ def test_a_replay_compares_and_does_nothing_again(here: Aosctl, bot: Bot, order:
         "+  agent: All are gone?",
     ]
     assert order.exists()
-    assert 'the call was not made, and run "doer-1" has no such' in here("logs", "doer-3").out
+    assert 'not made, and run "doer-1" had no result for it' in here("logs", "doer-3").out
 
     whole = json.loads(here("replay", "doer-1", "--model", "eager", "--output", "json").out)
     assert (whole["run"], whole["same"]) == ("doer-1", False)
@@ -71,6 +84,72 @@ def test_a_replay_that_fails_says_so_and_compares_all_the_same(here: Aosctl, bot
     done = here("replay", "sayer-1", "-m", "broken")
     assert done.status == 4
     assert "completed -> failed" in done.out
+
+
+@pytest.fixture
+def working(here: Aosctl, bot: Bot, superuser: str) -> Iterator[Callable[[str], UUID]]:
+    """Let a run have one turn that ended, and one that somebody drives; return how."""
+    with psycopg.connect(superuser, autocommit=True) as connection:
+
+        def work(name: str) -> UUID:
+            bot(name, {"text": "one"}, {"text": "two", "delaySeconds": 0.5}, {"text": "three"})
+            assert here("chat", name, "1?").status == 0
+            (run,) = connection.execute(
+                "update aos_core.run set name = %s where agent_name = %s returning run_id",
+                (f"{name}-1", name),
+            ).fetchone() or (None,)
+            connection.execute(OPEN, (Jsonb(user("2?")), run))
+            return UUID(str(run))
+
+        yield work
+
+
+def test_a_run_that_works_is_replayed_without_the_turn_that_is_under_way(
+    here: Aosctl, working: Callable[[str], UUID], superuser: str
+) -> None:
+    run = working("worker")
+    before = here("logs", "worker-1").out
+    done = here("replay", "worker-1", "--name", "worker-2")
+    assert done.status == 0, done.err
+    assert done.err.startswith(
+        "run/worker-1 again, as run/worker-2\nits turn 2 is under way, and left out\n"
+    )
+    assert [line.split()[:3] for line in done.out.splitlines()[1:]] == [["1", "yes", "completed"]]
+    assert "2?" not in here("logs", "worker-2").out
+    assert here("logs", "worker-1").out.startswith(before)
+    assert here("replay", "worker-1@2", "--diff", "-q").out == ""
+    for step in (3, 4):
+        done = here("replay", f"worker-1@{step}")
+        wanted = 'error: turn 2 of run "worker-1" is under way, and nothing else can be asked again'
+        assert (done.status, done.out) == (1, "")
+        assert done.err.startswith(wanted if step == 3 else "error: run"), done.err
+    with psycopg.connect(superuser) as connection:
+        connection.execute(CANCEL, (run,))
+    done = here("replay", "worker-1", "-o", "json")
+    assert [turn["question"] for turn in json.loads(done.out)["turns"]] == ["1?", "2?"]
+    assert "under way" not in done.err
+
+
+def test_what_a_run_does_while_it_is_replayed_is_not_compared(
+    shop: dict[str, str], working: Callable[[str], UUID], superuser: str
+) -> None:
+    """The replay stands still once it has begun; meanwhile its origin ends one turn and another."""
+    run = working("busy")
+    with (
+        subprocess.Popen(
+            [AOSCTL, "replay", "busy-1@2", "--diff"], env=shop, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        ) as process,
+        psycopg.connect(superuser, autocommit=True) as connection,
+    ):  # fmt: skip
+        assert process.stderr is not None and "again, as" in process.stderr.readline()
+        process.send_signal(signal.SIGSTOP)
+        connection.execute(CANCEL, (run,))
+        connection.execute(OPEN, (Jsonb(user("3?")), run))
+        connection.execute(CANCEL, (run,))
+        process.send_signal(signal.SIGCONT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, ""), err
 
 
 def test_what_can_not_be_replayed_is_refused(here: Aosctl, bot: Bot) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kernels import META, Connection, Tenant, apply, call, refused
+from kernels import META, Connection, Tenant, apply, call, make_tenant, refused
 
 # The definition once more: what the row must hold, by other functions than its own.
 DIFFERENT = """
@@ -176,6 +176,37 @@ def test_without_its_trigger_a_row_is_old_and_the_doctor_sees_it(
             (fresh_tenant.id, fresh_tenant.id),
         ).fetchone()
         assert renewed == (1, 0)
+
+
+def test_what_is_renewed_is_one_skill_s_of_one_tenant_and_the_session_stays_as_it_was(
+    fresh_tenant: Tenant,
+) -> None:
+    admin = fresh_tenant.database.superuser
+    other = make_tenant(fresh_tenant.database)
+    asked = "select aos_skills.renew_permissions(%s, %s)"
+    bound = "select current_setting('aos.kernel_tenant', true)"
+    with admin.transaction(force_rollback=True):
+        admin.execute("alter table aos_skills.role_skill disable trigger marks")
+        admin.execute(
+            "update aos_skills.role_skill set is_low = not is_low"
+            " where skill_name in ('sql_query', 'web_search')"
+        )
+        admin.execute("set constraints all immediate")
+        admin.execute("alter table aos_skills.role_skill enable trigger marks")
+        admin.execute("select set_config('aos.kernel_tenant', %s, true)", (str(other.id),))
+        left = []
+        for skill in ("memory_store", "web_search", None, None):
+            (renewed,) = admin.execute(asked, (fresh_tenant.id, skill)).fetchone() or (None,)
+            wrong = admin.execute(DIFFERENT.encode(), (fresh_tenant.id,)).fetchall()
+            left.append((renewed, {name for _, name in wrong}))
+        assert left == [
+            (0, {"sql_query", "web_search"}),
+            (1, {"sql_query"}),
+            (1, set()),
+            (0, set()),
+        ]
+        assert admin.execute(DIFFERENT.encode(), (other.id,)).fetchall() != []
+        assert admin.execute(bound).fetchone() == (str(other.id),)
 
 
 def test_an_old_row_that_nobody_renews_would_open_the_gate(fresh_tenant: Tenant) -> None:

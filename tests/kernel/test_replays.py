@@ -59,6 +59,11 @@ def test_a_recorded_call_has_its_result_and_is_not_made(scribe: Tenant) -> None:
     assert scribe.transcript(again) == scribe.transcript(run)
     assert scribe.faults(again) == scribe.faults(run) == []
     assert scribe.events(again).count("tool.result") == 1
+    assert scribe.database.rows(  # its step is as old as its event
+        "select e.actor, s.created_at = e.at from aos_core.event_log e join aos_core.step s"
+        " on s.run_id = e.stream_id and s.role = 'tool' where e.stream_id = %s"
+        " and e.kind = 'tool.result'", again,
+    ) == [("agent:clerk", True)]  # fmt: skip
 
 
 def test_what_was_not_made_fails_and_nothing_can_carry_it_out(scribe: Tenant) -> None:
@@ -80,6 +85,32 @@ def test_what_was_not_made_fails_and_nothing_can_carry_it_out(scribe: Tenant) ->
     answer = scribe.respond(taken, ask(("send_mail", OTHER)))
     assert [one["status"] for one in answer["calls"]] == ["failed"]
     assert scribe.faults(again) == []
+
+
+def test_what_its_origin_does_later_is_not_in_a_replay(scribe: Tenant) -> None:
+    """It is one of what was committed when it began; its origin was in a turn, and goes on."""
+    run = scribe.start_run("clerk")
+    origin = scribe.open(run, "write", p_worker="w1")
+    asked = scribe.respond(origin, ask(("send_mail", MADE), ("send_mail", OTHER)))
+    one, other = (UUID(each["call_id"]) for each in asked["calls"])
+    scribe.result(one, origin, {"n": 1})
+    before, said = scribe.run_row(run), scribe.transcript(run)
+    again = replayed(scribe, run)
+    after = scribe.run_row(run)
+    assert scribe.transcript(run) == said and scribe.transcript(again) == []
+    assert {key for key in before if before[key] != after[key]} == {
+        "last_seq", "last_hash", "updated_at"}  # fmt: skip
+    scribe.result(other, origin, {"n": 2})
+    assert scribe.respond(origin, say("written"))["next"] == "done"
+    for replay, statuses in (
+        (again, ["succeeded", "failed"]),
+        (replayed(scribe, run), ["succeeded", "succeeded"]),
+    ):
+        lease = scribe.open(replay, "write", p_worker="w1")
+        answer = scribe.respond(lease, ask(("send_mail", MADE), ("send_mail", OTHER)))
+        assert [each["status"] for each in answer["calls"]] == statuses
+        assert scribe.respond(lease, say("written"))["next"] == "done"
+        assert scribe.faults(replay) == scribe.faults(run) == []
 
 
 def test_equal_calls_have_their_results_in_order_and_then_the_last(scribe: Tenant) -> None:
@@ -141,6 +172,31 @@ def test_only_a_run_of_ones_own_is_replayed_and_no_other_run_begins_as_one(
         replayed(scribe, lettered(scribe, (MADE, True)), 0)
     with refused("AO006", 'a run is a conversation or a task, not "replay"'):
         call(scribe.person, "aos_agent.start_run", scribe.id, "clerk", "replay")
+    agent = scribe.run_row(scribe.start_run("clerk"))["agent_id"]
+    insert = "insert into aos_agent.conversation (tenant_id, agent_id, kind) values (%s, %s, %s)"
+    for kind in ("replay", "Replay", ""):
+        with refused("AO006", f'a run is a conversation or a task, not "{kind}"'):
+            scribe.person.execute(insert, (scribe.id, agent, kind))
+    with refused("42501"):  # nor may anybody say that it comes from another
+        scribe.person.execute(
+            "insert into aos_core.run (tenant_id, agent_id, kind, parent_run_id)"
+            " values (%s, %s, 'replay', %s)", (scribe.id, agent, scribe.start_run("clerk")),
+        )  # fmt: skip
+
+
+def test_a_replay_begins_as_what_it_is(scribe: Tenant) -> None:
+    """It is written no more often than a fork, and by a task it is no task."""
+    admin = scribe.database.superuser
+    run = UUID(call(scribe.person, "aos_agent.start_run", scribe.id, "clerk", "task")["run_id"])
+    updated = "select pg_stat_get_xact_tuples_updated('aos_core.run'::regclass)"
+    written = {}
+    for function in ("aos_agent.fork_run", "aos_agent.replay_run"):
+        with admin.transaction():
+            (before,) = admin.execute(updated).fetchone() or (0,)
+            made = UUID(call(admin, function, scribe.id, run)["run_id"])
+            (after,) = admin.execute(updated).fetchone() or (0,)
+        written[scribe.run_row(made)["kind"]] = after - before
+    assert written == {"task": 1, "replay": 1}  # its origin's event
 
 
 def test_the_audit_trail_of_a_replay_is_whole(scribe: Tenant) -> None:

@@ -262,3 +262,17 @@ def test_a_manifest_counts_whole_with_the_ends_of_its_roles(
     assert outcome({**spec, "roles": ["viewer"], "roleExpiry": {}}) == "configured"
     with refused("AO006", "names a role that it does not have"):
         outcome({**spec, "roles": ["viewer"]})
+
+
+def test_the_roles_that_somebody_has_are_read_in_the_caller_s_own_statement(here: Filled) -> None:
+    """No call for each principal: what every function asks first is planned as one."""
+    admin = here.tenant.database.superuser
+    with admin.transaction(force_rollback=True):
+        admin.execute("set local role aos_lookup")
+        plan = admin.execute(
+            "explain (costs off) select exists (select from aos_auth.roles_held(p.tenant_id,"
+            " p.principal_id) h where h.role_name = any (aos_auth.roles_that_include('viewer')))"
+            " from aos_auth.principal p"
+        ).fetchall()
+    text = "\n".join(line for (line,) in plan)
+    assert "role_grant" in text and "Function Scan" not in text

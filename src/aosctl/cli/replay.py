@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from aosctl.db.connection import Session
     from aosctl.db.new_runs import Fork
     from aosctl.db.runs import RunRow
-    from aosctl.domain.replaying import Pair, Summary, Told
-    from aosctl.messages import Message
+    from aosctl.db.talks import LeftOut
+    from aosctl.db.traces import Record
+    from aosctl.domain.replaying import Pair, Told, UnderWay
 
 _QUESTION = 40
 
@@ -54,6 +55,9 @@ def command(
     turn while it ran are not sent again. Where the run was compacted, the replay goes on with the
     summary as it was recorded, so that the model reads then what it read in the run.
 
+    A run that works is replayed as it stood when the replay began, without the turn that was under
+    way; a turn that waits for a person is asked again too.
+
     With --diff the status is 1 where anything is different, as that of diff; a replay that did not
     come to its end has the status of aosctl run.
 
@@ -68,12 +72,17 @@ def command(
 
     given = globals_of(ctx)
     with closing(session_of(given)) as session:
-        run, made, asked = _begin(session, typed, step, name, model)
+        begun, made = _begin(session, typed, step, name, model)
+        run = begun.run
         remember_names(given, ("run", "runs"), [made.name], whole=False)
         output.note(f"run/{run.name} again, as run/{made.name}", quiet=given.quiet)
-        status = _ask(given, session, run.agent, made, asked)
+        if begun.moving is not None:
+            output.note(
+                f"its turn {begun.moving.number} is under way, and left out", quiet=given.quiet
+            )
+        status = _ask(given, session, begun, made)
     with closing(session_of(given)) as session:
-        found = _compared(session, run, made)
+        found = _compared(session, begun, made)
     if chosen.format == "name":
         output.write(f"run.aos/{made.name}\n")
     elif not chosen.is_table:
@@ -89,35 +98,48 @@ def command(
     return status
 
 
+class _Origin(NamedTuple):
+    """A run as it stood when its replay began: it may go on while it is asked again."""
+
+    run: RunRow
+    record: Record
+    left_out: Sequence[LeftOut]
+    moving: UnderWay | None
+
+
 def _begin(
     session: Session, typed: str, step: int | None, name: str | None, model: str | None
-) -> tuple[RunRow, Fork, list[Message | Summary]]:
-    """Make the run in which is asked again; return both, and the questions. Raises AosError."""
+) -> tuple[_Origin, Fork]:
+    """Make the run in which is asked again; return what is replayed, and it. Raises AosError."""
     from aosctl.db.new_runs import replay_run
     from aosctl.db.runs import find_run
     from aosctl.db.talks import left_out
     from aosctl.db.traces import record
-    from aosctl.domain.replaying import questions
+    from aosctl.domain.replaying import questions, settled
     from aosctl.domain.steps import check_step
 
     tenant = session.require_tenant()
     run = find_run(session.connection, tenant, typed)
     check_step(run.name, step, run.last_step, f"aosctl trace {run.name}")
-    said = record(session.connection, run)
-    pieces = left_out(session.connection, tenant, run.run_id)
-    if not questions(said, 0, pieces):
-        raise AosError(f'run "{run.name}" has no question that could be asked again')
-    made = replay_run(session.connection, tenant, run.run_id, step, name, model)
-    return run, made, questions(said, made.steps, pieces)
+    said, moving = settled(record(session.connection, run))
+    origin = _Origin(run, said, left_out(session.connection, tenant, run.run_id), moving)
+    begins_later = moving is not None and step is not None and step >= moving.first_step
+    if begins_later or not questions(said, 0, origin.left_out):
+        raise _nothing_to_ask(origin)
+    return origin, replay_run(session.connection, tenant, run.run_id, step, name, model)
 
 
-def _ask(
-    given: Globals,
-    session: Session,
-    agent: str,
-    made: Fork,
-    asked: Sequence[Message | Summary],
-) -> int:
+def _nothing_to_ask(origin: _Origin) -> AosError:
+    name, moving = origin.run.name, origin.moving
+    if moving is None:
+        return AosError(f'run "{name}" has no question that could be asked again')
+    return AosError(
+        f'turn {moving.number} of run "{name}" is under way, and nothing else can be asked again',
+        f"aosctl wait run/{name} --for=condition=Done, then again",
+    )
+
+
+def _ask(given: Globals, session: Session, origin: _Origin, made: Fork) -> int:
     """Ask each question when the one before is answered; return the status of the first that fails.
 
     The session is used up.
@@ -125,15 +147,15 @@ def _ask(
     import sys
 
     from aosctl.cli import talk
-    from aosctl.domain.replaying import Summary
+    from aosctl.domain.replaying import Summary, questions
     from aosctl.repl.oneshot import run_once
     from aosctl.repl.turns import Turns
 
-    access = talk.Access(given, session, agent)
+    access = talk.Access(given, session, origin.run.agent)
     screen = talk.screen_of(given, None, sys.stderr)
     status = 0
     with closing(Turns(access, access.open(made.run_id), screen, None)) as turns:
-        for question in asked:
+        for question in questions(origin.record, made.steps, origin.left_out):
             if isinstance(question, Summary):
                 turns.conversation.take_summary(question.step)
                 turns.take_up()  # nothing; it looks at where the run is now
@@ -144,18 +166,17 @@ def _ask(
     return status
 
 
-def _compared(session: Session, run: RunRow, made: Fork) -> list[Pair]:
+def _compared(session: Session, origin: _Origin, made: Fork) -> list[Pair]:
     from aosctl.db.runs import find_run
     from aosctl.db.talks import left_out
     from aosctl.db.traces import record
     from aosctl.domain.replaying import pairs, told
 
     connection, tenant = session.connection, session.require_tenant()
-    before, after = (
-        told(record(connection, one), made.steps, left_out(connection, tenant, one.run_id))
-        for one in (run, find_run(connection, tenant, made.name))
-    )
-    return pairs(before, after)
+    again = record(connection, find_run(connection, tenant, made.name))
+    summed = left_out(connection, tenant, made.run_id)
+    before = told(origin.record, made.steps, origin.left_out)
+    return pairs(before, told(again, made.steps, summed))
 
 
 def _as_json(run: str, again: str, found: Sequence[Pair]) -> dict[str, object]:

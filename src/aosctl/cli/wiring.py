@@ -61,7 +61,9 @@ def session_of(
 
     progress = progress or partial(note, quiet=given.quiet)
     verb = given.verb.partition(" ")[0]
-    return open_session(target_of(given), verb, select_tenant=select_tenant, progress=progress)
+    return open_session(
+        target_of(given), verb, select_tenant=select_tenant, progress=progress, asked=given.request
+    )
 
 
 def quick_session_of(given: Globals, *, select_tenant: bool = True) -> AnySession:

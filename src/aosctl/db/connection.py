@@ -60,14 +60,16 @@ def connect(
     autocommit: bool = True,
     tried: tuple[str, ...] = (),
     is_worker: bool = False,
+    asked: request.Request | None = None,
 ) -> Connection:
     """Connect to a database. Raises DatabaseUnavailable in one line, with what was tried.
 
     The session's search_path is pg_catalog: where others may create functions, in public on 14,
     one of theirs that fits a call of ours better than PostgreSQL's own would run as this login.
     --request-timeout bounds each statement, --as the rights; neither what a worker does for agents.
+    `asked` is what the flags say where that is not what holds now: in a thread beside a verb.
     """
-    asked = request.current()
+    asked = asked or request.current()
     params = parse(dsn, tried)
     params.setdefault("connect_timeout", CONNECT_SECONDS)
     if asked.timeout:
@@ -112,8 +114,25 @@ def _bind(connection: Connection, asked: request.Request) -> None:
             (str(asked.milliseconds),),
         )
     if asked.principal is not None:
-        connection.execute(
-            "select pg_catalog.set_config('aos.acting_as', %s, false)", (asked.principal,)
+        _act_as(connection, asked.principal)
+
+
+def _act_as(connection: Connection, principal: str) -> None:
+    """Act in somebody's place as long as the session lasts. Raises UsageError behind a pooler.
+
+    Such a thing hands the server's session to the next client with what was set in it, and runs
+    the next statement in another one, with all of the login's rights. It has a key of its own.
+    """
+    (is_set,) = connection.execute(
+        "select case when pg_catalog.pg_backend_pid() = %s"
+        " then pg_catalog.set_config('aos.acting_as', %s, false) end is not null",
+        (connection.info.backend_pid, principal),
+    ).fetchone() or (False,)
+    if not is_set:
+        connection.close()
+        raise UsageError(
+            "--as needs a session of its own, and a pooler stands before the server",
+            "--dsn with the address of the server itself",
         )
 
 
@@ -159,6 +178,7 @@ def open_session(
     *,
     select_tenant: bool = True,
     progress: Callable[[str], None] | None = None,
+    asked: request.Request | None = None,
 ) -> Session:
     """Connect as the person, check the kernel's version and select the tenant.
 
@@ -167,7 +187,7 @@ def open_session(
     KernelMismatch, NotFound for a tenant that the login has no part in.
     """
     info = person_conninfo(target, progress)
-    connection = connect(info, verb, tried=target.tried)
+    connection = connect(info, verb, tried=target.tried, asked=asked)
     try:
         version = _kernel_version(connection, target, progress)
         tenant_id, tenant = (None, None)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from aosctl.db.traces import CallRow, MessageRow, Record
 
 
+_UNDER_WAY = ("queued", "running")
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """One turn: its outcome, and what was said and called in it, a line each, as it was written.
@@ -48,10 +51,31 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
+class UnderWay:
+    """A turn that somebody drives, or will at once."""
+
+    number: int
+    first_step: int
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """What the model wrote of the conversation before, in the turn that begins with `step`."""
 
     step: int
+
+
+def settled(record: Record) -> tuple[Record, UnderWay | None]:
+    """Return a record without the turn that was under way when it was read, and that turn.
+
+    Nobody can tell yet what comes of it. One that waits for a person rests, and stays.
+    """
+    turns = [turn for turn in record.turns if turn.state not in _UNDER_WAY]
+    known = {turn.number for turn in turns}
+    messages = [message for message in record.messages if message.turn in known]
+    moving = [message for message in record.messages if message.turn not in known]
+    under_way = UnderWay(moving[0].turn, moving[0].seq) if moving else None
+    return record._replace(turns=turns, messages=messages), under_way
 
 
 def questions(record: Record, after: int, left_out: Sequence[LeftOut]) -> list[Message | Summary]:
