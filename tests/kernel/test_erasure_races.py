@@ -33,6 +33,7 @@ def begun(tenant: Tenant, words: str) -> tuple[UUID, dict[str, Any]]:
     )  # fmt: skip
     answer = tenant.respond(opened, ask(("web_search", {"query": words})))
     tenant.result(answer["calls"][0]["call_id"], opened, {"found": words})
+    tenant.open(UUID(opened["run_id"]), words)  # it waits
     return UUID(opened["run_id"]), opened
 
 
