@@ -9,10 +9,9 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from psycopg import sql
 
-from kernels import Connection, KernelDatabase, Tenant, ask, call, make_tenant, refused, say, user
-from trails import by_export, by_kernel
+from kernels import Connection, KernelDatabase, Tenant, call, make_tenant, refused, say, user
+from trails import by_export, by_kernel, ephemeral
 
 ROUNDS = 24
 ENDS = ("close_run", "cancel_run")
@@ -27,26 +26,9 @@ def tenant(kernel_database: KernelDatabase) -> Tenant:
 
 def begun(tenant: Tenant, words: str) -> tuple[UUID, dict[str, Any]]:
     """Begin an ephemeral run that has `words` in all its content; its turn is open."""
-    opened = call(
-        tenant.person, "aos_agent.open_run", tenant.id, "clerk", user(words), None, "w1",
-        p_kind="ephemeral",
-    )  # fmt: skip
-    answer = tenant.respond(opened, ask(("web_search", {"query": words})))
-    tenant.result(answer["calls"][0]["call_id"], opened, {"found": words})
-    tenant.open(UUID(opened["run_id"]), words)  # it waits
-    return UUID(opened["run_id"]), opened
-
-
-def places(database: KernelDatabase, words: str) -> set[str]:
-    """Name the tables in which `words` stand."""
-    found = set()
-    for table in database.tables():
-        query = sql.SQL("select from {} t where t::text like {} limit 1").format(
-            sql.Identifier(*table.split(".")), sql.Literal(f"%{words}%")
-        )
-        if database.superuser.execute(query).rowcount:
-            found.add(table)
-    return found
+    run, opened = ephemeral(tenant, words)
+    tenant.open(run, words)  # it waits
+    return run, opened
 
 
 def is_forgotten(tenant: Tenant, run: UUID) -> None:
@@ -81,7 +63,7 @@ def test_who_ends_it_second_waits_and_is_told_or_ends_it(
             with refused("AO002", "is already"):
                 ended.result(30)
     is_forgotten(tenant, run)
-    assert places(tenant.database, words) == set()
+    assert tenant.database.places(words) == set()
 
 
 def test_of_all_who_end_it_at_once_one_does_and_nothing_stays(tenant: Tenant) -> None:
@@ -107,7 +89,7 @@ def test_of_all_who_end_it_at_once_one_does_and_nothing_stays(tenant: Tenant) ->
             done = list(pool.map(lambda act, at=barrier: at_once(at, *act), acts))
             won.append((done[0], done[1]))
             is_forgotten(tenant, run)
-            assert places(database, words) == set()
+            assert database.places(words) == set()
     assert {sum(each) for each in won} == {1}
     for found in (by_kernel, by_export):
         assert found(database, tenant.id) == []

@@ -18,27 +18,12 @@ from typing import Any
 import psycopg
 import pytest
 
+from bots import BOTS
 from command import AOSCTL
 from recovery.scene import PATIENCE_SECONDS, Scene, is_alive, scene
 from terminal import Terminal
 
 LONG = "word " * 300
-MODEL = """\
-apiVersion: aos/v1
-kind: Model
-metadata: {{name: {name}}}
-spec: {{provider: script, script: {script}}}
----
-apiVersion: aos/v1
-kind: Persona
-metadata: {{name: {name}, tenant: acme}}
-spec: {{model: {name}, systemPrompt: You play the script.}}
----
-apiVersion: aos/v1
-kind: Agent
-metadata: {{name: {name}, tenant: acme}}
-spec: {{persona: {name}}}
-"""
 SCRIPT = [
     {"text": LONG + "one"},
     {"text": "In short.", "delaySeconds": 2},
@@ -62,7 +47,7 @@ class Compaction:
 
     def __init__(self, made: Scene, env: dict[str, str], name: str) -> None:
         self.made, self.env, self.name = made, env, name
-        text = MODEL.format(name=name, script=json.dumps(SCRIPT))
+        text = BOTS.format(name=name, script=json.dumps(SCRIPT), limits="{}")
         subprocess.run([AOSCTL, "apply", "-f", "-"], input=text.encode(), env=env, check=True,
                        capture_output=True)  # fmt: skip
         self.chat = self.opened()
@@ -143,7 +128,7 @@ def ended(pid: int) -> None:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with scene(tmp_path_factory.mktemp("journal")) as made:
-        made.make_tenant("acme")
+        made.make_tenant("tech_corp")
         yield made
 
 
@@ -151,7 +136,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 def env(made: Scene, tmp_path: Any) -> dict[str, str]:
     dsn = made.cluster.dsn(dbname=made.name)
     kept = {key: os.environ[key] for key in ("PATH", "LANG") if key in os.environ}
-    return {**kept, "HOME": str(tmp_path), "AOSCTL_DSN": dsn, "AOSCTL_TENANT": "acme"}
+    return {**kept, "HOME": str(tmp_path), "AOSCTL_DSN": dsn, "AOSCTL_TENANT": "tech_corp"}
 
 
 @pytest.mark.parametrize("act", [kill_driver, kill_backend, shut_down_immediately])
