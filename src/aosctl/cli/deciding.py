@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -14,7 +14,7 @@ from aosctl.cli.wish import Wish, check
 from aosctl.errors import AosError, DatabaseUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from aosctl.cli.globals import Globals
     from aosctl.db.approvals import ApprovalRow
@@ -209,7 +209,7 @@ def _cells(row: ApprovalRow, width: int | None) -> list[object]:
     ]
 
 
-def _manifests(rows: Iterable[ApprovalRow]) -> list[dict[str, Any]]:
+def _manifests(rows: list[ApprovalRow]) -> list[dict[str, object]]:
     """Return approvals as `get` prints them."""
     from aosctl.domain.kinds.records import APPROVAL
     from aosctl.domain.records import approval_resource
