@@ -61,7 +61,7 @@ begin
     left join aos_core.step s on s.tenant_id = p_tenant and s.run_id = r.run_id
     where r.tenant_id = p_tenant and r.run_id = any (p_runs) group by r.run_id order by r.run_id
   loop
-    update aos_core.run r set erased_at = v_now, title = null
+    update aos_core.run r set erased_at = v_now, title = null, inbox_count = 0
     where r.tenant_id = p_tenant and r.run_id = v_run.run_id;
     perform aos_core.append_run_event(p_tenant, v_run.run_id, 'content.erased', p_actor,
                                       jsonb_build_object('steps', v_run.steps));

@@ -147,6 +147,17 @@ class KernelDatabase:
             for table in self.tables()
         }
 
+    def places(self, words: str) -> set[str]:
+        """Name the tables in which `words` stand."""
+        found = set()
+        for table in self.tables():
+            query = sql.SQL("select from {} t where t::text like {} limit 1").format(
+                sql.Identifier(*table.split(".")), sql.Literal(f"%{words}%")
+            )
+            if self.superuser.execute(query).rowcount:
+                found.add(table)
+        return found
+
     def close(self) -> None:
         for connection in self._open:
             connection.close()
@@ -334,6 +345,34 @@ def make_tenant(database: KernelDatabase, name: str = "") -> Tenant:
     })  # fmt: skip
     return Tenant(
         database, tenant, name, database.connect(login, tenant), database.connect("aos_worker")
+    )
+
+
+def policy(tenant: Tenant, name: str = "rule", **spec: Any) -> str:
+    """Apply a policy: without more, a person is asked before letters are sent."""
+    given = {"skills": ["send_mail"], "decision": "ask", **spec}
+    return apply(tenant.database.superuser, "aos_skills.apply_policy", tenant.id, name, given)
+
+
+def let_change(tenant: Tenant, schema: str, grants: list[dict[str, Any]]) -> None:
+    """Let agents change what is in a schema, as far as granted, if a person approves."""
+    apply(tenant.database.superuser, "aos_skills.apply_skill", tenant.id, "sql_execute", {
+        "builtin": "sql_execute", "approval": "always", "maxRows": 5,
+        "sql": {"searchPath": [schema], "grants": grants},
+    })  # fmt: skip
+
+
+def teach_letters(tenant: Tenant, *more: str) -> None:
+    """Let `clerk` send letters, which must never be sent twice; give it other skills as well."""
+    admin = tenant.database.superuser
+    admin.execute(
+        "insert into aos_skills.builtin_skill (name, description, runner, effect, risk,"
+        " input_schema) select 'send_letter', 'x', 'worker', 'unsafe', 'low', input_schema"
+        " from aos_skills.builtin_skill where name = 'web_search' on conflict do nothing"
+    )
+    admin.execute(
+        "update aos_agent.agent set skills = skills || %s where tenant_id = %s and name = 'clerk'",
+        (["send_letter", *more], tenant.id),
     )
 
 

@@ -26,7 +26,7 @@ from aosctl.domain.tools.base import Tool
 from aosctl.domain.tools.web_search import WebSearch
 from aosctl.providers.registry import provider_for
 from kernels import META, KernelDatabase, Tenant, apply, call, make_tenant
-from providers.wire_openai import Entry, OpenAIWire
+from providers.wire_openai import Entry, OpenAIWire, Reply, Request, text
 
 PATIENCE_SECONDS = 120.0
 SHOP = """
@@ -238,6 +238,16 @@ def make_asker(database: KernelDatabase, tenant: Tenant, model: str) -> None:
     apply(admin, "aos_agent.apply_agent", tenant.id, "asker", {
         "persona": "asker", "skills": SKILLS,
     })  # fmt: skip
+
+
+def after(go: threading.Event, words: str) -> Callable[[Request], Reply]:
+    """Return an answer that is given as soon as `go` is set."""
+
+    def late(_request: Request) -> Reply:
+        assert go.wait(20)
+        return text(words)
+
+    return late
 
 
 def until(ready: Callable[[], Any], what: str = "it") -> Any:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 from uuid import UUID
 
 from aosctl.db import audit
 from aosctl.db.audit import AuditTenant, Scope
 from aosctl.domain.audit import export, verifier
 from aosctl.domain.audit.chain import Problem
-from kernels import Connection, KernelDatabase, Tenant, ask, call, say
+from kernels import Connection, KernelDatabase, Tenant, ask, call, say, user
 
 Found = list[tuple[int | None, str]]
 NO_HEADS: verifier.Heads = {}
@@ -127,3 +128,14 @@ def close(tenant: Tenant, run: UUID) -> UUID:
 
 def named(tenant: Tenant) -> AuditTenant:
     return AuditTenant(tenant.id, tenant.name, None)
+
+
+def ephemeral(tenant: Tenant, words: str) -> tuple[UUID, dict[str, Any]]:
+    """Begin a run that is to be forgotten, with a search; return it, and its open turn."""
+    opened = call(
+        tenant.person, "aos_agent.open_run", tenant.id, "clerk", user(words), None, "w1",
+        p_kind="ephemeral",
+    )  # fmt: skip
+    answer = tenant.respond(opened, ask(("web_search", {"query": words})))
+    tenant.result(answer["calls"][0]["call_id"], opened, {"found": words})
+    return UUID(opened["run_id"]), opened

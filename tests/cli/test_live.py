@@ -317,7 +317,8 @@ def test_call_is_folded_and_expands_again_and_again(talk: Talk) -> None:
     assert "\u202e" not in chat.raw
 
 
-def test_detaching_leaves_the_turn_to_the_next_chat(talk: Talk) -> None:
+def answering(talk: Talk) -> tuple[Stream, Terminal]:
+    """Let the model be in the middle of an answer; the next one follows it."""
     stream = Stream("Nev", "er")
     talk.wire.queue += [stream, text("Here I am.")]
     chat = talk.open()
@@ -325,6 +326,11 @@ def test_detaching_leaves_the_turn_to_the_next_chat(talk: Talk) -> None:
     chat.say("wait for me")
     stream.let_go(1)
     chat.stands("Nev")
+    return stream, chat
+
+
+def test_detaching_leaves_the_turn_to_the_next_chat(talk: Talk) -> None:
+    stream, chat = answering(talk)
     chat.type(CTRL_D)
     chat.stands("Ctrl-D again within 2s leaves")
     chat.type(CTRL_D)
@@ -336,13 +342,7 @@ def test_detaching_leaves_the_turn_to_the_next_chat(talk: Talk) -> None:
 
 
 def test_hangup_keeps_the_run_and_its_turn(talk: Talk) -> None:
-    stream = Stream("Nev", "er")
-    talk.wire.queue += [stream, text("Here I am.")]
-    chat = talk.open()
-    chat.ready()
-    chat.say("wait for me")
-    stream.let_go(1)
-    chat.stands("Nev")
+    stream, chat = answering(talk)
     os.kill(chat.pid, signal.SIGHUP)
     chat.status()
     stream.let_go()

@@ -84,6 +84,16 @@ def test_approvals_are_listed_whatever_became_of_them(
     assert "    Statement:  delete from nothing\n" in described.out
 
 
+def test_an_approval_is_printed_alike_by_whatever_prints_it(
+    developer: Aosctl, tenant: Tenant, asked: Asked
+) -> None:
+    name = str(tenant.approval(asked.call)[0])
+    shown = developer("approve", name, "-o", "json")  # which tries what it would do, once
+    assert shown.status == 0, shown.err
+    (listed,) = json.loads(shown.out)["items"]
+    assert listed == json.loads(developer("get", "approval", name, "-o", "json").out)
+
+
 def test_events_of_runs_and_of_the_tenant_are_listed(
     developer: Aosctl, admin: Aosctl, done_run: str
 ) -> None:

@@ -13,7 +13,7 @@ from aosctl.domain.loop_events import ApprovalAsked, CallEnded, Outcome
 from aosctl.errors import ApprovalSettled, IllegalTransition, NotFound
 from kernels import META, call
 from providers.wire_openai import Reply, Request, calls, text
-from talks import GRANT_SHOP, Stage, Talk, beside, until
+from talks import GRANT_SHOP, Stage, Talk, after, beside, until
 
 READ = ("sql_query", {"query": "select name from item where id = 1"})
 SEARCH = ("web_search", {"query": "lamps"})
@@ -225,12 +225,7 @@ def test_a_message_is_queued_while_another_process_drives(play: Stage) -> None:
     talk = play.talk()
     other = play.talk(run=talk.conversation.run_id, worker="test:2")
     go = threading.Event()
-
-    def late(_request: Request) -> Reply:
-        assert go.wait(20)
-        return text("First.")
-
-    play.answer(late, text("Second."))
+    play.answer(after(go, "First."), text("Second."))
     with beside(lambda: talk.send("One?")) as outcomes:
         until(lambda: play.wire.requests, "the request")
         queued = other.send("Two?")

@@ -13,7 +13,7 @@ from aosctl.domain.tools.base import ToolResult
 from aosctl.errors import LeaseLost
 from kernels import call
 from providers.wire_openai import Reply, Request, calls, error, text
-from talks import Stage, Talk, beside, until
+from talks import Stage, Talk, after, beside, until
 
 SLOW = ("sql_write", {"statement": "select slowly(30, 93)"})
 SOON = 3.0
@@ -64,12 +64,7 @@ def test_heartbeats_keep_a_lease_through_a_model_call_longer_than_it(
         " from aos_core.run where run_id = %s"
     )
     go = threading.Event()
-
-    def late(_request: Request) -> Reply:
-        assert go.wait(20)
-        return text("At last.")
-
-    play.answer(late)
+    play.answer(after(go, "At last."))
     with beside(lambda: talk.send("Hello?")) as outcomes:
         until(lambda: play.wire.requests, "the request")
         for times in range(1, 4):
@@ -149,12 +144,7 @@ def test_looking_after_a_lease_neither_prolongs_it_nor_writes(play: Stage) -> No
         " and application_name like '%%heartbeat' and query like '%%check_lease%%'"
     )
     go = threading.Event()
-
-    def late(_request: Request) -> Reply:
-        assert go.wait(20)
-        return text("At last.")
-
-    play.answer(late)
+    play.answer(after(go, "At last."))
     with beside(lambda: talk.send("Hello?")) as outcomes:
         until(lambda: play.wire.requests, "the request")
         before = play.tenant.run_row(run)

@@ -11,7 +11,18 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from kernels import Asked, Connection, KernelDatabase, Tenant, apply, ask, call, refused, say
+from kernels import (
+    Asked,
+    Connection,
+    KernelDatabase,
+    Tenant,
+    apply,
+    ask,
+    call,
+    policy,
+    refused,
+    say,
+)
 
 Clock = Callable[[str], None]
 MAIL = ("send_mail", {"query": "to everybody"})
@@ -33,11 +44,6 @@ def clerk(fresh_tenant: Tenant) -> Tenant:
 
 def login(tenant: Tenant, name: str) -> Connection:
     return tenant.database.connect(f"allowance_{name}", tenant.id)
-
-
-def policy(tenant: Tenant, name: str = "rule", **spec: Any) -> str:
-    given = {"skills": ["send_mail"], "decision": "ask", **spec}
-    return apply(tenant.database.superuser, "aos_skills.apply_policy", tenant.id, name, given)
 
 
 def allow(

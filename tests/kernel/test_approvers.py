@@ -18,6 +18,7 @@ from kernels import (
     apply,
     ask,
     call,
+    policy,
     refused,
     say,
     user,
@@ -45,11 +46,6 @@ def ruled(fresh_tenant: Tenant) -> Tenant:
 
 def login(tenant: Tenant, name: str) -> Connection:
     return tenant.database.connect(f"approver_{name}", tenant.id)
-
-
-def policy(tenant: Tenant, name: str = "rule", **spec: Any) -> str:
-    given = {"skills": ["send_mail"], "decision": "ask", **spec}
-    return apply(tenant.database.superuser, "aos_skills.apply_policy", tenant.id, name, given)
 
 
 def forget(tenant: Tenant, name: str = "rule") -> None:

@@ -9,7 +9,17 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from kernels import Asked, KernelDatabase, Tenant, ask, call, make_tenant, refused, say
+from kernels import (
+    Asked,
+    KernelDatabase,
+    Tenant,
+    ask,
+    call,
+    make_tenant,
+    refused,
+    say,
+    teach_letters,
+)
 
 Clock = Callable[[str], None]
 LETTER = ("send_letter", {"query": "to the king"})
@@ -20,17 +30,8 @@ MAIL = ("send_mail", {"query": "to everybody"})
 @pytest.fixture
 def scribe(kernel_database: KernelDatabase) -> Iterator[Tenant]:
     """A tenant whose agents can send letters, which must never be sent twice."""
-    kernel_database.superuser.execute(
-        "insert into aos_skills.builtin_skill (name, description, runner, effect, risk,"
-        " input_schema) select 'send_letter', 'x', 'worker', 'unsafe', 'low', input_schema"
-        " from aos_skills.builtin_skill where name = 'web_search' on conflict do nothing"
-    )
     tenant = make_tenant(kernel_database)
-    kernel_database.superuser.execute(
-        "update aos_agent.agent set skills = skills || 'send_letter'::text"
-        " where tenant_id = %s and name = 'clerk'",
-        (tenant.id,),
-    )
+    teach_letters(tenant)
     yield tenant
     tenant.person.close()
     tenant.worker.close()

@@ -13,7 +13,7 @@ from psycopg import sql
 from aosctl.domain import tenant_archive
 from kernels import META, KernelDatabase, Tenant, ask, call, make_tenant, refused, say, user
 from populate import populate
-from trails import against, by_export, by_kernel, close, heads_of, play, tampering
+from trails import against, by_export, by_kernel, close, ephemeral, heads_of, play, tampering
 
 CANARY = "canary-4711"
 
@@ -41,19 +41,6 @@ def talk_of(tenant: Tenant, words: str) -> UUID:
     return run
 
 
-def places(database: KernelDatabase, words: str) -> set[str]:
-    """Name the tables in which `words` stand."""
-    found = set()
-    for table in database.tables():
-        query = sql.SQL("select count(*) from {} t where t::text like {}").format(
-            sql.Identifier(*table.split(".")), sql.Literal(f"%{words}%")
-        )
-        row = database.superuser.execute(query).fetchone()
-        if row and row[0]:
-            found.add(table)
-    return found
-
-
 def test_content_goes_when_its_time_is_over_and_the_trail_still_verifies(
     kernel_database: KernelDatabase, clock: Callable[[str], None]
 ) -> None:
@@ -65,7 +52,7 @@ def test_content_goes_when_its_time_is_over_and_the_trail_still_verifies(
     clock("0 days")
     young = close(tenant, talk_of(tenant, "closed-lately-4711"))
     heads = heads_of(kernel_database, tenant.id)
-    assert places(kernel_database, CANARY) >= {
+    assert kernel_database.places(CANARY) >= {
         "aos_core.step", "aos_core.tool_call", "aos_core.approval", "aos_core.run",
     }  # fmt: skip
     admin = kernel_database.connect("aos_installer")
@@ -74,7 +61,7 @@ def test_content_goes_when_its_time_is_over_and_the_trail_still_verifies(
     keeps(kernel_database, tenant, content="30d")
     before = others(kernel_database, (open_one, young))
     assert call(admin, prune, tenant.id) == {"runs": 1, "steps": 7, "more": False}
-    assert places(kernel_database, CANARY) == set()
+    assert kernel_database.places(CANARY) == set()
     assert others(kernel_database, (open_one, young)) == before
     assert call(admin, prune, tenant.id)["runs"] == 0
     assert tenant.events(old)[-1] == "content.erased"
@@ -190,7 +177,7 @@ def test_a_tenant_goes_with_everything_but_its_tombstone(
     erased = call(admin, "aos_auth.erase_tenant", "doomed", "doomed")
     assert erased["runs"] == 5 and erased["rows"] > 50
     assert set(rows_of(database, doomed.id)) == {"aos_core.event_log", "aos_core.tombstone"}
-    assert places(database, CANARY) == set()
+    assert database.places(CANARY) == set()
     assert rows_of(database, other.id) == theirs
     assert not database.rows("select from pg_roles where rolname = any (%s)", roles)
     assert doomed.events(doomed.id)[-1] == "tenant.deleted"
@@ -337,17 +324,6 @@ def test_nothing_that_is_sent_passes_for_erased(kernel_database: KernelDatabase)
     assert by_kernel(kernel_database, tenant.id) == []
 
 
-def ephemeral(tenant: Tenant, words: str) -> tuple[UUID, dict[str, Any]]:
-    """Begin a run that is to be forgotten, with a search; return it, and its open turn."""
-    opened = call(
-        tenant.person, "aos_agent.open_run", tenant.id, "clerk", user(words), None, "w1",
-        p_kind="ephemeral",
-    )  # fmt: skip
-    answer = tenant.respond(opened, ask(("web_search", {"query": words})))
-    tenant.result(answer["calls"][0]["call_id"], opened, {"found": words})
-    return UUID(opened["run_id"]), opened
-
-
 @pytest.mark.parametrize("end", ["close_run", "cancel_run"])
 def test_an_ephemeral_run_is_forgotten_when_it_ends_and_its_trail_stays(
     kernel_database: KernelDatabase, fresh_tenant: Tenant, end: str
@@ -357,7 +333,7 @@ def test_an_ephemeral_run_is_forgotten_when_it_ends_and_its_trail_stays(
     tenant.respond(opened, say(words))
     usual = tenant.start_run("clerk")  # the control
     tenant.respond(tenant.open(usual, f"{words} kept", p_worker="w1"), say("one"))
-    assert "aos_core.step" in places(kernel_database, words)
+    assert "aos_core.step" in kernel_database.places(words)
     for each in (usual, run):
         call(tenant.person, f"aos_agent.{end}", tenant.id, each)
     assert [text for _, text in tenant.transcript(usual)] == [f"{words} kept", "one"]
@@ -365,7 +341,7 @@ def test_an_ephemeral_run_is_forgotten_when_it_ends_and_its_trail_stays(
     kernel_database.superuser.execute(
         "update aos_core.run set title = null where run_id = %s", (usual,)
     )
-    assert places(kernel_database, words) == set()
+    assert kernel_database.places(words) == set()
     row = tenant.run_row(run)
     assert (row["kind"], row["erased_at"] is None) == ("ephemeral", False)
     assert tenant.events(run)[0] == "run.created"

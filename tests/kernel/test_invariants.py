@@ -12,7 +12,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from kernels import KernelDatabase, Tenant, ask, call, make_tenant, say
+from kernels import KernelDatabase, Tenant, ask, call, make_tenant, say, teach_letters
 
 # Each query names what is wrong with the runs of a tenant; none may return a row.
 BROKEN = {
@@ -208,17 +208,8 @@ TOOLS = [("web_search", {"query": "x"}), ("send_mail", {"query": "x"}),
 @pytest.fixture
 def scribe(kernel_database: KernelDatabase) -> Iterator[Tenant]:
     """A tenant with a tool of each kind: read, approved, never repeated, the kernel's own."""
-    kernel_database.superuser.execute(
-        "insert into aos_skills.builtin_skill (name, description, runner, effect, risk,"
-        " input_schema) select 'send_letter', 'x', 'worker', 'unsafe', 'low', input_schema"
-        " from aos_skills.builtin_skill where name = 'web_search' on conflict do nothing"
-    )
     tenant = make_tenant(kernel_database)
-    kernel_database.superuser.execute(
-        "update aos_agent.agent set skills = skills || '{send_letter,memory_recall}'::text[]"
-        " where tenant_id = %s and name = 'clerk'",
-        (tenant.id,),
-    )
+    teach_letters(tenant, "memory_recall")
     yield tenant
     tenant.person.close()
     tenant.worker.close()

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from kernels import Asked, KernelDatabase, Tenant, apply, call, make_tenant
+from kernels import Asked, KernelDatabase, Tenant, call, let_change, make_tenant
 
 MARKET = """
 create schema market;
@@ -54,10 +54,7 @@ def market(kernel_database: KernelDatabase) -> Tenant:
     """A tenant whose agent may change a market, if a person approves."""
     kernel_database.superuser.execute(MARKET.encode())
     tenant = make_tenant(kernel_database)
-    apply(kernel_database.superuser, "aos_skills.apply_skill", tenant.id, "sql_execute", {
-        "builtin": "sql_execute", "approval": "always", "maxRows": 5,
-        "sql": {"searchPath": ["market"], "grants": GRANTS},
-    })  # fmt: skip
+    let_change(tenant, "market", GRANTS)
     return tenant
 
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from kernels import Asked, KernelDatabase, Tenant, apply, call, make_tenant, refused
+from kernels import Asked, KernelDatabase, Tenant, apply, call, let_change, make_tenant, refused
 
 STORE = """
 create schema store;
@@ -78,10 +78,7 @@ def store(kernel_database: KernelDatabase) -> Tenant:
     """A tenant whose agent may change a store, if a person approves."""
     kernel_database.superuser.execute(STORE.encode())
     tenant = make_tenant(kernel_database)
-    apply(kernel_database.superuser, "aos_skills.apply_skill", tenant.id, "sql_execute", {
-        "builtin": "sql_execute", "approval": "always", "maxRows": 5,
-        "sql": {"searchPath": ["store"], "grants": GRANTS},
-    })  # fmt: skip
+    let_change(tenant, "store", GRANTS)
     return tenant
 
 

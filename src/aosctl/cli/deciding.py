@@ -153,7 +153,7 @@ def _show(
 
     rows = [tried(session, row, given) for row in meant]
     if not chosen.is_table:
-        output.write_objects([_manifest(row) for row in rows], chosen, show_headers=True)
+        output.write_objects(_manifests(rows), chosen, show_headers=True)
         return
     output.write("\n".join(text_of(session, row, sys.stdout, given) for row in rows))
 
@@ -162,7 +162,7 @@ def _print(
     rows: list[ApprovalRow], chosen: output.Output, all_tenants: bool, *, headers: bool
 ) -> None:
     if not chosen.is_table:
-        output.write_objects([_manifest(row) for row in rows], chosen, show_headers=headers)
+        output.write_objects(_manifests(rows), chosen, show_headers=headers)
     elif rows:
         from aosctl.cli.table import write_table
 
@@ -192,38 +192,9 @@ def _cells(row: ApprovalRow, width: int | None) -> list[object]:
     ]
 
 
-def _manifest(row: ApprovalRow) -> dict[str, object]:
-    more = {
-        "preview": row.preview,
-        "editedBy": row.edited_by,
-        "originalArgs": row.original_args,
-    }
-    status = {
-        "state": row.state,
-        "expiresAt": row.expires_at,
-        "decidedAt": row.decided_at,
-        "decidedBy": row.decided_by,
-        "decisionReason": row.decision_reason,
-        "scope": row.decided_scope,
-        "allowance": row.allowance,
-    }
-    return {
-        "apiVersion": "aos/v1",
-        "kind": "Approval",
-        "metadata": {
-            "name": row.short,
-            "tenant": row.tenant,
-            "uid": str(row.approval_id),
-            "creationTimestamp": row.requested_at,
-        },
-        "spec": {
-            "run": row.run,
-            "agent": row.agent,
-            "skill": row.skill,
-            "args": dict(row.args),
-            "reason": row.reason,
-            "digest": row.digest,
-            **{key: value for key, value in more.items() if value is not None},
-        },
-        "status": {key: value for key, value in status.items() if value is not None},
-    }
+def _manifests(rows: list[ApprovalRow]) -> list[dict[str, object]]:
+    """Return approvals as `get` prints them."""
+    from aosctl.domain.kinds.records import APPROVAL
+    from aosctl.domain.records import approval_resource
+
+    return [APPROVAL.to_manifest(approval_resource(row)) for row in rows]

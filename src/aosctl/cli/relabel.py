@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
 from aosctl.cli import output
-from aosctl.cli.flags import parse_dry_run, suffix
+from aosctl.cli.flags import (
+    AllTenants,
+    ChangedText,
+    DryRunText,
+    FieldSelector,
+    Selector,
+    parse_dry_run,
+    suffix,
+)
 from aosctl.cli.globals import globals_of
 from aosctl.domain.names import printable
 from aosctl.errors import Conflict, UsageError
@@ -45,6 +53,39 @@ class Given(NamedTuple):
     resource_version: int | None
     dry_run: str
     output_format: str | None
+
+
+def command_of(what: Literal["label", "annotation"], doc: str) -> Callable[..., None]:
+    """Return the verb, of which `doc` is the help."""
+
+    def command(
+        ctx: typer.Context,
+        words: Words = None,
+        selector: Selector = None,
+        field_selector: FieldSelector = None,
+        everything: Everything = False,
+        all_tenants: AllTenants = False,
+        overwrite: Overwrite = False,
+        listing: Listing = False,
+        resource_version: ResourceVersion = None,
+        dry_run: DryRunText = "none",
+        output_format: ChangedText = None,
+    ) -> None:
+        given = Given(
+            selector,
+            field_selector,
+            everything,
+            all_tenants,
+            overwrite,
+            listing,
+            resource_version,
+            dry_run,
+            output_format,
+        )
+        relabel(ctx, what, words or (), given)
+
+    command.__doc__ = doc
+    return command
 
 
 class Update(NamedTuple):

@@ -24,7 +24,7 @@ def listed(connection: AnyConnection, kind: Kind, tenant: UUID) -> list[Resource
     if kind is APPROVAL:
         from aosctl.db.approvals import approvals
 
-        return [_approval(row) for row in approvals(connection, tenant)]
+        return [approval_resource(row) for row in approvals(connection, tenant)]
     if kind is ALLOWANCE:
         from aosctl.db.allowances import allowances
 
@@ -56,7 +56,7 @@ def _one(connection: AnyConnection, kind: Kind, tenant: UUID, name: str) -> list
         if kind is APPROVAL:
             from aosctl.db.approvals import find_approval
 
-            return [_approval(find_approval(connection, tenant, name))]
+            return [approval_resource(find_approval(connection, tenant, name))]
         if kind is ALLOWANCE:
             from aosctl.db.allowances import find_allowance
 
@@ -113,7 +113,8 @@ def _turn(row: TurnRow) -> Resource:
     )
 
 
-def _approval(row: ApprovalRow) -> Resource:
+def approval_resource(row: ApprovalRow) -> Resource:
+    """Return an approval in the shape of all resources."""
     spec = {
         "run": row.run,
         "agent": row.agent,
