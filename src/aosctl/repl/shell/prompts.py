@@ -120,6 +120,7 @@ def _session(
     from prompt_toolkit.styles import Style
 
     from aosctl.repl.hidden import ShowHidden
+    from aosctl.repl.resizing import redraw_where_it_began
 
     style = Style.from_dict(
         {
@@ -128,7 +129,7 @@ def _session(
             "mark": "ansired",
         }
     )
-    return PromptSession(
+    session: PromptSession[Any] = PromptSession(
         multiline=True,
         key_bindings=_bindings(is_open),
         history=history,
@@ -142,6 +143,8 @@ def _session(
         output=_output(),
         color_depth=ColorDepth.DEPTH_1_BIT if plain else None,
     )
+    redraw_where_it_began(session.app)
+    return session
 
 
 def _output() -> Any:
