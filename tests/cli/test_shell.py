@@ -565,6 +565,29 @@ def test_any_terminal_will_do(
         assert "\x1b[" not in shell.raw
 
 
+def test_a_dumb_terminal_has_letters_and_each_once(opened: Open) -> None:
+    shell = opened(term="dumb")
+    shell.expect("aosctl>$")
+    shell.say("get agents \\")
+    shell.expect("^ +->$")
+    shell.say("-o name")
+    shell.expect(r"agent\.aos/clerk\n(?:.*\n)?\w+>$")
+    shell.say("\\sql")
+    shell.expect("=>$")
+    shell.say("select 6 *")
+    shell.say("\\d nothing")
+    shell.expect_text('no table or view "nothing"')
+    shell.say("7 as n;")
+    shell.expect("^ 42$")
+    shell.say("\\q")
+    shell.expect("acme>$")
+    shell.type(CTRL_D)
+    assert shell.status() == 0
+    for once in ("get agents", "select 6", "7 as n", "nothing to approve · dev@acme"):
+        assert shell.raw.count(once) == 1, once
+    assert "\x1b" not in shell.raw
+
+
 @pytest.mark.parametrize("emulator", [Xterm, Ghost])
 def test_a_window_of_another_size_keeps_nothing_of_the_old_prompt(
     env: dict[str, str], dsn: str, emulator: type[Xterm] | type[Ghost]
