@@ -424,13 +424,14 @@ def test_approval_rings_asks_and_leaves_the_draft_alone(talk: Talk, order: Order
 
 
 def test_narrow_terminal_asks_in_several_lines(talk: Talk, order: Order) -> None:
-    talk.wire.queue += [calls(("sql_execute", {"statement": order.delete})), text("Gone.")]
+    told = text("Gone.\n\n| a | b |\n|---|---|\n| 1 | 2 |")
+    talk.wire.queue += [calls(("sql_execute", {"statement": order.delete})), told]
     chat = talk.open(columns=20, rows=30, AOSCTL_NO_BELL="1", NO_COLOR="1")
     chat.ready()
     chat.say("delete it")
     chat.until(lambda: chat.typed == "  >" and "d later" in chat.standing, "the question")
     chat.type("y")
-    chat.stands("Gone.")
+    chat.stands("Gone.\n\n a  b\n ────\n 1  2")
     chat.ready()
     assert "\x07" not in chat.raw and "\x1b[31m" not in chat.raw and "38;5" not in chat.raw
 

@@ -17,7 +17,7 @@ from aosctl.repl.psql_words import not_here
 from command import Aosctl
 from kernels import KernelDatabase, Tenant
 from screens import Screen
-from terminal import CTRL_D, ENTER
+from terminal import CTRL_C, CTRL_D, ENTER, Ghost, Terminal, Xterm
 
 HOSTILE = "a\x1b]0;owned\x07b\u202ec"
 TAB = "\t"
@@ -413,6 +413,9 @@ def until_running(database: KernelDatabase, text: str) -> None:
 
 
 def test_the_catalog_is_offered_as_the_login_sees_it(shell: Screen, tenant: Tenant) -> None:
+    shell.type("\\sql table shop.it" + TAB)  # the first TAB has read it
+    shell.expect(r"shop\.item")
+    shell.type(CTRL_C)
     shell.say("\\sql")
     shell.expect_text("=>")
     shell.say("create temp table my_own (my_column int);")
@@ -563,6 +566,48 @@ def test_any_terminal_will_do(
         assert not re.search(r"\x1b\[[0-9;]*3[0-7][;m]", shell.raw)
     if term == "dumb":
         assert "\x1b[" not in shell.raw
+
+
+def test_a_dumb_terminal_has_letters_and_each_once(opened: Open) -> None:
+    shell = opened(term="dumb")
+    shell.expect("aosctl>$")
+    shell.say("get agents \\")
+    shell.expect("^ +->$")
+    shell.say("-o name")
+    shell.expect(r"agent\.aos/clerk\n(?:.*\n)?\w+>$")
+    shell.say("\\sql")
+    shell.expect("=>$")
+    shell.say("select 6 *")
+    shell.say("\\d nothing")
+    shell.expect_text('no table or view "nothing"')
+    shell.say("7 as n;")
+    shell.expect("^ 42$")
+    shell.say("\\q")
+    shell.expect("acme>$")
+    shell.type(CTRL_D)
+    assert shell.status() == 0
+    for once in ("get agents", "select 6", "7 as n", "nothing to approve · dev@acme"):
+        assert shell.raw.count(once) == 1, once
+    assert "\x1b" not in shell.raw
+
+
+@pytest.mark.parametrize("emulator", [Xterm, Ghost])
+def test_a_window_of_another_size_keeps_nothing_of_the_old_prompt(
+    env: dict[str, str], dsn: str, emulator: type[Xterm] | type[Ghost]
+) -> None:
+    line = "get agents -l team=data,tier=gold --show-labels -o wide --sort-by .metadata.name"
+    given = {**env, "AOSCTL_DSN": dsn}
+    with Terminal(given, "shell", columns=80, emulator=emulator) as shell:
+        shell.stands("acme>")
+        shell.type(line)
+        for columns in (80, 41, 120, 60, 30):
+            if columns != 80:
+                shell.resize(40, columns)
+            whole = f"acme> {line}"
+            rows = [whole[at : at + columns] for at in range(0, len(whole), columns)]
+            said, *drawn = shell.stands("\n".join(row.rstrip() for row in rows)).splitlines()
+            assert said.startswith("help lists the verbs")
+            assert "\n".join(drawn).count("acme>") == 1, columns
 
 
 def test_a_secret_is_typed_and_forgotten(shell: Screen, env: dict[str, str]) -> None:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from aosctl.repl.markdown import WIDEST, render
+from aosctl.repl.markdown import WIDEST, render, with_tables
 from aosctl.terminal import display_width
 
 NAMES = [f"a_long_name_of_column_{number}" for number in range(1, 7)]
@@ -59,3 +59,18 @@ def test_numbers_of_a_list_are_written_as_people_write_them() -> None:
     assert plain("9. nine\n10. ten\n    - under it", 40).split("\n") == [
         "  9. nine", " 10. ten", "      • under it"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("forced", ["", "1"])
+def test_without_colours_a_table_is_drawn_and_the_rest_stays_as_written(
+    monkeypatch: pytest.MonkeyPatch, forced: str
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", forced)
+    table = "| a | b |\n|---|--:|\n| `x` | 1 |\n| long | 22 |"
+    drawn = " a      b\n ────────\n x      1\n long  22"
+    for before, after in (("", ""), ("**Here** it is:\n", "\n\n- a | b"), ("", "\n\n" + table)):
+        text = with_tables(f"{before}{table}{after}", 40)
+        assert text == f"{before}{drawn}{after.replace(table, drawn)}"
+    for untouched in (f"```\n{table}\n```", "a | b", f"- in a list\n\n  {table}", WIDE[:9]):
+        assert with_tables(untouched, 40) == untouched
+    assert with_tables(WIDE, 40) == plain(WIDE, 40)

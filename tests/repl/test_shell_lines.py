@@ -43,6 +43,7 @@ def verb(*words: str, sink: str = "", target: str = "") -> Line:
         ("\\sql select 1; select 2 | 3\nps", [
             (1, Line("backslash", ("sql",), "select 1; select 2 | 3")), (2, verb("ps"))]),
         ("!ls | wc; pwd", [(1, Line("system", rest="ls | wc; pwd"))]),
+        ("get runs \\\n\n", [(1, verb("get", "runs"))]),
         (" \n ; \n# nothing", []),
         ("chat bot what's-up's", [(1, verb("chat", "bot", "whats-ups"))]),
     ],

@@ -20,7 +20,7 @@ class Names:
 
     catalog = Catalog((Table("shop", "orders", ("order_id",)),), (), ("shop",), ("shop",))
 
-    def want(self) -> None:
+    def soon(self) -> None:
         """It is here already."""
 
 

@@ -5,16 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TextIO
 
 from prompt_toolkit.application import Application  # noqa: TID253 - only `view` imports this, when it draws
-from prompt_toolkit.data_structures import Point  # noqa: TID253 - only `view` imports this, when it draws
 from prompt_toolkit.output.vt100 import Vt100_Output  # noqa: TID253 - only `view` imports this, when it draws
 
-from aosctl.terminal import reflows
-
-if TYPE_CHECKING:
-    from prompt_toolkit.layout.screen import Screen
+from aosctl.repl.resizing import find_beginning
 
 
 class WholeOutput(Vt100_Output):
@@ -55,7 +51,7 @@ class ChatApplication(Application[None]):
     def print_above(self, text: str) -> None:
         """Print lines above what is drawn, which is drawn again; in the application's thread."""
         with self.output.whole():
-            self._find_beginning()
+            find_beginning(self)
             self.renderer.erase(leave_alternate_screen=False)
             self.output.write_raw(text)
             self._redraw()
@@ -72,28 +68,6 @@ class ChatApplication(Application[None]):
     def _redraw(self, render_as_done: bool = False) -> None:
         """Draw what has changed; after the terminal's size has, all of it."""
         with self.output.whole():
-            if not self.is_aside and self._find_beginning():
+            if not self.is_aside and find_beginning(self):
                 self.renderer.erase(leave_alternate_screen=False)
             super()._redraw(render_as_done)
-
-    def _find_beginning(self) -> bool:
-        """Learn how far up the drawing begins in a terminal of another size; False in the same."""
-        size, drawn = self.output.get_size(), self.renderer._last_size
-        if drawn is None or size == drawn:
-            return False
-        screen, at = self.renderer.last_rendered_screen, self.renderer._cursor_pos
-        if screen is not None and reflows(os.environ):
-            more = rows_more(screen, at, size.columns)
-            self.renderer._cursor_pos = Point(x=at.x, y=at.y + more)
-        self.renderer._last_size = None
-        self.output.write_raw("\r")
-        return True
-
-
-def rows_more(screen: Screen, cursor: Any, columns: int) -> int:
-    """Return how many rows more lie above the cursor once a terminal has wrapped the long ones."""
-    more = int(cursor.x) // columns
-    for y in range(cursor.y):
-        used = [x for x, cell in screen.data_buffer[y].items() if cell.char != " "]
-        more += max(used, default=0) // columns
-    return more

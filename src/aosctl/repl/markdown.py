@@ -9,7 +9,24 @@ WIDEST = 100
 """How wide text is shown at most; a table takes what the terminal has."""
 
 
-def render(block: str, width: int) -> str:
+def with_tables(block: str, width: int) -> str:
+    """Return a block as it was written, with its tables drawn: for terminals without colours.
+
+    What else Markdown marks is read as easily with its marks, which no style replaces here.
+    """
+    from markdown_it import MarkdownIt
+
+    if "|" not in block:
+        return block
+    lines = block.split("\n")
+    parsed = MarkdownIt("commonmark").enable("table").parse(block)
+    for token in reversed([one for one in parsed if one.type == "table_open" and not one.level]):
+        begin, end = token.map or (0, 0)
+        lines[begin:end] = [render("\n".join(lines[begin:end]), width, styled=False)]
+    return "\n".join(lines)
+
+
+def render(block: str, width: int, *, styled: bool = True) -> str:
     """Return a block with terminal styles, without blank lines around it; `block` is clean."""
     from io import StringIO
 
@@ -18,7 +35,8 @@ def render(block: str, width: int) -> str:
     written = StringIO()
     console = Console(
         file=written,
-        force_terminal=True,
+        force_terminal=styled,
+        color_system="auto" if styled else None,
         width=max(width, 20),
         highlight=False,
         soft_wrap=False,

@@ -285,6 +285,10 @@ class Screen:
             from aosctl.repl.markdown import render
 
             out.write(render(clean(block), self.width) + "\n")
+        elif self.folds:
+            from aosctl.repl.markdown import with_tables
+
+            out.write(with_tables(clean(block), self.width) + "\n")
         else:
             out.write(clean(block) + "\n")
         out.flush()

@@ -72,7 +72,7 @@ class Menu:
         first = text.rfind("\n", 0, cursor) + 1
         line = text[first:cursor]
         if opening := _SQL_LINE.match(line) or re.match(r"\s*(?=\\)(?!\\sql)", line):
-            self._names.want()
+            self._names.soon()
             skipped = first + opening.end()
             if " " in line.lstrip():
                 yield from self.of_sql(text[skipped:], cursor - skipped)

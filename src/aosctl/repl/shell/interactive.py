@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +16,13 @@ from aosctl.repl.shell.completer import Menu, completer_of
 from aosctl.repl.shell.frame import Frame
 from aosctl.repl.shell.lines import is_open
 from aosctl.repl.shell.names import SqlNames
+from aosctl.repl.shell.plain_prompt import PlainLinePrompt, news_of
 from aosctl.repl.shell.prompts import LinePrompt
 from aosctl.repl.shell.shell import Leave, Shell
 from aosctl.repl.shell.status import Status, Watcher, status_text
 from aosctl.repl.sql_console import INTERRUPTED
 from aosctl.repl.sql_pieces import file_pieces, pieces
+from aosctl.terminal import is_dumb
 
 _STATES = {"idle": "", "open": "*", "failed": "!"}
 
@@ -42,6 +47,13 @@ class Interactive:
         self._shell.looks.expanded = "auto"
         self._shell.moved = self._move
         self._shell.learn = self._status.learn
+        self._verbs: LinePrompt | PlainLinePrompt
+        self._sql: LinePrompt | PlainLinePrompt
+        if is_dumb(os.environ):
+            news = news_of(self._words)
+            self._verbs = PlainLinePrompt(is_open, news)
+            self._sql = PlainLinePrompt(_sql_is_open, news)
+            return
         completer = completer_of(Menu(frame, self._names), lambda: self._in_sql)
         self._verbs = LinePrompt(
             folder / "shell_history", completer, is_open, self._words, plain=plain
@@ -60,7 +72,7 @@ class Interactive:
         """Ask and run until the person leaves; return 0."""
         # To connect takes what is needed to draw: first the prompt, then that.
         self._verbs.when_drawn(self._status.start)
-        sys.stdout.write("help lists the verbs, \\sql is for SQL, Ctrl-D leaves\n")
+        sys.stdout.write(_greeting())
         status = 0
         try:
             while True:
@@ -137,6 +149,11 @@ class Interactive:
 
     def _ring(self) -> None:
         (self._sql if self._in_sql else self._verbs).ring()
+
+
+def _greeting() -> str:
+    words = "help lists the verbs, \\sql is for SQL, Ctrl-D leaves"
+    return textwrap.fill(words, max(shutil.get_terminal_size().columns - 1, 1)) + "\n"
 
 
 def _sql_is_open(text: str) -> bool:

@@ -134,8 +134,8 @@ def _words(text: str) -> tuple[list[str], int]:
     words: list[str] = []
     at = 0
     while True:
-        while at < len(text) and (text[at].isspace() or text.startswith("\\\n", at)):
-            at += 1 if text[at].isspace() else 2
+        while at < len(text) and (text[at].isspace() or text[at : at + 2] in ("\\\n", "\\")):
+            at += 1 if text[at].isspace() else 2  # a backslash that nothing follows is no word
         if at >= len(text) or text[at] in _ENDS:
             return words, min(at, len(text))
         word, at = _word(text, at)

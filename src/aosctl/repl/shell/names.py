@@ -9,9 +9,11 @@ from aosctl.domain.console import Catalog as Found
 from aosctl.errors import AosError
 from aosctl.repl.sql_completion import Catalog, Table
 
+_PATIENCE_SECONDS = 0.5
+
 
 class SqlNames:
-    """Has the last catalog that was read, empty at first; never waits for one."""
+    """Has the last catalog that was read, empty at first; only `soon` waits for one."""
 
     def __init__(self, read: Callable[[], Found]) -> None:
         self.catalog = Catalog()
@@ -20,11 +22,17 @@ class SqlNames:
         self._wanted = 0
         self._running = False
         self._asked = False
+        self._rests = threading.Event()
 
     def want(self) -> None:
         """Read the catalog if nobody has yet."""
         if not self._asked:
             self.refresh()
+
+    def soon(self) -> None:
+        """Read it likewise, and give it half a second: who has pressed TAB looks at the line."""
+        self.want()
+        self._rests.wait(_PATIENCE_SECONDS)
 
     def refresh(self) -> None:
         """Read it, and once more where it changes while it is read."""
@@ -34,6 +42,7 @@ class SqlNames:
             if self._running:
                 return
             self._running = True
+            self._rests.clear()
         threading.Thread(target=self._run, name="catalog", daemon=True).start()
 
     def forget(self) -> None:
@@ -53,6 +62,7 @@ class SqlNames:
                     self.catalog = found
                 if wanted == self._wanted:
                     self._running = False
+                    self._rests.set()
                     return
 
 

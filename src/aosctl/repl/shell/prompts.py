@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,12 +67,7 @@ class LinePrompt:
         return answer
 
     def when_drawn(self, call: Callable[[], None]) -> None:
-        """Call once as soon as the prompt stands; a dumb terminal draws nothing: call now."""
-        from prompt_toolkit.utils import is_dumb_terminal
-
-        if is_dumb_terminal():
-            call()
-            return
+        """Call once as soon as the prompt stands."""
         app = self._session.app
 
         def once(_app: object) -> None:
@@ -116,10 +112,12 @@ def _session(
 ) -> PromptSession[Any]:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
+    from prompt_toolkit.output import create_output
     from prompt_toolkit.output.color_depth import ColorDepth
     from prompt_toolkit.styles import Style
 
     from aosctl.repl.hidden import ShowHidden
+    from aosctl.repl.resizing import redraw_where_it_began
 
     style = Style.from_dict(
         {
@@ -128,7 +126,7 @@ def _session(
             "mark": "ansired",
         }
     )
-    return PromptSession(
+    session: PromptSession[Any] = PromptSession(
         multiline=True,
         key_bindings=_bindings(is_open),
         history=history,
@@ -139,20 +137,11 @@ def _session(
         input_processors=[ShowHidden()],
         reserve_space_for_menu=6,
         style=style,
-        output=_output(),
+        output=create_output(sys.stdout),
         color_depth=ColorDepth.DEPTH_1_BIT if plain else None,
     )
-
-
-def _output() -> Any:
-    """Return the terminal; a dumb one gets letters and nothing else."""
-    import sys
-
-    from prompt_toolkit.output import create_output
-    from prompt_toolkit.output.plain_text import PlainTextOutput
-    from prompt_toolkit.utils import is_dumb_terminal
-
-    return PlainTextOutput(sys.stdout) if is_dumb_terminal() else create_output(sys.stdout)
+    redraw_where_it_began(session.app)
+    return session
 
 
 def _bindings(is_open: Callable[[str], bool]) -> KeyBindings:
