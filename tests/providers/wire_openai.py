@@ -1,66 +1,26 @@
-"""A chat completions server on a real socket that answers from a queue, and misbehaves on order.
+"""Chat completions, as OpenAI and those who speak its protocol send them.
 
-    with OpenAIWire([calls(("sql_query", {"query": "select 1"})), text("It is 1.")]) as server:
-        ...  # base_url=server.base_url; then server.requests holds what was asked
-
-A queue entry is a Reply or a function of the Request; past the end of the queue it answers 500.
+with OpenAIWire([calls(("sql_query", {"query": "select 1"})), text("It is 1.")]) as server:
+    ...  # base_url=server.base_url; then server.requests holds what was asked
 """
 
 from __future__ import annotations
 
 import json
-import socketserver
-import threading
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Mapping
+
+from providers.wire import Entry, Reply, Request, Wire, json_bytes, json_reply
+
+__all__ = ["Entry", "OpenAIWire", "Reply", "Request"]
 
 USAGE = {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25}
 DONE = b"data: [DONE]\n\n"
 
 
-@dataclass(frozen=True)
-class Reply:
-    """What to send: each item of `body` is one HTTP chunk, `end` says how it ends."""
+class OpenAIWire(Wire):
+    """The server."""
 
-    body: tuple[bytes, ...]
-    status: int = 200
-    content_type: str = "text/event-stream"
-    headers: Mapping[str, str] = field(default_factory=dict)
-    end: Literal["clean", "cut", "stall"] = "clean"
-
-    def split(self, size: int = 1) -> Reply:
-        """Cut the body into chunks of `size` bytes."""
-        whole = b"".join(self.body)
-        return replace(self, body=tuple(whole[i : i + size] for i in range(0, len(whole), size)))
-
-    def cut(self, keep: int) -> Reply:
-        """Send the first `keep` chunks, then drop the connection inside the next one."""
-        return replace(self, body=self.body[:keep], end="cut")
-
-    def stall(self, keep: int) -> Reply:
-        """Send the first `keep` chunks, then nothing until the client goes away."""
-        return replace(self, body=self.body[:keep], end="stall")
-
-    def eof(self, keep: int) -> Reply:
-        """Send the first `keep` chunks, then end as if all were said."""
-        return replace(self, body=self.body[:keep])
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the client sent."""
-
-    path: str
-    headers: dict[str, str]
-    body: dict[str, Any]
-
-    @property
-    def messages(self) -> list[dict[str, Any]]:
-        return self.body["messages"]
-
-
-Entry = Reply | Callable[[Request], Reply]
+    path = "/v1"
 
 
 def piece(
@@ -84,12 +44,8 @@ def usage_piece(usage: Mapping[str, object] = USAGE) -> dict[str, object]:
 
 
 def sse(data: object) -> bytes:
-    """Write one event, in UTF-8 where the text allows it."""
-    try:
-        body = json.dumps(data, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        body = json.dumps(data).encode()
-    return b"data: " + body + b"\n\n"
+    """Write one event."""
+    return b"data: " + json_bytes(data) + b"\n\n"
 
 
 def stream(*pieces: Mapping[str, object], done: bool = True) -> Reply:
@@ -132,87 +88,5 @@ def error(
     headers: Mapping[str, str] | None = None,
 ) -> Reply:
     """Make an error as OpenAI words it."""
-    body = json.dumps({"error": {"message": message, "type": None, "code": code}})
-    return Reply((body.encode(),), status, "application/json", headers or {})
-
-
-class OpenAIWire:
-    """The server; a context manager that stops it, whatever its clients do."""
-
-    def __init__(self, replies: Iterable[Entry] = ()) -> None:
-        self.queue = list(replies)
-        self.requests: list[Request] = []
-        self.client_left = threading.Event()
-        self._lock = threading.Lock()
-        self._connections: set[Any] = set()
-        wire = self
-
-        class Handler(socketserver.StreamRequestHandler):
-            def handle(self) -> None:
-                wire._serve(self)
-
-        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = False
-        self.base_url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-
-    def __enter__(self) -> OpenAIWire:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        with self._lock:
-            for connection in self._connections:
-                connection.shutdown(2)
-        self._server.server_close()
-
-    def _serve(self, handler: socketserver.StreamRequestHandler) -> None:
-        with self._lock:
-            self._connections.add(handler.connection)
-        try:
-            request = _read(handler)
-            if request is not None:
-                self._answer(handler, self._next(request))
-        except ConnectionError:
-            self.client_left.set()
-        finally:
-            with self._lock:
-                self._connections.discard(handler.connection)
-
-    def _next(self, request: Request) -> Reply:
-        with self._lock:
-            self.requests.append(request)
-            entry = self.queue.pop(0) if self.queue else error(500, "the wire's queue is empty")
-        return entry if isinstance(entry, Reply) else entry(request)
-
-    def _answer(self, handler: socketserver.StreamRequestHandler, reply: Reply) -> None:
-        headers = {
-            "Content-Type": reply.content_type,
-            "Transfer-Encoding": "chunked",
-            "Connection": "close",
-            **reply.headers,
-        }
-        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        handler.wfile.write(f"HTTP/1.1 {reply.status} Wire\r\n{head}\r\n".encode())
-        for part in reply.body:
-            handler.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
-        if reply.end == "clean":
-            handler.wfile.write(b"0\r\n\r\n")
-        elif reply.end == "cut":
-            handler.wfile.write(b"40\r\ndata: {")
-        elif not handler.connection.recv(1):
-            self.client_left.set()
-
-
-def _read(handler: socketserver.StreamRequestHandler) -> Request | None:
-    line = handler.rfile.readline().decode()
-    if not line:
-        return None
-    headers: dict[str, str] = {}
-    while (header := handler.rfile.readline().decode().strip()) != "":
-        name, _, value = header.partition(":")
-        headers[name.lower()] = value.strip()
-    body = handler.rfile.read(int(headers.get("content-length", 0)))
-    return Request(line.split()[1], headers, json.loads(body or b"{}"))
+    body = {"error": {"message": message, "type": None, "code": code}}
+    return json_reply(status, body, headers)

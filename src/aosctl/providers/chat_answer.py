@@ -33,9 +33,9 @@ from aosctl.providers.base import (
     StreamEvent,
     new_call_id,
 )
-from aosctl.providers.chat_format import ToolNames
 from aosctl.providers.faults import fault_in_stream, name_fault, named
 from aosctl.providers.spans import Span, SpanKind
+from aosctl.providers.tool_names import ToolNames
 from aosctl.providers.wire_values import count, items, mapping, string
 
 FILTERED = "The provider's content filter stopped this answer."

@@ -11,7 +11,7 @@ from aosctl.errors import ProviderError
 from aosctl.messages import Json, Origin
 from aosctl.providers.base import EventStream, Finished, Line, ModelRequest, ModelSpec
 from aosctl.providers.chat_answer import ChatAnswer
-from aosctl.providers.chat_format import ToolNames, chat_params
+from aosctl.providers.chat_format import chat_params
 from aosctl.providers.connection import (
     check_it_streams,
     faults_named,
@@ -21,6 +21,7 @@ from aosctl.providers.connection import (
     whole_once_finished,
 )
 from aosctl.providers.keys import read_key
+from aosctl.providers.tool_names import ToolNames
 
 if TYPE_CHECKING:
     from openai import OpenAI, Stream
