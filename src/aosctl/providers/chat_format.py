@@ -42,7 +42,7 @@ def chat_params(request: ModelRequest, endpoint: str, names: ToolNames) -> dict[
     }
     if spec.capabilities.get("stream_usage") is not False:
         body["stream_options"] = {"include_usage": True}
-    if request.tools and spec.capabilities.get("tools") is not False:
+    if request.takes_tools:
         body["tools"] = [_tool(tool, names) for tool in request.tools]
     if request.output_schema is not None and spec.capabilities.get(
         "response_format", spec.base_url is None
@@ -70,14 +70,10 @@ def _settings(request: ModelRequest) -> dict[str, Json]:
     drop = {name for name, able in can.items() if able is False} | _RESERVED | set(_LENGTHS)
     if can.get("reasoning") is False:
         drop.add("reasoning_effort")
-    if not request.tools or can.get("tools") is False:
+    if not request.takes_tools:
         drop |= _NEED_TOOLS
     settings = {name: value for name, value in spec.params.items() if name not in drop}
-    given = next((spec.params[name] for name in _LENGTHS if name in spec.params), None)
-    limit = given if given is not None else spec.max_output_tokens
-    payable = request.max_output_tokens
-    if payable is not None:
-        limit = min(limit, payable) if isinstance(limit, int) and limit else payable
+    limit = request.longest_answer(_LENGTHS)
     new_name = can.get("max_completion_tokens", spec.base_url is None)
     if limit:
         settings[_LENGTHS[0] if new_name else _LENGTHS[1]] = limit

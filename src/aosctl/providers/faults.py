@@ -137,7 +137,7 @@ def fault_in_stream(error: object) -> Fault:
 def _fault_of(err: Exception) -> Fault:
     body = getattr(err, "body", None)
     status = getattr(err, "status_code", None)
-    if isinstance(status, int) and status < 400:  # it was in the stream of a success
+    if isinstance(status, int) and status < 300:  # it was in the stream of a success
         status = None
     if isinstance(body, Mapping):  # which Anthropic's SDK leaves in its wrapping
         fault = fault_in_stream(body.get("error") or body)

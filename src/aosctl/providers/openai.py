@@ -98,6 +98,7 @@ def _client(spec: ModelSpec, key: str, line: Line | None) -> Iterator[OpenAI]:
     ):
         if spec.base_url:  # the account that the environment names is OpenAI's alone
             client.organization = client.project = None
+            client._custom_headers = {}
         yield client
 
 
