@@ -7,11 +7,15 @@
 -- claude-haiku-5-5 from 100,000. Where a promotion has an announced end, the row has the price after
 -- it, so that no budget is passed unawares: gemini-4-argon costs half until 2026-11-30,
 -- gemini-3.8-flash until 2026-12-31.
+-- What a service writes to its cache is counted as input; Anthropic charges a quarter more for it.
+-- Anthropic's models show their thinking where `display` asks for it; without it they say nothing
+-- between two calls of tools.
 -- Capabilities: a parameter that is false here is not sent (temperature, top_p: refused, or ignored
--- by Gemini); `responses`: takes tools through OpenAI's Responses API only, and not through chat
+-- by Gemini; Anthropic's latest API takes none, and a model that has them true is asked by the one
+-- before); `responses`: takes tools through OpenAI's Responses API only, and not through chat
 -- completions; `summaries`: false where it can't sum up a conversation. The models with
--- reasoning_effort none take tools through chat completions with that effort and no other; a persona's
--- params override it.
+-- reasoning_effort none take tools through chat completions with that effort and no other; a
+-- persona's params override it.
 insert into aos_meta.llm_model_registry
   (model_name, provider, vendor_model, context_window, max_output_tokens, api_key_ref, base_url,
    input_usd_per_mtok, cached_input_usd_per_mtok, output_usd_per_mtok, default_params, capabilities,
@@ -42,18 +46,23 @@ from (values
   ('gpt-4o', 'openai', 128000, 16384, 2.50, 1.25, 10.00, '{}',
    '{"tools": true, "vision": true}'),
 
-  ('claude-fable-5-2', 'anthropic', 1000000, 128000, 8.00, 0.20, 40.00, '{}',
+  ('claude-fable-5-2', 'anthropic', 1000000, 128000, 8.00, 0.20, 40.00,
+   '{"thinking": {"type": "adaptive", "display": "summarized"}}',
    '{"tools": true, "vision": true, "thinking": true, "temperature": false, "top_p": false}'),
-  ('claude-opus-5-5', 'anthropic', 1000000, 128000, 4.00, 0.20, 20.00, '{}',
+  ('claude-opus-5-5', 'anthropic', 1000000, 128000, 4.00, 0.20, 20.00,
+   '{"thinking": {"type": "adaptive", "display": "summarized"}}',
    '{"tools": true, "vision": true, "thinking": true, "temperature": false, "top_p": false}'),
-  ('claude-sonnet-5-5', 'anthropic', 1000000, 128000, 2.00, 0.10, 10.00, '{}',
+  ('claude-sonnet-5-5', 'anthropic', 1000000, 128000, 2.00, 0.10, 10.00,
+   '{"thinking": {"type": "adaptive", "display": "summarized"}}',
    '{"tools": true, "vision": true, "thinking": true, "temperature": false, "top_p": false}'),
-  ('claude-haiku-5-5', 'anthropic', 1000000, 128000, 0.10, 0.01, 0.50, '{}',
+  ('claude-haiku-5-5', 'anthropic', 1000000, 128000, 0.10, 0.01, 0.50,
+   '{"thinking": {"type": "adaptive", "display": "summarized"}}',
    '{"tools": true, "vision": true, "thinking": true, "temperature": false, "top_p": false}'),
-  ('claude-sonnet-5', 'anthropic', 1000000, 128000, 2.00, 0.20, 10.00, '{}',
+  ('claude-sonnet-5', 'anthropic', 1000000, 128000, 2.00, 0.20, 10.00,
+   '{"thinking": {"type": "adaptive", "display": "summarized"}}',
    '{"tools": true, "vision": true, "thinking": true, "temperature": false, "top_p": false}'),
   ('claude-haiku-4-5', 'anthropic', 200000, 64000, 1.00, 0.10, 5.00, '{}',
-   '{"tools": true, "vision": true, "thinking": true}'),
+   '{"tools": true, "vision": true, "thinking": true, "temperature": true, "top_p": true}'),
 
   ('gemini-4-argon', 'gemini', 1048576, 65536, 4.00, 0.20, 20.00, '{}',
    '{"tools": true, "vision": true, "thinking": true, "temperature": false, "top_p": false}'),

@@ -229,6 +229,15 @@ def test_key_is_preferred_and_needs_a_model() -> None:
     assert choose_model({"OPENAI_API_KEY": "k", "OLLAMA_HOST": NOWHERE}, []).name == "offline"
 
 
+def test_with_a_key_of_anthropic_alone_its_model_is_chosen() -> None:
+    claude = ["claude-haiku-5-5", "claude-sonnet-5-5"]
+    choice = choose_model({"ANTHROPIC_API_KEY": "k"}, OPENAI_FIRST, claude)
+    assert (choice.name, choice.why) == ("claude-sonnet-5-5", "ANTHROPIC_API_KEY is set")
+    both = {"ANTHROPIC_API_KEY": "k", "OPENAI_API_KEY": "k"}
+    assert choose_model(both, OPENAI_FIRST, claude).name == OPENAI_FIRST[0]
+    assert is_a_default(choice.name)
+
+
 @pytest.mark.parametrize(
     ("given", "endpoint"),
     [

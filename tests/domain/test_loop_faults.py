@@ -155,7 +155,7 @@ def test_a_model_that_is_set_right_after_a_failure_is_used_in_the_same_chat(play
 
 
 def test_a_provider_of_a_later_version_is_named(play: Stage) -> None:
-    play.set_model(provider="anthropic")
+    play.set_model(provider="gemini")
     outcome = failed(play, play.talk(), requests=0)
     assert "not in this version yet" in str(outcome.error) and "baseUrl" in str(outcome.hint)
 

@@ -55,3 +55,15 @@ def test_a_model_that_reasons_sends_no_effort_with_its_tools_unless_it_may(
     ):
         effort = "none" if reasons and not needs_responses else None
         assert params.get("reasoning_effort") == effort, name
+
+
+def test_a_model_of_anthropic_shows_its_thinking_or_takes_a_temperature(
+    kernel_database: KernelDatabase,
+) -> None:
+    """Those that think unasked take none; the one before them thinks where it is told how long."""
+    for name, params, warm in kernel_database.rows(
+        "select model_name, default_params, capabilities -> 'temperature'"
+        " from aos_meta.llm_model_registry where provider = 'anthropic'"
+    ):
+        shown = {"thinking": {"type": "adaptive", "display": "summarized"}}
+        assert (params, warm) == (({}, True) if name == "claude-haiku-4-5" else (shown, False))

@@ -22,8 +22,10 @@ from aosctl.messages import (
     user,
 )
 from aosctl.providers.base import ModelRequest, ModelSpec, ToolSpec
-from aosctl.providers.chat_format import NO_RESULT, ToolNames, chat_params
+from aosctl.providers.chat_format import chat_params
+from aosctl.providers.history import NO_RESULT
 from aosctl.providers.openai import OpenAIProvider
+from aosctl.providers.tool_names import ToolNames
 from providers.wire_openai import OpenAIWire, calls, text
 
 HERE = "http://127.0.0.1:1/v1"

@@ -1,4 +1,4 @@
-"""What every provider promises, each asked in its own way: openai through a real socket."""
+"""What every provider promises, each asked in its own way: services over real sockets."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 
@@ -22,7 +23,8 @@ from aosctl.providers.base import (
     ToolSpec,
 )
 from aosctl.providers.registry import provider_for
-from providers.wire_openai import OpenAIWire, Reply, Request, calls, text
+from providers.dialects import DIALECTS, Dialect
+from providers.wire import Reply, Request
 
 TOOL = ToolSpec("sql_query", "Read with SQL.", {"type": "object"})
 QUERY = "select count(*) from shop.orders;"
@@ -43,14 +45,14 @@ class Rig:
 
 
 @contextmanager
-def _openai() -> Iterator[ModelSpec]:
+def _wired(dialect: Dialect) -> Iterator[ModelSpec]:
     def reply(request: Request) -> Reply:
-        if request.messages[-1]["role"] == "tool":
-            return text("There are ", "three ", "orders.")
-        return calls(("sql_query", {"query": QUERY}))
+        if "row_count" in json.dumps(request.messages[-1]):
+            return dialect.words.text("There are ", "three ", "orders.")
+        return dialect.words.calls(("sql_query", {"query": QUERY}))
 
-    with OpenAIWire([reply] * 8) as server:
-        yield ModelSpec("openai", "wire-1", "wired", base_url=server.base_url)
+    with dialect.wire([reply] * 8) as server:
+        yield dialect.spec(server, timeout_seconds=60)
 
 
 @contextmanager
@@ -68,7 +70,7 @@ def _offline() -> Iterator[ModelSpec]:
 
 
 SPECS: dict[str, Callable[[], AbstractContextManager[ModelSpec]]] = {
-    "openai": _openai,
+    **{dialect.name: partial(_wired, dialect) for dialect in DIALECTS},
     "script": _script,
     "offline": _offline,
 }

@@ -1,66 +1,27 @@
-"""A chat completions server on a real socket that answers from a queue, and misbehaves on order.
+"""Chat completions, as OpenAI and those who speak its protocol send them.
 
-    with OpenAIWire([calls(("sql_query", {"query": "select 1"})), text("It is 1.")]) as server:
-        ...  # base_url=server.base_url; then server.requests holds what was asked
-
-A queue entry is a Reply or a function of the Request; past the end of the queue it answers 500.
+with OpenAIWire([calls(("sql_query", {"query": "select 1"})), text("It is 1.")]) as server:
+    ...  # base_url=server.base_url; then server.requests holds what was asked
 """
 
 from __future__ import annotations
 
 import json
-import socketserver
-import threading
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import replace
+
+from providers.wire import Entry, Reply, Request, Wire, json_bytes, json_reply
+
+__all__ = ["Entry", "OpenAIWire", "Reply", "Request"]
 
 USAGE = {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25}
 DONE = b"data: [DONE]\n\n"
 
 
-@dataclass(frozen=True)
-class Reply:
-    """What to send: each item of `body` is one HTTP chunk, `end` says how it ends."""
+class OpenAIWire(Wire):
+    """The server."""
 
-    body: tuple[bytes, ...]
-    status: int = 200
-    content_type: str = "text/event-stream"
-    headers: Mapping[str, str] = field(default_factory=dict)
-    end: Literal["clean", "cut", "stall"] = "clean"
-
-    def split(self, size: int = 1) -> Reply:
-        """Cut the body into chunks of `size` bytes."""
-        whole = b"".join(self.body)
-        return replace(self, body=tuple(whole[i : i + size] for i in range(0, len(whole), size)))
-
-    def cut(self, keep: int) -> Reply:
-        """Send the first `keep` chunks, then drop the connection inside the next one."""
-        return replace(self, body=self.body[:keep], end="cut")
-
-    def stall(self, keep: int) -> Reply:
-        """Send the first `keep` chunks, then nothing until the client goes away."""
-        return replace(self, body=self.body[:keep], end="stall")
-
-    def eof(self, keep: int) -> Reply:
-        """Send the first `keep` chunks, then end as if all were said."""
-        return replace(self, body=self.body[:keep])
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the client sent."""
-
-    path: str
-    headers: dict[str, str]
-    body: dict[str, Any]
-
-    @property
-    def messages(self) -> list[dict[str, Any]]:
-        return self.body["messages"]
-
-
-Entry = Reply | Callable[[Request], Reply]
+    path = "/v1"
 
 
 def piece(
@@ -84,12 +45,8 @@ def usage_piece(usage: Mapping[str, object] = USAGE) -> dict[str, object]:
 
 
 def sse(data: object) -> bytes:
-    """Write one event, in UTF-8 where the text allows it."""
-    try:
-        body = json.dumps(data, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        body = json.dumps(data).encode()
-    return b"data: " + body + b"\n\n"
+    """Write one event."""
+    return b"data: " + json_bytes(data) + b"\n\n"
 
 
 def stream(*pieces: Mapping[str, object], done: bool = True) -> Reply:
@@ -132,87 +89,116 @@ def error(
     headers: Mapping[str, str] | None = None,
 ) -> Reply:
     """Make an error as OpenAI words it."""
-    body = json.dumps({"error": {"message": message, "type": None, "code": code}})
-    return Reply((body.encode(),), status, "application/json", headers or {})
+    body = {"error": {"message": message, "type": None, "code": code}}
+    return json_reply(status, body, headers)
 
 
-class OpenAIWire:
-    """The server; a context manager that stops it, whatever its clients do."""
-
-    def __init__(self, replies: Iterable[Entry] = ()) -> None:
-        self.queue = list(replies)
-        self.requests: list[Request] = []
-        self.client_left = threading.Event()
-        self._lock = threading.Lock()
-        self._connections: set[Any] = set()
-        wire = self
-
-        class Handler(socketserver.StreamRequestHandler):
-            def handle(self) -> None:
-                wire._serve(self)
-
-        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = False
-        self.base_url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-
-    def __enter__(self) -> OpenAIWire:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        with self._lock:
-            for connection in self._connections:
-                connection.shutdown(2)
-        self._server.server_close()
-
-    def _serve(self, handler: socketserver.StreamRequestHandler) -> None:
-        with self._lock:
-            self._connections.add(handler.connection)
-        try:
-            request = _read(handler)
-            if request is not None:
-                self._answer(handler, self._next(request))
-        except ConnectionError:
-            self.client_left.set()
-        finally:
-            with self._lock:
-                self._connections.discard(handler.connection)
-
-    def _next(self, request: Request) -> Reply:
-        with self._lock:
-            self.requests.append(request)
-            entry = self.queue.pop(0) if self.queue else error(500, "the wire's queue is empty")
-        return entry if isinstance(entry, Reply) else entry(request)
-
-    def _answer(self, handler: socketserver.StreamRequestHandler, reply: Reply) -> None:
-        headers = {
-            "Content-Type": reply.content_type,
-            "Transfer-Encoding": "chunked",
-            "Connection": "close",
-            **reply.headers,
-        }
-        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        handler.wfile.write(f"HTTP/1.1 {reply.status} Wire\r\n{head}\r\n".encode())
-        for part in reply.body:
-            handler.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
-        if reply.end == "clean":
-            handler.wfile.write(b"0\r\n\r\n")
-        elif reply.end == "cut":
-            handler.wfile.write(b"40\r\ndata: {")
-        elif not handler.connection.recv(1):
-            self.client_left.set()
+def with_comments(reply: Reply) -> Reply:
+    """Put what keeps a connection alive between the pieces."""
+    return replace(reply, body=tuple(b": keep-alive\n\n" + part for part in reply.body))
 
 
-def _read(handler: socketserver.StreamRequestHandler) -> Request | None:
-    line = handler.rfile.readline().decode()
-    if not line:
-        return None
-    headers: dict[str, str] = {}
-    while (header := handler.rfile.readline().decode().strip()) != "":
-        name, _, value = header.partition(":")
-        headers[name.lower()] = value.strip()
-    body = handler.rfile.read(int(headers.get("content-length", 0)))
-    return Request(line.split()[1], headers, json.loads(body or b"{}"))
+def _two_calls(*deltas: dict[str, object], finish: str = "tool_calls") -> Reply:
+    return stream(*map(piece, deltas), piece(finish=finish), usage_piece())
+
+
+_TWO = (("sql_query", {"n": 1}), ("shop_orders", {"n": 2}))
+_COUNTED = {
+    "prompt_tokens": 100,
+    "completion_tokens": 30,
+    "total_tokens": 130,
+    "prompt_tokens_details": {"cached_tokens": 80, "cache_write_tokens": 10},
+    "completion_tokens_details": {"reasoning_tokens": 20},
+}
+
+SCENES: dict[str, Reply | str] = {
+    "words": text("There ", "are ", "three."),
+    "thought, words and two calls": stream(
+        piece({"reasoning_content": "Let me "}),
+        piece({"reasoning_content": "see. 😀"}),
+        *(piece({"content": word}) for word in ("Loo", "king… ä€😀")),
+        piece(call_delta(0, id="a", name="sql_query", arguments="")),
+        piece(call_delta(0, arguments='{"n"')),
+        piece(call_delta(0, arguments=":1}")),
+        piece(call_delta(1, id="b", name="shop_orders", arguments='{"n":2}')),
+        piece(finish="tool_calls"),
+        usage_piece(),
+    ),
+    "comments that keep the connection alive": with_comments(calls(*_TWO)),
+    "name and id in each piece": _two_calls(
+        call_delta(0, id="a", name="sql_query", arguments='{"n"'),
+        call_delta(0, id="a", name="sql_query", arguments=":1}"),
+        call_delta(1, id="b", name="shop_orders", arguments='{"n":2}'),
+    ),
+    "all parallel calls at index 0": _two_calls(
+        call_delta(0, id="a", name="sql_query", arguments='{"n":'),
+        call_delta(0, arguments="1}"),
+        call_delta(0, id="b", name="shop_orders", arguments='{"n":2}'),
+    ),
+    "one id for two calls": _two_calls(
+        call_delta(0, id="a", name="sql_query", arguments='{"n":1}'),
+        call_delta(1, id="a", name="shop_orders", arguments='{"n":2}'),
+    ),
+    "calls beside a plain stop": _two_calls(
+        call_delta(0, id="a", name="sql_query", arguments='{"n":1}'),
+        call_delta(1, id="b", name="shop_orders", arguments='{"n":2}'),
+        finish="stop",
+    ),
+    "no count of tokens": text("There ", "are ", "three.", usage=None),
+    "cached, written and reasoning tokens": text("There are three.", usage=_COUNTED),
+    "arguments that don't parse": calls(("sql_query", '{"n":1')),
+    "a call cut off by the length": _two_calls(
+        call_delta(0, id="a", name="sql_query", arguments='{"n":1}'), finish="length"
+    ),
+    "words cut off by the length": text("There are", finish="length"),
+    "words cut off by the model's window": "is `length` too",
+    "a turn that the service pauses": "has no tools of the vendor's own",
+    "nothing": text(),
+    "a refusal": stream(
+        piece({"refusal": "I can't "}),
+        piece({"refusal": "do that."}),
+        piece(finish="stop"),
+        usage_piece(),
+    ),
+    "a call that is refused": _two_calls(
+        call_delta(0, id="a", name="sql_query", arguments='{"n":1}'), finish="content_filter"
+    ),
+    "half a character in each of two pieces": stream(
+        piece({"content": "a\ud83d"}),
+        piece({"content": "\ude00b\x00"}),
+        piece(finish="stop"),
+        usage_piece(),
+    ),
+    "pieces of no known shape": replace(
+        whole := text("There ", "are ", "three."),
+        body=(
+            *map(sse, [None, "ping", 1, [], {}, {"choices": None}, {"choices": [None]}]),
+            *whole.body,
+        ),
+    ),
+}
+
+_begun = sse(piece({"content": "There"}))
+FAULTS: dict[str, Reply | str] = {
+    "a wrong key": error(401, "Incorrect API key provided", "invalid_api_key"),
+    "a key without the right": error(403, "Country not supported"),
+    "an unknown model": error(404, "The model does not exist", "model_not_found"),
+    "an unknown parameter": error(400, "Unknown parameter: 'foo'"),
+    "a context that is too long": error(400, "too big", "context_length_exceeded"),
+    "a request that is too large": error(413, "Request too large"),
+    "too many requests": error(429, "slow down", headers={"Retry-After": "7"}),
+    "an account that is used up": error(429, "pay", "insufficient_quota"),
+    "a failure": error(500, "The server had an error"),
+    "overload": error(503, "Try later"),
+    "overload inside the answer": Reply(
+        (_begun, sse({"error": {"message": "Overloaded", "type": "overloaded_error"}}))
+    ),
+    "a failure inside the answer": Reply(
+        (_begun, sse({"error": {"message": "crashed", "code": 500}}))
+    ),
+    "a piece that is garbled": Reply((_begun, b'data: {"choices": [{"de\n\n')),
+    "bytes that are no text": Reply((_begun, b'data: {"choices": [{"delta": "\xff\xfe"}]}\n\n')),
+    "a success that is an error": json_reply(
+        200, {"error": {"message": "no such model", "code": "model_not_found"}}
+    ),
+}

@@ -14,6 +14,8 @@ OFFLINE = "offline"
 OPENAI_KEY = "OPENAI_API_KEY"
 OPENAI_FIRST = ("gpt-6-sol", "gpt-6-luna", "gpt-4o")
 """The best first, of those that take tools through chat completions."""
+ANTHROPIC_KEY = "ANTHROPIC_API_KEY"
+ANTHROPIC_FIRST = ("claude-sonnet-5-5", "claude-haiku-5-5", "claude-opus-5-5")
 OLLAMA_PORT = 11434
 OLLAMA_PREFIX = "ollama."
 PATIENCE_SECONDS = 0.3
@@ -29,13 +31,17 @@ class ModelChoice:
     spec: Mapping[str, Any] | None = None
 
 
-def choose_model(env: Mapping[str, str], openai_models: Sequence[str]) -> ModelChoice:
-    """Choose among what `env` and this machine offer; `openai_models` are those with tools."""
-    if env.get(OPENAI_KEY):
-        known = [name for name in OPENAI_FIRST if name in openai_models]
-        found = [*known, *openai_models]
-        if found:
-            return ModelChoice(found[0], f"{OPENAI_KEY} is set")
+def choose_model(
+    env: Mapping[str, str], openai_models: Sequence[str], anthropic_models: Sequence[str] = ()
+) -> ModelChoice:
+    """Choose among what `env` and this machine offer; the models are those with tools."""
+    for key, first, models in (
+        (OPENAI_KEY, OPENAI_FIRST, openai_models),
+        (ANTHROPIC_KEY, ANTHROPIC_FIRST, anthropic_models),
+    ):
+        found = [*(name for name in first if name in models), *models]
+        if env.get(key) and found:
+            return ModelChoice(found[0], f"{key} is set")
     endpoint = ollama_endpoint(env)
     model = ollama_model(endpoint)
     if model is None:
@@ -54,7 +60,7 @@ def choose_model(env: Mapping[str, str], openai_models: Sequence[str]) -> ModelC
 
 def is_a_default(name: str) -> bool:
     """Tell whether `choose_model` may have chosen this one; another was set by a person."""
-    return name in (OFFLINE, *OPENAI_FIRST) or name.startswith(OLLAMA_PREFIX)
+    return name in (OFFLINE, *OPENAI_FIRST, *ANTHROPIC_FIRST) or name.startswith(OLLAMA_PREFIX)
 
 
 def ollama_endpoint(env: Mapping[str, str]) -> str:

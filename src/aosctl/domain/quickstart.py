@@ -44,16 +44,19 @@ class Quickstart:
         if present is not None and not is_a_default(present):
             return ModelChoice(present, f"persona {PERSONA} names it")
         models = manifests.resources(self._connection, BY_NAME["Model"].view)
-        with_tools = [
-            row.name
-            for row in models
-            if row.spec.get("provider") == "openai"
-            and not row.spec.get("baseUrl")
-            and row.spec.get("active", True)
-            and row.spec.get("capabilities", {}).get("tools")
-            and not row.spec["capabilities"].get("responses")  # which we don't speak
-        ]
-        return choose_model(env, with_tools)
+        with_tools = {
+            provider: [
+                row.name
+                for row in models
+                if row.spec.get("provider") == provider
+                and not row.spec.get("baseUrl")
+                and row.spec.get("active", True)
+                and row.spec.get("capabilities", {}).get("tools")
+                and not row.spec["capabilities"].get("responses")  # which we don't speak
+            ]
+            for provider in ("openai", "anthropic")
+        }
+        return choose_model(env, with_tools["openai"], with_tools["anthropic"])
 
     def apply(self, choice: ModelChoice) -> list[Applied]:
         """Apply all the manifests in one transaction, the persona with the chosen model."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Protocol, TypeAlias
 from uuid import uuid4
 
-from aosctl.messages import JsonObject, Message
+from aosctl.messages import Json, JsonObject, Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,25 @@ class ModelRequest:
     tools: tuple[ToolSpec, ...] = ()
     max_output_tokens: int | None = None
     output_schema: JsonObject | None = None
+
+    @property
+    def takes_tools(self) -> bool:
+        """Tell whether there are tools, for a model that uses them."""
+        return bool(self.tools) and self.model.capabilities.get("tools") is not False
+
+    def longest_answer(self, names: Sequence[str]) -> Json:
+        """Return the limit in tokens that goes with the request; 0 for none.
+
+        It is what the params say under one of these names, else the spec, lowered to what the
+        money pays for.
+        """
+        params = self.model.params
+        given = next((params[name] for name in names if name in params), None)
+        limit = given if given is not None else self.model.max_output_tokens
+        payable = self.max_output_tokens
+        if payable is None:
+            return limit
+        return min(limit, payable) if isinstance(limit, int) and limit else payable
 
 
 @dataclass(frozen=True, slots=True)

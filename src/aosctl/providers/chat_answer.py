@@ -8,9 +8,9 @@ that permits them and the text parses as one object.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import cast
 
 from aosctl.messages import (
     Block,
@@ -26,18 +26,17 @@ from aosctl.messages import (
     Think,
     Usage,
     parse_args,
-    sanitise,
 )
 from aosctl.providers.base import (
     CallStarted,
     ModelSpec,
     StreamEvent,
-    TextDelta,
-    ThinkDelta,
     new_call_id,
 )
-from aosctl.providers.chat_format import ToolNames
 from aosctl.providers.faults import fault_in_stream, name_fault, named
+from aosctl.providers.spans import Span, SpanKind
+from aosctl.providers.tool_names import ToolNames
+from aosctl.providers.wire_values import count, items, mapping, string
 
 FILTERED = "The provider's content filter stopped this answer."
 _STOPS: dict[str, StopReason] = {
@@ -50,30 +49,6 @@ _STOPS: dict[str, StopReason] = {
     "refusal": "refusal",
 }
 _CALLS_COUNT_AFTER = {"stop", "tool_calls", "function_call", "tool_use", "end_turn", "eos"}
-_COUNT_AT_MOST = 10**8  # more tokens than any model takes; the kernel's counts hold all five
-_Kind = Literal["text", "think", "refusal"]
-
-
-@dataclass(slots=True)
-class _Span:
-    """Consecutive text of one kind; half a character waits for its other half."""
-
-    kind: _Kind
-    wire: str
-    text: list[str] = field(default_factory=list)
-    half: str = ""
-
-    def add(self, text: str) -> str:
-        text = self.half + text
-        self.half = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
-        whole = sanitise(text[:-1] if self.half else text)
-        self.text.append(whole)
-        return whole
-
-    def end(self) -> str:
-        rest, self.half = sanitise(self.half), ""
-        self.text.append(rest)
-        return rest
 
 
 @dataclass(slots=True)
@@ -95,7 +70,7 @@ class ChatAnswer:
         self.model = spec.model
         self.response_id: str | None = None
         self._names = names
-        self._spans: list[_Span] = []
+        self._spans: list[Span] = []
         self._calls: list[_Parts] = []
         self._details: list[Json] = []
         self._px: dict[str, Json] = {}
@@ -111,15 +86,15 @@ class ChatAnswer:
         """Take one piece and yield what of it is news."""
         if piece.get("error") or piece.get("object") == "error":
             raise name_fault(self.spec, fault_in_stream(piece.get("error") or piece))
-        self.response_id = _string(piece.get("id")) or self.response_id
-        self.model = _string(piece.get("model")) or self.model
+        self.response_id = string(piece.get("id")) or self.response_id
+        self.model = string(piece.get("model")) or self.model
         if isinstance(piece.get("usage"), Mapping):
-            self._usage = read_usage(_mapping(piece["usage"]))
-        for choice in map(_mapping, _list(piece.get("choices"))):
+            self._usage = read_usage(mapping(piece["usage"]))
+        for choice in map(mapping, items(piece.get("choices"))):
             if choice.get("index") not in (None, 0):
                 continue
-            yield from self._delta(_mapping(choice.get("delta")))
-            self._finish = _string(choice.get("finish_reason")) or self._finish
+            yield from self._delta(mapping(choice.get("delta")))
+            self._finish = string(choice.get("finish_reason")) or self._finish
 
     def end(self) -> Iterator[StreamEvent]:
         """Close the answer; raise ProviderError if the stream ended before it did."""
@@ -136,13 +111,12 @@ class ChatAnswer:
         """Return the whole message; call after `end`."""
         blocks: list[Block] = []
         for span in self._spans:
-            text = "".join(span.text)
             if span.kind == "think":
-                blocks.append(Think(text, px={"field": span.wire}))
+                blocks.append(Think(span.text, px={"field": span.wire}))
             elif span.kind == "refusal":
-                blocks.append(Refusal(text))
+                blocks.append(Refusal(span.text))
             else:
-                blocks.append(Text(text, self._px or None))
+                blocks.append(Text(span.text, self._px or None))
         if self._details:
             blocks.append(Opaque("reasoning_details", self._details))
         blocks += self._finished_calls()
@@ -161,30 +135,30 @@ class ChatAnswer:
                 break
         for kind, text in _content(delta.get("content")):
             yield from self._say(kind, "content", text)
-        yield from self._say("refusal", "refusal", _string(delta.get("refusal")))
-        self._details += cast("list[Json]", _list(delta.get("reasoning_details")))
+        yield from self._say("refusal", "refusal", string(delta.get("refusal")))
+        self._details += cast("list[Json]", items(delta.get("reasoning_details")))
         if isinstance(delta.get("extra_content"), Mapping):
             self._px["extra_content"] = cast(Json, delta["extra_content"])
-        for piece in map(_mapping, _list(delta.get("tool_calls"))):
+        for piece in map(mapping, items(delta.get("tool_calls"))):
             yield from self._call(piece)
 
-    def _say(self, kind: _Kind, wire: str, text: str) -> Iterator[StreamEvent]:
+    def _say(self, kind: SpanKind, wire: str, text: str) -> Iterator[StreamEvent]:
         if not text:
             return
         if not self._spans or self._spans[-1].kind != kind:
             yield from self._end_span()
-            self._spans.append(_Span(kind, wire))
-        yield from _news(kind, self._spans[-1].add(text))
+            self._spans.append(Span(kind, wire))
+        yield from self._spans[-1].add(text)
 
     def _end_span(self) -> Iterator[StreamEvent]:
         if self._spans:
-            yield from _news(self._spans[-1].kind, self._spans[-1].end())
+            yield from self._spans[-1].end()
 
     def _call(self, piece: Mapping[str, object]) -> Iterator[StreamEvent]:
-        function = _mapping(piece.get("function"))
-        name, arguments = _string(function.get("name")), function.get("arguments")
-        text = json.dumps(arguments) if isinstance(arguments, Mapping) else _string(arguments)
-        call = self._place(piece.get("index"), _string(piece.get("id")), name, text)
+        function = mapping(piece.get("function"))
+        name, arguments = string(function.get("name")), function.get("arguments")
+        text = json.dumps(arguments) if isinstance(arguments, Mapping) else string(arguments)
+        call = self._place(piece.get("index"), string(piece.get("id")), name, text)
         if text:
             call.raw.append(text)
         extra = {"extra_content": piece["extra_content"]} if piece.get("extra_content") else {}
@@ -225,56 +199,35 @@ def read_usage(value: Mapping[str, object]) -> Usage:
     `prompt_tokens` includes cached ones. Where `total_tokens` shows that reasoning was counted
     apart from `completion_tokens` (xAI), it is added to the output.
     """
-    prompt, output = _count(value.get("prompt_tokens")), _count(value.get("completion_tokens"))
-    details = _mapping(value.get("prompt_tokens_details"))
-    cached = _count(details.get("cached_tokens")) or _count(value.get("prompt_cache_hit_tokens"))
+    prompt, output = count(value.get("prompt_tokens")), count(value.get("completion_tokens"))
+    details = mapping(value.get("prompt_tokens_details"))
+    cached = count(details.get("cached_tokens")) or count(value.get("prompt_cache_hit_tokens"))
     cached = min(cached, prompt)
-    thought = _count(_mapping(value.get("completion_tokens_details")).get("reasoning_tokens"))
-    if thought and _count(value.get("total_tokens")) == prompt + output + thought:
+    thought = count(mapping(value.get("completion_tokens_details")).get("reasoning_tokens"))
+    if thought and count(value.get("total_tokens")) == prompt + output + thought:
         output += thought
     return Usage(
         input=prompt - cached,
         cache_read=cached,
-        cache_write=min(_count(details.get("cache_write_tokens")), prompt - cached),
+        cache_write=min(count(details.get("cache_write_tokens")), prompt - cached),
         output=output,
         reasoning=min(thought, output),
     )
 
 
-def _content(value: object) -> Iterator[tuple[_Kind, str]]:
+def _content(value: object) -> Iterator[tuple[SpanKind, str]]:
     """Read a piece's content: text, or (Mistral) a list of text and thinking parts."""
     if isinstance(value, str):
         yield "text", value
         return
-    for part in map(_mapping, _list(value)):
+    for part in map(mapping, items(value)):
         if part.get("type") == "thinking":
-            for thought in map(_mapping, _list(part.get("thinking"))):
-                yield "think", _string(thought.get("text"))
+            for thought in map(mapping, items(part.get("thinking"))):
+                yield "think", string(thought.get("text"))
         else:
-            yield "text", _string(part.get("text"))
-
-
-def _news(kind: _Kind, text: str) -> Iterator[StreamEvent]:
-    if text:
-        yield ThinkDelta(text) if kind == "think" else TextDelta(text)
+            yield "text", string(part.get("text"))
 
 
 def _is_complete(raw: list[str]) -> bool:
     ends = bool(raw) and raw[-1].rstrip().endswith("}")
     return ends and parse_args("".join(raw)) is not None
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _list(value: object) -> Sequence[object]:
-    return value if isinstance(value, list) else []
-
-
-def _string(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _count(value: object) -> int:
-    return int(min(value, _COUNT_AT_MOST)) if isinstance(value, int | float) and value > 0 else 0

@@ -15,6 +15,7 @@ from email.utils import parsedate_to_datetime
 
 from aosctl.errors import ProviderError, redact_dsn
 from aosctl.providers.base import ModelSpec
+from aosctl.providers.wire_values import mapping, string
 from aosctl.redaction import REDACTED, redact
 
 RETRYABLE = frozenset({"rate_limit", "overloaded", "timeout", "network", "truncated", "server"})
@@ -33,17 +34,30 @@ _BY_WORDS = (
     (
         "context_too_long",
         re.compile(
-            r"context[_ ](length|window|size)|maximum context|prompt is too long"
+            r"context[_ ](length|window|size|limit)|maximum context|prompt is too long"
             r"|too many (input |prompt )?tokens|input is too long|string_above_max_length",
             re.IGNORECASE,
         ),
     ),
-    ("auth", re.compile(r"invalid_api_key|authentication|permission_denied", re.IGNORECASE)),
+    (
+        "auth",
+        re.compile(r"invalid_api_key|authentication|permission_(denied|error)", re.IGNORECASE),
+    ),
     ("rate_limit", re.compile(r"rate.?limit|insufficient_quota|too.many.requests", re.IGNORECASE)),
     ("overloaded", re.compile(r"overloaded|unavailable|at capacity", re.IGNORECASE)),
     ("timeout", re.compile(r"timed? ?out", re.IGNORECASE)),
     ("bad_request", re.compile(r"invalid_request|not_found", re.IGNORECASE)),
 )
+_USED_UP = re.compile(
+    r"insufficient_quota|billing_error|spend_limit_reached|credit balance is too low", re.IGNORECASE
+)
+_SDK_ERRORS = frozenset({"OpenAIError", "AnthropicError", "ResponseError"})
+_USUAL_KEYS = {
+    "openai": "OPENAI_API_KEY",
+    "anthropic": "ANTHROPIC_API_KEY",
+    "gemini": "GEMINI_API_KEY",
+    "ollama": "OLLAMA_API_KEY",
+}
 _HTTP_LIBRARIES = frozenset({"httpx", "httpx2", "httpcore", "httpcore2", "h11", "h2", "ssl"})
 _WORDS_AT_MOST = 400
 _SECRET_AT_LEAST = 8  # a shorter one is no key, and would blank out common words
@@ -62,7 +76,7 @@ class Fault:
 def name_fault(spec: ModelSpec, fault: Fault, secret: str | None = None) -> ProviderError:
     """Make the ProviderError for a status code or an error object; `secret` never shows in it."""
     kind = _kind(fault)
-    used_up = "insufficient_quota" in f"{fault.code} {fault.message}"
+    used_up = bool(_USED_UP.search(f"{fault.code} {fault.message}"))
     said = _one_line(fault.message, secret)
     status = f" (HTTP {fault.status})" if fault.status else ""
     return ProviderError(
@@ -87,7 +101,7 @@ def name_exception(spec: ModelSpec, err: Exception, secret: str | None) -> Provi
         return named(spec, "bad_request", f"{spec.base_url} is no usable address", secret=secret)
     if "APIConnectionError" in names or library in _HTTP_LIBRARIES or isinstance(err, OSError):
         return named(spec, "network", str(err.__cause__ or err), secret=secret)
-    if "OpenAIError" in names:
+    if names & _SDK_ERRORS:
         return name_fault(spec, _fault_of(err), secret)
     if isinstance(err, ValueError):
         return named(spec, "truncated", f"a piece can't be read ({err})", secret=secret)
@@ -112,18 +126,21 @@ def fault_in_stream(error: object) -> Fault:
         return Fault(str(error))
     code = error.get("code")
     status = code if isinstance(code, int) else error.get("status")
+    details = mapping(error.get("details"))
     return Fault(
         str(error.get("message") or error.get("detail") or ""),
         status if isinstance(status, int) and 400 <= status < 600 else None,
-        f"{code or ''} {error.get('type') or ''}",
+        f"{code or ''} {error.get('type') or ''} {string(details.get('error_code'))}",
     )
 
 
 def _fault_of(err: Exception) -> Fault:
     body = getattr(err, "body", None)
     status = getattr(err, "status_code", None)
-    if isinstance(body, Mapping):
-        fault = fault_in_stream(body)
+    if isinstance(status, int) and status < 300:  # it was in the stream of a success
+        status = None
+    if isinstance(body, Mapping):  # which Anthropic's SDK leaves in its wrapping
+        fault = fault_in_stream(body.get("error") or body)
     elif isinstance(body, str):
         fault = Fault(body)
     else:
@@ -134,6 +151,8 @@ def _fault_of(err: Exception) -> Fault:
 
 def _kind(fault: Fault) -> str:
     words = f"{fault.code} {fault.message}"
+    if _USED_UP.search(words):
+        return "rate_limit"
     if fault.status in (None, 400, 413, 422, 500):
         for kind, pattern in _BY_WORDS[:1] if fault.status else _BY_WORDS:
             if pattern.search(words):
@@ -179,7 +198,7 @@ def _hint(kind: str, spec: ModelSpec, fault: Fault, used_up: bool) -> str | None
 def _key_place(spec: ModelSpec) -> str:
     if spec.api_key_secret:
         return f'the secret "{spec.api_key_secret}"'
-    return spec.api_key_env or "OPENAI_API_KEY"
+    return spec.api_key_env or _USUAL_KEYS.get(spec.provider, "spec.apiKeyEnv of the Model")
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

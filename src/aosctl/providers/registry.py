@@ -7,9 +7,8 @@ from difflib import get_close_matches
 from aosctl.errors import ProviderError
 from aosctl.providers.base import ModelSpec, Provider
 
-PROVIDERS = ("offline", "script", "openai")
+PROVIDERS = ("offline", "script", "openai", "anthropic")
 LATER = {
-    "anthropic": "use provider openai with the baseUrl of a gateway that serves the model",
     "gemini": "use provider openai with Gemini's OpenAI-compatible baseUrl",
     "ollama": "use provider openai with baseUrl http://127.0.0.1:11434/v1",
 }
@@ -30,6 +29,10 @@ def provider_for(spec: ModelSpec) -> Provider:
         from aosctl.providers.openai import OpenAIProvider
 
         return OpenAIProvider(max_retries=0)  # the loop asks again, seen and stoppable
+    if spec.provider == "anthropic":
+        from aosctl.providers.anthropic import AnthropicProvider
+
+        return AnthropicProvider(max_retries=0)
     raise _unavailable(spec)
 
 

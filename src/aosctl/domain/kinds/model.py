@@ -138,8 +138,9 @@ class Model(Kind):
             "provider",
             Choice(values=PROVIDERS),
             "Who serves it. `openai` with a `baseUrl` reaches every server that speaks its"
-            " protocol (vLLM, LM Studio, llama.cpp, OpenRouter). `offline` needs no service;"
-            " `script` plays the answers in `script`, for tests of one's own agents.",
+            " protocol (vLLM, LM Studio, llama.cpp, OpenRouter), `anthropic` with one every gateway"
+            " that speaks the Messages API. `offline` needs no service; `script` plays the answers"
+            " in `script`, for tests of one's own agents.",
             required=True,
         ),
         Field(

@@ -1,0 +1,65 @@
+"""`aosctl run` over each provider: a manifest, the vendor's SDK, a real socket, and its price."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from command import Aosctl
+from providers.dialects import DIALECTS, Dialect
+
+AGENT = """\
+apiVersion: aos/v1
+kind: Model
+metadata: {{name: wired-{name}}}
+spec:
+  provider: {name}
+  model: wire-1
+  baseUrl: {url}
+  apiKeyEnv: WIRE_KEY
+  pricing: {{inputUsdPerMtok: 1000, outputUsdPerMtok: 10000}}
+---
+apiVersion: aos/v1
+kind: Persona
+metadata: {{name: wired-{name}, tenant: tech_corp}}
+spec: {{model: wired-{name}, systemPrompt: You know SQL.}}
+---
+apiVersion: aos/v1
+kind: Agent
+metadata: {{name: wired-{name}, tenant: tech_corp}}
+spec: {{persona: wired-{name}, skills: [sql_query]}}
+"""
+SEVEN = ("sql_query", {"query": "select 7 as seven"})
+dialects = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda d: d.name)
+
+
+@dialects
+def test_a_run_calls_a_tool_answers_and_says_what_it_cost(here: Aosctl, dialect: Dialect) -> None:
+    words = dialect.words
+    with dialect.wire([words.calls(SEVEN, say="Let me look."), words.text("It ", "is 7.")]) as wire:
+        manifest = AGENT.format(name=dialect.name, url=wire.base_url)
+        assert here("apply", "-f", "-", stdin=manifest).status == 0
+        name = f"wired-{dialect.name}"
+        done = here("run", name, "how many?", "-o", "json", WIRE_KEY="topsecret-0123456789")
+        asked, told = wire.requests
+    result = json.loads(done.out)
+    assert (done.status, result["status"], result["result"]) == (0, "completed", "It is 7.")
+    assert result["usage"] == {"inputTokens": 40, "outputTokens": 10}
+    assert result["costUsd"] == pytest.approx((40 * 1000 + 10 * 10000) / 10**6)
+    assert "You know SQL." in json.dumps(asked.body)
+    assert asked.headers["authorization"] == "Bearer topsecret-0123456789"
+    assert '"rows": [[7]]' in json.dumps(told.body).replace("\\", "")
+    assert "topsecret" not in done.out + done.err
+
+
+@dialects
+def test_a_run_whose_key_is_refused_says_where_to_look(here: Aosctl, dialect: Dialect) -> None:
+    with dialect.wire([dialect.words.error(401, "bad key: topsecret-0123456789")]) as wire:
+        manifest = AGENT.format(name=dialect.name, url=wire.base_url)
+        assert here("apply", "-f", "-", stdin=manifest).status == 0
+        done = here("run", f"wired-{dialect.name}", "hi", WIRE_KEY="topsecret-0123456789")
+    assert done.status == 4
+    assert "the service refused the key (HTTP 401)" in done.err
+    assert "check the key in WIRE_KEY" in done.err
+    assert "topsecret" not in done.out + done.err

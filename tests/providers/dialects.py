@@ -1,0 +1,78 @@
+"""The services that are reached over a wire, each with the server that speaks its words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any
+
+from aosctl.messages import Message, user
+from aosctl.providers.anthropic import AnthropicProvider
+from aosctl.providers.base import Finished, ModelRequest, ModelSpec, Provider, StreamEvent, ToolSpec
+from aosctl.providers.openai import OpenAIProvider
+from providers import wire_anthropic, wire_openai
+from providers.wire import Entry, Reply, Wire
+
+SQL = ToolSpec("sql_query", "Read.", {"type": "object", "properties": {}})
+DOTTED = ToolSpec("shop.orders", "Read orders.", {"type": "object"}, builtin="sql_query")
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """A provider, the server for it, and what that server can say.
+
+    `scenes` and `faults` hold, for each thing of the contract, the reply that says it, or why the
+    wire can't.
+    """
+
+    provider: Callable[[int], Provider]
+    wire: Callable[[list[Entry]], Wire]
+    words: ModuleType
+    api: str
+    key: str
+    """The variable of its key."""
+
+    @property
+    def name(self) -> str:
+        return self.provider(0).name
+
+    @property
+    def scenes(self) -> Mapping[str, Reply | str]:
+        return self.words.SCENES
+
+    @property
+    def faults(self) -> Mapping[str, Reply | str]:
+        return self.words.FAULTS
+
+    def spec(self, server: Wire, **fields: Any) -> ModelSpec:
+        base = ModelSpec(self.name, "wire-1", "wired", base_url=server.base_url, timeout_seconds=5)
+        return replace(base, **fields)
+
+    def ask(self, server: Wire, retries: int = 0, **fields: Any) -> list[StreamEvent]:
+        spec = self.spec(server, **fields)
+        request = ModelRequest(spec, "Be brief.", (user("hi"),), (SQL, DOTTED))
+        return list(self.provider(retries).stream(request))
+
+    def events(self, reply: Reply) -> list[StreamEvent]:
+        with self.wire([reply]) as server:
+            return self.ask(server)
+
+    def answer(self, reply: Reply) -> Message:
+        return finished(self.events(reply))
+
+
+def finished(events: list[StreamEvent]) -> Message:
+    """Return the message of the last event, which is the only one that has one."""
+    (last,) = [event for event in events if isinstance(event, Finished)]
+    assert events[-1] is last
+    return last.message
+
+
+DIALECTS = [
+    Dialect(OpenAIProvider, wire_openai.OpenAIWire, wire_openai, "chat", "OPENAI_API_KEY"),
+    Dialect(
+        AnthropicProvider, wire_anthropic.AnthropicWire, wire_anthropic, "messages",
+        "ANTHROPIC_API_KEY",
+    ),
+]  # fmt: skip

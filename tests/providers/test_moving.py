@@ -1,0 +1,95 @@
+"""A conversation goes on with another provider, through what the kernel stores, and comes back."""
+
+from __future__ import annotations
+
+import json
+from itertools import permutations
+from typing import Any
+
+import pytest
+
+from aosctl.messages import Media, Message, Text, tool_result
+from aosctl.providers.base import ModelRequest
+from providers.dialects import DIALECTS, DOTTED, SQL, Dialect, finished
+from providers.wire import Reply, Request, Wire
+
+ASKED = "How many orders are there, and what does this show?"
+PICTURE = "iVBORw0KGgo="
+FOUND = {"columns": ["n"], "rows": [[3]], "row_count": 1}
+FAILED = "there is no such table"
+WHOLE = "thought, words and two calls"
+
+
+SEAL = "c2VhbA=="
+pairs = pytest.mark.parametrize(
+    ("first", "second"), list(permutations(DIALECTS, 2)), ids=lambda dialect: dialect.name
+)
+
+
+def stored(messages: list[Message]) -> tuple[Message, ...]:
+    """Return the messages as they come out of the database again."""
+    return tuple(Message.from_json(json.loads(json.dumps(m.to_json()))) for m in messages)
+
+
+def go_on(dialect: Dialect, server: Wire, told: list[Message]) -> Request:
+    """Have the model answer what was told so far; return what it was sent."""
+    spec = dialect.spec(server)
+    request = ModelRequest(spec, "Be brief.", stored(told), (SQL, DOTTED))
+    told.append(finished(list(dialect.provider(0).stream(request))))
+    return server.requests[-1]
+
+
+def called(dialect: Dialect, server: Wire) -> list[Message]:
+    """Begin a conversation: a picture, thinking, words, two calls, one of which fails."""
+    picture = Media("image/png", f"data:image/png;base64,{PICTURE}", "chart.png")
+    told = [Message("user", (Text(ASKED), picture))]
+    go_on(dialect, server, told)
+    one, other = told[-1].calls
+    return [*told, tool_result(one, FOUND), tool_result(other, {"error": FAILED}, ok=False)]
+
+
+def shown(request: Request) -> str:
+    """Return what was sent as one text, as the model reads it."""
+
+    def texts(value: Any) -> list[str]:
+        if isinstance(value, dict):
+            return [t for item in value.values() for t in texts(item)]
+        if isinstance(value, list):
+            return [t for item in value for t in texts(item)]
+        return [str(value)]
+
+    return "\n".join(texts(request.messages))
+
+
+def whole(dialect: Dialect) -> Reply:
+    found = dialect.scenes[WHOLE]
+    assert isinstance(found, Reply)
+    return found
+
+
+@pairs
+def test_the_other_provider_reads_all_that_it_can_take(first: Dialect, second: Dialect) -> None:
+    with first.wire([whole(first)]) as here, second.wire([second.words.text("Three.")]) as there:
+        told = called(first, here)
+        sent = go_on(second, there, told)
+    read = shown(sent)
+    for text in (ASKED, PICTURE, "Looking… ä€😀", FAILED, '"row_count": 1'):
+        assert read.count(text) == 1
+    assert "sql_query" in read and "shop_orders" in read
+    assert "Let me see." not in read and SEAL not in read
+    assert told[-1].text == "Three."
+
+
+@pairs
+def test_who_comes_back_finds_what_only_they_understand(first: Dialect, second: Dialect) -> None:
+    here_says = [whole(first), first.words.text("Yes, three.")]
+    with first.wire(here_says) as here, second.wire([whole(second)]) as there:
+        told = called(first, here)
+        go_on(second, there, told)
+        told += [tool_result(call, FOUND) for call in told[-1].calls]
+        sent = go_on(first, here, told)
+    read = shown(sent)
+    assert read.count("Let me see.") == 1
+    assert read.count(SEAL) == b"".join(whole(first).body).count(SEAL.encode())
+    assert read.count("Looking… ä€😀") == 2
+    assert read.count('"row_count": 1') == 3
