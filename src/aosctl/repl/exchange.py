@@ -152,7 +152,7 @@ class Exchange:
             lines = lines_of(
                 conversation.last_exchanges(EXCHANGES),
                 self._screen.width,
-                drawn=self._screen.styled,
+                self._screen.drawn,
             )
         except AosError:
             return  # what comes next says it

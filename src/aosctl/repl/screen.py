@@ -213,6 +213,15 @@ class Screen:
             for block in [*self._blocks.feed(text), *self._blocks.close()]:
                 self._block(block)
 
+    def drawn(self, block: str) -> str:
+        """Return a finished block of Markdown as it stands on this screen."""
+        block = clean(block)
+        if not (self.styled or self.folds):
+            return block
+        from aosctl.repl.markdown import render, with_tables
+
+        return render(block, self.width) if self.styled else with_tables(block, self.width)
+
     def style(self, text: str, code: str) -> str:
         """Return `text` in a colour where the screen has colours."""
         return f"\x1b[{code}m{text}\x1b[0m" if self.styled and text and code else text
@@ -281,16 +290,7 @@ class Screen:
         out = self._answer or self._side
         self._erase()
         self._separate(out, "text")
-        if self.styled:
-            from aosctl.repl.markdown import render
-
-            out.write(render(clean(block), self.width) + "\n")
-        elif self.folds:
-            from aosctl.repl.markdown import with_tables
-
-            out.write(with_tables(clean(block), self.width) + "\n")
-        else:
-            out.write(clean(block) + "\n")
+        out.write(self.drawn(block) + "\n")
         out.flush()
 
     def _call(self, about: About, words: tuple[str, ...], colour: str) -> None:
