@@ -226,7 +226,11 @@ def test_bad_yaml_and_missing_files_need_no_database(aosctl: Aosctl, tmp_path: P
     assert done.status == 2
     assert done.err.splitlines()[0] == "error: must specify -f"
     done = aosctl("apply", "-f", "-", **nowhere)
-    assert (done.status, done.err) == (1, "error: no objects passed to apply\n")
+    assert (done.status, done.err) == (
+        1,
+        "error: no objects passed to apply\nhint: stdin holds no manifest; aosctl create KIND"
+        " NAME --dry-run=client -o yaml writes one to begin with\n",
+    )
     done = aosctl("apply", "-f", "-", "--dry-run=maybe", **nowhere)
     assert done.err == (
         'error: Invalid dry-run value (maybe). Must be "none", "server", or "client".\n'

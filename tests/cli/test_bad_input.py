@@ -117,9 +117,19 @@ FIELDS = (
     "hint: aosctl explain KIND says what the fields mean; aosctl create KIND NAME --dry-run=client"
     " -o yaml writes a manifest to begin with\n"
 )
+NOTHING = (
+    "hint: {file} holds no manifest; aosctl create KIND NAME --dry-run=client -o yaml writes one to"
+    " begin with\n"
+)
+SPLIT = (
+    "hint: split it into several files: apply -f FOLDER reads each by itself, and applies all as"
+    " one\n"
+)
 FILES: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "error: no objects passed to {verb}\n"),
-    "comments": (b"# only this\n---\n", "error: no objects passed to {verb}\n"),
+    "empty": (b"", f"error: no objects passed to {{verb}}\n{NOTHING}"),
+    "comments": (b"# only this\n---\n", f"error: no objects passed to {{verb}}\n{NOTHING}"),
+    "tab": (b"kind: Tenant\nmetadata:\n\tname: x\n", "error: {file}:3:1: a tab stands here: YAML is"
+            " indented with spaces\nhint: expand -t 2 FILE writes spaces\n"),
     "binary": (b"\x89PNG\r\n\x1a\n", "error: {file}:2:1: the control character 0x1a stands here:"
                f" this is no text file\n{NO_TEXT}"),
     "latin": (b"kind: caf\xe9\n", "error: {file}:1:10: the byte 0xe9 stands here: this is no"
@@ -127,7 +137,7 @@ FILES: dict[str, tuple[bytes, str]] = {
     "half": (b"apiVersion: aos/v1\nkind: Persona\nmetadata: {name: half, te", "error: {file}:4:1:"
              f" while parsing a flow mapping, did not find expected ',' or '}}'\n{FIELDS}"),
     "text": (b"just text\n", f'error: {{file}}:1:1: {MANIFEST}the string "just text"\n{FIELDS}'),
-    "huge": (b"# " + b"x" * 10_500_000, f"error: {{file}}: is larger than 10 MB\n{FIELDS}"),
+    "huge": (b"# " + b"x" * 10_500_000, f"error: {{file}}: is larger than 10 MB\n{SPLIT}"),
     "other kind": (b"apiVersion: aos/v1\nkind: Wizard\nmetadata: {name: a}\n",
                    'error: {file}:2:7: "a": no matches for kind "Wizard"'),
 }  # fmt: skip

@@ -12,6 +12,7 @@ from aosctl.db.doctor.check import RULES
 from aosctl.db.embedded import INSTALLER
 from command import Aosctl, Ended
 from kernels import KernelDatabase, MakeKernel
+from terminal import Terminal
 
 # The tests' server forgets in a crash, and PUBLIC has what a new database gives it; the calendar
 # says how old it is.
@@ -56,6 +57,20 @@ def test_warnings_alone_exit_with_0(admin: Aosctl) -> None:
     assert ended.status == 0
     assert ended.out.startswith("warning[public-temp] database ")
     assert ended.err == "1 rule checked: 0 errors, 1 warning; SQL goes into aosctl db psql\n"
+
+
+def test_a_finding_is_broken_at_words_for_a_terminal_and_its_fix_is_not(
+    admin: Aosctl, admin_dsn: str, env: dict[str, str]
+) -> None:
+    told, fix = admin("doctor", "--only", "public-temp").out.splitlines()
+    given = {**env, "AOSCTL_DSN": admin_dsn}
+    with Terminal(given, "doctor", "--only", "public-temp", columns=40) as shown:
+        assert shown.status() == 0
+    rows = shown.raw.splitlines()
+    end = rows.index(fix)
+    assert " ".join(row.strip() for row in rows[:end]) == told
+    assert end > 1 and max(map(len, rows[:end])) <= 40
+    assert all(row.startswith("  ") for row in rows[1:end])
 
 
 def test_json_holds_the_findings_and_nothing_else_goes_to_stdout(broken: Aosctl) -> None:

@@ -176,7 +176,7 @@ REFUSED = (
         f" Budget\n{MANIFEST_HINT}", 1),
     Row("apply -f invalid.yaml", "",
         'error: invalid.yaml:4:74: Persona "pg_expert": spec.rules: expected a list, found the'
-        f' string "no"; write it as a list of one\n{MANIFEST_HINT}', 1),
+        ' string "no"; write it as a list of one\n' + MANIFEST_HINT.replace("KIND", "persona"), 1),
     Row("apply -f broken.yaml", "", UNREADABLE, 1),
     # -k, which kubectl names here, is not built.
     Row("apply", "",
@@ -185,7 +185,8 @@ REFUSED = (
         "error: -k is not supported: kustomize is not built in: kustomize build DIR | aosctl apply"
         " -f -\nSee 'aosctl apply --help' for usage.\n", 2),
     Row("apply -f none.yaml", "", 'error: the path "none.yaml" does not exist\n', 1),
-    Row("apply -f -", "", "error: no objects passed to apply\n", 1),
+    Row("apply -f -", "", "error: no objects passed to apply\nhint: stdin holds no manifest; aosctl"
+        " create KIND NAME --dry-run=client -o yaml writes one to begin with\n", 1),
     Row("apply -f empty", "",
         "error: error reading [empty]: recognized file extensions are [.json .yaml .yml]\n"
         "hint: -R also looks into its sub-folders\n", 1),

@@ -208,3 +208,12 @@ def test_a_session_of_one_s_own_sets_nothing_that_helps(tenant: Tenant) -> None:
         mine.execute("set aos.acting_as = 'boss'")
         mine.execute("select set_config('aos.tenant_id', %s, false)", (str(tenant.id),))
         assert mine.execute("select * from aos_agent.agent_resource").fetchall() == []
+
+
+@pytest.mark.parametrize("words", [("get", "agents"), ("auth", "can-i", "get", "agents")])
+def test_an_empty_as_is_nobody_and_not_oneself(aosctl: Aosctl, words: tuple[str, ...]) -> None:
+    done = aosctl(*words, "--as", "", AOSCTL_DSN="host=/nowhere")
+    assert (done.status, done.out) == (2, "")
+    assert done.err == (
+        "error: --as names nobody\nhint: --as PRINCIPAL, or leave it out to act as yourself\n"
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 from collections.abc import Iterator
 
@@ -12,6 +14,8 @@ from aosctl.cli.app import Root
 from aosctl.cli.completion_scripts import entries
 from aosctl.cli.globals import Globals
 from aosctl.cli.loading import CommandGroup, load
+from aosctl.resources import resource_dir
+from command import Aosctl
 
 COMMANDS = [entry.words for entry in entries() if entry.words]
 _ENDS = {"|", "&&", ";", "<", ">", ")", "$("}
@@ -67,3 +71,26 @@ def test_an_example_is_a_command_line_that_the_parser_takes(at: str, call: list[
         assert below is not None, at
         command, ctx = below, Context(below, info_name=call[0] if call else "", parent=ctx)
     command.make_context(command.name, call, parent=ctx)
+
+
+@pytest.mark.parametrize(
+    ("kind", "flag", "field"),
+    [
+        ("model", "--provider", "provider"),
+        ("skill", "--builtin", "builtin"),
+        ("policy", "--decision", "decision"),
+        ("budget", "--period", "period"),
+        ("principal", "--type", "type"),
+    ],
+)
+def test_the_words_of_a_flag_are_those_of_its_field(kind: str, flag: str, field: str) -> None:
+    schema = json.loads((resource_dir("docs") / "schemas" / f"{kind}.schema.json").read_text())
+    words = schema["properties"]["spec"]["properties"][field]["enum"]
+    (entry,) = [entry for entry in entries() if entry.words == ("create", kind)]
+    (found,) = [one for one in entry.flags if flag in one.spellings]
+    assert sorted(found.source.removeprefix("words:").split(",")) == sorted(words)
+
+
+def test_the_field_that_the_help_of_explain_names_is_there(aosctl: Aosctl) -> None:
+    (way,) = re.findall(r"goes through lists: ([\w.]+)\.\n", _help_of(("explain",)))
+    assert aosctl("explain", way).status == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aosctl.domain.document import FIELDS_HINT
+from aosctl.domain.document import FIELDS_HINT, fields_hint
 from aosctl.domain.manifest import load, loads
 from aosctl.errors import ManifestError
 from refusals import COLLECTION, FIELDS, PERSONA, SKILL, TOGETHER
@@ -86,8 +86,7 @@ YAML = {
     ),
     "a tab as indentation": (
         "kind: x\nmetadata:\n\tname: y\n",
-        "x.yaml:3:1: while scanning for the next token, found character that cannot start any"
-        " token",
+        "x.yaml:3:1: a tab stands here: YAML is indented with spaces",
     ),
     "a file that was half written": (
         PERSONA.replace("hi", '"You are a Postg'),
@@ -256,7 +255,7 @@ HINTS: dict[str, tuple[bytes, str | None]] = {
         b"spec: {documents: [{title: a, file: b.md}]}\n",
         "a file that a manifest names is looked for in the manifest's own folder",
     ),
-    "a field": (b"kind: Persona\n", FIELDS_HINT),
+    "a field": (b"kind: Persona\n", fields_hint("persona")),
     "a field and a file": (
         b"apiVersion: aos/v1\nkind: Collection\nmetadata: {name: c}\n"
         b"spec: {documents: [{title: a, file: b.md}]}\n---\nkind: Persona\n", FIELDS_HINT),

@@ -94,8 +94,11 @@ def can_i(
       aosctl auth can-i export events
       aosctl auth can-i --list
     """
+    from aosctl.cli.request_flags import read_principal
     from aosctl.cli.wiring import session_of
 
+    if as_principal is not None:
+        read_principal(as_principal)
     if not everything and not (verb and kind):
         raise UsageError("you must specify VERB and KIND, or --list")
     with closing(session_of(globals_of(ctx))) as session:

@@ -40,7 +40,9 @@ def tenant(
 def model(
     ctx: typer.Context,
     name: Name,
-    provider: Annotated[str, _flag("--provider", "PROVIDER", "openai, script or offline")],
+    provider: Annotated[
+        str, _flag("--provider", "PROVIDER", "openai, anthropic, gemini, ollama, offline or script")
+    ],
     model_name: Annotated[str | None, _flag("--model", "ID", "What the service calls it")] = None,
     base_url: Annotated[str | None, _flag("--base-url", "URL", "Where the service is")] = None,
     dry_run: DryRunText = "none",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from collections.abc import Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +14,7 @@ import typer
 from aosctl.cli import output
 from aosctl.cli.db_target import connect_owner, target_of
 from aosctl.cli.globals import globals_of
-from aosctl.terminal import visible
+from aosctl.terminal import folded, visible
 
 if TYPE_CHECKING:
     from aosctl.db.doctor.check import Diagnosis, Found
@@ -110,11 +112,19 @@ def _print(done: Diagnosis) -> None:
     lines = list[str]()
     for number, found in enumerate(done.found):
         said = f"{found.rule.severity}[{found.rule.id}] {found.object}: {found.detail}"
-        lines.append(visible(said.replace("\n", " ")))
+        lines += _rows(visible(said.replace("\n", " ")))
         following = done.found[number + 1 : number + 2]
         if not following or (following[0].rule, following[0].fix) != (found.rule, found.fix):
             lines += [f"    {visible(line)}" for line in _fix(found)]
     output.write("".join(f"{line}\n" for line in lines))
+
+
+def _rows(text: str) -> list[str]:
+    """Return a finding on one line; broken at words where a terminal would break it anywhere."""
+    if not sys.stdout.isatty():
+        return [text]
+    first, *more = folded(text, max(shutil.get_terminal_size().columns - 2, 1))
+    return [first.rstrip(), *(f"  {row.rstrip()}" for row in more)]
 
 
 def _fix(found: Found) -> list[str]:

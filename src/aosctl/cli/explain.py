@@ -26,7 +26,7 @@ def command(
 ) -> None:
     """Say what a kind or a field of its manifests means; it asks no database.
 
-    The way to a field goes through lists: skill.spec.sql.grants.table.
+    The way to a field goes through lists: skill.spec.sql.grants.tables.
 
     Examples:
       aosctl explain agent

@@ -28,12 +28,14 @@ def global_options(taken: Iterable[Parameter] = (), *, hidden: bool = True) -> l
 
 def _read(field: str, value: object) -> object:
     """Return what was typed as the flag means it. Raises UsageError."""
-    if field in ("timeout", "verbosity"):
-        from aosctl.cli import request_flags
+    if field not in ("timeout", "verbosity", "principal"):
+        return value
+    from aosctl.cli import request_flags
 
-        read = request_flags.read_timeout if field == "timeout" else request_flags.read_verbosity
-        return read(str(value))
-    return value
+    if field == "principal":
+        return request_flags.read_principal(str(value))
+    read = request_flags.read_timeout if field == "timeout" else request_flags.read_verbosity
+    return read(str(value))
 
 
 def _option(field: str, spellings: list[str], text: str, hidden: bool, **extra: Any) -> TyperOption:

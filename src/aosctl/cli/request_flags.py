@@ -21,6 +21,13 @@ def read_verbosity(text: str) -> int:
     return level
 
 
+def read_principal(text: str) -> str:
+    """Return whom --as names; an empty variable must not stand for all rights of one's own."""
+    if not text.strip():
+        raise UsageError("--as names nobody", "--as PRINCIPAL, or leave it out to act as yourself")
+    return text
+
+
 def read_timeout(text: str) -> float:
     """Return 0, 30, 1s, 2m or 1m30s in seconds. Raises UsageError in kubectl's words."""
     seconds: float | None = whole(text)

@@ -17,10 +17,17 @@ from aosctl.errors import ManifestError
 MAX_PROBLEMS = 100
 """So many are looked for; then it is enough."""
 _MOST_SHOWN = 20
-FIELDS_HINT = (
-    "aosctl explain KIND says what the fields mean;"
-    " aosctl create KIND NAME --dry-run=client -o yaml writes a manifest to begin with"
-)
+
+
+def fields_hint(kind: str = "KIND") -> str:
+    """Return where the fields of a kind are explained, and who writes a manifest of it."""
+    return (
+        f"aosctl explain {kind} says what the fields mean;"
+        f" aosctl create {kind} NAME --dry-run=client -o yaml writes a manifest to begin with"
+    )
+
+
+FIELDS_HINT = fields_hint()
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from aosctl.domain import yaml_text
-from aosctl.domain.document import FIELDS_HINT, MAX_PROBLEMS, Document, refuse
+from aosctl.domain.document import FIELDS_HINT, MAX_PROBLEMS, Document, fields_hint, refuse
 from aosctl.domain.kinds import BY_NAME, Kind
 from aosctl.domain.kinds.base import API_VERSION, Completion
 from aosctl.domain.names import did_you_mean, printable, quoted
@@ -87,6 +87,9 @@ def document_of(manifest: Mapping[str, Any]) -> Document:
     return replace(document, line=0, column=0, places={})
 
 
+_BEGIN = "aosctl create KIND NAME --dry-run=client -o yaml writes one to begin with"
+
+
 class _EnoughProblems(Exception):
     """So much is wrong with the set that the rest is not looked at."""
 
@@ -113,12 +116,15 @@ class _Loading:
         self.problems: list[str] = []
         self.hints: list[str | None] = []
         self.hint: str | None = FIELDS_HINT
+        self.usual = FIELDS_HINT
+        self.labels: list[str] = []
         self.count = 0
         self.bytes_beside = 0
 
     def read(self, source: Source) -> None:
         """Read one text; a document with problems is reported and left out."""
         report = partial(self._report, source)
+        self.labels.append(source.label)
         try:
             for node in yaml_text.read_documents(source.data, report):
                 self._document(node, source, report)
@@ -129,7 +135,7 @@ class _Loading:
     def _report(self, source: Source, line: int, column: int, text: str) -> None:
         self.problems.append(self._placed(source, line, column, text))
         self.hints.append(self.hint)
-        self.hint = FIELDS_HINT
+        self.hint = self.usual
         if len(self.problems) >= MAX_PROBLEMS:
             raise _EnoughProblems
 
@@ -158,7 +164,8 @@ class _Loading:
         again = duplicates(self.documents)
         refuse([*self.problems, *again], FIELDS_HINT if again else self.common_hint())
         if not self.documents:
-            raise ManifestError(f"no objects passed to {verb}")
+            one = f"{self.labels[0]} holds no manifest; " if len(self.labels) == 1 else ""
+            raise ManifestError(f"no objects passed to {verb}", f"{one}{_BEGIN}")
         return tuple(self.documents)
 
     def _document(self, node: Node, source: Source, report: yaml_text.Problem) -> None:
@@ -174,7 +181,10 @@ class _Loading:
             raise Unreadable(node.line, node.column, f"more than {MAX_DOCUMENTS:,} documents")
         strange = partial(self._strange, source) if self.strangers else None
         reading = Reading(report, strange=strange)
+        self.hint = self.usual = FIELDS_HINT
         kind = _kind(node, reading)
+        if kind is not None:
+            self.hint = self.usual = fields_hint(kind.singular)
         if kind is None or not isinstance(node, yaml_text.Mapping):
             return
         version, at = _text(node, "apiVersion"), node.get("apiVersion")

@@ -71,6 +71,8 @@ Problem: TypeAlias = Callable[[int, int, str], None]
 
 
 NOT_TEXT = "a manifest is YAML or JSON in UTF-8; iconv -t utf-8 converts others"
+_SPLIT = "split it into several files: apply -f FOLDER reads each by itself, and applies all as one"
+_TAB = "a tab stands here: YAML is indented with spaces"
 
 
 class Unreadable(Exception):
@@ -127,7 +129,7 @@ def read_documents(data: bytes, problem: Problem) -> Iterator[Node]:
                 if not is_null(node):
                     yield node
     except yaml.MarkedYAMLError as error:
-        raise _from_parser(error) from None
+        raise _from_parser(error, data) from None
     except yaml.reader.ReaderError as error:
         line, column = _place(data, int(error.position))
         raise Unreadable(line, column, str(error.reason)) from None
@@ -135,7 +137,7 @@ def read_documents(data: bytes, problem: Problem) -> Iterator[Node]:
 
 def _check_text(data: bytes) -> None:
     if len(data) > MAX_BYTES:
-        raise Unreadable(0, 0, f"is larger than {MAX_BYTES // 1_000_000} MB")
+        raise Unreadable(0, 0, f"is larger than {MAX_BYTES // 1_000_000} MB", _SPLIT)
     found = re.search(_RAW_CONTROL, data)
     if found:
         line, column = _place(data, found.start())
@@ -163,11 +165,14 @@ def _join_surrogates(match: re.Match[bytes]) -> bytes:
     return match[1] + b"\\U%08X" % (0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00))
 
 
-def _from_parser(error: Any) -> Unreadable:
+def _from_parser(error: Any, data: bytes) -> Unreadable:
     mark = error.problem_mark or error.context_mark
     reason = ", ".join(part for part in (error.context, error.problem) if part)
     if mark is None:
         return Unreadable(0, 0, reason)
+    line = data.decode("utf-8", "replace").splitlines()[mark.line : mark.line + 1]
+    if line and line[0][mark.column : mark.column + 1] == "\t":
+        return Unreadable(mark.line + 1, mark.column + 1, _TAB, "expand -t 2 FILE writes spaces")
     return Unreadable(mark.line + 1, mark.column + 1, reason)
 
 
