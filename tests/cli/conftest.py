@@ -19,7 +19,8 @@ from kernels import KernelDatabase, Tenant, make_tenant
 from nursery import Nursery
 from terminal import COLUMNS, Open, Terminal
 
-_SETTINGS = ("AOSCTL_", "PG", "XDG_", "DATABASE_URL", "NO_COLOR", "FORCE_COLOR")
+_SETTINGS = ("AOSCTL_", "PG", "XDG_", "DATABASE_URL", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
+"""What begins so is not handed on; readline sets the last two in the processes of pytest-xdist."""
 
 
 _GROUPS = ("audit", "auth", "config", "create", "db", "export", "plugin", "rollout", "secret")
