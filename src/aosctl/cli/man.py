@@ -20,7 +20,7 @@ def command(
     """Write the manual pages, one a command, into DIR/man1.
 
     Examples:
-      aosctl man ~/.local/share/man && man aosctl-get
+      aosctl man ~/.local/share/man && man -M ~/.local/share/man aosctl-get
       aosctl man . && man ./man1/aosctl.1
     """
     from aosctl.cli.man_pages import pages

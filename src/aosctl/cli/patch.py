@@ -49,7 +49,7 @@ def command(
       aosctl patch agent my_pg_bot -p '{"spec": {"limits": {"maxSteps": 20}}}'
       aosctl patch persona pg_expert -p 'spec: {description: null}'
       aosctl patch agent my_pg_bot --type json \\
-        -p '[{"op": "add", "path": "/spec/skills/-", "value": "sql_query"}]'
+        -p '[{"op": "replace", "path": "/spec/limits/maxSteps", "value": 40}]'
     """
     from aosctl.cli.picking import change, choose
 
