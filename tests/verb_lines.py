@@ -199,7 +199,7 @@ LINES: dict[str, tuple[Line, ...]] = {
     "logs": (
         shows("logs agent/hostile"), shows("logs agent/clerk -o json"),
         tells("logs agent/hostile --timestamps --prefix --tail 5 --show-cursor"),
-        fails("logs {SHOWN} -g {EVIL}", 2), quiet("logs -l a=b"), fails("logs {FORGED}"),
+        fails("logs {SHOWN} -g {EVIL}", 2), says("logs -l a=b"), fails("logs {FORGED}"),
         fails("logs {EVIL}"),
         fails("logs agent/{FORGED}"), fails("logs {SHOWN} --since {EVIL}", 2),
         fails("logs {SHOWN} --after-cursor {EVIL}", 2),

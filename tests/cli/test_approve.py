@@ -125,6 +125,21 @@ def test_all_are_asked_about_on_a_terminal(open_terminal: OpenTerminal, tenant: 
     assert [tenant.call_state(call) for call, _ in calls] == ["approved", "denied"]
 
 
+def test_what_is_no_answer_decides_nothing_and_says_so(
+    open_terminal: OpenTerminal, tenant: Tenant
+) -> None:
+    call, one = waiting(tenant)
+    terminal = open_terminal("approve", one)
+    terminal.expect_text(ASK)
+    for typed in ("nbecause", "q"):
+        terminal.type(typed + ENTER)
+        said = terminal.expect_text(ASK)
+        assert f'"{typed}" is none of the answers; nothing was decided' in said
+    assert tenant.call_state(call) == "awaiting_approval"
+    terminal.type("y" + ENTER)
+    terminal.expect_text(f"approval.aos/{one} approved")
+
+
 def test_numbers_are_shown_with_all_their_digits(
     kernel_database: KernelDatabase, developer: Aosctl, tenant: Tenant
 ) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 
 WALK = "y approve · s this run · a always · n deny · e edit · ? explain · d later · q quit"
+_DECIDING = {"y", "yes", "n", "no", "e", "edit", "d", "later", "skip", ""}
+_LEAVING = {"q", "quit"}
 Reach = tuple[str, tuple[str, ...]]
 """How far y reaches: a scope, and the patterns that narrow it."""
 ONCE: Reach = ("once", ())
@@ -176,8 +178,15 @@ def _key(
     line = partial(ask, has_moved=partial(_has_moved, session, row))
     while True:
         answer = line(f"{question}, then Enter > ")
-        if answer is None or answer.lower() not in ("s", "a", "?"):
+        if answer is None or answer.lower() in (
+            _DECIDING | (_LEAVING if question == WALK else set())
+        ):
             return answer, None
+        if answer.lower() not in ("s", "a", "?"):
+            from aosctl.domain.names import quoted
+
+            output.note(f"{quoted(answer)} is none of the answers; nothing was decided")
+            continue
         from aosctl.cli.scoping import answered
 
         if said := answered(session, row, answer.lower(), reason, seconds, line):
