@@ -176,11 +176,10 @@ def _key(
     from aosctl.cli.approval_screen import ask
 
     line = partial(ask, has_moved=partial(_has_moved, session, row))
+    decisive = _DECIDING | _LEAVING if question == WALK else _DECIDING
     while True:
         answer = line(f"{question}, then Enter > ")
-        if answer is None or answer.lower() in (
-            _DECIDING | (_LEAVING if question == WALK else set())
-        ):
+        if answer is None or answer.lower() in decisive:
             return answer, None
         if answer.lower() not in ("s", "a", "?"):
             from aosctl.domain.names import quoted
