@@ -218,7 +218,8 @@ def test_a_changed_sandbox_function_is_not_called(
     "arguments",
     ["", "text, boolean, integer, integer, name", "text, boolean, bigint, bigint, text",
      "text, text, integer, integer, text", "text, boolean, numeric, numeric, varchar",
-     "anyelement, boolean, integer, integer, text", "text, boolean, integer, integer, variadic text[]"],
+     "anyelement, boolean, integer, integer, text",
+     "text, boolean, integer, integer, variadic text[]"],
 )  # fmt: skip
 def test_a_second_function_of_the_name_is_not_the_one_that_is_called(
     kernel_database: KernelDatabase, owner: Tenant, arguments: str
