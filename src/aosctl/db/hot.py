@@ -105,7 +105,12 @@ class Link:
     def call_text(self, what: Statement, *parameters: Parameter) -> str | None:
         """Run one kernel call, as `call`, and return its jsonb result as PostgreSQL wrote it."""
         given = encode(parameters)
-        return self._persist(lambda: self._prepared_call(what, parameters, given))
+        if request.current().verbosity < request.STATEMENTS:
+            return self._persist(self._call_once, what, given)
+        from aosctl.db.tracing import traced
+
+        once = partial(self._call_once, what, given)
+        return self._persist(lambda: traced(what.query, parameters, once, hot=True))
 
     def fetch(self, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
         """Read rows; when the connection is lost, once more over a new one."""
@@ -120,12 +125,12 @@ class Link:
         except DatabaseUnavailable:
             return self._attempt(read)
 
-    def _persist(self, attempt: Callable[[], T]) -> T:
+    def _persist(self, attempt: Callable[..., T], *given: Any) -> T:
         deadline = time.monotonic() + self._patience
         pause, tries = FIRST_PAUSE_SECONDS, 0
         while True:
             try:
-                return self._attempt(attempt)
+                return self._attempt(attempt, *given)
             except _Retryable as repeat:
                 tries += 1
                 if tries >= ATTEMPTS:
@@ -136,10 +141,10 @@ class Link:
                 time.sleep(pause)
                 pause = min(pause * 2, 2.0)
 
-    def _attempt(self, attempt: Callable[[], T]) -> T:
+    def _attempt(self, attempt: Callable[..., T], *given: Any) -> T:
         """Try once; a connection that may be in the middle of something is not used again."""
         try:
-            return attempt()
+            return attempt(*given)
         except (_Retryable, AosError) as error:
             if isinstance(error, DatabaseUnavailable):
                 self.close()
@@ -150,15 +155,6 @@ class Link:
         except BaseException:
             self.close()
             raise
-
-    def _prepared_call(
-        self, what: Statement, parameters: tuple[Parameter, ...], given: Given
-    ) -> str | None:
-        if request.current().verbosity < request.STATEMENTS:
-            return self._call_once(what, given)
-        from aosctl.db.tracing import traced
-
-        return traced(what.query, parameters, lambda: self._call_once(what, given), hot=True)
 
     def _call_once(self, what: Statement, given: Given) -> str | None:
         pgconn = self.connection.pgconn
@@ -278,12 +274,20 @@ def encode(parameters: Sequence[Parameter]) -> Given:
     formats: list[int] = []
     for value in parameters:
         if isinstance(value, UUID):
-            values.append(value.bytes)
-            formats.append(pq.Format.BINARY)
+            values.append(value.int.to_bytes(16, "big"))
+            formats.append(_BINARY)
+            continue
+        formats.append(_TEXT)
+        if value is None:
+            values.append(None)
+        elif value.isascii() and "\0" not in value:  # what sanitise lets pass at once
+            values.append(value.encode())
         else:
-            values.append(None if value is None else sanitise(value).encode())
-            formats.append(pq.Format.TEXT)
+            values.append(sanitise(value).encode())
     return values, formats
+
+
+_TEXT, _BINARY = int(pq.Format.TEXT), int(pq.Format.BINARY)
 
 
 def value_of(result: Result | None, pgconn: pq.abc.PGconn, column: int = 0) -> str | None:
