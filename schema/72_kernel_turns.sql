@@ -227,7 +227,8 @@ end
 $$;
 
 -- The hot way to open a turn: one message, a new key, no open turn, an inbox that is empty and holds
--- no key of an earlier request either. Null when the run is not in that state.
+-- no key of an earlier request either. Null when the run is not in that state. The caller holds the
+-- key's lock, so that of two calls with one key the later sees here what the earlier has written.
 create function aos_core.begin_turn_fast(
   p_tenant uuid, p_run uuid, p_message jsonb, p_key uuid, p_actor text,
   p_worker text, p_lease uuid, p_lease_seconds integer) returns jsonb
@@ -249,6 +250,10 @@ declare
   v_known bigint;
   v_channel text;
 begin
+  perform from aos_core.turn t where t.tenant_id = p_tenant and t.turn_id = p_key;
+  if found then
+    return null;
+  end if;
   update aos_core.run r set
     open_turn_id = v_id, last_turn_id = v_id, last_turn = r.last_turn + 1,
     last_step = r.last_step + 1,
@@ -264,8 +269,6 @@ begin
   where r.tenant_id = p_tenant and r.run_id = p_run and r.state = 'active'
     and r.open_turn_id is null and r.inbox_count = 0
     and (r.inbox_used_at < v_now - interval '1 day') is not false
-    and not exists (select from aos_core.turn t
-                    where t.tenant_id = p_tenant and t.turn_id = p_key)
   returning r.last_turn, r.last_step, r.last_seq, r.last_hash, r.fence, r.watched_until,
             aos_core.usual_first_move(r), r.config_version
     into v_turn, v_step, v_event, v_hash, v_fence, v_watched, v_next, v_known;
