@@ -571,7 +571,6 @@ declare
   v_skill text;
   v_gate record;
   v_status text;
-  v_count integer := 0;
   v_calls jsonb := jsonb '[]';  -- as the worker sees them; typed, or it is read anew each time
   v_brief jsonb := jsonb '[]';  -- for the event
   v_open integer := 0;
@@ -605,7 +604,6 @@ begin
   end if;
   for v_index in 0 .. jsonb_array_length(v_blocks) - 1 loop
     continue when v_blocks -> v_index ->> 't' is distinct from 'call';
-    v_count := v_count + 1;
     v_block := v_blocks -> v_index;
     v_call := aos_core.uuidv7();
     v_skill := coalesce(v_block ->> 'name', '');
@@ -675,7 +673,7 @@ begin
   if not found then
     return aos_core.recorded_answer(p_tenant, v_run, p_turn, p_lease, p_seq, p_message);
   end if;
-  if v_count = 1 then  -- the usual case has it all in variables
+  if v_open + v_refused = 1 then  -- the usual case has it all in variables
     insert into aos_core.tool_call (tenant_id, call_id, turn_id, run_id, step_seq, skill, state,
       runner, effect, tool_version, vendor_call_id, args, reason, taints, created_at)
     values (p_tenant, v_call, p_turn, v_run, v_step, v_skill, v_status, v_gate.runner,

@@ -228,16 +228,17 @@ def test_a_second_function_of_the_name_is_not_the_one_that_is_called(
     asked = ask_for(owner, "select 1 as one", "sql_query")
     identity = kernel_database.value("select aos_auth.sql_role(%s, 'sql_query')", owner.id)
     superuser = kernel_database.superuser
-    second = "create function aos_sandbox.{}(" + arguments + ") returns jsonb" + SECOND
-    with superuser.transaction(force_rollback=True):
-        superuser.execute(sql.SQL(second).format(sql.Identifier(identity)))  # type: ignore[arg-type]
-        done = call(
-            superuser, "aos_agent.execute_sql_call", owner.id, asked.call, asked.lease["lease"]
-        )
-        assert done["ok"] and done["result"]["rows"] == [[1]]
+    second = sql.SQL("function aos_sandbox.{}(" + arguments + ")")  # type: ignore[arg-type]
+    name = second.format(sql.Identifier(identity))
+    superuser.execute(sql.SQL("create {} returns jsonb").format(name) + SECOND)
+    try:
+        done = owner.execute(asked.call, asked.lease)
+    finally:
+        superuser.execute(sql.SQL("drop {}").format(name))
+    assert done["ok"] and done["result"]["rows"] == [[1]]
 
 
-SECOND = """ language plpgsql as 'begin return jsonb ''"second"''; end'"""
+SECOND = sql.SQL(""" language plpgsql as 'begin return jsonb ''"second"''; end'""")
 FORGOTTEN = (
     "update aos_auth.sql_identity set function_xmin = null, function_ctid = null where db_role = %s"
 )
