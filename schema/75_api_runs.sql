@@ -129,7 +129,8 @@ $$;
 -- The hot way to begin a run with a message: its row as run_defaults() and begin_turn_fast() leave it,
 -- and at once all that they and run_created() write. Null, and nothing is written, when it is not that
 -- simple: the agent is not there, a budget or a rate may meter the run, the name that fell to it is
--- taken, or the key is a turn's already. The caller holds the key's lock. Kernel only.
+-- taken, the key is a turn's already, or the tenant has just gone. The caller holds the key's lock.
+-- Kernel only.
 create function aos_core.begin_run_fast(
   p_tenant uuid, p_agent text, p_kind text, p_message jsonb, p_key uuid, p_actor text,
   p_worker text, p_lease uuid, p_lease_seconds integer) returns jsonb
@@ -201,6 +202,9 @@ begin
   returning s.last_seq, s.last_hash, s.config_version,  -- which has waited for whoever changed it
             case when s.watched_until > v_now then s.channel end
     into v_seq, v_head, v_config_now, v_channel;
+  if not found then
+    return null;  -- the tenant was deleted at this moment
+  end if;
   insert into aos_core.run (tenant_id, run_id, agent_id, persona_id, persona_version, name,
     kind, title, agent_name, model_name, max_output_tokens, input_usd_per_mtok,
     cached_input_usd_per_mtok, output_usd_per_mtok, max_usd, max_tokens, max_steps, max_repeats,
