@@ -201,7 +201,7 @@ begin
     lease_expires_at = case when p_lease is not null
                             then v_now + make_interval(secs => p_lease_seconds) end,
     reserved_usd = aos_core.reservation_usd(r), taint = coalesce(r.taint, v_taint),
-    title = coalesce(r.title, left(p_message -> 'blocks' -> 0 ->> 'text', 80)),
+    title = coalesce(r.title, left(p_message #>> '{blocks,0,text}', 80)),
     last_seq = r.last_seq + 1,
     last_hash = aos_core.event_hash(r.last_hash, p_tenant, p_run, r.last_seq + 1, v_now,
                                     'turn.opened', p_actor, v_data),
@@ -227,7 +227,8 @@ end
 $$;
 
 -- The hot way to open a turn: one message, a new key, no open turn, an inbox that is empty and holds
--- no key of an earlier request either. Null when the run is not in that state.
+-- no key of an earlier request either. Null when the run is not in that state. The caller holds the
+-- key's lock, so that of two calls with one key the later sees here what the earlier has written.
 create function aos_core.begin_turn_fast(
   p_tenant uuid, p_run uuid, p_message jsonb, p_key uuid, p_actor text,
   p_worker text, p_lease uuid, p_lease_seconds integer) returns jsonb
@@ -249,6 +250,10 @@ declare
   v_known bigint;
   v_channel text;
 begin
+  perform from aos_core.turn t where t.tenant_id = p_tenant and t.turn_id = p_key;
+  if found then
+    return null;
+  end if;
   update aos_core.run r set
     open_turn_id = v_id, last_turn_id = v_id, last_turn = r.last_turn + 1,
     last_step = r.last_step + 1,
@@ -256,7 +261,7 @@ begin
     fence = r.fence + 1, lease_hash = v_lease, lease_worker = p_worker,
     lease_seconds = p_lease_seconds, lease_expires_at = v_expires,
     reserved_usd = aos_core.reservation_usd(r),
-    title = coalesce(r.title, left(p_message -> 'blocks' -> 0 ->> 'text', 80)),
+    title = coalesce(r.title, left(p_message #>> '{blocks,0,text}', 80)),
     last_seq = r.last_seq + 1,
     last_hash = aos_core.event_hash(r.last_hash, p_tenant, p_run, r.last_seq + 1, v_now,
       'turn.opened', p_actor, jsonb_build_object('turn', r.last_turn + 1, 'step', r.last_step + 1)),
@@ -264,10 +269,8 @@ begin
   where r.tenant_id = p_tenant and r.run_id = p_run and r.state = 'active'
     and r.open_turn_id is null and r.inbox_count = 0
     and (r.inbox_used_at < v_now - interval '1 day') is not false
-    and not exists (select from aos_core.turn t
-                    where t.tenant_id = p_tenant and t.turn_id = p_key)
   returning r.last_turn, r.last_step, r.last_seq, r.last_hash, r.fence, r.watched_until,
-            aos_core.usual_move(r), r.config_version
+            aos_core.usual_first_move(r), r.config_version
     into v_turn, v_step, v_event, v_hash, v_fence, v_watched, v_next, v_known;
   if not found then
     return null;
@@ -482,6 +485,14 @@ as $$
   end
 $$;
 
+-- As usual_move, for an active run whose turn has just begun with its message and no call.
+create function aos_core.usual_first_move(p_run aos_core.run) returns text
+language sql immutable
+as $$
+  select case when p_run.max_usd is null and p_run.max_tokens is null and not p_run.is_metered
+              then 'model' end
+$$;
+
 -- Which limit of a run's own the next model call would pass, in words; null when none.
 create function aos_core.limit_reached(p_run aos_core.run, p_input bigint) returns text
 language sql immutable
@@ -543,15 +554,12 @@ declare
   v_new integer := coalesce((p_usage ->> 'in')::integer, 0);
   v_in integer := v_new + v_cached;
   v_out integer := coalesce((p_usage ->> 'out')::integer, 0);
-  v_model text := p_message -> 'origin' ->> 'model';
+  v_model text := p_message #>> '{origin,model}';
   v_blocks jsonb := p_message -> 'blocks';
   v_run uuid := coalesce(p_run, aos_core.run_of_turn(p_tenant, p_turn));
   v_turn integer;
   v_actor text;
   v_run_model text;
-  v_input_usd numeric;
-  v_cached_usd numeric;
-  v_output_usd numeric;
   v_cost numeric;
   v_agent_id uuid;
   v_role text;
@@ -559,6 +567,7 @@ declare
   v_agent text;
   v_taint text;
   v_block jsonb;
+  v_call uuid;
   v_skill text;
   v_gate record;
   v_status text;
@@ -580,25 +589,23 @@ declare
   v_recorded jsonb;
 begin
   -- A statement a row: the join costs more than both.
-  select r.last_turn, r.agent_id, r.agent_name, r.model_name, r.input_usd_per_mtok,
-         r.cached_input_usd_per_mtok, r.output_usd_per_mtok, r.taint,
+  select r.last_turn, r.agent_id, r.agent_name, 'agent:' || r.agent_name, r.model_name,
+         case when (v_new | v_cached | v_out) >= 0 then  -- else one is negative
+           aos_core.cost_usd(v_new, v_cached, v_out, r.input_usd_per_mtok,
+             r.cached_input_usd_per_mtok, r.output_usd_per_mtok) end, r.taint,
          case r.kind when 'replay' then 0 else r.max_repeats - (r.last_step - r.turn_first_step) end
-    into v_turn, v_agent_id, v_agent, v_run_model, v_input_usd, v_cached_usd, v_output_usd, v_taint,
-         v_spare
+    into v_turn, v_agent_id, v_agent, v_actor, v_run_model, v_cost, v_taint, v_spare
   from aos_core.run r where r.tenant_id = p_tenant and r.run_id = v_run;
   select a.role_name, a.skills into v_role, v_skills
   from aos_agent.agent a where a.tenant_id = p_tenant and a.agent_id = v_agent_id;
-  v_actor := 'agent:' || v_agent;
-  if least(v_new, v_cached, v_out) >= 0 then
-    v_cost := aos_core.cost_usd(v_new, v_cached, v_out, v_input_usd, v_cached_usd, v_output_usd);
-  end if;
   if v_cost is null then
     perform aos_core.check_usage(p_usage);
     perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
   end if;
   for v_index in 0 .. jsonb_array_length(v_blocks) - 1 loop
+    continue when v_blocks -> v_index ->> 't' is distinct from 'call';
     v_block := v_blocks -> v_index;
-    continue when v_block ->> 't' is distinct from 'call';
+    v_call := aos_core.uuidv7();
     v_skill := coalesce(v_block ->> 'name', '');
     v_gate := aos_skills.gate(p_tenant, v_role, v_skills, v_skill,
                               nullif(v_block -> 'args', 'null'), v_agent, v_taint);
@@ -630,7 +637,7 @@ begin
       v_status := case v_gate.decision when 'deny' then 'denied' when 'replayed' then 'succeeded'
                                        else 'failed' end;
     end if;
-    v_calls := v_calls || jsonb_build_object('call_id', aos_core.uuidv7(),
+    v_calls := v_calls || jsonb_build_object('call_id', v_call,
       'id', coalesce(v_block ->> 'id', ''), 'skill', v_skill, 'args', v_block -> 'args',
       'status', v_status, 'runner', v_gate.runner, 'effect', v_gate.effect,
       'reason', v_gate.reason, 'tool_version', v_gate.tool_version, 'taints', v_gate.taints);
@@ -661,19 +668,26 @@ begin
     and r.lease_hash = p_lease and r.lease_expires_at > v_now and r.open_calls = 0
     and (p_seq is null or r.last_step = p_seq - 1)
   returning r.last_step - v_refused, r.last_seq, r.last_hash, r.spent_usd, r.watched_until,
-            aos_core.usual_move(r)
+            case when r.state = 'active' then 'calls' end
     into v_step, v_event, v_hash, v_spent, v_watched, v_next;
   if not found then
     return aos_core.recorded_answer(p_tenant, v_run, p_turn, p_lease, p_seq, p_message);
   end if;
-  with calls as (
+  if v_open + v_refused = 1 then  -- the usual case has it all in variables
+    insert into aos_core.tool_call (tenant_id, call_id, turn_id, run_id, step_seq, skill, state,
+      runner, effect, tool_version, vendor_call_id, args, reason, taints, created_at)
+    values (p_tenant, v_call, p_turn, v_run, v_step, v_skill, v_status, v_gate.runner,
+      v_gate.effect, v_gate.tool_version, coalesce(v_block ->> 'id', ''), v_block -> 'args',
+      v_gate.reason, v_gate.taints, v_now);
+  else
     insert into aos_core.tool_call (tenant_id, call_id, turn_id, run_id, step_seq, skill, state,
       runner, effect, tool_version, vendor_call_id, args, reason, taints, created_at)
     select p_tenant, c.call_id, p_turn, v_run, v_step, c.skill, c.status, c.runner, c.effect,
       c.tool_version, c.id, c.args, c.reason, c.taints, v_now
     from jsonb_to_recordset(v_calls) c (call_id uuid, id text, skill text, args jsonb, status text,
-      runner text, effect text, reason text, tool_version text, taints boolean)
-  ), event as (
+      runner text, effect text, reason text, tool_version text, taints boolean);
+  end if;
+  with event as (
     insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
     values (p_tenant, v_run, v_event, v_now, 'model.answered', v_actor, v_data, v_hash)
   )
@@ -686,10 +700,9 @@ begin
     v_calls := aos_core.hold_back_calls(p_tenant, v_run, v_turn, v_step, v_calls, v_now);
     if v_loops then
       perform aos_core.watch_loop(p_tenant, v_run);
-      v_next := nullif(v_next, 'model');
     end if;
   end if;
-  if v_next is null then
+  if v_open = v_waiting or v_next is null then
     v_next := aos_core.next_move(p_tenant, v_run);
     v_last := aos_core.next_step(p_tenant, v_run) - 1;
   end if;
@@ -794,7 +807,7 @@ declare
   v_cached integer := coalesce((p_usage ->> 'cache_read')::integer, 0);
   v_in integer := coalesce((p_usage ->> 'in')::integer, 0) + v_cached;
   v_out integer := coalesce((p_usage ->> 'out')::integer, 0);
-  v_model text := p_message -> 'origin' ->> 'model';
+  v_model text := p_message #>> '{origin,model}';
   v_run uuid := coalesce(p_run, aos_core.run_of_turn(p_tenant, p_turn));
   v_turn integer;
   v_actor text;

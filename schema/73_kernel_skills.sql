@@ -36,6 +36,21 @@ begin
 end
 $$;
 
+-- True when the function of a SQL identity is what was installed, by its owner, its rights and its body:
+-- for one whose row in the catalog is another than the one that was made, as after a restore. All
+-- functions of the role's name are looked at: a second one is none of ours. Null when there is none.
+-- Kernel only.
+create function aos_core.is_sandbox_intact(p_tenant uuid, p_scope uuid) returns boolean
+language sql stable
+as $$
+  select bool_and(p.prosecdef and pg_get_userbyid(p.proowner) = i.db_role
+                  and md5(p.prosrc) = i.function_digest)
+  from aos_auth.sql_identity i
+  join pg_catalog.pg_proc p on p.proname = i.db_role
+    and p.pronamespace = 'aos_sandbox'::regnamespace
+  where i.tenant_id = p_tenant and i.scope_id = p_scope
+$$;
+
 -- Run one SQL statement as a SQL identity of the tenant (p_scope: the tenant's own id, or that of a skill
 -- that declares grants), in a subtransaction of the caller's.
 -- result: rows on success ({"columns", "rows", "row_count", "truncated"}), else
@@ -58,19 +73,20 @@ declare
   v_hint text;
   v_detail text;
 begin
-  -- In one statement. All functions of the role's name are looked at: a second one is none of ours.
   -- The catalog's own row of a function is another one after any change of it: while it is still the one that
-  -- was made, the body is too, and its digest need not be taken.
+  -- was made, so are its owner and its body. It is the one that is called: by the types of its arguments.
   select i.db_role, aos_core.session_settings(),
-      (select bool_and(p.prosecdef and pg_get_userbyid(p.proowner) = i.db_role
-                       and (coalesce(p.xmin = i.function_xmin and p.ctid = i.function_ctid, false)
-                            or md5(p.prosrc) = i.function_digest))
-       from pg_catalog.pg_proc p
-       where p.proname = i.db_role and p.pronamespace = 'aos_sandbox'::regnamespace),
+      (select p.xmin = i.function_xmin and p.proname = i.db_role
+              and p.pronamespace = 'aos_sandbox'::regnamespace
+              and pg_get_userbyid(p.proowner) = i.db_role  -- its role may be dropped at this moment
+       from pg_catalog.pg_proc p where p.ctid = i.function_ctid),
       exists (select from pg_catalog.pg_cursors c where c.name <> '' and c.is_holdable)
     into v_role, v_settings, v_intact, v_cursor
   from aos_auth.sql_identity i
   where i.tenant_id = p_tenant and i.scope_id = p_scope;
+  if v_intact is not true then
+    v_intact := aos_core.is_sandbox_intact(p_tenant, p_scope);
+  end if;
   if v_intact is not true then
     if p_scope <> p_tenant and not exists (
         select from aos_skills.skill s
@@ -88,7 +104,7 @@ begin
     select string_agg(quote_ident(s), ', ') || ', pg_temp' into v_path from unnest(p_search_path) s;
   end if;
   begin
-    execute format('select true, aos_sandbox.%I($1, %L, %s, %s, %L)', v_role, p_read_only,
+    execute format('select true, aos_sandbox.%I($1, bool %L, %s, %s, text %L)', v_role, p_read_only,
                    p_max_rows, p_max_bytes, v_path)
       into ok, result using p_query;
     -- A setting that set_config(…, false) changed outlives the sandbox function and all that called it.
@@ -231,15 +247,17 @@ $$;
 -- Invoker, and no SET of its own, which would take back at its end what it sets. Nothing here is looked up
 -- but in pg_catalog. Worker.
 create function aos_agent.clean_session(p_timeout text) returns void
-language sql volatile
+language plpgsql volatile
 as $$
-  close all;
+begin
+  execute 'close all';  -- plpgsql has a CLOSE of its own
   unlisten *;
   set session authorization default;
   set search_path = pg_catalog, pg_temp;
   deallocate all;
   discard temp;
   discard sequences;
-  select pg_catalog.pg_advisory_unlock_all(),
-         pg_catalog.set_config('statement_timeout', p_timeout, false);
+  perform pg_catalog.pg_advisory_unlock_all(),
+          pg_catalog.set_config('statement_timeout', p_timeout, false);
+end
 $$;

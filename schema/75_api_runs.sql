@@ -129,7 +129,8 @@ $$;
 -- The hot way to begin a run with a message: its row as run_defaults() and begin_turn_fast() leave it,
 -- and at once all that they and run_created() write. Null, and nothing is written, when it is not that
 -- simple: the agent is not there, a budget or a rate may meter the run, the name that fell to it is
--- taken, or the key is a turn's already. The caller holds the key's lock. Kernel only.
+-- taken, the key is a turn's already, or the tenant has just gone. The caller holds the key's lock.
+-- Kernel only.
 create function aos_core.begin_run_fast(
   p_tenant uuid, p_agent text, p_kind text, p_message jsonb, p_key uuid, p_actor text,
   p_worker text, p_lease uuid, p_lease_seconds integer) returns jsonb
@@ -140,10 +141,12 @@ declare
   v_run uuid := aos_core.uuidv7();
   v_turn uuid := coalesce(p_key, aos_core.uuidv7());
   v_name text := aos_core.run_name(p_agent);
-  v_opened jsonb := '{"step": 1, "turn": 1}';
+  v_opened jsonb := jsonb '{"step": 1, "turn": 1}';
+  v_expires timestamptz := v_now + make_interval(secs => p_lease_seconds);
   v_agent uuid;
   v_persona uuid;
   v_version integer;
+  v_model_id uuid;
   v_model text;
   v_output_tokens integer;
   v_input_usd numeric;
@@ -153,47 +156,68 @@ declare
   v_max_tokens bigint;
   v_max_steps integer;
   v_max_repeats integer;
+  v_is_free boolean;
   v_config bigint;
+  v_config_now bigint;
   v_channel text;
   v_data jsonb;
+  v_named jsonb;
   v_first bytea;
   v_last bytea;
+  v_seq bigint;
+  v_head bytea;
   v_next text;
 begin
-  select f.agent_id, f.persona_id, f.persona_version, f.model_name, f.max_output_tokens,
-         f.input_usd_per_mtok, f.cached_input_usd_per_mtok, f.output_usd_per_mtok, f.max_usd,
-         f.max_tokens, f.max_steps, f.max_repeats, f.config_version, d.data, h.hash,
-         aos_core.event_hash(h.hash, p_tenant, v_run, 2, v_now, 'turn.opened', p_actor, v_opened)
-    into v_agent, v_persona, v_version, v_model, v_output_tokens, v_input_usd, v_cached_usd,
-         v_output_usd, v_max_usd, v_max_tokens, v_max_steps, v_max_repeats, v_config, v_data,
-         v_first, v_last
-  from aos_core.run_facts(p_tenant, null, null) f,
-    lateral (select aos_core.run_created_data(v_name, f.agent_id, f.persona_version, null, null)
-               as data offset 0) d,  -- offset 0: worked out once
-    lateral (select aos_core.event_hash(null, p_tenant, v_run, 1, v_now, 'run.created', p_actor,
-                                        d.data) as hash offset 0) h
-  where f.agent_name = p_agent and not f.may_be_metered
-    and not exists (select from aos_core.turn t where t.tenant_id = p_tenant and t.turn_id = v_turn)
-    and not exists (select from aos_core.run r where r.tenant_id = p_tenant and r.name = v_name);
-  if v_agent is null then
+  -- A statement a row: the joins cost more than all of them. The version of the configuration before
+  -- what it is the version of: a change in between then shows in the end.
+  select s.config_version into v_config
+  from aos_core.tenant_state s where s.tenant_id = p_tenant;
+  select a.agent_id, a.persona_id, a.max_usd, a.max_tokens, a.max_steps, a.max_repeats
+    into v_agent, v_persona, v_max_usd, v_max_tokens, v_max_steps, v_max_repeats
+  from aos_agent.agent a
+  where a.tenant_id = p_tenant and a.name = p_agent and a.max_seconds is null;
+  select p.version, p.model_id into v_version, v_model_id
+  from aos_persona.persona p where p.tenant_id = p_tenant and p.persona_id = v_persona;
+  select m.model_name, m.max_output_tokens, m.input_usd_per_mtok, m.cached_input_usd_per_mtok,
+         m.output_usd_per_mtok,
+         not exists (select from aos_core.budget b where b.tenant_id = p_tenant)
+         and not exists (select from aos_core.turn t
+                         where t.tenant_id = p_tenant and t.turn_id = v_turn)
+         and not exists (select from aos_core.run r
+                         where r.tenant_id = p_tenant and r.name = v_name)
+    into v_model, v_output_tokens, v_input_usd, v_cached_usd, v_output_usd, v_is_free
+  from aos_meta.llm_model_registry m
+  where m.model_id = v_model_id and m.requests_per_minute is null and m.tokens_per_minute is null;
+  if v_is_free is not true then
     return null;
   end if;
-  with head as (
-    update aos_core.tenant_state s set last_seq = s.last_seq + 1,
-      last_hash = aos_core.event_hash(s.last_hash, p_tenant, p_tenant, s.last_seq + 1, v_now,
-        'run.created', p_actor, jsonb_build_object('run_id', v_run, 'name', v_name))
-    where s.tenant_id = p_tenant
-    returning s.last_seq, s.last_hash, s.config_version,
-              case when s.watched_until > v_now then s.channel end as channel
-  ), event as (
-    insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
-    select p_tenant, v_run, 1, v_now, 'run.created', p_actor, v_data, v_first
-    union all
-    select p_tenant, v_run, 2, v_now, 'turn.opened', p_actor, v_opened, v_last
-    union all
-    select p_tenant, p_tenant, h.last_seq, v_now, 'run.created', p_actor,
-           jsonb_build_object('run_id', v_run, 'name', v_name), h.last_hash from head h
-  ), turn as (
+  v_data := aos_core.run_created_data(v_name, v_agent, v_version, null, null);
+  v_first := aos_core.event_hash(null, p_tenant, v_run, 1, v_now, 'run.created', p_actor, v_data);
+  v_last := aos_core.event_hash(v_first, p_tenant, v_run, 2, v_now, 'turn.opened', p_actor, v_opened);
+  v_named := jsonb_build_object('run_id', v_run, 'name', v_name);
+  update aos_core.tenant_state s set last_seq = s.last_seq + 1,
+    last_hash = aos_core.event_hash(s.last_hash, p_tenant, p_tenant, s.last_seq + 1, v_now,
+      'run.created', p_actor, v_named)
+  where s.tenant_id = p_tenant
+  returning s.last_seq, s.last_hash, s.config_version,  -- which has waited for whoever changed it
+            case when s.watched_until > v_now then s.channel end
+    into v_seq, v_head, v_config_now, v_channel;
+  if not found then
+    return null;  -- the tenant was deleted at this moment
+  end if;
+  insert into aos_core.run (tenant_id, run_id, agent_id, persona_id, persona_version, name,
+    kind, title, agent_name, model_name, max_output_tokens, input_usd_per_mtok,
+    cached_input_usd_per_mtok, output_usd_per_mtok, max_usd, max_tokens, max_steps, max_repeats,
+    config_version, created_at, lease_worker, lease_seconds, fence, lease_hash, last_turn,
+    last_turn_id, open_turn_id, turn_first_step, last_step, lease_expires_at, updated_at, last_seq,
+    last_hash, reserved_usd)
+  values (p_tenant, v_run, v_agent, v_persona, v_version, v_name,
+    p_kind, left(p_message #>> '{blocks,0,text}', 80), p_agent, v_model, v_output_tokens,
+    v_input_usd, v_cached_usd, v_output_usd, v_max_usd, v_max_tokens, v_max_steps, v_max_repeats,
+    v_config, v_now, p_worker, p_lease_seconds, 1, aos_core.lease_hash(p_lease), 1,
+    v_turn, v_turn, 1, 1, v_expires, v_now, 2,
+    v_last, aos_core.call_usd(v_max_usd, 0, v_output_tokens, v_input_usd, v_output_usd));
+  with turn as (
     insert into aos_core.turn
       (tenant_id, turn_id, run_id, number, state, attempts, claimed_step, created_at)
     values (p_tenant, v_turn, v_run, 1, 'running', 1, 1, v_now)
@@ -202,32 +226,22 @@ begin
     values (p_tenant, v_run, 1, 1, 'user', p_message, v_now)
   ), queue as (
     insert into aos_core.turn_queue (tenant_id, turn_id, run_id, ready_at)
-    values (p_tenant, v_turn, v_run, v_now + make_interval(secs => p_lease_seconds))
+    values (p_tenant, v_turn, v_run, v_expires)
   )
-  insert into aos_core.run as r (tenant_id, run_id, agent_id, persona_id, persona_version, name,
-    kind, title, agent_name, model_name, max_output_tokens, input_usd_per_mtok,
-    cached_input_usd_per_mtok, output_usd_per_mtok, max_usd, max_tokens, max_steps, max_repeats,
-    config_version, created_at, lease_worker, lease_seconds, fence, lease_hash, last_turn,
-    last_turn_id, open_turn_id, turn_first_step, last_step, lease_expires_at, updated_at, last_seq,
-    last_hash, reserved_usd)
-  values (p_tenant, v_run, v_agent, v_persona, v_version, v_name,
-    p_kind, left(p_message -> 'blocks' -> 0 ->> 'text', 80), p_agent, v_model, v_output_tokens,
-    v_input_usd, v_cached_usd, v_output_usd, v_max_usd, v_max_tokens, v_max_steps, v_max_repeats,
-    v_config, v_now, p_worker, p_lease_seconds, 1, aos_core.lease_hash(p_lease), 1,
-    v_turn, v_turn, 1, 1, v_now + make_interval(secs => p_lease_seconds), v_now, 2,
-    v_last, aos_core.call_usd(v_max_usd, 0, v_output_tokens, v_input_usd, v_output_usd))
-  returning (select h.config_version from head h),  -- which has waited for whoever changed it
-    case when (select h.config_version from head h) = v_config then aos_core.usual_move(r) end,
-    (select h.channel from head h)
-    into v_config, v_next, v_channel;
+  insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
+  values (p_tenant, v_run, 1, v_now, 'run.created', p_actor, v_data, v_first),
+         (p_tenant, v_run, 2, v_now, 'turn.opened', p_actor, v_opened, v_last),
+         (p_tenant, p_tenant, v_seq, v_now, 'run.created', p_actor, v_named, v_head);
   if v_channel is not null then
     perform pg_notify(v_channel, v_run::text);
   end if;
-  if v_next is null then
+  if v_config_now = v_config and v_max_usd is null and v_max_tokens is null then
+    v_next := 'model';
+  else
     v_next := aos_core.first_move(p_tenant, v_run, v_now);
   end if;
   return jsonb_build_object('run_id', v_run, 'run', v_name, 'agent', p_agent, 'status', 'opened',
-    'turn_id', v_turn, 'turn', 1, 'step', 1, 'fence', 1, 'config_version', v_config,
+    'turn_id', v_turn, 'turn', 1, 'step', 1, 'fence', 1, 'config_version', v_config_now,
     'lease', p_lease, 'next', v_next);
 end
 $$;

@@ -193,7 +193,6 @@ def test_a_session_with_an_open_cursor_runs_no_skill(owner: Tenant) -> None:
         " integer, p_max_bytes integer, p_search_path text) returns jsonb language plpgsql"
         " security definer as 'begin return null; end'",
         "drop function aos_sandbox.{}",
-        "create function aos_sandbox.{}() returns text language sql as $$ select 'second' $$",
     ],
 )
 @pytest.mark.parametrize("known", [True, False])
@@ -215,6 +214,31 @@ def test_a_changed_sandbox_function_is_not_called(
     assert owner.execute(asked.call, asked.lease)["ok"]
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    ["", "text, boolean, integer, integer, name", "text, boolean, bigint, bigint, text",
+     "text, text, integer, integer, text", "text, boolean, numeric, numeric, varchar",
+     "anyelement, boolean, integer, integer, text",
+     "text, boolean, integer, integer, variadic text[]"],
+)  # fmt: skip
+def test_a_second_function_of_the_name_is_not_the_one_that_is_called(
+    kernel_database: KernelDatabase, owner: Tenant, arguments: str
+) -> None:
+    """The kernel's call has the very types of the one that was made: no other fits better."""
+    asked = ask_for(owner, "select 1 as one", "sql_query")
+    identity = kernel_database.value("select aos_auth.sql_role(%s, 'sql_query')", owner.id)
+    superuser = kernel_database.superuser
+    second = sql.SQL("function aos_sandbox.{}(" + arguments + ")")  # type: ignore[arg-type]
+    name = second.format(sql.Identifier(identity))
+    superuser.execute(sql.SQL("create {} returns jsonb").format(name) + SECOND)
+    try:
+        done = owner.execute(asked.call, asked.lease)
+    finally:
+        superuser.execute(sql.SQL("drop {}").format(name))
+    assert done["ok"] and done["result"]["rows"] == [[1]]
+
+
+SECOND = sql.SQL(""" language plpgsql as 'begin return jsonb ''"second"''; end'""")
 FORGOTTEN = (
     "update aos_auth.sql_identity set function_xmin = null, function_ctid = null where db_role = %s"
 )

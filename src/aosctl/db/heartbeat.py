@@ -31,15 +31,13 @@ def beat(link: Link, lease: Lease) -> bool:
 
     Raises LeaseLost or IllegalTransition when it is gone.
     """
-    row = link.call(
-        HEARTBEAT, str(lease.tenant), str(lease.turn_id), str(lease.token), str(lease.seconds)
-    )
+    row = link.call(HEARTBEAT, lease.tenant, lease.turn_id, lease.token, str(lease.seconds))
     return bool(row.get("live"))
 
 
 def check(link: Link, lease: Lease) -> bool:
     """See that a lease is still held; no lock, no write. Returns and raises as `beat`."""
-    row = link.call(CHECK, str(lease.tenant), str(lease.turn_id), str(lease.token))
+    row = link.call(CHECK, lease.tenant, lease.turn_id, lease.token)
     return bool(row.get("live"))
 
 
@@ -47,10 +45,10 @@ def show(link: Link, lease: Lease, piece: Piece) -> bool:
     """Show a piece of the answer to those who are attached; tell whether more is wanted."""
     text = link.call_text(
         LIVE,
-        str(lease.tenant),
-        str(lease.turn_id),
-        str(lease.token),
-        str(piece.answer),
+        lease.tenant,
+        lease.turn_id,
+        lease.token,
+        piece.answer,
         str(piece.step),
         str(piece.begins),
         piece.text,

@@ -16,7 +16,7 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},]')
 def load(text: str) -> Any:
     """Decode JSON; a number that Python can't hold becomes its text."""
     try:
-        value, end = _SCAN(text, 0)  # jsonb is printed without blanks around it
+        value, end = _scanner(text)(text, 0)  # jsonb is printed without blanks around it
     except StopIteration:
         end = -1
     return value if end == len(text) else _DECODER.decode(text)
@@ -38,14 +38,15 @@ def load_or_keep(text: str) -> Any:
 def members(text: str) -> dict[str, tuple[Any, str]]:
     """Cut an object, as jsonb prints it, into its members: each decoded, and its text."""
     parts: dict[str, tuple[Any, str]] = {}
+    scan = _scanner(text)
     at = 1
     try:
         while text[at] != "}":
-            name, at = _DECODER.raw_decode(text, at)
-            start = at + len(": ")
-            value, at = _DECODER.raw_decode(text, start)
+            name, at = scan(text, at)
+            start = at + 2  # after ": "
+            value, at = scan(text, start)
             parts[name] = value, text[start:at]
-            at += len(", ") if text[at] == "," else 0
+            at += 2 if text[at] == "," else 0
     except RecursionError:
         return {name: (load_or_keep(value), value) for name, value in _members(text)}
     return parts
@@ -67,6 +68,11 @@ def _members(text: str) -> Iterator[tuple[str, str]]:
             start = token.end() + 1
 
 
+def _scanner(text: str) -> Any:
+    """Return what reads values in a text; in a short one no number has too many digits."""
+    return _SCAN_SHORT if len(text) <= _LONGEST_INT else _SCAN
+
+
 def _whole(text: str) -> int | str:
     return int(text) if len(text) <= _LONGEST_INT else text
 
@@ -78,4 +84,5 @@ def _finite(text: str) -> float | str:
 
 _DECODER = json.JSONDecoder(parse_int=_whole, parse_float=_finite)
 _SCAN = _DECODER.scan_once  # type: ignore[attr-defined]
+_SCAN_SHORT = json.JSONDecoder(parse_float=_finite).scan_once  # type: ignore[attr-defined]
 _EXACT = json.JSONDecoder(parse_int=_whole, parse_float=Decimal)

@@ -87,7 +87,7 @@ class PersonClient(RunReader):
 
     def start_run(self, agent: str, kind: str, name: str | None = None) -> tuple[UUID, str]:
         """Start a run of an agent; return its id and name."""
-        row = self.link.call(START_RUN, str(self.tenant), agent, kind, name)
+        row = self.link.call(START_RUN, self.tenant, agent, kind, name)
         return UUID(row["run_id"]), str(row["run"])
 
     def open_turn(
@@ -103,8 +103,8 @@ class PersonClient(RunReader):
         asked = time.monotonic()
         row = self.link.call(
             OPEN,
-            str(self.tenant),
-            str(run_id),
+            self.tenant,
+            run_id,
             to_json(message),
             key,
             worker,
@@ -130,7 +130,7 @@ class PersonClient(RunReader):
         caps = new.caps.given() if new.caps is not None else ()
         row = self.link.call(
             OPEN_CAPPED_RUN if caps else OPEN_RUN,
-            str(self.tenant),
+            self.tenant,
             new.agent,
             to_json(message),
             key,
@@ -169,7 +169,7 @@ class PersonClient(RunReader):
 
         Raises IllegalTransition when no turn is open.
         """
-        row = self._steering.call(STEER, str(self.tenant), str(run_id), to_json(message), key)
+        row = self._steering.call(STEER, self.tenant, run_id, to_json(message), key)
         return int(row["turn"])
 
     def compact_run(self, run_id: UUID, turn_id: UUID | None) -> Compacted:
@@ -177,21 +177,20 @@ class PersonClient(RunReader):
 
         Of a turn that failed or was stopped, that turn alone. Raises IllegalTransition.
         """
-        turn = None if turn_id is None else str(turn_id)
-        row = self.link.call(COMPACT, str(self.tenant), str(run_id), turn)
+        row = self.link.call(COMPACT, self.tenant, run_id, turn_id)
         return Compacted(*(row[name] for name in _COMPACTED))
 
     def close_run(self, run_id: UUID) -> None:
         """End a run for good, as completed. Raises IllegalTransition where it has ended."""
-        self.link.call(CLOSE, str(self.tenant), str(run_id), "completed", None)
+        self.link.call(CLOSE, self.tenant, run_id, "completed", None)
 
     def cancel_turn(self, run_id: UUID, reason: str | None, turn_id: UUID) -> None:
         """Stop this turn, if it is still the open one, and keep the run."""
-        self.link.call(CANCEL_TURN, str(self.tenant), str(run_id), reason, str(turn_id))
+        self.link.call(CANCEL_TURN, self.tenant, run_id, reason, turn_id)
 
     def give_up_lease(self, run_id: UUID, worker: str) -> bool:
         """End the lease that a process of this login left behind; False when it is over already."""
-        row = self.link.call(GIVE_UP, str(self.tenant), str(run_id), worker)
+        row = self.link.call(GIVE_UP, self.tenant, run_id, worker)
         return bool(row["given_up"])
 
     def decide(
@@ -201,13 +200,13 @@ class PersonClient(RunReader):
 
         Raises ApprovalSettled when another was first, or it has changed.
         """
-        self.link.call(DECIDE, str(self.tenant), str(approval_id), decision, reason, digest)
+        self.link.call(DECIDE, self.tenant, approval_id, decision, reason, digest)
 
     def edit(self, approval: ApprovalRow, args: Mapping[str, Any]) -> None:
         """Change the arguments of a call that waits. Raises InvalidInput, ApprovalSettled."""
         self.link.call(
             EDIT,
-            str(self.tenant),
+            self.tenant,
             str(approval.approval_id),
             to_json(args),
             None,

@@ -12,7 +12,18 @@ from psycopg import pq
 
 from aosctl import request
 from aosctl.db.connection import Connection
-from aosctl.db.hot import ATTEMPTS, Idle, Link, Statement, caught_up, encode, pipelined, value_of
+from aosctl.db.hot import (
+    ATTEMPTS,
+    Given,
+    Idle,
+    Link,
+    Parameter,
+    Statement,
+    caught_up,
+    encode,
+    pipelined,
+    value_of,
+)
 from aosctl.errors import AosError, DatabaseUnavailable
 
 STATEMENT_SECONDS = 30.0
@@ -41,7 +52,7 @@ class SandboxLink(Link):
     def call_text(
         self,
         what: Statement,
-        *parameters: str | None,
+        *parameters: Parameter,
         seconds: float = STATEMENT_SECONDS,
         stopped: Stopped = lambda: False,
     ) -> str | None:
@@ -63,7 +74,7 @@ class SandboxLink(Link):
                     return self._clean_call(timeout, what, given, watchdog)
                 from aosctl.db.tracing import timed
 
-                with timed(what.query, given, hot=True):
+                with timed(what.query, parameters, hot=True):
                     return self._clean_call(timeout, what, given, watchdog)
             except (DatabaseUnavailable, psycopg.OperationalError) as error:
                 sessions_lost += 1
@@ -80,14 +91,14 @@ class SandboxLink(Link):
         self,
         timeout: bytes,
         what: Statement,
-        parameters: list[bytes | None],
+        given: Given,
         watchdog: Watchdog,
     ) -> str | None:
         pgconn = self.connection.pgconn
         self.round_trips += 1
         send = pgconn.send_query_params
         clean = (partial(send, self.RESET, None), partial(send, self.CLEANUP, [timeout]))
-        last = partial(send, what.query, parameters)
+        last = partial(send, what.query, given[0], None, given[1])
         try:
             before = () if self._is_clean(timeout, watchdog.look) else clean
             result, is_last = pipelined(pgconn, before, last, watchdog.look, clean)

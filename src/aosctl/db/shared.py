@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from queue import LifoQueue
 from typing import Any, Generic, TypeVar
 
-from aosctl.db.hot import Link, Statement
+from aosctl.db.hot import Link, Parameter, Statement
 from aosctl.db.sandbox import STATEMENT_SECONDS, SandboxLink, Stopped
 
 L = TypeVar("L", bound=Link)
@@ -44,7 +44,7 @@ class SharedLink(Link):
         self._links = Links(make, size)
         self.round_trips = 0
 
-    def call_text(self, what: Statement, *parameters: str | None) -> str | None:
+    def call_text(self, what: Statement, *parameters: Parameter) -> str | None:
         with self._links.lend() as link:
             return link.call_text(what, *parameters)
 
@@ -66,7 +66,7 @@ class SharedSandboxLink(SandboxLink):
     def call_text(
         self,
         what: Statement,
-        *parameters: str | None,
+        *parameters: Parameter,
         seconds: float = STATEMENT_SECONDS,
         stopped: Stopped = lambda: False,
     ) -> str | None:

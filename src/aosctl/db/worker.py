@@ -114,9 +114,7 @@ class WorkerClient:
     def claim(self, tenant: UUID, run_id: UUID | None = None) -> Lease | None:
         """Take the lease of one turn that is ready; None when there is none."""
         asked = time.monotonic()
-        row = self._link.call(
-            CLAIM, str(tenant), self.name, str(self.lease_seconds), str(run_id) if run_id else None
-        )
+        row = self._link.call(CLAIM, tenant, self.name, str(self.lease_seconds), run_id)
         if row is None:
             return None
         return Lease(
@@ -139,9 +137,9 @@ class WorkerClient:
         """Read what the model needs; messages after step `since` only."""
         row: Mapping[str, Any] = self._link.call(
             CONTEXT,
-            str(lease.tenant),
-            str(lease.turn_id),
-            str(lease.token),
+            lease.tenant,
+            lease.turn_id,
+            lease.token,
             str(since) if since is not None else None,
         )
         return row
@@ -149,7 +147,7 @@ class WorkerClient:
     def model_secret(self, lease: Lease) -> Mapping[str, str] | None:
         """Read the key of the turn's model, sealed: secret, key, sealed; None where it has none."""
         row: Mapping[str, str] | None = self._link.call(
-            SECRET, str(lease.tenant), str(lease.turn_id), str(lease.token)
+            SECRET, lease.tenant, lease.turn_id, lease.token
         )
         return row
 
@@ -165,14 +163,14 @@ class WorkerClient:
         return _moved(
             self._link.call(
                 RESPONSE,
-                str(lease.tenant),
-                str(lease.turn_id),
-                str(lease.token),
+                lease.tenant,
+                lease.turn_id,
+                lease.token,
                 to_json(message),
                 to_json(usage) if usage is not None else None,
                 str(seq),
                 raw,
-                str(lease.run_id),
+                lease.run_id,
             )
         )
 
@@ -190,9 +188,9 @@ class WorkerClient:
         return _settled(
             self._sql.call_text(
                 EXECUTE,
-                str(lease.tenant),
-                str(call.call_id),
-                str(lease.token),
+                lease.tenant,
+                call.call_id,
+                lease.token,
                 seconds=seconds or STATEMENT_SECONDS,
                 stopped=stopped,
             )
@@ -205,15 +203,15 @@ class WorkerClient:
 
         False when there is nothing to preview, or another worker is at it.
         """
-        claimed = self._link.call(CLAIM_PREVIEW, str(tenant), str(call_id))
+        claimed = self._link.call(CLAIM_PREVIEW, tenant, call_id)
         if claimed is None:
             return False
         again = True
         while again:  # a second look tells what differs each time
             made = self._sql.call_text(
                 PREVIEW,
-                str(tenant),
-                str(call_id),
+                tenant,
+                call_id,
                 claimed["lease"],
                 seconds=PREVIEW_SECONDS,
                 stopped=stopped,
@@ -227,7 +225,7 @@ class WorkerClient:
         Returns None; or what is next when its approval does not hold and is asked for again, or
         when the gate refuses it now, which is its result.
         """
-        text = self._link.call_text(START, str(lease.tenant), str(call.call_id), str(lease.token))
+        text = self._link.call_text(START, lease.tenant, call.call_id, lease.token)
         if members(text or "{}").get("status", (None, ""))[0] == "running":
             return None
         return _settled(text)
@@ -237,9 +235,9 @@ class WorkerClient:
         return _settled(
             self._link.call_text(
                 RESULT,
-                str(lease.tenant),
-                str(call.call_id),
-                str(lease.token),
+                lease.tenant,
+                call.call_id,
+                lease.token,
                 to_json(result),
                 "true" if ok else "false",
             )
@@ -249,16 +247,16 @@ class WorkerClient:
         """Give the turn up, or put it off."""
         self._link.call(
             FAIL,
-            str(lease.tenant),
-            str(lease.turn_id),
-            str(lease.token),
+            lease.tenant,
+            lease.turn_id,
+            lease.token,
             error,
             str(retry_in_seconds) if retry_in_seconds is not None else None,
         )
 
     def release(self, lease: Lease) -> None:
         """Hand the turn back unharmed."""
-        self._link.call(RELEASE, str(lease.tenant), str(lease.turn_id), str(lease.token))
+        self._link.call(RELEASE, lease.tenant, lease.turn_id, lease.token)
 
     def check(self, lease: Lease) -> None:
         """See that the lease is still held. Raises LeaseLost or IllegalTransition."""
