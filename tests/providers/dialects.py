@@ -10,8 +10,9 @@ from typing import Any
 from aosctl.messages import Message, user
 from aosctl.providers.anthropic import AnthropicProvider
 from aosctl.providers.base import Finished, ModelRequest, ModelSpec, Provider, StreamEvent, ToolSpec
+from aosctl.providers.ollama import OllamaProvider
 from aosctl.providers.openai import OpenAIProvider
-from providers import wire_anthropic, wire_openai
+from providers import wire_anthropic, wire_ollama, wire_openai
 from providers.wire import Entry, Reply, Wire
 
 SQL = ToolSpec("sql_query", "Read.", {"type": "object", "properties": {}})
@@ -75,4 +76,10 @@ DIALECTS = [
         AnthropicProvider, wire_anthropic.AnthropicWire, wire_anthropic, "messages",
         "ANTHROPIC_API_KEY",
     ),
+    Dialect(OllamaProvider, wire_ollama.OllamaWire, wire_ollama, "chat", "OLLAMA_API_KEY"),
 ]  # fmt: skip
+
+
+def who_say(scene: str) -> list[Dialect]:
+    """Return those whose wire can say this."""
+    return [dialect for dialect in DIALECTS if isinstance(dialect.scenes[scene], Reply)]

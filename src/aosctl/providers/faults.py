@@ -46,12 +46,13 @@ _BY_WORDS = (
     ("rate_limit", re.compile(r"rate.?limit|insufficient_quota|too.many.requests", re.IGNORECASE)),
     ("overloaded", re.compile(r"overloaded|unavailable|at capacity", re.IGNORECASE)),
     ("timeout", re.compile(r"timed? ?out", re.IGNORECASE)),
-    ("bad_request", re.compile(r"invalid_request|not_found", re.IGNORECASE)),
+    ("bad_request", re.compile(r"invalid_request|not[_ ]found", re.IGNORECASE)),
 )
 _USED_UP = re.compile(
-    r"insufficient_quota|billing_error|spend_limit_reached|credit balance is too low", re.IGNORECASE
+    r"insufficient_quota|billing_error|spend_limit_reached|credit balance is too low|usage limit",
+    re.IGNORECASE,
 )
-_SDK_ERRORS = frozenset({"OpenAIError", "AnthropicError", "ResponseError"})
+_SDK_ERRORS = frozenset({"OpenAIError", "AnthropicError"})
 _USUAL_KEYS = {
     "openai": "OPENAI_API_KEY",
     "anthropic": "ANTHROPIC_API_KEY",
@@ -146,7 +147,7 @@ def _fault_of(err: Exception) -> Fault:
     else:
         fault = Fault("" if status else str(err))
     headers = getattr(getattr(err, "response", None), "headers", {})
-    return Fault(fault.message, status or fault.status, fault.code, _retry_after(headers))
+    return Fault(fault.message, status or fault.status, fault.code, retry_after(headers))
 
 
 def _kind(fault: Fault) -> str:
@@ -180,6 +181,8 @@ _SAYS = {
 
 def _hint(kind: str, spec: ModelSpec, fault: Fault, used_up: bool) -> str | None:
     where = spec.base_url or "the provider's own host"
+    if kind == "context_too_long" and spec.provider == "ollama":
+        return "start a new chat, or give the model more: num_ctx in spec.params of the Model"
     if used_up:
         return "the account's quota is used up; see the provider's billing page"
     if fault.status == 404:
@@ -201,7 +204,8 @@ def _key_place(spec: ModelSpec) -> str:
     return spec.api_key_env or _USUAL_KEYS.get(spec.provider, "spec.apiKeyEnv of the Model")
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Read how many seconds a service asks to wait; None if it doesn't."""
     for name, divisor in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         value = headers.get(name)
         if value is None:

@@ -7,10 +7,9 @@ from difflib import get_close_matches
 from aosctl.errors import ProviderError
 from aosctl.providers.base import ModelSpec, Provider
 
-PROVIDERS = ("offline", "script", "openai", "anthropic")
+PROVIDERS = ("offline", "script", "openai", "anthropic", "ollama")
 LATER = {
     "gemini": "use provider openai with Gemini's OpenAI-compatible baseUrl",
-    "ollama": "use provider openai with baseUrl http://127.0.0.1:11434/v1",
 }
 """Known to manifests and to the model registry, but not yet answered for."""
 
@@ -33,6 +32,10 @@ def provider_for(spec: ModelSpec) -> Provider:
         from aosctl.providers.anthropic import AnthropicProvider
 
         return AnthropicProvider(max_retries=0)
+    if spec.provider == "ollama":
+        from aosctl.providers.ollama import OllamaProvider
+
+        return OllamaProvider(max_retries=0)
     raise _unavailable(spec)
 
 
