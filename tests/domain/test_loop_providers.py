@@ -117,7 +117,7 @@ def test_a_fault_fails_the_turn_and_the_next_one_works(act: Act) -> None:
 
 def test_another_provider_takes_over_between_two_turns_and_gives_back(act: Act) -> None:
     talk = act.play.talk()
-    act.answer(act.says("thought, words and two calls"), act.dialect.words.text("A lamp."))
+    act.answer(act.dialect.richest, act.dialect.words.text("A lamp."))
     assert talk.send("What is item 1?").text == "A lamp."
     for dialect in DIALECTS:
         with dialect.wire([dialect.words.text("Yes.")]) as wire:

@@ -10,9 +10,10 @@ from typing import Any
 from aosctl.messages import Message, user
 from aosctl.providers.anthropic import AnthropicProvider
 from aosctl.providers.base import Finished, ModelRequest, ModelSpec, Provider, StreamEvent, ToolSpec
+from aosctl.providers.gemini import GeminiProvider
 from aosctl.providers.ollama import OllamaProvider
 from aosctl.providers.openai import OpenAIProvider
-from providers import wire_anthropic, wire_ollama, wire_openai
+from providers import wire_anthropic, wire_gemini, wire_ollama, wire_openai
 from providers.wire import Entry, Reply, Wire
 
 SQL = ToolSpec("sql_query", "Read.", {"type": "object", "properties": {}})
@@ -41,6 +42,15 @@ class Dialect:
     @property
     def scenes(self) -> Mapping[str, Reply | str]:
         return self.words.SCENES
+
+    @property
+    def richest(self) -> Reply:
+        """Return an answer with words, two calls, and thought and seals if there are any."""
+        for scene in ("thought, words and two calls", "words and two calls"):
+            found = self.scenes[scene]
+            if isinstance(found, Reply):
+                return found
+        raise AssertionError(f"{self.name} says nothing")
 
     @property
     def faults(self) -> Mapping[str, Reply | str]:
@@ -76,6 +86,7 @@ DIALECTS = [
         AnthropicProvider, wire_anthropic.AnthropicWire, wire_anthropic, "messages",
         "ANTHROPIC_API_KEY",
     ),
+    Dialect(GeminiProvider, wire_gemini.GeminiWire, wire_gemini, "chat", "GEMINI_API_KEY"),
     Dialect(OllamaProvider, wire_ollama.OllamaWire, wire_ollama, "chat", "OLLAMA_API_KEY"),
 ]  # fmt: skip
 

@@ -90,6 +90,9 @@ SCENES: dict[str, Reply | str] = {
         line({"tool_calls": [call("shop_orders", {"n": 2}, "b", 1)]}),
         end(),
     ),
+    "words and two calls": calls(
+        ("sql_query", {"n": 1}), ("shop_orders", {"n": 2}), say="Looking… ä€😀"
+    ),
     "comments that keep the connection alive": "has no comments in its lines",
     "name and id in each piece": "sends calls whole",
     "all parallel calls at index 0": _called(*_TWO),
@@ -106,6 +109,7 @@ SCENES: dict[str, Reply | str] = {
     "a turn that the service pauses": "has no tools of the vendor's own",
     "nothing": text(),
     "a refusal": _UNREFUSING,
+    "a refusal without words": _UNREFUSING,
     "a call that is refused": _UNREFUSING,
     "half a character in each of two pieces": text("a\ud83d", "\ude00b\x00"),
     "pieces of no known shape": replace(

@@ -32,6 +32,9 @@ class OpenAIProvider:
     """Speak chat completions through the official SDK."""
 
     name = "openai"
+    usual_key = "OPENAI_API_KEY"
+    address: str | None = None
+    """Where a model without a `base_url` is; None for the SDK's own."""
 
     def __init__(self, max_retries: int = 2) -> None:
         self.max_retries = max_retries
@@ -40,9 +43,10 @@ class OpenAIProvider:
         """Ask the model and stream its answer."""
         spec = request.model
         _check_it_speaks(request)
-        key = read_key(spec, "OPENAI_API_KEY")
+        key = read_key(spec, self.usual_key)
+        address = spec.base_url or self.address
         names = ToolNames(request.tools)
-        with faults_named(spec, key), _client(spec, key, line) as client:
+        with faults_named(spec, key), _client(spec, key, address, line) as client:
             endpoint = str(client.base_url).rstrip("/")
             answer = ChatAnswer(spec, names)
             params = chat_params(request, endpoint, names)
@@ -55,7 +59,7 @@ class OpenAIProvider:
             finally:
                 chunks.close()
             yield from answer.end()
-            origin = Origin("openai", "chat", answer.model, endpoint, answer.response_id)
+            origin = Origin(self.name, "chat", answer.model, endpoint, answer.response_id)
             yield Finished(answer.message(origin))
 
 
@@ -81,7 +85,7 @@ def _send(client: OpenAI, params: dict[str, Json]) -> Stream[ChatCompletionChunk
 
 
 @contextmanager
-def _client(spec: ModelSpec, key: str, line: Line | None) -> Iterator[OpenAI]:
+def _client(spec: ModelSpec, key: str, address: str | None, line: Line | None) -> Iterator[OpenAI]:
     """Open a client of its own for one answer: when it closes, so does its connection."""
     import openai
 
@@ -90,13 +94,13 @@ def _client(spec: ModelSpec, key: str, line: Line | None) -> Iterator[OpenAI]:
         http,
         openai.OpenAI(
             api_key=key,
-            base_url=spec.base_url,
+            base_url=address,
             timeout=timeout_of(spec),
             max_retries=0,
             http_client=http,
         ) as client,
     ):
-        if spec.base_url:  # the account that the environment names is OpenAI's alone
+        if address:  # the account that the environment names is OpenAI's alone
             client.organization = client.project = None
             client._custom_headers = {}
         yield client

@@ -7,11 +7,7 @@ from difflib import get_close_matches
 from aosctl.errors import ProviderError
 from aosctl.providers.base import ModelSpec, Provider
 
-PROVIDERS = ("offline", "script", "openai", "anthropic", "ollama")
-LATER = {
-    "gemini": "use provider openai with Gemini's OpenAI-compatible baseUrl",
-}
-"""Known to manifests and to the model registry, but not yet answered for."""
+PROVIDERS = ("offline", "script", "openai", "anthropic", "ollama", "gemini")
 
 
 def provider_for(spec: ModelSpec) -> Provider:
@@ -36,17 +32,15 @@ def provider_for(spec: ModelSpec) -> Provider:
         from aosctl.providers.ollama import OllamaProvider
 
         return OllamaProvider(max_retries=0)
+    if spec.provider == "gemini":
+        from aosctl.providers.gemini import GeminiProvider
+
+        return GeminiProvider(max_retries=0)
     raise _unavailable(spec)
 
 
 def _unavailable(spec: ModelSpec) -> ProviderError:
-    if spec.provider in LATER:
-        return ProviderError(
-            f'model "{spec.name}": provider {spec.provider} is not in this version yet',
-            hint=LATER[spec.provider],
-            kind="bad_request",
-        )
-    near = get_close_matches(spec.provider, (*PROVIDERS, *LATER), 1)
+    near = get_close_matches(spec.provider, PROVIDERS, 1)
     return ProviderError(
         f'model "{spec.name}": unknown provider "{spec.provider}"',
         hint=f"did you mean {near[0]}?" if near else f"providers: {', '.join(PROVIDERS)}",
