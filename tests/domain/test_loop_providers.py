@@ -27,7 +27,12 @@ class Act:
     wire: Wire
 
     def takes_over(self) -> None:
-        self.play.set_model(provider=self.dialect.name, baseUrl=self.wire.base_url, pricing=PRICES)
+        self.play.set_model(
+            provider=self.dialect.name,
+            baseUrl=self.wire.base_url,
+            pricing=PRICES,
+            capabilities=dict(self.dialect.capabilities),
+        )
 
     def answer(self, *replies: Entry) -> None:
         self.wire.queue.extend(replies)
@@ -38,7 +43,7 @@ class Act:
         return found
 
 
-@pytest.fixture(params=DIALECTS, ids=lambda dialect: dialect.name)
+@pytest.fixture(params=DIALECTS, ids=lambda dialect: dialect.label)
 def act(request: pytest.FixtureRequest, play: Stage) -> Iterator[Act]:
     with request.param.wire([]) as wire:
         found = Act(play, request.param, wire)
@@ -48,7 +53,7 @@ def act(request: pytest.FixtureRequest, play: Stage) -> Iterator[Act]:
 
 def able(scene: str) -> pytest.MarkDecorator:
     """Run a test with those whose wire can say this."""
-    return pytest.mark.parametrize("act", who_say(scene), indirect=True, ids=lambda d: d.name)
+    return pytest.mark.parametrize("act", who_say(scene), indirect=True, ids=lambda d: d.label)
 
 
 def test_a_turn_with_a_call_is_stored_and_costs_what_was_counted(act: Act) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
@@ -13,7 +13,8 @@ from aosctl.providers.base import Finished, ModelRequest, ModelSpec, Provider, S
 from aosctl.providers.gemini import GeminiProvider
 from aosctl.providers.ollama import OllamaProvider
 from aosctl.providers.openai import OpenAIProvider
-from providers import wire_anthropic, wire_gemini, wire_ollama, wire_openai
+from aosctl.providers.responses import ResponsesProvider
+from providers import wire_anthropic, wire_gemini, wire_ollama, wire_openai, wire_responses
 from providers.wire import Entry, Reply, Wire
 
 SQL = ToolSpec("sql_query", "Read.", {"type": "object", "properties": {}})
@@ -34,10 +35,17 @@ class Dialect:
     api: str
     key: str
     """The variable of its key."""
+    capabilities: Mapping[str, bool] = field(default_factory=dict)
+    """What makes a model of the provider speak this API."""
 
     @property
     def name(self) -> str:
         return self.provider(0).name
+
+    @property
+    def label(self) -> str:
+        """Return the provider's name, and what tells two of its APIs apart."""
+        return "-".join((self.name, *self.capabilities))
 
     @property
     def scenes(self) -> Mapping[str, Reply | str]:
@@ -57,7 +65,10 @@ class Dialect:
         return self.words.FAULTS
 
     def spec(self, server: Wire, **fields: Any) -> ModelSpec:
-        base = ModelSpec(self.name, "wire-1", "wired", base_url=server.base_url, timeout_seconds=5)
+        base = ModelSpec(
+            self.name, "wire-1", "wired", base_url=server.base_url, timeout_seconds=5,
+            capabilities=self.capabilities,
+        )  # fmt: skip
         return replace(base, **fields)
 
     def ask(self, server: Wire, retries: int = 0, **fields: Any) -> list[StreamEvent]:
@@ -82,6 +93,10 @@ def finished(events: list[StreamEvent]) -> Message:
 
 DIALECTS = [
     Dialect(OpenAIProvider, wire_openai.OpenAIWire, wire_openai, "chat", "OPENAI_API_KEY"),
+    Dialect(
+        ResponsesProvider, wire_responses.ResponsesWire, wire_responses, "responses",
+        "OPENAI_API_KEY", {"responses": True},
+    ),
     Dialect(
         AnthropicProvider, wire_anthropic.AnthropicWire, wire_anthropic, "messages",
         "ANTHROPIC_API_KEY",

@@ -89,7 +89,7 @@ FAULTY = {
     "a success that is an error": ("bad_request", False),
 }
 
-dialects = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda d: d.name)
+dialects = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda d: d.label)
 
 
 def said_by(
@@ -97,7 +97,7 @@ def said_by(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Run a test for each thing that each wire can say."""
     cases = [
-        pytest.param(dialect, name, id=f"{dialect.name}: {name}")
+        pytest.param(dialect, name, id=f"{dialect.label}: {name}")
         for dialect in DIALECTS
         for name in names  # type: ignore[attr-defined]
         if isinstance(table(dialect).get(name), Reply)  # type: ignore[attr-defined]
@@ -148,7 +148,7 @@ def test_an_answer_cut_at_every_byte_is_the_same_answer(dialect: Dialect, name: 
     check(dialect.answer(reply(dialect.scenes, name).split(1)), SAID[name])
 
 
-@pytest.mark.parametrize("dialect", who_say("thought, words and two calls"), ids=lambda d: d.name)
+@pytest.mark.parametrize("dialect", who_say("thought, words and two calls"), ids=lambda d: d.label)
 def test_thought_words_and_calls_come_in_the_models_order(dialect: Dialect) -> None:
     events = dialect.events(reply(dialect.scenes, "thought, words and two calls"))
     kinds = list(dict.fromkeys(type(e).__name__ for e in events))
@@ -301,6 +301,11 @@ def test_what_has_begun_or_was_waited_for_is_not_sent_again(dialect: Dialect) ->
 # Leaving.
 
 
+def silent_after_so(dialect: Dialect) -> Reply:
+    whole = dialect.words.text("So ", "far")
+    return whole.stall(next(n for n, part in enumerate(whole.body, 1) if b"So " in part))
+
+
 def begin(dialect: Dialect, server: Wire, line: Line | None = None) -> StreamEvent | None:
     request = ModelRequest(dialect.spec(server), "", (user("hi"),), (SQL, DOTTED))
     events = dialect.provider(0).stream(request, line)
@@ -313,18 +318,15 @@ def begin(dialect: Dialect, server: Wire, line: Line | None = None) -> StreamEve
 
 @dialects
 def test_closing_the_stream_closes_the_socket_at_once(dialect: Dialect) -> None:
-    whole = dialect.words.text("So ", "far")
-    with dialect.wire([whole.stall(len(whole.body) // 2)]) as server:
+    with dialect.wire([silent_after_so(dialect)]) as server:
         begin(dialect, server)
         assert server.client_left.wait(2)
 
 
 @dialects
 def test_hanging_up_from_another_thread_closes_the_socket_at_once(dialect: Dialect) -> None:
-    whole = dialect.words.text("So ")
-    kept = next(n for n in range(1, len(whole.body)) if b"So " in b"".join(whole.body[:n]))
     line = Line()
-    with dialect.wire([whole.stall(kept)]) as server:
+    with dialect.wire([silent_after_so(dialect)]) as server:
         threading.Timer(0.1, line.hang_up).start()
         with pytest.raises(ProviderError) as caught:
             begin(dialect, server, line)

@@ -21,7 +21,7 @@ FAILED = "there is no such table"
 
 SEAL = "c2VhbA=="
 pairs = pytest.mark.parametrize(
-    ("first", "second"), list(permutations(DIALECTS, 2)), ids=lambda dialect: dialect.name
+    ("first", "second"), list(permutations(DIALECTS, 2)), ids=lambda dialect: dialect.label
 )
 
 
@@ -83,7 +83,7 @@ def test_who_comes_back_finds_what_only_they_understand(first: Dialect, second: 
         sent = go_on(first, here, told)
     read = shown(sent)
     own = b"".join(first.richest.body).decode()
-    assert read.count("see. 😀") == own.count("see. 😀")
-    assert read.count(SEAL) == own.count(SEAL)
+    assert read.count("see. 😀") == ("see. 😀" in own)
+    assert read.count(SEAL) == (SEAL in own)
     assert read.count("Looking… ä€😀") == 2
     assert read.count('"row_count": 1') == 3

@@ -114,7 +114,7 @@ class _Transcript:
                 yield {"role": message.role, "content": self._content(message.blocks)}
 
     def _answer(self, message: Message, same_turn: bool) -> Json:
-        ours = is_from(message.origin, self._request.model.provider, self._endpoint)
+        ours = is_from(message.origin, self._request.model.provider, self._endpoint, "chat")
         # Some servers fail on null or absent content beside tool calls.
         value: dict[str, Json] = {"role": "assistant", "content": message.text}
         for block in message.blocks if ours else ():

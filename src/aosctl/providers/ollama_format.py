@@ -85,7 +85,7 @@ def _messages(request: ModelRequest, endpoint: str, names: ToolNames) -> Iterato
     for said in history(request.messages):
         message = said.message
         if message.role == "assistant":
-            yield _answer(said, is_from(message.origin, "ollama", endpoint), names)
+            yield _answer(said, is_from(message.origin, "ollama", endpoint, "chat"), names)
         elif message.role == "tool":
             for result in message.results:
                 yield {

@@ -20,6 +20,10 @@ def provider_for(spec: ModelSpec) -> Provider:
         from aosctl.providers.script import ScriptProvider
 
         return ScriptProvider()
+    if spec.provider == "openai" and spec.capabilities.get("responses"):
+        from aosctl.providers.responses import ResponsesProvider
+
+        return ResponsesProvider(max_retries=0)
     if spec.provider == "openai":
         from aosctl.providers.openai import OpenAIProvider
 
