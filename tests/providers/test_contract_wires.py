@@ -14,6 +14,7 @@ import pytest
 
 from aosctl.errors import ProviderError
 from aosctl.messages import Message, Refusal, Usage, user
+from aosctl.providers.answers import FILTERED
 from aosctl.providers.base import (
     CallStarted,
     Line,
@@ -22,7 +23,6 @@ from aosctl.providers.base import (
     TextDelta,
     ThinkDelta,
 )
-from aosctl.providers.chat_answer import FILTERED
 from aosctl.providers.connection import PATIENCE_SECONDS
 from providers.dialects import DIALECTS, DOTTED, SQL, Dialect, finished, who_say
 from providers.wire import BAD_GATEWAY, Reply, Wire

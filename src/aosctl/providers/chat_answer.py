@@ -27,18 +27,17 @@ from aosctl.messages import (
     Usage,
     parse_args,
 )
+from aosctl.providers.answers import FILTERED, with_own_ids
 from aosctl.providers.base import (
     CallStarted,
     ModelSpec,
     StreamEvent,
-    new_call_id,
 )
 from aosctl.providers.faults import fault_in_stream, name_fault, named
 from aosctl.providers.spans import Span, SpanKind
 from aosctl.providers.tool_names import ToolNames
 from aosctl.providers.wire_values import count, items, mapping, string
 
-FILTERED = "The provider's content filter stopped this answer."
 _STOPS: dict[str, StopReason] = {
     "length": "length",
     "max_tokens": "length",
@@ -123,7 +122,8 @@ class ChatAnswer:
             blocks.append(Opaque("reasoning_details", self._details))
         blocks += self._finished_calls()
         stop = Stop(self._stop(), self._finish)
-        return Message("assistant", tuple(blocks), stop, self._usage, origin).sanitised()
+        whole = tuple(with_own_ids(blocks))
+        return Message("assistant", whole, stop, self._usage, origin).sanitised()
 
     def _stop(self) -> StopReason:
         if any(span.kind == "refusal" for span in self._spans):
@@ -190,14 +190,10 @@ class ChatAnswer:
         return self._calls[-1]
 
     def _finished_calls(self) -> Iterator[Call]:
-        seen: set[str] = set()
         for call in self._calls:
-            call_id = call.id if call.id and call.id not in seen else new_call_id()
-            seen.add(call_id)
-            permitted = self._word in _CALLS_COUNT_AFTER
             raw = "".join(call.raw)
-            args = parse_args(raw) if permitted else None
-            yield Call(call_id, call.name, raw, args, call.px or None)
+            args = parse_args(raw) if self._word in _CALLS_COUNT_AFTER else None
+            yield Call(call.id, call.name, raw, args, call.px or None)
 
 
 def read_usage(value: Mapping[str, object], hides_thought: bool = False) -> Usage:

@@ -17,7 +17,8 @@ from aosctl.messages import (
     Usage,
     parse_args,
 )
-from aosctl.providers.base import CallStarted, ModelSpec, StreamEvent, new_call_id
+from aosctl.providers.answers import with_own_ids
+from aosctl.providers.base import CallStarted, ModelSpec, StreamEvent
 from aosctl.providers.faults import Fault, name_fault, named
 from aosctl.providers.spans import Span, SpanKind
 from aosctl.providers.tool_names import ToolNames
@@ -72,7 +73,9 @@ class OllamaAnswer:
         blocks += self._finished_calls()
         norm: StopReason = "tool" if self._calls else "end"
         stop = Stop("length" if self._reason == "length" else norm, self._reason)
-        return Message("assistant", tuple(blocks), stop, self._usage, origin).sanitised()
+        return Message(
+            "assistant", tuple(with_own_ids(blocks)), stop, self._usage, origin
+        ).sanitised()
 
     def _say(self, kind: SpanKind, text: str) -> Iterator[StreamEvent]:
         if not text:
@@ -91,10 +94,7 @@ class OllamaAnswer:
         yield CallStarted(name)
 
     def _finished_calls(self) -> Iterator[Call]:
-        seen: set[str] = set()
-        for given, name, raw in self._calls:
-            call_id = given if given and given not in seen else new_call_id()
-            seen.add(call_id)
+        for call_id, name, raw in self._calls:
             args = parse_args(raw) if self._reason in _CALLS_COUNT_AFTER else None
             yield Call(call_id, name, raw, args)
 

@@ -25,8 +25,9 @@ from aosctl.messages import (
     Usage,
     parse_args,
 )
-from aosctl.providers.base import CallStarted, ModelSpec, StreamEvent, new_call_id
-from aosctl.providers.chat_answer import FILTERED, read_usage
+from aosctl.providers.answers import FILTERED, with_own_ids
+from aosctl.providers.base import CallStarted, ModelSpec, StreamEvent
+from aosctl.providers.chat_answer import read_usage
 from aosctl.providers.faults import fault_in_stream, name_fault, named
 from aosctl.providers.responses_format import OPAQUE
 from aosctl.providers.spans import Span, SpanKind
@@ -115,10 +116,11 @@ class ResponsesAnswer:
         blocks = [block for item in self._items for block in self._blocks(item)]
         if self._refused.text:
             blocks.append(Refusal(self._refused.text))
-        blocks = _with_own_ids(blocks)
         raw = f"{self._end}: {self._why}" if self._why else self._end
         stop = Stop(self._stop(any(isinstance(block, Call) for block in blocks)), raw)
-        return Message("assistant", tuple(blocks), stop, self._usage, origin).sanitised()
+        return Message(
+            "assistant", tuple(with_own_ids(blocks)), stop, self._usage, origin
+        ).sanitised()
 
     def _stop(self, calls: bool) -> StopReason:
         if self._why == "content_filter" or self._has("refusal"):
@@ -193,18 +195,6 @@ def _thought(item: _Item) -> Think:
     px: dict[str, Json] = {"id": string(item.start.get("id"))}
     px["summary"] = cast(Json, list(items(item.done.get("summary"))))
     return Think(text, data=sealed, px=px if sealed else None)
-
-
-def _with_own_ids(blocks: list[Block]) -> list[Block]:
-    seen: set[str] = set()
-    made: list[Block] = []
-    for block in blocks:
-        if isinstance(block, Call):
-            call_id = block.id if block.id and block.id not in seen else new_call_id()
-            seen.add(call_id)
-            block = Call(call_id, block.name, block.args_raw, block.args)
-        made.append(block)
-    return made
 
 
 def _usage(value: Mapping[str, object]) -> Usage:
