@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from command import Aosctl
 from providers.dialects import DIALECTS, Dialect
 from providers.wire import Wire
+from terminal import Terminal
 
 AGENT = """\
 apiVersion: aos/v1
@@ -74,3 +76,24 @@ def test_a_run_whose_key_is_refused_says_where_to_look(here: Aosctl, dialect: Di
     assert "the service refused the key (HTTP 401)" in done.err
     assert "check the key in WIRE_KEY" in done.err
     assert "topsecret" not in done.out + done.err
+
+
+@dialects
+def test_the_chat_shows_the_same_whoever_answers(
+    here: Aosctl, shop: dict[str, str], tmp_path: Path, dialect: Dialect
+) -> None:
+    words = dialect.words
+    answers = [dialect.richest, words.calls(SEVEN), words.text("It ", "is **7**.")]
+    with dialect.wire(answers) as wire:
+        assert here("apply", "-f", "-", stdin=manifest_of(dialect, wire)).status == 0
+        settings = {**shop, "WIRE_KEY": "k-12345678", "XDG_STATE_HOME": str(tmp_path)}
+        with Terminal(settings, "chat", f"wired-{dialect.label}", rows=40, columns=100) as chat:
+            chat.ready()
+            chat.say("how many?")
+            chat.stands(
+                "> how many?\nLooking… ä€😀\n\n"
+                '⏺ sql_query(1) · refused: parameter "query" is missing\n'
+                '⏺ shop_orders(2) · refused: there is no skill "shop_orders"\n'
+                "⏺ sql_query(select 7 as seven) · ",
+                "\nIt is 7.\n",
+            )

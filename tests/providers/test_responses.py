@@ -38,6 +38,7 @@ from providers.wire_responses import (
     event,
     failed,
     item,
+    response,
     said,
     sse,
     stream,
@@ -265,6 +266,14 @@ def test_an_end_of_another_reason_is_not_the_whole() -> None:
     message = RESPONSES.answer(answer(said(0, "So"), call(1, "sql_query", "{}"), stop=end("new")))
     assert message.stop is not None
     assert (message.stop.norm, message.stop.raw) == ("length", "incomplete: new")
+    assert message.calls[0].args is None
+
+
+def test_an_end_without_a_reason_is_not_the_whole_either() -> None:
+    stop = [event("response.incomplete", response=response("incomplete"))]
+    message = RESPONSES.answer(answer(call(0, "sql_query", "{}"), stop=stop))
+    assert message.stop is not None
+    assert message.stop.norm == "length"
     assert message.calls[0].args is None
 
 
