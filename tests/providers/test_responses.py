@@ -207,6 +207,12 @@ def test_reasoning_keeps_the_seal_of_its_end() -> None:
     assert message.blocks == (Think("hm", data="c2VhbA==", px=px), Text("Yes."))
 
 
+def test_reasoning_that_was_not_done_has_no_seal() -> None:
+    begun = [e for e in thought(0, "hm") if not e["type"].endswith("item.done")]
+    message = RESPONSES.answer(answer(begun, said(1, "Yes.")))
+    assert message.blocks == (Think("hm"), Text("Yes."))
+
+
 def test_what_is_said_between_calls_keeps_its_phase() -> None:
     message = RESPONSES.answer(answer(said(0, "Let me look.", phase="commentary"), said(1, "Yes.")))
     assert message.blocks == (Text("Let me look.", {"phase": "commentary"}), Text("Yes."))
@@ -280,13 +286,25 @@ def test_an_end_without_a_reason_is_not_the_whole_either() -> None:
 # Seals that are refused.
 
 
+SEAL_REFUSED = error(
+    400, "The encrypted content could not be verified", "invalid_encrypted_content"
+)
+
+
 @pytest.mark.parametrize("refused", [False, True])
 def test_a_seal_that_is_refused_costs_a_request_and_not_the_turn(refused: bool) -> None:
-    said_no = error(400, "The encrypted content could not be verified", "invalid_encrypted_content")
-    queue: list[Entry] = [*[said_no] * refused, text("Three.")]
+    queue: list[Entry] = [*[SEAL_REFUSED] * refused, text("Three.")]
     with ResponsesWire(queue) as server:
         told = Message("assistant", (SEALED, CALL), origin=replace(OURS, endpoint=server.base_url))
         request = ModelRequest(RESPONSES.spec(server), "", (user("hi"), told))
         assert finished(list(ResponsesProvider(0).stream(request))).text == "Three."
         kinds = [[i.get("type") for i in r.body["input"]] for r in server.requests]
     assert ["reasoning" in found for found in kinds] == [True, False][: 1 + refused]
+
+
+def test_a_refused_seal_where_none_was_sent_is_a_fault() -> None:
+    with ResponsesWire([SEAL_REFUSED, text("x")]) as server:
+        with pytest.raises(ProviderError) as caught:
+            RESPONSES.ask(server)
+        assert len(server.requests) == 1
+    assert caught.value.kind == "bad_request"
