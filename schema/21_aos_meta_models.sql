@@ -12,8 +12,8 @@
 -- between two calls of tools.
 -- Capabilities: a parameter that is false here is not sent (temperature, top_p: refused, or ignored
 -- by Gemini; Anthropic's latest API takes none, and a model that has them true is asked by the one
--- before); `responses`: takes tools through OpenAI's Responses API only, and not through chat
--- completions; `summaries`: false where it can't sum up a conversation. The models with
+-- before); `responses`: is asked through OpenAI's Responses API, as it takes tools through no
+-- other; `summaries`: false where it can't sum up a conversation. The models with
 -- reasoning_effort none take tools through chat completions with that effort and no other; a
 -- persona's params override it.
 insert into aos_meta.llm_model_registry

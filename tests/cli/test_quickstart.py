@@ -215,10 +215,11 @@ def test_local_ollama_is_chosen_with_its_first_model_that_calls_tools(ollama: st
     choice = choose_model({"OLLAMA_HOST": ollama}, ["gpt-4o"])
     assert choice.name == "ollama.llama3.2-3b"
     assert choice.spec == {
-        "provider": "openai",
+        "provider": "ollama",
         "model": "Llama3.2:3B",
-        "baseUrl": f"http://{ollama}/v1",
-        "contextWindow": 32768,
+        "baseUrl": f"http://{ollama}",
+        "contextWindow": 16384,
+        "params": {"num_ctx": 16384},
     }
     assert is_a_default(choice.name)
 

@@ -154,12 +154,6 @@ def test_a_model_that_is_set_right_after_a_failure_is_used_in_the_same_chat(play
     works_again(play, talk)
 
 
-def test_a_provider_of_a_later_version_is_named(play: Stage) -> None:
-    play.set_model(provider="gemini")
-    outcome = failed(play, play.talk(), requests=0)
-    assert "not in this version yet" in str(outcome.error) and "baseUrl" in str(outcome.hint)
-
-
 def test_a_key_never_shows_in_an_error_or_in_the_database(
     play: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 
 from aosctl.domain.loop_events import Outcome
-from providers.dialects import DIALECTS, Dialect
+from providers.dialects import DIALECTS, Dialect, who_say
 from providers.wire import Entry, Reply, Wire
 from talks import Stage, Talk
 
@@ -27,7 +27,12 @@ class Act:
     wire: Wire
 
     def takes_over(self) -> None:
-        self.play.set_model(provider=self.dialect.name, baseUrl=self.wire.base_url, pricing=PRICES)
+        self.play.set_model(
+            provider=self.dialect.name,
+            baseUrl=self.wire.base_url,
+            pricing=PRICES,
+            capabilities=dict(self.dialect.capabilities),
+        )
 
     def answer(self, *replies: Entry) -> None:
         self.wire.queue.extend(replies)
@@ -38,7 +43,7 @@ class Act:
         return found
 
 
-@pytest.fixture(params=DIALECTS, ids=lambda dialect: dialect.name)
+@pytest.fixture(params=DIALECTS, ids=lambda dialect: dialect.label)
 def act(request: pytest.FixtureRequest, play: Stage) -> Iterator[Act]:
     with request.param.wire([]) as wire:
         found = Act(play, request.param, wire)
@@ -46,11 +51,15 @@ def act(request: pytest.FixtureRequest, play: Stage) -> Iterator[Act]:
         yield found
 
 
+def able(scene: str) -> pytest.MarkDecorator:
+    """Run a test with those whose wire can say this."""
+    return pytest.mark.parametrize("act", who_say(scene), indirect=True, ids=lambda d: d.label)
+
+
 def test_a_turn_with_a_call_is_stored_and_costs_what_was_counted(act: Act) -> None:
-    talk, words = act.play.talk(), act.dialect.words
+    talk = act.play.talk()
     act.answer(
-        words.calls(("sql_query", ONE_ROW), say="Let me look."),
-        act.says("cached, written and reasoning tokens"),
+        act.dialect.words.calls(("sql_query", ONE_ROW), say="Let me look."), act.says("words")
     )
     outcome = talk.send("What is item 1?")
     assert (outcome.state, outcome.text) == ("completed", "There are three.")
@@ -59,23 +68,39 @@ def test_a_turn_with_a_call_is_stored_and_costs_what_was_counted(act: Act) -> No
     assert '"rows": [[1, "lamp"]]' in json.dumps(act.wire.requests[1].body).replace("\\", "")
     _, asked, _, told = act.play.messages(talk)
     assert asked["origin"]["provider"] == told["origin"]["provider"] == act.dialect.name
-    assert told["usage"] == {"in": 20, "cache_read": 80, "cache_write": 10, "out": 30,
-                             "reasoning": 20}  # fmt: skip
-    # 20 tokens in and 5 out, then 20 in, 80 from the cache and 30 out.
-    spent = Decimal(20 * 10 + 5 * 100 + 20 * 10 + 80 * 1 + 30 * 100) / 10**6
+    spent = Decimal(40 * 10 + 10 * 100) / 10**6
     assert talk.conversation.status().spent_usd == spent
     act.play.assert_at_rest(talk, "completed")
 
 
-@pytest.mark.parametrize("scene", ["a call cut off by the length", "arguments that don't parse"])
-def test_a_call_that_is_not_whole_is_answered_with_an_error_and_never_run(
-    act: Act, scene: str
-) -> None:
+@able("cached, written and reasoning tokens")
+def test_what_came_from_a_cache_costs_less(act: Act) -> None:
+    talk = act.play.talk()
+    act.answer(act.says("cached, written and reasoning tokens"))
+    talk.send("How many?")
+    assert act.play.messages(talk)[-1]["usage"] == {
+        "in": 20, "cache_read": 80, "cache_write": 10, "out": 30, "reasoning": 20,
+    }  # fmt: skip
+    spent = Decimal(20 * 10 + 80 * 1 + 30 * 100) / 10**6
+    assert talk.conversation.status().spent_usd == spent
+
+
+def is_answered_with_an_error(act: Act, scene: str) -> None:
     talk = act.play.talk()
     act.answer(act.says(scene), act.dialect.words.text("Sorry."))
     assert talk.send("What is item 1?").state == "completed"
     assert [ok for _, ok, _ in act.play.results(talk)] == [False]
     act.play.assert_at_rest(talk, "completed")
+
+
+@able("a call cut off by the length")
+def test_a_call_that_is_cut_off_is_never_run(act: Act) -> None:
+    is_answered_with_an_error(act, "a call cut off by the length")
+
+
+@able("arguments that don't parse")
+def test_a_call_whose_arguments_do_not_parse_is_never_run(act: Act) -> None:
+    is_answered_with_an_error(act, "arguments that don't parse")
 
 
 def failed(act: Act, talk: Talk, fault: Reply) -> Outcome:
@@ -97,7 +122,7 @@ def test_a_fault_fails_the_turn_and_the_next_one_works(act: Act) -> None:
 
 def test_another_provider_takes_over_between_two_turns_and_gives_back(act: Act) -> None:
     talk = act.play.talk()
-    act.answer(act.says("thought, words and two calls"), act.dialect.words.text("A lamp."))
+    act.answer(act.dialect.richest, act.dialect.words.text("A lamp."))
     assert talk.send("What is item 1?").text == "A lamp."
     for dialect in DIALECTS:
         with dialect.wire([dialect.words.text("Yes.")]) as wire:

@@ -70,7 +70,7 @@ def _offline() -> Iterator[ModelSpec]:
 
 
 SPECS: dict[str, Callable[[], AbstractContextManager[ModelSpec]]] = {
-    **{dialect.name: partial(_wired, dialect) for dialect in DIALECTS},
+    **{dialect.label: partial(_wired, dialect) for dialect in DIALECTS},
     "script": _script,
     "offline": _offline,
 }

@@ -10,6 +10,7 @@ import pytest
 
 from aosctl.errors import ProviderError
 from aosctl.messages import Message, Opaque, Refusal, Stop, Think, Usage, user
+from aosctl.providers.answers import FILTERED
 from aosctl.providers.base import (
     CallStarted,
     Finished,
@@ -20,7 +21,6 @@ from aosctl.providers.base import (
     ThinkDelta,
     ToolSpec,
 )
-from aosctl.providers.chat_answer import FILTERED
 from aosctl.providers.openai import OpenAIProvider
 from providers.wire_openai import (
     Entry,

@@ -52,7 +52,8 @@ class Request:
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        return self.body["messages"]
+        """What was said so far, which the Responses API calls its input."""
+        return self.body["input"] if "input" in self.body else self.body["messages"]
 
 
 Entry = Reply | Callable[[Request], Reply]

@@ -155,6 +155,7 @@ SCENES: dict[str, Reply | str] = {
         call(3, "shop_orders", '{"n":2}'),
         stop=end("tool_use"),
     ),
+    "words and two calls": calls(*_TWO, say="Looking… ä€😀"),
     "comments that keep the connection alive": with_comments(calls(*_TWO)),
     "name and id in each piece": answer(
         [
@@ -198,6 +199,7 @@ SCENES: dict[str, Reply | str] = {
         stop=end("refusal", details={"type": "refusal", "category": "bio",
                                      "explanation": "I can't do that."})
     ),
+    "a refusal without words": answer(stop=end("refusal")),
     "a call that is refused": answer(_ONE, stop=end("refusal")),
     "half a character in each of two pieces": answer(said(0, "a\ud83d", "\ude00b\x00")),
     "pieces of no known shape": replace(

@@ -124,6 +124,7 @@ SCENES: dict[str, Reply | str] = {
         piece(finish="tool_calls"),
         usage_piece(),
     ),
+    "words and two calls": calls(*_TWO, say="Looking… ä€😀"),
     "comments that keep the connection alive": with_comments(calls(*_TWO)),
     "name and id in each piece": _two_calls(
         call_delta(0, id="a", name="sql_query", arguments='{"n"'),
@@ -160,6 +161,7 @@ SCENES: dict[str, Reply | str] = {
         piece(finish="stop"),
         usage_piece(),
     ),
+    "a refusal without words": text(finish="content_filter"),
     "a call that is refused": _two_calls(
         call_delta(0, id="a", name="sql_query", arguments='{"n":1}'), finish="content_filter"
     ),

@@ -31,6 +31,13 @@ if TYPE_CHECKING:
     from aosctl.repl.turns import Decider
 
 _WARM_UP_SECONDS = 0.3
+_SDKS = {
+    "openai": ("openai",),
+    "gemini": ("openai",),
+    "anthropic": ("anthropic", "anthropic.resources.messages"),
+    "ollama": ("ollama", "httpx2"),
+}
+"""What the provider of a model imports, up to seconds of it."""
 _FLAG = r"-[A-Za-z]|--[a-z][a-z-]*(=.*)?"
 
 
@@ -373,7 +380,7 @@ def _warm_up(provider: str) -> None:
     import threading
 
     def load() -> None:
-        for name in ("rich.markdown", *(["openai"] if provider == "openai" else [])):
+        for name in ("rich.markdown", *_SDKS.get(provider, ())):
             importlib.import_module(name)
 
     timer = threading.Timer(_WARM_UP_SECONDS, load)

@@ -18,6 +18,7 @@ ANTHROPIC_KEY = "ANTHROPIC_API_KEY"
 ANTHROPIC_FIRST = ("claude-sonnet-5-5", "claude-haiku-5-5", "claude-opus-5-5")
 OLLAMA_PORT = 11434
 OLLAMA_PREFIX = "ollama."
+_OLLAMA_CONTEXT = 16_384  # takes a model of 3B parameters about 2 GB more
 PATIENCE_SECONDS = 0.3
 _MOST_MODELS_ASKED = 20
 
@@ -49,10 +50,11 @@ def choose_model(
         why = f"no {OPENAI_KEY}, and no Ollama with tools at {where}"
         return ModelChoice(OFFLINE, why)
     spec = {
-        "provider": "openai",
+        "provider": "ollama",
         "model": model,
-        "baseUrl": f"{endpoint}/v1",
-        "contextWindow": 32_768,
+        "baseUrl": endpoint,
+        "contextWindow": _OLLAMA_CONTEXT,
+        "params": {"num_ctx": _OLLAMA_CONTEXT},  # without it, Ollama gives what it thinks right
     }
     name = OLLAMA_PREFIX + re.sub(r"[^a-z0-9_.-]+", "-", model.lower())
     return ModelChoice(name[:63], f"Ollama answers at {endpoint}", spec)

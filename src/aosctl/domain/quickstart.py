@@ -52,7 +52,6 @@ class Quickstart:
                 and not row.spec.get("baseUrl")
                 and row.spec.get("active", True)
                 and row.spec.get("capabilities", {}).get("tools")
-                and not row.spec["capabilities"].get("responses")  # which we don't speak
             ]
             for provider in ("openai", "anthropic")
         }

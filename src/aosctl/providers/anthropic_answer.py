@@ -27,9 +27,9 @@ from aosctl.messages import (
     Usage,
     parse_args,
 )
+from aosctl.providers.answers import FILTERED, with_own_ids
 from aosctl.providers.anthropic_format import OPAQUE
-from aosctl.providers.base import CallStarted, ModelSpec, StreamEvent, new_call_id
-from aosctl.providers.chat_answer import FILTERED
+from aosctl.providers.base import CallStarted, ModelSpec, StreamEvent
 from aosctl.providers.faults import fault_in_stream, name_fault, named
 from aosctl.providers.spans import Span
 from aosctl.providers.tool_names import ToolNames
@@ -127,7 +127,7 @@ class AnthropicAnswer:
         has_calls = any(isinstance(block, Call) for block in blocks)
         norm = _STOPS.get(self._reason) or ("tool" if has_calls else "end")
         stop, usage = Stop(norm, self._reason), self._normalised()
-        return Message("assistant", tuple(_with_own_ids(blocks)), stop, usage, origin).sanitised()
+        return Message("assistant", tuple(with_own_ids(blocks)), stop, usage, origin).sanitised()
 
     def _begin(self, index: object, start: Mapping[str, object]) -> Iterator[StreamEvent]:
         if self._repeats(index, start):
@@ -209,13 +209,3 @@ def _raw(part: _Part) -> str:
     if not any(part.raw) and isinstance(given, Mapping) and given:
         return json.dumps(given, ensure_ascii=False)
     return "".join(part.raw)
-
-
-def _with_own_ids(blocks: list[Block]) -> Iterator[Block]:
-    seen: set[str] = set()
-    for block in blocks:
-        if isinstance(block, Call):
-            call_id = block.id if block.id and block.id not in seen else new_call_id()
-            seen.add(call_id)
-            block = Call(call_id, block.name, block.args_raw, block.args)
-        yield block

@@ -160,7 +160,7 @@ class _Transcript:
         return _parts(message.blocks, self._sees)
 
     def _answer(self, message: Message, same_turn: bool) -> _Blocks:
-        ours = is_from(message.origin, "anthropic", self._endpoint)
+        ours = is_from(message.origin, "anthropic", self._endpoint, "messages")
         thinks = ours and (self._kept == "all" or (self._kept == "turn" and same_turn))
         self._ids = {}
         blocks = [made for b in message.blocks for made in self._block(b, ours, thinks)]

@@ -27,18 +27,17 @@ from aosctl.messages import (
     Usage,
     parse_args,
 )
+from aosctl.providers.answers import FILTERED, with_own_ids
 from aosctl.providers.base import (
     CallStarted,
     ModelSpec,
     StreamEvent,
-    new_call_id,
 )
 from aosctl.providers.faults import fault_in_stream, name_fault, named
 from aosctl.providers.spans import Span, SpanKind
 from aosctl.providers.tool_names import ToolNames
 from aosctl.providers.wire_values import count, items, mapping, string
 
-FILTERED = "The provider's content filter stopped this answer."
 _STOPS: dict[str, StopReason] = {
     "length": "length",
     "max_tokens": "length",
@@ -89,7 +88,7 @@ class ChatAnswer:
         self.response_id = string(piece.get("id")) or self.response_id
         self.model = string(piece.get("model")) or self.model
         if isinstance(piece.get("usage"), Mapping):
-            self._usage = read_usage(mapping(piece["usage"]))
+            self._usage = read_usage(mapping(piece["usage"]), self.spec.provider == "gemini")
         for choice in map(mapping, items(piece.get("choices"))):
             if choice.get("index") not in (None, 0):
                 continue
@@ -102,7 +101,9 @@ class ChatAnswer:
             raise named(self.spec, "truncated", "the stream ended without a finish reason")
         if self._finish == "error":
             raise named(self.spec, "server", "the service gave up in the middle of the answer")
-        filtered = _STOPS.get(self._finish) == "refusal"
+        if "malformed_function_call" in self._finish.lower():
+            raise named(self.spec, "server", "the model wrote a call that the service can't read")
+        filtered = _STOPS.get(self._word) == "refusal"
         if filtered and not any(span.kind == "refusal" for span in self._spans):
             yield from self._say("refusal", "refusal", FILTERED)
         yield from self._end_span()
@@ -121,12 +122,18 @@ class ChatAnswer:
             blocks.append(Opaque("reasoning_details", self._details))
         blocks += self._finished_calls()
         stop = Stop(self._stop(), self._finish)
-        return Message("assistant", tuple(blocks), stop, self._usage, origin).sanitised()
+        whole = tuple(with_own_ids(blocks))
+        return Message("assistant", whole, stop, self._usage, origin).sanitised()
 
     def _stop(self) -> StopReason:
         if any(span.kind == "refusal" for span in self._spans):
             return "refusal"
-        return _STOPS.get(self._finish or "") or ("tool" if self._calls else "end")
+        return _STOPS.get(self._word) or ("tool" if self._calls else "end")
+
+    @property
+    def _word(self) -> str:
+        """Return the finish reason without what explains it (`content_filter: RECITATION`)."""
+        return (self._finish or "").partition(":")[0].lower()
 
     def _delta(self, delta: Mapping[str, object]) -> Iterator[StreamEvent]:
         for name in ("reasoning_content", "reasoning"):
@@ -183,29 +190,27 @@ class ChatAnswer:
         return self._calls[-1]
 
     def _finished_calls(self) -> Iterator[Call]:
-        seen: set[str] = set()
         for call in self._calls:
-            call_id = call.id if call.id and call.id not in seen else new_call_id()
-            seen.add(call_id)
-            permitted = self._finish in _CALLS_COUNT_AFTER
             raw = "".join(call.raw)
-            args = parse_args(raw) if permitted else None
-            yield Call(call_id, call.name, raw, args, call.px or None)
+            args = parse_args(raw) if self._word in _CALLS_COUNT_AFTER else None
+            yield Call(call.id, call.name, raw, args, call.px or None)
 
 
-def read_usage(value: Mapping[str, object]) -> Usage:
+def read_usage(value: Mapping[str, object], hides_thought: bool = False) -> Usage:
     """Normalise a chat completion's token counts.
 
     `prompt_tokens` includes cached ones. Where `total_tokens` shows that reasoning was counted
-    apart from `completion_tokens` (xAI), it is added to the output.
+    apart from `completion_tokens` (xAI), or nowhere else (Google: `hides_thought`), it is added to
+    the output.
     """
     prompt, output = count(value.get("prompt_tokens")), count(value.get("completion_tokens"))
     details = mapping(value.get("prompt_tokens_details"))
     cached = count(details.get("cached_tokens")) or count(value.get("prompt_cache_hit_tokens"))
     cached = min(cached, prompt)
     thought = count(mapping(value.get("completion_tokens_details")).get("reasoning_tokens"))
-    if thought and count(value.get("total_tokens")) == prompt + output + thought:
-        output += thought
+    apart = count(value.get("total_tokens")) - prompt - output
+    if apart > 0 and (apart == thought or hides_thought):
+        output, thought = output + apart, max(thought, apart)
     return Usage(
         input=prompt - cached,
         cache_read=cached,

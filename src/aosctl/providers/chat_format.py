@@ -28,6 +28,8 @@ from aosctl.providers.tool_names import ToolNames
 _RESERVED = {"model", "messages", "tools", "stream", "stream_options", "n", "functions"}
 _NEED_TOOLS = {"tool_choice", "parallel_tool_calls"}
 _LENGTHS = ("max_completion_tokens", "max_tokens")
+_UNSEALED: Json = {"google": {"thought_signature": "skip_thought_signature_validator"}}
+"""What Google wants on the first call of a message that another model wrote."""
 _DESCRIPTION_AT_MOST = 1024  # OpenAI refuses more
 
 
@@ -112,16 +114,19 @@ class _Transcript:
                 yield {"role": message.role, "content": self._content(message.blocks)}
 
     def _answer(self, message: Message, same_turn: bool) -> Json:
-        ours = is_from(message.origin, self._request.model.provider, self._endpoint)
+        ours = is_from(message.origin, self._request.model.provider, self._endpoint, "chat")
         # Some servers fail on null or absent content beside tool calls.
         value: dict[str, Json] = {"role": "assistant", "content": message.text}
         for block in message.blocks if ours else ():
             value.update(_extras(block, same_turn))
         if message.calls:
-            value["tool_calls"] = [self._call(call, ours) for call in message.calls]
+            made = [self._call(call, ours) for call in message.calls]
+            if self._request.model.provider == "gemini" and not ours:
+                made[0].setdefault("extra_content", _UNSEALED)
+            value["tool_calls"] = [*made]
         return value
 
-    def _call(self, call: Call, ours: bool) -> Json:
+    def _call(self, call: Call, ours: bool) -> dict[str, Json]:
         value: dict[str, Json] = {
             "id": call.id,
             "type": "function",

@@ -60,8 +60,10 @@ def timeout_of(spec: ModelSpec) -> httpx2.Timeout:
 
 def http_options(spec: ModelSpec, line: Line | None) -> dict[str, Any]:
     """Return the options of an HTTP client whose socket `line` may shut from another thread."""
+    silence = spec.timeout_seconds
+    times = (min(silence, _CONNECT_SECONDS), silence, silence, silence)
     hooks = {"request": [partial(_report_socket, line)]} if line else {}
-    return {"verify": _tls(), "timeout": timeout_of(spec), "event_hooks": hooks}
+    return {"verify": _tls(), "timeout": times, "event_hooks": hooks}
 
 
 def retried(spec: ModelSpec, key: str, max_retries: int, send: Callable[[], _Sent]) -> _Sent:
@@ -70,7 +72,8 @@ def retried(spec: ModelSpec, key: str, max_retries: int, send: Callable[[], _Sen
         try:
             return send()
         except Exception as err:
-            wait = _wait_seconds(name_exception(spec, err, key), attempt)
+            error = err if isinstance(err, ProviderError) else name_exception(spec, err, key)
+            wait = _wait_seconds(error, attempt)
             if wait is None or attempt == max_retries:
                 raise
             time.sleep(wait)

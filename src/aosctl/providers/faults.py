@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 
 from aosctl.errors import ProviderError, redact_dsn
 from aosctl.providers.base import ModelSpec
-from aosctl.providers.wire_values import mapping, string
+from aosctl.providers.wire_values import items, mapping, string
 from aosctl.redaction import REDACTED, redact
 
 RETRYABLE = frozenset({"rate_limit", "overloaded", "timeout", "network", "truncated", "server"})
@@ -35,23 +35,31 @@ _BY_WORDS = (
         "context_too_long",
         re.compile(
             r"context[_ ](length|window|size|limit)|maximum context|prompt is too long"
-            r"|too many (input |prompt )?tokens|input is too long|string_above_max_length",
+            r"|too many (input |prompt )?tokens|input is too long|string_above_max_length"
+            r"|token count.{0,40}exceeds",
             re.IGNORECASE,
         ),
     ),
-    (
-        "auth",
-        re.compile(r"invalid_api_key|authentication|permission_(denied|error)", re.IGNORECASE),
-    ),
+    ("auth", re.compile(r"api key not valid|api_key_invalid|invalid_api_key", re.IGNORECASE)),
+    ("auth", re.compile(r"authentication|permission_(denied|error)", re.IGNORECASE)),
     ("rate_limit", re.compile(r"rate.?limit|insufficient_quota|too.many.requests", re.IGNORECASE)),
     ("overloaded", re.compile(r"overloaded|unavailable|at capacity", re.IGNORECASE)),
     ("timeout", re.compile(r"timed? ?out", re.IGNORECASE)),
-    ("bad_request", re.compile(r"invalid_request|not_found", re.IGNORECASE)),
+    (
+        "bad_request",
+        re.compile(
+            r"invalid_(request|prompt|image|base64)|not[_ ]found|bio_policy|policy_violation",
+            re.IGNORECASE,
+        ),
+    ),
 )
+_WITH_STATUS = 2
+"""How many of them count beside a status, which says more than words do."""
 _USED_UP = re.compile(
-    r"insufficient_quota|billing_error|spend_limit_reached|credit balance is too low", re.IGNORECASE
+    r"insufficient_quota|billing_error|spend_limit_reached|credit balance is too low|usage limit",
+    re.IGNORECASE,
 )
-_SDK_ERRORS = frozenset({"OpenAIError", "AnthropicError", "ResponseError"})
+_SDK_ERRORS = frozenset({"OpenAIError", "AnthropicError"})
 _USUAL_KEYS = {
     "openai": "OPENAI_API_KEY",
     "anthropic": "ANTHROPIC_API_KEY",
@@ -126,11 +134,13 @@ def fault_in_stream(error: object) -> Fault:
         return Fault(str(error))
     code = error.get("code")
     status = code if isinstance(code, int) else error.get("status")
-    details = mapping(error.get("details"))
+    details = error.get("details")
+    cause = string(mapping(details).get("error_code"))
     return Fault(
         str(error.get("message") or error.get("detail") or ""),
         status if isinstance(status, int) and 400 <= status < 600 else None,
-        f"{code or ''} {error.get('type') or ''} {string(details.get('error_code'))}",
+        f"{code or ''} {error.get('type') or ''} {cause} {string(error.get('status'))}",
+        next((s for d in items(details) if (s := _seconds(mapping(d))) is not None), None),
     )
 
 
@@ -139,6 +149,8 @@ def _fault_of(err: Exception) -> Fault:
     status = getattr(err, "status_code", None)
     if isinstance(status, int) and status < 300:  # it was in the stream of a success
         status = None
+    if isinstance(body, list) and body:  # as Google wraps it
+        body = body[0]
     if isinstance(body, Mapping):  # which Anthropic's SDK leaves in its wrapping
         fault = fault_in_stream(body.get("error") or body)
     elif isinstance(body, str):
@@ -146,7 +158,9 @@ def _fault_of(err: Exception) -> Fault:
     else:
         fault = Fault("" if status else str(err))
     headers = getattr(getattr(err, "response", None), "headers", {})
-    return Fault(fault.message, status or fault.status, fault.code, _retry_after(headers))
+    wait = retry_after(headers)
+    wait = fault.retry_after if wait is None else wait
+    return Fault(fault.message, status or fault.status, fault.code, wait)
 
 
 def _kind(fault: Fault) -> str:
@@ -154,7 +168,7 @@ def _kind(fault: Fault) -> str:
     if _USED_UP.search(words):
         return "rate_limit"
     if fault.status in (None, 400, 413, 422, 500):
-        for kind, pattern in _BY_WORDS[:1] if fault.status else _BY_WORDS:
+        for kind, pattern in _BY_WORDS[:_WITH_STATUS] if fault.status else _BY_WORDS:
             if pattern.search(words):
                 return kind
     if fault.status is None:
@@ -180,6 +194,8 @@ _SAYS = {
 
 def _hint(kind: str, spec: ModelSpec, fault: Fault, used_up: bool) -> str | None:
     where = spec.base_url or "the provider's own host"
+    if kind == "context_too_long" and spec.provider == "ollama":
+        return "start a new chat, or give the model more: num_ctx in spec.params of the Model"
     if used_up:
         return "the account's quota is used up; see the provider's billing page"
     if fault.status == 404:
@@ -201,7 +217,8 @@ def _key_place(spec: ModelSpec) -> str:
     return spec.api_key_env or _USUAL_KEYS.get(spec.provider, "spec.apiKeyEnv of the Model")
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Read how many seconds a service asks to wait; None if it doesn't."""
     for name, divisor in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         value = headers.get(name)
         if value is None:
@@ -215,6 +232,12 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         except ValueError:
             continue
     return None
+
+
+def _seconds(detail: Mapping[str, object]) -> float | None:
+    """Read Google's way to say when to try again: `"retryDelay": "34s"`."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)s", string(detail.get("retryDelay")))
+    return float(found[1]) if found else None
 
 
 def _is_bad_address(err: Exception) -> bool:

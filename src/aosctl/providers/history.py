@@ -45,9 +45,10 @@ def history(messages: Sequence[Message]) -> Iterator[Said]:
     yield from _answered(calls, results, same_turn=True)
 
 
-def is_from(origin: Origin | None, provider: str, endpoint: str) -> bool:
+def is_from(origin: Origin | None, provider: str, endpoint: str, api: str) -> bool:
     """Tell whether what only its author understands may go there."""
-    return bool(origin and origin.provider == provider and origin.endpoint == endpoint)
+    there = (provider, endpoint, api)
+    return origin is not None and (origin.provider, origin.endpoint, origin.api) == there
 
 
 def arguments_of(call: Call) -> str:

@@ -12,16 +12,18 @@ from aosctl.redaction import may_be_named, remember
 NO_KEY_NEEDED = "none"
 
 
-def read_key(spec: ModelSpec, usual: str) -> str:
-    """Return the key; a server of one's own may need none. `usual` is the vendor's variable.
+def read_key(spec: ModelSpec, usual: str | None) -> str:
+    """Return the key; a server of one's own may need none.
+
+    `usual` is the vendor's variable, None where even the vendor needs no key.
 
     Raises ProviderError when there is none where it should be.
     """
     if spec.open_key is not None:
         return _usable(spec, spec.open_key().strip(), f'the secret "{spec.api_key_secret}"')
-    if spec.base_url and not spec.api_key_env:
+    variable = spec.api_key_env or (None if spec.base_url else usual)
+    if variable is None:
         return NO_KEY_NEEDED
-    variable = spec.api_key_env or usual
     if not may_be_named(variable):
         raise ProviderError(
             f'model "{spec.name}": the environment variable {variable} is aosctl\'s own',

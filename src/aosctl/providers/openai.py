@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from aosctl.errors import ProviderError
 from aosctl.messages import Json, Origin
 from aosctl.providers.base import EventStream, Finished, Line, ModelRequest, ModelSpec
 from aosctl.providers.chat_answer import ChatAnswer
@@ -32,6 +31,9 @@ class OpenAIProvider:
     """Speak chat completions through the official SDK."""
 
     name = "openai"
+    usual_key = "OPENAI_API_KEY"
+    address: str | None = None
+    """Where a model without a `base_url` is; None for the SDK's own."""
 
     def __init__(self, max_retries: int = 2) -> None:
         self.max_retries = max_retries
@@ -39,10 +41,10 @@ class OpenAIProvider:
     def stream(self, request: ModelRequest, line: Line | None = None) -> EventStream:
         """Ask the model and stream its answer."""
         spec = request.model
-        _check_it_speaks(request)
-        key = read_key(spec, "OPENAI_API_KEY")
+        key = read_key(spec, self.usual_key)
+        address = spec.base_url or self.address
         names = ToolNames(request.tools)
-        with faults_named(spec, key), _client(spec, key, line) as client:
+        with faults_named(spec, key), open_client(spec, key, address, line) as client:
             endpoint = str(client.base_url).rstrip("/")
             answer = ChatAnswer(spec, names)
             params = chat_params(request, endpoint, names)
@@ -51,24 +53,12 @@ class OpenAIProvider:
                 check_it_streams(spec, chunks.response, key)
                 with whole_once_finished(answer):
                     for chunk in chunks:
-                        yield from answer.add(_as_dict(chunk))
+                        yield from answer.add(as_dict(chunk))
             finally:
                 chunks.close()
             yield from answer.end()
-            origin = Origin("openai", "chat", answer.model, endpoint, answer.response_id)
+            origin = Origin(self.name, "chat", answer.model, endpoint, answer.response_id)
             yield Finished(answer.message(origin))
-
-
-def _check_it_speaks(request: ModelRequest) -> None:
-    """Refuse a model that takes tools through the Responses API only; it would answer 400."""
-    spec = request.model
-    if request.tools and spec.capabilities.get("responses") and spec.base_url is None:
-        raise ProviderError(
-            f'model "{spec.name}" takes tools only through the Responses API,'
-            " which this version does not speak",
-            hint="set spec.model of the persona to another one, such as gpt-6-sol",
-            kind="bad_request",
-        )
 
 
 def _send(client: OpenAI, params: dict[str, Json]) -> Stream[ChatCompletionChunk]:
@@ -81,7 +71,9 @@ def _send(client: OpenAI, params: dict[str, Json]) -> Stream[ChatCompletionChunk
 
 
 @contextmanager
-def _client(spec: ModelSpec, key: str, line: Line | None) -> Iterator[OpenAI]:
+def open_client(
+    spec: ModelSpec, key: str, address: str | None, line: Line | None
+) -> Iterator[OpenAI]:
     """Open a client of its own for one answer: when it closes, so does its connection."""
     import openai
 
@@ -90,19 +82,19 @@ def _client(spec: ModelSpec, key: str, line: Line | None) -> Iterator[OpenAI]:
         http,
         openai.OpenAI(
             api_key=key,
-            base_url=spec.base_url,
+            base_url=address,
             timeout=timeout_of(spec),
             max_retries=0,
             http_client=http,
         ) as client,
     ):
-        if spec.base_url:  # the account that the environment names is OpenAI's alone
+        if address:  # the account that the environment names is OpenAI's alone
             client.organization = client.project = None
             client._custom_headers = {}
         yield client
 
 
-def _as_dict(chunk: object) -> dict[str, object]:
+def as_dict(chunk: object) -> dict[str, object]:
     """Read a piece as it came; services send fields and types that the SDK's models lack."""
     import openai
 

@@ -7,12 +7,7 @@ from difflib import get_close_matches
 from aosctl.errors import ProviderError
 from aosctl.providers.base import ModelSpec, Provider
 
-PROVIDERS = ("offline", "script", "openai", "anthropic")
-LATER = {
-    "gemini": "use provider openai with Gemini's OpenAI-compatible baseUrl",
-    "ollama": "use provider openai with baseUrl http://127.0.0.1:11434/v1",
-}
-"""Known to manifests and to the model registry, but not yet answered for."""
+PROVIDERS = ("offline", "script", "openai", "anthropic", "ollama", "gemini")
 
 
 def provider_for(spec: ModelSpec) -> Provider:
@@ -25,6 +20,10 @@ def provider_for(spec: ModelSpec) -> Provider:
         from aosctl.providers.script import ScriptProvider
 
         return ScriptProvider()
+    if spec.provider == "openai" and spec.capabilities.get("responses"):
+        from aosctl.providers.responses import ResponsesProvider
+
+        return ResponsesProvider(max_retries=0)
     if spec.provider == "openai":
         from aosctl.providers.openai import OpenAIProvider
 
@@ -33,17 +32,19 @@ def provider_for(spec: ModelSpec) -> Provider:
         from aosctl.providers.anthropic import AnthropicProvider
 
         return AnthropicProvider(max_retries=0)
+    if spec.provider == "ollama":
+        from aosctl.providers.ollama import OllamaProvider
+
+        return OllamaProvider(max_retries=0)
+    if spec.provider == "gemini":
+        from aosctl.providers.gemini import GeminiProvider
+
+        return GeminiProvider(max_retries=0)
     raise _unavailable(spec)
 
 
 def _unavailable(spec: ModelSpec) -> ProviderError:
-    if spec.provider in LATER:
-        return ProviderError(
-            f'model "{spec.name}": provider {spec.provider} is not in this version yet',
-            hint=LATER[spec.provider],
-            kind="bad_request",
-        )
-    near = get_close_matches(spec.provider, (*PROVIDERS, *LATER), 1)
+    near = get_close_matches(spec.provider, PROVIDERS, 1)
     return ProviderError(
         f'model "{spec.name}": unknown provider "{spec.provider}"',
         hint=f"did you mean {near[0]}?" if near else f"providers: {', '.join(PROVIDERS)}",

@@ -139,8 +139,8 @@ class Model(Kind):
             Choice(values=PROVIDERS),
             "Who serves it. `openai` with a `baseUrl` reaches every server that speaks its"
             " protocol (vLLM, LM Studio, llama.cpp, OpenRouter), `anthropic` with one every gateway"
-            " that speaks the Messages API. `offline` needs no service; `script` plays the answers"
-            " in `script`, for tests of one's own agents.",
+            " that speaks the Messages API; `ollama` is Ollama's own API. `offline` needs no"
+            " service; `script` plays the answers in `script`, for tests of one's own agents.",
             required=True,
         ),
         Field(

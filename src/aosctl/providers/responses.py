@@ -1,0 +1,70 @@
+"""OpenAI's Responses API, for models that take tools and reason through it alone."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from aosctl.messages import Origin
+from aosctl.providers.base import EventStream, Finished, Line, ModelRequest
+from aosctl.providers.connection import check_it_streams, faults_named, retried
+from aosctl.providers.keys import read_key
+from aosctl.providers.openai import OpenAIProvider, as_dict, open_client
+from aosctl.providers.responses_answer import ResponsesAnswer
+from aosctl.providers.responses_format import responses_params
+from aosctl.providers.tool_names import ToolNames
+
+if TYPE_CHECKING:
+    from openai import OpenAI, Stream
+    from openai.types.responses import ResponseStreamEvent
+
+_SEAL_REFUSED = r"encrypted.?content"
+
+
+class ResponsesProvider(OpenAIProvider):
+    """Speak the Responses API through the official SDK."""
+
+    def stream(self, request: ModelRequest, line: Line | None = None) -> EventStream:
+        """Ask the model and stream its answer."""
+        spec = request.model
+        key = read_key(spec, self.usual_key)
+        address = spec.base_url or self.address
+        names = ToolNames(request.tools)
+        with faults_named(spec, key), open_client(spec, key, address, line) as client:
+            endpoint = str(client.base_url).rstrip("/")
+            answer = ResponsesAnswer(spec, names)
+            events = self._open(client, request, key, names)
+            try:
+                check_it_streams(spec, events.response, key)
+                for event in events:
+                    yield from answer.add(as_dict(event))
+                    if answer.finished:
+                        break
+            finally:
+                events.close()
+            yield from answer.end()
+            origin = Origin(self.name, "responses", answer.model, endpoint, answer.response_id)
+            yield Finished(answer.message(origin))
+
+    def _open(
+        self, client: OpenAI, request: ModelRequest, key: str, names: ToolNames
+    ) -> Stream[ResponseStreamEvent]:
+        """Send the request; again without earlier reasoning if its seals are refused."""
+        import openai
+
+        endpoint = str(client.base_url).rstrip("/")
+        whole = responses_params(request, self.name, endpoint, names)
+        less = responses_params(request, self.name, endpoint, names, reasons=False)
+        ask = partial(retried, request.model, key, self.max_retries)
+        try:
+            return ask(partial(_send, client, whole))
+        except openai.BadRequestError as err:
+            if whole == less or not re.search(_SEAL_REFUSED, str(err), re.IGNORECASE):
+                raise
+        return ask(partial(_send, client, less))
+
+
+def _send(client: OpenAI, params: dict[str, Any]) -> Stream[ResponseStreamEvent]:
+    # All goes as extra_body: a parameter the SDK doesn't know is no TypeError.
+    return client.responses.create(model=params["model"], input=[], stream=True, extra_body=params)
