@@ -127,8 +127,8 @@ def test_a_reply_that_is_lost_on_its_way_is_asked_for_again(
     received = itertools.count(1)
     attempt = Link._attempt
 
-    def lose(self: Link, act: Callable[[], Any]) -> Any:
-        value = attempt(self, act)
+    def lose(self: Link, act: Callable[..., Any], *given: Any) -> Any:
+        value = attempt(self, act, *given)
         if next(received) == nth:
             self.close()
             raise DatabaseUnavailable("the reply was lost")
