@@ -5,7 +5,10 @@ What a service can't say in its own format stands in its table (`wire_*.py`) wit
 
 from __future__ import annotations
 
+import gc
+import inspect
 import json
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -376,3 +379,29 @@ def test_a_server_of_ones_own_gets_nothing_of_the_vendors_account(
     with dialect.wire([dialect.words.text("x")]) as server:
         dialect.ask(server)
         assert "private" not in json.dumps(server.requests[0].headers)
+
+
+@dialects
+def test_nothing_is_left_to_the_garbage_collector(dialect: Dialect) -> None:
+    """A generator of the SDK's that is closed there fails while another thread imports httpx."""
+    gc.collect()
+    gc.disable()
+    try:
+        before = suspended()
+        with dialect.wire([silent_after_so(dialect), dialect.words.text("x")]) as server:
+            begin(dialect, server)
+            dialect.ask(server)
+        assert suspended() - before == set()
+    finally:
+        gc.enable()
+
+
+def suspended() -> set[str]:
+    """Name the SDKs' generators that wait to go on."""
+    return {
+        f"{found.__qualname__} {id(found)}"
+        for found in gc.get_objects()
+        if inspect.isgenerator(found)
+        and found.gi_frame is not None
+        and re.search(r"/(openai|anthropic|ollama)/", found.gi_code.co_filename)
+    }

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from aosctl.messages import Json, Origin
 from aosctl.providers.base import EventStream, Finished, Line, ModelRequest, ModelSpec
@@ -55,7 +55,7 @@ class OpenAIProvider:
                     for chunk in chunks:
                         yield from answer.add(as_dict(chunk))
             finally:
-                chunks.close()
+                hang_up(chunks)
             yield from answer.end()
             origin = Origin(self.name, "chat", answer.model, endpoint, answer.response_id)
             yield Finished(answer.message(origin))
@@ -92,6 +92,17 @@ def open_client(
             client.organization = client.project = None
             client._custom_headers = {}
         yield client
+
+
+def hang_up(stream: Stream[Any]) -> None:
+    """Close the connection, and the SDK's generator with it.
+
+    Left to the garbage collector, that one asks for the exceptions of httpx, which another thread
+    may be importing: then it fails, and says so on stderr.
+    """
+    stream.close()
+    with suppress(Exception):
+        cast("Generator[object, None, None]", stream._iterator).close()
 
 
 def as_dict(chunk: object) -> dict[str, object]:

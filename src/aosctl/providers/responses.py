@@ -10,7 +10,7 @@ from aosctl.messages import Origin
 from aosctl.providers.base import EventStream, Finished, Line, ModelRequest
 from aosctl.providers.connection import check_it_streams, faults_named, retried
 from aosctl.providers.keys import read_key
-from aosctl.providers.openai import OpenAIProvider, as_dict, open_client
+from aosctl.providers.openai import OpenAIProvider, as_dict, hang_up, open_client
 from aosctl.providers.responses_answer import ResponsesAnswer
 from aosctl.providers.responses_format import responses_params
 from aosctl.providers.tool_names import ToolNames
@@ -42,7 +42,7 @@ class ResponsesProvider(OpenAIProvider):
                     if answer.finished:
                         break
             finally:
-                events.close()
+                hang_up(events)
             yield from answer.end()
             origin = Origin(self.name, "responses", answer.model, endpoint, answer.response_id)
             yield Finished(answer.message(origin))
