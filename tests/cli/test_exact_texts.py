@@ -133,7 +133,7 @@ CHANGING = (
     Row("edit persona expert", "", "Edit cancelled, no changes made.\n"),
     # The first line is ours, where the file is not opened again: why it was refused.
     Row("edit persona pg_expert", "",
-        r'^error: \S+\.yaml:17:10: Persona "pg_expert": spec\.model: expected a string, found a'
+        r'^error: \S+\.yaml:20:10: Persona "pg_expert": spec\.model: expected a string, found a'
         f" list\n{STORED}error: Edit cancelled, no valid changes were saved\\.\n", 1),
     Row("wait persona/pg_expert --for=jsonpath={.spec.model}=offline --timeout=0s",
         "persona.aos/pg_expert condition met\n"),

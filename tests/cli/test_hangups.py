@@ -38,7 +38,7 @@ def opened(env: dict[str, str], tenant: Tenant) -> Iterator[Open]:
 def program(tmp_path: Path) -> str:
     """An editor, or a pager, that says who it is and stays until its terminal goes away."""
     path = tmp_path / "program"
-    path.write_text(f'#!/bin/sh\necho "it is $$" >&2\necho $$ > {tmp_path}/pid\nexec sleep 600\n')
+    path.write_text(f'#!/bin/sh\necho $$ > {tmp_path}/pid\necho "it is $$" >&2\nexec sleep 600\n')
     path.chmod(0o755)
     return str(path)
 

@@ -96,7 +96,8 @@ READING: tuple[Line, ...] = (
     Line("top --once -A -l app=none", 0, TOP, ""),
     Line("top --once --all-tenants --selector app=none", 0, TOP, ""),
     Line("top --once --all-namespaces", 0, r"1 run in all tenants: 1 awaiting approval\n.*", ""),
-    Line("logs --selector app=none --output json", 0, "", ""),
+    Line("logs --selector app=none --output json", 0, "",
+         r"No resources found in acme tenant\.\n"),
     Line("logs --follow --tail 1 none", 1, "",
          r'Error from server \(NotFound\): runs\.aos "none" not found\n'
          r"hint: aosctl ps -a lists the runs\n"),
