@@ -12,10 +12,9 @@
 -- between two calls of tools.
 -- Capabilities: a parameter that is false here is not sent (temperature, top_p: refused, or ignored
 -- by Gemini; Anthropic's latest API takes none, and a model that has them true is asked by the one
--- before); `responses`: is asked through OpenAI's Responses API, as it takes tools through no
--- other; `summaries`: false where it can't sum up a conversation. The models with
--- reasoning_effort none take tools through chat completions with that effort and no other; a
--- persona's params override it.
+-- before); `responses`: is asked through OpenAI's Responses API, where models that reason use tools
+-- and keep their reasoning from step to step; `summaries`: false where it can't sum up a
+-- conversation. Accounts that OpenAI has verified may add reasoning.summary to the params.
 insert into aos_meta.llm_model_registry
   (model_name, provider, vendor_model, context_window, max_output_tokens, api_key_ref, base_url,
    input_usd_per_mtok, cached_input_usd_per_mtok, output_usd_per_mtok, default_params, capabilities,
@@ -33,15 +32,15 @@ from (values
   ('gpt-6.1-terra', 'openai', 1050000, 128000, 1.00, 0.05, 5.00, '{}',
    '{"tools": true, "vision": true, "reasoning": true, "responses": true,
      "temperature": false, "top_p": false, "max_completion_tokens": true}'),
-  ('gpt-6-luna', 'openai', 1050000, 128000, 0.10, 0.01, 0.50, '{"reasoning_effort": "none"}',
-   '{"tools": true, "vision": true, "reasoning": true,
+  ('gpt-6-luna', 'openai', 1050000, 128000, 0.10, 0.01, 0.50, '{}',
+   '{"tools": true, "vision": true, "reasoning": true, "responses": true,
      "temperature": false, "top_p": false, "max_completion_tokens": true}'),
   -- earlier ones in wide use
-  ('gpt-6-sol', 'openai', 1050000, 128000, 2.00, 0.20, 10.00, '{"reasoning_effort": "none"}',
-   '{"tools": true, "vision": true, "reasoning": true,
+  ('gpt-6-sol', 'openai', 1050000, 128000, 2.00, 0.20, 10.00, '{}',
+   '{"tools": true, "vision": true, "reasoning": true, "responses": true,
      "temperature": false, "top_p": false, "max_completion_tokens": true}'),
-  ('gpt-5.6-terra', 'openai', 1050000, 128000, 2.00, 0.20, 12.00, '{"reasoning_effort": "none"}',
-   '{"tools": true, "vision": true, "reasoning": true,
+  ('gpt-5.6-terra', 'openai', 1050000, 128000, 2.00, 0.20, 12.00, '{}',
+   '{"tools": true, "vision": true, "reasoning": true, "responses": true,
      "temperature": false, "top_p": false, "max_completion_tokens": true}'),
   ('gpt-4o', 'openai', 128000, 16384, 2.50, 1.25, 10.00, '{}',
    '{"tools": true, "vision": true}'),

@@ -20,7 +20,7 @@ from aosctl.domain.default_model import OPENAI_FIRST, choose_model, is_a_default
 from command import Aosctl
 from conftest import MakeDatabase
 from postgres import Cluster
-from providers.wire_openai import OpenAIWire, text
+from providers.wire_responses import ResponsesWire, text
 from terminal import CTRL_D, QUESTION, Terminal
 
 NOWHERE = "127.0.0.1:9"
@@ -170,7 +170,7 @@ def test_quickstart_tells_a_login_that_may_not_install_what_to_do(
 
 def test_answer_that_broke_off_is_once_and_whole_in_a_pipe(fresh: Aosctl) -> None:
     whole = text("Join ", "on keys.")
-    with OpenAIWire([whole.cut(2), whole]) as wire:
+    with ResponsesWire([whole.cut(5), whole]) as wire:
         done = fresh("quickstart", OPENAI_API_KEY="sk-none", OPENAI_BASE_URL=wire.base_url)
     assert done.status == 0, done.err
     question, noted, answer = done.out.split("\n\n")

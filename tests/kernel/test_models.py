@@ -13,7 +13,6 @@ KEYS = {
 TAKE_TOOLS = """
     select model_name from aos_meta.llm_model_registry
     where provider = 'openai' and capabilities @> '{"tools": true}'
-      and not capabilities ? 'responses'
 """
 
 
@@ -38,7 +37,7 @@ def test_the_guides_model_is_there_and_active(kernel_database: KernelDatabase) -
     )
 
 
-def test_with_a_key_the_newcomers_model_takes_tools_through_chat_completions(
+def test_with_a_key_the_newcomers_model_takes_tools(
     kernel_database: KernelDatabase,
 ) -> None:
     names = [row[0] for row in kernel_database.rows(TAKE_TOOLS)]
@@ -46,15 +45,18 @@ def test_with_a_key_the_newcomers_model_takes_tools_through_chat_completions(
     assert choose_model({"OPENAI_API_KEY": "k"}, names).name == OPENAI_FIRST[0]
 
 
-def test_a_model_that_reasons_sends_no_effort_with_its_tools_unless_it_may(
+def test_a_model_of_openai_that_reasons_is_asked_where_it_reasons_and_uses_tools(
     kernel_database: KernelDatabase,
 ) -> None:
-    for name, reasons, needs_responses, params in kernel_database.rows(
-        "select model_name, capabilities ? 'reasoning', capabilities ? 'responses', default_params"
+    """Through chat completions it would have to do without one of the two."""
+    found = kernel_database.rows(
+        "select model_name, capabilities, default_params"
         " from aos_meta.llm_model_registry where provider = 'openai'"
-    ):
-        effort = "none" if reasons and not needs_responses else None
-        assert params.get("reasoning_effort") == effort, name
+    )
+    assert {name for name, can, _ in found if not can.get("reasoning")} == {"gpt-4o"}
+    for name, can, params in found:
+        assert can.get("responses") == can.get("reasoning"), name
+        assert params == {}, name
 
 
 def test_a_model_of_anthropic_shows_its_thinking_or_takes_a_temperature(

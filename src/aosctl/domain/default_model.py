@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 OFFLINE = "offline"
 OPENAI_KEY = "OPENAI_API_KEY"
 OPENAI_FIRST = ("gpt-6-sol", "gpt-6-luna", "gpt-4o")
-"""The best first, of those that take tools through chat completions."""
+"""The best first, of those that take tools."""
 ANTHROPIC_KEY = "ANTHROPIC_API_KEY"
 ANTHROPIC_FIRST = ("claude-sonnet-5-5", "claude-haiku-5-5", "claude-opus-5-5")
 OLLAMA_PORT = 11434

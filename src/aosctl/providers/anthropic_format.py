@@ -7,9 +7,7 @@ Anthropic understands go back to the endpoint they came from, unchanged, and now
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, TypeAlias
 
@@ -27,6 +25,7 @@ from aosctl.messages import (
     sanitise_json,
 )
 from aosctl.providers.base import ModelRequest, ToolSpec
+from aosctl.providers.call_ids import CallIds
 from aosctl.providers.history import Said, arguments_of, history, is_from, placeholder
 from aosctl.providers.tool_names import ToolNames
 
@@ -134,8 +133,7 @@ class _Transcript:
         self._names = names
         self._kept = kept
         self._sees = request.model.capabilities.get("vision") is not False
-        self._used: set[str] = set()
-        self._ids: dict[str, str] = {}
+        self._ids = CallIds()
 
     def messages(self) -> list[dict[str, Any]]:
         """Return the API's messages in order; neighbours of one role are one message."""
@@ -162,7 +160,6 @@ class _Transcript:
     def _answer(self, message: Message, same_turn: bool) -> _Blocks:
         ours = is_from(message.origin, "anthropic", self._endpoint, "messages")
         thinks = ours and (self._kept == "all" or (self._kept == "turn" and same_turn))
-        self._ids = {}
         blocks = [made for b in message.blocks for made in self._block(b, ours, thinks)]
         while blocks and blocks[-1]["type"] in ("thinking", "redacted_thinking"):
             blocks.pop()  # which the API refuses at the end
@@ -184,28 +181,18 @@ class _Transcript:
             yield _text(placeholder(block))
 
     def _call(self, call: Call) -> dict[str, Json]:
-        self._ids[call.id] = self._unique(call.id)
         return {
             "type": "tool_use",
-            "id": self._ids[call.id],
+            "id": self._ids.begin(call.id),
             "name": self._names.sent(call.name),
             "input": json.loads(arguments_of(call)),
         }
-
-    def _unique(self, call_id: str) -> str:
-        """Return an id that the API admits: other services use characters, and ids, again."""
-        sent, number = call_id, 0
-        while sent in self._used or not re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", sent):
-            sent = "call_" + hashlib.sha256(f"{call_id} {number}".encode()).hexdigest()[:24]
-            number += 1
-        self._used.add(sent)
-        return sent
 
     def _result(self, result: Result) -> dict[str, Json]:
         content: list[Json] = list(_parts(result.parts, self._sees))
         return {
             "type": "tool_result",
-            "tool_use_id": self._ids[result.call_id],
+            "tool_use_id": self._ids.answered(result.call_id),
             **({"content": content} if content else {}),
             **({} if result.ok else {"is_error": True}),
         }

@@ -45,13 +45,8 @@ _BY_WORDS = (
     ("rate_limit", re.compile(r"rate.?limit|insufficient_quota|too.many.requests", re.IGNORECASE)),
     ("overloaded", re.compile(r"overloaded|unavailable|at capacity", re.IGNORECASE)),
     ("timeout", re.compile(r"timed? ?out", re.IGNORECASE)),
-    (
-        "bad_request",
-        re.compile(
-            r"invalid_(request|prompt|image|base64)|not[_ ]found|bio_policy|policy_violation",
-            re.IGNORECASE,
-        ),
-    ),
+    ("bad_request", re.compile(r"invalid_request|not[_ ]found", re.IGNORECASE)),
+    ("bad_request", re.compile(r"^\S*(invalid_|image|_policy|residency)")),  # a code of OpenAI's
 )
 _WITH_STATUS = 2
 """How many of them count beside a status, which says more than words do."""

@@ -20,7 +20,7 @@ def provider_for(spec: ModelSpec) -> Provider:
         from aosctl.providers.script import ScriptProvider
 
         return ScriptProvider()
-    if spec.provider == "openai" and spec.capabilities.get("responses"):
+    if uses_responses(spec):
         from aosctl.providers.responses import ResponsesProvider
 
         return ResponsesProvider(max_retries=0)
@@ -41,6 +41,17 @@ def provider_for(spec: ModelSpec) -> Provider:
 
         return GeminiProvider(max_retries=0)
     raise _unavailable(spec)
+
+
+def uses_responses(spec: ModelSpec) -> bool:
+    """Tell whether a model is asked through OpenAI's Responses API.
+
+    Those that reason are, at OpenAI itself; what the capability `responses` says goes before. Most
+    servers of one's own speak chat completions alone.
+    """
+    can = spec.capabilities
+    at_openai = spec.base_url is None and can.get("reasoning") is True
+    return spec.provider == "openai" and can.get("responses", at_openai)
 
 
 def _unavailable(spec: ModelSpec) -> ProviderError:

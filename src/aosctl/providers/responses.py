@@ -1,4 +1,8 @@
-"""OpenAI's Responses API, for models that take tools and reason through it alone."""
+"""OpenAI's Responses API, from OpenAI itself or any service that speaks it.
+
+Models that reason are asked through it at OpenAI: only there do they use tools and reason too, and
+only there does their reasoning come back to them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from aosctl.providers.connection import check_it_streams, faults_named, retried
 from aosctl.providers.keys import read_key
 from aosctl.providers.openai import OpenAIProvider, as_dict, hang_up, open_client
 from aosctl.providers.responses_answer import ResponsesAnswer
-from aosctl.providers.responses_format import responses_params
+from aosctl.providers.responses_format import API, responses_params
 from aosctl.providers.tool_names import ToolNames
 
 if TYPE_CHECKING:
@@ -44,7 +48,7 @@ class ResponsesProvider(OpenAIProvider):
             finally:
                 hang_up(events)
             yield from answer.end()
-            origin = Origin(self.name, "responses", answer.model, endpoint, answer.response_id)
+            origin = Origin(self.name, API, answer.model, endpoint, answer.response_id)
             yield Finished(answer.message(origin))
 
     def _open(
@@ -67,4 +71,6 @@ class ResponsesProvider(OpenAIProvider):
 
 def _send(client: OpenAI, params: dict[str, Any]) -> Stream[ResponseStreamEvent]:
     # All goes as extra_body: a parameter the SDK doesn't know is no TypeError.
-    return client.responses.create(model=params["model"], input=[], stream=True, extra_body=params)
+    return client.responses.create(
+        model=params["model"], input=[], stream=True, store=False, extra_body=params
+    )

@@ -205,7 +205,9 @@ class Model(Kind):
             MapOf(value=Flag(), max_items=50),
             "What it can or can't do, such as `tools`, `vision`, `thinking` or `temperature`:"
             " parameters of a capability that is false are not sent, and `/compact` is refused"
-            " where `summaries` is, as it is for provider offline by default.",
+            " where `summaries` is, as it is for provider offline by default. `responses` says"
+            " whether a model of provider openai is asked through the Responses API or through chat"
+            " completions; by default it is where `reasoning` is true and there is no `baseUrl`.",
             default={},
         ),
         Field(
