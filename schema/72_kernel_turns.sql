@@ -677,8 +677,8 @@ begin
     insert into aos_core.tool_call (tenant_id, call_id, turn_id, run_id, step_seq, skill, state,
       runner, effect, tool_version, vendor_call_id, args, reason, taints, created_at)
     values (p_tenant, v_call, p_turn, v_run, v_step, v_skill, v_status, v_gate.runner,
-      v_gate.effect, v_gate.tool_version, coalesce(v_block ->> 'id', ''), v_block -> 'args',
-      v_gate.reason, v_gate.taints, v_now);
+      v_gate.effect, v_gate.tool_version, coalesce(v_block ->> 'id', ''),
+      nullif(v_block -> 'args', 'null'), v_gate.reason, v_gate.taints, v_now);
   else
     insert into aos_core.tool_call (tenant_id, call_id, turn_id, run_id, step_seq, skill, state,
       runner, effect, tool_version, vendor_call_id, args, reason, taints, created_at)

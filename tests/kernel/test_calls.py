@@ -37,6 +37,31 @@ def scribe(kernel_database: KernelDatabase) -> Iterator[Tenant]:
     tenant.worker.close()
 
 
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"id": "c1", "name": "web_search", "args": {"query": "joins"}},
+        {"id": "c1", "name": "web_search", "args": None},
+        {"name": "web_search", "args": {"query": "joins", "more": None}},
+        {"id": "c1", "name": "sql_execute", "args": {"statement": "delete from t"}},
+        {"id": "c1", "name": "nothing_of_ours", "args": {}},
+    ],
+)
+def test_a_single_call_is_stored_as_each_of_two(tenant: Tenant, block: dict[str, Any]) -> None:
+    """Its row is written from variables, and theirs from JSON."""
+    rows = []
+    for count in (1, 2):
+        run = tenant.start_run()
+        blocks = [{"t": "call", "args_raw": "…", **block}] * count
+        tenant.respond(tenant.open(run, p_worker="w1"), ask() | {"blocks": blocks})
+        rows += tenant.database.rows(
+            "select to_jsonb(c) - array['call_id', 'turn_id', 'run_id', 'created_at', 'finished_at',"
+            " 'result_seq'], args is null from aos_core.tool_call c where run_id = %s", run,
+        )  # fmt: skip
+    assert len(rows) == 3 and rows[0] == rows[1] == rows[2]
+    assert rows[0][1] is (block["args"] is None)
+
+
 def test_a_repeated_answer_is_stored_once_and_its_calls_come_again(tenant: Tenant) -> None:
     run = tenant.start_run()
     lease = tenant.open(run, p_worker="w1")
