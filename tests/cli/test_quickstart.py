@@ -58,7 +58,8 @@ def test_quickstart_goes_from_nothing_to_an_answer_and_again_changes_nothing(
     ]
     assert "1 created" in steps[2]
     assert "created" in steps[5]
-    assert f"model: offline (no OPENAI_API_KEY, and no Ollama with tools at {NOWHERE})" in lines
+    keys = "no OPENAI_API_KEY, no ANTHROPIC_API_KEY"
+    assert f"model: offline ({keys}, no Ollama with tools at {NOWHERE})" in lines
     assert any("export OPENAI_API_KEY" in line for line in lines)
     assert first.out.startswith("> How do I optimise a join?\n")
     assert "⏺ rag_search(How do I optimise a join?) · " in first.out

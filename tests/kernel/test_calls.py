@@ -55,8 +55,9 @@ def test_a_single_call_is_stored_as_each_of_two(tenant: Tenant, block: dict[str,
         blocks = [{"t": "call", "args_raw": "…", **block}] * count
         tenant.respond(tenant.open(run, p_worker="w1"), ask() | {"blocks": blocks})
         rows += tenant.database.rows(
-            "select to_jsonb(c) - array['call_id', 'turn_id', 'run_id', 'created_at', 'finished_at',"
-            " 'result_seq'], args is null from aos_core.tool_call c where run_id = %s", run,
+            "select to_jsonb(c) - array['call_id', 'turn_id', 'run_id', 'created_at',"
+            " 'finished_at', 'result_seq'], args is null"
+            " from aos_core.tool_call c where run_id = %s", run,
         )  # fmt: skip
     assert len(rows) == 3 and rows[0] == rows[1] == rows[2]
     assert rows[0][1] is (block["args"] is None)

@@ -47,7 +47,7 @@ def choose_model(
     model = ollama_model(endpoint)
     if model is None:
         where = endpoint.partition("://")[2]
-        why = f"no {OPENAI_KEY}, and no Ollama with tools at {where}"
+        why = f"no {OPENAI_KEY}, no {ANTHROPIC_KEY}, no Ollama with tools at {where}"
         return ModelChoice(OFFLINE, why)
     spec = {
         "provider": "ollama",
