@@ -9,6 +9,7 @@ import signal
 import termios
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Self
@@ -209,8 +210,9 @@ class Terminal:
 
         One that is still under way would be of the old size on a terminal of the new one.
         """
+        self._is_in("S")  # no picture is being made
         os.kill(self.pid, signal.SIGSTOP)
-        self._stops()
+        self._is_in("T")
         while self._child.expect([_ALL, pexpect.TIMEOUT], timeout=0) == 0:
             self._take(self._child.before + self._child.after)
         self._screen.resize(rows, columns)
@@ -218,10 +220,17 @@ class Terminal:
         self._child.setwinsize(rows, columns)
         os.kill(self.pid, signal.SIGCONT)
 
-    def _stops(self) -> None:
+    def _is_in(self, state: str) -> None:
+        """Wait until all threads are asleep (S), or stopped (T), and stay so for a moment."""
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
-            assert time.monotonic() < deadline, "it does not stop"
+        times = 0
+        while times < 3:
+            found = set()
+            for stat in Path(f"/proc/{self.pid}/task").glob("*/stat"):
+                with suppress(OSError):  # a thread that has just ended
+                    found.add(stat.read_text().rpartition(")")[2].split()[0])
+            times = times + 1 if found == {state} else 0
+            assert time.monotonic() < deadline, f"it is in {found}, not in {state}"
             time.sleep(0.01)
 
     def expect_text(self, text: str) -> str:

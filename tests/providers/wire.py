@@ -10,6 +10,7 @@ import json
 import socketserver
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
@@ -116,7 +117,8 @@ class Wire:
         self._thread.join()
         with self._lock:
             for connection in self._connections:
-                connection.shutdown(2)
+                with suppress(OSError):  # the client has left at this moment
+                    connection.shutdown(2)
         self._server.server_close()
 
     def _serve(self, handler: socketserver.StreamRequestHandler) -> None:

@@ -39,6 +39,7 @@ T = TypeVar("T")
 Result = pq.abc.PGresult
 Idle = Callable[[], None]
 Send = Callable[[], None]
+_TEXT, _BINARY = int(pq.Format.TEXT), int(pq.Format.BINARY)
 Parameter = str | UUID | None
 Given = tuple[list[bytes | None], list[int]]
 """The values of parameters, and the format of each."""
@@ -285,9 +286,6 @@ def encode(parameters: Sequence[Parameter]) -> Given:
         else:
             values.append(sanitise(value).encode())
     return values, formats
-
-
-_TEXT, _BINARY = int(pq.Format.TEXT), int(pq.Format.BINARY)
 
 
 def value_of(result: Result | None, pgconn: pq.abc.PGconn, column: int = 0) -> str | None:
