@@ -8,7 +8,7 @@ thinking of this turn alone, then with none.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
@@ -18,10 +18,10 @@ from aosctl.providers.anthropic_answer import AnthropicAnswer
 from aosctl.providers.anthropic_format import SAMPLING, KeptThinking, messages_params
 from aosctl.providers.base import EventStream, Finished, Line, ModelRequest, ModelSpec
 from aosctl.providers.connection import (
+    accepted,
     check_it_streams,
     faults_named,
     http_options,
-    retried,
     timeout_of,
 )
 from aosctl.providers.keys import read_key
@@ -72,23 +72,19 @@ class AnthropicProvider:
         import anthropic
 
         endpoint = str(client.base_url).rstrip("/")
-        kept: KeptThinking
-        params: dict[str, Any] = {}
-        refused: Exception | None = None
-        for kept in get_args(KeptThinking):
-            before, params = params, messages_params(request, endpoint, names, kept)
-            if params == before:
-                continue
-            try:
-                return retried(request.model, key, self.max_retries, partial(_send, client, params))
-            except anthropic.BadRequestError as err:
-                if not re.search(_SEAL_REFUSED, str(err), re.IGNORECASE | re.DOTALL):
-                    raise
-                refused = err
-        raise refused or AssertionError("the first request is always sent")
+
+        def seal_refused(err: Exception) -> bool:
+            refused = re.search(_SEAL_REFUSED, str(err), re.IGNORECASE | re.DOTALL)
+            return isinstance(err, anthropic.BadRequestError) and refused is not None
+
+        requests = (
+            messages_params(request, endpoint, names, kept) for kept in get_args(KeptThinking)
+        )
+        send = partial(_send, client)
+        return accepted(request.model, key, self.max_retries, requests, send, seal_refused)
 
 
-def _send(client: Anthropic, params: dict[str, Any]) -> Stream[RawMessageStreamEvent]:
+def _send(client: Anthropic, params: Mapping[str, Any]) -> Stream[RawMessageStreamEvent]:
     # All goes as extra_body: a parameter the SDK doesn't know is no TypeError.
     samples = any(name in params for name in SAMPLING)
     return client.messages.create(

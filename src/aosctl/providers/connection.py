@@ -13,7 +13,7 @@ import json
 import random
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
@@ -78,6 +78,34 @@ def retried(spec: ModelSpec, key: str, max_retries: int, send: Callable[[], _Sen
                 raise
             time.sleep(wait)
     raise AssertionError("the last attempt returns or raises")
+
+
+def accepted(
+    spec: ModelSpec,
+    key: str,
+    max_retries: int,
+    requests: Iterable[Mapping[str, Any]],
+    send: Callable[[Mapping[str, Any]], _Sent],
+    may_help: Callable[[Exception], bool],
+) -> _Sent:
+    """Send the first of several requests; where one is refused, the next, which says less.
+
+    `may_help` tells whether saying less may help after a refusal, which else ends it. A request
+    that is like the one before is left out.
+    """
+    before: Mapping[str, Any] | None = None
+    refused: Exception | None = None
+    for request in requests:
+        if request == before:
+            continue
+        before = request
+        try:
+            return retried(spec, key, max_retries, partial(send, request))
+        except Exception as err:
+            if not may_help(err):
+                raise
+            refused = err
+    raise refused or AssertionError("the first request is always sent")
 
 
 @contextmanager

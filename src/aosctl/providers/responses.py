@@ -7,12 +7,13 @@ only there does their reasoning come back to them.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aosctl.messages import Origin
 from aosctl.providers.base import EventStream, Finished, Line, ModelRequest
-from aosctl.providers.connection import check_it_streams, faults_named, retried
+from aosctl.providers.connection import accepted, check_it_streams, faults_named
 from aosctl.providers.keys import read_key
 from aosctl.providers.openai import OpenAIProvider, as_dict, hang_up, open_client
 from aosctl.providers.responses_answer import ResponsesAnswer
@@ -58,18 +59,20 @@ class ResponsesProvider(OpenAIProvider):
         import openai
 
         endpoint = str(client.base_url).rstrip("/")
-        whole = responses_params(request, self.name, endpoint, names)
-        less = responses_params(request, self.name, endpoint, names, reasons=False)
-        ask = partial(retried, request.model, key, self.max_retries)
-        try:
-            return ask(partial(_send, client, whole))
-        except openai.BadRequestError as err:
-            if whole == less or not re.search(_SEAL_REFUSED, str(err), re.IGNORECASE):
-                raise
-        return ask(partial(_send, client, less))
+
+        def seal_refused(err: Exception) -> bool:
+            refused = re.search(_SEAL_REFUSED, str(err), re.IGNORECASE)
+            return isinstance(err, openai.BadRequestError) and refused is not None
+
+        requests = (
+            responses_params(request, self.name, endpoint, names, reasons=reasons)
+            for reasons in (True, False)
+        )
+        send = partial(_send, client)
+        return accepted(request.model, key, self.max_retries, requests, send, seal_refused)
 
 
-def _send(client: OpenAI, params: dict[str, Any]) -> Stream[ResponseStreamEvent]:
+def _send(client: OpenAI, params: Mapping[str, Any]) -> Stream[ResponseStreamEvent]:
     # All goes as extra_body: a parameter the SDK doesn't know is no TypeError.
     return client.responses.create(
         model=params["model"], input=[], stream=True, store=False, extra_body=params
