@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aosctl.domain.chore import Chore
     from aosctl.domain.conversation import Conversation
     from aosctl.domain.loop import Loop
-    from aosctl.domain.tools.base import KeyedTool, Tool
+    from aosctl.domain.tools.base import Tool
     from aosctl.domain.worker import Report, Worker
 
 WORKER_CONNECTIONS = 4
@@ -84,7 +84,7 @@ def remember_names(
     remember(target_of(given), os.environ, kind, names, whole=whole)
 
 
-def tools() -> Mapping[str, Tool | KeyedTool]:
+def tools() -> Mapping[str, Tool]:
     """Return the skills that this worker carries out itself."""
     from aosctl.domain.tools.web_search import WebSearch
 

@@ -31,7 +31,7 @@ from aosctl.domain.loop_events import (
     Retrying,
     Steered,
 )
-from aosctl.domain.tools.base import KeyedTool, Tool, ToolResult, act
+from aosctl.domain.tools.base import Call, Tool, ToolResult, act
 from aosctl.domain.transcript import Transcript
 from aosctl.errors import (
     AosError,
@@ -68,7 +68,7 @@ class Loop:
         self,
         client: WorkerClient,
         provider_for: Callable[[ModelSpec], Provider],
-        tools: Mapping[str, Tool | KeyedTool],
+        tools: Mapping[str, Tool],
         heart: Heart,
         pause: Pause = pause,
         rest: Event | None = None,
@@ -288,7 +288,7 @@ class Loop:
         if call.effect != "read" and not self._heart.is_fresh(lease):
             # We stood still for longer than the lease: nothing outside is fenced, so look first.
             self._client.check(lease)
-        return act(tool, call.args or {}, stop, str(call.call_id))
+        return act(tool, call.args or {}, Call(call.skill, str(call.call_id), stop))
 
 
 def _noted(draft: Draft, observe: Observer) -> Observer:
