@@ -42,9 +42,8 @@ def text_of(body: bytes, content_type: str) -> str:
     try:
         return body.decode("utf-8")
     except UnicodeDecodeError as error:
-        # A body that was cut may end within a character.
-        whole = error.start >= len(body) - 3
-        return body.decode("utf-8" if whole else "cp1252", "replace")
+        cut = error.reason == "unexpected end of data"  # within a character
+        return body.decode("utf-8" if cut else "cp1252", "replace")
 
 
 def _encoding(label: str) -> str | None:

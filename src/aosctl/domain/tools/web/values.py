@@ -101,7 +101,7 @@ def refusal(address: WebAddress, answer: Answer, text: str) -> ToolResult:
         words,
         status=answer.status,
         retry_after_seconds=retry_after(answer),
-        body=text[:SHOWN_OF_ERRORS] or None,
+        body=redact(text)[:SHOWN_OF_ERRORS] or None,
     )
 
 
@@ -123,7 +123,7 @@ def parsed_json(text: str) -> Any:
     try:
         return json.loads(text, parse_constant=_no_json)
     except (ValueError, RecursionError):
-        raise RequestFailed(f"the answer is no JSON: {quoted(text, 200)}") from None
+        raise RequestFailed(f"the answer is no JSON: {quoted(redact(text), 200)}") from None
 
 
 def _no_json(word: str) -> float:
