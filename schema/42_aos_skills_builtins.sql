@@ -28,4 +28,21 @@ insert into aos_skills.builtin_skill (name, runner, effect, risk, touches, descr
 ('web_search', 'worker', 'read', 'low', '{untrusted}',
  'Search the web and get titles, addresses and excerpts.',
  '{"type": "object", "required": ["query"], "additionalProperties": false, "properties": {
-   "query": {"type": "string", "description": "what to search for"}}}');
+   "query": {"type": "string", "description": "what to search for"}}}'),
+-- Not low: what an agent fetches can carry out what it knows, so none has it unless it is given.
+('web_fetch', 'worker', 'read', 'medium', '{untrusted,egress}',
+ 'Read a web page: its title and its text as Markdown. A long one comes in parts.',
+ '{"type": "object", "required": ["url"], "additionalProperties": false, "properties": {
+   "url": {"type": "string", "description": "the address, beginning with https://"},
+   "start": {"type": "integer", "description": "where to read on: next_start of the part before"}}}'),
+('http_request', 'worker', 'unsafe', 'high', '{untrusted,change,egress}',
+ 'Send an HTTP request to one of the hosts that this skill allows. A person approves it first.',
+ '{"type": "object", "required": ["method", "url"], "additionalProperties": false, "properties": {
+   "method": {"type": "string", "enum": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]},
+   "url": {"type": "string", "description": "the address, query included"},
+   "headers": {"type": "object", "description": "headers by name; the skill adds its own"},
+   "body": {"description": "a text, or any JSON value"}}}'),
+('now', 'worker', 'read', 'low', '{}',
+ 'Tell the date, the time and the day of the week.',
+ '{"type": "object", "additionalProperties": false, "properties": {
+   "timezone": {"type": "string", "description": "such as Europe/Berlin; UTC when absent"}}}');

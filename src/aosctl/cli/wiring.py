@@ -85,10 +85,65 @@ def remember_names(
 
 
 def tools() -> Mapping[str, Tool]:
-    """Return the skills that this worker carries out itself."""
+    """Return what this worker carries out itself, by built-in or kind of implementation."""
+    return _Tools()
+
+
+class _Tools(Mapping[str, "Tool"]):
+    """The tools by name, each imported when it is called the first time."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Tool] = {}
+
+    def __getitem__(self, name: str) -> Tool:
+        if name not in self._made:
+            self._made[name] = _MAKE_TOOL[name]()
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_MAKE_TOOL)
+
+    def __len__(self) -> int:
+        return len(_MAKE_TOOL)
+
+
+def _http() -> Tool:
+    from aosctl.domain.tools.http_skill import HttpSkill
+
+    return HttpSkill()
+
+
+def _http_request() -> Tool:
+    from aosctl.domain.tools.http_request import HttpRequestTool
+
+    return HttpRequestTool()
+
+
+def _now() -> Tool:
+    from aosctl.domain.tools.now import Now
+
+    return Now()
+
+
+def _web_fetch() -> Tool:
+    from aosctl.domain.tools.web_fetch import WebFetch
+
+    return WebFetch()
+
+
+def _web_search() -> Tool:
     from aosctl.domain.tools.web_search import WebSearch
 
-    return {tool.name: tool for tool in (WebSearch(),)}
+    return WebSearch()
+
+
+_MAKE_TOOL: Mapping[str, Callable[[], Tool]] = {
+    "http": _http,
+    "http_request": _http_request,
+    "now": _now,
+    "web_fetch": _web_fetch,
+    "web_search": _web_search,
+}
 
 
 def worker_name() -> str:

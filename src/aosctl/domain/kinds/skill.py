@@ -10,9 +10,11 @@ from aosctl.domain.fields import Anything, Choice, Number, Text, name_text
 from aosctl.domain.kinds.base import Column, Completion, Kind, Resource, Spec
 from aosctl.domain.kinds.implementation import READS, Implementation
 from aosctl.domain.kinds.skill_agent import DELEGATION
+from aosctl.domain.kinds.skill_http import HTTP
 from aosctl.domain.kinds.skill_python import PYTHON
 from aosctl.domain.kinds.skill_sql import IMPLEMENTATIONS as SQL_KINDS
 from aosctl.domain.kinds.skill_sql import SQL, check_grants
+from aosctl.domain.kinds.skill_web import check_config
 from aosctl.domain.structures import Field, ListOf, MapOf
 
 BUILTINS: Mapping[str, str] = MappingProxyType(
@@ -23,6 +25,9 @@ BUILTINS: Mapping[str, str] = MappingProxyType(
         "memory_store": "low",
         "memory_recall": "low",
         "web_search": "low",
+        "web_fetch": "medium",
+        "http_request": "high",
+        "now": "low",
     }
 )
 """The built-in skills and their risk where a manifest gives none."""
@@ -32,6 +37,8 @@ TOUCHES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "sql_query": ("sensitive",),
         "sql_execute": ("sensitive", "change"),
         "web_search": ("untrusted",),
+        "web_fetch": ("untrusted", "egress"),
+        "http_request": ("untrusted", "change", "egress"),
     }
 )
 """What a built-in touches where a manifest does not say; the others touch nothing."""
@@ -39,7 +46,7 @@ TOUCHES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 _TOUCHES = ("untrusted", "sensitive", "change", "egress")
 _SQL_SKILLS = ("sql_query", "sql_execute")
 _KINDS: Mapping[str, Implementation] = MappingProxyType(
-    {each.kind: each for each in (*SQL_KINDS, PYTHON, DELEGATION)}
+    {each.kind: each for each in (*SQL_KINDS, HTTP, PYTHON, DELEGATION)}
 )
 _OF_ITS_OWN = ("input", "output", "effect")
 """What a skill says that is no setting of a built-in."""
@@ -70,7 +77,9 @@ class Skill(Kind):
             Choice(values=tuple(BUILTINS)),
             "The built-in that it is a setting of. `sql_query` reads with SQL; `sql_execute`"
             " changes data with SQL; `rag_search` searches the agent's collections; `memory_store`"
-            " and `memory_recall` keep facts beyond one run; `web_search` asks a search service.",
+            " and `memory_recall` keep facts beyond one run; `web_search` asks a search service;"
+            " `web_fetch` reads pages of the web; `http_request` sends requests to the hosts in"
+            " `config.allowHosts`; `now` tells the time.",
         ),
         Field(
             "description",
@@ -106,7 +115,8 @@ class Skill(Kind):
             "risk",
             Choice(values=("low", "medium", "high")),
             "How much harm a wrong call can do.",
-            default_words="the built-in's: `high` for `sql_execute`, else `low`; of a skill of its"
+            default_words="the built-in's: `high` for `sql_execute` and `http_request`, `medium`"
+            " for `web_fetch`, else `low`; of a skill of its"
             " own, `low` where its effect is `read`, else `high`",
         ),
         Field(
@@ -122,7 +132,8 @@ class Skill(Kind):
             " `sensitive`, it reads what is not for everybody; `change`, it changes something that"
             " lasts; `egress`, it sends something out. After an untrusted result, calls that"
             " change or send need approval, and no agent may have all three unasked.",
-            default_words="the built-in's: `[untrusted]` for `web_search`, `[sensitive]` for"
+            default_words="the built-in's: `[untrusted]` for `web_search`, `[untrusted, egress]`"
+            " for `web_fetch`, `[untrusted, change, egress]` for `http_request`, `[sensitive]` for"
             " `sql_query`, `[sensitive, change]` for `sql_execute`, else `[]`. Of a skill of its"
             " own: `[sensitive]` for `sql` and `function`, `[untrusted]` for `python`,"
             " `[untrusted, egress]` for `http` and `mcp`; and `change` where its effect is not"
@@ -166,8 +177,9 @@ class Skill(Kind):
         Field(
             "config",
             MapOf(value=Anything(), max_items=100),
-            "Settings of the built-in, passed on as they are. No secrets: name an environment"
-            " variable instead.",
+            "Settings of the built-in: of `web_fetch`, `http_request`, `web_search` and `now` as"
+            " docs/skills.md lists them. No secrets: `{secretRef: NAME/KEY}`, or the name of an"
+            " environment variable.",
             default={},
         ),
     )
@@ -233,6 +245,7 @@ def _completed_builtin(spec: Spec, at: Completion) -> Spec:
     touches = spec.get("touches", TOUCHES.get(builtin, ()))
     if builtin == "sql_execute" and "change" not in touches:
         at.wrong("spec.touches", 'lacks "change": sql_execute changes data')
+    check_config(spec, at)
     return {**spec, "risk": spec.get("risk", BUILTINS[builtin]), "touches": _ordered(touches)}
 
 
