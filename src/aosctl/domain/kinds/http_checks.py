@@ -10,9 +10,6 @@ from aosctl.domain.fields import VALUE_PATTERN
 from aosctl.domain.kinds.base import Completion, Spec
 from aosctl.domain.names import quoted
 
-READING = ("GET", "HEAD")
-"""The methods that change nothing."""
-
 
 def check(spec: Spec, at: Completion) -> None:
     """Check what concerns several fields: URL, placeholders and arguments, hosts and secrets."""
@@ -130,7 +127,7 @@ def _check_body(section: Mapping[str, Any], at: Completion) -> None:
     if body is None:
         return
     said = [name for name in ("json", "form", "text") if name in body]
-    if section["method"] in READING:
+    if section["method"] in ("GET", "HEAD"):
         at.wrong("spec.http.body", f"does not go with {section['method']}")
     elif len(said) != 1:
         at.wrong("spec.http.body", "needs exactly one of json, form and text")

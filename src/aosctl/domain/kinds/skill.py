@@ -14,7 +14,6 @@ from aosctl.domain.kinds.skill_http import HTTP
 from aosctl.domain.kinds.skill_python import PYTHON
 from aosctl.domain.kinds.skill_sql import IMPLEMENTATIONS as SQL_KINDS
 from aosctl.domain.kinds.skill_sql import SQL, check_grants
-from aosctl.domain.kinds.skill_web import check_config
 from aosctl.domain.structures import Field, ListOf, MapOf
 
 BUILTINS: Mapping[str, str] = MappingProxyType(
@@ -45,6 +44,7 @@ TOUCHES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 _TOUCHES = ("untrusted", "sensitive", "change", "egress")
 _SQL_SKILLS = ("sql_query", "sql_execute")
+_WEB_SKILLS = ("web_fetch", "http_request", "web_search", "now")
 _KINDS: Mapping[str, Implementation] = MappingProxyType(
     {each.kind: each for each in (*SQL_KINDS, HTTP, PYTHON, DELEGATION)}
 )
@@ -245,7 +245,10 @@ def _completed_builtin(spec: Spec, at: Completion) -> Spec:
     touches = spec.get("touches", TOUCHES.get(builtin, ()))
     if builtin == "sql_execute" and "change" not in touches:
         at.wrong("spec.touches", 'lacks "change": sql_execute changes data')
-    check_config(spec, at)
+    if builtin in _WEB_SKILLS:
+        from aosctl.domain.kinds.skill_web import check_config
+
+        check_config(spec, at)
     return {**spec, "risk": spec.get("risk", BUILTINS[builtin]), "touches": _ordered(touches)}
 
 

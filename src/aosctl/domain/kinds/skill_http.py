@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aosctl.domain.fields import Anything, Choice, Flag, Number, Text, Type
-from aosctl.domain.kinds.http_checks import READING, check
+from aosctl.domain.kinds.base import Completion, Spec
 from aosctl.domain.kinds.implementation import ACTS, READS, Implementation
 from aosctl.domain.kinds.secret_values import SecretOrText
 from aosctl.domain.reading import Reading
@@ -198,7 +198,13 @@ SECTION = Object(
 
 def effect_of(section: Mapping[str, Any]) -> str:
     """Return the effect of a section whose manifest says none."""
-    return READS if section.get("method", "GET") in READING else ACTS
+    return READS if section.get("method", "GET") in ("GET", "HEAD") else ACTS
+
+
+def _check(spec: Spec, at: Completion) -> None:
+    from aosctl.domain.kinds.http_checks import check  # a manifest that is applied needs it alone
+
+    check(spec, at)
 
 
 HTTP = Implementation(
@@ -207,5 +213,5 @@ HTTP = Implementation(
     "A request over HTTP, which the worker sends.",
     ("untrusted", "egress"),
     effect_of,
-    check,
+    _check,
 )
