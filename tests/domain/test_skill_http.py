@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from aosctl.domain.kinds.json_schema import schema_for
-from aosctl.domain.kinds.skill import BUILTINS, TOUCHES, Skill
+from aosctl.domain.kinds.skill import Skill
+from aosctl.domain.kinds.skill_words import BUILTINS, TOUCHES
 from aosctl.domain.manifest import loads
 from aosctl.errors import ManifestError
 

@@ -84,27 +84,40 @@ def remember_names(
     remember(target_of(given), os.environ, kind, names, whole=whole)
 
 
-def tools() -> Mapping[str, Tool]:
-    """Return what this worker carries out itself, by built-in or kind of implementation."""
-    return _Tools()
+def tools(*, embedded: bool = False) -> Mapping[str, Tool]:
+    """Return what carries out the skills outside the database, by built-in or kind.
+
+    On the embedded database, which is one user's, this host runs what manifests name.
+    """
+    return _Tools(
+        {
+            "http": _http,
+            "http_request": _http_request,
+            "now": _now,
+            "python": partial(_python, embedded=embedded),
+            "web_fetch": _web_fetch,
+            "web_search": _web_search,
+        }
+    )
 
 
 class _Tools(Mapping[str, "Tool"]):
-    """The tools by name, each imported when it is called the first time."""
+    """The tools by name, each made, and its module imported, when one is called."""
 
-    def __init__(self) -> None:
+    def __init__(self, make: Mapping[str, Callable[[], Tool]]) -> None:
+        self._make = make
         self._made: dict[str, Tool] = {}
 
     def __getitem__(self, name: str) -> Tool:
         if name not in self._made:
-            self._made[name] = _MAKE_TOOL[name]()
+            self._made[name] = self._make[name]()
         return self._made[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(_MAKE_TOOL)
+        return iter(self._make)
 
     def __len__(self) -> int:
-        return len(_MAKE_TOOL)
+        return len(self._make)
 
 
 def _http() -> Tool:
@@ -125,6 +138,13 @@ def _now() -> Tool:
     return Now()
 
 
+def _python(*, embedded: bool) -> Tool:
+    from aosctl.domain.tools.host import Host
+    from aosctl.domain.tools.python import Python
+
+    return Python(Host.of(os.environ, embedded=embedded))
+
+
 def _web_fetch() -> Tool:
     from aosctl.domain.tools.web_fetch import WebFetch
 
@@ -137,15 +157,6 @@ def _web_search() -> Tool:
     return WebSearch()
 
 
-_MAKE_TOOL: Mapping[str, Callable[[], Tool]] = {
-    "http": _http,
-    "http_request": _http_request,
-    "now": _now,
-    "web_fetch": _web_fetch,
-    "web_search": _web_search,
-}
-
-
 def worker_name() -> str:
     """Return what the audit trail calls this process: host:pid."""
     import socket
@@ -153,13 +164,13 @@ def worker_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def loop_of(client: WorkerClient) -> Loop:
-    """Return a loop for one run."""
+def loop_of(client: WorkerClient, *, embedded: bool = False) -> Loop:
+    """Return a loop for one run; `embedded` as `tools` has it."""
     from aosctl.domain.heart import Heart
     from aosctl.domain.loop import Loop
     from aosctl.providers.registry import provider_for
 
-    return Loop(client, provider_for, tools(), Heart(client.heart_link))
+    return Loop(client, provider_for, tools(embedded=embedded), Heart(client.heart_link))
 
 
 def previewer_of(given: Globals) -> Callable[[UUID, UUID], bool]:
@@ -211,7 +222,7 @@ def open_worker(
     target = target_of(given)
     dsn = worker_dsn(target, person_conninfo(target, note))
     links = min(concurrency, WORKER_CONNECTIONS)
-    known = tools()
+    known = tools(embedded=target.kind == "embedded")
     with (
         closing(
             WorkerClient(dsn, worker_name(), lease_seconds=lease_seconds, connections=links)
@@ -290,4 +301,5 @@ def open_conversation(
     holder = own_name(session.connection.info.user)
     client = WorkerClient(worker_conninfo(session), holder, verb)
     subject = person.run_status(run_id) if run_id else NewRun(agent or "", kind, name, caps, system)
-    return Conversation(person, client, loop_of(client), subject)
+    loop = loop_of(client, embedded=session.target.kind == "embedded")
+    return Conversation(person, client, loop, subject)

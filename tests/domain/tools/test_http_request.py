@@ -10,6 +10,7 @@ import pytest
 from aosctl.domain.tools.base import Call, ToolResult, act
 from aosctl.domain.tools.http_request import HttpRequestTool
 from aosctl.domain.tools.web.client import HttpClient
+from aosctl.redaction import remember
 from websites import Names, Site, json_reply, names, reply, to
 
 KEY = "k3y-of-the-shop"
@@ -18,7 +19,9 @@ KEY = "k3y-of-the-shop"
 def ask(
     args: dict[str, Any], settings: dict[str, Any], resolve: Names | None = None, **more: Any
 ) -> ToolResult:
-    call = Call("http_request", "call-7", settings=settings, secret=lambda reference: KEY, **more)
+    call = Call(
+        "http_request", "call-7", settings=settings, secret=lambda reference: remember(KEY), **more
+    )
     return act(HttpRequestTool(HttpClient(resolve or names())), args, call)
 
 

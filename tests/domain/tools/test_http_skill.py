@@ -13,6 +13,7 @@ from aosctl.domain.tools.base import Call, ToolResult, act
 from aosctl.domain.tools.http_skill import HttpSkill
 from aosctl.domain.tools.web.client import HttpClient
 from aosctl.errors import NotFound
+from aosctl.redaction import remember
 from websites import Answer, Names, Seen, Site, authority, json_reply, names, reply, to
 
 KEY = "sk-l1ve-0123456789"
@@ -22,7 +23,7 @@ SECRETS = {"shop/key": KEY, "shop/other": "an0ther-0ne"}
 def secret(reference: str) -> str:
     if reference not in SECRETS:
         raise NotFound(f'no secret "{reference}"')
-    return SECRETS[reference]
+    return remember(SECRETS[reference])
 
 
 def use(

@@ -10,6 +10,7 @@ import pytest
 from aosctl.domain.tools.base import Call, ToolResult, act
 from aosctl.domain.tools.web.client import HttpClient
 from aosctl.domain.tools.web_search import WebSearch
+from aosctl.redaction import remember
 from websites import Answer, Site, json_reply, names, reply
 
 KEY = "tvly-0123456789abcdef"
@@ -119,7 +120,12 @@ ASKED: dict[str, tuple[Any, str, dict[str, str], Any]] = {
 
 def search(settings: dict[str, Any], query: str = "hash join", **more: Any) -> ToolResult:
     call = Call(
-        "web_search", "k", settings=settings, effect="read", secret=lambda reference: KEY, **more
+        "web_search",
+        "k",
+        settings=settings,
+        effect="read",
+        secret=lambda reference: remember(KEY),
+        **more,
     )
     return act(WebSearch(HttpClient(names())), {"query": query}, call)
 

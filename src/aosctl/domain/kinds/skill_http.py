@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aosctl.domain.fields import Anything, Choice, Flag, Number, Text, Type
-from aosctl.domain.kinds.base import Completion, Spec
+from aosctl.domain.kinds.http_checks import check
 from aosctl.domain.kinds.implementation import ACTS, READS, Implementation
 from aosctl.domain.kinds.secret_values import SecretOrText
 from aosctl.domain.reading import Reading
@@ -201,17 +201,11 @@ def effect_of(section: Mapping[str, Any]) -> str:
     return READS if section.get("method", "GET") in ("GET", "HEAD") else ACTS
 
 
-def _check(spec: Spec, at: Completion) -> None:
-    from aosctl.domain.kinds.http_checks import check  # a manifest that is applied needs it alone
-
-    check(spec, at)
-
-
 HTTP = Implementation(
     "http",
     SECTION,
     "A request over HTTP, which the worker sends.",
     ("untrusted", "egress"),
     effect_of,
-    _check,
+    check,
 )

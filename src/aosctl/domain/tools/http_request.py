@@ -8,14 +8,13 @@ from typing import Any
 
 from aosctl.domain.names import quoted
 from aosctl.domain.request_headers import why_not
-from aosctl.domain.tools.base import Call, ToolResult
+from aosctl.domain.tools.base import Call, ToolResult, opened
 from aosctl.domain.tools.http_skill import IDEMPOTENCY_HEADER, MOST_BYTES, result_of
 from aosctl.domain.tools.web.client import HttpClient, HttpRequest
 from aosctl.domain.tools.web.values import (
     acted,
     check_not_in_clear,
     failed,
-    opened,
     reach_from,
 )
 from aosctl.domain.url_templates import Misfit

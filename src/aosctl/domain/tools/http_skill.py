@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from aosctl.domain.tools.base import Call, ToolResult
+from aosctl.domain.tools.base import Call, ToolResult, opened
 from aosctl.domain.tools.web.charsets import text_of
 from aosctl.domain.tools.web.client import HttpClient, HttpRequest, HttpResponse
 from aosctl.domain.tools.web.exchange import Answer
@@ -17,7 +17,6 @@ from aosctl.domain.tools.web.values import (
     acted,
     check_not_in_clear,
     is_secret,
-    opened,
     parsed_json,
     reach_from,
     refusal,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from aosctl.domain.names import quoted
-from aosctl.domain.tools.base import Call, ToolResult
+from aosctl.domain.tools.base import Call, ToolResult, opened
 from aosctl.domain.tools.web.charsets import text_of
 from aosctl.domain.tools.web.client import HttpClient, HttpRequest
 from aosctl.domain.tools.web.values import (
@@ -18,7 +18,6 @@ from aosctl.domain.tools.web.values import (
     check_not_in_clear,
     failed,
     from_environment,
-    opened,
     parsed_json,
     reach_from,
     refusal,

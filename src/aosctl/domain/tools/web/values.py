@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from aosctl.domain.names import printable, quoted
-from aosctl.domain.tools.base import Call, ToolResult
+from aosctl.domain.tools.base import ToolResult
 from aosctl.domain.tools.web.exchange import Answer
 from aosctl.domain.tools.web.faults import RequestFailed
 from aosctl.domain.url_templates import Misfit
@@ -25,14 +25,6 @@ _SECRET_KEYS = {"secretRef", "prefix"}
 def is_secret(value: Any) -> bool:
     """Tell whether a value of a manifest stands for a secret: {"secretRef": …, "prefix": …}."""
     return isinstance(value, Mapping) and "secretRef" in value and not value.keys() - _SECRET_KEYS
-
-
-def opened(value: Any, call: Call) -> str:
-    """Return the text of a value of a manifest, its secret opened now. Raises AosError."""
-    if not is_secret(value):
-        return str(value)
-    secret = remember(call.secret(str(value["secretRef"])))
-    return f"{value.get('prefix', '')}{secret}"
 
 
 def from_environment(name: str) -> str:
@@ -61,18 +53,17 @@ def check_not_in_clear(address: WebAddress, reach: Reach, has_secrets: bool) -> 
 
 
 def acted(act: Callable[[], ToolResult], *, changes: bool) -> ToolResult:
-    """Return what `act` does, its failures as a result; no secret stands in either."""
+    """Return what `act` does, its failures as a result."""
     try:
-        result = act()
+        return act()
     except RequestFailed as error:
         unknown = error.sent and changes
         words = f"{error}; whether it was carried out is not known" if unknown else str(error)
-        result = failed(words)
+        return failed(words)
     except (Refused, Misfit) as error:
-        result = failed(str(error))
+        return failed(str(error))
     except AosError as error:
-        result = failed(error.message, hint=error.hint)
-    return ToolResult(result.ok, without_secrets(result.value))
+        return failed(error.message, hint=error.hint)
 
 
 def failed(words: str, **more: Any) -> ToolResult:
