@@ -13,6 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from aosctl.domain.tools.web.client import HttpClient
+from aosctl.domain.tools.web.home import Home
+from aosctl.domain.tools.web.resolving import Resolve, ask_system
+from aosctl.domain.tools.web.wire import Tls, trusted_tls
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -186,6 +191,11 @@ class Names:
 def names(**answers: str) -> Names:
     """Return a resolver; `a_test="127.0.0.1"` is the host a.test."""
     return Names({host.replace("_", "."): [[ip]] for host, ip in answers.items()})
+
+
+def open_client(resolve: Resolve = ask_system, tls: Tls = trusted_tls) -> HttpClient:
+    """Return a client on a host that lets manifests reach its own networks."""
+    return HttpClient(Home(allows_all=True), resolve, tls)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from websites import Seen, Site, json_reply, reply
 
 MASTER_KEY = "00" * 31 + "07"
 KEY = "sk-live-of-the-shop-0815"
+AT_HOME = {"AOSCTL_MASTER_KEY": MASTER_KEY, "AOSCTL_ALLOW_NETWORKS": "private"}
 MANIFEST = """\
 apiVersion: aos/v1
 kind: Secret
@@ -120,7 +121,7 @@ def keyed(here: Aosctl) -> Aosctl:
     """Run `aosctl` with the master key at hand."""
 
     def run(*words: str, **settings: Any) -> Any:
-        return here(*words, **{"AOSCTL_MASTER_KEY": MASTER_KEY, **settings})
+        return here(*words, **{**AT_HOME, **settings})
 
     return run
 
@@ -191,12 +192,23 @@ def test_a_run_asks_an_api_with_a_secret_and_a_person_before_it_acts(
     nothing_holds_the_key(superuser, asked, shown, decided, worked, logs, events, trace)
 
 
-def test_without_the_master_key_nothing_is_sent(here: Aosctl, api: Shop) -> None:
+def test_without_the_master_key_nothing_is_sent(here: Aosctl, keyed: Aosctl, api: Shop) -> None:
     name = make(here, "keyless", calls("order_status", id="1042"), {"text": "x"},
                 skills="[order_status]")  # fmt: skip
-    done = here("run", name, "look", "-o", "json")
+    done = keyed("run", name, "look", "-o", "json", AOSCTL_MASTER_KEY="")
     assert api.site.seen == []
     assert "master key" in here("logs", json.loads(done.out)["run"], "-o", "json").out
+
+
+def test_a_worker_lets_no_manifest_reach_its_own_network_unless_its_host_says_so(
+    here: Aosctl, keyed: Aosctl, api: Shop
+) -> None:
+    name = make(here, "homely", calls("order_status", id="1042"), {"text": "x"},
+                skills="[order_status]")  # fmt: skip
+    done = keyed("run", name, "look", "-o", "json", AOSCTL_ALLOW_NETWORKS="10.0.0.0/8")
+    assert api.site.connections == 0
+    logs = here("logs", json.loads(done.out)["run"], "-o", "json").out
+    assert "AOSCTL_ALLOW_NETWORKS=private" in logs
 
 
 def test_after_a_page_that_strangers_wrote_the_next_address_needs_a_person(
@@ -245,7 +257,7 @@ def test_ctrl_c_closes_the_connection_at_once(
     name = make(here, "patient", calls("order_status", id="1042"), {"text": "x"},
                 skills="[order_status]")  # fmt: skip
     api.stalls = True
-    env = {**shop, "AOSCTL_MASTER_KEY": MASTER_KEY}
+    env = {**shop, **AT_HOME}
     with subprocess.Popen(
         [AOSCTL, "run", name, "look"],
         env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -264,7 +276,7 @@ def test_what_was_sent_as_a_worker_died_is_sent_again_with_the_same_key(
     told = json.loads(keyed("run", name, "Refund it.", "-o", "json").out)
     assert here("approve", told["approvals"][0], "--yes").status == 0
     api.stalls = True
-    env = {**shop, "AOSCTL_MASTER_KEY": MASTER_KEY}
+    env = {**shop, **AT_HOME}
     with subprocess.Popen(
         [AOSCTL, "worker", "--once"],
         env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from aosctl.domain.conversation import Conversation
     from aosctl.domain.loop import Loop
     from aosctl.domain.tools.base import Tool
+    from aosctl.domain.tools.web.client import HttpClient
     from aosctl.domain.worker import Report, Worker
 
 WORKER_CONNECTIONS = 4
@@ -91,12 +92,12 @@ def tools(*, embedded: bool = False) -> Mapping[str, Tool]:
     """
     return _Tools(
         {
-            "http": _http,
-            "http_request": _http_request,
+            "http": partial(_http, embedded=embedded),
+            "http_request": partial(_http_request, embedded=embedded),
             "now": _now,
             "python": partial(_python, embedded=embedded),
-            "web_fetch": _web_fetch,
-            "web_search": _web_search,
+            "web_fetch": partial(_web_fetch, embedded=embedded),
+            "web_search": partial(_web_search, embedded=embedded),
         }
     )
 
@@ -120,16 +121,23 @@ class _Tools(Mapping[str, "Tool"]):
         return len(self._make)
 
 
-def _http() -> Tool:
+def _http(*, embedded: bool) -> Tool:
     from aosctl.domain.tools.http_skill import HttpSkill
 
-    return HttpSkill()
+    return HttpSkill(_http_client(embedded=embedded))
 
 
-def _http_request() -> Tool:
+def _http_request(*, embedded: bool) -> Tool:
     from aosctl.domain.tools.http_request import HttpRequestTool
 
-    return HttpRequestTool()
+    return HttpRequestTool(_http_client(embedded=embedded))
+
+
+def _http_client(*, embedded: bool) -> HttpClient:
+    from aosctl.domain.tools.web.client import HttpClient
+    from aosctl.domain.tools.web.home import Home
+
+    return HttpClient(Home.of(os.environ, embedded=embedded))
 
 
 def _now() -> Tool:
@@ -145,16 +153,16 @@ def _python(*, embedded: bool) -> Tool:
     return Python(Host.of(os.environ, embedded=embedded))
 
 
-def _web_fetch() -> Tool:
+def _web_fetch(*, embedded: bool) -> Tool:
     from aosctl.domain.tools.web_fetch import WebFetch
 
-    return WebFetch()
+    return WebFetch(_http_client(embedded=embedded))
 
 
-def _web_search() -> Tool:
+def _web_search(*, embedded: bool) -> Tool:
     from aosctl.domain.tools.web_search import WebSearch
 
-    return WebSearch()
+    return WebSearch(_http_client(embedded=embedded))
 
 
 def worker_name() -> str:

@@ -9,9 +9,8 @@ import pytest
 
 from aosctl.domain.tools.base import Call, ToolResult, act
 from aosctl.domain.tools.http_request import HttpRequestTool
-from aosctl.domain.tools.web.client import HttpClient
 from aosctl.redaction import remember
-from websites import Names, Site, json_reply, names, reply, to
+from websites import Names, Site, json_reply, names, open_client, reply, to
 
 KEY = "k3y-of-the-shop"
 
@@ -22,7 +21,7 @@ def ask(
     call = Call(
         "http_request", "call-7", settings=settings, secret=lambda reference: remember(KEY), **more
     )
-    return act(HttpRequestTool(HttpClient(resolve or names())), args, call)
+    return act(HttpRequestTool(open_client(resolve or names())), args, call)
 
 
 def at(site: Site, **more: Any) -> dict[str, Any]:

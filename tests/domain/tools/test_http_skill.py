@@ -11,10 +11,9 @@ import pytest
 
 from aosctl.domain.tools.base import Call, ToolResult, act
 from aosctl.domain.tools.http_skill import HttpSkill
-from aosctl.domain.tools.web.client import HttpClient
 from aosctl.errors import NotFound
 from aosctl.redaction import remember
-from websites import Answer, Names, Seen, Site, authority, json_reply, names, reply, to
+from websites import Answer, Names, Seen, Site, authority, json_reply, names, open_client, reply, to
 
 KEY = "sk-l1ve-0123456789"
 SECRETS = {"shop/key": KEY, "shop/other": "an0ther-0ne"}
@@ -36,7 +35,7 @@ def use(
     """Call a skill of this section, whose host is one of this machine."""
     settings = {"allowNetworks": ["127.0.0.1/32"], **section}
     call = Call("orders", "call-1", settings=settings, secret=secret, **more)
-    return act(HttpSkill(HttpClient(resolve or names())), args or {}, call)
+    return act(HttpSkill(open_client(resolve or names())), args or {}, call)
 
 
 def echo(seen: Seen) -> bytes:
@@ -327,7 +326,7 @@ def test_a_secret_is_not_sent_in_the_clear_to_strangers(tmp_path: Path) -> None:
     ca = authority(tmp_path, ("shop.test",))
     with Site(echo, tls=ca.server("shop.test")) as site:
         settings = {**section, "url": site.at("shop.test"), "allowNetworks": ["127.0.0.1"]}
-        client = HttpClient(names(shop_test="127.0.0.1"), lambda: ca.client)
+        client = open_client(names(shop_test="127.0.0.1"), lambda: ca.client)
         assert act(HttpSkill(client), {}, Call("s", "k", settings=settings, secret=secret)).ok
 
 
@@ -349,7 +348,7 @@ def test_a_call_that_is_stopped_is_a_failure() -> None:
 
 
 def test_one_tool_serves_many_calls_at_once() -> None:
-    tool = HttpSkill(HttpClient(names()))
+    tool = HttpSkill(open_client(names()))
     together = threading.Barrier(16)
 
     def answer(seen: Seen) -> bytes:

@@ -12,10 +12,22 @@ from pathlib import Path
 
 import pytest
 
-from aosctl.domain.tools.web.client import HttpClient, HttpRequest, HttpResponse
+from aosctl.domain.tools.web.client import HttpRequest, HttpResponse
 from aosctl.domain.tools.web.faults import RequestFailed, Stopped, TimeIsUp
 from aosctl.domain.web_addresses import Refused, parse, reach_of
-from websites import Answer, Authority, Names, Pieces, Seen, Site, authority, names, reply, to
+from websites import (
+    Answer,
+    Authority,
+    Names,
+    Pieces,
+    Seen,
+    Site,
+    authority,
+    names,
+    open_client,
+    reply,
+    to,
+)
 
 PATIENT = 30.0
 """More than any answer takes that comes at all."""
@@ -50,7 +62,7 @@ def fetch(
     stop: threading.Event | None = None,
     ca: Authority | None = None,
 ) -> HttpResponse:
-    client = HttpClient(resolve or names(), (lambda: ca.client) if ca else _no_tls)
+    client = open_client(resolve or names(), (lambda: ca.client) if ca else _no_tls)
     return client.send(request, seconds, stop or threading.Event())
 
 
@@ -246,7 +258,7 @@ def test_cookies_are_not_kept() -> None:
     with Site(lambda s: reply("x", 302, Location="/b", Set_Cookie="id=1; Path=/")) as site:
         with pytest.raises(RequestFailed):
             fetch(wanted(site.url))
-        client = HttpClient(names())
+        client = open_client(names())
         client.send(wanted(site.url, redirects=0), PATIENT, threading.Event())
         client.send(wanted(site.url, redirects=0), PATIENT, threading.Event())
     assert len(site.seen) == 8
@@ -274,7 +286,7 @@ def test_a_certificate_of_nobody_is_refused(ca: Authority) -> None:
     import ssl
 
     with Site(plain(), tls=ca.server("shop.test")) as site:
-        client = HttpClient(names(shop_test="127.0.0.1"), ssl.create_default_context)
+        client = open_client(names(shop_test="127.0.0.1"), ssl.create_default_context)
         with pytest.raises(RequestFailed, match="TLS with shop"):
             client.send(wanted(site.at("shop.test")), PATIENT, threading.Event())
     assert site.seen == []
@@ -330,7 +342,7 @@ def test_a_call_that_is_stopped_ends_at_once(how: str) -> None:
         if how == "no greeting":
             threading.Timer(0.1, stop.set).start()
         with pytest.raises(Stopped):
-            HttpClient(resolve).send(wanted(site.at("shop.test")), 3_600, stop)
+            open_client(resolve).send(wanted(site.at("shop.test")), 3_600, stop)
     ended.set()
 
 
@@ -342,7 +354,7 @@ def test_the_deadline_holds_for_the_name_too() -> None:
         return []
 
     with pytest.raises(TimeIsUp):
-        HttpClient(resolve).send(wanted("http://shop.test/"), SHORT, threading.Event())
+        open_client(resolve).send(wanted("http://shop.test/"), SHORT, threading.Event())
     ended.set()
 
 
@@ -532,7 +544,7 @@ def test_a_name_that_is_not_known_says_so() -> None:
     with pytest.raises(RequestFailed, match=r'"shop\.test" is not known'):
         fetch(wanted("http://shop.test/"))
     with pytest.raises(RequestFailed, match="is not known"):
-        HttpClient().send(wanted("http://name.invalid/"), PATIENT, threading.Event())
+        open_client().send(wanted("http://name.invalid/"), PATIENT, threading.Event())
 
 
 def test_the_systems_resolver_is_asked_for_names_only() -> None:
@@ -541,7 +553,7 @@ def test_the_systems_resolver_is_asked_for_names_only() -> None:
             wanted(site.at("localhost")),
             reach=reach_of([f"localhost:{site.port}"], private=True),
         )
-        answer = HttpClient().send(request, PATIENT, threading.Event()).answer
+        answer = open_client().send(request, PATIENT, threading.Event()).answer
         assert answer.body == b"hello"
 
 

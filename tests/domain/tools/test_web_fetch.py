@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from aosctl.domain.tools.base import Call, ToolResult, act
-from aosctl.domain.tools.web.client import HttpClient
 from aosctl.domain.tools.web_fetch import WebFetch
-from websites import Answer, Names, Site, names, reply, to
+from websites import Answer, Names, Site, names, open_client, reply, to
 
 PAGE = """<!doctype html><html><head><title> The  menu &amp; more </title>
 <meta http-equiv="refresh" content="0; url=http://169.254.169.254/">
@@ -31,7 +30,7 @@ def fetch(url: str, resolve: Names | None = None, start: int = 0, **more: Any) -
     settings = {"allowNetworks": ["127.0.0.1/32"], **more.pop("settings", {})}
     call = Call("web_fetch", "k", settings=settings, effect="read", **more)
     args = {"url": url, **({"start": start} if start else {})}
-    return act(WebFetch(HttpClient(resolve or names())), args, call)
+    return act(WebFetch(open_client(resolve or names())), args, call)
 
 
 def on(site: Site) -> dict[str, Any]:
@@ -170,7 +169,7 @@ def test_what_is_no_page_says_so(answer: bytes, why: str) -> None:
 def test_without_a_word_in_the_manifest_only_public_hosts_are_reached(url: str) -> None:
     resolve = Names({"localhost": [["127.0.0.1"]], "metadata.test": [["169.254.169.254"]]})
     call = Call("web_fetch", "k", effect="read")
-    result = act(WebFetch(HttpClient(resolve)), {"url": url}, call)
+    result = act(WebFetch(open_client(resolve)), {"url": url}, call)
     assert not result.ok
     assert any(w in result.value["error"] for w in ("private", "allowed", "spelling", "URL"))
 

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from aosctl.domain.tools.base import Call, ToolResult, act
-from aosctl.domain.tools.web.client import HttpClient
 from aosctl.domain.tools.web_search import WebSearch
 from aosctl.redaction import remember
-from websites import Answer, Site, json_reply, names, reply
+from websites import Answer, Site, json_reply, names, open_client, reply
 
 KEY = "tvly-0123456789abcdef"
 
@@ -127,7 +126,7 @@ def search(settings: dict[str, Any], query: str = "hash join", **more: Any) -> T
         secret=lambda reference: remember(KEY),
         **more,
     )
-    return act(WebSearch(HttpClient(names())), {"query": query}, call)
+    return act(WebSearch(open_client(names())), {"query": query}, call)
 
 
 def settings_of(provider: str, site: Site, **more: Any) -> dict[str, Any]:
@@ -242,10 +241,20 @@ def test_what_is_not_set_up_says_so(settings: dict[str, Any], why: str) -> None:
     assert why in result.value["error"]
 
 
-def test_a_key_may_come_from_the_workers_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_of_the_workers_environment_goes_to_the_service_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("MY_SEARCH_KEY", KEY)
     with Site(lambda seen: json_reply(BRAVE)) as site:
         settings = settings_of("brave", site, apiKeyEnv="MY_SEARCH_KEY")
-        del settings["apiKey"]
-        assert search(settings).ok
-    assert site.seen[0].header("x-subscription-token") == KEY
+        assert "own address" in search(settings).value["error"]
+    assert site.connections == 0
+    asked: list[str] = []
+
+    def resolve(host: str, port: int) -> list[str]:
+        asked.append(f"{host}:{port}")
+        return []
+
+    call = Call("web_search", "k", settings={"provider": "brave", "apiKeyEnv": "MY_SEARCH_KEY"})
+    assert not act(WebSearch(open_client(resolve)), {"query": "x"}, call).ok
+    assert asked == ["api.search.brave.com:443"]

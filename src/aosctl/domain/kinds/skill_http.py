@@ -181,7 +181,7 @@ SECTION = Object(
         Field("result", _RESULT, "What is returned of the answer.", default={}),
         Field(
             "maxResponseBytes",
-            Number(whole=True, minimum=1_000, maximum=50_000_000),
+            Number(whole=True, minimum=1_000, maximum=10_000_000),
             "The most bytes of an answer that are read, unpacked. Of what is read, `maxBytes` are"
             " returned.",
             default=1_000_000,

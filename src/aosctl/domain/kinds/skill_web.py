@@ -37,6 +37,8 @@ def _together(builtin: str, config: Mapping[str, Any]) -> Iterator[tuple[str, st
     """Yield what is wrong with several settings together."""
     if "apiKey" in config and "apiKeyEnv" in config:
         yield "spec.config.apiKeyEnv", "goes instead of apiKey, not beside it"
+    if "apiKeyEnv" in config and "baseUrl" in config:
+        yield "spec.config.apiKeyEnv", "goes to the service's own address; with baseUrl, apiKey"
     if builtin == "web_search" and config and "provider" not in config:
         yield "spec.config", f"lacks the provider: {', '.join(SEARCH_SERVICES)}"
     if config.get("provider") == "searxng" and "baseUrl" not in config:

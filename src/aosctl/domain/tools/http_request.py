@@ -7,9 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from aosctl.domain.names import quoted
-from aosctl.domain.request_headers import why_not
 from aosctl.domain.tools.base import Call, ToolResult, opened
-from aosctl.domain.tools.http_skill import IDEMPOTENCY_HEADER, MOST_BYTES, result_of
+from aosctl.domain.tools.http_skill import (
+    IDEMPOTENCY_HEADER,
+    MOST_BYTES,
+    check_headers,
+    result_of,
+)
 from aosctl.domain.tools.web.client import HttpClient, HttpRequest
 from aosctl.domain.tools.web.values import (
     acted,
@@ -20,16 +24,14 @@ from aosctl.domain.tools.web.values import (
 from aosctl.domain.url_templates import Misfit
 from aosctl.domain.web_addresses import Refused, parse
 
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-
 
 class HttpRequestTool:
     """Sends what the model asks for; to no host unless `config.allowHosts` names it."""
 
     name = "http_request"
 
-    def __init__(self, client: HttpClient | None = None) -> None:
-        self._client = client or HttpClient()
+    def __init__(self, client: HttpClient) -> None:
+        self._client = client
 
     def run(self, args: Mapping[str, Any], call: Call) -> ToolResult:
         """Send the request; a status of 300 or more is a failed result."""
@@ -59,7 +61,9 @@ def _request(args: Mapping[str, Any], call: Call) -> HttpRequest:
     body, kind = _body(args.get("body"))
     if kind and not any(name.lower() == "content-type" for name in headers):
         headers["Content-Type"] = kind
-    headers |= {name: opened(value, call) for name, value in own.items()}
+    secret = {name: opened(value, call) for name, value in own.items()}
+    check_headers(secret)
+    headers |= secret
     if call.effect == "idempotent":
         headers[IDEMPOTENCY_HEADER] = call.key
     return HttpRequest(
@@ -75,13 +79,12 @@ def _request(args: Mapping[str, Any], call: Call) -> HttpRequest:
 def _headers(given: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, str]:
     """Return the headers that the model asks for. Raises Misfit."""
     taken = {name.lower() for name in own} | {IDEMPOTENCY_HEADER.lower()}
-    for name, value in given.items():
-        reason = why_not(name, str(value))
-        if reason is None and name.lower() in taken:
-            reason = "is set by the skill"
-        if reason is not None:
-            raise Misfit(f"the header {quoted(name)} {reason}")
-    return {name: str(value) for name, value in given.items()}
+    headers = {name: str(value) for name, value in given.items()}
+    check_headers(headers)
+    for name in headers:
+        if name.lower() in taken:
+            raise Misfit(f"the header {quoted(name)} is set by the skill")
+    return headers
 
 
 def _body(body: Any) -> tuple[bytes, str | None]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from aosctl.domain.names import quoted
+from aosctl.domain.request_headers import why_not
 from aosctl.domain.tools.base import Call, ToolResult, opened
 from aosctl.domain.tools.web.charsets import text_of
 from aosctl.domain.tools.web.client import HttpClient, HttpRequest, HttpResponse
@@ -46,8 +48,8 @@ class HttpSkill:
 
     name = "http"
 
-    def __init__(self, client: HttpClient | None = None) -> None:
-        self._client = client or HttpClient()
+    def __init__(self, client: HttpClient) -> None:
+        self._client = client
 
     def run(self, args: Mapping[str, Any], call: Call) -> ToolResult:
         """Send the request; a status of 300 or more is a failed result."""
@@ -59,6 +61,13 @@ class HttpSkill:
         request = request_of(section, args, call)
         response = self._client.send(request, call.timeout_seconds, call.stop)
         return result_of(section, request, response, call)
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Raise Misfit for a header that is the connection's, or none: its value may be a secret's."""
+    for name, value in headers.items():
+        if (reason := why_not(name, value)) is not None:
+            raise Misfit(f"the header {quoted(name)} {reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +83,7 @@ def request_of(section: Mapping[str, Any], args: Mapping[str, Any], call: Call) 
     check_not_in_clear(address, reach, "secretRef" in json.dumps(section))
     body = _body(section.get("body") or {}, args, call)
     headers = {name: opened(value, call) for name, value in section.get("headers", {}).items()}
+    check_headers(headers)
     if body.kind and "content-type" not in {name.lower() for name in headers}:
         headers["Content-Type"] = body.kind
     if call.effect == "idempotent":

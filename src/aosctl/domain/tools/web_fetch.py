@@ -27,8 +27,8 @@ class WebFetch:
 
     name = "web_fetch"
 
-    def __init__(self, client: HttpClient | None = None) -> None:
-        self._client = client or HttpClient()
+    def __init__(self, client: HttpClient) -> None:
+        self._client = client
 
     def run(self, args: Mapping[str, Any], call: Call) -> ToolResult:
         """Return {"url", "title", "text", …}; of a long text the part from `start` on."""

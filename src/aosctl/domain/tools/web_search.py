@@ -13,6 +13,7 @@ from aosctl.domain.names import quoted
 from aosctl.domain.tools.base import Call, ToolResult, opened
 from aosctl.domain.tools.web.charsets import text_of
 from aosctl.domain.tools.web.client import HttpClient, HttpRequest
+from aosctl.domain.tools.web.faults import RequestFailed
 from aosctl.domain.tools.web.values import (
     acted,
     check_not_in_clear,
@@ -58,8 +59,8 @@ class WebSearch:
 
     name = "web_search"
 
-    def __init__(self, client: HttpClient | None = None) -> None:
-        self._client = client or HttpClient()
+    def __init__(self, client: HttpClient) -> None:
+        self._client = client
 
     def run(self, args: Mapping[str, Any], call: Call) -> ToolResult:
         """Return {"results": [{"title", "url", "excerpt", …}, …]}."""
@@ -108,6 +109,9 @@ def _request(address: WebAddress, asked: _Asked, call: Call, *, has_key: bool) -
 
 def _key(call: Call) -> str:
     if "apiKeyEnv" in call.settings:
+        # A variable is the worker's, not the tenant's: it goes to no address of their choice.
+        if "baseUrl" in call.settings:
+            raise RequestFailed("apiKeyEnv goes to the service's own address; with baseUrl, apiKey")
         return from_environment(str(call.settings["apiKeyEnv"]))
     return opened(call.settings["apiKey"], call) if "apiKey" in call.settings else ""
 

@@ -15,6 +15,7 @@ from threading import Event
 from aosctl.domain.tools.web.deadline import Deadline
 from aosctl.domain.tools.web.exchange import Answer, exchange
 from aosctl.domain.tools.web.faults import RequestFailed
+from aosctl.domain.tools.web.home import Home
 from aosctl.domain.tools.web.resolving import Resolve, addresses_of, ask_system
 from aosctl.domain.tools.web.wire import Tls, Wire, trusted_tls
 from aosctl.domain.web_addresses import Reach, Refused, WebAddress
@@ -47,9 +48,12 @@ class HttpResponse:
 
 
 class HttpClient:
-    """Sends requests; one object for all threads."""
+    """Sends requests; one object for all threads. `home`: what this host lets manifests reach."""
 
-    def __init__(self, resolve: Resolve = ask_system, tls: Tls = trusted_tls) -> None:
+    def __init__(
+        self, home: Home | None = None, resolve: Resolve = ask_system, tls: Tls = trusted_tls
+    ) -> None:
+        self._home = home or Home()
         self._resolve = resolve
         self._tls = tls
 
@@ -68,7 +72,7 @@ class HttpClient:
             request = _redirected(request, answer.status, location)
 
     def _ask(self, request: HttpRequest, deadline: Deadline) -> Answer:
-        ips = addresses_of(request.address, request.reach, self._resolve, deadline)
+        ips = addresses_of(request.address, request.reach, self._home, self._resolve, deadline)
         with Wire(request.address, ips, self._tls, deadline) as wire:
             return exchange(
                 wire,

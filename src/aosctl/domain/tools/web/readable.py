@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from bs4 import BeautifulSoup
 
 _CPU_SECONDS = 30
-_MEMORY_BYTES = 2 << 30
+_MEMORY_BYTES = 1 << 30
+_readers = threading.BoundedSemaphore(4)
+"""How many pages are read at once: each may take that memory."""
 _SLICE_SECONDS = 0.05
 # What is about a page and not on it.
 _LEFT_OUT = (
@@ -32,12 +35,21 @@ _LEFT_OUT = (
 
 def readable(html: str, url: str, deadline: Deadline) -> dict[str, str]:
     """Return a page's title and its text as Markdown. Raises RequestFailed."""
+    while not _readers.acquire(timeout=min(deadline.left(), _SLICE_SECONDS)):
+        pass
+    try:
+        return _read(json.dumps({"html": html, "url": url}).encode(), deadline)
+    finally:
+        _readers.release()
+
+
+def _read(page: bytes, deadline: Deadline) -> dict[str, str]:
     command = [sys.executable, "-P", "-m", __name__]
     pipe = subprocess.PIPE
     child = subprocess.Popen(  # noqa: S603 - our own module; the page comes on its input
         command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env={}, close_fds=True
     )
-    given: bytes | None = json.dumps({"html": html, "url": url}).encode()
+    given: bytes | None = page
     with child:
         try:
             while True:

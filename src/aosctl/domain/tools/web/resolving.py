@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from aosctl.domain.names import quoted
 from aosctl.domain.tools.web.deadline import Deadline
 from aosctl.domain.tools.web.faults import RequestFailed
+from aosctl.domain.tools.web.home import Home
 from aosctl.domain.web_addresses import Reach, Refused, WebAddress, ip_of
 
 Resolve = Callable[[str, int], Sequence[str]]
@@ -26,7 +27,7 @@ def ask_system(host: str, port: int) -> Sequence[str]:
 
 
 def addresses_of(
-    address: WebAddress, reach: Reach, resolve: Resolve, deadline: Deadline
+    address: WebAddress, reach: Reach, home: Home, resolve: Resolve, deadline: Deadline
 ) -> list[str]:
     """Return the IP addresses of a host that may be connected to. Raises Refused, RequestFailed."""
     reach.check(address)
@@ -38,7 +39,10 @@ def addresses_of(
             f"{address.authority} has no address that may be connected to: it is private,"
             " local or reserved"
         )
-    return admitted
+    here = [ip for ip in admitted if home.admits(ip)]
+    if not here:
+        raise home.refusal(address.authority)
+    return here
 
 
 def _look_up(address: WebAddress, resolve: Resolve, deadline: Deadline) -> Sequence[str]:
