@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import signal
+import subprocess
 import threading
 from typing import Any
 
@@ -209,7 +211,22 @@ def test_a_page_that_would_hang_its_reader_is_read_or_given_up(how: str) -> None
         assert "within 2 s" in result.value["error"] or "tangled" in result.value["error"]
 
 
-def test_a_page_is_given_up_when_the_call_is_stopped() -> None:
+@pytest.fixture
+def readers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The processes that were started to read pages; each has its `options`."""
+    started: list[Any] = []
+
+    class Noting(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, command: list[str], **options: Any) -> None:
+            self.options = options
+            started.append(self)
+            super().__init__(command, **options)
+
+    monkeypatch.setattr("aosctl.domain.tools.web.readable.subprocess.Popen", Noting)
+    return started
+
+
+def test_a_page_is_given_up_when_the_call_is_stopped(readers: list[Any]) -> None:
     stop = threading.Event()
 
     def answer(seen: object) -> bytes:
@@ -219,27 +236,19 @@ def test_a_page_is_given_up_when_the_call_is_stopped() -> None:
     with Site(answer) as site:
         result = fetch(site.url, settings=on(site), timeout_seconds=3_600, stop=stop)
     assert result.value == {"error": "the call was stopped"}
+    assert [reader.returncode for reader in readers] == [-signal.SIGKILL]
 
 
-def test_what_reads_a_page_knows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No variable of the worker, no file of it beyond its code, no memory without end."""
-    import subprocess
-
-    given: list[dict[str, Any]] = []
-    real = subprocess.Popen
-
-    class Noting(real):  # type: ignore[type-arg,valid-type,misc]
-        def __init__(self, command: list[str], **options: Any) -> None:
-            given.append({"command": command, **options})
-            super().__init__(command, **options)
-
-    monkeypatch.setattr("aosctl.domain.tools.web.readable.subprocess.Popen", Noting)
+def test_what_reads_a_page_knows_nothing(
+    readers: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No variable of the worker, and no file of it beyond its code."""
     monkeypatch.setenv("AOSCTL_MASTER_KEY", "canary-of-the-key")
     assert read(reply("<p>x</p>", kind="text/html"))["text"] == "x"
-    (options,) = given
-    assert options["env"] == {}
-    assert options["close_fds"] is True
-    assert "-P" in options["command"]
+    (reader,) = readers
+    assert reader.options["env"] == {}
+    assert reader.options["close_fds"] is True
+    assert "-P" in reader.args
 
 
 def test_a_packed_page_is_unpacked() -> None:
