@@ -1,4 +1,4 @@
--- The skills that ship with the kernel. rag_search and memory_recall touch untrusted content when what
+-- The skills that ship with the kernel. read_result is every agent's whose results may be long, without being named. rag_search and memory_recall touch untrusted content when what
 -- they find is such: a collection says so, and a memory that was written after such content was read.
 insert into aos_skills.builtin_skill (name, runner, effect, risk, touches, description,
                                       input_schema) values
@@ -25,6 +25,11 @@ insert into aos_skills.builtin_skill (name, runner, effect, risk, touches, descr
  '{"type": "object", "additionalProperties": false, "properties": {
    "key": {"type": "string", "description": "the exact key"},
    "query": {"type": "string", "description": "a text to look for; all entries when both are absent"}}}'),
+('read_result', 'kernel', 'read', 'low', '{}',
+ 'Read on in a long result of which only a part was shown.',
+ '{"type": "object", "required": ["call"], "additionalProperties": false, "properties": {
+   "call": {"type": "string", "description": "the call, as the part names it"},
+   "from": {"type": "integer", "minimum": 0, "description": "after how many characters to go on"}}}'),
 ('web_search', 'worker', 'read', 'low', '{untrusted}',
  'Search the web and get titles, addresses and excerpts.',
  '{"type": "object", "required": ["query"], "additionalProperties": false, "properties": {

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from aosctl.domain.tools.base import Tool
     from aosctl.domain.tools.web.client import HttpClient
     from aosctl.domain.worker import Report, Worker
+    from aosctl.providers.base import ModelSpec, Provider
 
 WORKER_CONNECTIONS = 4
 """Of `aosctl worker`, for each kind of call; a turn holds none while a model or a tool works."""
@@ -172,13 +173,19 @@ def worker_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def loop_of(client: WorkerClient, *, embedded: bool = False) -> Loop:
+def loop_of(
+    client: WorkerClient,
+    *,
+    embedded: bool = False,
+    provider_for: Callable[[ModelSpec], Provider] | None = None,
+) -> Loop:
     """Return a loop for one run; `embedded` as `tools` has it."""
     from aosctl.domain.heart import Heart
     from aosctl.domain.loop import Loop
-    from aosctl.providers.registry import provider_for
+    from aosctl.providers import registry
 
-    return Loop(client, provider_for, tools(embedded=embedded), Heart(client.heart_link))
+    asked = provider_for or registry.provider_for
+    return Loop(client, asked, tools(embedded=embedded), Heart(client.heart_link))
 
 
 def previewer_of(given: Globals) -> Callable[[UUID, UUID], bool]:
@@ -296,6 +303,7 @@ def open_conversation(
     verb: str = "chat",
     caps: Caps | None = None,
     system: str | None = None,
+    provider_for: Callable[[ModelSpec], Provider] | None = None,
 ) -> Conversation:
     """Go on with `run_id`, or let the first message begin a run of `agent`. Raises NotFound."""
     from aosctl.db.new_runs import NewRun
@@ -309,5 +317,6 @@ def open_conversation(
     holder = own_name(session.connection.info.user)
     client = WorkerClient(worker_conninfo(session), holder, verb)
     subject = person.run_status(run_id) if run_id else NewRun(agent or "", kind, name, caps, system)
-    loop = loop_of(client, embedded=session.target.kind == "embedded")
+    embedded = session.target.kind == "embedded"
+    loop = loop_of(client, embedded=embedded, provider_for=provider_for)
     return Conversation(person, client, loop, subject)
