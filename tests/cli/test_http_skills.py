@@ -192,6 +192,22 @@ def test_a_run_asks_an_api_with_a_secret_and_a_person_before_it_acts(
     nothing_holds_the_key(superuser, asked, shown, decided, worked, logs, events, trace)
 
 
+def test_a_skill_is_tried_by_hand(here: Aosctl, keyed: Aosctl, api: Shop, superuser: str) -> None:
+    name = make(here, "hand", {"text": "x"}, skills="[order_status, web_fetch]")
+    done = keyed("skill", "test", "order_status", "--agent", name, "--args", '{"id": "1042"}')
+    assert done.status == 0, done.err
+    assert json.loads(done.out) == {"state": "sent", "with": "Bearer [redacted]"}
+    page = json.dumps({"url": f"{api.site.url}/page"})
+    fetched = keyed("skill", "test", "web_fetch", "--agent", name, "--args", page)
+    assert json.loads(fetched.out)["text"] == "Buy more soup."
+    refused = keyed("skill", "test", "refund", "--agent", name, "--args", '{"id": "1", "usd": 1}')
+    assert refused.status == 1
+    assert [f"{seen.method} {seen.target}" for seen in api.site.seen] == [
+        "GET /orders/1042", "GET /page",
+    ]  # fmt: skip
+    nothing_holds_the_key(superuser, done, fetched, refused)
+
+
 def test_without_the_master_key_nothing_is_sent(here: Aosctl, keyed: Aosctl, api: Shop) -> None:
     name = make(here, "keyless", calls("order_status", id="1042"), {"text": "x"},
                 skills="[order_status]")  # fmt: skip
