@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import socket
+import struct
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -295,6 +296,21 @@ def test_a_certificate_of_nobody_is_refused(ca: Authority) -> None:
 def test_a_port_without_tls_is_named(ca: Authority) -> None:
     with Site(lambda s: b"not TLS at all\r\n") as site, pytest.raises(RequestFailed, match="TLS"):
         fetch(wanted(f"https://shop.test:{site.port}"), names(shop_test="127.0.0.1"), ca=ca)
+
+
+def test_a_connection_that_is_reset_in_the_handshake_is_a_failure(ca: Authority) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def reset() -> None:
+            connected, _ = listener.accept()
+            connected.recv(1)
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connected.close()
+
+        threading.Thread(target=reset, daemon=True).start()
+        url = f"https://shop.test:{listener.getsockname()[1]}/"
+        with pytest.raises(RequestFailed, match="TLS with shop"):
+            fetch(wanted(url), names(shop_test="127.0.0.1"), ca=ca)
 
 
 # Time: one deadline for all of it; and an end at once when nobody wants it any more.

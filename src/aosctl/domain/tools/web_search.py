@@ -59,8 +59,9 @@ class WebSearch:
 
     name = "web_search"
 
-    def __init__(self, client: HttpClient) -> None:
-        self._client = client
+    def __init__(self, client: HttpClient | None = None) -> None:
+        """Without a client: one that reaches no network of this host's own."""
+        self._client = client or HttpClient()
 
     def run(self, args: Mapping[str, Any], call: Call) -> ToolResult:
         """Return {"results": [{"title", "url", "excerpt", …}, …]}."""

@@ -83,7 +83,7 @@ class Wire:
         self._socket = secured
         try:
             self._patiently(secured.do_handshake, select.POLLIN)
-        except ssl.SSLError as error:
+        except OSError as error:  # of TLS, or the connection's
             raise RequestFailed(f"TLS with {host} failed: {_tls_words(error)}") from None
         return secured
 
@@ -99,9 +99,9 @@ class Wire:
             self._deadline.wait_for_socket(self._socket, waited)
 
 
-def _tls_words(error: ssl.SSLError) -> str:
-    verified = getattr(error, "verify_message", "")
-    return str(verified or error.reason or "no handshake")
+def _tls_words(error: OSError) -> str:
+    known = (getattr(error, name, None) for name in ("verify_message", "reason", "strerror"))
+    return str(next((words for words in known if words), "no handshake"))
 
 
 def _connected(address: WebAddress, ips: Sequence[str], deadline: Deadline) -> socket.socket:
