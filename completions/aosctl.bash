@@ -65,7 +65,7 @@ _aosctl_spec() {
       values='--builtin --description --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--builtin=words:sql_query,sql_execute,rag_search,memory_store,memory_recall,web_search,web_fetch,http_request,now --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='--builtin=words:sql_query,sql_execute,rag_search,memory_store,memory_recall,memory_search,describe_schema,web_search,web_fetch,http_request,now --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'create policy')
       commands=''
       flags='--skill --decision --reason --dry-run -o --output --edit --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'

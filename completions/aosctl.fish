@@ -627,7 +627,7 @@ complete -c aosctl -n '__aosctl_at "create collection"' -l no-input -d 'Ask noth
 complete -c aosctl -n '__aosctl_at "create collection"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create collection"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create collection"' -s h -l help -d 'Show the help of a command'
-complete -c aosctl -n '__aosctl_at "create skill"' -l builtin -x -a '(__aosctl_ask "=words:sql_query,sql_execute,rag_search,memory_store,memory_recall,web_search,web_fetch,http_request,now")' -d 'What it does: sql_query, rag_search, …'
+complete -c aosctl -n '__aosctl_at "create skill"' -l builtin -x -a '(__aosctl_ask "=words:sql_query,sql_execute,rag_search,memory_store,memory_recall,memory_search,describe_schema,web_search,web_fetch,http_request,now")' -d 'What it does: sql_query, rag_search, …'
 complete -c aosctl -n '__aosctl_at "create skill"' -l description -x -d 'A line for people'
 complete -c aosctl -n '__aosctl_at "create skill"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
 complete -c aosctl -n '__aosctl_at "create skill"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'

@@ -25,6 +25,16 @@ insert into aos_skills.builtin_skill (name, runner, effect, risk, touches, descr
  '{"type": "object", "additionalProperties": false, "properties": {
    "key": {"type": "string", "description": "the exact key"},
    "query": {"type": "string", "description": "a text to look for; all entries when both are absent"}}}'),
+('memory_search', 'kernel', 'read', 'low', '{}',
+ 'Search what was remembered for a question in plain words, the best matches first.',
+ '{"type": "object", "required": ["query"], "additionalProperties": false, "properties": {
+   "query": {"type": "string", "description": "what to look for, in plain words"},
+   "limit": {"type": "integer", "description": "how many entries, 1 to 50; 10 when absent"}}}'),
+('describe_schema', 'kernel', 'read', 'low', '{}',
+ 'See which tables and views SQL reaches here: columns, types, keys, comments, and what may be done.',
+ '{"type": "object", "additionalProperties": false, "properties": {
+   "schema": {"type": "string", "description": "only this schema"},
+   "table": {"type": "string", "description": "only this table, without its schema"}}}'),
 ('read_result', 'kernel', 'read', 'low', '{}',
  'Read on in a long result of which only a part was shown.',
  '{"type": "object", "required": ["call"], "additionalProperties": false, "properties": {

@@ -404,6 +404,8 @@ begin
     when 'memory_store' then
       aos_core.run_memory_store(p_tenant, p_agent, p_run, p_args)
     when 'memory_recall' then aos_core.run_memory_recall(p_tenant, p_agent, p_args)
+    when 'memory_search' then aos_core.run_memory_search(p_tenant, p_agent, p_args)
+    when 'describe_schema' then aos_core.run_describe_schema(p_tenant, p_agent, p_args)
     when 'read_result' then aos_core.run_read_result(p_tenant, p_run, p_args)
     else jsonb_build_object('ok', false, 'result', jsonb_build_object(
       'error', format('the kernel cannot carry out "%s"', p_builtin))) end;

@@ -31,9 +31,10 @@ FIELDS = (
     Field(
         "builtin",
         Choice(values=tuple(BUILTINS)),
-        "The built-in that it is a setting of. `sql_query` reads with SQL; `sql_execute`"
-        " changes data with SQL; `rag_search` searches the agent's collections; `memory_store`"
-        " and `memory_recall` keep facts beyond one run; `web_search` asks a search service;"
+        "The built-in that it is a setting of. `sql_query` reads with SQL; `sql_execute` changes"
+        " data with SQL; `rag_search` searches the agent's collections; `memory_store` and"
+        " `memory_recall` keep facts beyond one run; `memory_search` finds them by their words;"
+        " `describe_schema` tells which tables SQL reaches; `web_search` asks a search service;"
         " `web_fetch` reads pages of the web; `http_request` sends requests to the hosts in"
         " `config.allowHosts`; `now` tells the time.",
     ),

@@ -13,6 +13,8 @@ BUILTINS: Mapping[str, str] = MappingProxyType(
         "rag_search": "low",
         "memory_store": "low",
         "memory_recall": "low",
+        "memory_search": "low",
+        "describe_schema": "low",
         "web_search": "low",
         "web_fetch": "medium",
         "http_request": "high",
