@@ -1093,7 +1093,7 @@ complete -c aosctl -n '__aosctl_at "skill"' -l no-color -d 'Print without colour
 complete -c aosctl -n '__aosctl_at "skill"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "skill"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "skill test"' -l args -x -d 'Its arguments, an object; - is stdin'
-complete -c aosctl -n '__aosctl_at "skill test"' -l agent -x -a '(__aosctl_ask "=agent")' -d 'Whose rights count; needed if several may'
+complete -c aosctl -n '__aosctl_at "skill test"' -l agent -x -a '(__aosctl_ask "=agent")' -d 'Whose rights count, if several may'
 complete -c aosctl -n '__aosctl_at "skill test"' -l dry-run -d 'Only show what the gate would decide'
 complete -c aosctl -n '__aosctl_at "skill test"' -s o -l output -x -a '(__aosctl_ask "=words:json,stream-json")' -d 'json|stream-json'
 complete -c aosctl -n '__aosctl_at "skill test"' -l approve -x -a '(__aosctl_ask "=words:ask,auto,never")' -d 'ask here; auto approves as you, where you may; never parks the run'

@@ -63,15 +63,15 @@ def test_the_least_section_gets_every_default() -> None:
         "idempotencyHeader": "Idempotency-Key",
     }
     assert (spec["effect"], spec["risk"], spec["touches"]) == (
-        "read", "low", ["untrusted", "egress"],
+        "read", "medium", ["untrusted", "egress"],
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("method", "effect", "risk", "touches"),
     [
-        ("GET", "read", "low", ["untrusted", "egress"]),
-        ("HEAD", "read", "low", ["untrusted", "egress"]),
+        ("GET", "read", "medium", ["untrusted", "egress"]),
+        ("HEAD", "read", "medium", ["untrusted", "egress"]),
         ("POST", "unsafe", "high", ["untrusted", "change", "egress"]),
         ("DELETE", "unsafe", "high", ["untrusted", "change", "egress"]),
     ],

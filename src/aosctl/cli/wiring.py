@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from aosctl.domain.tools.web.client import HttpClient
     from aosctl.domain.worker import Report, Worker
     from aosctl.providers.base import ModelSpec, Provider
+    from aosctl.providers.one_call import OneCallProvider
 
 WORKER_CONNECTIONS = 4
 """Of `aosctl worker`, for each kind of call; a turn holds none while a model or a tool works."""
@@ -164,6 +165,13 @@ def _web_search(*, embedded: bool) -> Tool:
     from aosctl.domain.tools.web_search import WebSearch
 
     return WebSearch(_http_client(embedded=embedded))
+
+
+def one_call(skill: str, args: Mapping[str, object]) -> OneCallProvider:
+    """Return a model that makes this call and repeats its result."""
+    from aosctl.providers.one_call import OneCallProvider
+
+    return OneCallProvider(skill, args)
 
 
 def worker_name() -> str:

@@ -69,6 +69,17 @@ class _Unstored:
     message: Message
 
 
+class Wanted(Event):
+    """Set when a person stops the turn, and when the lease is lost: others have ended it."""
+
+    def __init__(self, stop: Event, lost: Callable[[], AosError | None]) -> None:
+        super().__init__()
+        self._stop, self._lost = stop, lost
+
+    def is_set(self) -> bool:
+        return self._stop.is_set() or self._lost() is not None
+
+
 class Loop:
     """Drives turns of one run with one worker; keeps the transcript between them.
 
@@ -308,7 +319,8 @@ class Loop:
         from aosctl.domain.secrets import secret_opener
 
         opener = secret_opener(str(lease.tenant), said["secrets"])
-        return act(tool, call.args or {}, Call.of(said, call, stop, opener, self.ask))
+        wanted = Wanted(stop, partial(self._heart.lost, lease))
+        return act(tool, call.args or {}, Call.of(said, call, wanted, opener, self.ask))
 
 
 def _noted(draft: Draft, observe: Observer) -> Observer:

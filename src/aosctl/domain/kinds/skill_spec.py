@@ -74,7 +74,7 @@ FIELDS = (
         "How much harm a wrong call can do.",
         default_words="the built-in's: `high` for `sql_execute` and `http_request`, `medium` for"
         " `web_fetch`, else `low`; of a skill of its"
-        " own, `low` where its effect is `read`, else `high`",
+        " own `high`, where its effect is `read`, `low`, and `medium` if it touches `egress` too",
     ),
     Field(
         "approval",
@@ -187,13 +187,20 @@ def _completed(spec: Spec, kind: str, at: Completion) -> Spec:
         **spec,
         "input": _closed(spec.get("input") or dict(_NO_ARGUMENTS), does.closed),
         "effect": effect,
-        "risk": spec.get("risk", "low" if effect == READS else "high"),
+        "risk": spec.get("risk", _risk(effect, touches)),
         "touches": _ordered(touches),
     }
     does.check(spec, at)
     for name in ("input", "output"):
         _check_schema(spec, name, at)
     return spec
+
+
+def _risk(effect: str, touches: Iterable[str]) -> str:
+    """Return the default: what reads is low, unless it sends something out to read it."""
+    if effect != READS:
+        return "high"
+    return "medium" if "egress" in touches else "low"
 
 
 def _closed(schema: dict[str, Any], closed: bool) -> dict[str, Any]:
