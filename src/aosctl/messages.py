@@ -118,7 +118,8 @@ class Usage:
     `input` are the prompt's tokens that were *not* read from a cache, `cache_read` those that
     were; both together are the prompt. `cache_write` is the part of `input` that was written to a
     cache, `reasoning` the part of `output` that was thinking. So the price of a call is
-    input * p_in + cache_read * p_cached + output * p_out.
+    input * p_in + cache_read * p_cached + output * p_out, and cache_write * (p_write - p_in) more
+    where writing has a price of its own.
     """
 
     input: int = 0

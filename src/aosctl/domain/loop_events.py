@@ -52,6 +52,14 @@ class Retrying:
 
 
 @dataclass(frozen=True, slots=True)
+class FellBack:
+    """Another model answers the rest of the turn; `reason` is how the one before it failed."""
+
+    reason: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class Steered:
     """The model reads with its next question what a person has sent into the turn."""
 
@@ -66,6 +74,7 @@ LoopEvent: TypeAlias = (
     | ApprovalAsked
     | CallRefused
     | Retrying
+    | FellBack
     | Steered
 )
 Observer: TypeAlias = Callable[[LoopEvent], None]
