@@ -186,6 +186,11 @@ class Message:
         return tuple(b for b in self.blocks if isinstance(b, Call))
 
     @property
+    def pictures(self) -> tuple[Media, ...]:
+        """Return the pictures and files, in order."""
+        return tuple(b for b in self.blocks if isinstance(b, Media))
+
+    @property
     def results(self) -> tuple[Result, ...]:
         """Return the tool results."""
         return tuple(b for b in self.blocks if isinstance(b, Result))

@@ -30,6 +30,7 @@ from aosctl.domain.loop_events import (
     LoopEvent,
     Observer,
     Outcome,
+    PictureMade,
     Retrying,
     Steered,
 )
@@ -253,6 +254,8 @@ class Loop:
         moved = self._client.record_response(lease, message.to_json(), usage, self._next_step)
         self._unstored = None
         self.transcript.add(moved.step, message)
+        for picture in message.pictures:
+            observe(PictureMade(picture))
         for call in moved.calls:
             if call.status == "awaiting_approval":
                 self._preview(lease, call, stop)

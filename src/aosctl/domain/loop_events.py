@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from aosctl.db.leases import PendingCall
-from aosctl.messages import Message
+from aosctl.messages import Media, Message
 from aosctl.providers.base import TextDelta as TextDelta
 from aosctl.providers.base import ThinkDelta as ThinkDelta
 
@@ -60,6 +60,13 @@ class FellBack:
 
 
 @dataclass(frozen=True, slots=True)
+class PictureMade:
+    """A picture stands in an answer that was stored."""
+
+    picture: Media
+
+
+@dataclass(frozen=True, slots=True)
 class Steered:
     """The model reads with its next question what a person has sent into the turn."""
 
@@ -75,6 +82,7 @@ LoopEvent: TypeAlias = (
     | CallRefused
     | Retrying
     | FellBack
+    | PictureMade
     | Steered
 )
 Observer: TypeAlias = Callable[[LoopEvent], None]

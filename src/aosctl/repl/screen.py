@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, TextIO
 
 from aosctl.repl.attention import call_for
 from aosctl.repl.blocks import Blocks
-from aosctl.repl.words import CALL_WIDTH, call_line, call_room, result_words, seconds, shorten
+from aosctl.repl.words import (
+    CALL_WIDTH,
+    call_line,
+    call_room,
+    picture_line,
+    result_words,
+    seconds,
+    shorten,
+)
 from aosctl.terminal import clean, folded
 
 if TYPE_CHECKING:
@@ -22,7 +30,9 @@ if TYPE_CHECKING:
         CallRefused,
         FellBack,
         LoopEvent,
+        PictureMade,
         Retrying,
+        Steered,
     )
 
     About = ApprovalAsked | CallEnded | CallRefused
@@ -122,8 +132,8 @@ class Screen:
                 case events.ApprovalAsked(call):
                     waits = ("waits for approval",)
                     self._call(event, waits, YELLOW)
-                case events.Steered():  # an answer may begin anew here
-                    self._finish_text()
+                case events.Steered() | events.PictureMade():
+                    self._part(event)
                 case events.Retrying() | events.FellBack():
                     self._ask_again(event)
 
@@ -273,6 +283,14 @@ class Screen:
             self._answer.flush()
             self._open_line = False
         self._spoken = False
+
+    def _part(self, event: Steered | PictureMade) -> None:
+        """End what was said so far: an answer may begin anew here, or a picture stands here."""
+        from aosctl.domain.loop_events import PictureMade
+
+        self._finish_text()
+        if isinstance(event, PictureMade):
+            self.note(picture_line(event.picture))
 
     def _ask_again(self, event: Retrying | FellBack) -> None:
         """Say that a model is asked again, or another one, and part from what was said so far.
