@@ -22,7 +22,7 @@ from aosctl.domain.conversation import Conversation
 from aosctl.domain.heart import Heart
 from aosctl.domain.loop import Loop
 from aosctl.domain.loop_events import LoopEvent, TextDelta
-from aosctl.domain.tools.base import ToolResult
+from aosctl.domain.tools.base import Call, ToolResult
 from aosctl.providers.base import ModelSpec, Provider
 from aosctl.providers.registry import provider_for
 
@@ -83,7 +83,7 @@ class Searching:
     def __init__(self, reached: Callable[[str], None]) -> None:
         self._reached = reached
 
-    def run(self, args: Mapping[str, Any], stop: threading.Event) -> ToolResult:
+    def run(self, args: Mapping[str, Any], call: Call) -> ToolResult:
         self._reached("while a tool acts")
         return ToolResult(True, {"found": "it"})
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from threading import Event
 from typing import Any
 
 import pytest
 
 from aosctl.domain.loop_events import CallRefused
-from aosctl.domain.tools.base import LONGEST_RESULT, Tool, ToolResult
+from aosctl.domain.tools.base import LONGEST_RESULT, Call, Tool, ToolResult
 from kernels import META, call
 from providers.wire_openai import call_delta, calls, piece, stream, text, usage_piece
 from talks import GRANT_SHOP, Stage, Talk
@@ -121,7 +120,7 @@ class Odd:
     def __init__(self, value: Any) -> None:
         self.value = value
 
-    def run(self, args: Mapping[str, Any], stop: Event) -> ToolResult:
+    def run(self, args: Mapping[str, Any], call: Call) -> ToolResult:
         return ToolResult(True, self.value(args) if callable(self.value) else self.value)
 
 

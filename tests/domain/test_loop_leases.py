@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aosctl.domain.loop_events import Retrying
-from aosctl.domain.tools.base import ToolResult
+from aosctl.domain.tools.base import Call, ToolResult
 from aosctl.errors import LeaseLost
 from kernels import call
 from providers.wire_openai import Reply, Request, calls, error, text
@@ -40,8 +40,8 @@ class Held:
         self.go = threading.Event()
         self.stop: threading.Event | None = None
 
-    def run(self, args: Mapping[str, Any], stop: threading.Event) -> ToolResult:
-        self.stop = stop
+    def run(self, args: Mapping[str, Any], call: Call) -> ToolResult:
+        self.stop = call.stop
         self.begun.set()
         assert self.go.wait(20)
         return ToolResult(True, {"found": "late"})

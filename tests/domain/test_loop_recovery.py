@@ -21,7 +21,7 @@ import pytest
 
 from aosctl.db.hot import Link
 from aosctl.domain.loop_events import Outcome
-from aosctl.domain.tools.base import ToolResult
+from aosctl.domain.tools.base import Call, ToolResult
 from aosctl.errors import DatabaseUnavailable
 from drives import Drive, drive
 from providers.wire_openai import Entry, Reply, Request, calls, text
@@ -78,7 +78,7 @@ class Searching:
     def __init__(self, act: Callable[[], object]) -> None:
         self._act = act
 
-    def run(self, args: Mapping[str, Any], stop: threading.Event) -> ToolResult:
+    def run(self, args: Mapping[str, Any], call: Call) -> ToolResult:
         self._act()
         return ToolResult(True, {"found": "it"})
 

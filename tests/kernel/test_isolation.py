@@ -400,7 +400,8 @@ HARMLESS = {
     "aos_skills.held_rights", "aos_skills.lacking_grants", "aos_skills.kept_right",
     "aos_core.audit_tenants", "aos_core.export_tables", "aos_skills.outdated_permissions",
     "aos_auth.assert_own_name", "aos_auth.is_sealed", "aos_auth.is_sealed_data",
-    "aos_auth.keep_for_webhook",
+    "aos_auth.keep_for_webhook", "aos_skills.implementation_of", "aos_skills.function_of",
+    "aos_skills.secret_refs", "aos_skills.runner_of",
 }  # fmt: skip
 
 

@@ -155,7 +155,8 @@ def world(kernel_database: KernelDatabase) -> Iterator[World]:
         "p_error": "x", "p_detail": "x", "p_at": "2026-01-01", "p_now": "2026-01-01",
         "p_before": "2001-01-01", "p_period": "day", "p_age": "1 hour", "p_inserted": True,
         "p_found": True, "p_expires_at": "2999-01-01", "p_streams": [], "p_seqs": [],
-        "p_hashes": [], "p_tenants": [tenant.id], "p_timeout": "30000",
+        "p_hashes": [], "p_tenants": [tenant.id], "p_timeout": "30000", "p_schema": "shop",
+        "p_settings": {},
     }  # fmt: skip
     peoples = {
         **common, "p_run": filled.run, "p_turn": filled.turn, "p_call": filled.call,
@@ -182,6 +183,7 @@ REFUSED = {
     "aos_agent.finish_turn": "AO002", "aos_agent.process_tool_call": "AO002",
     "aos_agent.record_tool_result": "AO002", "aos_agent.record_call_result": "AO002",
     "aos_agent.record_response": "AO002", "aos_agent.resolve_call": "AO002",
+    "aos_agent.call_settings": "AO002",
     "aos_agent.start_call": "AO002", "aos_agent.start_turn": "AO002",
     "aos_agent.give_up_lease": "AO004", "aos_agent.look": "AO003",
     "aos_agent.preview_call": "AO003",

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from threading import Event
 from typing import Any, NoReturn
 
 import aosctl.cli.app
@@ -22,7 +21,7 @@ import aosctl.db.bell
 import aosctl.domain.worker
 import aosctl.providers.script
 from aosctl.cli import wiring
-from aosctl.domain.tools.base import ToolResult
+from aosctl.domain.tools.base import Call, ToolResult
 from recovery import failpoints, naive
 from recovery.failpoints import Failpoint
 from recovery.journal import FOLDER, Journal
@@ -40,9 +39,9 @@ class Outside:
         self._failpoint = failpoint
         self._keyed = keyed
 
-    def run_keyed(self, args: Mapping[str, Any], stop: Event, key: str) -> ToolResult:
+    def run(self, args: Mapping[str, Any], call: Call) -> ToolResult:
         self._failpoint.reach("acting", self.name)
-        self._journal.act(self.name, key, args["note"], keyed=self._keyed)
+        self._journal.act(self.name, call.key, args["note"], keyed=self._keyed)
         self._failpoint.reach("acted", self.name)
         return ToolResult(True, {"sent": args["note"]})
 
@@ -57,7 +56,7 @@ def work(argv: list[str]) -> NoReturn:
         name: Outside(name, journal, failpoint, keyed=name == "put_note")
         for name in ("post_note", "put_note")
     }
-    wiring.tools = lambda: outside
+    wiring.tools = lambda **_: outside
     if os.environ.get("RECOVERY_DEAF"):
         aosctl.db.bell.Bell._hear = _sleep  # type: ignore[method-assign]
     from aosctl.__main__ import entry

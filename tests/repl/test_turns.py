@@ -14,7 +14,7 @@ import pytest
 
 from aosctl.db.person import PersonClient
 from aosctl.domain.conversation import Conversation
-from aosctl.domain.tools.base import ToolResult
+from aosctl.domain.tools.base import Call, ToolResult
 from aosctl.errors import DatabaseUnavailable
 from aosctl.repl.screen import Screen
 from aosctl.repl.turns import Turns
@@ -32,7 +32,7 @@ class Deaf:
         self.go = threading.Event()
         self.over = threading.Event()
 
-    def run(self, args: Mapping[str, Any], stop: threading.Event) -> ToolResult:
+    def run(self, args: Mapping[str, Any], call: Call) -> ToolResult:
         self.begun.set()
         assert self.go.wait(20)
         self.over.set()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aosctl.domain.chore import Chore
     from aosctl.domain.conversation import Conversation
     from aosctl.domain.loop import Loop
-    from aosctl.domain.tools.base import KeyedTool, Tool
+    from aosctl.domain.tools.base import Tool
     from aosctl.domain.worker import Report, Worker
 
 WORKER_CONNECTIONS = 4
@@ -84,11 +84,17 @@ def remember_names(
     remember(target_of(given), os.environ, kind, names, whole=whole)
 
 
-def tools() -> Mapping[str, Tool | KeyedTool]:
-    """Return the skills that this worker carries out itself."""
+def tools(*, embedded: bool = False) -> Mapping[str, Tool]:
+    """Return what carries out the skills outside the database, by built-in or kind.
+
+    On the embedded database, which is one user's, this host runs what manifests name.
+    """
+    from aosctl.domain.tools.host import Host
+    from aosctl.domain.tools.python import Python
     from aosctl.domain.tools.web_search import WebSearch
 
-    return {tool.name: tool for tool in (WebSearch(),)}
+    host = Host.of(os.environ, embedded=embedded)
+    return {tool.name: tool for tool in (WebSearch(), Python(host))}
 
 
 def worker_name() -> str:
@@ -98,13 +104,13 @@ def worker_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def loop_of(client: WorkerClient) -> Loop:
-    """Return a loop for one run."""
+def loop_of(client: WorkerClient, *, embedded: bool = False) -> Loop:
+    """Return a loop for one run; `embedded` as `tools` has it."""
     from aosctl.domain.heart import Heart
     from aosctl.domain.loop import Loop
     from aosctl.providers.registry import provider_for
 
-    return Loop(client, provider_for, tools(), Heart(client.heart_link))
+    return Loop(client, provider_for, tools(embedded=embedded), Heart(client.heart_link))
 
 
 def previewer_of(given: Globals) -> Callable[[UUID, UUID], bool]:
@@ -156,7 +162,7 @@ def open_worker(
     target = target_of(given)
     dsn = worker_dsn(target, person_conninfo(target, note))
     links = min(concurrency, WORKER_CONNECTIONS)
-    known = tools()
+    known = tools(embedded=target.kind == "embedded")
     with (
         closing(
             WorkerClient(dsn, worker_name(), lease_seconds=lease_seconds, connections=links)
@@ -235,4 +241,5 @@ def open_conversation(
     holder = own_name(session.connection.info.user)
     client = WorkerClient(worker_conninfo(session), holder, verb)
     subject = person.run_status(run_id) if run_id else NewRun(agent or "", kind, name, caps, system)
-    return Conversation(person, client, loop_of(client), subject)
+    loop = loop_of(client, embedded=session.target.kind == "embedded")
+    return Conversation(person, client, loop, subject)

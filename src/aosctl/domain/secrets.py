@@ -13,7 +13,7 @@ from aosctl.domain import sealing
 from aosctl.domain.master_key import Keys, find_keys
 from aosctl.domain.sealing import MAX_TEXT_BYTES, Place, Plaintext, Sealed
 from aosctl.domain.sources import read_beside
-from aosctl.errors import AosError, InvalidInput, ManifestError
+from aosctl.errors import AosError, InvalidInput, ManifestError, NotFound
 from aosctl.redaction import remember
 
 if TYPE_CHECKING:
@@ -58,6 +58,17 @@ def key_opener(tenant: str, given: Mapping[str, str]) -> Callable[[], str]:
     `given` has secret, key and sealed, as the kernel gave them to the worker.
     """
     return partial(open_text, Place(tenant, given["secret"], given["key"]), given["sealed"])
+
+
+def secret_opener(tenant: str, given: Mapping[str, Mapping[str, str]]) -> Callable[[str], str]:
+    """Return what opens a skill's secrets by their references, at the moment of a call."""
+
+    def open_one(reference: str) -> str:
+        if reference not in given:
+            raise NotFound(f'the skill names no secret "{reference}"')
+        return key_opener(tenant, given[reference])()
+
+    return open_one
 
 
 def open_text(place: Place, sealed: str) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from threading import Event
 from typing import Any
 
-from aosctl.domain.tools.base import ToolResult
+from aosctl.domain.tools.base import Call, ToolResult
 
 
 class WebSearch:
@@ -14,7 +13,7 @@ class WebSearch:
 
     name = "web_search"
 
-    def run(self, args: Mapping[str, Any], stop: Event) -> ToolResult:
+    def run(self, args: Mapping[str, Any], call: Call) -> ToolResult:
         """Return an error that names what is missing."""
         return ToolResult(
             ok=False,
