@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -236,13 +236,14 @@ def test_what_a_model_sealed_goes_back_to_it_alone(chain: Chain) -> None:
 
 
 def test_a_fallback_that_the_money_does_not_pay_for_is_passed_over(chain: Chain) -> None:
-    chain.spare(OPENAI, pricing={"inputUsdPerMtok": 1000, "outputUsdPerMtok": 10000})
+    dear = chain.spare(OPENAI, pricing={"inputUsdPerMtok": 1000, "outputUsdPerMtok": 10000})
     cheap = chain.spare(OPENAI, pricing={"inputUsdPerMtok": 2, "outputUsdPerMtok": 20})
     chain.chained()
     talk = limited(chain, 0.05)
     chain.fails(401)
     cheap.says("Cheap.")
     assert talk.send("How much?").text == "Cheap."
+    assert not dear.wire.requests and [event.model for event in fell(talk)] == [cheap.name]
     # The answer may be as long as the money pays for at the price of who is asked.
     sent = cheap.wire.requests[0].body
     left = Decimal("0.05") - Decimal(2 * 2000) / 10**6
@@ -290,10 +291,13 @@ def test_a_shared_budget_pays_for_the_fallback_before_it_is_asked(chain: Chain) 
     chain.play.assert_at_rest(talk, "completed")
 
 
-def test_the_rate_of_each_model_counts_for_itself(chain: Chain) -> None:
+def test_the_rate_of_each_model_counts_for_itself(
+    chain: Chain, clock: Callable[[str], None]
+) -> None:
     spare = chain.spare(OPENAI, rateLimit={"requestsPerMinute": 1})
     chain.chained(rateLimit={"requestsPerMinute": 5})
-    chain.play.database.move_clock("0 seconds")
+    past = chain.play.database.value("select extract(second from aos_core.now())::float8")
+    clock(f"{-past} seconds")  # a minute begins, and does not end meanwhile
     chain.fails(401, 2)
     spare.says("Once.")
     assert chain.play.talk().send("One?").text == "Once."
@@ -302,11 +306,12 @@ def test_the_rate_of_each_model_counts_for_itself(chain: Chain) -> None:
     assert len(spare.wire.requests) == 1
     assert f'rate: model "{spare.name}" takes 1 requests' in str(chain.play.state(talk)[2])
     taken = dict(chain.play.database.rows(
-        "select m.model_name, x.requests from aos_meta.model_rate x"
+        "select m.model_name, array[x.requests, x.tokens] from aos_meta.model_rate x"
         " join aos_meta.llm_model_registry m using (model_id) where m.model_name = any (%s)",
         [chain.first.name, spare.name],
     ))  # fmt: skip
-    assert taken == {chain.first.name: 2, spare.name: 1}
+    # Who has answered nothing has taken no tokens; the spare's are those of its one answer.
+    assert taken == {chain.first.name: [2, 0], spare.name: [1, 25]}
 
 
 def test_who_takes_a_turn_over_asks_the_model_that_answers_it(chain: Chain) -> None:
@@ -407,9 +412,23 @@ def test_a_turn_with_open_calls_has_no_other_model(chain: Chain) -> None:
 
 
 def test_one_that_is_not_active_is_passed_over(chain: Chain) -> None:
-    chain.spare(OPENAI, active=False)
-    active = chain.spare(OPENAI)
+    idle, active = chain.spare(OPENAI, active=False), chain.spare(OPENAI)
     chain.chained()
     chain.fails(401)
     active.says("Here.")
-    assert chain.play.talk().send("Who?").text == "Here."
+    talk = chain.play.talk()
+    assert talk.send("Who?").text == "Here."
+    assert not idle.wire.requests and [event.model for event in fell(talk)] == [active.name]
+
+
+def test_one_that_what_was_said_does_not_fit_into_is_passed_over(chain: Chain) -> None:
+    small, large = chain.spare(OPENAI, contextWindow=4096), chain.spare(OPENAI)
+    chain.chained()
+    long = ANTHROPIC.words.text("So far.", usage={"input_tokens": 5000, "output_tokens": 10})
+    chain.first.answers(long)
+    talk = chain.play.talk()
+    assert talk.send("Well?").text == "So far."
+    chain.fails(401)
+    large.says("Further.")
+    assert talk.send("And?").text == "Further."
+    assert not small.wire.requests and [event.model for event in fell(talk)] == [large.name]
