@@ -15,6 +15,7 @@ from uuid import uuid4
 import pytest
 
 from aosctl.domain.loop_events import FellBack, Retrying
+from aosctl.errors import LeaseLost
 from kernels import META, apply, call, refused
 from providers.dialects import DIALECTS, Dialect
 from providers.wire import Entry, Wire
@@ -335,6 +336,52 @@ def test_who_takes_a_turn_over_asks_the_model_that_answers_it(chain: Chain) -> N
     done = first.resume()
     assert done is not None and done.text == "Now."
     assert len(chain.first.wire.requests) == 1
+
+
+def test_who_was_taken_over_in_the_middle_asks_who_answers_now(
+    chain: Chain, clock: Callable[[str], None]
+) -> None:
+    """Though it knows every step, and has an answer of the first in its hands."""
+    spare = chain.spare(OPENAI)
+    chain.chained()
+    chain.first.says("Hello.")
+    first, tenant = chain.play.talk(), chain.play.tenant
+    first.send("Hello?")
+
+    def taken_over(_request: Any) -> Any:
+        clock("10 minutes")
+        lease = tenant.claim(run=first.conversation.run_id)
+        given = tenant.id, lease["turn_id"], lease["lease"]
+        call(tenant.worker, "aos_agent.fall_back", *given, chain.first.name, "auth", "no luck")
+        call(tenant.worker, "aos_agent.release_turn", *given)
+        return ANTHROPIC.words.text("Too late.")
+
+    chain.first.answers(taken_over)
+    with pytest.raises(LeaseLost):
+        first.send("And now?")
+    spare.says("Now.")
+    done = first.resume()
+    assert done is not None and done.text == "Now."
+    assert [name for name, _ in chain.answered(first)] == [chain.first.name, spare.name]
+
+
+def test_the_next_turn_is_the_firsts_and_at_its_price_under_a_budget_too(chain: Chain) -> None:
+    """Where each of the run's turns is metered anyway."""
+    spare = chain.spare(OPENAI)
+    chain.chained(pricing={"inputUsdPerMtok": 1, "outputUsdPerMtok": 1})
+    apply(chain.play.database.superuser, "aos_core.apply_budget", chain.play.tenant.id, "wide", {
+        "scope": "tenant", "period": "day", "limits": {"maxUsd": 100}
+    })  # fmt: skip
+    chain.fails(401)
+    spare.says("Here.")
+    talk = chain.play.talk()
+    assert talk.send("Who?").text == "Here."
+    chain.first.says("Me.")
+    assert talk.send("And now?").text == "Me."
+    assert chain.answered(talk) == [
+        (spare.name, Decimal(20 * 10 + 5 * 100) / 10**6),
+        (chain.first.name, Decimal(25) / 10**6),
+    ]
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -68,6 +68,8 @@ def test_the_first_message_reserves_as_much(tenant: Tenant) -> None:
     )  # fmt: skip
     row = tenant.run_row(begun["run_id"])
     assert row["reserved_usd"] == Decimal(2000 * 12.5 + 1000 * 100) / 10**6
+    answer = tenant.respond(begun, say("x"), p_usage=USAGE)
+    assert Decimal(str(answer["cost_usd"])) == DEARER
 
 
 def test_the_money_of_a_run_is_not_passed_by_what_is_written(tenant: Tenant) -> None:

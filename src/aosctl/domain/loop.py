@@ -69,6 +69,7 @@ class _Unstored:
 
     turn_id: UUID
     step: int
+    model: ModelSpec | None
     message: Message
 
 
@@ -200,8 +201,12 @@ class Loop:
 
     def _ask(self, lease: Lease, observe: Observer, stop: Event) -> Message:
         """Ask the model; faults that may pass are tried again while the lease is held."""
-        before = self._unstored
-        if before and (before.turn_id, before.step) == (lease.turn_id, self._next_step):
+        before, model = self._unstored, self.transcript.model
+        if (
+            before is not None
+            and (before.turn_id, before.step) == (lease.turn_id, self._next_step)
+            and (before.model and before.model.name) == (model and model.name)
+        ):
             return before.message
         self._fetch_key(lease)
         request = replace(self.transcript.request(), output_schema=self.output_schema)
@@ -262,7 +267,8 @@ class Loop:
 
     def _store(self, lease: Lease, message: Message, observe: Observer, stop: Event) -> Moved:
         usage = usage_to_json(message.usage) if message.usage else None
-        self._unstored = _Unstored(lease.turn_id, self._next_step, message)
+        model = self.transcript.model
+        self._unstored = _Unstored(lease.turn_id, self._next_step, model, message)
         moved = self._client.record_response(lease, message.to_json(), usage, self._next_step)
         self._unstored = None
         self.transcript.add(moved.step, message)
