@@ -194,6 +194,7 @@ create table aos_core.tool_call (
   taints boolean,
   created_at timestamptz not null,
   finished_at timestamptz,
+  whole jsonb,  -- a result of which the model was shown a part
   primary key (tenant_id, call_id)
 ) with (fillfactor = 90);
 alter table aos_core.tool_call enable row level security;

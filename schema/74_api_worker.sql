@@ -671,7 +671,8 @@ end
 $$;
 
 -- Store the result of a call that the worker ran. p_ok false: the tool failed, the model reads
--- p_result. The same call again returns its stored result. AO001, AO002, AO003, AO005.
+-- p_result. Of a long result the model reads a part; the whole is read on with read_result. The same call again
+-- returns its stored result. AO001, AO002, AO003, AO005.
 create function aos_agent.record_call_result(
   p_tenant uuid, p_call uuid, p_lease uuid, p_result jsonb, p_ok boolean default true)
 returns jsonb
@@ -698,12 +699,21 @@ declare
   v_detached boolean;
   v_edited boolean;
   v_taints boolean;
+  v_part jsonb := case when pg_column_size(p_result) > 24000 then aos_core.shown_part(p_call, p_result) end;
+  v_settled jsonb;
 begin
   select c.run_id, c.turn_id, c.state, c.skill, c.vendor_call_id, c.detached,
          c.original_args is not null, c.taints
     into v_run, v_turn, v_state, v_skill, v_vendor_call_id, v_detached, v_edited, v_taints
   from aos_core.tool_call c where c.tenant_id = p_tenant and c.call_id = p_call;
-  if v_state = 'running' then
+  if v_state = 'running' and v_part is not null then
+    v_settled := aos_core.settle_call(p_tenant, p_lease, p_call, v_run, v_turn, v_state, v_skill,
+      v_vendor_call_id, v_detached, p_ok, case when v_edited
+        then aos_core.tell_edited(p_tenant, p_call, v_part) else v_part end, v_taints);
+    update aos_core.tool_call c set whole = p_result
+    where c.tenant_id = p_tenant and c.call_id = p_call;
+    return v_settled;
+  elsif v_state = 'running' then
     return aos_core.settle_call(p_tenant, p_lease, p_call, v_run, v_turn, v_state, v_skill,
       v_vendor_call_id, v_detached, p_ok, case when v_edited
         then aos_core.tell_edited(p_tenant, p_call, p_result) else coalesce(p_result, 'null') end,

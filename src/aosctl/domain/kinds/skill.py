@@ -17,6 +17,11 @@ def _schemas(row: Resource) -> list[str] | None:
     return list(dict.fromkeys(str(grant["schema"]) for grant in grants)) or None
 
 
+def _users(row: Resource) -> list[str] | None:
+    given: list[Mapping[str, str]] = row.status.get("agents") or []
+    return [f"{one['agent']} ({one['why']})" for one in given] or None
+
+
 class Skill(Kind):
     name = "Skill"
     plural = "skills"
@@ -55,6 +60,7 @@ spec:
         Column("AGE", lambda row: row.created_at),
         Column("TOUCHES", lambda row: row.status.get("touches") or None, wide=True),
         Column("ROLES", lambda row: row.spec.get("roles"), wide=True),
+        Column("AGENTS", _users, wide=True),
         Column("SCHEMAS", _schemas, wide=True),
         Column("TIMEOUT", lambda row: row.spec.get("timeoutSeconds"), wide=True),
         Column("MAX-ROWS", lambda row: row.spec.get("maxRows"), wide=True),
