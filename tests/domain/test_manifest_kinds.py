@@ -173,6 +173,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "params": {},
         "pricing": {},
         "rateLimit": {},
+        "retry": {"attempts": 3, "maxDelaySeconds": 20},
+        "fallbacks": [],
         "active": True,
     },
     "Collection": {"description": "", "trust": "trusted", "documents": []},
