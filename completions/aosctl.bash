@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
+      commands='quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker mcp ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
       flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
@@ -246,6 +246,20 @@ _aosctl_spec() {
       flags='--concurrency --once --lease --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--concurrency --lease --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'mcp')
+      commands='serve'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'mcp serve')
+      commands=''
+      flags='--http --token-file --allow-approve --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--http --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files='--token-file'
       sources=''
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'ps')

@@ -13,7 +13,7 @@ function __aosctl_command
         set sources
         switch "$path"
         case ''
-            set commands quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
+            set commands quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker mcp ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
             set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'quickstart'
@@ -151,6 +151,14 @@ function __aosctl_command
         case 'worker'
             set commands 
             set values --concurrency --lease --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set sources ''
+        case 'mcp'
+            set commands serve
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set sources ''
+        case 'mcp serve'
+            set commands 
+            set values --http --dsn --context -n --tenant --namespace --as --request-timeout -v --v --token-file
             set sources ''
         case 'ps'
             set commands 
@@ -452,6 +460,7 @@ complete -c aosctl -n '__aosctl_at ""' -a chat -d 'Talk to an agent'
 complete -c aosctl -n '__aosctl_at ""' -a run -d 'Give an agent one task and wait for the answer'
 complete -c aosctl -n '__aosctl_at ""' -a shell -d 'A prompt in which every verb works, and SQL'
 complete -c aosctl -n '__aosctl_at ""' -a worker -d 'Drive runs in the background'
+complete -c aosctl -n '__aosctl_at ""' -a mcp -d 'Use tools of MCP servers, and be one'
 complete -c aosctl -n '__aosctl_at ""' -a ps -d 'List runs'
 complete -c aosctl -n '__aosctl_at ""' -a top -d 'Watch runs live'
 complete -c aosctl -n '__aosctl_at ""' -a logs -d 'Show what was said and done in runs'
@@ -1071,6 +1080,32 @@ complete -c aosctl -n '__aosctl_at "worker"' -l no-input -d 'Ask nothing; fail w
 complete -c aosctl -n '__aosctl_at "worker"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "worker"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "worker"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "mcp"' -a serve -d 'Serve agents, runs, logs and approvals as tools of an MCP server'
+complete -c aosctl -n '__aosctl_at "mcp"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "mcp"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "mcp"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "mcp"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "mcp"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "mcp"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "mcp"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "mcp"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "mcp"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "mcp"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "mcp"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "mcp serve"' -l http -x -d 'Listen there, instead of stdin'
+complete -c aosctl -n '__aosctl_at "mcp serve"' -l token-file -r -F -d 'The bearer token that clients send'
+complete -c aosctl -n '__aosctl_at "mcp serve"' -l allow-approve -d 'Offer a tool that decides approvals, as you'
+complete -c aosctl -n '__aosctl_at "mcp serve"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "mcp serve"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "mcp serve"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "mcp serve"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "mcp serve"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "mcp serve"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "mcp serve"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "mcp serve"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "mcp serve"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "mcp serve"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "mcp serve"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "ps"' -s a -l all -d 'Runs without an open turn too, and closed ones'
 complete -c aosctl -n '__aosctl_at "ps"' -s q -l quiet -d 'Print the names only'
 complete -c aosctl -n '__aosctl_at "ps"' -s w -l watch -d 'Go on, with a row for each change'
