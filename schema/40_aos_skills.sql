@@ -18,12 +18,22 @@ create table aos_skills.builtin_skill (
   max_bytes integer not null default 65536
 );
 
--- A tenant's own setting of a skill. A null column takes the built-in's value.
+-- A tenant's own setting of a built-in skill, where a null column takes the built-in's value; or a skill
+-- of its own. What that does is `implementation`, as the manifest has it: an object with one key, its
+-- `kind`: {"http": {"method": "GET", "url": …}}. `pieces` is the statement of kind sql, cut at its
+-- parameters: a text, the name of a parameter, a text, … `disabled`: why nobody may use it for now, or null.
 create table aos_skills.skill (
   tenant_id uuid not null references aos_auth.tenant,
   skill_id uuid not null default aos_core.uuidv7(),
   name text not null check (aos_core.is_name(name)),
-  builtin text not null references aos_skills.builtin_skill,
+  builtin text references aos_skills.builtin_skill,
+  kind text check (kind in ('sql', 'function', 'http', 'mcp', 'python', 'agent')),
+  implementation jsonb not null default '{}',
+  pieces text[],
+  input_schema jsonb,
+  output_schema jsonb,
+  effect text check (effect in ('read', 'transactional', 'idempotent', 'unsafe')),
+  disabled text,
   description text,
   risk text check (risk in ('low', 'medium', 'high')),
   approval text not null default 'risk' check (approval in ('always', 'risk', 'never')),
@@ -41,7 +51,10 @@ create table aos_skills.skill (
   created_at timestamptz not null default aos_core.now(),
   updated_at timestamptz not null default aos_core.now(),
   primary key (tenant_id, skill_id),
-  unique (tenant_id, name)
+  unique (tenant_id, name),
+  check (case when builtin is null
+    then num_nulls(kind, input_schema, effect, risk, description) = 0 and implementation ? kind
+    else num_nonnulls(kind, pieces, input_schema, output_schema, effect) = 0 and implementation = '{}' end)
 );
 alter table aos_skills.skill enable row level security;
 alter table aos_skills.skill force row level security;
@@ -50,7 +63,7 @@ alter table aos_skills.skill force row level security;
 -- not, have: {"table": ["orders"]}. A parameter that is not named is free. The other columns are what
 -- the gate needs to know, so that it reads this row alone: `any_params`, true where no parameter is limited; `taints`, true where
 -- the skill touches untrusted content, else null; `marks`: 1 policies have a word in it, 2 it changes or sends something;
--- and the skill as it is in force (null: there is none), `why_asked` and `texts` as why_approve and text_parameters say. They come
+-- and the skill as it is in force (`builtin`: the built-in or the kind that carries it out; null: nobody may use it), `why_asked` and `texts` as why_approve and text_parameters say. They come
 -- from the row's own trigger, which aos_skills.facts_of tells what they are, and whatever changes one writes the row again.
 create table aos_skills.role_skill (
   tenant_id uuid not null,

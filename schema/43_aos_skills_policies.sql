@@ -45,7 +45,7 @@ as $$
 $$;
 
 -- What a permission's row holds for the gate (aos_skills.role_skill), as it is now: one row, of nulls
--- where there is no such skill. Kernel only.
+-- where there is no such skill, and builtin null where it is disabled. Kernel only.
 create function aos_skills.facts_of(p_tenant uuid, p_role text, p_skill text)
 returns table (taints boolean, marks smallint, builtin text, runner text, effect text,
                tool_version text, max_rows integer, max_bytes integer, search_path text[],
@@ -53,7 +53,8 @@ returns table (taints boolean, marks smallint, builtin text, runner text, effect
 language sql stable
 as $$
   select aos_skills.is_untrusted(p_tenant, p_skill),
-    aos_skills.marks_of(p_tenant, p_role, p_skill)::smallint, e.builtin, e.runner, e.effect,
+    aos_skills.marks_of(p_tenant, p_role, p_skill)::smallint,
+    case when e.disabled is null then e.builtin end, e.runner, e.effect,
     e.tool_version, e.max_rows, e.max_bytes, e.search_path,
     aos_skills.why_approve(e.approval, e.risk), e.risk = 'low',
     aos_skills.text_parameters(e.input_schema), e.scope_id

@@ -134,6 +134,123 @@ begin
 end
 $$;
 
+-- A SQL statement of a manifest, cut at its parameters (:name): a text, the name of a parameter, a text, …
+-- What stands in quotes, in dollar quotes, in names in quotes and in comments is no parameter, nor is ::type.
+-- AO006: a quote or a comment does not end, or the statement is longer than 50000 characters. Any caller.
+create function aos_skills.statement_pieces(p_statement text) returns text[]
+language plpgsql immutable
+as $f$
+declare
+  v_pieces text[] := '{}';
+  v_text text := '';
+  v_rest text := p_statement;
+  v_taken text;
+  v_end integer;
+begin
+  if length(p_statement) > 50000 then
+    raise exception 'the statement is longer than 50000 characters' using errcode = 'AO006',
+      hint = 'make a view or a function of it';
+  end if;
+  while v_rest <> '' loop
+    v_taken := coalesce(
+      substring(v_rest from '^[eE]''(?:[^''\\]|\\.|'''')*'''),
+      substring(v_rest from '^''(?:[^'']|'''')*'''),
+      substring(v_rest from '^"(?:[^"]|"")*"'),
+      substring(v_rest from '^--[^\n\r]*'),
+      substring(v_rest from '^\$(?:[A-Za-z_\u0080-\uFFFF][A-Za-z_0-9\u0080-\uFFFF]*)?\$'),
+      substring(v_rest from '^/\*'),
+      substring(v_rest from '^::'),
+      substring(v_rest from '^:[A-Za-z_][A-Za-z_0-9]*'),
+      substring(v_rest from '^[A-Za-z_0-9\u0080-\uFFFF][A-Za-z_0-9$\u0080-\uFFFF]*'),
+      substring(v_rest from '^[^''"$:/A-Za-z_0-9\u0080-\uFFFF-]+'),
+      left(v_rest, 1));
+    if v_taken in ('''', '"') then
+      raise exception 'a quote in the statement does not end' using errcode = 'AO006',
+        hint = 'close it with ' || v_taken;
+    elsif v_taken ~ '^\$.*\$$' and v_taken <> '$' then
+      v_end := strpos(substr(v_rest, length(v_taken) + 1), v_taken);
+      if v_end = 0 then
+        raise exception 'a dollar quote in the statement does not end' using errcode = 'AO006',
+          hint = 'close it with ' || v_taken;
+      end if;
+      v_taken := left(v_rest, v_end + 2 * length(v_taken) - 1);
+    elsif v_taken = '/*' then
+      v_end := strpos(v_rest, '*/');
+      v_taken := left(v_rest, v_end + 1);
+      if v_end = 0 or strpos(substr(v_taken, 3), '/*') > 0 then
+        raise exception 'a comment in the statement does not end, or holds another' using errcode = 'AO006',
+          hint = 'close it with */';
+      end if;
+    end if;
+    v_rest := substr(v_rest, length(v_taken) + 1);
+    if v_taken ~ '^:[A-Za-z_]' then
+      v_pieces := v_pieces || v_text || substr(v_taken, 2);
+      v_text := '';
+    else
+      v_text := v_text || v_taken;
+    end if;
+  end loop;
+  return v_pieces || v_text;
+end
+$f$;
+
+-- A JSON value as it stands in a SQL statement in place of a parameter: a text is a literal without a type, as
+-- are a list (as an array) and an object (as JSON); absent is null. Any caller.
+create function aos_skills.sql_literal(p_value jsonb) returns text
+language sql immutable
+as $$
+  select case coalesce(jsonb_typeof(p_value), 'null')
+    when 'null' then 'null'
+    when 'boolean' then p_value #>> '{}'
+    when 'number' then '(' || (p_value #>> '{}') || ')'
+    when 'string' then quote_literal(p_value #>> '{}')
+    when 'array' then quote_literal(array(
+      select e #>> '{}' from jsonb_array_elements(p_value) with ordinality as x (e, n) order by n)::text)
+    else quote_literal(p_value::text) end
+$$;
+
+-- The SQL statement of one call of a skill that is carried out in the sandbox: what the model wrote, the
+-- manifest's statement with the arguments in it as literals, or a call of the manifest's function with the
+-- arguments that are given, by name. p_builtin: sql_query, sql_execute, sql or function. Kernel only.
+create function aos_skills.statement_of(p_tenant uuid, p_skill text, p_builtin text, p_args jsonb)
+returns text
+language plpgsql stable
+as $$
+declare
+  v_skill record;
+  v_name text[];
+begin
+  if p_builtin in ('sql_query', 'sql_execute') then
+    return p_args ->> case p_builtin when 'sql_query' then 'query' else 'statement' end;
+  end if;
+  select s.pieces, s.implementation -> p_builtin as said into v_skill
+  from aos_skills.skill s where s.tenant_id = p_tenant and s.name = p_skill;
+  if p_builtin = 'sql' then
+    return (
+      select string_agg(case when n % 2 = 1 then piece else aos_skills.sql_literal(p_args -> piece) end,
+                        '' order by n)
+      from unnest(v_skill.pieces) with ordinality as x (piece, n));
+  end if;
+  v_name := aos_skills.function_name(v_skill.said ->> 'name');
+  return format('select * from %I.%I(%s)', v_name[1], v_name[2], (
+    select string_agg(format('%I => %s', a.key, aos_skills.sql_literal(a.value)), ', ' order by a.key)
+    from jsonb_each(p_args) a));
+end
+$$;
+
+-- The schema and the name in "shop.refund", each exactly as it is written. AO006. Any caller.
+create function aos_skills.function_name(p_name text) returns text[]
+language plpgsql immutable
+as $$
+begin
+  if p_name !~ '^[^.]+\.[^.]+$' then
+    raise exception 'a function is named by schema and name, not "%"', p_name using errcode = 'AO006',
+      hint = 'for instance shop.refund';
+  end if;
+  return string_to_array(p_name, '.');
+end
+$$;
+
 -- The best passages of an agent's collections for a question in plain words: all words of the
 -- question count, more of them rank higher, titles weigh more. Kernel only.
 create function aos_rag.search(p_tenant uuid, p_collections text[], p_query text, p_limit integer)

@@ -467,7 +467,8 @@ begin
     end if;
     if v_preview is not null then
       v_outcome := aos_core.run_as_previewed(p_tenant, v_gate.scope_id, p_call, v_gate.tool_version,
-        v_args ->> 'statement', v_gate.max_rows, v_gate.max_bytes, v_gate.search_path, v_preview,
+        aos_skills.statement_of(p_tenant, v_skill, v_gate.builtin, v_args), v_gate.max_rows,
+        v_gate.max_bytes, v_gate.search_path, v_preview,
         v_gate.judged);
       if v_outcome.again is not null then
         return aos_core.ask_again(p_tenant, p_call, v_lease, v_gate.tool_version, v_outcome.again,
@@ -477,6 +478,10 @@ begin
       v_outcome := aos_core.run_in_sandbox(p_tenant, v_gate.scope_id,
         v_args ->> case v_gate.builtin when 'sql_query' then 'query' else 'statement' end,
         v_gate.builtin = 'sql_query', v_gate.max_rows, v_gate.max_bytes, v_gate.search_path);
+    elsif v_gate.builtin in ('sql', 'function') then
+      v_outcome := aos_core.run_in_sandbox(p_tenant, v_gate.scope_id,
+        aos_skills.statement_of(p_tenant, v_skill, v_gate.builtin, v_args),
+        v_gate.effect = 'read', v_gate.max_rows, v_gate.max_bytes, v_gate.search_path);
     else
       v_outcome := aos_core.run_kernel_skill(p_tenant, v_agent, v_run, v_gate.builtin, v_args);
       v_taints := v_taints or v_outcome.taints;
@@ -655,8 +660,10 @@ begin
     raise exception 'call "%" is %, not ready to run', p_call, v_call.state
       using errcode = 'AO002', hint = 'wait for its approval';
   end if;
-  update aos_core.tool_call c set state = 'running'
-  where c.tenant_id = p_tenant and c.call_id = p_call and c.state <> 'running';
+  if v_call.state <> 'running' then
+    update aos_core.tool_call c set state = 'running', tool_version = v_gate.tool_version
+    where c.tenant_id = p_tenant and c.call_id = p_call;
+  end if;
   return jsonb_build_object('status', 'running');
 end
 $$;

@@ -144,6 +144,7 @@ join aos_meta.llm_model_registry m on m.model_id = v.model_id;
 create view aos_skills.skill_resource as
 select s.tenant_id, n.name as tenant, s.name, s.skill_id as uid, s.generation, s.labels,
        s.annotations, jsonb_strip_nulls(jsonb_build_object('builtin', s.builtin,
+         'input', s.input_schema, 'output', s.output_schema, 'effect', s.effect,
          'description', s.description, 'risk', s.risk, 'approval', s.approval,
          'timeoutSeconds', s.timeout_seconds, 'maxRows', s.max_rows, 'maxBytes', s.max_bytes,
          'touches', to_jsonb(s.touches)))
@@ -151,19 +152,22 @@ select s.tenant_id, n.name as tenant, s.name, s.skill_id as uid, s.generation, s
            select coalesce(jsonb_agg(r.role_name order by r.role_name), '[]')
            from aos_skills.role_skill r
            where r.tenant_id = s.tenant_id and r.skill_name = s.name), 'config', s.config)
-       || case when s.grants = '[]' and s.search_path = '{}' then '{}'
-          else jsonb_build_object('sql', jsonb_build_object(
-            'searchPath', to_jsonb(s.search_path), 'grants', s.grants)) end as spec,
-       jsonb_build_object('version', s.version, 'effect', b.effect, 'runner', b.runner,
+       || case when s.grants = '[]' and s.search_path = '{}' then s.implementation
+          else s.implementation || jsonb_build_object('sql',
+            coalesce(s.implementation -> 'sql', '{}') || jsonb_build_object(
+              'searchPath', to_jsonb(s.search_path), 'grants', s.grants)) end as spec,
+       jsonb_build_object('version', s.version, 'effect', coalesce(b.effect, s.effect),
+                          'runner', coalesce(b.runner, aos_skills.runner_of(s.kind)),
                           'risk', coalesce(s.risk, b.risk),
                           'touches', to_jsonb(coalesce(s.touches, b.touches)))
-       || case when s.builtin in ('sql_query', 'sql_execute') then jsonb_build_object('sqlRole', (
+       || case when s.disabled is null then '{}' else jsonb_build_object('disabled', s.disabled) end
+       || case when coalesce(s.builtin, s.kind) in ('sql_query', 'sql_execute', 'sql', 'function') then jsonb_build_object('sqlRole', (
             select i.db_role from aos_auth.sql_identity i
             where i.tenant_id = s.tenant_id and i.scope_id = case when s.grants = '[]'
               then s.tenant_id else s.skill_id end)) else '{}' end as status, s.created_at
 from aos_skills.skill s
 join aos_auth.tenant n on n.tenant_id = s.tenant_id
-join aos_skills.builtin_skill b on b.name = s.builtin;
+left join aos_skills.builtin_skill b on b.name = s.builtin;
 
 create view aos_agent.agent_resource as
 select a.tenant_id, n.name as tenant, a.name, a.agent_id as uid, a.generation, a.labels,

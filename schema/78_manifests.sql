@@ -198,27 +198,102 @@ begin
 end
 $$;
 
--- Create or change a skill: who may use it, and what its SQL may touch. AO001: there is no such
--- built-in skill, schema or table. AO006: no such privilege.
+-- What a skill's manifest says it does: kind, pieces and input_schema are null for a built-in's setting.
+-- AO001: there is no such built-in skill, function or agent. AO006: it says several things or none, names what a
+-- built-in is called, or its statement is none (AO011 elsewhere) or has a parameter that its input has not. Any
+-- caller.
+-- security definer: what it calls is the kernel's own.
+create function aos_skills.implementation_of(
+  p_name text, p_spec jsonb, out kind text, out implementation jsonb, out pieces text[])
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_said text[] := array(
+    select k from unnest('{function,http,mcp,python,agent}'::text[]) k where p_spec ? k
+    union all select 'sql' where p_spec -> 'sql' ? 'statement'
+    union all select 'builtin' where p_spec ? 'builtin');
+  v_known jsonb := coalesce(p_spec -> 'input' -> 'properties', '{}');
+  v_name text[];
+  v_missing text;
+begin
+  implementation := '{}';
+  if cardinality(v_said) <> 1 then
+    raise exception 'skill "%": does %', p_name, case cardinality(v_said) when 0 then 'nothing'
+        else 'several things: ' || array_to_string(v_said, ', ') end using errcode = 'AO006',
+      hint = 'give it one of builtin, sql.statement, function, http, mcp, python, agent';
+  elsif p_spec ? 'builtin' then
+    if not exists (select from aos_skills.builtin_skill b where b.name = p_spec ->> 'builtin') then
+      raise exception 'skill "%": built-in skill "%" not found', p_name, p_spec ->> 'builtin'
+        using errcode = 'AO001', hint = 'known: ' || (
+          select string_agg(b.name, ', ' order by b.name) from aos_skills.builtin_skill b);
+    end if;
+    return;
+  elsif exists (select from aos_skills.builtin_skill b where b.name = p_name) then
+    raise exception 'skill "%": that is what a built-in skill is called', p_name
+      using errcode = 'AO006', hint = 'choose another name';
+  elsif jsonb_typeof(p_spec -> 'input') is distinct from 'object' or p_spec ->> 'effect' is null
+        or p_spec ->> 'risk' is null or p_spec ->> 'description' is null then
+    raise exception 'skill "%": says what it does and not how it is used', p_name
+      using errcode = 'AO006', hint = 'give description, input (a JSON Schema), effect and risk';
+  end if;
+  kind := v_said[1];
+  implementation := jsonb_build_object(kind, p_spec -> kind);
+  if kind = 'sql' then
+    implementation := jsonb_build_object('sql', jsonb_build_object('statement', p_spec -> 'sql' -> 'statement'));
+    pieces := aos_skills.statement_pieces(p_spec -> 'sql' ->> 'statement');
+    perform aos_core.single_statement(
+      (select string_agg(case when n % 2 = 1 then piece else 'null' end, '' order by n)
+       from unnest(pieces) with ordinality as x (piece, n)), p_spec ->> 'effect' = 'read');
+    select piece into v_missing from unnest(pieces) with ordinality as x (piece, n)
+    where n % 2 = 0 and not v_known ? piece limit 1;
+    if found then
+      raise exception 'skill "%": its statement has :%, which is not in its input', p_name, v_missing
+        using errcode = 'AO006', hint = 'add it to spec.input.properties';
+    end if;
+  elsif kind = 'function' then
+    v_name := aos_skills.function_name(p_spec -> 'function' ->> 'name');
+    if not exists (select from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+                   where n.nspname = v_name[1] and p.proname = v_name[2] and p.prokind = 'f') then
+      raise exception 'skill "%": function "%" does not exist', p_name, p_spec -> 'function' ->> 'name'
+        using errcode = 'AO001', hint = 'create it first; the name is taken exactly as it is written';
+    elsif v_name[1] ~ '^(aos_(auth|meta|persona|skills|core|agent|rag|sandbox)|pg_.*|information_schema)$' then
+      raise exception 'skill "%": functions of schema "%" are not open to agents', p_name, v_name[1]
+        using errcode = 'AO006', hint = 'call a function of your own';
+    end if;
+  end if;
+exception when sqlstate 'AO011' then  -- of single_statement
+  raise exception 'skill "%": %', p_name, sqlerrm using errcode = 'AO006',
+    hint = 'correct spec.sql.statement, or spec.effect';
+end
+$$;
+
+-- Create or change a skill: what it does, who may use it, and what its SQL may touch. What was disabled is
+-- enabled. AO001: there is no such built-in skill, schema, table or MCP server. AO006: no such privilege, or as
+-- implementation_of.
 create function aos_skills.apply_skill(p_tenant uuid, p_name text, p_meta jsonb, p_spec jsonb)
 returns text
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_inserted boolean;
+  v_does record;
   v_grants jsonb := coalesce(p_spec -> 'sql' -> 'grants', '[]');
   v_roles text[] := array(select r from jsonb_array_elements_text(
     coalesce(p_spec -> 'roles', '["agent"]')) r order by 1);
 begin
   perform aos_core.assert_manifest('skill', p_name, p_meta, p_spec);
-  if not exists (select from aos_skills.builtin_skill b where b.name = p_spec ->> 'builtin') then
-    raise exception 'skill "%": built-in skill "%" not found', p_name, p_spec ->> 'builtin'
-      using errcode = 'AO001', hint = 'known: ' || (
-        select string_agg(b.name, ', ' order by b.name) from aos_skills.builtin_skill b);
+  v_does := aos_skills.implementation_of(p_name, p_spec);
+  if v_does.kind = 'mcp' and not exists (
+      select from aos_skills.mcpserver m
+      where m.tenant_id = p_tenant and m.name = p_spec #>> '{mcp,server}') then
+    raise exception 'skill "%": mcpserver "%" not found', p_name, p_spec #>> '{mcp,server}'
+      using errcode = 'AO001', hint = 'aosctl get mcpservers';
   end if;
-  insert into aos_skills.skill as s (tenant_id, name, builtin, description, risk, approval, touches,
+  insert into aos_skills.skill as s (tenant_id, name, builtin, kind, implementation, pieces,
+    input_schema, output_schema, effect, description, risk, approval, touches,
     timeout_seconds, max_rows, max_bytes, search_path, grants, config, labels, annotations)
-  values (p_tenant, p_name, p_spec ->> 'builtin', p_spec ->> 'description', p_spec ->> 'risk',
+  values (p_tenant, p_name, p_spec ->> 'builtin', v_does.kind, v_does.implementation, v_does.pieces,
+    p_spec -> 'input', p_spec -> 'output', p_spec ->> 'effect', p_spec ->> 'description', p_spec ->> 'risk',
     coalesce(p_spec ->> 'approval', 'risk'),
     case when p_spec ? 'touches' then array(select jsonb_array_elements_text(p_spec -> 'touches')) end,
     (p_spec ->> 'timeoutSeconds')::numeric,
@@ -226,16 +301,21 @@ begin
     array(select x from jsonb_array_elements_text(
       coalesce(p_spec -> 'sql' -> 'searchPath', '[]')) x),
     v_grants, coalesce(p_spec -> 'config', '{}'), p_meta -> 'labels', p_meta -> 'annotations')
-  on conflict (tenant_id, name) do update set builtin = excluded.builtin,
+  on conflict (tenant_id, name) do update set builtin = excluded.builtin, kind = excluded.kind,
+    implementation = excluded.implementation, pieces = excluded.pieces,
+    input_schema = excluded.input_schema, output_schema = excluded.output_schema,
+    effect = excluded.effect, disabled = null,
     description = excluded.description, risk = excluded.risk, approval = excluded.approval,
     touches = excluded.touches,
     timeout_seconds = excluded.timeout_seconds, max_rows = excluded.max_rows,
     max_bytes = excluded.max_bytes, search_path = excluded.search_path, grants = excluded.grants,
     config = excluded.config, version = s.version + 1, labels = excluded.labels,
     annotations = excluded.annotations
-  where (s.builtin, s.description, s.risk, s.approval, s.touches, s.timeout_seconds, s.max_rows, s.max_bytes,
+  where s.disabled is not null or (s.builtin, s.kind, s.implementation, s.pieces, s.input_schema,
+         s.output_schema, s.effect, s.description, s.risk, s.approval, s.touches, s.timeout_seconds, s.max_rows, s.max_bytes,
          s.search_path, s.grants, s.config, s.labels, s.annotations) is distinct from
-        (excluded.builtin, excluded.description, excluded.risk, excluded.approval, excluded.touches,
+        (excluded.builtin, excluded.kind, excluded.implementation, excluded.pieces,
+         excluded.input_schema, excluded.output_schema, excluded.effect, excluded.description, excluded.risk, excluded.approval, excluded.touches,
          excluded.timeout_seconds, excluded.max_rows, excluded.max_bytes, excluded.search_path,
          excluded.grants, excluded.config, excluded.labels, excluded.annotations)
   returning s.xmax = 0 into v_inserted;
@@ -278,7 +358,17 @@ begin
 end
 $$;
 
--- The tables and privileges that grants of a skill name: one row each, columns null for all of them.
+-- The function of exactly this name, as in "shop.refund(bigint,numeric)"; null when there is none or several.
+-- Any caller.
+create function aos_skills.function_of(p_schema text, p_name text) returns text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select min(format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)))
+  from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+  where n.nspname = p_schema and p.proname = p_name having count(*) = 1
+$$;
+
+-- The tables (or functions, with privilege execute) and privileges that grants of a skill name: one row each, columns null for all of them.
 -- AO001 when a schema or table does not exist under exactly this name, AO006 for another privilege or a
 -- schema of the kernel. Any caller.
 create function aos_skills.grant_targets(p_grants jsonb)
@@ -314,7 +404,8 @@ begin
         raise exception 'table "%.%" does not exist', schema_name, table_name
           using errcode = 'AO001', hint = 'create it first, or correct spec.sql.grants';
       end if;
-      for privilege in select lower(p) from jsonb_array_elements_text(v_grant -> 'privileges') p loop
+      for privilege in select lower(p) from jsonb_array_elements_text(v_grant -> 'privileges') p
+                       where v_grant ? 'tables' loop
         if privilege not in ('select', 'insert', 'update', 'delete') then
           raise exception 'privilege "%" cannot be granted to a SQL skill', privilege
             using errcode = 'AO006', hint = 'select, insert, update or delete';
@@ -322,11 +413,19 @@ begin
         return next;
       end loop;
     end loop;
+    privilege := 'execute'; columns := null;
+    for table_name in select f from jsonb_array_elements_text(v_grant -> 'functions') f loop
+      if aos_skills.function_of(schema_name, table_name) is null then
+        raise exception 'function "%.%" does not exist, or several have this name', schema_name,
+          table_name using errcode = 'AO001', hint = 'create it first, or correct spec.sql.grants';
+      end if;
+      return next;
+    end loop;
   end loop;
 end
 $$;
 
--- What a role was itself granted on tables of this database, and by whom; column_name is null for a right
+-- What a role was itself granted on tables and functions of this database, and by whom; column_name is null for a right
 -- on the whole table. Any caller.
 create function aos_skills.held_rights(p_role name)
 returns table (schema_name name, table_name name, privilege text, column_name name, grantor name)
@@ -341,6 +440,16 @@ as $$
   where d.refclassid = 'pg_authid'::regclass and d.refobjid = to_regrole(quote_ident(p_role))
     and d.classid = 'pg_class'::regclass and d.deptype = 'a' and a.grantee = d.refobjid
     and d.dbid = (select b.oid from pg_database b where b.datname = current_database())
+  union all
+  select n.nspname, p.proname, 'execute', null, pg_get_userbyid(a.grantor)
+  from pg_shdepend d
+  join pg_proc p on p.oid = d.objid
+  join pg_namespace n on n.oid = p.pronamespace
+  cross join lateral aclexplode(p.proacl) a
+  where d.refclassid = 'pg_authid'::regclass and d.refobjid = to_regrole(quote_ident(p_role))
+    and d.classid = 'pg_proc'::regclass and d.deptype = 'a' and a.grantee = d.refobjid
+    and d.dbid = (select b.oid from pg_database b where b.datname = current_database())
+    and n.nspname <> all ('{aos_auth,aos_core,aos_sandbox}')  -- its sandbox's own
 $$;
 
 -- What grants of a skill name and p_role was not given itself: rows of grant_targets. What everybody may, or
@@ -353,7 +462,9 @@ as $$
   with held as (select * from aos_skills.held_rights(p_role))
   select t.* from aos_skills.grant_targets(p_grants) t
   where not has_schema_privilege(p_role, t.schema_name, 'usage')
-    or not exists (
+    or t.privilege = 'execute'  -- which everybody may, unless its owner says otherwise
+      and not has_function_privilege(p_role, aos_skills.function_of(t.schema_name, t.table_name), 'execute')
+    or t.privilege <> 'execute' and not exists (
       select from held h
       where (h.schema_name, h.table_name, h.privilege) = (t.schema_name, t.table_name, t.privilege)
         and h.column_name is null)
@@ -374,7 +485,11 @@ as $$
   where exists (
       select from jsonb_array_elements(p_old) x, jsonb_array_elements_text(x -> 'privileges') p
       where x ->> 'schema' = h.schema_name and lower(p) = h.privilege
-        and x -> 'tables' ?| array[h.table_name, '*'])
+        and x -> 'tables' ?| array[h.table_name, '*']
+      union all
+      select from jsonb_array_elements(p_old) x
+      where h.privilege = 'execute' and x ->> 'schema' = h.schema_name
+        and x -> 'functions' ? h.table_name)
     and not exists (
       select from aos_skills.grant_targets(p_new) t
       where (t.schema_name, t.table_name, t.privilege) = (h.schema_name, h.table_name, h.privilege)
@@ -414,10 +529,23 @@ begin
                        v_role);
       end if;
     end loop;
+    for v in
+      select aos_skills.function_of(x ->> 'schema', f) as function
+      from jsonb_array_elements(p_old) x, jsonb_array_elements_text(x -> 'functions') f
+    loop
+      if v.function is not null then
+        execute format('revoke execute on function %s from %I', v.function, v_role);
+      end if;
+    end loop;
   end if;
   for v in select * from aos_skills.lacking_grants(v_role, p_new) loop
     if not has_schema_privilege(v_role, v.schema_name, 'usage') then
       execute format('grant usage on schema %I to %I', v.schema_name, v_role);
+    end if;
+    if v.privilege = 'execute' then
+      execute format('grant execute on function %s to %I',
+                     aos_skills.function_of(v.schema_name, v.table_name), v_role);
+      continue;
     end if;
     execute format('grant %s%s on %I.%I to %I', v.privilege,
       case when v.privilege = 'delete' or v.columns is null then ''
@@ -636,6 +764,7 @@ begin
     union all select count(*), 'personas' from aos_persona.persona p where p.tenant_id = v_tenant
     union all select count(*), 'policies' from aos_skills.policy p where p.tenant_id = v_tenant
     union all select count(*), 'skills' from aos_skills.skill s where s.tenant_id = v_tenant
+    union all select count(*), 'mcpservers' from aos_skills.mcpserver m where m.tenant_id = v_tenant
     union all select count(*), 'collections' from aos_rag.collection c where c.tenant_id = v_tenant
     union all select count(*), 'budgets' from aos_core.budget b where b.tenant_id = v_tenant
     union all select count(*), 'secrets' from aos_auth.secret s where s.tenant_id = v_tenant

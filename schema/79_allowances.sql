@@ -380,7 +380,7 @@ select w.tenant_id, n.name as tenant, w.allowance_id, w.run_id, r.name as run, a
        case when w.revoked_at is not null then 'revoked'
             when r.state in ('completed', 'failed', 'cancelled') then 'ended'
             when w.expires_at <= aos_core.now() then 'expired'
-            when w.tool_version <> coalesce(s.builtin, w.skill) || ':'
+            when w.tool_version <> coalesce(s.builtin, s.kind, w.skill) || ':'
               || coalesce(right(s.skill_id::text, 12) || '.' || s.generation, '0') then 'void'
             else 'active' end as state
 from aos_core.allowance w

@@ -705,14 +705,14 @@ declare
   v_approval uuid;
 begin
   perform aos_core.require_fresh_transaction('a preview is claimed');
-  select c.runner, e.builtin into v_call
+  select c.runner, e.builtin, e.effect into v_call
   from aos_core.tool_call c
   left join lateral aos_skills.effective_skill(p_tenant, c.skill) e on true
   where c.tenant_id = p_tenant and c.call_id = p_call;
   if not found then
     raise exception 'call "%" not found', p_call using errcode = 'AO001',
       hint = 'check the tenant and the id';
-  elsif v_call.builtin is distinct from 'sql_execute' then
+  elsif (v_call.builtin in ('sql_execute', 'sql', 'function') and v_call.effect = 'transactional') is not true then
     return null;
   end if;
   update aos_core.approval a set preview_lease = aos_core.lease_hash(v_lease),
@@ -743,12 +743,14 @@ declare
   v_preview jsonb;
   v_done boolean;
 begin
-  select a.approval_id, a.run_id, a.args ->> 'statement' as statement, a.skill, e.search_path,
+  select a.approval_id, a.run_id, 
+         aos_skills.statement_of(p_tenant, a.skill, e.builtin, a.args) as statement, a.skill, e.search_path,
          e.scope_id,
          c.tool_version, a.preview -> 'looks' as looks into v_asked
   from aos_core.approval a
   join aos_core.tool_call c on c.tenant_id = p_tenant and c.call_id = a.call_id
-  join lateral aos_skills.effective_skill(p_tenant, a.skill) e on e.builtin = 'sql_execute'
+  join lateral aos_skills.effective_skill(p_tenant, a.skill) e
+    on e.builtin in ('sql_execute', 'sql', 'function') and e.effect = 'transactional'
   where a.tenant_id = p_tenant and a.call_id = p_call and a.state = 'pending'
     and a.preview_lease = v_lease and a.preview_until > aos_core.now();
   if found then

@@ -657,7 +657,7 @@ select p.tenant_id, n.name as tenant, p.name, p.policy_id as uid, p.generation, 
          left join aos_skills.skill s on s.tenant_id = p.tenant_id and s.name = r.skill_name
          where r.tenant_id = p.tenant_id and aos_skills.fits(r.role_name, p.roles)
            and aos_skills.concerns(p.skills, p.decision, r.skill_name,
-                                   coalesce(s.builtin, r.skill_name)) order by 1)) as status,
+                                   coalesce(s.builtin, s.kind, r.skill_name)) order by 1)) as status,
        p.created_at
 from aos_skills.policy p join aos_auth.tenant n on n.tenant_id = p.tenant_id;
 

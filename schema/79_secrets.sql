@@ -74,13 +74,14 @@ begin
 end
 $$;
 
--- Delete a secret. Role developer. AO001; AO005: a model names it that an agent of the tenant uses, or
--- the tenant's webhook does.
+-- Delete a secret. Role developer. AO001; AO005: a model names it that an agent of the tenant uses, or a
+-- skill or the tenant's webhook does.
 create function aos_auth.delete_secret(p_tenant uuid, p_name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_models text;
+  v_skills text;
 begin
   select string_agg(distinct m.model_name, ', ') into v_models
   from aos_agent.agent a
@@ -91,6 +92,21 @@ begin
   if v_models is not null then
     raise exception 'secret "%" is still the key of models that agents use: %', p_name, v_models
       using errcode = 'AO005', hint = 'change spec.apiKeySecret of these models first';
+  end if;
+  select string_agg(s.name, ', ' order by s.name) into v_skills from aos_skills.skill s
+  where s.tenant_id = p_tenant and exists (
+    select from unnest(aos_skills.secret_refs(s.implementation || s.config)) r
+    where split_part(r, '/', 1) = p_name);
+  if v_skills is not null then
+    raise exception 'secret "%" is still used by skills: %', p_name, v_skills
+      using errcode = 'AO005', hint = 'take it out of their specs first';
+  end if;
+  select string_agg(m.name, ', ' order by m.name) into v_skills from aos_skills.mcpserver m
+  where m.tenant_id = p_tenant and exists (
+    select from unnest(aos_skills.secret_refs(m.spec)) r where split_part(r, '/', 1) = p_name);
+  if v_skills is not null then
+    raise exception 'secret "%" is still used by mcpservers: %', p_name, v_skills
+      using errcode = 'AO005', hint = 'take it out of their specs first';
   end if;
   perform aos_auth.keep_for_webhook(t.webhook, p_name, null)
   from aos_auth.tenant t where t.tenant_id = p_tenant;

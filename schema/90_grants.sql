@@ -163,7 +163,7 @@ grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
   aos_auth.can_i(uuid, text, text, text), aos_auth.needed_role(text, text),
   aos_auth.tenant_id(text), aos_auth.my_tenants(), aos_auth.tenant_of(name), aos_auth.sql_role(uuid, text),
   aos_core.now(), aos_core.uuidv7(), aos_core.is_name(text), aos_core.verify_stream(uuid, uuid),
-  aos_core.utc_text(timestamptz), aos_core.short_age(interval),
+  aos_core.utc_text(timestamptz), aos_skills.runner_of(text), aos_core.short_age(interval),
   aos_skills.fits(text, text[]), aos_skills.concerns(text[], text, text, text),
   aos_agent.watch_run(uuid, uuid, integer), aos_agent.watch_live(uuid, uuid, integer),
   aos_agent.watch_tenant(uuid, integer),
@@ -190,7 +190,9 @@ grant execute on function aos_core.applied(boolean), aos_core.deleted(text, text
   aos_auth.grant_role(uuid, text, text, timestamptz), aos_auth.revoke_role(uuid, text, text),
   aos_auth.principal_named(uuid, text), aos_auth.assert_tenant_admin(uuid, text, text),
   aos_persona.apply_persona(uuid, text, jsonb, jsonb),
-  aos_skills.apply_skill(uuid, text, jsonb, jsonb), aos_skills.grant_targets(jsonb),
+  aos_skills.apply_skill(uuid, text, jsonb, jsonb),
+  aos_skills.implementation_of(text, jsonb), aos_skills.function_of(text, text),
+  aos_skills.secret_refs(jsonb), aos_skills.grant_targets(jsonb),
   aos_skills.held_rights(name), aos_skills.lacking_grants(name, jsonb),
   aos_skills.kept_right(name, jsonb, jsonb),
   aos_skills.apply_policy(uuid, text, jsonb, jsonb), aos_skills.delete_policy(uuid, text),
@@ -313,6 +315,16 @@ grant execute on function aos_auth.is_sealed(text), aos_auth.is_sealed_data(json
   aos_auth.rewrap_secret(uuid, text, bigint, jsonb),
   aos_auth.keep_for_webhook(jsonb, text, jsonb) to aos_developer;
 grant execute on function aos_agent.model_secret(uuid, uuid, uuid) to aos_worker;
+grant execute on function aos_agent.call_settings(uuid, uuid, uuid),
+  aos_agent.disable_skill(uuid, uuid, uuid, text) to aos_worker;
+
+-- MCP servers; what a worker finds changed is shut.
+grant select on aos_skills.mcpserver to aos_kernel, aos_view, aos_viewer;
+grant update (disabled) on aos_skills.skill to aos_kernel;
+grant select on aos_skills.mcpserver_resource to aos_viewer;
+grant insert, update, delete on aos_skills.mcpserver to aos_developer;
+grant execute on function aos_skills.apply_mcpserver(uuid, text, jsonb, jsonb),
+  aos_skills.delete_mcpserver(uuid, text) to aos_developer;
 
 -- Answers as they come.
 grant select, insert, update, delete on aos_core.live_watcher, aos_core.live_text to aos_kernel;

@@ -28,6 +28,7 @@ READ = {
     "aos_skills.skill",
     "aos_skills.role_skill",
     "aos_skills.policy",
+    "aos_skills.mcpserver",
     "aos_agent.agent",
     "aos_rag.collection",
     "aos_rag.document",
@@ -358,6 +359,8 @@ WITH_TENANT: dict[str, list[Any]] = {
     "aos_rag.apply_collection": ["{tenant}", "x", META, SPEC],
     "aos_auth.apply_secret": ["{tenant}", "x", META, {"data": {"k": {"sealed": SEALED}}}],
     "aos_auth.rewrap_secret": ["{tenant}", "keys", 1, {"api": SEALED}],
+    "aos_skills.apply_mcpserver": ["{tenant}", "x", META, {"url": "https://x.example"}],
+    "aos_skills.delete_mcpserver": ["{tenant}", "tickets"],
     "aos_auth.delete_principal": ["{tenant}", "dev"],
     "aos_auth.delete_secret": ["{tenant}", "keys"],
     "aos_persona.delete_persona": ["{tenant}", "expert"],
@@ -400,7 +403,8 @@ HARMLESS = {
     "aos_skills.held_rights", "aos_skills.lacking_grants", "aos_skills.kept_right",
     "aos_core.audit_tenants", "aos_core.export_tables", "aos_skills.outdated_permissions",
     "aos_auth.assert_own_name", "aos_auth.is_sealed", "aos_auth.is_sealed_data",
-    "aos_auth.keep_for_webhook",
+    "aos_auth.keep_for_webhook", "aos_skills.implementation_of", "aos_skills.function_of",
+    "aos_skills.secret_refs", "aos_skills.runner_of",
 }  # fmt: skip
 
 

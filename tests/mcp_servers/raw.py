@@ -90,6 +90,7 @@ class Server:
         yield self.line({"jsonrpc": "2.0", "id": "ask", "method": method, "params": params})
         with self.answered:
             self.answered.wait_for(lambda: "ask" in self.answers)
+        self.note(f"heard {json.dumps(self.answers['ask'].get('result'))}")
 
     def call_echo(self, message: dict[str, Any], args: dict[str, Any]) -> Iterator[bytes]:
         yield self.text(message, args.get("x", ""))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -214,25 +214,27 @@ def _apply(
 
 
 def _pin(session: Session, meant: Sequence[Offer], after: str, *, keep: bool) -> None:
-    """Write the new pins in one transaction; a skill that was changed meanwhile stays."""
-    from aosctl.domain.changing import change_all
+    """Write the new pins in one transaction, and enable what is disabled."""
+    from aosctl.cli.mcp_looking import resources
+    from aosctl.db.manifests import in_transaction
+    from aosctl.domain.applying import Applied, Tenancy, apply_documents, user_owned
     from aosctl.domain.kinds import BY_NAME
-    from aosctl.domain.tools import mcp_offers
+    from aosctl.domain.manifest import document_of
+    from aosctl.domain.tools.mcp_offers import approve as approved
 
     by_name = {offer.skill.name: offer for offer in meant if offer.skill is not None}
     kind, tenant = BY_NAME["Skill"], session.require_tenant()
 
-    def pick() -> list[tuple[Any, Any]]:
-        from aosctl.cli.mcp_looking import resources
+    def work() -> list[Applied]:
+        documents = []
+        for row in resources(session.connection, kind.name, tenant):
+            offer = by_name.get(row.name)
+            if offer is not None and offer.skill is not None and offer.tool is not None:
+                manifest = approved(user_owned(kind, row), offer.skill.approved, offer.tool)
+                documents.append(document_of(manifest))
+        # Also what is as it was: that enables it.
+        return apply_documents(session.connection, documents, Tenancy(None, session.tenant))
 
-        rows = resources(session.connection, "Skill", tenant)
-        return [(kind, row) for row in rows if row.name in by_name]
-
-    def modify(row: Any, manifest: dict[str, Any]) -> dict[str, Any]:
-        offer = by_name[row.name]
-        before = offer.skill.approved if offer.skill is not None else None
-        return mcp_offers.approve(manifest, before, offer.tool or {})
-
-    for one in change_all(session.connection, pick, modify, keep=keep):
+    for one in in_transaction(session.connection, work, keep=keep, snapshot=True):
         word = "unchanged" if one.outcome == "unchanged" else "approved"
         output.write(f"{one.name} {word}{after}\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from aosctl.domain.conversation import Conversation
     from aosctl.domain.loop import Loop
     from aosctl.domain.tools.base import Tool
+    from aosctl.domain.tools.mcp_sessions import Sessions
     from aosctl.domain.worker import Report, Worker
 
 WORKER_CONNECTIONS = 4
@@ -84,11 +85,23 @@ def remember_names(
     remember(target_of(given), os.environ, kind, names, whole=whole)
 
 
-def tools() -> Mapping[str, Tool]:
-    """Return the skills that this worker carries out itself."""
+def tools(target: Target) -> Mapping[str, Tool]:
+    """Return the skills that this worker carries out itself, by name or kind."""
+    from aosctl.domain.tools.host import Host
+    from aosctl.domain.tools.mcp import McpTool
     from aosctl.domain.tools.web_search import WebSearch
 
-    return {tool.name: tool for tool in (WebSearch(),)}
+    host = Host.of(os.environ, embedded=target.kind == "embedded")
+    known: tuple[Tool, ...] = (WebSearch(), McpTool(host, _mcp_sessions()))
+    return {tool.name: tool for tool in known}
+
+
+@cache
+def _mcp_sessions() -> Sessions:
+    """Return the connections to MCP servers, which all runs of this process share."""
+    from aosctl.domain.tools.mcp_sessions import Sessions
+
+    return Sessions()
 
 
 def worker_name() -> str:
@@ -98,13 +111,13 @@ def worker_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def loop_of(client: WorkerClient) -> Loop:
+def loop_of(client: WorkerClient, target: Target) -> Loop:
     """Return a loop for one run."""
     from aosctl.domain.heart import Heart
     from aosctl.domain.loop import Loop
     from aosctl.providers.registry import provider_for
 
-    return Loop(client, provider_for, tools(), Heart(client.heart_link))
+    return Loop(client, provider_for, tools(target), Heart(client.heart_link))
 
 
 def previewer_of(given: Globals) -> Callable[[UUID, UUID], bool]:
@@ -156,7 +169,7 @@ def open_worker(
     target = target_of(given)
     dsn = worker_dsn(target, person_conninfo(target, note))
     links = min(concurrency, WORKER_CONNECTIONS)
-    known = tools()
+    known = tools(target)
     with (
         closing(
             WorkerClient(dsn, worker_name(), lease_seconds=lease_seconds, connections=links)
@@ -235,4 +248,4 @@ def open_conversation(
     holder = own_name(session.connection.info.user)
     client = WorkerClient(worker_conninfo(session), holder, verb)
     subject = person.run_status(run_id) if run_id else NewRun(agent or "", kind, name, caps, system)
-    return Conversation(person, client, loop_of(client), subject)
+    return Conversation(person, client, loop_of(client, session.target), subject)

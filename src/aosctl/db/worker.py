@@ -24,6 +24,8 @@ PREVIEW_SECONDS = 2.0
 CLAIM = statement("aos_agent.claim_turn", 4)
 CONTEXT = statement("aos_agent.turn_context", 4)
 SECRET = statement("aos_agent.model_secret", 3)
+SETTINGS = statement("aos_agent.call_settings", 3)
+DISABLE = statement("aos_agent.disable_skill", 4)
 RESPONSE = statement("aos_agent.record_response", 8)
 EXECUTE = statement("aos_agent.execute_sql_call", 3)
 CLAIM_PREVIEW = statement("aos_agent.claim_preview", 2)
@@ -229,6 +231,19 @@ class WorkerClient:
         if members(text or "{}").get("status", (None, ""))[0] == "running":
             return None
         return _settled(text)
+
+    def call_settings(self, lease: Lease, call: PendingCall) -> Mapping[str, Any]:
+        """Read what this worker needs to carry out a call that runs.
+
+        Returns kind, settings, effect, timeout_seconds, max_bytes, perhaps output, and secrets:
+        by reference, each with secret, key and the sealed value.
+        """
+        row: Mapping[str, Any] = self._link.call(SETTINGS, lease.tenant, call.call_id, lease.token)
+        return row
+
+    def disable_skill(self, lease: Lease, call: PendingCall, reason: str) -> None:
+        """Shut the skill of a call that runs, until somebody applies it again."""
+        self._link.call(DISABLE, lease.tenant, call.call_id, lease.token, reason)
 
     def record_result(self, lease: Lease, call: PendingCall, result: Any, ok: bool) -> Moved:
         """Store what a tool of the worker returned."""

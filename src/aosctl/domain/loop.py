@@ -31,13 +31,24 @@ from aosctl.domain.loop_events import (
     Retrying,
     Steered,
 )
-from aosctl.domain.tools.base import Call, Tool, ToolResult, act
+from aosctl.domain.tools.base import (
+    Call,
+    Question,
+    Reply,
+    Tool,
+    ToolResult,
+    act,
+    ask_nobody,
+    failure,
+)
 from aosctl.domain.transcript import Transcript
 from aosctl.errors import (
     AosError,
     DatabaseUnavailable,
+    Denied,
     IllegalTransition,
     LeaseLost,
+    NotFound,
     ProviderError,
     redact_dsn,
 )
@@ -82,6 +93,8 @@ class Loop:
         self._unstored: _Unstored | None = None
         self.transcript = Transcript()
         self.output_schema: JsonObject | None = None
+        self.ask: Callable[[Question], Reply] = ask_nobody
+        """How a tool asks the person in the middle of its call."""
         self.without_tools = False
         """The model is offered no tool: it is to answer from what it has read."""
         self.before_end: Callable[[Message], None] = lambda _answer: None
@@ -282,13 +295,21 @@ class Loop:
             known.add(moved.step, Message("tool", (result,)))
 
     def _act(self, lease: Lease, call: PendingCall, stop: Event) -> ToolResult:
-        tool = self._tools.get(call.skill)
+        try:
+            said = self.transcript.plain.get(call.skill) or self._client.call_settings(lease, call)
+        except (NotFound, Denied) as error:
+            return failure(error.message, error.hint)
+        tool = self._tools.get(said["kind"])
         if tool is None:
-            return ToolResult(False, {"error": f'this worker has no tool "{call.skill}"'})
+            return failure(f'this worker has no tool "{call.skill}"')
         if call.effect != "read" and not self._heart.is_fresh(lease):
             # We stood still for longer than the lease: nothing outside is fenced, so look first.
             self._client.check(lease)
-        return act(tool, call.args or {}, Call(call.skill, str(call.call_id), stop))
+        from aosctl.domain.secrets import secret_opener
+
+        opener = secret_opener(str(lease.tenant), said["secrets"])
+        disable = partial(self._client.disable_skill, lease, call)
+        return act(tool, call.args or {}, Call.of(said, call, stop, opener, self.ask, disable))
 
 
 def _noted(draft: Draft, observe: Observer) -> Observer:

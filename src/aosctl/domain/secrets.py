@@ -87,6 +87,17 @@ def person_opener(connection: Connection, tenant: UUID) -> Callable[[str], str]:
     return opened
 
 
+def secret_opener(tenant: str, given: Mapping[str, Mapping[str, str]]) -> Callable[[str], str]:
+    """Return what opens a skill's secrets by their references, at the moment of a call."""
+
+    def open_one(reference: str) -> str:
+        if reference not in given:
+            raise NotFound(f'the skill names no secret "{reference}"')
+        return key_opener(tenant, given[reference])()
+
+    return open_one
+
+
 def open_text(place: Place, sealed: str) -> str:
     """Open one sealed value with the key at hand; what this process prints won't hold it."""
     master = find_keys(os.environ).require(Sealed.parse(sealed).key_id, place)

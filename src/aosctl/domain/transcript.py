@@ -20,6 +20,8 @@ class Transcript:
     model: ModelSpec | None = None
     tools: tuple[ToolSpec, ...] = ()
     timeouts: dict[str, float] = field(default_factory=dict)
+    plain: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What WorkerClient.call_settings would say of the skills that have no settings."""
     messages: list[Message] = field(default_factory=list)
     last_step: int = 0
     left_out: str | None = None
@@ -41,6 +43,16 @@ class Transcript:
             ToolSpec(row["name"], row["description"], row["input_schema"], row.get("builtin"))
             for row in context["tools"]
         )
+        self.plain = {
+            row["name"]: {
+                "kind": row.get("builtin") or row["name"],
+                "settings": {},
+                "secrets": {},
+                "timeout_seconds": row["timeout_seconds"],
+            }
+            for row in context["tools"]
+            if row.get("is_plain")
+        }
         self.timeouts = {row["name"]: float(row["timeout_seconds"]) for row in context["tools"]}
         for row in context["messages"]:
             self.add(row["seq"], Message.from_json(row["message"]))

@@ -1,14 +1,20 @@
-"""Kind Skill: something an agent can do, and under which conditions."""
+"""Kind Skill: something an agent can do, how it does it, and under which conditions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from aosctl.domain.fields import Anything, Choice, Number, Text, name_text
 from aosctl.domain.kinds.base import Column, Completion, Kind, Resource, Spec
-from aosctl.domain.structures import Field, ListOf, MapOf, Object
+from aosctl.domain.kinds.implementation import READS, Implementation
+from aosctl.domain.kinds.skill_agent import DELEGATION
+from aosctl.domain.kinds.skill_mcp import MCP
+from aosctl.domain.kinds.skill_python import PYTHON
+from aosctl.domain.kinds.skill_sql import IMPLEMENTATIONS as SQL_KINDS
+from aosctl.domain.kinds.skill_sql import SQL, check_grants
+from aosctl.domain.structures import Field, ListOf, MapOf
 
 BUILTINS: Mapping[str, str] = MappingProxyType(
     {
@@ -33,78 +39,12 @@ TOUCHES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 _TOUCHES = ("untrusted", "sensitive", "change", "egress")
 _SQL_SKILLS = ("sql_query", "sql_execute")
-_KERNEL_PREFIX = "aos_"
-_LONGEST_IDENTIFIER_BYTES = 63
-
-
-def _identifier(text: str) -> str | None:
-    """Say why a text can't name a table or column."""
-    if len(text.encode()) > _LONGEST_IDENTIFIER_BYTES:
-        return f"is longer than the {_LONGEST_IDENTIFIER_BYTES} bytes of a PostgreSQL name"
-    return None if text.isprintable() else "holds characters that do not print"
-
-
-def _schema_name(text: str) -> str | None:
-    """Say why a schema can't be opened to an agent."""
-    if text.lower().startswith(("pg_", _KERNEL_PREFIX)) or text.lower() == "information_schema":
-        return f"the schema {text[:_LONGEST_IDENTIFIER_BYTES]} is not open to agents"
-    return _identifier(text)
-
-
-_IDENTIFIER = Text(min_length=1, check=_identifier)
-_SCHEMA = Text(min_length=1, check=_schema_name)
-
-_GRANT = Object(
-    fields=(
-        Field("schema", _SCHEMA, "The schema of the tables.", required=True),
-        Field(
-            "tables",
-            ListOf(item=_IDENTIFIER, min_items=1, unique=True),
-            'The tables and views, by their exact names; `["*"]` is every one there is when the'
-            " manifest is applied. Materialized views and foreign tables can have no row-level"
-            " security: the skill sees all their rows, and `apply` warns of it.",
-            required=True,
-        ),
-        Field(
-            "columns",
-            ListOf(item=_IDENTIFIER, min_items=1, unique=True),
-            "Only these columns, for select, insert and update.",
-            default_words="all columns",
-        ),
-        Field(
-            "privileges",
-            ListOf(
-                item=Choice(values=("select", "insert", "update", "delete")),
-                min_items=1,
-                unique=True,
-            ),
-            "What is allowed.",
-            required=True,
-        ),
-    )
+_KINDS: Mapping[str, Implementation] = MappingProxyType(
+    {each.kind: each for each in (*SQL_KINDS, MCP, PYTHON, DELEGATION)}
 )
-
-_SQL = Object(
-    fields=(
-        Field(
-            "searchPath",
-            ListOf(item=_SCHEMA, max_items=50, unique=True),
-            "The schemas in which names without a schema are looked up.",
-            default=[],
-        ),
-        Field(
-            "grants",
-            ListOf(item=_GRANT, max_items=500),
-            "The tables that the skill reaches, and how. Whoever applies this needs the right to"
-            " grant them. Rows are limited by the tables' own policies, in which"
-            " `aos_auth.tenant_of(current_user)` is the tenant of the agent. A skill with grants"
-            " runs as a database role of its own, which is in `status.sqlRole`: no other skill has"
-            " its rights, and it has none of theirs, nor what was granted by hand to the role of"
-            " the tenant, as which skills without grants run.",
-            default=[],
-        ),
-    )
-)
+_OF_ITS_OWN = ("input", "output", "effect")
+"""What a skill says that is no setting of a built-in."""
+_NO_ARGUMENTS = MappingProxyType({"type": "object", "properties": {}})
 
 
 def _schemas(row: Resource) -> list[str] | None:
@@ -118,8 +58,10 @@ class Skill(Kind):
     short_names = ("sk",)
     db_schema = "aos_skills"
     doc = (
-        "Something an agent can do: a tool the model may call. A skill builds on a built-in and"
-        " says who may use it, whether a person is asked first, and for SQL which tables it"
+        "Something an agent can do: a tool the model may call. A skill builds on a built-in, or"
+        " says itself what it does, in exactly one of the sections "
+        + ", ".join(f"`{name}`" for name in _KINDS)
+        + "; and who may use it, whether a person is asked first, and for SQL which tables it"
         " reaches. The kernel enforces all of it when a call is executed, whatever the model or"
         " its worker does."
     )
@@ -127,22 +69,46 @@ class Skill(Kind):
         Field(
             "builtin",
             Choice(values=tuple(BUILTINS)),
-            "What it does. `sql_query` reads with SQL; `sql_execute` changes data with SQL;"
-            " `rag_search` searches the agent's collections; `memory_store` and `memory_recall`"
-            " keep facts beyond one run; `web_search` asks a search service.",
-            required=True,
+            "The built-in that it is a setting of. `sql_query` reads with SQL; `sql_execute`"
+            " changes data with SQL; `rag_search` searches the agent's collections; `memory_store`"
+            " and `memory_recall` keep facts beyond one run; `web_search` asks a search service.",
         ),
         Field(
             "description",
             Text(max_length=4_000),
-            "What the model is told about it.",
+            "What the model is told about it. A skill of its own needs one.",
             default_words="the built-in's",
+        ),
+        Field(
+            "input",
+            MapOf(value=Anything(), max_items=200),
+            "The arguments of a skill of its own: a JSON Schema of type object. The kernel checks"
+            " each call against it. Other arguments than it names are refused unless it has"
+            " `additionalProperties`.",
+            default_words="none, or for `agent` a `task`",
+        ),
+        Field(
+            "output",
+            MapOf(value=Anything(), max_items=200),
+            "A JSON Schema of the result; another result counts as a failure. For what the worker"
+            " carries out.",
+        ),
+        Field(
+            "effect",
+            Choice(values=("read", "transactional", "idempotent", "unsafe")),
+            "What a call of a skill of its own does: `read` changes nothing; `transactional`"
+            " changes the database in the commit of its result; `idempotent` may be sent again"
+            " with the same key when a worker died in the middle; `unsafe` may not, and waits for"
+            " a person then.",
+            default_words="`read` for a `sql.statement` that begins with select and for GET of"
+            " `http`; else `transactional` in the database and `unsafe` outside",
         ),
         Field(
             "risk",
             Choice(values=("low", "medium", "high")),
             "How much harm a wrong call can do.",
-            default_words="the built-in's: `high` for `sql_execute`, else `low`",
+            default_words="the built-in's: `high` for `sql_execute`, else `low`; of a skill of its"
+            " own, `low` where its effect is `read`, else `high`",
         ),
         Field(
             "approval",
@@ -158,7 +124,10 @@ class Skill(Kind):
             " lasts; `egress`, it sends something out. After an untrusted result, calls that"
             " change or send need approval, and no agent may have all three unasked.",
             default_words="the built-in's: `[untrusted]` for `web_search`, `[sensitive]` for"
-            " `sql_query`, `[sensitive, change]` for `sql_execute`, else `[]`",
+            " `sql_query`, `[sensitive, change]` for `sql_execute`, else `[]`. Of a skill of its"
+            " own: `[sensitive]` for `sql` and `function`, `[untrusted]` for `python`,"
+            " `[untrusted, egress]` for `http` and `mcp`; and `change` where its effect is not"
+            " `read`",
         ),
         Field(
             "roles",
@@ -184,7 +153,17 @@ class Skill(Kind):
             "The most bytes a call returns.",
             default=65_536,
         ),
-        Field("sql", _SQL, "For `sql_query` and `sql_execute`: the tables it reaches."),
+        Field(
+            "sql",
+            SQL,
+            "A statement of the skill's own; and for all that is carried out as SQL, which tables"
+            " and functions it reaches.",
+        ),
+        *(
+            Field(each.kind, each.section, each.doc)
+            for each in _KINDS.values()
+            if each.kind != "sql"
+        ),
         Field(
             "config",
             MapOf(value=Anything(), max_items=100),
@@ -211,7 +190,7 @@ spec:
 """
     columns = (
         Column("NAME", lambda row: row.name),
-        Column("BUILTIN", lambda row: row.spec.get("builtin")),
+        Column("DOES", lambda row: row.spec.get("builtin") or kind_of(row.spec)),
         Column("EFFECT", lambda row: row.status.get("effect")),
         Column("RISK", lambda row: row.spec.get("risk", row.status.get("risk"))),
         Column("APPROVAL", lambda row: row.spec.get("approval")),
@@ -224,31 +203,88 @@ spec:
     )
 
     def complete(self, spec: Spec, at: Completion) -> Spec:
-        """Default the risk to the built-in's; check the grants against it."""
-        builtin = spec["builtin"]
-        if "sql" in spec and builtin not in _SQL_SKILLS:
-            at.wrong("spec.sql", f"goes with {' and '.join(_SQL_SKILLS)} only")
-        touches = spec.get("touches", TOUCHES.get(builtin, ()))
-        if builtin == "sql_execute" and "change" not in touches:
-            at.wrong("spec.touches", 'lacks "change": sql_execute changes data')
-        for place, grant in enumerate(spec.get("sql", {}).get("grants", [])):
-            _check_grant(grant, builtin, f"spec.sql.grants[{place}]", at)
+        """Default what depends on what the skill does; check its parts against each other."""
+        said = [name for name in ("builtin", *_KINDS) if _says(spec, name)]
+        if len(said) != 1:
+            what = f"does {' and '.join(said)}" if said else "says nothing of what it does"
+            at.wrong("spec", f"{what}; give it one of: builtin, {', '.join(_KINDS)}")
+            return spec
+        spec = _completed_builtin(spec, at) if "builtin" in spec else _completed(spec, said[0], at)
+        check_grants(spec, at)
         kept = {key: value for key, value in spec.items() if key != "sql" or any(value.values())}
-        return {
-            **kept,
-            "risk": spec.get("risk", BUILTINS[builtin]),
-            "touches": [word for word in _TOUCHES if word in touches],
-            "roles": sorted(spec["roles"]),
-        }
+        return {**kept, "roles": sorted(spec["roles"])}
 
 
-def _check_grant(grant: Mapping[str, Any], builtin: str, path: str, at: Completion) -> None:
-    if "*" in grant["tables"] and len(grant["tables"]) > 1:
-        at.wrong(f"{path}.tables", 'lists "*" beside other tables; "*" is all of them')
-    if "columns" in grant and "*" in grant["tables"]:
-        at.wrong(f"{path}.columns", 'needs tables by name, not "*"')
-    if "columns" in grant and "delete" in grant["privileges"]:
-        at.wrong(f"{path}.columns", "goes with select, insert and update; delete takes whole rows")
-    writes = [word for word in grant["privileges"] if word != "select"]
-    if builtin == "sql_query" and writes:
-        at.wrong(f"{path}.privileges", f"sql_query only reads; {writes[0]} goes with sql_execute")
+def kind_of(spec: Mapping[str, Any]) -> str | None:
+    """Return the kind of a skill of its own, None for a setting of a built-in."""
+    return next((name for name in _KINDS if _says(spec, name)), None)
+
+
+def _says(spec: Mapping[str, Any], name: str) -> bool:
+    return name in spec and (name != "sql" or "statement" in spec["sql"])
+
+
+def _completed_builtin(spec: Spec, at: Completion) -> Spec:
+    builtin = spec["builtin"]
+    for name in _OF_ITS_OWN:
+        if name in spec:
+            at.wrong(f"spec.{name}", f"goes with a skill of its own; {builtin} has its own")
+    if "sql" in spec and builtin not in _SQL_SKILLS:
+        at.wrong("spec.sql", f"goes with {' and '.join(_SQL_SKILLS)} only")
+    touches = spec.get("touches", TOUCHES.get(builtin, ()))
+    if builtin == "sql_execute" and "change" not in touches:
+        at.wrong("spec.touches", 'lacks "change": sql_execute changes data')
+    return {**spec, "risk": spec.get("risk", BUILTINS[builtin]), "touches": _ordered(touches)}
+
+
+def _completed(spec: Spec, kind: str, at: Completion) -> Spec:
+    does = _KINDS[kind]
+    if at.name in BUILTINS:
+        at.wrong("metadata.name", f"{at.name} is a built-in skill; choose another name")
+    if "description" not in spec:
+        at.wrong("spec", "description is required: the model is told nothing else of the skill")
+    if spec.get("config"):
+        at.wrong("spec.config", f"goes with a built-in; what {kind} needs stands in spec.{kind}")
+    if "sql" in spec and kind not in ("sql", "function"):
+        at.wrong("spec.sql", f"does not go with {kind}")
+    effect = spec.get("effect", does.effect(spec[kind]))
+    if kind in ("sql", "function", "agent") and effect not in (READS, "transactional"):
+        at.wrong("spec.effect", f"{kind} works in the database: read or transactional")
+    if kind not in ("sql", "function", "agent") and effect == "transactional":
+        at.wrong("spec.effect", f"{kind} works outside the database: read, idempotent or unsafe")
+    touches = spec.get("touches", (*does.touches, *(() if effect == READS else ("change",))))
+    if effect != READS and "change" not in touches and kind != "agent":
+        at.wrong("spec.touches", f'lacks "change": its effect is {effect}')
+    spec = {
+        **spec,
+        "input": _closed(spec.get("input") or dict(_NO_ARGUMENTS), does.closed),
+        "effect": effect,
+        "risk": spec.get("risk", "low" if effect == READS else "high"),
+        "touches": _ordered(touches),
+    }
+    does.check(spec, at)
+    for name in ("input", "output"):
+        _check_schema(spec, name, at)
+    return spec
+
+
+def _closed(schema: dict[str, Any], closed: bool) -> dict[str, Any]:
+    return {**schema, "additionalProperties": schema.get("additionalProperties", not closed)}
+
+
+def _check_schema(spec: Spec, name: str, at: Completion) -> None:
+    if name not in spec:
+        return
+    from jsonschema import Draft202012Validator, SchemaError
+
+    if name == "input" and spec["input"].get("type") != "object":
+        at.wrong("spec.input", "is a JSON Schema of type object: the arguments have names")
+    try:
+        Draft202012Validator.check_schema(spec[name])
+    except SchemaError as error:
+        place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.path)
+        at.wrong(f"spec.{name}{place}", f"is no JSON Schema: {error.message}")
+
+
+def _ordered(touches: Iterable[str]) -> list[str]:
+    return [word for word in _TOUCHES if word in touches]

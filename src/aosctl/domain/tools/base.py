@@ -8,11 +8,16 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import Any, Literal, Protocol
 
+from aosctl.db.leases import PendingCall
 from aosctl.errors import NotFound
 from aosctl.messages import JsonObject, sanitise_json
 
 LONGEST_RESULT = 1_000_000
 """Characters of JSON; of a longer result the model is shown the beginning."""
+
+
+MAX_BYTES = 65_536
+"""Of what a tool reads, where its skill says nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +70,9 @@ class Call:
 
     `key` is the same whenever the call is sent again: whoever receives it twice has to act once.
     `settings` is the section of the skill's manifest that says what it does, of a built-in its
-    `config`. `secret` opens a reference NAME or NAME/KEY that stands in it, at that moment; raises
-    AosError. `ask` waits for a person's answer. `disable` shuts the skill, with the reason, until
-    a person approves it again.
+    `config`. `output` is the JSON Schema that a result has to fit. `secret` opens a reference NAME
+    or NAME/KEY that stands in `settings`, at that moment; raises AosError. `ask` waits for a
+    person's answer. `disable` shuts the skill, with the reason, until somebody applies it again.
     """
 
     skill: str
@@ -76,10 +81,36 @@ class Call:
     settings: Mapping[str, Any] = field(default_factory=dict)
     effect: str = "unsafe"
     timeout_seconds: float = 30
-    max_bytes: int = 65_536
+    max_bytes: int = MAX_BYTES
+    output: JsonObject | None = None
     secret: Callable[[str], str] = field(default=no_secret, repr=False)
     ask: Callable[[Question], Reply] = ask_nobody
     disable: Callable[[str], None] = keep_enabled
+
+    @classmethod
+    def of(
+        cls,
+        said: Mapping[str, Any],
+        call: PendingCall,
+        stop: Event,
+        secret: Callable[[str], str],
+        ask: Callable[[Question], Reply],
+        disable: Callable[[str], None] = keep_enabled,
+    ) -> Call:
+        """Return the call as the kernel described it (WorkerClient.call_settings)."""
+        return cls(
+            call.skill,
+            str(call.call_id),
+            stop,
+            said["settings"],
+            call.effect,
+            float(said["timeout_seconds"]),
+            said.get("max_bytes", MAX_BYTES),
+            said.get("output"),
+            secret,
+            ask,
+            disable,
+        )
 
 
 class Tool(Protocol):
@@ -100,18 +131,37 @@ def act(tool: Tool, args: Mapping[str, Any], call: Call) -> ToolResult:
     try:
         result = tool.run(args, call)
     except Exception as error:
-        return ToolResult(
-            False, {"error": _words(call, f"failed: {type(error).__name__}: {error}")}
-        )
+        return failure(_words(call, f"failed: {type(error).__name__}: {error}"))
     try:
         value = sanitise_json(result.value)
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        return ToolResult(False, {"error": _words(call, f"gave a result that is no JSON: {error}")})
+        return failure(_words(call, f"gave a result that is no JSON: {error}"))
+    if result.ok and (misfit := _misfit(call.output, value)):
+        return failure(_words(call, misfit))
     if len(text) > LONGEST_RESULT:
         beginning = text[:LONGEST_RESULT]
         value = {"truncated": True, "characters": len(text), "beginning": beginning}
     return ToolResult(result.ok, value)
+
+
+def failure(message: str, hint: str | None = None) -> ToolResult:
+    """Return a failure that the model reads."""
+    return ToolResult(False, {"error": message} | ({"hint": hint} if hint else {}))
+
+
+def _misfit(schema: JsonObject | None, value: Any) -> str | None:
+    """Say why a result is not what the skill's manifest promises."""
+    if schema is None:
+        return None
+    from jsonschema import Draft202012Validator
+    from referencing import Registry
+
+    # An empty registry: a reference leads nowhere but into the schema itself.
+    for error in Draft202012Validator(schema, registry=Registry()).iter_errors(value):
+        place = "".join(f"[{step!r}]" for step in error.absolute_path)
+        return f"gave a result that does not fit spec.output: {place} {error.message[:300]}".strip()
+    return None
 
 
 def _words(call: Call, what: str) -> str:

@@ -34,16 +34,19 @@ class McpTool:
         if not settings.get("pin"):
             return _refused(call, "is not approved yet")
         try:
-            server = server_of(settings["server"], call.secret)
+            server = server_of(settings.get("server", {}), call.secret)
             if isinstance(server, Stdio):
                 self._host.check_command(server.command)
         except AosError as error:
             return ToolResult(False, {"error": error.message, "hint": error.hint})
         one = _OneCall(self._sessions, server, args, call)
         try:
-            return self._sessions.run(one.carry_out, call.stop)
+            done = self._sessions.run(one.carry_out, call.stop)
         except Stopped:
             return ToolResult(False, {"error": f"{call.skill} was cancelled"})
+        if one.changed is not None:
+            call.disable(one.changed)
+        return done
 
 
 class _OneCall:
@@ -56,6 +59,8 @@ class _OneCall:
         self._server = server
         self._args = args
         self._call = call
+        self.changed: str | None = None
+        """How the tool differs from what was approved."""
         self._sent = False
         self._connection: Connection | None = None
 
@@ -122,7 +127,7 @@ class _OneCall:
         return result_of(answer, self._call.max_bytes)
 
     def _changed(self, why: str) -> ToolResult:
-        self._call.disable(why)
+        self.changed = why
         return _refused(self._call, f"is disabled: {why}")
 
     def _failed(self, text: str) -> ToolResult:

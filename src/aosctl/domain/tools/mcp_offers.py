@@ -152,8 +152,7 @@ def manifest_of(
     """
     spec: dict[str, Any] = {
         "description": described(tool),
-        "input": tool["inputSchema"],
-        **({"output": tool["outputSchema"]} if tool.get("outputSchema") else {}),
+        "input": arguments_of(tool),
         **(_hinted(tool) if trust_hints else {}),
         "mcp": {"server": server, "tool": tool["name"], "pin": pin_of(tool)},
     }
@@ -173,10 +172,8 @@ def approve(manifest: dict[str, Any], before: Tool | None, tool: Tool) -> dict[s
     spec = dict(manifest["spec"])
     if before is None or spec.get("description") == described(before):
         spec["description"] = described(tool)
-    for field, name in (("input", "inputSchema"), ("output", "outputSchema")):
-        if before is None or spec.get(field) == before.get(name):
-            spec[field] = tool.get(name)
-    spec = {key: value for key, value in spec.items() if value is not None}
+    if before is None or spec.get("input") == arguments_of(before):
+        spec["input"] = arguments_of(tool)
     spec["mcp"] = {**spec["mcp"], "pin": pin_of(tool)}
     others = manifest["metadata"].get("annotations", {})
     metadata = {**manifest["metadata"], "annotations": {**others, **kept(tool)}}
@@ -187,6 +184,11 @@ def described(tool: Tool) -> str:
     """Return what a model is told of a tool."""
     said = str(tool.get("description") or tool.get("title") or tool["name"]).strip()
     return said[:_LONGEST_DESCRIPTION] or str(tool["name"])
+
+
+def arguments_of(tool: Tool) -> dict[str, Any]:
+    """Return the schema of a tool's arguments; what it does not name is the server's concern."""
+    return {"additionalProperties": True, **tool["inputSchema"]}
 
 
 def kept(tool: Tool) -> dict[str, str]:
