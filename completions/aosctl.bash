@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker mcp ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
+      commands='quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker mcp skill ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
       flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
@@ -290,6 +290,20 @@ _aosctl_spec() {
       files='--token-file'
       sources=''
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'skill')
+      commands='test'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'skill test')
+      commands=''
+      flags='--args --agent --dry-run -o --output --approve --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--args --agent -o --output --approve --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources='skill'
+      known='--agent=agent -o=words:json,stream-json --output=words:json,stream-json --approve=words:ask,auto,never --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'ps')
       commands=''
       flags='-a --all -q --quiet -w --watch --forest --last --no-trunc --filter -o --output -l --selector --sort-by -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --as --request-timeout -v --v --no-input --no-color --debug -h --help'

@@ -13,7 +13,7 @@ function __aosctl_command
         set sources
         switch "$path"
         case ''
-            set commands quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker mcp ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
+            set commands quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker mcp skill ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
             set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'quickstart'
@@ -176,6 +176,14 @@ function __aosctl_command
             set commands 
             set values --http --dsn --context -n --tenant --namespace --as --request-timeout -v --v --token-file
             set sources ''
+        case 'skill'
+            set commands test
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set sources ''
+        case 'skill test'
+            set commands 
+            set values --args --agent -o --output --approve --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set sources 'skill'
         case 'ps'
             set commands 
             set values --last --filter -o --output -l --selector --sort-by --dsn --context -n --tenant --namespace --as --request-timeout -v --v
@@ -477,6 +485,7 @@ complete -c aosctl -n '__aosctl_at ""' -a run -d 'Give an agent one task and wai
 complete -c aosctl -n '__aosctl_at ""' -a shell -d 'A prompt in which every verb works, and SQL'
 complete -c aosctl -n '__aosctl_at ""' -a worker -d 'Drive runs in the background'
 complete -c aosctl -n '__aosctl_at ""' -a mcp -d 'Use tools of MCP servers, and be one'
+complete -c aosctl -n '__aosctl_at ""' -a skill -d 'Try a skill as an agent would use it'
 complete -c aosctl -n '__aosctl_at ""' -a ps -d 'List runs'
 complete -c aosctl -n '__aosctl_at ""' -a top -d 'Watch runs live'
 complete -c aosctl -n '__aosctl_at ""' -a logs -d 'Show what was said and done in runs'
@@ -1179,6 +1188,34 @@ complete -c aosctl -n '__aosctl_at "mcp serve"' -l no-input -d 'Ask nothing; fai
 complete -c aosctl -n '__aosctl_at "mcp serve"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "mcp serve"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "mcp serve"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "skill"' -a test -d 'Call a skill once, for real, with an agent\'s rights; no model is asked'
+complete -c aosctl -n '__aosctl_at "skill"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "skill"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "skill"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "skill"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "skill"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "skill"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "skill"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "skill"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "skill"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "skill"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "skill"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "skill test"' -l args -x -d 'Its arguments, an object; - is stdin'
+complete -c aosctl -n '__aosctl_at "skill test"' -l agent -x -a '(__aosctl_ask "=agent")' -d 'Whose rights count; needed if several may'
+complete -c aosctl -n '__aosctl_at "skill test"' -l dry-run -d 'Only show what the gate would decide'
+complete -c aosctl -n '__aosctl_at "skill test"' -s o -l output -x -a '(__aosctl_ask "=words:json,stream-json")' -d 'json|stream-json'
+complete -c aosctl -n '__aosctl_at "skill test"' -l approve -x -a '(__aosctl_ask "=words:ask,auto,never")' -d 'ask here; auto approves as you, where you may; never parks the run'
+complete -c aosctl -n '__aosctl_at "skill test"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "skill test"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "skill test"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "skill test"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "skill test"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "skill test"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "skill test"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "skill test"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "skill test"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "skill test"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "skill test"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "ps"' -s a -l all -d 'Runs without an open turn too, and closed ones'
 complete -c aosctl -n '__aosctl_at "ps"' -s q -l quiet -d 'Print the names only'
 complete -c aosctl -n '__aosctl_at "ps"' -s w -l watch -d 'Go on, with a row for each change'

@@ -211,7 +211,7 @@ $$;
 
 -- The SQL statement of one call of a skill that is carried out in the sandbox: what the model wrote, the
 -- manifest's statement with the arguments in it as literals, or a call of the manifest's function with the
--- arguments that are given, by name. p_builtin: sql_query, sql_execute, sql or function. Kernel only.
+-- arguments that are given and that its input names, by name. p_builtin: sql_query, sql_execute, sql or function. Kernel only.
 create function aos_skills.statement_of(p_tenant uuid, p_skill text, p_builtin text, p_args jsonb)
 returns text
 language plpgsql stable
@@ -223,7 +223,8 @@ begin
   if p_builtin in ('sql_query', 'sql_execute') then
     return p_args ->> case p_builtin when 'sql_query' then 'query' else 'statement' end;
   end if;
-  select s.pieces, s.implementation -> p_builtin as said into v_skill
+  select s.pieces, s.implementation -> p_builtin as said,
+         s.input_schema -> 'properties' as takes into v_skill
   from aos_skills.skill s where s.tenant_id = p_tenant and s.name = p_skill;
   if p_builtin = 'sql' then
     return (
@@ -234,7 +235,7 @@ begin
   v_name := aos_skills.function_name(v_skill.said ->> 'name');
   return format('select * from %I.%I(%s)', v_name[1], v_name[2], (
     select string_agg(format('%I => %s', a.key, aos_skills.sql_literal(a.value)), ', ' order by a.key)
-    from jsonb_each(p_args) a));
+    from jsonb_each(p_args) a where v_skill.takes ? a.key));
 end
 $$;
 

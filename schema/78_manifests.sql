@@ -363,7 +363,7 @@ $$;
 create function aos_skills.function_of(p_schema text, p_name text) returns text
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select min(format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)))
+  select min(p.oid::regprocedure::text)
   from pg_proc p join pg_namespace n on n.oid = p.pronamespace
   where n.nspname = p_schema and p.proname = p_name having count(*) = 1
 $$;

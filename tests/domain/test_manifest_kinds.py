@@ -20,7 +20,7 @@ from aosctl.domain.kinds import BY_NAME, KINDS, Kind, kind_named
 from aosctl.domain.kinds.base import Resource
 from aosctl.domain.kinds.json_schema import schema_for
 from aosctl.domain.kinds.reference import PAGE, SCHEMA, SCHEMAS, reference, rows, schema_files
-from aosctl.domain.kinds.skill import BUILTINS
+from aosctl.domain.kinds.skill_words import BUILTINS
 from aosctl.domain.manifest import load, loads
 from aosctl.domain.relations import check_references
 from aosctl.domain.structures import ListOf

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from aosctl.domain.tools.base import Tool
     from aosctl.domain.tools.mcp_sessions import Sessions
     from aosctl.domain.worker import Report, Worker
+    from aosctl.providers.base import ModelSpec, Provider
 
 WORKER_CONNECTIONS = 4
 """Of `aosctl worker`, for each kind of call; a turn holds none while a model or a tool works."""
@@ -85,14 +86,18 @@ def remember_names(
     remember(target_of(given), os.environ, kind, names, whole=whole)
 
 
-def tools(target: Target) -> Mapping[str, Tool]:
-    """Return the skills that this worker carries out itself, by name or kind."""
+def tools(*, embedded: bool = False) -> Mapping[str, Tool]:
+    """Return what carries out the skills outside the database, by built-in or kind.
+
+    On the embedded database, which is one user's, this host runs what manifests name.
+    """
     from aosctl.domain.tools.host import Host
     from aosctl.domain.tools.mcp import McpTool
+    from aosctl.domain.tools.python import Python
     from aosctl.domain.tools.web_search import WebSearch
 
-    host = Host.of(os.environ, embedded=target.kind == "embedded")
-    known: tuple[Tool, ...] = (WebSearch(), McpTool(host, _mcp_sessions()))
+    host = Host.of(os.environ, embedded=embedded)
+    known = (WebSearch(), Python(host), McpTool(host, _mcp_sessions()))
     return {tool.name: tool for tool in known}
 
 
@@ -111,13 +116,19 @@ def worker_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def loop_of(client: WorkerClient, target: Target) -> Loop:
-    """Return a loop for one run."""
+def loop_of(
+    client: WorkerClient,
+    *,
+    embedded: bool = False,
+    provider_for: Callable[[ModelSpec], Provider] | None = None,
+) -> Loop:
+    """Return a loop for one run; `embedded` as `tools` has it."""
     from aosctl.domain.heart import Heart
     from aosctl.domain.loop import Loop
-    from aosctl.providers.registry import provider_for
+    from aosctl.providers import registry
 
-    return Loop(client, provider_for, tools(target), Heart(client.heart_link))
+    asked = provider_for or registry.provider_for
+    return Loop(client, asked, tools(embedded=embedded), Heart(client.heart_link))
 
 
 def previewer_of(given: Globals) -> Callable[[UUID, UUID], bool]:
@@ -169,7 +180,7 @@ def open_worker(
     target = target_of(given)
     dsn = worker_dsn(target, person_conninfo(target, note))
     links = min(concurrency, WORKER_CONNECTIONS)
-    known = tools(target)
+    known = tools(embedded=target.kind == "embedded")
     with (
         closing(
             WorkerClient(dsn, worker_name(), lease_seconds=lease_seconds, connections=links)
@@ -235,6 +246,7 @@ def open_conversation(
     verb: str = "chat",
     caps: Caps | None = None,
     system: str | None = None,
+    provider_for: Callable[[ModelSpec], Provider] | None = None,
 ) -> Conversation:
     """Go on with `run_id`, or let the first message begin a run of `agent`. Raises NotFound."""
     from aosctl.db.new_runs import NewRun
@@ -248,4 +260,6 @@ def open_conversation(
     holder = own_name(session.connection.info.user)
     client = WorkerClient(worker_conninfo(session), holder, verb)
     subject = person.run_status(run_id) if run_id else NewRun(agent or "", kind, name, caps, system)
-    return Conversation(person, client, loop_of(client, session.target), subject)
+    embedded = session.target.kind == "embedded"
+    loop = loop_of(client, embedded=embedded, provider_for=provider_for)
+    return Conversation(person, client, loop, subject)
