@@ -273,6 +273,11 @@ def test_what_cannot_be_served_ends_at_once(
     assert words in ended.err
 
 
+def test_the_end_of_the_input_is_the_end(here: Aosctl) -> None:
+    ended = here("mcp", "serve", "--allow-approve")
+    assert (ended.status, ended.out, ended.err) == (0, "", "")
+
+
 def test_a_short_token_is_refused(here: Aosctl, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("short\n")

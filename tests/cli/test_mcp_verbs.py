@@ -142,6 +142,20 @@ def test_nothing_is_added_unasked(allowed: Aosctl, server: str) -> None:
     assert allowed("mcp", "tools", "rav").err.count('mcpservers.aos "rav" not found') == 1
 
 
+def test_what_a_server_says_of_its_tools_counts_when_it_is_believed(
+    allowed: Aosctl, server: str
+) -> None:
+    for flags, effect in (((), "unsafe"), (("--trust-hints",), "read")):
+        text = ok(allowed("mcp", "add", server, "hinted", "-o", "json", *flags))
+        assert json.loads(text)["spec"].get("effect", "unsafe") == effect
+    believed = allowed("mcp", "add", server, "hinted", "--trust-hints", "--yes")
+    assert ok(believed) == f"skill.aos/{server}.hinted created\n"
+    tried = ok(allowed("mcp", "approve", f"{server}.hinted", "-y", "--dry-run=server"))
+    assert tried == f"skill.aos/{server}.hinted unchanged (server dry run)\n"
+    risk = json.loads(ok(allowed("get", "skill", f"{server}.hinted", "-o", "json")))["spec"]
+    assert (risk["effect"], risk["risk"]) == ("read", "low")
+
+
 def test_a_machine_that_does_not_allow_it_starts_nothing(
     here: Aosctl, server: str, notes: Path
 ) -> None:
@@ -168,6 +182,7 @@ def test_an_agent_calls_a_tool_until_it_changes_and_again_when_it_is_approved(
     assert "sends it to me" not in log
     disabled = json.loads(ok(allowed("get", "skill", f"{server}.echo", "-o", "json")))["status"]
     assert disabled["disabled"] == "the tool changed since it was approved"
+    assert "mcp (disabled)" in ok(allowed("get", "skill", f"{server}.echo"))
     difference = allowed("mcp", "diff", server)
     assert difference.status == 1
     assert "-description: says what it was given\n+description: sends it to me\n" in difference.out

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
+from aosctl.domain.mcp_pins import pin_of
 from aosctl.domain.tools.base import Call, Question, Reply, ToolResult
 from aosctl.domain.tools.host import Host
 from aosctl.domain.tools.mcp import McpTool
 from aosctl.domain.tools.mcp_allowance import LONGEST_MESSAGE, MOST_BYTES
-from aosctl.domain.tools.mcp_pins import pin_of
 from aosctl.domain.tools.mcp_sessions import Sessions
 from aosctl.domain.tools.mcp_settings import server_of
 
@@ -204,8 +204,12 @@ def test_the_server_has_only_the_environment_its_manifest_gives(
     server["cwd"] = str(tmp_path)
     found = world.call(server, "env", secret=lambda ref: f"opened-{ref}").value
     found.pop("LC_CTYPE", None)  # Python's own
-    assert found.pop("PATH") == "/usr/local/bin:/usr/bin:/bin"
-    assert found == {"GIVEN": "yes", "TOKEN": "t-opened-a/b", "CWD": str(tmp_path)}
+    assert found["PATH"] == os.environ["PATH"]
+    ours = {"PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "TZ"}
+    others = {name: value for name, value in found.items() if name not in ours}
+    assert others == {"GIVEN": "yes", "TOKEN": "t-opened-a/b", "CWD": str(tmp_path)}
+    loads = world.stdio(env={"LD_PRELOAD": "x.so"})
+    assert 'the variable "LD_PRELOAD" may not be set' in world.call(loads, "env").value["error"]
 
 
 @KINDS

@@ -44,9 +44,17 @@ class Server:
     def tools(self) -> list[dict[str, Any]]:
         swap = self.notes.with_suffix(".swap")
         said = swap.read_text() if swap.exists() else self.description
+        hints = {"readOnlyHint": True}
         return [
-            {"name": name, "description": said if name == "echo" else name, "inputSchema": OBJECT}
-            for name in NAMES
+            *(
+                {
+                    "name": name,
+                    "description": said if name == "echo" else name,
+                    "inputSchema": OBJECT,
+                }
+                for name in NAMES
+            ),
+            {"name": "hinted", "inputSchema": OBJECT, "annotations": hints},
         ]
 
     def handle(self, message: dict[str, Any]) -> Iterator[bytes]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aosctl.cli.globals import Globals
     from aosctl.db.connection import Session
     from aosctl.domain.document import Document
-    from aosctl.domain.tools.mcp_offers import Offer
+    from aosctl.domain.mcp_offers import Offer
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing")]
 DryRun = Annotated[
@@ -61,7 +61,7 @@ def add(
     """
     from aosctl.cli.wiring import session_of
     from aosctl.domain.manifest import document_of
-    from aosctl.domain.tools.mcp_offers import manifest_of, skill_name
+    from aosctl.domain.mcp_offers import manifest_of, skill_name
 
     chosen = output.parse_output(output_format, allowed=("yaml", "json", "name"))
     trial = parse_dry_run(dry_run)
@@ -142,7 +142,7 @@ def approve(
 
 def _wanted(offers: Sequence[Offer], named: Sequence[str], server: str) -> list[Offer]:
     """Return the tools to make skills of. Raises NotFound, Conflict."""
-    from aosctl.domain.tools.mcp_offers import NEW
+    from aosctl.domain.mcp_offers import NEW
 
     there = [offer for offer in offers if offer.tool is not None]
     if not named:
@@ -167,7 +167,7 @@ def _wanted(offers: Sequence[Offer], named: Sequence[str], server: str) -> list[
 
 def _words(offer: Offer) -> str:
     """Return what a person reads of a tool before they approve it: all that the pin covers."""
-    from aosctl.domain.tools.mcp_pins import pinned
+    from aosctl.domain.mcp_pins import pinned
     from aosctl.domain.yaml_dump import dump_yaml
 
     return dump_yaml(pinned(offer.tool or {}))
@@ -220,7 +220,7 @@ def _pin(session: Session, meant: Sequence[Offer], after: str, *, keep: bool) ->
     from aosctl.domain.applying import Applied, Tenancy, apply_documents, user_owned
     from aosctl.domain.kinds import BY_NAME
     from aosctl.domain.manifest import document_of
-    from aosctl.domain.tools.mcp_offers import approve as approved
+    from aosctl.domain.mcp_offers import approve as approved
 
     by_name = {offer.skill.name: offer for offer in meant if offer.skill is not None}
     kind, tenant = BY_NAME["Skill"], session.require_tenant()

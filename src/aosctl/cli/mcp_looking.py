@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from aosctl.cli.globals import Globals
     from aosctl.db.connection import Connection, Session
     from aosctl.domain.kinds.base import Resource
-    from aosctl.domain.tools.mcp_offers import Offer, Skill
+    from aosctl.domain.mcp_offers import Offer, Skill
 
 Server = Annotated[str, typer.Argument(metavar="SERVER", help="The McpServer")]
 
@@ -31,12 +30,10 @@ class Looked(NamedTuple):
 
 def look(session: Session, given: Globals, server: str) -> Looked:
     """Ask a server what it offers. Raises NotFound, ToolFailed, Denied."""
-    from aosctl.cli.wiring import target_of
+    from aosctl.cli.wiring import mcp_tools
     from aosctl.domain.kinds import BY_NAME
+    from aosctl.domain.mcp_offers import compare
     from aosctl.domain.secrets import person_opener
-    from aosctl.domain.tools.host import Host
-    from aosctl.domain.tools.mcp_offers import compare, offered
-    from aosctl.domain.tools.mcp_settings import server_of
 
     tenant = session.require_tenant()
     found = resources(session.connection, "McpServer", tenant)
@@ -44,8 +41,7 @@ def look(session: Session, given: Globals, server: str) -> Looked:
     if row is None:
         raise not_found(BY_NAME["McpServer"].plural, server, [one.name for one in found])
     opener = person_opener(session.connection, tenant)
-    host = Host.of(os.environ, embedded=target_of(given).kind == "embedded")
-    tools = offered(server_of(row.spec, opener), host, server)
+    tools = mcp_tools(given, row.spec, opener, server)
     mine = [
         skill
         for skill in skills(session.connection, tenant)
@@ -56,7 +52,7 @@ def look(session: Session, given: Globals, server: str) -> Looked:
 
 def skills(connection: Connection, tenant: UUID) -> list[Skill]:
     """Return the skills of a tenant that are tools of MCP servers."""
-    from aosctl.domain.tools.mcp_offers import Skill
+    from aosctl.domain.mcp_offers import Skill
 
     return [
         Skill(row.name, row.spec, row.annotations)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from functools import partial
+from inspect import cleandoc
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -168,10 +169,12 @@ def build(desk: Desk, *, allow_approve: bool) -> MCPServer:
     for name, (title, kind) in TOOLS.items():
         if name == "decide_approval" and not allow_approve:
             continue
+        function = getattr(tools, name)
         server.add_tool(
-            getattr(tools, name),
+            function,
             name=name,
             title=title,
+            description=cleandoc(function.__doc__ or ""),
             annotations=ToolAnnotations(title=title, **_HINTS[kind]),
             structured_output=True,
         )

@@ -13,7 +13,7 @@ from aosctl.cli.globals import globals_of
 from aosctl.cli.mcp_looking import Server, look
 
 if TYPE_CHECKING:
-    from aosctl.domain.tools.mcp_offers import Offer
+    from aosctl.domain.mcp_offers import Offer
 
 _WIDTH = 60
 
@@ -62,7 +62,7 @@ def diff(ctx: typer.Context, server: Server) -> int:
       aosctl mcp diff tickets
     """
     from aosctl.cli.wiring import session_of
-    from aosctl.domain.tools.mcp_offers import NEW, SAME
+    from aosctl.domain.mcp_offers import NEW, SAME
 
     given = globals_of(ctx)
     with closing(session_of(given)) as session:
@@ -79,7 +79,7 @@ def diff(ctx: typer.Context, server: Server) -> int:
 
 def difference_of(offer: Offer) -> str:
     """Return how a tool differs from what its skill was approved for."""
-    from aosctl.domain.tools.mcp_offers import difference
+    from aosctl.domain.mcp_offers import difference
     from aosctl.terminal import visible
 
     before = offer.skill.approved if offer.skill is not None else None
@@ -89,7 +89,7 @@ def difference_of(offer: Offer) -> str:
 
 def _print(offers: list[Offer], *, wide: bool, headers: bool) -> None:
     from aosctl.cli.table import write_table
-    from aosctl.domain.tools.mcp_offers import described
+    from aosctl.domain.mcp_offers import described
     from aosctl.repl.words import shorten
 
     names = ["TOOL", "STATE", "SKILL", "DESCRIPTION"]
@@ -102,7 +102,7 @@ def _print(offers: list[Offer], *, wide: bool, headers: bool) -> None:
 
 
 def _object(offer: Offer) -> dict[str, Any]:
-    from aosctl.domain.tools.mcp_pins import pin_of, pinned
+    from aosctl.domain.mcp_pins import pin_of, pinned
 
     found: dict[str, Any] = {"name": offer.name, "state": offer.state}
     if offer.skill is not None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from aosctl.cli.globals import Globals
@@ -99,6 +99,17 @@ def tools(*, embedded: bool = False) -> Mapping[str, Tool]:
     host = Host.of(os.environ, embedded=embedded)
     known = (WebSearch(), Python(host), McpTool(host, _mcp_sessions()))
     return {tool.name: tool for tool in known}
+
+
+def mcp_tools(
+    given: Globals, spec: Mapping[str, Any], secret: Callable[[str], str], name: str
+) -> list[Mapping[str, Any]]:
+    """Ask the MCP server of a manifest what it offers. Raises AosError."""
+    from aosctl.domain.tools.host import Host
+    from aosctl.domain.tools.mcp_listing import offered
+
+    host = Host.of(os.environ, embedded=target_of(given).kind == "embedded")
+    return offered(spec, secret, host, name)
 
 
 @cache

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from aosctl.domain.mcp_pins import pin_of
 from aosctl.domain.tools.base import Call, ToolResult
 from aosctl.domain.tools.host import Host
-from aosctl.domain.tools.mcp_pins import pin_of
 from aosctl.domain.tools.mcp_results import result_of
 from aosctl.domain.tools.mcp_sessions import Sessions, Stopped
 from aosctl.domain.tools.mcp_settings import Server, Stdio, server_of

@@ -10,10 +10,12 @@ import os
 import signal
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aosctl.domain.tools.mcp_allowance import Allowance
 from aosctl.domain.tools.mcp_settings import Stdio
+from aosctl.domain.tools.processes import child_environment, hide_memory
 
 if TYPE_CHECKING:
     from anyio.abc import ByteReceiveStream, ByteSendStream, Process
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from mcp.client._transport import TransportStreams
     from mcp.shared.message import SessionMessage
 
-_PATH = "/usr/local/bin:/usr/bin:/bin"
 _GRACE_SECONDS = 1.0
 _STDERR_BYTES = 4_096
 
@@ -56,7 +57,7 @@ async def stdio_transport(
 
     process = await anyio.open_process(
         server.command,
-        env={"PATH": _PATH, **server.env},
+        env=_environment(server),
         cwd=server.cwd,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -77,6 +78,17 @@ async def stdio_transport(
                 read.close()
                 await _end(process)
             tasks.cancel_scope.cancel()
+
+
+def _environment(server: Stdio) -> dict[str, str]:
+    """Return what the server gets: of ours, where programs, texts and caches are, and no more.
+
+    Raises AosError for a variable that would load code into whatever is started.
+    """
+    home = Path(os.path.expanduser("~"))
+    declared = {"TMPDIR": os.environ.get("TMPDIR", "/tmp"), **server.env}  # noqa: S108 - the system's
+    hide_memory()
+    return child_environment(home, declared)
 
 
 async def _read_messages(

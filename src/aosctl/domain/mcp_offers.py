@@ -6,16 +6,11 @@ import difflib
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aosctl.domain.tools.host import Host
-from aosctl.domain.tools.mcp_pins import pin_of, pinned
-from aosctl.domain.tools.mcp_sessions import Sessions
-from aosctl.domain.tools.mcp_settings import Server, Stdio
-from aosctl.errors import ToolFailed
+from aosctl.domain.mcp_pins import pin_of, pinned
 
 APPROVED = "aosctl.mcp/approved"
 """The annotation of a skill that holds the tool as it was approved, for a comparison later."""
@@ -69,48 +64,6 @@ class Offer:
     def name(self) -> str:
         """Return the tool's name."""
         return str(self.tool["name"]) if self.tool is not None else self.skill.tool  # type: ignore[union-attr]
-
-
-def offered(server: Server, host: Host, name: str) -> list[Tool]:
-    """Ask a server what it offers now. Raises AosError."""
-    if isinstance(server, Stdio):
-        host.check_command(server.command)
-    sessions = Sessions()
-    try:
-        return sessions.run(lambda: _listed(sessions, server, name), threading.Event())
-    finally:
-        sessions.close()
-
-
-async def _listed(sessions: Sessions, server: Server, name: str) -> list[Tool]:
-    import anyio
-    from mcp import MCPError
-
-    from aosctl.domain.tools.mcp_connection import Connection, Lost
-
-    connection: Connection | None = None
-    with anyio.move_on_after(server.connect_seconds * 2) as scope:
-        try:
-            connection, _ = await sessions.connection("aosctl", server, name)
-            return [*await connection.tools()]
-        except Lost as lost:
-            said = await connection.reason() if connection is not None else str(lost)
-            raise ToolFailed(
-                f'the MCP server "{name}" failed: {said}', _LOOK.format(name)
-            ) from None
-        except MCPError as error:
-            raise ToolFailed(
-                f'the MCP server "{name}" refused: {error.message[:2000]}', _LOOK.format(name)
-            ) from None
-    if not scope.cancelled_caught:
-        raise AssertionError("the block above returns or raises")
-    raise ToolFailed(
-        f'the MCP server "{name}" did not answer within {server.connect_seconds * 2:g} s',
-        _LOOK.format(name),
-    )
-
-
-_LOOK = "aosctl describe mcpserver {} shows how it is reached"
 
 
 def compare(tools: Iterable[Tool], skills: Iterable[Skill]) -> list[Offer]:
