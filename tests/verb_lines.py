@@ -334,7 +334,7 @@ LINES: dict[str, tuple[Line, ...]] = {
         fails("mcp approve {FORGED}"), fails("mcp approve {EVIL} --yes"),
     ),
     "mcp serve": (
-        quiet("mcp serve"), fails("mcp serve --http {EVIL}", 2), fails("mcp serve -n {FORGED}"),
+        fails("mcp serve --http {EVIL}", 2), fails("mcp serve -n {FORGED}"),
     ),
     "secret init": (
         tells("secret init --file {ODDHOME}/{NEW}.key"),

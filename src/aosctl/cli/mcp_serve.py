@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,6 +59,9 @@ def command(
         if token_file is not None:
             raise UsageError("--token-file goes with --http")
         Desk(given).check()
+        if sys.stdin.isatty():
+            hint = "an MCP client is expected on stdin; Ctrl-D ends it"
+            output.note(hint, quiet=given.quiet)
         serve_stdio(build(Desk(given), allow_approve=allow_approve))
         return
     token, is_new = _token(token_file)
