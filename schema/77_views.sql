@@ -118,10 +118,14 @@ select null::uuid as tenant_id, null::text as tenant, m.model_name as name, m.mo
          'pricing', jsonb_strip_nulls(jsonb_build_object(
            'inputUsdPerMtok', m.input_usd_per_mtok,
            'cachedInputUsdPerMtok', m.cached_input_usd_per_mtok,
+           'cacheWriteUsdPerMtok', m.cache_write_usd_per_mtok,
            'outputUsdPerMtok', m.output_usd_per_mtok)),
          'rateLimit', jsonb_strip_nulls(jsonb_build_object(
            'requestsPerMinute', m.requests_per_minute,
-           'tokensPerMinute', m.tokens_per_minute))) as spec,
+           'tokensPerMinute', m.tokens_per_minute)),
+         'fallbacks', to_jsonb(m.fallbacks),
+         'retry', jsonb_build_object('attempts', m.retry -> 'attempts',
+           'maxDelaySeconds', m.retry -> 'max_delay_seconds')) as spec,
        jsonb_build_object('builtin', m.is_builtin) as status, m.created_at
 from aos_meta.llm_model_registry m;
 

@@ -326,6 +326,9 @@ grant insert, update, delete on aos_skills.mcpserver to aos_developer;
 grant execute on function aos_skills.apply_mcpserver(uuid, text, jsonb, jsonb),
   aos_skills.delete_mcpserver(uuid, text) to aos_developer;
 
+-- Another model for the rest of a turn.
+grant execute on function aos_agent.fall_back(uuid, uuid, uuid, text, text, text) to aos_worker;
+
 -- Answers as they come.
 grant select, insert, update, delete on aos_core.live_watcher, aos_core.live_text to aos_kernel;
 grant select on aos_core.live_text to aos_view;

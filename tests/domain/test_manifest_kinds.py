@@ -96,7 +96,10 @@ def test_the_quickstart_is_the_agent_of_the_guide() -> None:
     documents = load([str(ROOT / "manifests" / "quickstart")])
     found = {(document.kind, document.name): document for document in documents}
     assert found["Agent", "my_pg_bot"].spec["persona"] == "pg_expert"
-    assert set(found["Agent", "my_pg_bot"].spec["skills"]) == set(BUILTINS)
+    assert set(found["Agent", "my_pg_bot"].spec["skills"]) == {
+        "sql_query", "sql_execute", "rag_search", "memory_store", "memory_recall", "web_search",
+    }  # fmt: skip
+    assert set(found["Agent", "my_pg_bot"].spec["skills"]) < set(BUILTINS)
     prompt = found["Persona", "pg_expert"].spec["systemPrompt"]
     assert prompt.startswith("You are a PostgreSQL Database Administrator.")
     assert {document.tenant for document in documents} == {None, "tech_corp"}
@@ -171,6 +174,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "params": {},
         "pricing": {},
         "rateLimit": {},
+        "retry": {"attempts": 3, "maxDelaySeconds": 20},
+        "fallbacks": [],
         "active": True,
     },
     "Collection": {"description": "", "trust": "trusted", "documents": []},

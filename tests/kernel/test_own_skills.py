@@ -6,6 +6,7 @@ manifest does not name; and what the model may not do with SQL of its own, it ma
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -75,7 +76,7 @@ def run(tenant: Tenant, name: str, **args: Any) -> dict[str, Any]:
     asked = tenant.asked(name, args, f"with.{name}")
     if asked.answer["next"] != "calls":
         state, message = tenant.call_state(asked.call), tenant.transcript(asked.run)[-1][1]
-        return {"ok": False, "result": {"state": state, "error": message}}
+        return {"ok": False, "result": {"state": state, **json.loads(message)}}
     said: dict[str, Any] = tenant.execute(asked.call, asked.lease)
     return said
 

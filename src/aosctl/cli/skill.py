@@ -43,7 +43,7 @@ def test(
     ] = "{}",
     agent: Annotated[
         str | None,
-        typer.Option("--agent", metavar="AGENT", help="Whose rights count; needed if several may"),
+        typer.Option("--agent", metavar="AGENT", help="Whose rights count, if several may"),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what the gate would decide")
@@ -61,7 +61,7 @@ def test(
     the gate refuses the call or the skill fails, 3 when an approval is pending.
 
     Examples:
-      aosctl skill test sql_query --args '{"query": "select count(*) from shop.orders"}'
+      aosctl skill test sql_query --args '{"query": "table shop.orders"}'
 
       # What would be decided, and why; nothing runs
       aosctl skill test sql_execute --agent my_pg_bot --dry-run \\
@@ -105,9 +105,9 @@ def _call(
     chosen: output.Output,
 ) -> int:
     """Have the agent make the call, in a task that is closed with its result."""
-    from aosctl.providers.one_call import OneCallProvider
+    from aosctl.cli.wiring import one_call
 
-    model = OneCallProvider(skill, args)
+    model = one_call(skill, args)
     with talk.reporting(chosen) as report:
         access = talk.Access(given, session, agent, kind="task", provider_for=lambda _: model)
         conversation = access.open(None)

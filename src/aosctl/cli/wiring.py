@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from aosctl.domain.loop import Loop
     from aosctl.domain.tools.base import Tool
     from aosctl.domain.tools.mcp_sessions import Sessions
+    from aosctl.domain.tools.web.client import HttpClient
     from aosctl.domain.worker import Report, Worker
     from aosctl.providers.base import ModelSpec, Provider
+    from aosctl.providers.one_call import OneCallProvider
 
 WORKER_CONNECTIONS = 4
 """Of `aosctl worker`, for each kind of call; a turn holds none while a model or a tool works."""
@@ -91,14 +93,70 @@ def tools(*, embedded: bool = False) -> Mapping[str, Tool]:
 
     On the embedded database, which is one user's, this host runs what manifests name.
     """
+    return _Tools(
+        {
+            "http": partial(_http, embedded=embedded),
+            "http_request": partial(_http_request, embedded=embedded),
+            "mcp": partial(_mcp, embedded=embedded),
+            "now": _now,
+            "python": partial(_python, embedded=embedded),
+            "web_fetch": partial(_web_fetch, embedded=embedded),
+            "web_search": partial(_web_search, embedded=embedded),
+        }
+    )
+
+
+class _Tools(Mapping[str, "Tool"]):
+    """The tools by name, each made, and its module imported, when one is called."""
+
+    def __init__(self, make: Mapping[str, Callable[[], Tool]]) -> None:
+        self._make = make
+        self._made: dict[str, Tool] = {}
+
+    def __getitem__(self, name: str) -> Tool:
+        if name not in self._made:
+            self._made[name] = self._make[name]()
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._make)
+
+    def __len__(self) -> int:
+        return len(self._make)
+
+
+def _http(*, embedded: bool) -> Tool:
+    from aosctl.domain.tools.http_skill import HttpSkill
+
+    return HttpSkill(_http_client(embedded=embedded))
+
+
+def _http_request(*, embedded: bool) -> Tool:
+    from aosctl.domain.tools.http_request import HttpRequestTool
+
+    return HttpRequestTool(_http_client(embedded=embedded))
+
+
+def _http_client(*, embedded: bool) -> HttpClient:
+    from aosctl.domain.tools.web.client import HttpClient
+    from aosctl.domain.tools.web.home import Home
+
+    return HttpClient(Home.of(os.environ, embedded=embedded))
+
+
+def _mcp(*, embedded: bool) -> Tool:
     from aosctl.domain.tools.host import Host
     from aosctl.domain.tools.mcp import McpTool
-    from aosctl.domain.tools.python import Python
-    from aosctl.domain.tools.web_search import WebSearch
 
-    host = Host.of(os.environ, embedded=embedded)
-    known = (WebSearch(), Python(host), McpTool(host, _mcp_sessions()))
-    return {tool.name: tool for tool in known}
+    return McpTool(Host.of(os.environ, embedded=embedded), _mcp_sessions())
+
+
+@cache
+def _mcp_sessions() -> Sessions:
+    """Return the connections to MCP servers, which all runs of this process share."""
+    from aosctl.domain.tools.mcp_sessions import Sessions
+
+    return Sessions()
 
 
 def mcp_tools(
@@ -112,12 +170,36 @@ def mcp_tools(
     return offered(spec, secret, host, name)
 
 
-@cache
-def _mcp_sessions() -> Sessions:
-    """Return the connections to MCP servers, which all runs of this process share."""
-    from aosctl.domain.tools.mcp_sessions import Sessions
+def _now() -> Tool:
+    from aosctl.domain.tools.now import Now
 
-    return Sessions()
+    return Now()
+
+
+def _python(*, embedded: bool) -> Tool:
+    from aosctl.domain.tools.host import Host
+    from aosctl.domain.tools.python import Python
+
+    return Python(Host.of(os.environ, embedded=embedded))
+
+
+def _web_fetch(*, embedded: bool) -> Tool:
+    from aosctl.domain.tools.web_fetch import WebFetch
+
+    return WebFetch(_http_client(embedded=embedded))
+
+
+def _web_search(*, embedded: bool) -> Tool:
+    from aosctl.domain.tools.web_search import WebSearch
+
+    return WebSearch(_http_client(embedded=embedded))
+
+
+def one_call(skill: str, args: Mapping[str, object]) -> OneCallProvider:
+    """Return a model that makes this call and repeats its result."""
+    from aosctl.providers.one_call import OneCallProvider
+
+    return OneCallProvider(skill, args)
 
 
 def worker_name() -> str:

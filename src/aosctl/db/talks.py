@@ -187,7 +187,8 @@ def tools(connection: Connection, tenant: UUID, agent: str) -> list[Tool]:
         " left join aos_skills.builtin_skill b"
         "  on b.name = case when s.name is null then rs.skill_name else s.builtin end"
         " where a.tenant_id = %(tenant)s and a.name = %(agent)s"
-        " and s.disabled is null and coalesce(b.name, s.kind) is not null"
+        " and rs.skill_name <> 'read_result' and s.disabled is null"
+        " and coalesce(b.name, s.kind) is not null"
         " and coalesce(rs.skill_name = any (a.skills), coalesce(s.risk, b.risk) = 'low')"
         " order by rs.skill_name",
         {"tenant": tenant, "agent": agent},

@@ -10,17 +10,19 @@ from aosctl.domain.fields import Anything, Choice, Number, Text, name_text
 from aosctl.domain.kinds.base import Completion, Spec
 from aosctl.domain.kinds.implementation import READS, Implementation
 from aosctl.domain.kinds.skill_agent import DELEGATION
+from aosctl.domain.kinds.skill_http import HTTP
 from aosctl.domain.kinds.skill_mcp import MCP
 from aosctl.domain.kinds.skill_python import PYTHON
 from aosctl.domain.kinds.skill_sql import IMPLEMENTATIONS as SQL_KINDS
 from aosctl.domain.kinds.skill_sql import SQL, check_grants
+from aosctl.domain.kinds.skill_web import check_config
 from aosctl.domain.kinds.skill_words import BUILTINS, TOUCHES, says
 from aosctl.domain.structures import Field, ListOf, MapOf
 
 _TOUCHES = ("untrusted", "sensitive", "change", "egress")
 _SQL_SKILLS = ("sql_query", "sql_execute")
 _KINDS: Mapping[str, Implementation] = MappingProxyType(
-    {each.kind: each for each in (*SQL_KINDS, MCP, PYTHON, DELEGATION)}
+    {each.kind: each for each in (*SQL_KINDS, HTTP, MCP, PYTHON, DELEGATION)}
 )
 _OF_ITS_OWN = ("input", "output", "effect")
 """What a skill says that is no setting of a built-in."""
@@ -30,9 +32,12 @@ FIELDS = (
     Field(
         "builtin",
         Choice(values=tuple(BUILTINS)),
-        "The built-in that it is a setting of. `sql_query` reads with SQL; `sql_execute`"
-        " changes data with SQL; `rag_search` searches the agent's collections; `memory_store`"
-        " and `memory_recall` keep facts beyond one run; `web_search` asks a search service.",
+        "The built-in that it is a setting of. `sql_query` reads with SQL; `sql_execute` changes"
+        " data with SQL; `rag_search` searches the agent's collections; `memory_store` and"
+        " `memory_recall` keep facts beyond one run; `memory_search` finds them by their words;"
+        " `describe_schema` tells which tables SQL reaches; `web_search` asks a search service;"
+        " `web_fetch` reads pages of the web; `http_request` sends requests to the hosts in"
+        " `config.allowHosts`; `now` tells the time.",
     ),
     Field(
         "description",
@@ -68,8 +73,9 @@ FIELDS = (
         "risk",
         Choice(values=("low", "medium", "high")),
         "How much harm a wrong call can do.",
-        default_words="the built-in's: `high` for `sql_execute`, else `low`; of a skill of its"
-        " own, `low` where its effect is `read`, else `high`",
+        default_words="the built-in's: `high` for `sql_execute` and `http_request`, `medium` for"
+        " `web_fetch`, else `low`; of a skill of its"
+        " own `high`, where its effect is `read`, `low`, and `medium` if it touches `egress` too",
     ),
     Field(
         "approval",
@@ -84,7 +90,8 @@ FIELDS = (
         " `sensitive`, it reads what is not for everybody; `change`, it changes something that"
         " lasts; `egress`, it sends something out. After an untrusted result, calls that"
         " change or send need approval, and no agent may have all three unasked.",
-        default_words="the built-in's: `[untrusted]` for `web_search`, `[sensitive]` for"
+        default_words="the built-in's: `[untrusted]` for `web_search`, `[untrusted, egress]` for"
+        " `web_fetch`, `[untrusted, change, egress]` for `http_request`, `[sensitive]` for"
         " `sql_query`, `[sensitive, change]` for `sql_execute`, else `[]`. Of a skill of its"
         " own: `[sensitive]` for `sql` and `function`, `[untrusted]` for `python`,"
         " `[untrusted, egress]` for `http` and `mcp`; and `change` where its effect is not"
@@ -124,8 +131,9 @@ FIELDS = (
     Field(
         "config",
         MapOf(value=Anything(), max_items=100),
-        "Settings of the built-in, passed on as they are. No secrets: name an environment"
-        " variable instead.",
+        "Settings of the built-in: of `web_fetch`, `http_request`, `web_search` and `now` as"
+        " docs/skills.md lists them. No secrets: `{secretRef: NAME/KEY}`, or the name of an"
+        " environment variable.",
         default={},
     ),
 )
@@ -154,6 +162,7 @@ def _completed_builtin(spec: Spec, at: Completion) -> Spec:
     touches = spec.get("touches", TOUCHES.get(builtin, ()))
     if builtin == "sql_execute" and "change" not in touches:
         at.wrong("spec.touches", 'lacks "change": sql_execute changes data')
+    check_config(spec, at)
     return {**spec, "risk": spec.get("risk", BUILTINS[builtin]), "touches": _ordered(touches)}
 
 
@@ -179,13 +188,20 @@ def _completed(spec: Spec, kind: str, at: Completion) -> Spec:
         **spec,
         "input": _closed(spec.get("input") or dict(_NO_ARGUMENTS), does.closed),
         "effect": effect,
-        "risk": spec.get("risk", "low" if effect == READS else "high"),
+        "risk": spec.get("risk", _risk(effect, touches)),
         "touches": _ordered(touches),
     }
     does.check(spec, at)
     for name in ("input", "output"):
         _check_schema(spec, name, at)
     return spec
+
+
+def _risk(effect: str, touches: Iterable[str]) -> str:
+    """Return the default: what reads is low, unless it sends something out to read it."""
+    if effect != READS:
+        return "high"
+    return "medium" if "egress" in touches else "low"
 
 
 def _closed(schema: dict[str, Any], closed: bool) -> dict[str, Any]:

@@ -13,7 +13,12 @@ BUILTINS: Mapping[str, str] = MappingProxyType(
         "rag_search": "low",
         "memory_store": "low",
         "memory_recall": "low",
+        "memory_search": "low",
+        "describe_schema": "low",
         "web_search": "low",
+        "web_fetch": "medium",
+        "http_request": "high",
+        "now": "low",
     }
 )
 """The built-in skills and their risk where a manifest gives none."""
@@ -23,6 +28,8 @@ TOUCHES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "sql_query": ("sensitive",),
         "sql_execute": ("sensitive", "change"),
         "web_search": ("untrusted",),
+        "web_fetch": ("untrusted", "egress"),
+        "http_request": ("untrusted", "change", "egress"),
     }
 )
 """What a built-in touches where a manifest does not say; the others touch nothing."""

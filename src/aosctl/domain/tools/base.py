@@ -13,8 +13,8 @@ from aosctl.errors import NotFound
 from aosctl.messages import JsonObject, sanitise_json
 from aosctl.redaction import redact
 
-LONGEST_RESULT = 1_000_000
-"""Characters of JSON; of a longer result the model is shown the beginning."""
+LONGEST_RESULT = 10_000_000
+"""Characters of JSON that are kept; of a longer result only the beginning is."""
 
 
 MAX_BYTES = 65_536
