@@ -21,6 +21,7 @@ from aosctl.domain.tools.mcp import McpTool
 from aosctl.domain.tools.mcp_allowance import LONGEST_MESSAGE, MOST_BYTES
 from aosctl.domain.tools.mcp_sessions import Sessions
 from aosctl.domain.tools.mcp_settings import server_of
+from aosctl.domain.tools.web.home import Home
 
 SERVERS = Path(__file__).parent.parent / "mcp_servers"
 OBJECT = {"type": "object", "properties": {"x": {"type": "string"}}}
@@ -38,7 +39,7 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.notes = folder / "notes"
         self.notes.touch()
-        self.sessions = Sessions()
+        self.sessions = Sessions(Home(allows_all=True))
         self.tool = McpTool(Host(allows_all=True), self.sessions)
         self.processes: list[subprocess.Popen[str]] = []
         self.disabled: list[str] = []
@@ -521,6 +522,26 @@ def test_no_process_is_left_when_the_sessions_are_closed(world: World) -> None:
     world.sessions.close()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/", "http://localhost:9/", "http://[::1]:9/"])
+def test_a_url_leads_into_the_hosts_own_networks_only_where_it_allows_that(
+    world: World, url: str
+) -> None:
+    reached = world.call({"url": url}, "echo")
+    assert "connection attempts failed" in reached.value["error"]
+    sessions = Sessions(Home())
+    world.tool = McpTool(Host(), sessions)
+    refused = world.call({"url": url}, "echo")
+    sessions.close()
+    assert "a network of this worker's own" in refused.value["error"]
+    oauth = {"tokenUrl": url, "clientId": "me"}
+    sessions = Sessions(Home())
+    world.tool = McpTool(Host(), sessions)
+    public = {"url": "http://192.0.2.1/", "auth": {"oauth": oauth}, "timeoutSeconds": 5}
+    token = world.call(public, "echo", timeout_seconds=5)
+    sessions.close()
+    assert "a network of this worker's own" in token.value["error"]
 
 
 def test_a_command_is_started_only_where_the_machine_allows_it(world: World) -> None:

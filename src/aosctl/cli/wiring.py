@@ -148,15 +148,16 @@ def _mcp(*, embedded: bool) -> Tool:
     from aosctl.domain.tools.host import Host
     from aosctl.domain.tools.mcp import McpTool
 
-    return McpTool(Host.of(os.environ, embedded=embedded), _mcp_sessions())
+    return McpTool(Host.of(os.environ, embedded=embedded), _mcp_sessions(embedded=embedded))
 
 
 @cache
-def _mcp_sessions() -> Sessions:
+def _mcp_sessions(*, embedded: bool) -> Sessions:
     """Return the connections to MCP servers, which all runs of this process share."""
     from aosctl.domain.tools.mcp_sessions import Sessions
+    from aosctl.domain.tools.web.home import Home
 
-    return Sessions()
+    return Sessions(Home.of(os.environ, embedded=embedded))
 
 
 def mcp_tools(
@@ -165,9 +166,11 @@ def mcp_tools(
     """Ask the MCP server of a manifest what it offers. Raises AosError."""
     from aosctl.domain.tools.host import Host
     from aosctl.domain.tools.mcp_listing import offered
+    from aosctl.domain.tools.web.home import Home
 
-    host = Host.of(os.environ, embedded=target_of(given).kind == "embedded")
-    return offered(spec, secret, host, name)
+    embedded = target_of(given).kind == "embedded"
+    host, home = Host.of(os.environ, embedded=embedded), Home.of(os.environ, embedded=embedded)
+    return offered(spec, secret, host, home, name)
 
 
 def _now() -> Tool:

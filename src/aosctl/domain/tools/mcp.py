@@ -24,9 +24,9 @@ class McpTool:
 
     name = "mcp"
 
-    def __init__(self, host: Host, sessions: Sessions | None = None) -> None:
+    def __init__(self, host: Host, sessions: Sessions) -> None:
         self._host = host
-        self._sessions = sessions or Sessions()
+        self._sessions = sessions
 
     def run(self, args: Mapping[str, Any], call: Call) -> ToolResult:
         """Call the tool that the skill names, if it is still the one that was approved."""

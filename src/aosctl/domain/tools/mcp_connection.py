@@ -19,6 +19,7 @@ from aosctl.domain.tools.mcp_asking import answer_of, question_of
 from aosctl.domain.tools.mcp_http import Seen, http_transport
 from aosctl.domain.tools.mcp_settings import Http, Server
 from aosctl.domain.tools.mcp_stdio import Stderr, stdio_transport
+from aosctl.domain.tools.web.home import Home
 
 if TYPE_CHECKING:
     from anyio import CancelScope
@@ -64,8 +65,9 @@ _CURRENT: ContextVar[Talk | None] = ContextVar("_CURRENT", default=None)
 class Connection:
     """A server that is running, or was; `opened` before anything else."""
 
-    def __init__(self, server: Server, name: str, *, legacy: bool) -> None:
+    def __init__(self, server: Server, name: str, home: Home, *, legacy: bool) -> None:
         self._server = server
+        self._home = home
         self._name = name
         self._legacy = legacy
         self._client: Client | None = None
@@ -229,7 +231,7 @@ class Connection:
 
     def _transport(self) -> AbstractAsyncContextManager[TransportStreams]:
         if isinstance(self._server, Http):
-            return http_transport(self._server, self._allowance, self._seen)
+            return http_transport(self._server, self._allowance, self._seen, self._home)
         return stdio_transport(self._server, self._allowance, self._stderr, self._closing.set)
 
     async def _elicited(self, context: Any, params: ElicitRequestParams) -> ElicitResult:

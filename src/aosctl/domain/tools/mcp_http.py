@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aosctl.domain.tools.mcp_allowance import Allowance
 from aosctl.domain.tools.mcp_oauth import Tokens, token_auth
 from aosctl.domain.tools.mcp_settings import Http
+from aosctl.domain.tools.web.home import Home
 
 if TYPE_CHECKING:
     import httpx2
@@ -37,9 +38,12 @@ class Seen:
 
 @asynccontextmanager
 async def http_transport(
-    server: Http, allowance: Allowance, seen: Seen
+    server: Http, allowance: Allowance, seen: Seen, home: Home
 ) -> AsyncGenerator[TransportStreams, None]:
-    """Yield the streams of a server behind a URL; its session there is ended afterwards."""
+    """Yield the streams of a server behind a URL; its session there is ended afterwards.
+
+    `home` says which networks of this host's own it may be in, and its token endpoint.
+    """
     import httpx2
     from mcp.client.streamable_http import streamable_http_client
 
@@ -47,7 +51,7 @@ async def http_transport(
         headers=dict(server.headers),
         auth=token_auth()(Tokens(server.oauth, server.url)) if server.oauth else None,
         timeout=httpx2.Timeout(server.connect_seconds, read=_IDLE_SECONDS),
-        transport=_bounded()(allowance, seen),
+        transport=_bounded()(allowance, seen, home),
         trust_env=False,  # a .netrc of ours is none of the server's business
     )
     async with (
@@ -62,6 +66,7 @@ async def http_transport(
 @cache
 def _bounded() -> type[Any]:
     """Return the transport that counts what comes; defined where httpx2 is loaded."""
+    import httpcore2
     import httpx2
 
     class Counted(httpx2.AsyncByteStream):
@@ -84,8 +89,12 @@ def _bounded() -> type[Any]:
             await self._stream.aclose()
 
     class Bounded(httpx2.AsyncHTTPTransport):
-        def __init__(self, allowance: Allowance, seen: Seen) -> None:
+        def __init__(self, allowance: Allowance, seen: Seen, home: Home) -> None:
             super().__init__(trust_env=False)
+            self._pool = httpcore2.AsyncConnectionPool(
+                ssl_context=httpx2.create_ssl_context(trust_env=False),
+                network_backend=_at_home()(home),
+            )
             self._allowance = allowance
             self._seen = seen
 
@@ -105,3 +114,38 @@ def _bounded() -> type[Any]:
             return response
 
     return Bounded
+
+
+@cache
+def _at_home() -> type[Any]:
+    """Return what connects to admitted addresses alone; defined where httpcore2 is loaded.
+
+    A name is looked up once, and what was checked is what is connected to.
+    """
+    import socket
+
+    import anyio
+    import httpcore2
+    from httpcore2._backends.auto import AutoBackend
+
+    class AtHome(AutoBackend):
+        def __init__(self, home: Home) -> None:
+            self._home = home
+
+        async def connect_tcp(self, host: str, port: int, *given: Any, **named: Any) -> Any:
+            try:
+                found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            except OSError as error:
+                raise httpcore2.ConnectError(f"the host {host} is not known") from error
+            addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+            admitted = [ip for ip in addresses if self._home.admits(ip)]
+            if not admitted:
+                raise self._home.refusal(host)
+            for ip in admitted[:-1]:
+                try:
+                    return await super().connect_tcp(ip, port, *given, **named)
+                except httpcore2.ConnectError:
+                    continue
+            return await super().connect_tcp(admitted[-1], port, *given, **named)
+
+    return AtHome

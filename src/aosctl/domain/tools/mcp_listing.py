@@ -9,19 +9,20 @@ from typing import Any
 from aosctl.domain.tools.host import Host
 from aosctl.domain.tools.mcp_sessions import Sessions
 from aosctl.domain.tools.mcp_settings import Server, Stdio, server_of
+from aosctl.domain.tools.web.home import Home
 from aosctl.errors import ToolFailed
 
 Tool = Mapping[str, Any]
 
 
 def offered(
-    spec: Mapping[str, Any], secret: Callable[[str], str], host: Host, name: str
+    spec: Mapping[str, Any], secret: Callable[[str], str], host: Host, home: Home, name: str
 ) -> list[Tool]:
     """Return what the server of a manifest offers now, as the wire has it. Raises AosError."""
     server = server_of(spec, secret)
     if isinstance(server, Stdio):
         host.check_command(server.command)
-    sessions = Sessions()
+    sessions = Sessions(home)
     try:
         return sessions.run(lambda: _listed(sessions, server, name), threading.Event())
     finally:

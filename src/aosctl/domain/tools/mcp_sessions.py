@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from aosctl.domain.tools.mcp_connection import Connection
     from aosctl.domain.tools.mcp_settings import Server
+    from aosctl.domain.tools.web.home import Home
 
 T = TypeVar("T")
 
@@ -29,9 +30,13 @@ class Stopped(Exception):
 
 
 class Sessions:
-    """The connections of this process, by (whose, which server); used from any thread."""
+    """The connections of this process, by (whose, which server); used from any thread.
 
-    def __init__(self) -> None:
+    `home` says which networks of this host's own servers may be in.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -89,7 +94,7 @@ class Sessions:
             await found.opened()
             return found, True
         self._make_room()
-        made = Connection(server, name, legacy=key in self._legacy)
+        made = Connection(server, name, self._home, legacy=key in self._legacy)
         if owner is not None:
             self._kept[key] = made
         try:
