@@ -153,7 +153,7 @@ def test_what_a_server_says_of_its_tools_counts_when_it_is_believed(
     tried = ok(allowed("mcp", "approve", f"{server}.hinted", "-y", "--dry-run=server"))
     assert tried == f"skill.aos/{server}.hinted unchanged (server dry run)\n"
     risk = json.loads(ok(allowed("get", "skill", f"{server}.hinted", "-o", "json")))["spec"]
-    assert (risk["effect"], risk["risk"]) == ("read", "low")
+    assert (risk["effect"], risk["risk"]) == ("read", "medium")
 
 
 def test_a_machine_that_does_not_allow_it_starts_nothing(
