@@ -17,10 +17,12 @@ from aosctl.terminal import visible
 from aosctl.timestamps import to_the_second
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
 
     from aosctl.domain.conversation import Approval, Conversation, RunStatus
     from aosctl.domain.loop_events import CallBegun, CallEnded, CallRefused, LoopEvent
+    from aosctl.domain.tools.base import Question, Reply
     from aosctl.repl.oneshot import Ended
     from aosctl.repl.turns import Decider, Turns
 
@@ -153,6 +155,9 @@ class Witness:
             return self._decider is not None and self._decider.settle(turns)
         finally:
             self._tell_decided(turns)
+
+    def answer(self, turns: Turns, question: Question, void: Callable[[], bool]) -> Reply | None:
+        return None if self._decider is None else self._decider.answer(turns, question, void)
 
     def _tell_decided(self, turns: Turns) -> None:
         pending = {each.approval_id for each in turns.conversation.pending_approvals()}

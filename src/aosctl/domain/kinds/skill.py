@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from aosctl.domain.structures import Field
 
 
+def _does(row: Resource) -> str | None:
+    """Return what it does, and whether nobody may use it for now; `status.disabled` says why."""
+    does = row.spec.get("builtin") or kind_of(row.spec)
+    return f"{does} (disabled)" if row.status.get("disabled") else does
+
+
 def _schemas(row: Resource) -> list[str] | None:
     grants: list[Mapping[str, Any]] = (row.spec.get("sql") or {}).get("grants") or []
     return list(dict.fromkeys(str(grant["schema"]) for grant in grants)) or None
@@ -69,7 +75,7 @@ spec:
 """
     columns = (
         Column("NAME", lambda row: row.name),
-        Column("DOES", lambda row: row.spec.get("builtin") or kind_of(row.spec)),
+        Column("DOES", _does),
         Column("EFFECT", lambda row: row.status.get("effect")),
         Column("RISK", lambda row: row.spec.get("risk", row.status.get("risk"))),
         Column("APPROVAL", lambda row: row.spec.get("approval")),
