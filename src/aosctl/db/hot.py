@@ -118,7 +118,7 @@ class Link:
         pgconn = connection.pgconn
         failure: psycopg.Error | Result
         try:
-            failure = result = pgconn.exec_prepared(what.name, *given)  # type: ignore[arg-type]
+            failure = result = self._exchange(pgconn, what, given)
         except psycopg.Error as error:
             failure = error
         except BaseException:
@@ -129,6 +129,12 @@ class Link:
                 value = result.get_value(0, 0)
                 return None if value is None else value.decode()
         return self._persist(self._after(failure, pgconn, what, given))
+
+    @staticmethod
+    def _exchange(pgconn: pq.abc.PGconn, what: Statement, given: Given) -> Result:
+        """Send a call that is prepared, and wait for what comes back."""
+        # libpq takes None for NULL; psycopg's annotation leaves that out.
+        return pgconn.exec_prepared(what.name, *given)  # type: ignore[arg-type]
 
     def _after(
         self,
@@ -198,8 +204,7 @@ class Link:
         pgconn = self.connection.pgconn
         self.round_trips += 1
         if what.name in self._prepared:
-            # libpq takes None for NULL; psycopg's annotation leaves that out.
-            return value_of(pgconn.exec_prepared(what.name, *given), pgconn)  # type: ignore[arg-type]
+            return value_of(self._exchange(pgconn, what, given), pgconn)
         prepare = partial(pgconn.send_prepare, what.name, what.query)
         execute = partial(pgconn.send_query_prepared, what.name, *given)
         result, is_last = pipelined(pgconn, (prepare,), execute)
