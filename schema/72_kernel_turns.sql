@@ -99,7 +99,7 @@ create function aos_core.call_usd(
 language sql immutable parallel safe
 as $$
   select greatest(0, least(p_left,
-    coalesce(((p_context + 2000) * p_input_usd + p_max_output_tokens * p_output_usd) / 1000000, 0)))
+    coalesce(((p_context + 2000) * p_input_usd + p_max_output_tokens * p_output_usd) * 0.000001, 0)))
 $$;
 
 -- What the next model call of a run may cost, after its last context.
@@ -778,14 +778,15 @@ begin
 end
 $$;
 
--- What an answer cost, in US dollars. Unknown prices count as 0.
+-- What an answer cost, in US dollars, to the last digit. Unknown prices count as 0. A millionth is
+-- multiplied by: a division takes several times as long, and leaves a dozen zeros to be stored.
 create function aos_core.cost_usd(
   p_in integer, p_cached integer, p_out integer, p_input_usd numeric, p_cached_usd numeric,
   p_output_usd numeric) returns numeric
 language sql immutable parallel safe
 as $$
   select (p_in * coalesce(p_input_usd, 0) + p_cached * coalesce(p_cached_usd, p_input_usd, 0)
-          + p_out * coalesce(p_output_usd, 0)) / 1000000
+          + p_out * coalesce(p_output_usd, 0)) * 0.000001
 $$;
 
 -- The facts of an answer, for its event: no content, but its digest.
