@@ -81,7 +81,8 @@ language sql stable parallel safe
 as $$
   select format('{"v": 1, "role": "tool", "blocks": [{"t": "result", "call_id": %s, "name": %s, '
                 '"ok": %s, "parts": [{"t": "text", "text": %s}]}]}', to_json(p_call_id),
-                to_json(p_name), to_json(p_ok is true), to_json(p_result::text))::jsonb
+                to_json(p_name), case when p_ok then 'true' else 'false' end,
+                to_json(p_result::text))::jsonb
 $$;
 
 -- A text of one role as a neutral message.

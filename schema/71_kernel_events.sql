@@ -95,31 +95,45 @@ as $$
   }' -> p_machine -> p_from ? p_to, false)
 $$;
 
--- Trigger: refuse an illegal transition of `state` with AO002. Argument: the machine's name.
--- AFTER: a BEFORE trigger would lock, and log, every row on every update. No WHEN: it is planned anew
--- in every statement. No search_path of its own: the kernel's functions, which pin theirs, and the
--- owner are all who can change these tables.
-create function aos_core.guard_transition() returns trigger
+-- Refuse an illegal transition with AO002. Kernel only.
+create function aos_core.refuse_transition(p_machine text, p_from text, p_to text) returns void
 language plpgsql
 as $$
 begin
-  if old.state <> new.state
-     and not aos_core.transition_allowed(tg_argv[0], old.state, new.state) then
-    raise exception '% cannot go from "%" to "%"', tg_argv[0], old.state, new.state using
-      errcode = 'AO002', hint = 'schema/README.md draws the state machines';
-  end if;
-  return null;
+  raise exception '% cannot go from "%" to "%"', p_machine, p_from, p_to using
+    errcode = 'AO002', hint = 'schema/README.md draws the state machines';
 end
 $$;
 
-create trigger guard_transition after update of state on aos_core.run for each row
-  execute function aos_core.guard_transition('run');
-create trigger guard_transition after update of state on aos_core.turn for each row
-  execute function aos_core.guard_transition('turn');
-create trigger guard_transition after update of state on aos_core.tool_call for each row
-  execute function aos_core.guard_transition('tool_call');
-create trigger guard_transition after update of state on aos_core.approval for each row
-  execute function aos_core.guard_transition('approval');
+-- The trigger guard_transition of each machine's table, which bears the machine's name: refuse an illegal
+-- transition of `state`. AFTER: a BEFORE trigger would lock, and log, every row on every update. No WHEN: it
+-- is planned anew in every statement. A function a machine, which knows it when it is planned, and asks
+-- first what is usually so: that the transition is a legal one. No search_path of its own: the kernel's
+-- functions, which pin theirs, and the owner are all who can change these tables.
+do $guards$
+declare
+  v_machine text;
+begin
+  foreach v_machine in array array['run', 'turn', 'tool_call', 'approval'] loop
+    execute format($f$
+      create function aos_core.guard_%1$s() returns trigger
+      language plpgsql
+      as $b$
+      begin
+        if not aos_core.transition_allowed(%1$L, old.state, new.state) then
+          if old.state <> new.state then
+            perform aos_core.refuse_transition(%1$L, old.state, new.state);
+          end if;
+        end if;
+        return null;
+      end
+      $b$
+    $f$, v_machine);
+    execute format('create trigger guard_transition after update of state on aos_core.%1$I '
+                   'for each row execute function aos_core.guard_%1$s()', v_machine);
+  end loop;
+end
+$guards$;
 
 -- Trigger: refuse UPDATE, DELETE and TRUNCATE with AO010; but for the versions of personas, which
 -- leave with their tenant (erase_rows). Events never do.

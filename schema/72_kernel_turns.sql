@@ -108,7 +108,7 @@ create function aos_core.call_usd(
 language sql immutable parallel safe
 as $$
   select greatest(0, least(p_left,
-    coalesce(((p_context + 2000) * p_input_usd + p_max_output_tokens * p_output_usd) / 1000000, 0)))
+    coalesce(((p_context + 2000) * p_input_usd + p_max_output_tokens * p_output_usd) * 0.000001, 0)))
 $$;
 
 -- What the next model call of a run may cost, after its last context.
@@ -206,7 +206,9 @@ begin
     || case v_from when '[]' then '{}' else jsonb_build_object('from', v_from) end;
   update aos_core.run r set
     open_turn_id = v_turn, last_turn_id = v_turn, last_turn = r.last_turn + 1, last_step = v_seq,
-    turn_first_step = v_run.last_step + 1, inbox_count = 0, open_calls = v_calls, waiting_calls = 0,
+    turn_first_step = v_run.last_step + 1, inbox_count = 0,
+    inbox_used_at = case when r.inbox_used_at > v_now - interval '1 day' then r.inbox_used_at end,
+    open_calls = v_calls, waiting_calls = 0,
     fence = r.fence + 1, lease_hash = p_lease, lease_worker = p_worker,
     lease_seconds = p_lease_seconds,
     lease_expires_at = case when p_lease is not null
@@ -238,8 +240,8 @@ end
 $$;
 
 -- The hot way to open a turn: one message, a new key, no open turn, an inbox that is empty and holds
--- no key of an earlier request either. Null when the run is not in that state. The caller holds the
--- key's lock, so that of two calls with one key the later sees here what the earlier has written.
+-- no key of an earlier request either, and a title. Null when the run is not in that state. The caller
+-- holds the key's lock, so that of two calls with one key the later sees here what the earlier has written.
 create function aos_core.begin_turn_fast(
   p_tenant uuid, p_run uuid, p_message jsonb, p_key uuid, p_actor text,
   p_worker text, p_lease uuid, p_lease_seconds integer) returns jsonb
@@ -261,6 +263,7 @@ declare
   v_known bigint;
   v_channel text;
 begin
+  -- A statement of its own: within the UPDATE it costs more.
   perform from aos_core.turn t where t.tenant_id = p_tenant and t.turn_id = p_key;
   if found then
     return null;
@@ -272,14 +275,13 @@ begin
     fence = r.fence + 1, lease_hash = v_lease, lease_worker = p_worker,
     lease_seconds = p_lease_seconds, lease_expires_at = v_expires,
     reserved_usd = aos_core.reservation_usd(r),
-    title = coalesce(r.title, left(p_message #>> '{blocks,0,text}', 80)),
     last_seq = r.last_seq + 1,
     last_hash = aos_core.event_hash(r.last_hash, p_tenant, p_run, r.last_seq + 1, v_now,
       'turn.opened', p_actor, jsonb_build_object('turn', r.last_turn + 1, 'step', r.last_step + 1)),
     updated_at = v_now
   where r.tenant_id = p_tenant and r.run_id = p_run and r.state = 'active'
-    and r.open_turn_id is null and r.inbox_count = 0
-    and (r.inbox_used_at < v_now - interval '1 day') is not false
+    and r.open_turn_id is null and r.inbox_count = 0 and r.inbox_used_at is null
+    and r.title is not null
   returning r.last_turn, r.last_step, r.last_seq, r.last_hash, r.fence, r.watched_until,
             aos_core.usual_first_move(r), r.config_version
     into v_turn, v_step, v_event, v_hash, v_fence, v_watched, v_next, v_known;
@@ -490,8 +492,8 @@ as $$
   select case
     when p_run.state <> 'active' then null
     when p_run.open_calls > p_run.waiting_calls then 'calls'
-    when p_run.open_calls = 0 and p_run.max_usd is null and p_run.max_tokens is null
-         and not p_run.is_metered and p_run.inbox_count = 0
+    when greatest(p_run.open_calls, p_run.inbox_count) = 0 and p_run.max_usd is null
+         and p_run.max_tokens is null and not p_run.is_metered
          and p_run.last_step - p_run.turn_first_step < p_run.max_steps then 'model'
   end
 $$;
@@ -604,7 +606,7 @@ declare
 begin
   -- A statement a row: the join costs more than both.
   select r.last_turn, r.agent_id, r.agent_name, 'agent:' || r.agent_name, r.model_name,
-         case when (v_new | v_cached | v_out) >= 0 then  -- else one is negative
+         case when least(v_new, v_cached, v_out) >= 0 then
            aos_core.cost_usd(v_new, v_cached, v_out, r.input_usd_per_mtok,
              r.cached_input_usd_per_mtok, r.output_usd_per_mtok) end, r.taint,
          case r.kind when 'replay' then 0 else r.max_repeats - (r.last_step - r.turn_first_step) end,
@@ -622,8 +624,8 @@ begin
     from aos_core.unusual_answer(p_tenant, v_run, p_usage) u;
   end if;
   for v_index in 0 .. jsonb_array_length(v_blocks) - 1 loop
-    continue when v_blocks -> v_index ->> 't' is distinct from 'call';
     v_block := v_blocks -> v_index;
+    continue when v_block ->> 't' is distinct from 'call';
     v_call := aos_core.uuidv7();
     v_skill := coalesce(v_block ->> 'name', '');
     v_gate := aos_skills.gate(p_tenant, v_role, v_skills, v_skill,
@@ -661,8 +663,10 @@ begin
       'status', v_status, 'runner', v_gate.runner, 'effect', v_gate.effect,
       'reason', v_gate.reason, 'tool_version', v_gate.tool_version, 'taints', v_gate.taints);
     v_brief := v_brief || jsonb_build_object('skill', v_skill, 'status', v_status);
-    if v_recorded ? 'message' then
-      v_calls := jsonb_insert(v_calls, '{-1,recorded}', v_recorded -> 'message');
+    if v_recorded is not null then
+      if v_recorded ? 'message' then
+        v_calls := jsonb_insert(v_calls, '{-1,recorded}', v_recorded -> 'message');
+      end if;
     end if;
     if v_gate.judged is not null then  -- policies or taint had a word
       v_calls := jsonb_insert(v_calls, '{-1,judged}', v_gate.judged);
@@ -793,14 +797,15 @@ begin
 end
 $$;
 
--- What an answer cost, in US dollars. Unknown prices count as 0.
+-- What an answer cost, in US dollars, to the last digit. Unknown prices count as 0. A millionth is
+-- multiplied by: a division takes several times as long, and leaves a dozen zeros to be stored.
 create function aos_core.cost_usd(
   p_in integer, p_cached integer, p_out integer, p_input_usd numeric, p_cached_usd numeric,
   p_output_usd numeric) returns numeric
 language sql immutable parallel safe
 as $$
   select (p_in * coalesce(p_input_usd, 0) + p_cached * coalesce(p_cached_usd, p_input_usd, 0)
-          + p_out * coalesce(p_output_usd, 0)) / 1000000
+          + p_out * coalesce(p_output_usd, 0)) * 0.000001
 $$;
 
 -- What is unusual about an answer of a run: who gave it in the place of the run's own model, or null; and
@@ -836,7 +841,8 @@ as $$
 declare
   v_now timestamptz := aos_core.now();
   v_cached integer := coalesce((p_usage ->> 'cache_read')::integer, 0);
-  v_in integer := coalesce((p_usage ->> 'in')::integer, 0) + v_cached;
+  v_new integer := coalesce((p_usage ->> 'in')::integer, 0);
+  v_in integer := v_new + v_cached;
   v_out integer := coalesce((p_usage ->> 'out')::integer, 0);
   v_model text := p_message #>> '{origin,model}';
   v_run uuid := coalesce(p_run, aos_core.run_of_turn(p_tenant, p_turn));
@@ -856,8 +862,8 @@ declare
   v_inbox integer;
 begin
   select r.last_turn, 'agent:' || r.agent_name, r.model_name,
-         case when (v_in - v_cached | v_cached | v_out) >= 0 then  -- else one is negative
-           aos_core.cost_usd(v_in - v_cached, v_cached, v_out, r.input_usd_per_mtok,
+         case when least(v_new, v_cached, v_out) >= 0 then
+           aos_core.cost_usd(v_new, v_cached, v_out, r.input_usd_per_mtok,
              r.cached_input_usd_per_mtok, r.output_usd_per_mtok) end,
          r.inbox_count, r.answering_model is not null or r.cache_write_usd_per_mtok is not null
     into v_turn, v_actor, v_run_model, v_cost, v_inbox, v_unusual

@@ -188,6 +188,11 @@ LINES: dict[str, tuple[Line, ...]] = {
     "worker": (
         says("worker --once"), fails("worker --once --lease {EVIL}", 2),
     ),
+    "skill test": (
+        fails("skill test sql_query --agent clerk"), fails("skill test {MILD}"),
+        fails("skill test sql_query --args {MILD}"),
+        shows("skill test sql_query --agent clerk --dry-run", 1),
+    ),
     "ps": (
         tells("ps"), tells("ps -a"), tells("ps -a -o wide"), shows("ps -a -o json"),
         tells("ps --forest -a"), fails("ps --filter {EVIL}", 2),

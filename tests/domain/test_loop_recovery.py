@@ -19,7 +19,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from aosctl.db.hot import Link
+from aosctl.db.hot import Link, Statement
 from aosctl.domain.loop_events import Outcome
 from aosctl.domain.tools.base import Call, ToolResult
 from aosctl.errors import DatabaseUnavailable
@@ -125,7 +125,7 @@ def test_a_reply_that_is_lost_on_its_way_is_asked_for_again(
     before = runs(play)
     turn.answer(nothing, nothing)
     received = itertools.count(1)
-    attempt = Link._attempt
+    attempt, call_text = Link._attempt, Link.call_text
 
     def lose(self: Link, act: Callable[..., Any], *given: Any) -> Any:
         value = attempt(self, act, *given)
@@ -134,7 +134,22 @@ def test_a_reply_that_is_lost_on_its_way_is_asked_for_again(
             raise DatabaseUnavailable("the reply was lost")
         return value
 
+    def lose_usual(self: Link, what: Statement, *parameters: Any) -> Any:
+        """Lose the reply of a call that is prepared, which does not go through _attempt."""
+        if type(self) is Link and what.name in self._prepared:
+            self._exchange = lambda *given: lost(self, *given)  # type: ignore[method-assign]
+        return call_text(self, what, *parameters)
+
+    def lost(self: Link, *given: Any) -> Any:
+        del self.__dict__["_exchange"]
+        result = Link._exchange(*given)
+        if next(received) == nth:
+            self.close()
+            raise psycopg.OperationalError("the reply was lost")
+        return result
+
     monkeypatch.setattr(Link, "_attempt", lose)
+    monkeypatch.setattr(Link, "call_text", lose_usual)
     outcome = talk.send("Go.")
     assert next(received) == 5 + 1 + 1
     monkeypatch.undo()

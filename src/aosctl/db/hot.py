@@ -6,7 +6,7 @@ whose connection broke is sent again, on a new one.
 
 from __future__ import annotations
 
-import selectors
+import select
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,16 +30,14 @@ PATIENCE_SECONDS = 30.0
 FIRST_PAUSE_SECONDS = 0.1
 LOOK_SECONDS = 0.1
 
-_Selector: type[selectors.BaseSelector] = getattr(
-    selectors, "PollSelector", selectors.DefaultSelector
-)
-"""For a wait or two of one socket: epoll would make a descriptor and close it each time."""
-
 T = TypeVar("T")
 Result = pq.abc.PGresult
 Idle = Callable[[], None]
 Send = Callable[[], None]
 _TEXT, _BINARY = int(pq.Format.TEXT), int(pq.Format.BINARY)
+_TUPLES_OK, _FATAL_ERROR = int(pq.ExecStatus.TUPLES_OK), int(pq.ExecStatus.FATAL_ERROR)
+_OK = int(pq.ConnStatus.OK)
+_POLL: Callable[[], Any] | None = getattr(select, "poll", None)
 Parameter = str | UUID | None
 Given = tuple[list[bytes | None], list[int]]
 """The values of parameters, and the format of each."""
@@ -106,12 +104,57 @@ class Link:
     def call_text(self, what: Statement, *parameters: Parameter) -> str | None:
         """Run one kernel call, as `call`, and return its jsonb result as PostgreSQL wrote it."""
         given = encode(parameters)
-        if request.current().verbosity < request.STATEMENTS:
-            return self._persist(self._call_once, what, given)
-        from aosctl.db.tracing import traced
+        if request.current().verbosity >= request.STATEMENTS:
+            from aosctl.db.tracing import traced
 
-        once = partial(self._call_once, what, given)
-        return self._persist(lambda: traced(what.query, parameters, once, hot=True))
+            once = partial(self._call_once, what, given)
+            return self._persist(lambda: traced(what.query, parameters, once, hot=True))
+        connection = self._connection
+        if connection is None or what.name not in self._prepared:
+            return self._persist(self._call_once, what, given)
+        # What nearly every call needs, in one piece: the processor has forgotten this code while it
+        # waited for the server, and each further function costs several times what it costs warm.
+        self.round_trips += 1
+        pgconn = connection.pgconn
+        failure: psycopg.Error | Result
+        try:
+            failure = result = self._exchange(pgconn, what, given)
+        except psycopg.Error as error:
+            failure = error
+        except BaseException:
+            self.close()
+            raise
+        else:
+            if result.status == _TUPLES_OK:
+                value = result.get_value(0, 0)
+                return None if value is None else value.decode()
+        return self._persist(self._after(failure, pgconn, what, given))
+
+    @staticmethod
+    def _exchange(pgconn: pq.abc.PGconn, what: Statement, given: Given) -> Result:
+        """Send a call that is prepared, and wait for what comes back."""
+        # libpq takes None for NULL; psycopg's annotation leaves that out.
+        return pgconn.exec_prepared(what.name, *given)  # type: ignore[arg-type]
+
+    def _after(
+        self,
+        failure: psycopg.Error | Result,
+        pgconn: pq.abc.PGconn,
+        what: Statement,
+        given: Given,
+    ) -> Callable[[], str | None]:
+        """Return what raises a call's first failure, and makes the call anew each time after."""
+        first = [failure]
+
+        def attempt() -> str | None:
+            if not first:
+                return self._call_once(what, given)
+            failed = first.pop()
+            if isinstance(failed, psycopg.Error):
+                raise failed
+            return value_of(failed, pgconn)
+
+        return attempt
 
     def fetch(self, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
         """Read rows; when the connection is lost, once more over a new one."""
@@ -161,8 +204,7 @@ class Link:
         pgconn = self.connection.pgconn
         self.round_trips += 1
         if what.name in self._prepared:
-            # libpq takes None for NULL; psycopg's annotation leaves that out.
-            return value_of(pgconn.exec_prepared(what.name, *given), pgconn)  # type: ignore[arg-type]
+            return value_of(self._exchange(pgconn, what, given), pgconn)
         prepare = partial(pgconn.send_prepare, what.name, what.query)
         execute = partial(pgconn.send_query_prepared, what.name, *given)
         result, is_last = pipelined(pgconn, (prepare,), execute)
@@ -190,29 +232,27 @@ def pipelined(
         pgconn.pipeline_sync()
     is_last = False
     result: Result | None = None
-    with _Selector() as selector:
-        selector.register(pgconn.socket, selectors.EVENT_READ)
-        for number in range(len(before) + 1):
-            if number:  # the sync between two, or why the one before could not commit
-                result = _next(pgconn, selector, idle)
-                if _failed(result):
-                    break
-            is_last = number == len(before)
-            result = _next(pgconn, selector, idle)
+    for number in range(len(before) + 1):
+        if number:  # the sync between two, or why the one before could not commit
+            result = _next(pgconn, idle)
             if _failed(result):
                 break
-            _next(pgconn, selector, idle)  # the None after each query's result
-        late: Result | None = None
-        if after and not _failed(result):
-            late = _next(pgconn, selector, idle)
-            if not _failed(late):
-                return result, is_last
-        rest = _drain(pgconn, selector)
-        if not _failed(result):
-            # A result is worth nothing before the commit: that can fail, or the connection break.
-            result = late or rest or (result if pgconn.status == pq.ConnStatus.OK else None)
-        if pgconn.status == pq.ConnStatus.OK:
-            pgconn.exit_pipeline_mode()
+        is_last = number == len(before)
+        result = _next(pgconn, idle)
+        if _failed(result):
+            break
+        _next(pgconn, idle)  # the None after each query's result
+    late: Result | None = None
+    if after and not _failed(result):
+        late = _next(pgconn, idle)
+        if not _failed(late):
+            return result, is_last
+    rest = _drain(pgconn)
+    if not _failed(result):
+        # A result is worth nothing before the commit: that can fail, or the connection break.
+        result = late or rest or (result if pgconn.status == pq.ConnStatus.OK else None)
+    if pgconn.status == pq.ConnStatus.OK:
+        pgconn.exit_pipeline_mode()
     return result, is_last
 
 
@@ -223,9 +263,7 @@ def caught_up(pgconn: pq.abc.PGconn, idle: Idle) -> bool:
     """
     if pgconn.pipeline_status == pq.PipelineStatus.OFF:
         return pgconn.status == pq.ConnStatus.OK
-    with _Selector() as selector:
-        selector.register(pgconn.socket, selectors.EVENT_READ)
-        failure = _drain(pgconn, selector, idle)
+    failure = _drain(pgconn, idle)
     if failure is not None or pgconn.status != pq.ConnStatus.OK:
         return False
     pgconn.exit_pipeline_mode()
@@ -234,34 +272,42 @@ def caught_up(pgconn: pq.abc.PGconn, idle: Idle) -> bool:
 
 def _failed(result: Result | None) -> bool:
     """Tell that a transaction failed, or the connection is lost."""
-    return result is None or result.status == pq.ExecStatus.FATAL_ERROR
+    return result is None or result.status == _FATAL_ERROR
 
 
-def _next(
-    pgconn: pq.abc.PGconn, selector: selectors.BaseSelector, idle: Idle = lambda: None
-) -> Result | None:
+def _next(pgconn: pq.abc.PGconn, idle: Idle = lambda: None) -> Result | None:
     """Return the next result. psycopg's get_result holds all threads up: wait before it."""
     while pgconn.is_busy():
-        unsent = selectors.EVENT_WRITE if pgconn.flush() else 0
-        if unsent or selector.get_key(pgconn.socket).events != selectors.EVENT_READ:
-            selector.modify(pgconn.socket, selectors.EVENT_READ | unsent)
-        if selector.select(LOOK_SECONDS):
+        if _wait(pgconn):
             pgconn.consume_input()
         else:
             idle()
     return pgconn.get_result()
 
 
-def _drain(
-    pgconn: pq.abc.PGconn, selector: selectors.BaseSelector, idle: Idle = lambda: None
-) -> Result | None:
+def _wait(pgconn: pq.abc.PGconn) -> bool:
+    """Wait for the server, or for room for what is not sent yet; False after a moment of neither.
+
+    poll and not a selector, which costs more than the wait itself: epoll would make a descriptor
+    and close it each time.
+    """
+    unsent = bool(pgconn.flush())
+    socket = pgconn.socket
+    if _POLL is None:
+        return any(select.select([socket], [socket] * unsent, [], LOOK_SECONDS))
+    waiting = _POLL()
+    waiting.register(socket, select.POLLIN | select.POLLOUT if unsent else select.POLLIN)
+    return bool(waiting.poll(LOOK_SECONDS * 1000))
+
+
+def _drain(pgconn: pq.abc.PGconn, idle: Idle = lambda: None) -> Result | None:
     """Read what is left, the last sync and more after an error; return the first failure in it."""
     empty = 0
     failure: Result | None = None
-    while pgconn.status == pq.ConnStatus.OK and empty < 2:
-        result = _next(pgconn, selector, idle)
+    while pgconn.status == _OK and empty < 2:
+        result = _next(pgconn, idle)
         empty = empty + 1 if result is None else 0
-        if failure is None and result is not None and result.status == pq.ExecStatus.FATAL_ERROR:
+        if failure is None and result is not None and result.status == _FATAL_ERROR:
             failure = result
     return failure
 
@@ -272,19 +318,16 @@ def encode(parameters: Sequence[Parameter]) -> Given:
     To read an id as text costs the server 2,700 instructions, and there are fourteen in a turn.
     """
     values: list[bytes | None] = []
-    formats: list[int] = []
+    formats = [_TEXT] * len(parameters)
     for value in parameters:
-        if isinstance(value, UUID):
-            values.append(value.int.to_bytes(16, "big"))
-            formats.append(_BINARY)
-            continue
-        formats.append(_TEXT)
-        if value is None:
+        if isinstance(value, str):  # plain ASCII is what sanitise lets pass at once
+            plain = value.isascii() and "\0" not in value
+            values.append((value if plain else sanitise(value)).encode())
+        elif value is None:
             values.append(None)
-        elif value.isascii() and "\0" not in value:  # what sanitise lets pass at once
-            values.append(value.encode())
         else:
-            values.append(sanitise(value).encode())
+            formats[len(values)] = _BINARY
+            values.append(value.int.to_bytes(16, "big"))
     return values, formats
 
 

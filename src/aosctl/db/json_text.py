@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 _LONGEST_INT = 4000  # digits; Python refuses a little more
+_LONGEST_FLOAT = sys.float_info.max_10_exp  # digits; jsonb writes no exponents
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},]')
 
 
@@ -70,6 +72,8 @@ def _members(text: str) -> Iterator[tuple[str, str]]:
 
 def _scanner(text: str) -> Any:
     """Return what reads values in a text; in a short one no number has too many digits."""
+    if len(text) <= _LONGEST_FLOAT:
+        return _SCAN_SHORTEST
     return _SCAN_SHORT if len(text) <= _LONGEST_INT else _SCAN
 
 
@@ -84,5 +88,6 @@ def _finite(text: str) -> float | str:
 
 _DECODER = json.JSONDecoder(parse_int=_whole, parse_float=_finite)
 _SCAN = _DECODER.scan_once  # type: ignore[attr-defined]
+_SCAN_SHORTEST = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 _SCAN_SHORT = json.JSONDecoder(parse_float=_finite).scan_once  # type: ignore[attr-defined]
 _EXACT = json.JSONDecoder(parse_int=_whole, parse_float=Decimal)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 LEASE_SECONDS = 20
 
 
-@dataclass(frozen=True, slots=True)
-class PendingCall:
+class PendingCall(NamedTuple):
     """A tool call without a result. `id` is the model's own id of it; `args` None when unusable.
 
     status: pending | running | awaiting_approval | approved | outcome_unknown | denied | failed.
@@ -41,8 +40,7 @@ class PendingCall:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(NamedTuple):
     """What a write led to. next: model | calls | wait | done | limited | later | paused.
 
     `result` is what a call gave, `result_text` the very JSON that the transcript holds of it;
@@ -80,4 +78,4 @@ class Lease:
 
 
 def pending_calls(rows: Any) -> tuple[PendingCall, ...]:
-    return tuple(PendingCall.from_row(row) for row in rows or ())
+    return tuple([PendingCall.from_row(row) for row in rows]) if rows else ()

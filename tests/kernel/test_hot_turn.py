@@ -1,0 +1,84 @@
+"""Which turns open the short way, and that a run finds back to it."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from kernels import Tenant, call, say, user
+
+WAYS = (
+    "select aos_core.begin_turn_fast(%s, %s, %s, %s, 'user:dev', 'w1', gen_random_uuid(), 60)"
+    " is not null"
+)
+
+
+def is_fast(tenant: Tenant, run: UUID, key: UUID | None = None) -> bool:
+    """Tell whether the run's next turn would open the short way; nothing of it stays."""
+    message = psycopg.types.json.Jsonb(user("next"))
+    with tenant.database.superuser.transaction(force_rollback=True):
+        return bool(tenant.database.value(WAYS, tenant.id, run, message, key or uuid4()))
+
+
+def answered(tenant: Tenant, run: UUID, **named: Any) -> dict[str, Any]:
+    """Open a turn and answer it; return how it was opened."""
+    lease = tenant.open(run, p_worker="w1", **named)
+    assert tenant.respond(lease, say("yes"))["next"] == "done"
+    return lease
+
+
+def test_the_first_message_names_the_run_and_the_next_ones_take_the_short_way(
+    tenant: Tenant,
+) -> None:
+    run = tenant.start_run()
+    assert not is_fast(tenant, run)
+    answered(tenant, run, text="what is open?")
+    assert tenant.run_row(run)["title"] == "what is open?"
+    assert is_fast(tenant, run)
+    answered(tenant, run, text="and now?")
+    assert tenant.run_row(run)["title"] == "what is open?"
+
+
+def test_a_message_without_a_text_leaves_the_name_to_a_later_one(tenant: Tenant) -> None:
+    run = tenant.start_run()
+    for blocks in ([], [{"t": "media", "type": "image/png", "data": ""}]):
+        message = {"v": 1, "role": "user", "blocks": blocks}
+        lease = call(tenant.person, "aos_agent.open_turn", tenant.id, run, message, p_worker="w1")
+        tenant.respond(lease, say("yes"))
+        assert tenant.run_row(run)["title"] is None and not is_fast(tenant, run)
+    answered(tenant, run, text="a word")
+    assert tenant.run_row(run)["title"] == "a word" and is_fast(tenant, run)
+
+
+def test_a_message_that_waited_keeps_the_run_from_it_for_a_day(tenant: Tenant, clock: Any) -> None:
+    run, key = tenant.start_run(), uuid4()
+    lease = tenant.open(run, p_worker="w1")
+    assert tenant.open(run, "wait", p_key=key)["status"] == "queued"
+    tenant.respond(lease, say("yes"))
+    second = tenant.claim(run=run)
+    tenant.respond(second, say("yes"))
+    assert not is_fast(tenant, run)
+    assert tenant.open(run, "wait", p_key=key)["turn"] == 2  # the same request finds its turn
+    clock("25 hours")
+    assert not is_fast(tenant, run)
+    answered(tenant, run)
+    assert is_fast(tenant, run)
+    assert tenant.run_row(run)["last_turn"] == 3 and tenant.faults(run) == []
+
+
+def test_a_key_that_was_used_goes_the_long_way(tenant: Tenant) -> None:
+    run, key = tenant.start_run(), uuid4()
+    answered(tenant, run, p_key=key)
+    assert is_fast(tenant, run) and not is_fast(tenant, run, key)
+
+
+@pytest.mark.parametrize("state", ["paused", "completed"])
+def test_a_run_that_is_not_active_goes_the_long_way(tenant: Tenant, state: str) -> None:
+    run = tenant.start_run()
+    answered(tenant, run)
+    verb = ("aos_agent.pause_run", "aos_agent.close_run")[state == "completed"]
+    call(tenant.person, verb, tenant.id, run)
+    assert not is_fast(tenant, run)
