@@ -21,3 +21,4 @@ alter table aos_core.delegation enable row level security;
 alter table aos_core.delegation force row level security;
 create unique index delegation_child on aos_core.delegation (tenant_id, child_run_id);
 create index delegation_run on aos_core.delegation (run_id, tenant_id);
+create index delegation_root on aos_core.delegation (root_run_id, tenant_id);

@@ -1,7 +1,8 @@
 -- What people read. Owned by aos_view, whose policies show the tenants that the session's login
 -- may see and has selected (aos_auth.visible_tenants).
 
--- One row a run, as `ps` shows it.
+-- One row a run, as `ps` shows it. `works_for`: the run that handed work to it; `children`: those at work for
+-- it, with what these wait for.
 create view aos_core.run_status as
 select r.tenant_id, n.name as tenant, r.run_id, r.name, a.name as agent, r.kind, r.title,
        r.state as run_state, r.last_turn as turn, t.turn_id, t.state as turn_state, t.error,
@@ -16,7 +17,10 @@ select r.tenant_id, n.name as tenant, r.run_id, r.name, a.name as agent, r.kind,
             when t.state = 'queued' and t.error is not null then split_part(t.error, ':', 1)
             when r.state = 'paused' then 'resume' end as waiting_on,
        r.parent_run_id, r.created_by, r.labels, r.last_seq, r.created_at, r.updated_at, r.closed_at,
-       r.taint, r.agent_id, m.context_window, w.max_turns, r.delegated_usd, h.children
+       r.taint, r.agent_id, m.context_window, w.max_turns, r.delegated_usd, h.children,
+       (select p.name from aos_core.delegation d
+        join aos_core.run p on p.tenant_id = d.tenant_id and p.run_id = d.run_id
+        where d.tenant_id = r.tenant_id and d.child_run_id = r.run_id) as works_for
 from aos_core.run r
 join aos_auth.tenant n on n.tenant_id = r.tenant_id
 join aos_agent.agent a on a.tenant_id = r.tenant_id and a.agent_id = r.agent_id
@@ -101,10 +105,13 @@ select t.tenant_id, t.run_id, t.turn_id, t.number, t.state, t.attempts, t.error,
        t.finished_at
 from aos_core.turn t;
 
--- One row a tool call.
+-- One row a tool call. `child`: the run of another agent that carries it out.
 create view aos_core.call_status as
 select c.tenant_id, c.run_id, c.turn_id, c.call_id, c.step_seq, c.result_seq, c.skill, c.state,
-       c.effect, c.args, c.reason, c.detached, c.created_at, c.finished_at, c.vendor_call_id
+       c.effect, c.args, c.reason, c.detached, c.created_at, c.finished_at, c.vendor_call_id,
+       (select k.name from aos_core.delegation d
+        join aos_core.run k on k.tenant_id = d.tenant_id and k.run_id = d.child_run_id
+        where d.tenant_id = c.tenant_id and d.call_id = c.call_id) as child
 from aos_core.tool_call c;
 
 -- Manifests as they stand: one view a kind, all with the same columns.

@@ -535,6 +535,7 @@ create constraint trigger agent_exists after delete on aos_agent.agent
 -- run_status, null while somebody works on it.
 create view aos_core.delegation_status as
 select d.tenant_id, d.run_id, d.call_id, d.child_run_id, d.root_run_id, d.depth, c.skill, c.turn_id,
+       c.state as call_state, c.result_seq,
        k.name as child, k.agent as child_agent, k.run_state as child_state,
        k.turn_state as child_turn_state, k.waiting_on, k.lease_worker, k.lease_expires_at,
        k.error, d.began_at, d.ended_at, r.spent_usd + r.delegated_usd as cost_usd,

@@ -105,7 +105,8 @@ def fill(database: KernelDatabase, name: str) -> Filled:
     )
     database.superuser.execute(
         "insert into aos_core.delegation (tenant_id, call_id, run_id, child_run_id, root_run_id,"
-        " depth, reserved_steps, began_at, ended_at) values (%s, %s, %s, %s, %s, 1, 1, now(), now())",
+        " depth, reserved_steps, began_at, ended_at)"
+        " values (%s, %s, %s, %s, %s, 1, 1, now(), now())",
         (tenant.id, asked.call, asked.run, finished, asked.run),
     )
     database.superuser.execute(

@@ -228,6 +228,7 @@ def open_conversation(
     from aosctl.db.person import PersonClient
     from aosctl.db.worker import WorkerClient
     from aosctl.db.worker_login import worker_conninfo
+    from aosctl.domain.children import Children
     from aosctl.domain.conversation import Conversation
     from aosctl.domain.holder import own_name
 
@@ -235,4 +236,5 @@ def open_conversation(
     holder = own_name(session.connection.info.user)
     client = WorkerClient(worker_conninfo(session), holder, verb)
     subject = person.run_status(run_id) if run_id else NewRun(agent or "", kind, name, caps, system)
-    return Conversation(person, client, loop_of(client), subject)
+    children = Children(client, partial(loop_of, client))
+    return Conversation(person, client, loop_of(client), subject, children)

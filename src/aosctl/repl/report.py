@@ -19,8 +19,15 @@ from aosctl.timestamps import to_the_second
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from aosctl.domain.children import DelegationRow
     from aosctl.domain.conversation import Approval, Conversation, RunStatus
-    from aosctl.domain.loop_events import CallBegun, CallEnded, CallRefused, LoopEvent
+    from aosctl.domain.loop_events import (
+        CallBegun,
+        CallEnded,
+        CallRefused,
+        Delegated,
+        LoopEvent,
+    )
     from aosctl.repl.oneshot import Ended
     from aosctl.repl.turns import Decider, Turns
 
@@ -133,6 +140,19 @@ class ReportScreen(Screen):
         _tell(self._report, event)
         super().observe(event)
 
+    def handed_back(self, row: DelegationRow) -> None:
+        self._report.event(
+            "tool_result",
+            id=str(row.call_id),
+            name=row.skill,
+            ok=row.call_state == "succeeded",
+            result=json.loads(row.result) if row.result else None,
+            seconds=round(row.seconds, 3),
+            run=row.child,
+            costUsd=float(row.cost_usd),
+        )
+        super().handed_back(row)
+
 
 class Witness:
     """Reports what is asked and how it is decided by `decider`, or by others; else as it does."""
@@ -182,6 +202,8 @@ def _tell(report: Report, event: LoopEvent) -> None:
         case events.CallEnded(_, ok, result, seconds):
             took = round(seconds, 3)
             report.event("tool_result", **_named(event), ok=ok, result=result, seconds=took)
+        case events.Delegated(_, run, agent):
+            report.event("delegated", **_named(event), run=run, agent=agent)
         case events.CallRefused(call):
             report.event("tool_use", **_named(event), args=call.args)
             refused = {"error": call.reason or "not allowed"}
@@ -192,7 +214,7 @@ def _tell(report: Report, event: LoopEvent) -> None:
             report.event("error", error=again, retryInSeconds=in_seconds)
 
 
-def _named(event: CallBegun | CallEnded | CallRefused) -> dict[str, object]:
+def _named(event: CallBegun | CallEnded | CallRefused | Delegated) -> dict[str, object]:
     return {"id": str(event.call.call_id), "name": event.call.skill}
 
 
