@@ -705,11 +705,15 @@ declare
   v_detached boolean;
   v_edited boolean;
   v_taints boolean;
+  v_runner text;
 begin
   select c.run_id, c.turn_id, c.state, c.skill, c.vendor_call_id, c.detached,
-         c.original_args is not null, c.taints
-    into v_run, v_turn, v_state, v_skill, v_vendor_call_id, v_detached, v_edited, v_taints
+         c.original_args is not null, c.taints, c.runner
+    into v_run, v_turn, v_state, v_skill, v_vendor_call_id, v_detached, v_edited, v_taints, v_runner
   from aos_core.tool_call c where c.tenant_id = p_tenant and c.call_id = p_call;
+  if v_state = 'running' and v_runner = 'kernel' then
+    perform aos_core.refuse_delegated(p_tenant, p_call, v_skill);
+  end if;
   if v_state = 'running' then
     return aos_core.settle_call(p_tenant, p_lease, p_call, v_run, v_turn, v_state, v_skill,
       v_vendor_call_id, v_detached, p_ok, case when v_edited

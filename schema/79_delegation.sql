@@ -257,6 +257,18 @@ as $$
   where d.tenant_id = p_tenant and d.call_id = p_call
 $$;
 
+-- Refuse a result for a call that another run works on: that run's answer is the result. AO002.
+create function aos_core.refuse_delegated(p_tenant uuid, p_call uuid, p_skill text) returns void
+language plpgsql stable
+as $$
+begin
+  if exists (select from aos_core.delegation d where d.tenant_id = p_tenant and d.call_id = p_call) then
+    raise exception 'call "%" of "%" takes no result: another run works on it', p_call, p_skill
+      using errcode = 'AO002', hint = 'drive that run, or wait for it';
+  end if;
+end
+$$;
+
 -- What a child answered, or why it did not, as the result of the call: {"answer", "run"}, cut to the
 -- skill's maxBytes, or {"error", "run"}. p_state: how the child ended.
 create function aos_core.delegated_result(

@@ -127,6 +127,19 @@ def test_its_last_answer_is_the_result_and_the_turn_goes_on(team: Tenant) -> Non
     assert not team.database.rows("select * from aos_core.verify_tenant(%s)", team.id)
 
 
+def test_nobody_answers_in_the_place_of_the_child(team: Tenant) -> None:
+    run = team.start_run("lead")
+    lease = team.open(run, p_worker="w1") | {"run_id": str(run)}
+    calls = team.respond(lease, ask(GO, ("memory_store", {"key": "k", "value": 1})))["calls"]
+    moved = team.execute(calls[0]["call_id"], lease)
+    with refused("AO002", "another run works on it"):
+        team.result(calls[0]["call_id"], lease, {"answer": "made up"})
+    with refused("AO002"):
+        call(team.worker, "aos_agent.start_call", team.id, calls[0]["call_id"], lease["lease"])
+    finish(team, UUID(moved["run_id"]))
+    assert team.call_state(UUID(calls[0]["call_id"])) == "succeeded"
+
+
 def test_several_at_once_and_other_calls_go_on(team: Tenant) -> None:
     run = team.start_run("lead")
     lease = team.open(run, p_worker="w1") | {"run_id": str(run)}
@@ -512,6 +525,89 @@ def retried(session: Any, function: str, *args: Any) -> None:
         except psycopg.Error as error:
             assert error.sqlstate in ("AO002", "AO003"), error
             return
+
+
+def test_a_worker_that_dies_in_a_child_leaves_it_to_the_next(team: Tenant, clock: Any) -> None:
+    begun = begin(team)
+    dead = team.claim("w2", seconds=1, run=begun.child)
+    clock("1 minute")
+    lease = team.claim("w3", run=begun.child)
+    team.respond(lease, say("found it"))
+    with refused("AO002"):
+        team.respond(dead, say("too late"))
+    assert len(results(team, begun.run)) == 1
+    assert team.claim(run=begun.run)["next"] == "model"
+
+
+def test_a_child_given_up_on_is_a_failed_result(team: Tenant, clock: Any) -> None:
+    begun = begin(team)
+    for attempt_ in range(1, 6):
+        assert team.claim("w2", seconds=1, run=begun.child)["attempts"] == attempt_
+        clock(f"{attempt_} minutes")
+    assert not team.claim("w2", run=begun.child)
+    assert "given up after 5 attempts" in results(team, begun.run)[0]
+
+
+def test_seconds_are_a_share_too(team: Tenant, clock: Any) -> None:
+    make_agent(team, "lead", "ask_scout", maxSeconds=100)
+    hand_to(team, "ask_scout", "scout", maxSeconds=60)
+    begun = begin(team)
+    assert team.run_row(begun.child)["max_seconds"] == 60
+    assert 39 < left(team, begun.run) <= 40
+    lease = team.claim("w2", run=begun.child, seconds=600)
+    clock("20 seconds")
+    team.respond(lease, say("found it"))
+    assert 79 < left(team, begun.run) < 81
+
+
+def left(tenant: Tenant, run: UUID) -> float:
+    return float(
+        tenant.database.value(
+            "select aos_core.seconds_left(r.tenant_id, r) from aos_core.run r where run_id = %s"
+            " and set_config('aos.kernel_tenant', r.tenant_id::text, false) is not null",
+            run,
+        )
+    )
+
+
+def test_too_little_left_is_a_failed_result(team: Tenant) -> None:
+    make_agent(team, "lead", "ask_scout", maxSteps=3)
+    (moved,) = begin(team).moved
+    assert "too little steps left" in moved["result"]["error"]
+
+
+def test_a_fork_takes_no_children_and_works_for_nobody(team: Tenant) -> None:
+    begun = begin(team)
+    fork = call(team.person, "aos_agent.fork_run", team.id, begun.run)
+    assert UUID(fork["run_id"]) and fork["steps"] == 0
+    copy = call(team.person, "aos_agent.fork_run", team.id, begun.child)
+    call(team.person, "aos_agent.cancel_run", team.id, copy["run_id"])
+    assert team.call_state(begun.ids[0]) == "running"
+    finish(team, begun.child)
+    assert team.call_state(begun.ids[0]) == "succeeded"
+
+
+def test_what_helped_an_ephemeral_run_is_forgotten_with_it(team: Tenant) -> None:
+    made = call(team.person, "aos_agent.start_run", team.id, "lead", "ephemeral")
+    run = UUID(made["run_id"])
+    begun = hand_on(team, team.open(run, p_worker="w1") | {"run_id": str(run)})
+    finish(team, begun.child)
+    team.respond(team.claim(run=run), say("here"))
+    call(team.person, "aos_agent.close_run", team.id, run)
+    for each in (run, begun.child):
+        assert team.run_row(each)["erased_at"] is not None
+
+
+def test_a_steered_turn_reads_the_message_after_the_result(team: Tenant) -> None:
+    begun = begin(team)
+    call(team.person, "aos_agent.steer_turn", team.id, begun.run,
+         {"v": 1, "role": "user", "blocks": [{"t": "text", "text": "be brief"}]})  # fmt: skip
+    finish(team, begun.child)
+    assert team.claim(run=begun.run)["next"] == "model"
+    rows = team.database.rows(
+        "select role from aos_core.step where run_id = %s order by seq", begun.run
+    )
+    assert [row[0] for row in rows] == ["user", "assistant", "tool", "user"]
 
 
 REACHES = {

@@ -49,7 +49,7 @@ class RunStatus(NamedTuple):
     budget_spent_usd: Decimal
     budget_usd: Decimal | None
     """Of the budget with the least left, in US dollars; None where none limits the cost."""
-    children: str | None
+    children: str | None = None
     """The runs that work for its open turn, with what they wait for; None where none does."""
 
 
