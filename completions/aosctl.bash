@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
+      commands='quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker skill ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
       flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
@@ -65,7 +65,7 @@ _aosctl_spec() {
       values='--builtin --description --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--builtin=words:sql_query,sql_execute,rag_search,memory_store,memory_recall,web_search --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='--builtin=words:sql_query,sql_execute,rag_search,memory_store,memory_recall,memory_search,describe_schema,web_search,web_fetch,http_request,now --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'create policy')
       commands=''
       flags='--skill --decision --reason --dry-run -o --output --edit --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
@@ -248,6 +248,20 @@ _aosctl_spec() {
       files=''
       sources=''
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'skill')
+      commands='test'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'skill test')
+      commands=''
+      flags='--args --agent --dry-run -o --output --approve --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--args --agent -o --output --approve --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources='skill'
+      known='--agent=agent -o=words:json,stream-json --output=words:json,stream-json --approve=words:ask,auto,never --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'ps')
       commands=''
       flags='-a --all -q --quiet -w --watch --forest --last --no-trunc --filter -o --output -l --selector --sort-by -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --as --request-timeout -v --v --no-input --no-color --debug -h --help'
@@ -275,7 +289,7 @@ _aosctl_spec() {
       values='--since --types --for --tail -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--types=list:agent,allowance,approval,budget,call,collection,content,events,lease,model,persona,policy,principal,role_grant,role_skill,run,secret,skill,tenant,tool,turn,webhook,agent.created,agent.changed,agent.deleted,agent.looked,allowance.granted,allowance.revoked,approval.requested,approval.approved,approval.denied,approval.expired,approval.edited,approval.previewed,budget.created,budget.changed,budget.deleted,call.delegated,call.resolved,collection.created,collection.changed,collection.deleted,content.erased,events.cut,lease.given_up,model.answered,persona.created,persona.changed,persona.deleted,policy.created,policy.changed,policy.deleted,principal.created,principal.changed,principal.deleted,role_grant.created,role_grant.changed,role_grant.deleted,role_skill.created,role_skill.changed,role_skill.deleted,run.created,run.forked,run.compacted,run.paused,run.resumed,run.completed,run.failed,run.cancelled,secret.created,secret.changed,secret.deleted,skill.created,skill.changed,skill.deleted,tenant.created,tenant.changed,tenant.deleted,tool.result,turn.opened,turn.claimed,turn.reclaimed,turn.completed,turn.failed,turn.limited,turn.retrying,turn.cancelled,turn.set_aside,turn.steered,webhook.given_up --for=run -o=words:wide,json --output=words:wide,json --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='--types=list:agent,allowance,approval,budget,call,collection,content,events,lease,model,persona,policy,principal,role_grant,role_skill,run,secret,skill,tenant,tool,turn,webhook,agent.created,agent.changed,agent.deleted,agent.looked,allowance.granted,allowance.revoked,approval.requested,approval.approved,approval.denied,approval.expired,approval.edited,approval.previewed,budget.created,budget.changed,budget.deleted,call.delegated,call.resolved,collection.created,collection.changed,collection.deleted,content.erased,events.cut,lease.given_up,model.answered,model.fell_back,persona.created,persona.changed,persona.deleted,policy.created,policy.changed,policy.deleted,principal.created,principal.changed,principal.deleted,role_grant.created,role_grant.changed,role_grant.deleted,role_skill.created,role_skill.changed,role_skill.deleted,run.created,run.forked,run.compacted,run.paused,run.resumed,run.completed,run.failed,run.cancelled,secret.created,secret.changed,secret.deleted,skill.created,skill.changed,skill.deleted,tenant.created,tenant.changed,tenant.deleted,tool.result,turn.opened,turn.claimed,turn.reclaimed,turn.completed,turn.failed,turn.limited,turn.retrying,turn.cancelled,turn.set_aside,turn.steered,webhook.given_up --for=run -o=words:wide,json --output=words:wide,json --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'trace')
       commands=''
       flags='--turn -w --watch --depth --html --svg -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'

@@ -13,7 +13,7 @@ function __aosctl_command
         set sources
         switch "$path"
         case ''
-            set commands quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
+            set commands quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker skill ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
             set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'quickstart'
@@ -152,6 +152,14 @@ function __aosctl_command
             set commands 
             set values --concurrency --lease --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
+        case 'skill'
+            set commands test
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set sources ''
+        case 'skill test'
+            set commands 
+            set values --args --agent -o --output --approve --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set sources 'skill'
         case 'ps'
             set commands 
             set values --last --filter -o --output -l --selector --sort-by --dsn --context -n --tenant --namespace --as --request-timeout -v --v
@@ -452,6 +460,7 @@ complete -c aosctl -n '__aosctl_at ""' -a chat -d 'Talk to an agent'
 complete -c aosctl -n '__aosctl_at ""' -a run -d 'Give an agent one task and wait for the answer'
 complete -c aosctl -n '__aosctl_at ""' -a shell -d 'A prompt in which every verb works, and SQL'
 complete -c aosctl -n '__aosctl_at ""' -a worker -d 'Drive runs in the background'
+complete -c aosctl -n '__aosctl_at ""' -a skill -d 'Try a skill as an agent would use it'
 complete -c aosctl -n '__aosctl_at ""' -a ps -d 'List runs'
 complete -c aosctl -n '__aosctl_at ""' -a top -d 'Watch runs live'
 complete -c aosctl -n '__aosctl_at ""' -a logs -d 'Show what was said and done in runs'
@@ -618,7 +627,7 @@ complete -c aosctl -n '__aosctl_at "create collection"' -l no-input -d 'Ask noth
 complete -c aosctl -n '__aosctl_at "create collection"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create collection"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create collection"' -s h -l help -d 'Show the help of a command'
-complete -c aosctl -n '__aosctl_at "create skill"' -l builtin -x -a '(__aosctl_ask "=words:sql_query,sql_execute,rag_search,memory_store,memory_recall,web_search")' -d 'What it does: sql_query, rag_search, …'
+complete -c aosctl -n '__aosctl_at "create skill"' -l builtin -x -a '(__aosctl_ask "=words:sql_query,sql_execute,rag_search,memory_store,memory_recall,memory_search,describe_schema,web_search,web_fetch,http_request,now")' -d 'What it does: sql_query, rag_search, …'
 complete -c aosctl -n '__aosctl_at "create skill"' -l description -x -d 'A line for people'
 complete -c aosctl -n '__aosctl_at "create skill"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
 complete -c aosctl -n '__aosctl_at "create skill"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
@@ -1071,6 +1080,34 @@ complete -c aosctl -n '__aosctl_at "worker"' -l no-input -d 'Ask nothing; fail w
 complete -c aosctl -n '__aosctl_at "worker"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "worker"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "worker"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "skill"' -a test -d 'Call a skill once, for real, with an agent\'s rights; no model is asked'
+complete -c aosctl -n '__aosctl_at "skill"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "skill"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "skill"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "skill"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "skill"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "skill"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "skill"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "skill"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "skill"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "skill"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "skill"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "skill test"' -l args -x -d 'Its arguments, an object; - is stdin'
+complete -c aosctl -n '__aosctl_at "skill test"' -l agent -x -a '(__aosctl_ask "=agent")' -d 'Whose rights count, if several may'
+complete -c aosctl -n '__aosctl_at "skill test"' -l dry-run -d 'Only show what the gate would decide'
+complete -c aosctl -n '__aosctl_at "skill test"' -s o -l output -x -a '(__aosctl_ask "=words:json,stream-json")' -d 'json|stream-json'
+complete -c aosctl -n '__aosctl_at "skill test"' -l approve -x -a '(__aosctl_ask "=words:ask,auto,never")' -d 'ask here; auto approves as you, where you may; never parks the run'
+complete -c aosctl -n '__aosctl_at "skill test"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "skill test"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "skill test"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "skill test"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "skill test"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "skill test"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "skill test"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "skill test"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "skill test"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "skill test"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "skill test"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "ps"' -s a -l all -d 'Runs without an open turn too, and closed ones'
 complete -c aosctl -n '__aosctl_at "ps"' -s q -l quiet -d 'Print the names only'
 complete -c aosctl -n '__aosctl_at "ps"' -s w -l watch -d 'Go on, with a row for each change'
@@ -1139,7 +1176,7 @@ complete -c aosctl -n '__aosctl_at "logs"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "logs"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "logs"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "events"' -l since -x -d 'Not before: an age or a moment [1h]'
-complete -c aosctl -n '__aosctl_at "events"' -l types -x -a '(__aosctl_ask "=list:agent,allowance,approval,budget,call,collection,content,events,lease,model,persona,policy,principal,role_grant,role_skill,run,secret,skill,tenant,tool,turn,webhook,agent.created,agent.changed,agent.deleted,agent.looked,allowance.granted,allowance.revoked,approval.requested,approval.approved,approval.denied,approval.expired,approval.edited,approval.previewed,budget.created,budget.changed,budget.deleted,call.delegated,call.resolved,collection.created,collection.changed,collection.deleted,content.erased,events.cut,lease.given_up,model.answered,persona.created,persona.changed,persona.deleted,policy.created,policy.changed,policy.deleted,principal.created,principal.changed,principal.deleted,role_grant.created,role_grant.changed,role_grant.deleted,role_skill.created,role_skill.changed,role_skill.deleted,run.created,run.forked,run.compacted,run.paused,run.resumed,run.completed,run.failed,run.cancelled,secret.created,secret.changed,secret.deleted,skill.created,skill.changed,skill.deleted,tenant.created,tenant.changed,tenant.deleted,tool.result,turn.opened,turn.claimed,turn.reclaimed,turn.completed,turn.failed,turn.limited,turn.retrying,turn.cancelled,turn.set_aside,turn.steered,webhook.given_up")' -d 'Only these: approval, turn.failed, …'
+complete -c aosctl -n '__aosctl_at "events"' -l types -x -a '(__aosctl_ask "=list:agent,allowance,approval,budget,call,collection,content,events,lease,model,persona,policy,principal,role_grant,role_skill,run,secret,skill,tenant,tool,turn,webhook,agent.created,agent.changed,agent.deleted,agent.looked,allowance.granted,allowance.revoked,approval.requested,approval.approved,approval.denied,approval.expired,approval.edited,approval.previewed,budget.created,budget.changed,budget.deleted,call.delegated,call.resolved,collection.created,collection.changed,collection.deleted,content.erased,events.cut,lease.given_up,model.answered,model.fell_back,persona.created,persona.changed,persona.deleted,policy.created,policy.changed,policy.deleted,principal.created,principal.changed,principal.deleted,role_grant.created,role_grant.changed,role_grant.deleted,role_skill.created,role_skill.changed,role_skill.deleted,run.created,run.forked,run.compacted,run.paused,run.resumed,run.completed,run.failed,run.cancelled,secret.created,secret.changed,secret.deleted,skill.created,skill.changed,skill.deleted,tenant.created,tenant.changed,tenant.deleted,tool.result,turn.opened,turn.claimed,turn.reclaimed,turn.completed,turn.failed,turn.limited,turn.retrying,turn.cancelled,turn.set_aside,turn.steered,webhook.given_up")' -d 'Only these: approval, turn.failed, …'
 complete -c aosctl -n '__aosctl_at "events"' -l for -x -a '(__aosctl_ask "=run")' -d 'Only of this run or agent'
 complete -c aosctl -n '__aosctl_at "events"' -l tail -x -d 'The last N; -1 for all'
 complete -c aosctl -n '__aosctl_at "events"' -s w -l watch -d 'Go on as things happen'

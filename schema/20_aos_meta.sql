@@ -10,9 +10,12 @@ create table aos_meta.kernel_version (
 );
 
 -- One row a model that personas can name. `model_name` is what people type, `vendor_model` what
--- the provider's API is asked for. Prices are US dollars per million tokens; null = unknown (0).
+-- the provider's API is asked for. Prices are US dollars per million tokens; null = unknown (0); a
+-- token that is written to a cache costs as any other of the prompt where it has no price of its own.
 -- `api_key_ref` names where the worker finds the key, never a key itself: 'env:OPENAI_API_KEY', or
 -- 'secret:NAME/KEY', a secret of the tenant whose run asks the model ('/KEY' where it has several).
+-- `fallbacks`: the models, by name, that are asked one after the other where this one fails (79_fallbacks.sql);
+-- `retry`: how its worker asks again before that.
 create table aos_meta.llm_model_registry (
   model_id uuid primary key default aos_core.uuidv7(),
   model_name text not null unique check (model_name ~ '^[a-z0-9][a-zA-Z0-9_.:/-]{0,127}$'),
@@ -28,9 +31,12 @@ create table aos_meta.llm_model_registry (
   api_key_ref text,
   input_usd_per_mtok numeric check (input_usd_per_mtok >= 0),
   cached_input_usd_per_mtok numeric check (cached_input_usd_per_mtok >= 0),
+  cache_write_usd_per_mtok numeric check (cache_write_usd_per_mtok >= 0),
   output_usd_per_mtok numeric check (output_usd_per_mtok >= 0),
   requests_per_minute integer check (requests_per_minute > 0),
   tokens_per_minute bigint check (tokens_per_minute > 0),
+  fallbacks text[] not null default '{}',
+  retry jsonb not null default '{"attempts": 3, "max_delay_seconds": 20}',
   script jsonb,
   is_active boolean not null default true,
   is_builtin boolean not null default false,

@@ -7,7 +7,8 @@
 -- claude-haiku-5-5 from 100,000. Where a promotion has an announced end, the row has the price after
 -- it, so that no budget is passed unawares: gemini-4-argon costs half until 2026-11-30,
 -- gemini-3.8-flash until 2026-12-31.
--- What a service writes to its cache is counted as input; Anthropic charges a quarter more for it.
+-- What a service writes to its cache is part of the input; Anthropic charges a quarter more for it, the
+-- others nothing.
 -- Anthropic's models show their thinking where `display` asks for it; without it they say nothing
 -- between two calls of tools.
 -- Capabilities: a parameter that is false here is not sent (temperature, top_p: refused, or ignored
@@ -17,10 +18,10 @@
 -- conversation. Accounts that OpenAI has verified may add reasoning.summary to the params.
 insert into aos_meta.llm_model_registry
   (model_name, provider, vendor_model, context_window, max_output_tokens, api_key_ref, base_url,
-   input_usd_per_mtok, cached_input_usd_per_mtok, output_usd_per_mtok, default_params, capabilities,
-   is_builtin)
+   input_usd_per_mtok, cached_input_usd_per_mtok, cache_write_usd_per_mtok, output_usd_per_mtok,
+   default_params, capabilities, is_builtin)
 select m.name, m.provider, m.name, m.context_window, m.max_output, v.key, v.url,
-       m.input, m.cached, m.output, m.params, m.can, true
+       m.input, m.cached, m.input * v.cache_write, m.output, m.params, m.can, true
 from (values
   -- the most capable, the everyday one, the fast one, the cheap one
   ('gpt-6.2-astra', 'openai', 1050000, 128000, 8.00, 0.40, 40.00, '{}'::jsonb,
@@ -86,7 +87,7 @@ from (values
   ('offline', 'offline', 128000, 4096, 0, 0, 0, '{}', '{"tools": true, "summaries": false}')
 ) m (name, provider, context_window, max_output, input, cached, output, params, can)
 left join (values
-  ('openai', 'env:OPENAI_API_KEY', null),
-  ('anthropic', 'env:ANTHROPIC_API_KEY', null),
-  ('gemini', 'env:GEMINI_API_KEY', 'https://generativelanguage.googleapis.com/v1beta/openai/')
-) v (provider, key, url) using (provider);
+  ('openai', 'env:OPENAI_API_KEY', null, null),
+  ('anthropic', 'env:ANTHROPIC_API_KEY', null, 1.25),
+  ('gemini', 'env:GEMINI_API_KEY', 'https://generativelanguage.googleapis.com/v1beta/openai/', null)
+) v (provider, key, url, cache_write) using (provider);

@@ -228,6 +228,13 @@ begin
          taints, v_marks, v_free, v_may, v_texts
   from aos_skills.role_skill rs
   where rs.tenant_id = p_tenant and rs.role_name = p_role and rs.skill_name = p_skill;
+  if p_skill = 'read_result' and v_may is not true then  -- whoever was shown a part may read on
+    select f.builtin, f.runner, f.effect, f.tool_version, f.max_rows, f.max_bytes, f.search_path,
+           f.why_asked, f.scope_id, f.taints, f.marks, f.marks = 0, true, false
+      into builtin, runner, effect, tool_version, max_rows, max_bytes, search_path, reason, scope_id,
+           taints, v_marks, v_free, v_may, v_texts
+    from aos_skills.facts_of(p_tenant, p_role, p_skill) f;
+  end if;
   if builtin is null or v_may is not true then
     select e.builtin, e.runner, e.effect, e.tool_version, 'the skill "' || p_skill || '" is disabled: ' || e.disabled
       into builtin, runner, effect, tool_version, reason
@@ -265,21 +272,29 @@ begin
 end
 $$;
 
--- The tools of an agent, those that are disabled left out, as a list of {name, builtin, is_plain? (there is nothing
+-- The tools of an agent, those that are disabled left out, and read_result where results may be long, as a list of {name, builtin, is_plain? (there is nothing
 -- that call_settings would say besides), description, input_schema, timeout_seconds}.
 -- Kernel only.
 create function aos_skills.tools_of(p_tenant uuid, p_role text, p_agent_skills text[])
 returns jsonb
 language sql stable
 as $$
+  with own as (
+    select e.* from aos_skills.role_skill rs
+    cross join lateral aos_skills.effective_skill(p_tenant, rs.skill_name) e
+    where rs.tenant_id = p_tenant and rs.role_name = p_role and rs.skill_name <> 'read_result'
+      and e.disabled is null and coalesce(rs.skill_name = any (p_agent_skills), e.risk = 'low')
+  ), tool as (
+    select * from own
+    union all
+    select e.* from aos_skills.effective_skill(p_tenant, 'read_result') e
+    where exists (select from own o where o.runner = 'worker' and o.builtin not in ('web_search', 'now'))
+  )
   select coalesce(jsonb_agg(jsonb_build_object('name', e.name, 'builtin', e.builtin,
     'description', e.description, 'input_schema', e.input_schema,
     'timeout_seconds', e.timeout_seconds) || case when e.runner = 'worker' and e.config = '{}' and exists (
       select from aos_skills.builtin_skill b where b.name = e.builtin) then jsonb '{"is_plain": true}'
       else '{}' end
     order by e.name), '[]')
-  from aos_skills.role_skill rs
-  cross join lateral aos_skills.effective_skill(p_tenant, rs.skill_name) e
-  where rs.tenant_id = p_tenant and rs.role_name = p_role
-    and e.disabled is null and coalesce(rs.skill_name = any (p_agent_skills), e.risk = 'low')
+  from tool e
 $$;

@@ -36,12 +36,15 @@ create table aos_core.run (
   parent_run_id uuid,
   forked_at_step bigint,
   labels jsonb not null default '{}',
-  -- what every step needs of agent and model, as they were when its last turn began
+  -- what every step needs of agent and model, as they were when its last turn began; where another
+  -- model answers the rest of that turn (79_fallbacks.sql) it is named, and prices and length are its own
   agent_name text not null,
   model_name text not null,
+  answering_model text,
   max_output_tokens integer not null,
   input_usd_per_mtok numeric,
   cached_input_usd_per_mtok numeric,
+  cache_write_usd_per_mtok numeric,
   output_usd_per_mtok numeric,
   -- budget of the run; null = no limit
   max_usd numeric,
@@ -152,7 +155,8 @@ alter table aos_core.inbox enable row level security;
 alter table aos_core.inbox force row level security;
 
 -- The transcript: each message once, in order. `raw` keeps the provider's own text where it
--- differs from what the message can hold.
+-- differs from what the message can hold. `model_name` is what the service called the model that
+-- answered; `fallback_model` the registry's, where it was not the run's own.
 create table aos_core.step (
   tenant_id uuid not null,
   run_id uuid not null,
@@ -162,6 +166,7 @@ create table aos_core.step (
   message jsonb not null,
   created_at timestamptz not null,
   model_name text,
+  fallback_model text,
   input_tokens integer,
   output_tokens integer,
   cost_usd numeric,
@@ -193,6 +198,7 @@ create table aos_core.tool_call (
   taints boolean,
   created_at timestamptz not null,
   finished_at timestamptz,
+  whole jsonb,  -- a result of which the model was shown a part
   primary key (tenant_id, call_id)
 ) with (fillfactor = 90);
 alter table aos_core.tool_call enable row level security;

@@ -477,12 +477,14 @@ returns table (
   agent_id uuid, agent_name text, persona_id uuid, persona_version integer, max_steps integer,
   max_tokens bigint, max_usd numeric, max_seconds numeric, max_repeats integer, model_name text,
   max_output_tokens integer, input_usd_per_mtok numeric, cached_input_usd_per_mtok numeric,
-  output_usd_per_mtok numeric, config_version bigint, may_be_metered boolean)
+  cache_write_usd_per_mtok numeric, output_usd_per_mtok numeric, config_version bigint,
+  may_be_metered boolean)
 language sql stable
 as $$
   select a.agent_id, a.name, v.persona_id, v.version, a.max_steps, a.max_tokens, a.max_usd,
          a.max_seconds, a.max_repeats, m.model_name, m.max_output_tokens, m.input_usd_per_mtok,
-         m.cached_input_usd_per_mtok, m.output_usd_per_mtok, s.config_version,
+         m.cached_input_usd_per_mtok, m.cache_write_usd_per_mtok, m.output_usd_per_mtok,
+         s.config_version,
          coalesce(a.max_seconds, m.requests_per_minute, m.tokens_per_minute) is not null
          or exists (select from aos_core.budget b where b.tenant_id = p_tenant)
   from aos_agent.agent a
@@ -527,19 +529,21 @@ begin
               else coalesce(new.max_usd, f.max_usd) end,
          coalesce(new.max_seconds, f.max_seconds), coalesce(new.max_repeats, f.max_repeats),
          f.agent_name, f.model_name, f.max_output_tokens, f.input_usd_per_mtok,
-         f.cached_input_usd_per_mtok, f.output_usd_per_mtok, f.config_version,
+         f.cached_input_usd_per_mtok, f.cache_write_usd_per_mtok, f.output_usd_per_mtok,
+         f.config_version,
          f.may_be_metered or new.max_seconds is not null, aos_core.now()
     into new.persona_id, new.persona_version, new.max_steps, new.max_tokens, new.max_usd,
          new.max_seconds, new.max_repeats, new.agent_name, new.model_name, new.max_output_tokens,
-         new.input_usd_per_mtok, new.cached_input_usd_per_mtok, new.output_usd_per_mtok,
-         new.config_version, v_metered, new.updated_at
+         new.input_usd_per_mtok, new.cached_input_usd_per_mtok, new.cache_write_usd_per_mtok,
+         new.output_usd_per_mtok, new.config_version, v_metered, new.updated_at
   from aos_core.run_facts(new.tenant_id, new.persona_id, new.persona_version) f
   where f.agent_id = new.agent_id;
   if v_model <> new.model_name then
     select v_model, m.max_output_tokens, m.input_usd_per_mtok, m.cached_input_usd_per_mtok,
-           m.output_usd_per_mtok, true
+           m.cache_write_usd_per_mtok, m.output_usd_per_mtok, true
       into new.model_name, new.max_output_tokens, new.input_usd_per_mtok,
-           new.cached_input_usd_per_mtok, new.output_usd_per_mtok, v_metered
+           new.cached_input_usd_per_mtok, new.cache_write_usd_per_mtok, new.output_usd_per_mtok,
+           v_metered
     from aos_meta.llm_model_registry m where m.model_name = v_model;
   end if;
   if v_metered then  -- spares the usual case a statement

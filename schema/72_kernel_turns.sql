@@ -71,6 +71,13 @@ create function aos_core.least_answer_tokens() returns integer
 language sql immutable parallel safe
 as $$ select 256 $$;
 
+-- The dearest that a token of a question can be, in US dollars per million: all of a prompt may be
+-- written to a cache. Null where no price is known.
+create function aos_core.question_usd(p_input_usd numeric, p_cache_write_usd numeric)
+returns numeric
+language sql immutable parallel safe
+as $$ select greatest(p_input_usd, p_cache_write_usd) $$;
+
 -- The longest answer that a run can pay for after p_input tokens of prompt, in tokens: its model's
 -- longest, or what its money leaves; 0 when that is less than least_answer_tokens().
 create function aos_core.answer_tokens(p_run aos_core.run, p_input bigint) returns integer
@@ -79,13 +86,15 @@ as $$
   select case
     when p_run.max_usd is null then p_run.max_output_tokens
     when (p_run.max_usd - p_run.spent_usd - p_run.delegated_usd) * 1000000
-         < p_input * coalesce(p_run.input_usd_per_mtok, 0)
+         < p_input * coalesce(
+             aos_core.question_usd(p_run.input_usd_per_mtok, p_run.cache_write_usd_per_mtok), 0)
            + least(aos_core.least_answer_tokens(), p_run.max_output_tokens)
              * coalesce(p_run.output_usd_per_mtok, 0) then 0
     when coalesce(p_run.output_usd_per_mtok, 0) = 0 then p_run.max_output_tokens
     else least(p_run.max_output_tokens,
                floor(((p_run.max_usd - p_run.spent_usd - p_run.delegated_usd) * 1000000
-                      - p_input * coalesce(p_run.input_usd_per_mtok, 0))
+                      - p_input * coalesce(
+                        aos_core.question_usd(p_run.input_usd_per_mtok, p_run.cache_write_usd_per_mtok), 0))
                      / p_run.output_usd_per_mtok))::integer
   end
 $$;
@@ -107,7 +116,9 @@ create function aos_core.reservation_usd(p_run aos_core.run) returns numeric
 language sql immutable parallel safe
 as $$
   select aos_core.call_usd(p_run.max_usd - p_run.spent_usd - p_run.delegated_usd, p_run.context_tokens,
-    p_run.max_output_tokens, p_run.input_usd_per_mtok, p_run.output_usd_per_mtok)
+    p_run.max_output_tokens,
+    aos_core.question_usd(p_run.input_usd_per_mtok, p_run.cache_write_usd_per_mtok),
+    p_run.output_usd_per_mtok)
 $$;
 
 -- Open the next turn of a run with what waits in its inbox, then p_message (may be null), and
@@ -510,7 +521,8 @@ as $$
       format('budget: $%s spent of $%s, and the next answer takes at least $%s; '
              'aosctl resume %s --max-usd N lets it go on',
         round(p_run.spent_usd + p_run.delegated_usd, 4), p_run.max_usd, round((
-          p_input * coalesce(p_run.input_usd_per_mtok, 0)
+          p_input * coalesce(
+            aos_core.question_usd(p_run.input_usd_per_mtok, p_run.cache_write_usd_per_mtok), 0)
           + least(aos_core.least_answer_tokens(), p_run.max_output_tokens)
             * coalesce(p_run.output_usd_per_mtok, 0)) / 1000000, 4), p_run.name)
     when p_run.input_tokens + p_run.output_tokens + p_run.delegated_tokens >= p_run.max_tokens then
@@ -569,6 +581,8 @@ declare
   v_turn integer;
   v_actor text;
   v_run_model text;
+  v_fallback text;  -- the model that answers in the place of that one, or null
+  v_unusual boolean;  -- there may be one, or what it writes to a cache has a price
   v_cost numeric;
   v_agent_id uuid;
   v_role text;
@@ -602,14 +616,19 @@ begin
          case when (v_new | v_cached | v_out) >= 0 then  -- else one is negative
            aos_core.cost_usd(v_new, v_cached, v_out, r.input_usd_per_mtok,
              r.cached_input_usd_per_mtok, r.output_usd_per_mtok) end, r.taint,
-         case r.kind when 'replay' then 0 else r.max_repeats - (r.last_step - r.turn_first_step) end
-    into v_turn, v_agent_id, v_agent, v_actor, v_run_model, v_cost, v_taint, v_spare
+         case r.kind when 'replay' then 0 else r.max_repeats - (r.last_step - r.turn_first_step) end,
+         r.answering_model is not null or r.cache_write_usd_per_mtok is not null
+    into v_turn, v_agent_id, v_agent, v_actor, v_run_model, v_cost, v_taint, v_spare, v_unusual
   from aos_core.run r where r.tenant_id = p_tenant and r.run_id = v_run;
   select a.role_name, a.skills into v_role, v_skills
   from aos_agent.agent a where a.tenant_id = p_tenant and a.agent_id = v_agent_id;
   if v_cost is null then
     perform aos_core.check_usage(p_usage);
     perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
+  elsif v_unusual then
+    select u.fallback, coalesce(v_model, u.fallback), v_cost + u.usd
+      into v_fallback, v_model, v_cost
+    from aos_core.unusual_answer(p_tenant, v_run, p_usage) u;
   end if;
   for v_index in 0 .. jsonb_array_length(v_blocks) - 1 loop
     continue when v_blocks -> v_index ->> 't' is distinct from 'call';
@@ -701,10 +720,10 @@ begin
     values (p_tenant, v_run, v_event, v_now, 'model.answered', v_actor, v_data, v_hash)
   )
   insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at, model_name,
-                             input_tokens, output_tokens, cost_usd, raw)
+                             fallback_model, input_tokens, output_tokens, cost_usd, raw)
   values (p_tenant, v_run, v_step, v_turn, 'assistant', p_message, v_now,
-          coalesce(v_model, v_run_model), nullif(v_in, 0), nullif(v_out, 0),
-          nullif(v_cost, 0), p_raw);
+          coalesce(v_model, v_run_model), v_fallback, nullif(v_in, 0),
+          nullif(v_out, 0), nullif(v_cost, 0), p_raw);
   if v_refused + v_waiting > 0 then
     v_calls := aos_core.hold_back_calls(p_tenant, v_run, v_turn, v_step, v_calls, v_now);
     if v_loops then
@@ -793,6 +812,18 @@ as $$
           + p_out * coalesce(p_output_usd, 0)) / 1000000
 $$;
 
+-- What is unusual about an answer of a run: who gave it in the place of the run's own model, or null; and
+-- what it cost beyond cost_usd() in US dollars, as what of its question was written to a cache has a price of its own.
+create function aos_core.unusual_answer(
+  p_tenant uuid, p_run uuid, p_usage jsonb, out fallback text, out usd numeric)
+language sql stable
+as $$
+  select r.answering_model, coalesce(
+    least(greatest((p_usage ->> 'cache_write')::integer, 0), (p_usage ->> 'in')::integer)
+    * (r.cache_write_usd_per_mtok - coalesce(r.input_usd_per_mtok, 0)) / 1000000, 0)
+  from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run
+$$;
+
 -- The facts of an answer, for its event: no content, but its digest.
 create function aos_core.answer_data(
   p_turn integer, p_model text, p_in integer, p_out integer, p_cost numeric, p_message jsonb,
@@ -821,6 +852,8 @@ declare
   v_turn integer;
   v_actor text;
   v_run_model text;
+  v_fallback text;  -- the model that answers in the place of that one, or null
+  v_unusual boolean;  -- there may be one, or what it writes to a cache has a price
   v_cost numeric;
   v_data jsonb;
   v_step bigint;
@@ -835,9 +868,10 @@ begin
   select r.last_turn, 'agent:' || r.agent_name, r.model_name,
          case when (v_in - v_cached | v_cached | v_out) >= 0 then  -- else one is negative
            aos_core.cost_usd(v_in - v_cached, v_cached, v_out, r.input_usd_per_mtok,
-             r.cached_input_usd_per_mtok, r.output_usd_per_mtok) end, r.inbox_count,
+             r.cached_input_usd_per_mtok, r.output_usd_per_mtok) end,
+         r.inbox_count, r.answering_model is not null or r.cache_write_usd_per_mtok is not null,
          r.parent_run_id
-    into v_turn, v_actor, v_run_model, v_cost, v_inbox, v_parent
+    into v_turn, v_actor, v_run_model, v_cost, v_inbox, v_unusual, v_parent
   from aos_core.run r where r.tenant_id = p_tenant and r.run_id = v_run;
   if v_parent is not null and aos_core.is_delegated(p_tenant, v_run) then
     perform aos_core.lock_configuration(p_tenant);  -- before the run: it ends with this
@@ -850,6 +884,11 @@ begin
       return aos_core.record_calls(p_tenant, p_turn, p_lease, p_seq, p_message, p_usage, p_raw,
                                    v_run);
     end if;
+  end if;
+  if v_unusual then
+    select u.fallback, coalesce(v_model, u.fallback), v_cost + u.usd
+      into v_fallback, v_model, v_cost
+    from aos_core.unusual_answer(p_tenant, v_run, p_usage) u;
   end if;
   v_data := aos_core.answer_data(v_turn, nullif(v_model, v_run_model), v_in, v_out,
                                  v_cost, p_message, null);
@@ -889,10 +928,10 @@ begin
     values (p_tenant, v_run, v_event, v_now, 'turn.completed', v_actor, v_data, v_hash)
   )
   insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at, model_name,
-                             input_tokens, output_tokens, cost_usd, raw)
+                             fallback_model, input_tokens, output_tokens, cost_usd, raw)
   values (p_tenant, v_run, v_step, v_turn, 'assistant', p_message, v_now,
-          coalesce(v_model, v_run_model), nullif(v_in, 0), nullif(v_out, 0),
-          nullif(v_cost, 0), p_raw);
+          coalesce(v_model, v_run_model), v_fallback, nullif(v_in, 0),
+          nullif(v_out, 0), nullif(v_cost, 0), p_raw);
   if v_waits then
     perform aos_core.after_turn(p_tenant, v_run);
   end if;

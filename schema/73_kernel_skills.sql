@@ -211,7 +211,7 @@ $$;
 
 -- The SQL statement of one call of a skill that is carried out in the sandbox: what the model wrote, the
 -- manifest's statement with the arguments in it as literals, or a call of the manifest's function with the
--- arguments that are given, by name. p_builtin: sql_query, sql_execute, sql or function. Kernel only.
+-- arguments that are given and that its input names, by name. p_builtin: sql_query, sql_execute, sql or function. Kernel only.
 create function aos_skills.statement_of(p_tenant uuid, p_skill text, p_builtin text, p_args jsonb)
 returns text
 language plpgsql stable
@@ -223,7 +223,8 @@ begin
   if p_builtin in ('sql_query', 'sql_execute') then
     return p_args ->> case p_builtin when 'sql_query' then 'query' else 'statement' end;
   end if;
-  select s.pieces, s.implementation -> p_builtin as said into v_skill
+  select s.pieces, s.implementation -> p_builtin as said,
+         s.input_schema -> 'properties' as takes into v_skill
   from aos_skills.skill s where s.tenant_id = p_tenant and s.name = p_skill;
   if p_builtin = 'sql' then
     return (
@@ -234,7 +235,7 @@ begin
   v_name := aos_skills.function_name(v_skill.said ->> 'name');
   return format('select * from %I.%I(%s)', v_name[1], v_name[2], (
     select string_agg(format('%I => %s', a.key, aos_skills.sql_literal(a.value)), ', ' order by a.key)
-    from jsonb_each(p_args) a));
+    from jsonb_each(p_args) a where v_skill.takes ? a.key));
 end
 $$;
 
@@ -331,6 +332,63 @@ as $$
     order by s.updated_at desc limit 50) m
 $$;
 
+-- The part of a long result that the model is shown, with the way to read on and what makes the whole part of
+-- the run's chain; null for a result that is short. Characters count in the text, of anything but a text in its
+-- JSON. Kernel only.
+create function aos_core.shown_part(p_call uuid, p_result jsonb) returns jsonb
+language plpgsql immutable
+as $$
+declare
+  v_text text;
+begin
+  v_text := case jsonb_typeof(p_result) when 'string' then p_result #>> '{}' else p_result::text end;
+  return case when length(v_text) > aos_core.shown_characters() then
+    jsonb_build_object('truncated', true, 'characters', length(v_text),
+      'sha256', encode(sha256(convert_to(v_text, 'UTF8')), 'hex'),
+      'beginning', left(v_text, aos_core.shown_characters()), 'read_on', jsonb_build_object(
+        'skill', 'read_result', 'args', jsonb_build_object(
+          'call', p_call, 'from', aos_core.shown_characters()))) end;
+end
+$$;
+
+-- How many characters of a result the model is shown at a time.
+create function aos_core.shown_characters() returns integer
+language sql immutable
+as $$ select 24000 $$;
+
+-- read_result {call, from?}: a part of a long result of this run, or of what it was forked from.
+create function aos_core.run_read_result(p_tenant uuid, p_run uuid, p_args jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_whole jsonb;
+  v_text text;
+  v_from integer := least(greatest(coalesce((p_args ->> 'from')::numeric, 0), 0), 2000000000);
+begin
+  with recursive line as (
+    select r.run_id, r.parent_run_id, r.forked_at_step, null::bigint as known
+    from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run
+    union all
+    select r.run_id, r.parent_run_id, r.forked_at_step, least(l.forked_at_step, l.known)
+    from line l join aos_core.run r on r.tenant_id = p_tenant and r.run_id = l.parent_run_id
+    where l.forked_at_step is not null)
+  select c.whole into v_whole
+  from aos_core.tool_call c join line l on l.run_id = c.run_id
+  where c.tenant_id = p_tenant and c.call_id::text = lower(p_args ->> 'call')
+    and (l.known is null or c.result_seq <= l.known);
+  if v_whole is null then
+    return jsonb_build_object('ok', false, 'result', jsonb_build_object(
+      'error', 'this run has no long result of that call'));
+  end if;
+  v_text := case jsonb_typeof(v_whole) when 'string' then v_whole #>> '{}' else v_whole::text end;
+  return jsonb_build_object('ok', true, 'result', jsonb_build_object('from', v_from,
+    'characters', length(v_text), 'text', substr(v_text, v_from + 1, aos_core.shown_characters()))
+    || case when length(v_text) > v_from + aos_core.shown_characters() then jsonb_build_object(
+      'read_on', jsonb_build_object('call', p_args -> 'call', 'from', v_from + aos_core.shown_characters()))
+      else '{}' end);
+end
+$$;
+
 -- Carry out one call of a kernel skill that is not SQL; taints is true when what it found is untrusted.
 -- Kernel only.
 create function aos_core.run_kernel_skill(
@@ -346,6 +404,9 @@ begin
     when 'memory_store' then
       aos_core.run_memory_store(p_tenant, p_agent, p_run, p_args)
     when 'memory_recall' then aos_core.run_memory_recall(p_tenant, p_agent, p_args)
+    when 'memory_search' then aos_core.run_memory_search(p_tenant, p_agent, p_args)
+    when 'describe_schema' then aos_core.run_describe_schema(p_tenant, p_agent, p_args)
+    when 'read_result' then aos_core.run_read_result(p_tenant, p_run, p_args)
     else jsonb_build_object('ok', false, 'result', jsonb_build_object(
       'error', format('the kernel cannot carry out "%s"', p_builtin))) end;
   ok := (v_said ->> 'ok')::boolean; result := v_said -> 'result';

@@ -122,7 +122,8 @@ begin
       'attempts', v_turn.attempt,
       'last_step', aos_core.next_step(p_tenant, v_run.run_id) - 1,
       'calls', aos_core.open_calls(p_tenant, v_queue.turn_id), 'next', v_next,
-      'config_version', aos_core.config_version(p_tenant));
+      'config_version', case when v_run.answering_model is null  -- else what is known may be another's
+                             then aos_core.config_version(p_tenant) else 0 end);
   end loop;
   return null;
 end
@@ -282,7 +283,8 @@ as $$
   from aos_agent.agent a
   join aos_persona.persona_version v on v.tenant_id = p_tenant and v.persona_id = p_run.persona_id
     and v.version = p_run.persona_version
-  join aos_meta.llm_model_registry m on m.model_name = p_run.model_name
+  join aos_meta.llm_model_registry m
+    on m.model_name = coalesce(p_run.answering_model, p_run.model_name)
   cross join lateral (
     select aos_persona.render(v.system_prompt, v.rules, v.traits) as prompt,
            aos_skills.tools_of(p_tenant, a.role_name, a.skills) as tools offset 0) f
@@ -355,7 +357,7 @@ as $$
     'params', p_model.default_params || coalesce(p_params, '{}'),
     'capabilities', p_model.capabilities, 'context_window', p_model.context_window,
     'max_output_tokens', p_model.max_output_tokens, 'timeout_seconds', p_model.timeout_seconds,
-    'script', p_model.script)
+    'script', p_model.script, 'retry', p_model.retry)
 $$;
 
 -- Store the model's answer before anything acts on it: one commit for message, tool calls, gate
@@ -678,7 +680,8 @@ end
 $$;
 
 -- Store the result of a call that the worker ran. p_ok false: the tool failed, the model reads
--- p_result. The same call again returns its stored result. AO001, AO002, AO003, AO005.
+-- p_result. Of a long result the model reads a part; the whole is read on with read_result. The same call again
+-- returns its stored result. AO001, AO002, AO003, AO005.
 create function aos_agent.record_call_result(
   p_tenant uuid, p_call uuid, p_lease uuid, p_result jsonb, p_ok boolean default true)
 returns jsonb
@@ -706,6 +709,8 @@ declare
   v_edited boolean;
   v_taints boolean;
   v_runner text;
+  v_part jsonb := case when pg_column_size(p_result) > 24000 then aos_core.shown_part(p_call, p_result) end;
+  v_settled jsonb;
 begin
   select c.run_id, c.turn_id, c.state, c.skill, c.vendor_call_id, c.detached,
          c.original_args is not null, c.taints, c.runner
@@ -714,7 +719,14 @@ begin
   if v_state = 'running' and v_runner = 'kernel' then
     perform aos_core.refuse_delegated(p_tenant, p_call, v_skill);
   end if;
-  if v_state = 'running' then
+  if v_state = 'running' and v_part is not null then
+    v_settled := aos_core.settle_call(p_tenant, p_lease, p_call, v_run, v_turn, v_state, v_skill,
+      v_vendor_call_id, v_detached, p_ok, case when v_edited
+        then aos_core.tell_edited(p_tenant, p_call, v_part) else v_part end, v_taints);
+    update aos_core.tool_call c set whole = p_result
+    where c.tenant_id = p_tenant and c.call_id = p_call;
+    return v_settled;
+  elsif v_state = 'running' then
     return aos_core.settle_call(p_tenant, p_lease, p_call, v_run, v_turn, v_state, v_skill,
       v_vendor_call_id, v_detached, p_ok, case when v_edited
         then aos_core.tell_edited(p_tenant, p_call, p_result) else coalesce(p_result, 'null') end,
@@ -732,7 +744,8 @@ begin
 end
 $$;
 
--- Give the turn up: failed with p_error, or, with p_retry_in_seconds, back to the queue until then.
+-- Give the turn up: failed with p_error, or, with p_retry_in_seconds, back to the queue until then,
+-- where p_error says what it waits for.
 -- Returns {"turn_state"}. AO001, AO002, AO003.
 create function aos_agent.fail_turn(
   p_tenant uuid, p_turn uuid, p_lease uuid, p_error text, p_retry_in_seconds integer default null)
@@ -756,7 +769,8 @@ begin
   perform aos_core.settle_budgets(p_tenant, v_run.run_id, true);
   update aos_core.run r set lease_hash = null, lease_worker = null, lease_expires_at = null
   where r.tenant_id = p_tenant and r.run_id = v_run.run_id;
-  update aos_core.turn t set state = 'queued' where t.tenant_id = p_tenant and t.turn_id = p_turn;
+  update aos_core.turn t set state = 'queued', error = left(p_error, 500)
+  where t.tenant_id = p_tenant and t.turn_id = p_turn;
   update aos_core.turn_queue q set ready_at = aos_core.now()
     + make_interval(secs => p_retry_in_seconds)
   where q.tenant_id = p_tenant and q.turn_id = p_turn;

@@ -151,6 +151,7 @@ declare
   v_output_tokens integer;
   v_input_usd numeric;
   v_cached_usd numeric;
+  v_cache_write_usd numeric;
   v_output_usd numeric;
   v_max_usd numeric;
   v_max_tokens bigint;
@@ -179,13 +180,14 @@ begin
   select p.version, p.model_id into v_version, v_model_id
   from aos_persona.persona p where p.tenant_id = p_tenant and p.persona_id = v_persona;
   select m.model_name, m.max_output_tokens, m.input_usd_per_mtok, m.cached_input_usd_per_mtok,
-         m.output_usd_per_mtok,
+         m.cache_write_usd_per_mtok, m.output_usd_per_mtok,
          not exists (select from aos_core.budget b where b.tenant_id = p_tenant)
          and not exists (select from aos_core.turn t
                          where t.tenant_id = p_tenant and t.turn_id = v_turn)
          and not exists (select from aos_core.run r
                          where r.tenant_id = p_tenant and r.name = v_name)
-    into v_model, v_output_tokens, v_input_usd, v_cached_usd, v_output_usd, v_is_free
+    into v_model, v_output_tokens, v_input_usd, v_cached_usd, v_cache_write_usd, v_output_usd,
+         v_is_free
   from aos_meta.llm_model_registry m
   where m.model_id = v_model_id and m.requests_per_minute is null and m.tokens_per_minute is null;
   if v_is_free is not true then
@@ -207,16 +209,17 @@ begin
   end if;
   insert into aos_core.run (tenant_id, run_id, agent_id, persona_id, persona_version, name,
     kind, title, agent_name, model_name, max_output_tokens, input_usd_per_mtok,
-    cached_input_usd_per_mtok, output_usd_per_mtok, max_usd, max_tokens, max_steps, max_repeats,
-    config_version, created_at, lease_worker, lease_seconds, fence, lease_hash, last_turn,
+    cached_input_usd_per_mtok, cache_write_usd_per_mtok, output_usd_per_mtok, max_usd, max_tokens,
+    max_steps, max_repeats, config_version, created_at, lease_worker, lease_seconds, fence, lease_hash, last_turn,
     last_turn_id, open_turn_id, turn_first_step, last_step, lease_expires_at, updated_at, last_seq,
     last_hash, reserved_usd)
   values (p_tenant, v_run, v_agent, v_persona, v_version, v_name,
     p_kind, left(p_message #>> '{blocks,0,text}', 80), p_agent, v_model, v_output_tokens,
-    v_input_usd, v_cached_usd, v_output_usd, v_max_usd, v_max_tokens, v_max_steps, v_max_repeats,
-    v_config, v_now, p_worker, p_lease_seconds, 1, aos_core.lease_hash(p_lease), 1,
+    v_input_usd, v_cached_usd, v_cache_write_usd, v_output_usd, v_max_usd, v_max_tokens,
+    v_max_steps, v_max_repeats, v_config, v_now, p_worker, p_lease_seconds, 1, aos_core.lease_hash(p_lease), 1,
     v_turn, v_turn, 1, 1, v_expires, v_now, 2,
-    v_last, aos_core.call_usd(v_max_usd, 0, v_output_tokens, v_input_usd, v_output_usd));
+    v_last, aos_core.call_usd(v_max_usd, 0, v_output_tokens,
+                              aos_core.question_usd(v_input_usd, v_cache_write_usd), v_output_usd));
   with turn as (
     insert into aos_core.turn
       (tenant_id, turn_id, run_id, number, state, attempts, claimed_step, created_at)

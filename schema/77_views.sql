@@ -159,10 +159,14 @@ select null::uuid as tenant_id, null::text as tenant, m.model_name as name, m.mo
          'pricing', jsonb_strip_nulls(jsonb_build_object(
            'inputUsdPerMtok', m.input_usd_per_mtok,
            'cachedInputUsdPerMtok', m.cached_input_usd_per_mtok,
+           'cacheWriteUsdPerMtok', m.cache_write_usd_per_mtok,
            'outputUsdPerMtok', m.output_usd_per_mtok)),
          'rateLimit', jsonb_strip_nulls(jsonb_build_object(
            'requestsPerMinute', m.requests_per_minute,
-           'tokensPerMinute', m.tokens_per_minute))) as spec,
+           'tokensPerMinute', m.tokens_per_minute)),
+         'fallbacks', to_jsonb(m.fallbacks),
+         'retry', jsonb_build_object('attempts', m.retry -> 'attempts',
+           'maxDelaySeconds', m.retry -> 'max_delay_seconds')) as spec,
        jsonb_build_object('builtin', m.is_builtin) as status, m.created_at
 from aos_meta.llm_model_registry m;
 
@@ -201,6 +205,13 @@ select s.tenant_id, n.name as tenant, s.name, s.skill_id as uid, s.generation, s
                           'runner', coalesce(b.runner, aos_skills.runner_of(s.kind)),
                           'risk', coalesce(s.risk, b.risk),
                           'touches', to_jsonb(coalesce(s.touches, b.touches)))
+       || jsonb_build_object('agents', (
+            select coalesce(jsonb_agg(jsonb_build_object('agent', a.name, 'why', format('role %s, %s', a.role_name,
+              case when a.skills is null then 'low risk' else 'in its skills' end)) order by a.name), '[]')
+            from aos_skills.role_skill r
+            join aos_agent.agent a on a.tenant_id = s.tenant_id and a.role_name = r.role_name
+            where r.tenant_id = s.tenant_id and r.skill_name = s.name and s.disabled is null
+              and coalesce(s.name = any (a.skills), coalesce(s.risk, b.risk) = 'low')))
        || case when s.disabled is null then '{}' else jsonb_build_object('disabled', s.disabled) end
        || case when coalesce(s.builtin, s.kind) in ('sql_query', 'sql_execute', 'sql', 'function') then jsonb_build_object('sqlRole', (
             select i.db_role from aos_auth.sql_identity i

@@ -126,9 +126,14 @@ begin
   v_new.default_params := coalesce(p_spec -> 'params', '{}');
   v_new.input_usd_per_mtok := (p_spec -> 'pricing' ->> 'inputUsdPerMtok')::numeric;
   v_new.cached_input_usd_per_mtok := (p_spec -> 'pricing' ->> 'cachedInputUsdPerMtok')::numeric;
+  v_new.cache_write_usd_per_mtok := (p_spec -> 'pricing' ->> 'cacheWriteUsdPerMtok')::numeric;
   v_new.output_usd_per_mtok := (p_spec -> 'pricing' ->> 'outputUsdPerMtok')::numeric;
   v_new.requests_per_minute := (p_spec -> 'rateLimit' ->> 'requestsPerMinute')::integer;
   v_new.tokens_per_minute := (p_spec -> 'rateLimit' ->> 'tokensPerMinute')::bigint;
+  v_new.fallbacks := array(select f #>> '{}' from jsonb_array_elements(p_spec -> 'fallbacks') f);
+  v_new.retry := jsonb_build_object(
+    'attempts', coalesce(p_spec -> 'retry' -> 'attempts', '3'),
+    'max_delay_seconds', coalesce(p_spec -> 'retry' -> 'maxDelaySeconds', '20'));
   v_new.script := p_spec -> 'script';
   v_new.is_active := coalesce((p_spec ->> 'active')::boolean, true);
   v_new.labels := p_meta -> 'labels';
@@ -136,13 +141,15 @@ begin
   if v_old.model_id is null then
     insert into aos_meta.llm_model_registry (model_name, provider, vendor_model, base_url,
       api_key_ref, context_window, max_output_tokens, timeout_seconds, capabilities, default_params,
-      input_usd_per_mtok, cached_input_usd_per_mtok, output_usd_per_mtok, requests_per_minute,
-      tokens_per_minute, script, is_active, labels, annotations)
+      input_usd_per_mtok, cached_input_usd_per_mtok, cache_write_usd_per_mtok, output_usd_per_mtok,
+      requests_per_minute, tokens_per_minute, fallbacks, retry, script, is_active, labels,
+      annotations)
     values (p_name, v_new.provider, v_new.vendor_model, v_new.base_url, v_new.api_key_ref,
       v_new.context_window, v_new.max_output_tokens, v_new.timeout_seconds, v_new.capabilities,
       v_new.default_params, v_new.input_usd_per_mtok, v_new.cached_input_usd_per_mtok,
-      v_new.output_usd_per_mtok, v_new.requests_per_minute, v_new.tokens_per_minute, v_new.script,
-      v_new.is_active, v_new.labels, v_new.annotations);
+      v_new.cache_write_usd_per_mtok, v_new.output_usd_per_mtok, v_new.requests_per_minute,
+      v_new.tokens_per_minute, v_new.fallbacks, v_new.retry, v_new.script, v_new.is_active,
+      v_new.labels, v_new.annotations);
     return 'created';
   elsif v_new is not distinct from v_old then
     return 'unchanged';
@@ -153,9 +160,10 @@ begin
     timeout_seconds = v_new.timeout_seconds, capabilities = v_new.capabilities,
     default_params = v_new.default_params, input_usd_per_mtok = v_new.input_usd_per_mtok,
     cached_input_usd_per_mtok = v_new.cached_input_usd_per_mtok,
+    cache_write_usd_per_mtok = v_new.cache_write_usd_per_mtok,
     output_usd_per_mtok = v_new.output_usd_per_mtok,
     requests_per_minute = v_new.requests_per_minute, tokens_per_minute = v_new.tokens_per_minute,
-    script = v_new.script,
+    fallbacks = v_new.fallbacks, retry = v_new.retry, script = v_new.script,
     is_active = v_new.is_active, labels = v_new.labels, annotations = v_new.annotations,
     is_builtin = false
   where m.model_id = v_old.model_id;
@@ -357,7 +365,7 @@ $$;
 create function aos_skills.function_of(p_schema text, p_name text) returns text
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select min(format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)))
+  select min(p.oid::regprocedure::text)
   from pg_proc p join pg_namespace n on n.oid = p.pronamespace
   where n.nspname = p_schema and p.proname = p_name having count(*) = 1
 $$;
@@ -788,7 +796,7 @@ end
 $$;
 
 -- Delete a model from the registry. Role: aos_admin. AO001; AO005: a persona, or a run that began
--- with one, names it.
+-- with one, names it, or another model as its fallback (fallbacks_exist).
 create function aos_meta.delete_model(p_name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$

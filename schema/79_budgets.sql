@@ -16,13 +16,15 @@ as $$
                and m.run_id = p_run.run_id and m.max_turns is not null)
     or exists (select from aos_core.budget b
                where b.tenant_id = p_tenant and aos_core.budget_applies(b, p_run.agent_id))
+    or p_run.answering_model is not null  -- for the rest of one turn: begin_metering ends it
     or exists (select from aos_meta.llm_model_registry m where m.model_name = p_run.model_name
                and (m.requests_per_minute is not null or m.tokens_per_minute is not null))
 $$;
 
 -- A turn begins to be driven. When the tenant's configuration has changed since the run's last turn,
 -- take over its model's prices of today, and whether it is metered; start its clock if it is. Prices
--- hold for a whole turn, so that an answer costs what was reserved for it.
+-- hold for a whole turn, so that an answer costs what was reserved for it. A model that answered in the
+-- place of the run's own does so no more when another turn begins.
 create function aos_core.begin_metering(p_tenant uuid, p_run uuid, p_now timestamptz) returns void
 language plpgsql
 as $$
@@ -31,31 +33,63 @@ declare
   v_config bigint := aos_core.config_version(p_tenant);
   v_metered boolean;
   v_model aos_meta.llm_model_registry;
+  v_returns boolean := false;
 begin
   select r.* into v_run from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run;
   if v_run.config_version = v_config and not v_run.is_metered then
     return;
   end if;
+  if v_run.answering_model is not null and not exists (
+       select from aos_core.meter m where m.tenant_id = p_tenant and m.run_id = p_run
+       and m.turn_id = v_run.open_turn_id) then
+    v_run.answering_model := null;
+    v_returns := true;
+  end if;
   v_metered := aos_core.must_be_metered(p_tenant, v_run);
-  if v_run.config_version <> v_config or v_metered <> v_run.is_metered then
+  if v_run.config_version <> v_config or v_metered <> v_run.is_metered or v_returns then
+    v_run.config_version := v_config;
+    v_run.is_metered := v_metered;
     select m.* into v_model from aos_meta.llm_model_registry m
-    where m.model_name = v_run.model_name;
-    v_run.max_output_tokens := coalesce(v_model.max_output_tokens, v_run.max_output_tokens);
-    v_run.input_usd_per_mtok := v_model.input_usd_per_mtok;
-    v_run.cached_input_usd_per_mtok := v_model.cached_input_usd_per_mtok;
-    v_run.output_usd_per_mtok := v_model.output_usd_per_mtok;
-    update aos_core.run r set config_version = v_config, is_metered = v_metered,
-      max_output_tokens = v_run.max_output_tokens,
-      input_usd_per_mtok = v_run.input_usd_per_mtok,
-      cached_input_usd_per_mtok = v_run.cached_input_usd_per_mtok,
-      output_usd_per_mtok = v_run.output_usd_per_mtok,
-      reserved_usd = aos_core.reservation_usd(v_run)
-    where r.tenant_id = p_tenant and r.run_id = p_run;
+    where m.model_name = coalesce(v_run.answering_model, v_run.model_name);
+    if found then
+      v_run := aos_core.charged_by(v_run, v_model);
+    end if;
+    perform aos_core.charge(p_tenant, v_run);
   end if;
   if v_metered then
     perform aos_core.start_meter(p_tenant, v_run, p_now);
   end if;
 end
+$$;
+
+-- A run as one whose questions a model answers: with its prices and its longest answer.
+create function aos_core.charged_by(p_run aos_core.run, p_model aos_meta.llm_model_registry)
+returns aos_core.run
+language plpgsql stable
+as $$
+begin
+  p_run.max_output_tokens := p_model.max_output_tokens;
+  p_run.input_usd_per_mtok := p_model.input_usd_per_mtok;
+  p_run.cached_input_usd_per_mtok := p_model.cached_input_usd_per_mtok;
+  p_run.cache_write_usd_per_mtok := p_model.cache_write_usd_per_mtok;
+  p_run.output_usd_per_mtok := p_model.output_usd_per_mtok;
+  return p_run;
+end
+$$;
+
+-- Write down who answers a run's questions from here on, at which prices, and whether it is metered, and
+-- what its next question may cost at them. The caller holds its lock.
+create function aos_core.charge(p_tenant uuid, p_run aos_core.run) returns void
+language sql
+as $$
+  update aos_core.run r set config_version = p_run.config_version, is_metered = p_run.is_metered,
+    answering_model = p_run.answering_model, max_output_tokens = p_run.max_output_tokens,
+    input_usd_per_mtok = p_run.input_usd_per_mtok,
+    cached_input_usd_per_mtok = p_run.cached_input_usd_per_mtok,
+    cache_write_usd_per_mtok = p_run.cache_write_usd_per_mtok,
+    output_usd_per_mtok = p_run.output_usd_per_mtok,
+    reserved_usd = aos_core.reservation_usd(p_run)
+  where r.tenant_id = p_tenant and r.run_id = p_run.run_id
 $$;
 
 -- What comes first in a turn that the hot way has opened and cannot move itself, as next_move says it.
@@ -180,7 +214,9 @@ as $$
     select min(greatest(0, least(
       case when b.max_usd is not null and p_run.output_usd_per_mtok > 0 then
         floor(((s.reserved_usd - (p_run.spent_usd - s.counted_usd)) * 1000000
-               - p_input * coalesce(p_run.input_usd_per_mtok, 0)) / p_run.output_usd_per_mtok) end,
+               - p_input * coalesce(
+                 aos_core.question_usd(p_run.input_usd_per_mtok, p_run.cache_write_usd_per_mtok), 0))
+              / p_run.output_usd_per_mtok) end,
       case when b.max_tokens is not null then s.reserved_tokens - p_input
         - (p_run.input_tokens + p_run.output_tokens - s.counted_tokens) end,
       p_run.max_output_tokens)))
@@ -308,7 +344,9 @@ as $$
          x.prompt + least(4096, x.longest) * x.price, x.prompt + x.longest * x.price,
          p_input + least(aos_core.least_answer_tokens(), x.longest),
          p_input + least(4096, x.longest), p_input + x.longest
-  from (select p_input * coalesce(p_run.input_usd_per_mtok, 0) / 1000000 as prompt,
+  from (select p_input * coalesce(
+                 aos_core.question_usd(p_run.input_usd_per_mtok, p_run.cache_write_usd_per_mtok), 0)
+                 / 1000000 as prompt,
                coalesce(p_run.output_usd_per_mtok, 0) / 1000000 as price,
                p_run.max_output_tokens as longest) x
 $$;
@@ -551,7 +589,8 @@ declare
   v_minute timestamptz := date_trunc('minute', p_now);
   v_model aos_meta.llm_model_registry;
 begin
-  select m.* into v_model from aos_meta.llm_model_registry m where m.model_name = p_run.model_name;
+  select m.* into v_model from aos_meta.llm_model_registry m
+  where m.model_name = coalesce(p_run.answering_model, p_run.model_name);
   if v_model.requests_per_minute is null and v_model.tokens_per_minute is null then
     return;
   end if;
@@ -594,8 +633,8 @@ begin
   update aos_meta.model_rate x set tokens = greatest(0, x.tokens - v_meter.rate_tokens
     + p_run.input_tokens + p_run.output_tokens - v_meter.rate_counted)
   from aos_meta.llm_model_registry m
-  where m.model_name = p_run.model_name and x.model_id = m.model_id
-    and x.minute = v_meter.rate_minute;
+  where m.model_name = coalesce(p_run.answering_model, p_run.model_name)
+    and x.model_id = m.model_id and x.minute = v_meter.rate_minute;
   update aos_core.meter m set rate_tokens = 0
   where m.tenant_id = p_tenant and m.run_id = p_run.run_id;
 end
@@ -663,7 +702,7 @@ language plpgsql
 as $$
 begin
   if exists (select from jsonb_each_text(p_usage) u
-             where u.key in ('in', 'cache_read', 'out') and u.value like '-%') then
+             where u.key in ('in', 'cache_read', 'cache_write', 'out') and u.value like '-%') then
     raise exception 'a usage has counts of tokens from 0 on, not %', p_usage using errcode = 'AO006',
       hint = 'in, cache_read and out are what the provider charged';
   end if;
@@ -834,7 +873,8 @@ $$;
 -- never before `at`: a condition on it spares reading the steps of older runs.
 create view aos_core.ledger as
 select s.tenant_id, n.name as tenant, s.run_id, r.name as run, r.agent_name as agent,
-       r.model_name as model, s.turn, s.seq as step, s.created_at as at, r.updated_at as run_updated_at,
+       coalesce(s.fallback_model, r.model_name) as model, s.turn, s.seq as step, s.created_at as at,
+       r.updated_at as run_updated_at,
        coalesce(s.input_tokens, 0) as input_tokens, coalesce(s.output_tokens, 0) as output_tokens,
        coalesce(s.cost_usd, 0) as cost_usd
 from aos_core.run r

@@ -269,15 +269,14 @@ begin
 end
 $$;
 
--- What a child answered, or why it did not, as the result of the call: {"answer", "run"}, cut to the
--- skill's maxBytes, or {"error", "run"}. p_state: how the child ended.
+-- What a child answered, or why it did not, as the result of the call: {"answer", "run"} or {"error", "run"}.
+-- p_state: how the child ended.
 create function aos_core.delegated_result(
-  p_tenant uuid, p_child aos_core.run, p_skill text, p_state text, p_reason text) returns jsonb
+  p_tenant uuid, p_child aos_core.run, p_state text, p_reason text) returns jsonb
 language plpgsql stable
 as $$
 declare
   v_answer text;
-  v_most integer;
 begin
   if p_state <> 'completed' then
     return jsonb_build_object('run', p_child.name, 'error', format('agent "%s" did not finish: %s',
@@ -291,13 +290,7 @@ begin
     where s.tenant_id = p_tenant and s.run_id = p_child.run_id and s.role = 'assistant'
     order by s.seq desc limit 1)) with ordinality as x (b, n)
   where b ->> 't' in ('text', 'refusal');
-  v_answer := coalesce(v_answer, '');
-  select e.max_bytes into v_most from aos_skills.effective_skill(p_tenant, p_skill) e;
-  if octet_length(v_answer) > v_most then
-    return jsonb_build_object('run', p_child.name, 'truncated', true, 'answer',
-                              left(v_answer, v_most / 4));
-  end if;
-  return jsonb_build_object('run', p_child.name, 'answer', v_answer);
+  return jsonb_build_object('run', p_child.name, 'answer', coalesce(v_answer, ''));
 end
 $$;
 
@@ -313,6 +306,8 @@ declare
   v_child aos_core.run;
   v_call aos_core.tool_call;
   v_run aos_core.run;
+  v_result jsonb;
+  v_part jsonb;
 begin
   select d.* into v_handed from aos_core.delegation d
   where d.tenant_id = p_tenant and d.child_run_id = p_child and d.ended_at is null;
@@ -330,9 +325,12 @@ begin
   select c.* into v_call from aos_core.tool_call c
   where c.tenant_id = p_tenant and c.call_id = v_handed.call_id;
   if v_call.state = 'running' and v_run.open_turn_id = v_call.turn_id then
+    v_result := aos_core.delegated_result(p_tenant, v_child, p_state, p_reason);
+    v_part := aos_core.shown_part(v_call.call_id, v_result);
     perform aos_core.record_delegated(p_tenant, v_call, v_child, p_state = 'completed',
-      aos_core.tell_if_edited(p_tenant, v_call, aos_core.delegated_result(
-        p_tenant, v_child, v_call.skill, p_state, p_reason)));
+      aos_core.tell_if_edited(p_tenant, v_call, coalesce(v_part, v_result)));
+    update aos_core.tool_call c set whole = v_result
+    where c.tenant_id = p_tenant and c.call_id = v_call.call_id and v_part is not null;
   end if;
 end
 $$;

@@ -86,7 +86,8 @@ begin
   select string_agg(distinct m.model_name, ', ') into v_models
   from aos_agent.agent a
   join aos_persona.persona p on p.tenant_id = a.tenant_id and p.persona_id = a.persona_id
-  join aos_meta.llm_model_registry m on m.model_id = p.model_id
+  join aos_meta.llm_model_registry own on own.model_id = p.model_id
+  join aos_meta.llm_model_registry m on m.model_id = own.model_id or m.model_name = any (own.fallbacks)
   where a.tenant_id = p_tenant
     and p_name = split_part(substr(m.api_key_ref, 8), '/', 1) and m.api_key_ref like 'secret:%';
   if v_models is not null then
@@ -176,7 +177,7 @@ declare
 begin
   select m.model_name, m.api_key_ref into v_model
   from aos_meta.llm_model_registry m
-  where m.model_name = v_run.model_name and m.api_key_ref like 'secret:%';
+  where m.model_name = coalesce(v_run.answering_model, v_run.model_name) and m.api_key_ref like 'secret:%';
   if not found then
     return null;
   end if;

@@ -43,7 +43,7 @@ begin
     'blocks', '[]'::jsonb, 'erased', jsonb_build_object('at', v_now,
       'sha256', encode(sha256(convert_to(s.message::text, 'UTF8')), 'base64')))
   where s.tenant_id = p_tenant and s.run_id = any (p_runs);
-  update aos_core.tool_call c set args = null, original_args = null, reason = null
+  update aos_core.tool_call c set args = null, original_args = null, reason = null, whole = null
   where c.tenant_id = p_tenant and c.run_id = any (p_runs);
   update aos_core.approval a set args = '{}', preview = null, reason = '', decision_reason = null
   where a.tenant_id = p_tenant and a.run_id = any (p_runs);

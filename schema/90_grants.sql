@@ -322,6 +322,9 @@ grant execute on function aos_auth.is_sealed(text), aos_auth.is_sealed_data(json
 grant execute on function aos_agent.model_secret(uuid, uuid, uuid) to aos_worker;
 grant execute on function aos_agent.call_settings(uuid, uuid, uuid) to aos_worker;
 
+-- Another model for the rest of a turn.
+grant execute on function aos_agent.fall_back(uuid, uuid, uuid, text, text, text) to aos_worker;
+
 -- Answers as they come.
 grant select, insert, update, delete on aos_core.live_watcher, aos_core.live_text to aos_kernel;
 grant select on aos_core.live_text to aos_view;

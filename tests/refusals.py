@@ -153,7 +153,9 @@ FIELDS = {
     "a word that is no choice": (
         SKILL.replace("sql_query", "sql_qery"),
         'x.yaml:6:12: Skill "sql": spec.builtin: "sql_qery" is not one of sql_query, sql_execute,'
-        ' rag_search, memory_store, memory_recall, web_search; did you mean "sql_query"?',
+        " rag_search, memory_store, memory_recall, memory_search, describe_schema, web_search,"
+        " web_fetch, http_request, now;"
+        ' did you mean "sql_query"?',
     ),
     "another apiVersion": (
         PERSONA.replace("aos/v1", "aos/v2"),

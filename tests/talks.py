@@ -144,6 +144,7 @@ class Stage:
             tools or {"web_search": WebSearch()},
             heart,
             pause if patient else lambda seconds, _check: pauses.append(seconds),
+            chance=lambda: 0.5,
         )
         if run is None and begun:
             run, _ = person.start_run(agent, "conversation")

@@ -118,7 +118,8 @@ class Usage:
     `input` are the prompt's tokens that were *not* read from a cache, `cache_read` those that
     were; both together are the prompt. `cache_write` is the part of `input` that was written to a
     cache, `reasoning` the part of `output` that was thinking. So the price of a call is
-    input * p_in + cache_read * p_cached + output * p_out.
+    input * p_in + cache_read * p_cached + output * p_out, and cache_write * (p_write - p_in) more
+    where writing has a price of its own.
     """
 
     input: int = 0
@@ -183,6 +184,11 @@ class Message:
     def calls(self) -> tuple[Call, ...]:
         """Return the tool calls, in the model's order."""
         return tuple(b for b in self.blocks if isinstance(b, Call))
+
+    @property
+    def pictures(self) -> tuple[Media, ...]:
+        """Return the pictures and files, in order."""
+        return tuple(b for b in self.blocks if isinstance(b, Media))
 
     @property
     def results(self) -> tuple[Result, ...]:

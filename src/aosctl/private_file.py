@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
-from typing import IO
 
 from aosctl.errors import UsageError
 
 
 @contextmanager
-def new_private_file(path: Path, hint: str = "name another file") -> Iterator[IO[str]]:
+def new_private_file(path: Path, hint: str = "name another file") -> Iterator[TextIOWrapper]:
     """Open a file that is not there yet, mode 0600, for text in UTF-8.
 
     It is on the disk when the block ends, and gone when the block fails. Raises UsageError for a

@@ -191,6 +191,19 @@ def test_a_turn_cancelled_while_a_tool_acts_takes_no_result(play: Stage) -> None
     assert play.wire.requests[-1].messages[-2]["role"] == "tool"
 
 
+def test_a_tool_is_told_that_others_have_ended_its_turn(play: Stage) -> None:
+    held = Held()
+    talk = play.talk(tools={"web_search": held})
+    play.answer(calls(("web_search", {"query": "x"})))
+    with beside(lambda: talk.send("Search.")) as outcomes:
+        assert held.begun.wait(20)
+        assert held.stop is not None and not held.stop.is_set()
+        cancel(play, talk, "cancel_turn")
+        until(held.stop.is_set, "the notice")
+        held.go.set()
+    assert outcomes[0].state == "cancelled", outcomes
+
+
 def test_a_turn_cancelled_while_a_statement_runs_stops_it_and_leaves_no_effect(
     play: Stage,
 ) -> None:
@@ -274,8 +287,9 @@ def test_a_tool_is_told_that_the_person_stops(play: Stage) -> None:
     play.answer(calls(("web_search", {"query": "x"})))
     with beside(lambda: talk.send("Search.")) as outcomes:
         assert held.begun.wait(20)
-        assert held.stop is talk.stop
+        assert held.stop is not None and not held.stop.is_set()
         talk.stop.set()
+        assert held.stop.is_set()
         held.go.set()
     assert outcomes[0].state == "cancelled", outcomes
     assert '"late"' in play.results(talk)[0][2]  # what it has done is kept

@@ -20,7 +20,7 @@ from aosctl.domain.kinds import BY_NAME, KINDS, Kind, kind_named
 from aosctl.domain.kinds.base import Resource
 from aosctl.domain.kinds.json_schema import schema_for
 from aosctl.domain.kinds.reference import PAGE, SCHEMA, SCHEMAS, reference, rows, schema_files
-from aosctl.domain.kinds.skill import BUILTINS
+from aosctl.domain.kinds.skill_words import BUILTINS
 from aosctl.domain.manifest import load, loads
 from aosctl.domain.relations import check_references
 from aosctl.domain.structures import ListOf
@@ -95,7 +95,10 @@ def test_the_quickstart_is_the_agent_of_the_guide() -> None:
     documents = load([str(ROOT / "manifests" / "quickstart")])
     found = {(document.kind, document.name): document for document in documents}
     assert found["Agent", "my_pg_bot"].spec["persona"] == "pg_expert"
-    assert set(found["Agent", "my_pg_bot"].spec["skills"]) == set(BUILTINS)
+    assert set(found["Agent", "my_pg_bot"].spec["skills"]) == {
+        "sql_query", "sql_execute", "rag_search", "memory_store", "memory_recall", "web_search",
+    }  # fmt: skip
+    assert set(found["Agent", "my_pg_bot"].spec["skills"]) < set(BUILTINS)
     prompt = found["Persona", "pg_expert"].spec["systemPrompt"]
     assert prompt.startswith("You are a PostgreSQL Database Administrator.")
     assert {document.tenant for document in documents} == {None, "tech_corp"}
@@ -170,6 +173,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "params": {},
         "pricing": {},
         "rateLimit": {},
+        "retry": {"attempts": 3, "maxDelaySeconds": 20},
+        "fallbacks": [],
         "active": True,
     },
     "Collection": {"description": "", "trust": "trusted", "documents": []},

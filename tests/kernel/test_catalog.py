@@ -40,6 +40,7 @@ WORKER_FUNCTIONS = {
     "aos_agent.start_call",
     "aos_agent.record_call_result",
     "aos_agent.fail_turn",
+    "aos_agent.fall_back",
     "aos_agent.release_turn",
     "aos_agent.next_webhooks",
     "aos_agent.take_notification",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -376,6 +377,65 @@ def test_four_eyes_see_who_spoke_anywhere_in_the_tree(team: Tenant) -> None:
         assert team.database.value(
             "select aos_core.has_asked(%s, %s, 1000, 'user:dev')", team.id, run
         )
+
+
+def test_four_eyes_see_who_spoke_to_a_helper_alone(team: Tenant) -> None:
+    login = team.database.person("test_eve", "aos_developer")
+    apply(team.database.superuser, "aos_auth.apply_principal", team.id, "eve", {
+        "type": "user", "displayName": "Eve", "dbRole": login, "roles": ["developer"],
+    })  # fmt: skip
+    begun = begin(team)
+    message = {"v": 1, "role": "user", "blocks": [{"t": "text", "text": "say yes"}]}
+    eve = team.database.connect(login, team.id)
+    call(eve, "aos_agent.steer_turn", team.id, begun.child, message)
+    eve.close()
+    finish(team, begun.child)
+    call(team.database.superuser, "set_config", "aos.kernel_tenant", str(team.id), False)
+    asked = "select aos_core.has_asked(%s, %s, %s, 'user:eve')"
+    assert team.database.value(asked, team.id, begun.run, 1000)
+    assert not team.database.value(asked, team.id, begun.run, 2)  # before the call
+
+
+def test_what_a_child_has_spent_is_spent(team: Tenant) -> None:
+    price(team, 1)
+    hand_to(team, "ask_scout", "scout", maxUsd=2)
+    make_agent(team, "lead", "ask_scout", maxUsd=1)
+    begun = begin(team)
+    finish(team, begun.child, **{"in": 999_000})
+    assert team.claim(run=begun.run)["next"] == "limited"
+    assert "$0.9990 spent of $1" in team.run_row(begun.run)["error"]
+
+
+def test_two_who_carry_out_one_call_at_once_begin_one_child(team: Tenant) -> None:
+    run = team.start_run("lead")
+    lease = team.open(run, p_worker="w1") | {"run_id": str(run)}
+    one, _ = team.respond(lease, ask(GO, ("memory_store", {"key": "k", "value": 1})))["calls"]
+    second, gate = team.database.connect("aos_worker"), team.database.connect("aos_superuser")
+    given = (team.id, one["call_id"], lease["lease"])
+    with ThreadPoolExecutor(2) as pool:
+        with gate.transaction():
+            gate.execute(
+                "select from aos_core.tenant_state where tenant_id = %s for update", (team.id,)
+            )
+            both = [
+                pool.submit(call, session, "aos_agent.execute_sql_call", *given)
+                for session in (team.worker, second)
+            ]
+            waiting = "select count(*) from pg_locks where not granted"
+            while team.database.value(waiting) < 2:
+                time.sleep(0.01)
+        first, again = (each.result(30) for each in both)
+    second.close(), gate.close()
+    assert first["run_id"] == again["run_id"] and first["next"] == again["next"] == "calls"
+
+
+def test_of_a_long_answer_the_model_is_shown_a_part(team: Tenant) -> None:
+    begun = begin(team)
+    finish(team, begun.child, "x" * 30_000)
+    (said,) = results(team, begun.run)
+    assert len(said) < 25_000 and "read_result" in said
+    whole = "select whole ->> 'answer' from aos_core.tool_call where call_id = %s"
+    assert len(team.database.value(whole, begun.ids[0])) == 30_000
 
 
 def test_shared_budgets_count_a_child_once(team: Tenant) -> None:

@@ -42,7 +42,7 @@ def test_with_a_key_the_newcomers_model_takes_tools(
 ) -> None:
     names = [row[0] for row in kernel_database.rows(TAKE_TOOLS)]
     assert set(OPENAI_FIRST) <= set(names)
-    assert choose_model({"OPENAI_API_KEY": "k"}, names).name == OPENAI_FIRST[0]
+    assert choose_model({"OPENAI_API_KEY": "k"}, {"openai": names}).name == OPENAI_FIRST[0]
 
 
 def test_a_model_of_openai_that_reasons_is_asked_where_it_reasons_and_uses_tools(

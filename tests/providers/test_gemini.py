@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from aosctl.errors import ProviderError
-from aosctl.messages import Call, Message, Origin, Usage, tool_result, user
-from aosctl.providers.base import ModelRequest, ModelSpec
+from aosctl.messages import Call, Message, Origin, Text, Think, Usage, tool_result, user
+from aosctl.providers.base import ModelRequest, ModelSpec, TextDelta, ThinkDelta
 from aosctl.providers.gemini import GeminiProvider
 from providers.dialects import DIALECTS, finished
 from providers.wire import Reply
@@ -60,6 +60,67 @@ def test_calls_of_other_models_are_said_to_have_no_seal() -> None:
 def test_its_own_calls_without_a_seal_stay_as_they_are() -> None:
     message = GEMINI.answer(calls(("sql_query", {})))
     assert [call.get("extra_content") for call in sent_calls(message)] == [None]
+
+
+# Thought and pictures.
+
+MARK = {"google": {"thought": True}}
+THOUGHT = [("think", "Hm, <b>so</b>."), ("text", "It is 7, <thought>s.")]
+
+
+def said(*deltas: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what is thought and what answer, and see that it was streamed so."""
+    events = GEMINI.events(stream(*map(piece, deltas), piece(finish="stop"), usage_piece()))
+    message = finished(events)
+    assert "".join(e.text for e in events if isinstance(e, ThinkDelta)) == message.thinking
+    assert "".join(e.text for e in events if isinstance(e, TextDelta)) == message.text
+    kinds = {Think: "think", Text: "text"}
+    return [(kinds[type(b)], b.text) for b in message.blocks if isinstance(b, Think | Text)]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+def test_a_summary_of_thought_is_no_answer_however_it_is_cut(size: int) -> None:
+    whole = "<thought>Hm, <b>so</b>.</thought>It is 7, <thought>s."
+    cut = [{"content": whole[n : n + size]} for n in range(0, len(whole), size)]
+    assert said(*cut) == THOUGHT
+
+
+@pytest.mark.parametrize(
+    "deltas",
+    [
+        [{"content": "<thought>Hm, ", "extra_content": MARK},
+         {"content": "<b>so</b>.", "extra_content": MARK},
+         {"content": "</thought>It is 7, <thought>s."}],
+        [{"content": "<thought>Hm, <b>so</b>.", "extra_content": MARK},
+         {"content": "It is 7, <thought>s."}],
+        [{"content": "Hm, <b>so</b>.", "extra_content": MARK},
+         {"content": "It is 7, <thought>s."}],
+    ],
+)  # fmt: skip
+def test_thought_that_is_marked_ends_where_the_mark_does(deltas: list[dict[str, Any]]) -> None:
+    assert said(*deltas) == THOUGHT
+
+
+@pytest.mark.parametrize("words", ["<", "<thou", "<thought", "<though not>"])
+def test_what_only_begins_like_a_tag_is_answer(words: str) -> None:
+    assert said(*({"content": each} for each in words)) == [("text", words)]
+
+
+def test_thought_goes_nowhere_again_and_neither_does_its_mark() -> None:
+    whole = [{"content": "<thought>Hm.", "extra_content": MARK}, {"content": "</thought>7."}]
+    with GeminiWire([stream(*map(piece, whole), piece(finish="stop")), text("x")]) as server:
+        spec, told = GEMINI.spec(server), [user("hi")]
+        for _ in range(2):
+            request = ModelRequest(spec, "", tuple(told))
+            told.append(finished(list(GeminiProvider(0).stream(request))))
+        assert server.requests[1].messages[1] == {"role": "assistant", "content": "7."}
+
+
+def test_thinking_is_asked_for_as_google_words_it() -> None:
+    asked = {"google": {"thinking_config": {"include_thoughts": True}}}
+    with GeminiWire([text("x")]) as server:
+        GEMINI.ask(server, params={"extra_body": asked})
+        assert server.requests[0].body["extra_body"] == asked
 
 
 # Counts and ends.

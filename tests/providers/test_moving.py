@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aosctl.messages import Media, Message, Text, tool_result
+from aosctl.messages import Call, Media, Message, Text, tool_result, user
 from aosctl.providers.base import ModelRequest
 from providers.dialects import DIALECTS, DOTTED, SQL, Dialect, finished
 from providers.wire import Request, Wire
@@ -87,3 +87,21 @@ def test_who_comes_back_finds_what_only_they_understand(first: Dialect, second: 
     assert read.count(SEAL) == (SEAL in own)
     assert read.count("Looking… ä€😀") == 2
     assert read.count('"row_count": 1') == 3
+
+
+@pytest.mark.parametrize("called", [False, True])
+@pytest.mark.parametrize("second", DIALECTS, ids=lambda dialect: dialect.label)
+def test_a_picture_that_one_model_made_is_shown_to_the_next(second: Dialect, called: bool) -> None:
+    """Behind the answer, and behind the results of its calls."""
+    call = Call("c1", "sql_query", "{}", {})
+    made = Media("image/png", f"data:image/png;base64,{PICTURE}", "picture.png")
+    answer = Message("assistant", (made, *([call] if called else [])))
+    results = [tool_result(call, FOUND)] if called else []
+    with second.wire([second.words.text("A lamp.")]) as there:
+        sent = go_on(second, there, [user("Draw."), answer, *results, user("What is it?")])
+    read = shown(sent)
+    assert read.count(PICTURE) == 1 and "[picture.png]" in read
+    places = [read.index(one) for one in ("[picture.png]", PICTURE, "What is it?")]
+    assert places == sorted(places)
+    if called:
+        assert read.index('"row_count": 1') < read.index(PICTURE)

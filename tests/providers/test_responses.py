@@ -154,11 +154,32 @@ def test_a_message_of_several_parts_is_as_many_blocks() -> None:
     assert message.stop == Stop("refusal", "completed")
 
 
-def test_a_picture_that_the_service_made_is_a_picture() -> None:
+def test_a_picture_that_the_service_made_is_a_picture_and_goes_back_as_it_came() -> None:
     begin = {"id": "ig_1", "type": "image_generation_call", "status": "in_progress"}
     made = {"status": "completed", "result": "iVBORw0KGgo=", "output_format": "webp"}
-    (found,) = message_of(answer(item(0, begin, made))).blocks
-    assert found == Media("image/webp", "data:image/webp;base64,iVBORw0KGgo=", "picture.webp")
+    with ResponsesWire([answer(item(0, begin, made)), text("Done.")]) as server:
+        spec = RESPONSES.spec(server)
+        told = [user("Draw.")]
+        for asked in ("Again?", ""):
+            request = ModelRequest(spec, "", tuple(told))
+            told += [finished(list(ResponsesProvider(0).stream(request))), user(asked)]
+        sent = server.requests[1].body["input"]
+    (found,) = told[1].blocks
+    assert isinstance(found, Media)
+    kept = {**begin, "status": "completed", "output_format": "webp"}
+    assert found == Media("image/webp", "data:image/webp;base64,iVBORw0KGgo=", "picture.webp", kept)
+    assert sent[1] == {**begin, **made} and len(sent) == 3
+    assert Message.from_json(json.loads(json.dumps(told[1].to_json()))) == told[1]
+
+
+def test_the_services_tool_that_draws_may_be_offered_and_no_other_of_its_own() -> None:
+    draw = {"type": "image_generation", "quality": "low"}
+    tools = [draw, {"type": "web_search"}, {"type": "mcp", "server_url": "http://x"}]
+    with ResponsesWire([text("Done.")]) as server:
+        RESPONSES.ask(server, params={"tools": tools})
+        sent = server.requests[0].body["tools"]
+    assert [tool["type"] for tool in sent] == ["function", "function", "image_generation"]
+    assert sent[-1] == draw
 
 
 def test_an_item_of_a_kind_that_is_not_known_is_kept_whole_and_in_its_place() -> None:

@@ -56,7 +56,7 @@ def work(argv: list[str]) -> NoReturn:
         name: Outside(name, journal, failpoint, keyed=name == "put_note")
         for name in ("post_note", "put_note")
     }
-    wiring.tools = lambda: outside
+    wiring.tools = lambda **_: outside
     if os.environ.get("RECOVERY_DEAF"):
         aosctl.db.bell.Bell._hear = _sleep  # type: ignore[method-assign]
     from aosctl.__main__ import entry

@@ -15,7 +15,7 @@ from providers.wire_openai import text
 from talks import Stage
 from terminal import plain
 
-AGAIN = "; asking again in 1.0s\n"
+AGAIN = "; trying again in 1.0s\n"
 
 
 def shown(play: Stage, screen: Screen, out: io.StringIO) -> str:

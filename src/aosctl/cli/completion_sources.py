@@ -19,7 +19,7 @@ from aosctl.domain.event_kinds import FAMILIES as EVENT_FAMILIES
 from aosctl.domain.event_kinds import KINDS as EVENT_KINDS
 from aosctl.domain.inventory import READABLE
 from aosctl.domain.kinds.principal import ROLES
-from aosctl.domain.kinds.skill import BUILTINS
+from aosctl.domain.kinds.skill_words import BUILTINS
 from aosctl.domain.run_filters import KEYS
 
 _NAMED = {

@@ -212,6 +212,11 @@ def _takeover(event: EventRow) -> str:
     return f"{lost}, and may have cost up to ${float(cost):.4f}" if cost else lost
 
 
+def _fell_back(event: EventRow, content: Content) -> list[str]:
+    data = event.data
+    return _labelled("model", f"{data['to']} answers for {data['from']}: {data['error']}")
+
+
 def _run(event: EventRow, content: Content) -> list[str]:
     word = event.kind.partition(".")[2]
     step = f" at step {event.data['step']}" if "step" in event.data else ""
@@ -247,6 +252,7 @@ _WRITERS: dict[str, Callable[[EventRow, Content], list[str]]] = {
     "approval.previewed": _previewed,
     "allowance.granted": _allowance,
     "allowance.revoked": _allowance,
+    "model.fell_back": _fell_back,
     "turn.claimed": _turn,
     "turn.reclaimed": _turn,
     "turn.failed": _turn,

@@ -66,6 +66,7 @@ _GRAVE = {
     "run.failed": "error",
     "turn.limited": "warning",
     "turn.retrying": "warning",
+    "model.fell_back": "warning",
     "turn.reclaimed": "warning",
     "turn.cancelled": "warning",
     "turn.set_aside": "warning",

@@ -22,6 +22,7 @@ from aosctl.errors import AosError, UsageError
 from aosctl.terminal import clean, is_dumb, use_colour
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TextIO
     from uuid import UUID
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from aosctl.db.new_runs import Caps
     from aosctl.domain.conversation import Conversation
     from aosctl.domain.output_schema import OutputSchema
+    from aosctl.providers.base import ModelSpec, Provider
     from aosctl.repl.live import Live
     from aosctl.repl.oneshot import Ended
     from aosctl.repl.plain_prompts import PlainPrompts
@@ -126,8 +128,10 @@ class Access:
         name: str | None = None,
         caps: Caps | None = None,
         system: str | None = None,
+        provider_for: Callable[[ModelSpec], Provider] | None = None,
     ) -> None:
         self._system = system
+        self._provider_for = provider_for
         self._target = session.target._replace(tenant=session.tenant or session.target.tenant)
         self._verb = given.verb.partition(" ")[0]
         self._unused = [session]
@@ -168,6 +172,7 @@ class Access:
             verb=self._verb,
             caps=self._caps,
             system=self._system,
+            provider_for=self._provider_for,
         )
 
     def close(self) -> None:

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from aosctl.domain.conversation import Conversation
     from aosctl.domain.loop import Loop
     from aosctl.domain.tools.base import Tool
+    from aosctl.domain.tools.web.client import HttpClient
     from aosctl.domain.worker import Report, Worker
+    from aosctl.providers.base import ModelSpec, Provider
+    from aosctl.providers.one_call import OneCallProvider
 
 WORKER_CONNECTIONS = 4
 """Of `aosctl worker`, for each kind of call; a turn holds none while a model or a tool works."""
@@ -84,11 +87,91 @@ def remember_names(
     remember(target_of(given), os.environ, kind, names, whole=whole)
 
 
-def tools() -> Mapping[str, Tool]:
-    """Return the skills that this worker carries out itself."""
+def tools(*, embedded: bool = False) -> Mapping[str, Tool]:
+    """Return what carries out the skills outside the database, by built-in or kind.
+
+    On the embedded database, which is one user's, this host runs what manifests name.
+    """
+    return _Tools(
+        {
+            "http": partial(_http, embedded=embedded),
+            "http_request": partial(_http_request, embedded=embedded),
+            "now": _now,
+            "python": partial(_python, embedded=embedded),
+            "web_fetch": partial(_web_fetch, embedded=embedded),
+            "web_search": partial(_web_search, embedded=embedded),
+        }
+    )
+
+
+class _Tools(Mapping[str, "Tool"]):
+    """The tools by name, each made, and its module imported, when one is called."""
+
+    def __init__(self, make: Mapping[str, Callable[[], Tool]]) -> None:
+        self._make = make
+        self._made: dict[str, Tool] = {}
+
+    def __getitem__(self, name: str) -> Tool:
+        if name not in self._made:
+            self._made[name] = self._make[name]()
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._make)
+
+    def __len__(self) -> int:
+        return len(self._make)
+
+
+def _http(*, embedded: bool) -> Tool:
+    from aosctl.domain.tools.http_skill import HttpSkill
+
+    return HttpSkill(_http_client(embedded=embedded))
+
+
+def _http_request(*, embedded: bool) -> Tool:
+    from aosctl.domain.tools.http_request import HttpRequestTool
+
+    return HttpRequestTool(_http_client(embedded=embedded))
+
+
+def _http_client(*, embedded: bool) -> HttpClient:
+    from aosctl.domain.tools.web.client import HttpClient
+    from aosctl.domain.tools.web.home import Home
+
+    return HttpClient(Home.of(os.environ, embedded=embedded))
+
+
+def _now() -> Tool:
+    from aosctl.domain.tools.now import Now
+
+    return Now()
+
+
+def _python(*, embedded: bool) -> Tool:
+    from aosctl.domain.tools.host import Host
+    from aosctl.domain.tools.python import Python
+
+    return Python(Host.of(os.environ, embedded=embedded))
+
+
+def _web_fetch(*, embedded: bool) -> Tool:
+    from aosctl.domain.tools.web_fetch import WebFetch
+
+    return WebFetch(_http_client(embedded=embedded))
+
+
+def _web_search(*, embedded: bool) -> Tool:
     from aosctl.domain.tools.web_search import WebSearch
 
-    return {tool.name: tool for tool in (WebSearch(),)}
+    return WebSearch(_http_client(embedded=embedded))
+
+
+def one_call(skill: str, args: Mapping[str, object]) -> OneCallProvider:
+    """Return a model that makes this call and repeats its result."""
+    from aosctl.providers.one_call import OneCallProvider
+
+    return OneCallProvider(skill, args)
 
 
 def worker_name() -> str:
@@ -98,13 +181,19 @@ def worker_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def loop_of(client: WorkerClient) -> Loop:
-    """Return a loop for one run."""
+def loop_of(
+    client: WorkerClient,
+    *,
+    embedded: bool = False,
+    provider_for: Callable[[ModelSpec], Provider] | None = None,
+) -> Loop:
+    """Return a loop for one run; `embedded` as `tools` has it."""
     from aosctl.domain.heart import Heart
     from aosctl.domain.loop import Loop
-    from aosctl.providers.registry import provider_for
+    from aosctl.providers import registry
 
-    return Loop(client, provider_for, tools(), Heart(client.heart_link))
+    asked = provider_for or registry.provider_for
+    return Loop(client, asked, tools(embedded=embedded), Heart(client.heart_link))
 
 
 def previewer_of(given: Globals) -> Callable[[UUID, UUID], bool]:
@@ -156,7 +245,7 @@ def open_worker(
     target = target_of(given)
     dsn = worker_dsn(target, person_conninfo(target, note))
     links = min(concurrency, WORKER_CONNECTIONS)
-    known = tools()
+    known = tools(embedded=target.kind == "embedded")
     with (
         closing(
             WorkerClient(dsn, worker_name(), lease_seconds=lease_seconds, connections=links)
@@ -222,6 +311,7 @@ def open_conversation(
     verb: str = "chat",
     caps: Caps | None = None,
     system: str | None = None,
+    provider_for: Callable[[ModelSpec], Provider] | None = None,
 ) -> Conversation:
     """Go on with `run_id`, or let the first message begin a run of `agent`. Raises NotFound."""
     from aosctl.db.new_runs import NewRun
@@ -236,5 +326,6 @@ def open_conversation(
     holder = own_name(session.connection.info.user)
     client = WorkerClient(worker_conninfo(session), holder, verb)
     subject = person.run_status(run_id) if run_id else NewRun(agent or "", kind, name, caps, system)
-    children = Children(client, partial(loop_of, client))
-    return Conversation(person, client, loop_of(client), subject, children)
+    embedded = session.target.kind == "embedded"
+    new_loop = partial(loop_of, client, embedded=embedded, provider_for=provider_for)
+    return Conversation(person, client, new_loop(), subject, Children(client, new_loop))

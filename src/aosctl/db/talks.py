@@ -170,20 +170,25 @@ def tools(connection: Connection, tenant: UUID, agent: str) -> list[Tool]:
     rows = rows_of(
         connection,
         Tool,
-        "select rs.skill_name as name, b.effect, coalesce(s.risk, b.risk) as risk,"
+        "select rs.skill_name as name, coalesce(b.effect, s.effect) as effect,"
+        " coalesce(s.risk, b.risk) as risk,"
         " coalesce(s.approval, 'risk') as approval, a.role_name as role,"
         " array(select p.name from aos_skills.policy p where p.tenant_id = a.tenant_id"
         "  and p.decision <> 'allow' and aos_skills.fits(a.name, p.agents)"
         "  and aos_skills.fits(a.role_name, p.roles)"
-        "  and aos_skills.concerns(p.skills, p.decision, rs.skill_name, b.name)"
+        "  and aos_skills.concerns(p.skills, p.decision, rs.skill_name, coalesce(b.name, s.kind))"
         "  order by p.name) as policies,"
-        " coalesce(s.description, b.description) as description, b.input_schema"
+        " coalesce(s.description, b.description) as description,"
+        " coalesce(b.input_schema, s.input_schema) as input_schema"
         " from aos_agent.agent a"
         " join aos_skills.role_skill rs on rs.tenant_id = a.tenant_id"
         "  and rs.role_name = a.role_name"
         " left join aos_skills.skill s on s.tenant_id = a.tenant_id and s.name = rs.skill_name"
-        " join aos_skills.builtin_skill b on b.name = coalesce(s.builtin, rs.skill_name)"
+        " left join aos_skills.builtin_skill b"
+        "  on b.name = case when s.name is null then rs.skill_name else s.builtin end"
         " where a.tenant_id = %(tenant)s and a.name = %(agent)s"
+        " and rs.skill_name <> 'read_result' and s.disabled is null"
+        " and coalesce(b.name, s.kind) is not null"
         " and coalesce(rs.skill_name = any (a.skills), coalesce(s.risk, b.risk) = 'low')"
         " order by rs.skill_name",
         {"tenant": tenant, "agent": agent},

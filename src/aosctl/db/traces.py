@@ -65,6 +65,13 @@ class BeginRow(NamedTuple):
     at: datetime
 
 
+class FallRow(NamedTuple):
+    """The moment at which a model had failed for good, and another was asked; `data` says why."""
+
+    at: datetime
+    data: Mapping[str, Any]
+
+
 class Record(NamedTuple):
     """Everything that a trace is made of."""
 
@@ -73,6 +80,7 @@ class Record(NamedTuple):
     calls: Sequence[CallRow]
     asked: Sequence[ApprovalRow]
     begins: Sequence[BeginRow]
+    falls: Sequence[FallRow]
 
 
 def record(connection: AnyConnection, run: RunRow, turn: int | None = None) -> Record:
@@ -116,5 +124,13 @@ def record(connection: AnyConnection, run: RunRow, turn: int | None = None) -> R
         " 'run.resumed', 'call.resolved') order by seq",
         given,
     )
+    falls = rows_of(
+        connection,
+        FallRow,
+        "select at, data from aos_core.event"
+        " where tenant_id = %(tenant)s and stream_id = %(run)s and at >= %(from)s"
+        " and kind = 'model.fell_back' order by seq",
+        given,
+    )
     asked = approvals(connection, run.tenant_id, run=run.run_id)
-    return Record(turns, messages, calls, asked, begins)
+    return Record(turns, messages, calls, asked, begins, falls)

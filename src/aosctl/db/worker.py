@@ -40,6 +40,7 @@ START = statement("aos_agent.start_call", 3)
 RESULT = statement("aos_agent.record_call_result", 5)
 FAIL = statement("aos_agent.fail_turn", 5)
 RELEASE = statement("aos_agent.release_turn", 3)
+FALL_BACK = statement("aos_agent.fall_back", 6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +261,18 @@ class WorkerClient:
                 "true" if ok else "false",
             )
         )
+
+    def fall_back(
+        self, lease: Lease, model: str, kind: str, error: str
+    ) -> tuple[str, Moved] | None:
+        """Have another model answer the rest of the turn, after `model` has failed.
+
+        Returns which one, and what comes next; None when there is none.
+        """
+        row = self._link.call(
+            FALL_BACK, lease.tenant, lease.turn_id, lease.token, model, kind, error
+        )
+        return (row["model"], _moved(row)) if row else None
 
     def fail(self, lease: Lease, error: str, retry_in_seconds: int | None = None) -> None:
         """Give the turn up, or put it off."""

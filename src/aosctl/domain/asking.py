@@ -20,14 +20,13 @@ from aosctl.providers.base import (
     Line,
     ModelRequest,
     Provider,
+    Retry,
     StreamEvent,
     TextDelta,
     ThinkDelta,
 )
 
-ATTEMPTS = 3
 TIMEOUT_ATTEMPTS = 2  # each is waited for, and often paid for
-LONGEST_PAUSE_SECONDS = 20.0
 LOOK_SECONDS = 0.1
 
 Check: TypeAlias = Callable[[], None]
@@ -90,14 +89,20 @@ def _hear(provider: Provider, request: ModelRequest, line: Line, heard: _Heard) 
         heard.put(None)
 
 
-def pause_before_retry(error: ProviderError, attempts: int) -> float | None:
-    """Say how many seconds to wait before asking again; None when that is no use."""
-    most = TIMEOUT_ATTEMPTS if error.kind == "timeout" else ATTEMPTS
+def pause_before_retry(
+    error: ProviderError, attempts: int, retry: Retry, chance: Callable[[], float]
+) -> float | None:
+    """Say how many seconds to wait before asking again; None when that is no use.
+
+    What the service asks for, if that is not too long; else exponential back-off with full jitter,
+    so that those who failed together don't come back together. `chance` is a number from 0 to 1.
+    """
+    most = min(TIMEOUT_ATTEMPTS, retry.attempts) if error.kind == "timeout" else retry.attempts
     if not error.retryable or attempts >= most:
         return None
     if error.retry_after is not None:
-        return error.retry_after if error.retry_after <= LONGEST_PAUSE_SECONDS else None
-    return 2.0 ** (attempts - 1)
+        return error.retry_after if error.retry_after <= retry.max_delay_seconds else None
+    return min(2.0**attempts, retry.max_delay_seconds) * chance()
 
 
 def pause(seconds: float, check: Check) -> None:

@@ -11,11 +11,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 OFFLINE = "offline"
-OPENAI_KEY = "OPENAI_API_KEY"
 OPENAI_FIRST = ("gpt-6-sol", "gpt-6-luna", "gpt-4o")
 """The best first, of those that take tools."""
-ANTHROPIC_KEY = "ANTHROPIC_API_KEY"
 ANTHROPIC_FIRST = ("claude-sonnet-5-5", "claude-haiku-5-5", "claude-opus-5-5")
+GEMINI_FIRST = ("gemini-3.8-flash", "gemini-3.5-flash-lite", "gemini-4-argon")
+VENDORS = {
+    "openai": ("OPENAI_API_KEY", OPENAI_FIRST),
+    "anthropic": ("ANTHROPIC_API_KEY", ANTHROPIC_FIRST),
+    "gemini": ("GEMINI_API_KEY", GEMINI_FIRST),
+}
+"""Whose key is looked for, in this order: its variable, and which of their models come first."""
 OLLAMA_PORT = 11434
 OLLAMA_PREFIX = "ollama."
 _OLLAMA_CONTEXT = 16_384  # takes a model of 3B parameters about 2 GB more
@@ -32,22 +37,19 @@ class ModelChoice:
     spec: Mapping[str, Any] | None = None
 
 
-def choose_model(
-    env: Mapping[str, str], openai_models: Sequence[str], anthropic_models: Sequence[str] = ()
-) -> ModelChoice:
-    """Choose among what `env` and this machine offer; the models are those with tools."""
-    for key, first, models in (
-        (OPENAI_KEY, OPENAI_FIRST, openai_models),
-        (ANTHROPIC_KEY, ANTHROPIC_FIRST, anthropic_models),
-    ):
-        found = [*(name for name in first if name in models), *models]
+def choose_model(env: Mapping[str, str], models: Mapping[str, Sequence[str]]) -> ModelChoice:
+    """Choose among what `env` and this machine offer; `models` are the vendors', with tools."""
+    for vendor, (key, first) in VENDORS.items():
+        known = models.get(vendor, ())
+        found = [*(name for name in first if name in known), *known]
         if env.get(key) and found:
             return ModelChoice(found[0], f"{key} is set")
     endpoint = ollama_endpoint(env)
     model = ollama_model(endpoint)
     if model is None:
         where = endpoint.partition("://")[2]
-        why = f"no {OPENAI_KEY}, no {ANTHROPIC_KEY}, no Ollama with tools at {where}"
+        keys = ", ".join(f"no {key}" for key, _ in VENDORS.values())
+        why = f"{keys}, no Ollama with tools at {where}"
         return ModelChoice(OFFLINE, why)
     spec = {
         "provider": "ollama",
@@ -62,7 +64,8 @@ def choose_model(
 
 def is_a_default(name: str) -> bool:
     """Tell whether `choose_model` may have chosen this one; another was set by a person."""
-    return name in (OFFLINE, *OPENAI_FIRST, *ANTHROPIC_FIRST) or name.startswith(OLLAMA_PREFIX)
+    defaults = {OFFLINE, *(one for _, first in VENDORS.values() for one in first)}
+    return name in defaults or name.startswith(OLLAMA_PREFIX)
 
 
 def ollama_endpoint(env: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ _OF: dict[str, tuple[str, ...]] = {
     "content": ("erased",),
     "events": ("cut",),
     "lease": ("given_up",),
-    "model": ("answered",),
+    "model": ("answered", "fell_back"),
     "run": (
         "created",
         "forked",

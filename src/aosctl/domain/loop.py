@@ -12,12 +12,14 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from random import random
 from threading import Event
 from uuid import UUID
 
 from aosctl.db.leases import Lease, Moved, PendingCall
 from aosctl.db.worker import WorkerClient
 from aosctl.domain.asking import Pause, answer, pause, pause_before_retry
+from aosctl.domain.giving_way import StandIns
 from aosctl.domain.heart import Heart
 from aosctl.domain.live import Draft
 from aosctl.domain.loop_events import (
@@ -29,6 +31,7 @@ from aosctl.domain.loop_events import (
     LoopEvent,
     Observer,
     Outcome,
+    PictureMade,
     Retrying,
     Steered,
 )
@@ -67,7 +70,19 @@ class _Unstored:
 
     turn_id: UUID
     step: int
+    model: ModelSpec | None
     message: Message
+
+
+class Wanted(Event):
+    """Set when a person stops the turn, and when the lease is lost: others have ended it."""
+
+    def __init__(self, stop: Event, lost: Callable[[], AosError | None]) -> None:
+        super().__init__()
+        self._stop, self._lost = stop, lost
+
+    def is_set(self) -> bool:
+        return self._stop.is_set() or self._lost() is not None
 
 
 class Loop:
@@ -84,14 +99,17 @@ class Loop:
         heart: Heart,
         pause: Pause = pause,
         rest: Event | None = None,
+        chance: Callable[[], float] = random,
     ) -> None:
         self._client = client
         self._provider_for = provider_for
         self._tools = tools
         self._heart = heart
         self._pause = pause
+        self._chance = chance
         self._rest = rest
         self._unstored: _Unstored | None = None
+        self._stand_ins = StandIns(client, patient=rest is not None)
         self.transcript = Transcript()
         self.output_schema: JsonObject | None = None
         self.ask: Callable[[Question], Reply] = ask_nobody
@@ -130,6 +148,10 @@ class Loop:
             except Exception as error:
                 self._fail(lease, f"the worker failed: {type(error).__name__}: {error}", None)
                 raise
+            finally:
+                if self._stand_ins.at_work:  # the next turn begins with the run's own model
+                    self._stand_ins.at_work = False
+                    self.transcript.forget_context()
 
     def _fail(self, lease: Lease, message: str, hint: str | None) -> Outcome:
         self._client.fail(lease, redact_dsn(message))
@@ -155,7 +177,14 @@ class Loop:
                     or known.must_be_read
                 ):
                     self._catch_up(lease, observe)
-                message = self._ask(lease, observe, stop)
+                try:
+                    message = self._ask(lease, observe, stop)
+                except ProviderError as error:
+                    after = self._after(lease, error, observe)
+                    if isinstance(after, Outcome):
+                        return after
+                    moved = after
+                    continue
                 text = message.text or text
                 if not message.calls:
                     self.before_end(message)
@@ -184,8 +213,12 @@ class Loop:
 
     def _ask(self, lease: Lease, observe: Observer, stop: Event) -> Message:
         """Ask the model; faults that may pass are tried again while the lease is held."""
-        before = self._unstored
-        if before and (before.turn_id, before.step) == (lease.turn_id, self._next_step):
+        before, model = self._unstored, self.transcript.model
+        if (
+            before is not None
+            and (before.turn_id, before.step) == (lease.turn_id, self._next_step)
+            and (before.model and before.model.name) == (model and model.name)
+        ):
             return before.message
         self._fetch_key(lease)
         request = replace(self.transcript.request(), output_schema=self.output_schema)
@@ -201,11 +234,21 @@ class Loop:
                 with self._heart.showing(lease, draft):
                     return answer(provider, request, _noted(draft, observe), check)
             except ProviderError as error:
-                seconds = pause_before_retry(error, attempts)
+                seconds = pause_before_retry(error, attempts, request.model.retry, self._chance)
                 if seconds is None:
                     raise
                 observe(Retrying(error.message, seconds))
                 self._pause(seconds, check)
+
+    def _after(self, lease: Lease, error: ProviderError, observe: Observer) -> Moved | Outcome:
+        """Say how the turn goes on, or rests, after its model has failed; raise `error` if not."""
+        model = self.transcript.model
+        fell = self._stand_ins.fall_back(lease, model.name, error, observe) if model else None
+        after = fell or self._stand_ins.put_off(lease, error)
+        if after is None:
+            raise error
+        self.transcript.forget_context()  # which names the model, and what its answer may cost
+        return after
 
     def _fetch_key(self, lease: Lease) -> None:
         """Have the key that is a secret, still sealed, once for each reading of the context."""
@@ -214,7 +257,10 @@ class Loop:
             return
         from aosctl.domain.secrets import key_opener
 
-        secret = self._client.model_secret(lease)
+        try:
+            secret = self._client.model_secret(lease)
+        except NotFound as error:
+            raise ProviderError(error.message, error.hint, kind="no_key") from error
         if secret is not None:
             opener = key_opener(str(lease.tenant), secret)
             self.transcript.model = replace(model, open_key=opener)
@@ -233,10 +279,13 @@ class Loop:
 
     def _store(self, lease: Lease, message: Message, observe: Observer, stop: Event) -> Moved:
         usage = usage_to_json(message.usage) if message.usage else None
-        self._unstored = _Unstored(lease.turn_id, self._next_step, message)
+        model = self.transcript.model
+        self._unstored = _Unstored(lease.turn_id, self._next_step, model, message)
         moved = self._client.record_response(lease, message.to_json(), usage, self._next_step)
         self._unstored = None
         self.transcript.add(moved.step, message)
+        for picture in message.pictures:
+            observe(PictureMade(picture))
         for call in moved.calls:
             if call.status == "awaiting_approval":
                 self._preview(lease, call, stop)
@@ -313,7 +362,8 @@ class Loop:
         from aosctl.domain.secrets import secret_opener
 
         opener = secret_opener(str(lease.tenant), said["secrets"])
-        return act(tool, call.args or {}, Call.of(said, call, stop, opener, self.ask))
+        wanted = Wanted(stop, partial(self._heart.lost, lease))
+        return act(tool, call.args or {}, Call.of(said, call, wanted, opener, self.ask))
 
 
 def _noted(draft: Draft, observe: Observer) -> Observer:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from aosctl.db.leases import PendingCall
-from aosctl.messages import Message
+from aosctl.messages import Media, Message
 from aosctl.providers.base import TextDelta as TextDelta
 from aosctl.providers.base import ThinkDelta as ThinkDelta
 
@@ -52,6 +52,21 @@ class Retrying:
 
 
 @dataclass(frozen=True, slots=True)
+class FellBack:
+    """Another model answers the rest of the turn; `reason` is how the one before it failed."""
+
+    reason: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class PictureMade:
+    """A picture stands in an answer that was stored."""
+
+    picture: Media
+
+
+@dataclass(frozen=True, slots=True)
 class Steered:
     """The model reads with its next question what a person has sent into the turn."""
 
@@ -82,6 +97,8 @@ LoopEvent: TypeAlias = (
     | ApprovalAsked
     | CallRefused
     | Retrying
+    | FellBack
+    | PictureMade
     | Steered
     | Delegated
     | Helping

@@ -12,7 +12,7 @@ from aosctl.db import manifests, scripts
 from aosctl.db.connection import Connection
 from aosctl.domain import manifest
 from aosctl.domain.applying import Applied, Tenancy, apply_set
-from aosctl.domain.default_model import ModelChoice, choose_model, is_a_default
+from aosctl.domain.default_model import VENDORS, ModelChoice, choose_model, is_a_default
 from aosctl.domain.document import Document
 from aosctl.domain.kinds import BY_NAME
 
@@ -49,13 +49,13 @@ class Quickstart:
                 row.name
                 for row in models
                 if row.spec.get("provider") == provider
-                and not row.spec.get("baseUrl")
+                and (row.status.get("builtin") or not row.spec.get("baseUrl"))
                 and row.spec.get("active", True)
                 and row.spec.get("capabilities", {}).get("tools")
             ]
-            for provider in ("openai", "anthropic")
+            for provider in VENDORS
         }
-        return choose_model(env, with_tools["openai"], with_tools["anthropic"])
+        return choose_model(env, with_tools)
 
     def apply(self, choice: ModelChoice) -> list[Applied]:
         """Apply all the manifests in one transaction, the persona with the chosen model."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aosctl.db.approvals import ApprovalRow
-    from aosctl.db.traces import CallRow, MessageRow, Record, TurnRow
+    from aosctl.db.traces import CallRow, FallRow, MessageRow, Record, TurnRow
 
 _TEXT_WIDTH = 200
 _FAILED = frozenset({"failed", "denied", "expired", "cancelled", "outcome_unknown"})
@@ -70,8 +70,19 @@ def spans(record: Record) -> list[Span]:
     messages: dict[int, list[MessageRow]] = {}
     for message in record.messages:
         messages.setdefault(message.turn, []).append(message)
+    falls: dict[int, list[FallRow]] = {}
+    for fall in record.falls:
+        falls.setdefault(fall.data["turn"], []).append(fall)
     return [
-        _turn(turn, messages.get(turn.number, []), calls, asked, begins) for turn in record.turns
+        _turn(
+            turn,
+            messages.get(turn.number, []),
+            calls,
+            asked,
+            begins,
+            falls.get(turn.number, []),
+        )
+        for turn in record.turns
     ]
 
 
@@ -81,22 +92,30 @@ def _turn(
     calls: Mapping[int, list[CallRow]],
     asked: Mapping[object, list[ApprovalRow]],
     begins: Sequence[datetime],
+    falls: Sequence[FallRow],
 ) -> Span:
     said = next((text_of(one.message) for one in messages if one.role == "user"), "")
     # The messages that a fork took over are older than its turns.
     taken_over = any(one.created_at < turn.created_at for one in messages)
     before = turn.created_at
     below = []
+    failed = list(falls)
     for message in messages:
         if message.role != "assistant":
             before = max(before, message.created_at)
             continue
+        while failed and failed[0].at <= message.created_at:
+            below.append(_failed(failed.pop(0), before))
+            before = below[-1].end or before
         acts = [_call(call, asked.get(call.call_id, [])) for call in calls.get(message.seq, [])]
         place = bisect_right(begins, message.created_at)
         begin = max(before, begins[place - 1]) if place else before
         below.append(_model(message, None if taken_over else begin, acts))
         ends = [act.end for act in acts if act.end is not None]
         before = max([before, message.created_at, *ends])
+    for fall in failed:  # by models of which the last has not answered either
+        below.append(_failed(fall, before))
+        before = fall.at
     return Span(
         kind="turn",
         text=f"{turn.number} {said}".rstrip(),
@@ -125,6 +144,18 @@ def _model(message: MessageRow, begin: datetime | None, acts: list[Span]) -> Spa
         cost_usd=message.cost_usd or Decimal(0),
         note=text_of(message.message) or None,
         below=tuple(acts),
+    )
+
+
+def _failed(fall: FallRow, begin: datetime) -> Span:
+    """Return the model in whose place another was asked."""
+    return Span(
+        kind="model",
+        text=str(fall.data["from"]),
+        state="failed",
+        begin=min(begin, fall.at),
+        end=fall.at,
+        note=str(fall.data["error"]),
     )
 
 

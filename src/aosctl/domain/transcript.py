@@ -8,7 +8,7 @@ from typing import Any
 
 from aosctl.errors import AosError
 from aosctl.messages import Message
-from aosctl.providers.base import ModelRequest, ModelSpec, ToolSpec
+from aosctl.providers.base import ModelRequest, ModelSpec, Retry, ToolSpec
 
 
 @dataclass(slots=True)
@@ -111,6 +111,7 @@ def model_spec(row: Mapping[str, Any]) -> ModelSpec:
         max_output_tokens=row["max_output_tokens"],
         timeout_seconds=float(row["timeout_seconds"]),
         script=tuple(script) if script is not None else None,
+        retry=Retry(**row["retry"]),
     )
 
 

@@ -232,7 +232,7 @@ class Worker:
 
 def _said(outcome: Outcome) -> tuple[str, str | None]:
     if outcome.state == "queued":
-        return "released", None
+        return ("put off", outcome.error) if outcome.error else ("released", None)
     return outcome.state, outcome.error
 
 

@@ -19,8 +19,8 @@ from aosctl.providers.anthropic_format import SAMPLING, KeptThinking, messages_p
 from aosctl.providers.base import EventStream, Finished, Line, ModelRequest, ModelSpec
 from aosctl.providers.connection import (
     accepted,
-    check_it_streams,
     faults_named,
+    fed,
     http_options,
     timeout_of,
 )
@@ -52,16 +52,7 @@ class AnthropicProvider:
         with faults_named(spec, key), _client(spec, key, line) as client:
             endpoint = str(client.base_url).rstrip("/")
             answer = AnthropicAnswer(spec, names)
-            events = self._open(client, request, key, names)
-            try:
-                check_it_streams(spec, events.response, key)
-                for event in events:
-                    yield from answer.add(_as_dict(event))
-                    if answer.finished:
-                        break
-            finally:
-                events.close()
-            yield from answer.end()
+            yield from fed(answer, self._open(client, request, key, names), key)
             origin = Origin("anthropic", "messages", answer.model, endpoint, answer.response_id)
             yield Finished(answer.message(origin))
 
@@ -118,10 +109,3 @@ def _client(spec: ModelSpec, key: str, line: Line | None) -> Iterator[Anthropic]
         if spec.base_url:  # the headers that the environment adds are for Anthropic alone
             client._custom_headers = {"x-api-key": key}  # as gateways of older versions read it
         yield client
-
-
-def _as_dict(event: object) -> dict[str, object]:
-    """Read an event as it came; services send fields and types that the SDK's models lack."""
-    import anthropic
-
-    return event.to_dict(warnings=False) if isinstance(event, anthropic.BaseModel) else {}

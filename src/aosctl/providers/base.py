@@ -13,6 +13,14 @@ from aosctl.messages import Json, JsonObject, Message
 
 
 @dataclass(frozen=True, slots=True)
+class Retry:
+    """How a model is asked again after a fault that may pass by itself."""
+
+    attempts: int = 3
+    max_delay_seconds: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """A row of the model registry, as a provider needs it.
 
@@ -32,6 +40,7 @@ class ModelSpec:
     timeout_seconds: float = 120.0
     script: tuple[JsonObject, ...] | None = None
     api_key_secret: str | None = None
+    retry: Retry = Retry()
     open_key: Callable[[], str] | None = field(default=None, repr=False, compare=False)
     """Opens the key that `api_key_secret` names; called for each request anew."""
 

@@ -16,6 +16,7 @@ from aosctl.messages import (
     Block,
     Call,
     Json,
+    Media,
     Message,
     Opaque,
     Origin,
@@ -27,7 +28,7 @@ from aosctl.messages import (
     Usage,
     parse_args,
 )
-from aosctl.providers.answers import FILTERED, with_own_ids
+from aosctl.providers.answers import FILTERED, picture_at, with_own_ids
 from aosctl.providers.base import (
     CallStarted,
     ModelSpec,
@@ -35,6 +36,7 @@ from aosctl.providers.base import (
 )
 from aosctl.providers.faults import fault_in_stream, name_fault, named
 from aosctl.providers.spans import Span, SpanKind
+from aosctl.providers.thoughts import FIELD, Thoughts
 from aosctl.providers.tool_names import ToolNames
 from aosctl.providers.wire_values import count, items, mapping, string
 
@@ -72,6 +74,8 @@ class ChatAnswer:
         self._spans: list[Span] = []
         self._calls: list[_Parts] = []
         self._details: list[Json] = []
+        self._pictures: dict[str, Media] = {}
+        self._thoughts = Thoughts() if spec.provider == "gemini" else None
         self._px: dict[str, Json] = {}
         self._finish: str | None = None
         self._usage: Usage | None = None
@@ -103,6 +107,8 @@ class ChatAnswer:
             raise named(self.spec, "server", "the service gave up in the middle of the answer")
         if "malformed_function_call" in self._finish.lower():
             raise named(self.spec, "server", "the model wrote a call that the service can't read")
+        for kind, text in self._thoughts.end() if self._thoughts else ():
+            yield from self._say(kind, FIELD if kind == "think" else "content", text)
         filtered = _STOPS.get(self._word) == "refusal"
         if filtered and not any(span.kind == "refusal" for span in self._spans):
             yield from self._say("refusal", "refusal", FILTERED)
@@ -118,6 +124,7 @@ class ChatAnswer:
                 blocks.append(Refusal(span.text))
             else:
                 blocks.append(Text(span.text, self._px or None))
+        blocks += self._pictures.values()
         if self._details:
             blocks.append(Opaque("reasoning_details", self._details))
         blocks += self._finished_calls()
@@ -140,14 +147,26 @@ class ChatAnswer:
             if isinstance(delta.get(name), str):
                 yield from self._say("think", name, str(delta[name]))
                 break
-        for kind, text in _content(delta.get("content")):
-            yield from self._say(kind, "content", text)
+        yield from self._written(delta)
+        for part in (*items(delta.get("images")), *items(delta.get("content"))):
+            picture = picture_at(string(mapping(mapping(part).get("image_url")).get("url")))
+            if picture is not None:
+                self._pictures.setdefault(picture.ref, picture)
         yield from self._say("refusal", "refusal", string(delta.get("refusal")))
         self._details += cast("list[Json]", items(delta.get("reasoning_details")))
-        if isinstance(delta.get("extra_content"), Mapping):
-            self._px["extra_content"] = cast(Json, delta["extra_content"])
+        if extra := _without_marks(mapping(delta.get("extra_content"))):
+            self._px["extra_content"] = cast(Json, extra)
         for piece in map(mapping, items(delta.get("tool_calls"))):
             yield from self._call(piece)
+
+    def _written(self, delta: Mapping[str, object]) -> Iterator[StreamEvent]:
+        marked = mapping(mapping(delta.get("extra_content")).get("google")).get("thought") is True
+        for kind, text in _content(delta.get("content")):
+            if self._thoughts is None or kind != "text":
+                yield from self._say(kind, "content", text)
+                continue
+            for part, words in self._thoughts.part(text, marked=marked):
+                yield from self._say(part, FIELD if part == "think" else "content", words)
 
     def _say(self, kind: SpanKind, wire: str, text: str) -> Iterator[StreamEvent]:
         if not text:
@@ -231,6 +250,13 @@ def _content(value: object) -> Iterator[tuple[SpanKind, str]]:
                 yield "think", string(thought.get("text"))
         else:
             yield "text", string(part.get("text"))
+
+
+def _without_marks(extra: Mapping[str, object]) -> dict[str, object]:
+    """Return what goes back to Google with an answer: not the mark of thought before it."""
+    google = {k: value for k, value in mapping(extra.get("google")).items() if k != "thought"}
+    kept = {k: value for k, value in extra.items() if k != "google"}
+    return {**kept, **({"google": google} if google else {})}
 
 
 def _is_complete(raw: list[str]) -> bool:

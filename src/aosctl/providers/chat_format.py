@@ -23,6 +23,7 @@ from aosctl.messages import (
 )
 from aosctl.providers.base import ModelRequest, ToolSpec
 from aosctl.providers.history import arguments_of, history, is_from, placeholder, result_text
+from aosctl.providers.thoughts import FIELD as THOUGHT
 from aosctl.providers.tool_names import ToolNames
 
 _RESERVED = {"model", "messages", "tools", "stream", "stream_options", "n", "functions"}
@@ -150,7 +151,7 @@ def _result(result: Result) -> Json:
 def _extras(block: Block, same_turn: bool) -> Mapping[str, Json]:
     if isinstance(block, Text):
         return block.px or {}
-    if isinstance(block, Think) and same_turn:
+    if isinstance(block, Think) and same_turn and (block.px or {}).get("field") != THOUGHT:
         return {str((block.px or {}).get("field", "reasoning_content")): block.text}
     if isinstance(block, Opaque) and same_turn:
         return {block.kind: block.data}

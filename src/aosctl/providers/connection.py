@@ -13,13 +13,13 @@ import json
 import random
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from aosctl.errors import AosError, ProviderError
-from aosctl.providers.base import Line, ModelSpec
+from aosctl.providers.base import Line, ModelSpec, StreamEvent
 from aosctl.providers.faults import fault_in_stream, name_exception, name_fault, named
 
 if TYPE_CHECKING:
@@ -43,11 +43,25 @@ class Response(Protocol):
     def read(self) -> bytes: ...
 
 
+class SdkStream(Protocol):
+    """What is common to the streams of the SDKs."""
+
+    @property
+    def response(self) -> Any: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def close(self) -> None: ...
+
+
 class _Finishing(Protocol):
     spec: ModelSpec
 
     @property
     def finished(self) -> bool: ...
+
+
+class _Answer(_Finishing, Protocol):
+    def add(self, event: Mapping[str, object], /) -> Iterator[StreamEvent]: ...
+    def end(self) -> Iterator[StreamEvent]: ...
 
 
 def timeout_of(spec: ModelSpec) -> httpx2.Timeout:
@@ -131,6 +145,36 @@ def whole_once_finished(answer: _Finishing) -> Iterator[None]:
         lost = name_exception(answer.spec, err, None)
         if not answer.finished or lost is None or lost.kind not in ("network", "timeout"):
             raise
+
+
+def fed(answer: _Answer, events: SdkStream, key: str) -> Iterator[StreamEvent]:
+    """Feed an answer with the events of its stream, up to the last, and yield what is news."""
+    try:
+        check_it_streams(answer.spec, events.response, key)
+        for event in events:
+            yield from answer.add(as_dict(event))
+            if answer.finished:
+                break
+    finally:
+        hang_up(events)
+    yield from answer.end()
+
+
+def as_dict(event: object) -> dict[str, object]:
+    """Read an event as it came; services send fields and types that the SDK's models lack."""
+    read = getattr(event, "to_dict", None)
+    return read(warnings=False) if read is not None else {}
+
+
+def hang_up(stream: SdkStream) -> None:
+    """Close the connection, and the SDK's generator with it.
+
+    Left to the garbage collector, that one asks for the exceptions of httpx, which another thread
+    may be importing: then it fails, and says so on stderr.
+    """
+    stream.close()
+    with suppress(Exception):
+        cast("Generator[object, None, None]", getattr(stream, "_iterator", None)).close()
 
 
 def check_it_streams(spec: ModelSpec, response: Response, key: str) -> None:

@@ -1,13 +1,15 @@
 """A transcript as every service wants it: behind each message with calls, a result for each call.
 
 A call without a result gets one that says so, and a result without its call becomes a user's text,
-since services refuse both. Answers with nothing in them are left out.
+since services refuse both. Answers with nothing in them are left out. A picture that a model made
+is shown, to others and to itself where its service takes none back, as a user's behind the answer.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from aosctl.messages import Call, Media, Message, Origin, Result, Text
@@ -22,11 +24,17 @@ class Said(NamedTuple):
     same_turn: bool
 
 
-def history(messages: Sequence[Message]) -> Iterator[Said]:
-    """Yield the messages to send; those of role `tool` answer all calls of the one before."""
+def history(
+    messages: Sequence[Message], takes_back: Callable[[Message], bool] = lambda _answer: False
+) -> Iterator[Said]:
+    """Yield the messages to send; those of role `tool` answer all calls of the one before.
+
+    `takes_back` tells of an answer whether the service takes its own pictures back in it.
+    """
     last_user = max((i for i, m in enumerate(messages) if m.role == "user"), default=-1)
     calls: tuple[Call, ...] = ()
     results: dict[str, Result] = {}
+    made: tuple[Media, ...] = ()
     for index, message in enumerate(messages):
         same_turn = index > last_user
         late = []
@@ -37,12 +45,17 @@ def history(messages: Sequence[Message]) -> Iterator[Said]:
             if not late:
                 continue
         yield from _answered(calls, results, same_turn)
-        calls, results = message.calls, {}
+        yield from _shown(made, same_turn)
+        calls, results, made = message.calls, {}, ()
+        if message.role == "assistant" and not takes_back(message):
+            made = message.pictures
+            message = _without_pictures(message) if made else message
         if late:
             yield from (Said(_late(result), same_turn) for result in late)
-        elif message.role != "assistant" or message.text or message.calls:
+        elif message.role != "assistant" or _says_something(message):
             yield Said(message, same_turn)
     yield from _answered(calls, results, same_turn=True)
+    yield from _shown(made, same_turn=True)
 
 
 def is_from(origin: Origin | None, provider: str, endpoint: str, api: str) -> bool:
@@ -75,6 +88,25 @@ def _answered(
         unknown = [Result(c.id, c.name, False, (Text(NO_RESULT),)) for c in calls]
         found = tuple(results.get(result.call_id, result) for result in unknown)
         yield Said(Message("tool", found), same_turn)
+
+
+def _says_something(answer: Message) -> bool:
+    return bool(answer.text or answer.calls or answer.pictures)
+
+
+def _without_pictures(answer: Message) -> Message:
+    """Return an answer with words where its pictures stood."""
+    blocks = (
+        Text(f"[{block.name or block.mime}]") if isinstance(block, Media) else block
+        for block in answer.blocks
+    )
+    return replace(answer, blocks=tuple(blocks))
+
+
+def _shown(pictures: tuple[Media, ...], same_turn: bool) -> Iterator[Said]:
+    if pictures:
+        names = ", ".join(one.name or one.mime for one in pictures)
+        yield Said(Message("user", (Text(f"[{names} of the answer before]"), *pictures)), same_turn)
 
 
 def _late(result: Result) -> Message:

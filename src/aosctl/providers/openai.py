@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from aosctl.messages import Json, Origin
 from aosctl.providers.base import EventStream, Finished, Line, ModelRequest, ModelSpec
 from aosctl.providers.chat_answer import ChatAnswer
 from aosctl.providers.chat_format import chat_params
 from aosctl.providers.connection import (
+    as_dict,
     check_it_streams,
     faults_named,
+    hang_up,
     http_options,
     retried,
     timeout_of,
@@ -92,21 +94,3 @@ def open_client(
             client.organization = client.project = None
             client._custom_headers = {}
         yield client
-
-
-def hang_up(stream: Stream[Any]) -> None:
-    """Close the connection, and the SDK's generator with it.
-
-    Left to the garbage collector, that one asks for the exceptions of httpx, which another thread
-    may be importing: then it fails, and says so on stderr.
-    """
-    stream.close()
-    with suppress(Exception):
-        cast("Generator[object, None, None]", stream._iterator).close()
-
-
-def as_dict(chunk: object) -> dict[str, object]:
-    """Read a piece as it came; services send fields and types that the SDK's models lack."""
-    import openai
-
-    return chunk.to_dict(warnings=False) if isinstance(chunk, openai.BaseModel) else {}

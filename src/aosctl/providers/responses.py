@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from aosctl.messages import Origin
 from aosctl.providers.base import EventStream, Finished, Line, ModelRequest
-from aosctl.providers.connection import accepted, check_it_streams, faults_named
+from aosctl.providers.connection import accepted, faults_named, fed
 from aosctl.providers.keys import read_key
-from aosctl.providers.openai import OpenAIProvider, as_dict, hang_up, open_client
+from aosctl.providers.openai import OpenAIProvider, open_client
 from aosctl.providers.responses_answer import ResponsesAnswer
 from aosctl.providers.responses_format import API, responses_params
 from aosctl.providers.tool_names import ToolNames
@@ -39,16 +39,7 @@ class ResponsesProvider(OpenAIProvider):
         with faults_named(spec, key), open_client(spec, key, address, line) as client:
             endpoint = str(client.base_url).rstrip("/")
             answer = ResponsesAnswer(spec, names)
-            events = self._open(client, request, key, names)
-            try:
-                check_it_streams(spec, events.response, key)
-                for event in events:
-                    yield from answer.add(as_dict(event))
-                    if answer.finished:
-                        break
-            finally:
-                hang_up(events)
-            yield from answer.end()
+            yield from fed(answer, self._open(client, request, key, names), key)
             origin = Origin(self.name, API, answer.model, endpoint, answer.response_id)
             yield Finished(answer.message(origin))
 

@@ -8,7 +8,7 @@ had not is added. A call counts only if it was said as a whole, in a response th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias, cast
 
 from aosctl.messages import (
@@ -28,7 +28,7 @@ from aosctl.messages import (
     parse_args,
     sanitise,
 )
-from aosctl.providers.answers import FILTERED, with_own_ids
+from aosctl.providers.answers import FILTERED, picture, with_own_ids
 from aosctl.providers.base import CallStarted, ModelSpec, StreamEvent
 from aosctl.providers.chat_answer import read_usage
 from aosctl.providers.faults import Fault, fault_in_stream, name_fault, named
@@ -305,6 +305,9 @@ def _said(item: _Item, px: dict[str, Json]) -> Iterator[Block]:
 
 
 def _picture(value: Mapping[str, object]) -> Media:
+    """Return a picture; the item it came in goes back without the picture's copy."""
     kind = string(value.get("output_format")) or "png"
     mime = "image/svg+xml" if kind == "svg" else f"image/{kind}"
-    return Media(mime, f"data:{mime};base64,{string(value.get('result'))}", f"picture.{kind}")
+    made = picture(mime, f"data:{mime};base64,{string(value.get('result'))}")
+    item = {k: cast(Json, v) for k, v in value.items() if k != "result" and v is not None}
+    return replace(made, px=item)

@@ -30,12 +30,14 @@ from aosctl.providers.tool_names import ToolNames
 
 API = "responses"
 OPAQUE = "openai_item"
+PICTURE = "image_generation_call"
 _SEALED = "reasoning.encrypted_content"
 _RESERVED = {
     *("model", "input", "instructions", "tools", "stream", "store"),
     *("previous_response_id", "conversation", "background"),  # which need what is stored
     *("include", "reasoning", "reasoning_effort", "text", "verbosity"),  # composed below
 }
+_DRAWS = "image_generation"
 _NEED_TOOLS = {"tool_choice", "parallel_tool_calls", "max_tool_calls"}
 _LENGTHS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
 _DESCRIPTION_AT_MOST = 1024  # what OpenAI's other API takes
@@ -55,8 +57,9 @@ def responses_params(
         **({"instructions": request.system} if request.system else {}),
         **_settings(request),
     }
-    if request.takes_tools:
-        body["tools"] = [_tool(tool, names) for tool in request.tools]
+    tools = [_tool(tool, names) for tool in request.tools] if request.takes_tools else []
+    if tools := [*tools, *_own_tools(request)]:
+        body["tools"] = tools
     clean = sanitise_json(body)
     return clean if isinstance(clean, dict) else body
 
@@ -100,6 +103,13 @@ def _nested(request: ModelRequest, name: str, **flat: str) -> dict[str, Any]:
     return {**(given if isinstance(given, dict) else {}), **beside}
 
 
+def _own_tools(request: ModelRequest) -> list[_Item]:
+    """Return the service's own tool that draws; its others act where no policy of ours is asked."""
+    given = request.model.params.get("tools")
+    tools = given if isinstance(given, list) else []
+    return [dict(one) for one in tools if isinstance(one, dict) and one.get("type") == _DRAWS]
+
+
 def _tool(tool: ToolSpec, names: ToolNames) -> _Item:
     return {
         "type": "function",
@@ -125,7 +135,9 @@ class _Transcript:
 
     def items(self) -> Iterator[_Item]:
         """Yield the API's items in order."""
-        for message, _ in history(self._request.messages):
+        for message, _ in history(
+            self._request.messages, lambda m: is_from(m.origin, *self._there)
+        ):
             if message.role == "assistant":
                 yield from self._answer(message)
             elif message.role == "tool":
@@ -169,7 +181,10 @@ class _Transcript:
             if ours and block.kind == OPAQUE and isinstance(block.data, dict):
                 yield dict(block.data)
         elif isinstance(block, Media):
-            yield _said(Text(placeholder(block)), {})
+            made = px if px.get("type") == PICTURE else None
+            yield (
+                {**made, "result": _base64(block)} if made else _said(Text(placeholder(block)), {})
+            )
 
     def _call(self, call: Call) -> _Item:
         return {
@@ -186,6 +201,10 @@ class _Transcript:
             "call_id": self._ids.answered(result.call_id),
             "output": list(_parts(result.parts, self._sees)) if shown else result_text(result),
         }
+
+
+def _base64(media: Media) -> str:
+    return media.ref.partition(";base64,")[2]
 
 
 def _seal(block: Block) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from aosctl.messages import Message
 from aosctl.repl.blocks import Blocks
-from aosctl.repl.words import call_line, counted
+from aosctl.repl.words import call_line, counted, picture_line
 from aosctl.terminal import clean, folded
 
 Draw = Callable[[str], str]
@@ -39,5 +39,7 @@ def _lines(message: Message, width: int, draw: Draw) -> Iterable[str]:
         yield from rows[:MOST_LINES]
         if len(rows) > MOST_LINES:
             yield f"… {counted(len(rows) - MOST_LINES, 'line')} more"
+    for picture in message.pictures if message.role == "assistant" else ():
+        yield picture_line(picture)
     for call in message.calls:
         yield f"⏺ {call_line(call.name, call.args)}"

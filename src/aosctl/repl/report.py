@@ -212,6 +212,10 @@ def _tell(report: Report, event: LoopEvent) -> None:
             # The answer begins anew: what was said of it counts no more.
             again = redact_dsn(reason)
             report.event("error", error=again, retryInSeconds=in_seconds)
+        case events.PictureMade(picture):
+            report.event("picture", name=picture.name, mime=picture.mime, url=picture.ref)
+        case events.FellBack(reason, model):
+            report.event("error", error=redact_dsn(reason), fallback=model)
 
 
 def _named(event: CallBegun | CallEnded | CallRefused | Delegated) -> dict[str, object]:

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, TextIO
 
 from aosctl.repl.attention import call_for
 from aosctl.repl.blocks import Blocks
-from aosctl.repl.words import CALL_WIDTH, call_line, call_room, result_words, seconds, shorten
+from aosctl.repl.words import (
+    CALL_WIDTH,
+    call_line,
+    call_room,
+    picture_line,
+    result_words,
+    seconds,
+    shorten,
+)
 from aosctl.terminal import clean, folded
 
 if TYPE_CHECKING:
@@ -22,7 +30,11 @@ if TYPE_CHECKING:
         CallEnded,
         CallRefused,
         Delegated,
+        FellBack,
         LoopEvent,
+        PictureMade,
+        Retrying,
+        Steered,
     )
 
     About = ApprovalAsked | CallEnded | CallRefused | Delegated
@@ -112,10 +124,10 @@ class Screen:
                     self._do("thinking")
                 case events.Helping(doing):
                     self._do(doing)
-                case events.Steered():  # an answer may begin anew here
-                    self._finish_text()
-                case events.Retrying(reason, in_seconds):
-                    self._ask_again(shorten(reason, 200), seconds(in_seconds))
+                case events.Steered() | events.PictureMade():
+                    self._part(event)
+                case events.Retrying() | events.FellBack():
+                    self._ask_again(event)
                 case _:
                     self._observe_call(event)
 
@@ -296,20 +308,35 @@ class Screen:
             self._open_line = False
         self._spoken = False
 
-    def _ask_again(self, reason: str, pause: str) -> None:
-        """Say that the model is asked again, and part from what it said so far.
+    def _part(self, event: Steered | PictureMade) -> None:
+        """End what was said so far: an answer may begin anew here, or a picture stands here."""
+        from aosctl.domain.loop_events import PictureMade
+
+        self._finish_text()
+        if isinstance(event, PictureMade):
+            self.note(picture_line(event.picture))
+
+    def _ask_again(self, event: Retrying | FellBack) -> None:
+        """Say that a model is asked again, or another one, and part from what was said so far.
 
         An unfinished block vanishes. What stands on the terminal already is closed with a line
         there, which `-q` does not leave out: the whole answer follows.
         """
+        from aosctl.domain.loop_events import FellBack
+
         self._held = ""
+        reason = shorten(event.reason, 200)
+        if isinstance(event, FellBack):
+            what = f'asking "{clean(event.model)}" instead'
+        else:
+            what = f"trying again in {seconds(event.in_seconds)}"
         if not self._spoken or self._answer is None:
-            self.note(f"{reason}; trying again in {pause}")
+            self.note(f"{reason}; {what}")
             return
         self._blocks = Blocks()
         self._finish_text()
         self._erase()
-        words = f"the stream broke: {reason}; asking again in {pause}"
+        words = f"the stream broke: {reason}; {what}"
         self._answer.write(self.style(words, DIM) + "\n")
         self._answer.flush()
         self._after = "note"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aosctl.terminal import clean, display_width, shortened, visible
+
+if TYPE_CHECKING:
+    from aosctl.messages import Media
 
 CALL_WIDTH = 60
 _LEAST_CALL = 20
@@ -98,6 +101,16 @@ def seconds(value: float) -> str:
     if value < 60:
         return f"{value:.0f}s"
     return f"{int(value) // 60}m{int(value) % 60:02}s"
+
+
+def picture_line(picture: Media) -> str:
+    """Say on one line that a model made a picture, how large it is and how to save it."""
+    name, mime = clean(picture.name or "picture"), clean(picture.mime)
+    head, comma, data = picture.ref.partition(";base64,")
+    if not (comma and head.startswith("data:")):
+        return shorten(f"{name} · {mime} · {picture.ref}", 300)
+    size = len(data) * 3 // 4 - data[-2:].count("=")
+    return f"{name} · {mime} · {size:,} bytes · /export {name} in the chat saves it"
 
 
 def exact_arguments(args: Mapping[str, Any]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aosctl.domain.fields import Number, Reference, Text, name_text
 from aosctl.domain.kinds.base import Column, Kind, Resource
-from aosctl.domain.kinds.skill import BUILTINS
+from aosctl.domain.kinds.skill_words import BUILTINS
 from aosctl.domain.structures import Field, ListOf, Object
 
 _LIMITS = Object(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aosctl.domain.fields import VALUE_PATTERN, Anything, Choice, Flag, Number, Text
+from aosctl.domain.fields import VALUE_PATTERN, Anything, Choice, Flag, Number, Reference, Text
 from aosctl.domain.kinds.base import Column, Completion, Kind, Resource, Spec
 from aosctl.domain.structures import Field, ListOf, MapOf, Object
 
@@ -88,6 +88,12 @@ _PRICING = Object(
     fields=(
         Field("inputUsdPerMtok", _PRICE, "USD per million input tokens."),
         Field("cachedInputUsdPerMtok", _PRICE, "USD per million input tokens read from a cache."),
+        Field(
+            "cacheWriteUsdPerMtok",
+            _PRICE,
+            "USD per million input tokens that are written to a cache.",
+            default_words="the price of input",
+        ),
         Field("outputUsdPerMtok", _PRICE, "USD per million output tokens."),
     )
 )
@@ -106,6 +112,26 @@ _RATE = Object(
             "How many tokens, in and out, it may be asked for: the question's before, as they are"
             " estimated, and the real ones after.",
             default_words="no limit",
+        ),
+    )
+)
+
+_RETRY = Object(
+    fields=(
+        Field(
+            "attempts",
+            Number(whole=True, minimum=1, maximum=20),
+            "How often a question is asked at most; after a silence (`timeoutSeconds`), which is"
+            " waited for and often paid for, twice at most.",
+            default=3,
+        ),
+        Field(
+            "maxDelaySeconds",
+            Number(minimum=0, maximum=600),
+            "The longest pause before it is asked again. Without a `Retry-After` of the service a"
+            " pause is a random time up to 2, 4, 8, … seconds; one that asks for more than this is"
+            " not waited for.",
+            default=20,
         ),
     )
 )
@@ -226,6 +252,21 @@ class Model(Kind):
             " that comes too late waits in the queue for the next minute.",
             default={},
         ),
+        Field(
+            "retry",
+            _RETRY,
+            "How a fault that may pass by itself (`rate_limit`, `overloaded`, `timeout`, `network`,"
+            " `truncated`, `server`) is tried again, before a fallback is asked.",
+            default={},
+        ),
+        Field(
+            "fallbacks",
+            ListOf(item=Reference(kind="Model"), max_items=10),
+            "The models that are asked instead, one after the other, where this one fails and"
+            " asking it again has not helped: for the rest of that turn. Their own fallbacks are"
+            " not followed.",
+            default=[],
+        ),
         Field("active", Flag(), "Whether new runs may use it.", default=True),
         Field(
             "script",
@@ -259,6 +300,7 @@ spec:
         Column("OUTPUT-USD", lambda row: _price(row, "outputUsdPerMtok"), wide=True),
         Column("BUILT-IN", lambda row: row.status.get("builtin"), wide=True),
         Column("KEY", _key, wide=True),
+        Column("FALLBACKS", lambda row: ",".join(row.spec.get("fallbacks") or ()), wide=True),
         Column("BASE-URL", lambda row: row.spec.get("baseUrl"), wide=True),
     )
 
@@ -273,6 +315,11 @@ spec:
                 at.wrong(f"spec.script[{place}]", "needs a text, a think or calls")
         if "apiKeyEnv" in spec and "apiKeySecret" in spec:
             at.wrong("spec.apiKeySecret", "goes instead of apiKeyEnv, not beside it")
+        for place, name in enumerate(spec["fallbacks"]):
+            if name == at.name:
+                at.wrong(f"spec.fallbacks[{place}]", "is the model itself")
+            elif name in spec["fallbacks"][:place]:
+                at.wrong(f"spec.fallbacks[{place}]", "is named twice")
         if spec["maxOutputTokens"] > spec["contextWindow"]:
             at.wrong("spec.maxOutputTokens", "is larger than the context window")
         return {**spec, "model": spec.get("model", at.name)}

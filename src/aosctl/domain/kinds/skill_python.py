@@ -12,7 +12,7 @@ _SECTION = Object(
         Field(
             "entryPoint",
             Text(
-                min_length=3,
+                min_length=1,
                 max_length=300,
                 pattern=r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*",
                 rule="takes module:function, such as charts.bars:draw",

@@ -100,7 +100,7 @@ FUNCTION = Object(
         Field(
             "name",
             Text(
-                min_length=3,
+                min_length=1,
                 max_length=130,
                 pattern=r"[^.\s]+\.[^.\s]+",
                 rule="takes schema and name of a function, such as shop.refund",

@@ -11,9 +11,10 @@ from typing import Any, Literal, Protocol
 from aosctl.db.leases import PendingCall
 from aosctl.errors import NotFound
 from aosctl.messages import JsonObject, sanitise_json
+from aosctl.redaction import redact
 
-LONGEST_RESULT = 1_000_000
-"""Characters of JSON; of a longer result the model is shown the beginning."""
+LONGEST_RESULT = 10_000_000
+"""Characters of JSON that are kept; of a longer result only the beginning is."""
 
 
 MAX_BYTES = 65_536
@@ -126,7 +127,7 @@ def act(tool: Tool, args: Mapping[str, Any], call: Call) -> ToolResult:
     except Exception as error:
         return failure(_words(call, f"failed: {type(error).__name__}: {error}"))
     try:
-        value = sanitise_json(result.value)
+        value = _without_secrets(sanitise_json(result.value))
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         return failure(_words(call, f"gave a result that is no JSON: {error}"))
@@ -136,6 +137,22 @@ def act(tool: Tool, args: Mapping[str, Any], call: Call) -> ToolResult:
         beginning = text[:LONGEST_RESULT]
         value = {"truncated": True, "characters": len(text), "beginning": beginning}
     return ToolResult(result.ok, value)
+
+
+def opened(value: Any, call: Call) -> str:
+    """Return a value of the settings: a text, or {secretRef, prefix} opened. Raises AosError."""
+    if isinstance(value, Mapping):
+        return str(value.get("prefix", "")) + call.secret(value["secretRef"])
+    return str(value)
+
+
+def _without_secrets(value: Any) -> Any:
+    """Blank out what this process has opened as a secret: the model reads results."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {redact(key): _without_secrets(one) for key, one in value.items()}
+    return [_without_secrets(one) for one in value] if isinstance(value, list) else value
 
 
 def failure(message: str, hint: str | None = None) -> ToolResult:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from aosctl.editor import edit, new_file
 from aosctl.errors import AosError, UsageError
 from aosctl.repl.commands.table import Command, staying
-from aosctl.repl.exporting import as_json, as_markdown
+from aosctl.repl.exporting import PICTURES, as_json, as_markdown, last_picture
 from aosctl.repl.words import counted
 
 if TYPE_CHECKING:
@@ -44,17 +44,22 @@ def _export(chat: Chat, rest: str) -> None:
     overwrite = rest.endswith("!")
     name = rest.removesuffix("!").strip() or f"{run}.md"
     path = Path(name).expanduser()
-    if path.suffix not in (".md", ".markdown", ".json"):
-        raise UsageError(f"{path} is neither .md nor .json", f"/export {path}.md")
+    if path.suffix not in (".md", ".markdown", ".json", *PICTURES):
+        raise UsageError(f"{path} is neither .md nor .json, nor a picture", f"/export {path}.md")
     steps = chat.back.desk.steps(run_id)
     if not steps:
         raise AosError("nothing was said in this conversation yet")
+    if path.suffix in PICTURES:
+        made = last_picture(steps, path.suffix)
+        _write(path, made, overwrite=overwrite)
+        chat.say(f"the last picture, {counted(len(made), 'byte')}, written to {path}")
+        return
     write = as_json if path.suffix == ".json" else as_markdown
-    _write(path, write(run, chat.agent, steps), overwrite=overwrite)
+    _write(path, write(run, chat.agent, steps).encode(), overwrite=overwrite)
     chat.say(f"{counted(len(steps), 'message')} written to {path}")
 
 
-def _write(path: Path, text: str, *, overwrite: bool) -> None:
+def _write(path: Path, content: bytes, *, overwrite: bool) -> None:
     """Write a file for its owner alone; an old one is replaced, never written through.
 
     Raises UsageError.
@@ -66,12 +71,12 @@ def _write(path: Path, text: str, *, overwrite: bool) -> None:
     hint = f"/export {path}! replaces it"
     if not overwrite:
         with new_private_file(path, hint if os.path.lexists(path) else _ANOTHER) as file:
-            file.write(text)
+            file.buffer.write(content)
         return
     beside = path.with_name(f".{path.name}.new")
     try:
         with new_private_file(beside, f"remove {beside}") as file:
-            file.write(text)
+            file.buffer.write(content)
         beside.replace(path)  # of a link it is the link that goes
     except OSError as error:
         with suppress(OSError):
@@ -135,7 +140,7 @@ BEGINNINGS = (
 COMMANDS = (
     Command(
         "/export",
-        "write the conversation as Markdown or JSON; ! replaces a file",
+        "write the conversation as Markdown or JSON, or its last picture; ! replaces a file",
         staying(_export),
         "[FILE][!]",
         "/export talk.json",

@@ -1,0 +1,1 @@
+"""HTTP for tools, under one guard; nothing else here opens a connection."""

@@ -1,0 +1,119 @@
+"""Pictures that a model makes: stored, named on one line, written to a file, shown to the next."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from command import Aosctl
+from providers.dialects import DIALECTS
+from providers.wire import Wire
+from providers.wire_openai import piece, stream
+from providers.wire_responses import answer, item
+from terminal import Terminal
+
+CHAT, RESPONSES, *_ = DIALECTS
+BYTES = b"\x89PNG\r\n\x1a\n\xff\x00made"
+MADE = base64.b64encode(BYTES).decode()
+LINE = "picture.png · image/png · 14 bytes · /export picture.png in the chat saves it"
+AGENT = """\
+apiVersion: aos/v1
+kind: Model
+metadata: {{name: painter}}
+spec:
+  provider: openai
+  model: wire-1
+  baseUrl: {url}
+  params: {params}
+  capabilities: {capabilities}
+---
+apiVersion: aos/v1
+kind: Persona
+metadata: {{name: painter, tenant: tech_corp}}
+spec: {{model: painter, systemPrompt: You draw.}}
+---
+apiVersion: aos/v1
+kind: Agent
+metadata: {{name: painter, tenant: tech_corp}}
+spec: {{persona: painter, skills: []}}
+"""
+
+
+@dataclass
+class Painter:
+    """A model that draws over one of the wires."""
+
+    wire: Wire
+    here: Aosctl
+
+
+@pytest.fixture(params=[CHAT, RESPONSES], ids=lambda dialect: dialect.label)
+def painter(request: pytest.FixtureRequest, here: Aosctl) -> Iterator[Painter]:
+    dialect = request.param
+    if dialect is CHAT:
+        part = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{MADE}"}}
+        drawn = stream(piece({"content": "Here."}), piece({"images": [part]}), piece(finish="stop"))
+    else:
+        begin = {"id": "ig_1", "type": "image_generation_call", "status": "in_progress"}
+        made = {"status": "completed", "result": MADE, "output_format": "png"}
+        drawn = answer(item(0, begin, made))
+    with dialect.wire([drawn, dialect.words.text("A lamp.")]) as wire:
+        text = AGENT.format(
+            url=wire.base_url,
+            params=json.dumps({"tools": [{"type": "image_generation"}]} if dialect is RESPONSES
+                              else {"modalities": ["image", "text"]}),
+            capabilities=json.dumps(dict(dialect.capabilities)),
+        )  # fmt: skip
+        done = here("apply", "-f", "-", stdin=text)
+        assert done.status == 0, done.err
+        yield Painter(wire, here)
+
+
+def test_the_chat_names_a_picture_and_writes_it(
+    painter: Painter, shop: dict[str, str], tmp_path: Path
+) -> None:
+    settings = {**shop, "XDG_STATE_HOME": str(tmp_path)}
+    with Terminal(settings, "chat", "painter", rows=40, columns=140) as chat:
+        chat.ready()
+        chat.say("Draw.")
+        chat.stands(LINE)
+        chat.ready()
+        file = tmp_path / "picture.png"
+        chat.say(f"/export {file}")
+        chat.stands(f"the last picture, 14 bytes, written to {file}")
+        chat.say(f"/export {file.with_suffix('.webp')}")
+        chat.stands("the last picture is image/png, not .webp", "/export picture.png")
+        chat.say("What is it?")
+        chat.stands("A lamp.")
+    assert file.read_bytes() == BYTES
+    assert not file.with_suffix(".webp").exists()
+    assert json.dumps(painter.wire.requests[1].body).count(MADE) == 1
+
+
+def test_a_run_says_it_too_and_the_logs_keep_it(painter: Painter) -> None:
+    done = painter.here("run", "painter", "Draw.", "-o", "stream-json")
+    assert done.status == 0, done.err
+    lines = [json.loads(line) for line in done.out.splitlines()]
+    (made,) = [line for line in lines if line["type"] == "picture"]
+    assert (made["name"], made["mime"]) == ("picture.png", "image/png")
+    assert made["url"] == f"data:image/png;base64,{MADE}"
+    assert LINE in done.err
+    logs = painter.here("logs", lines[0]["run"]).out
+    assert "[image/png]" in logs
+
+
+def test_a_conversation_without_pictures_has_none_to_write(
+    shop: dict[str, str], tmp_path: Path
+) -> None:
+    with Terminal({**shop, "XDG_STATE_HOME": str(tmp_path)}, "chat", "my_pg_bot") as chat:
+        chat.ready()
+        chat.say("select 1;")
+        chat.stands("(1 row)")
+        chat.ready()
+        chat.say("/export x.png")
+        chat.stands("no model has made a picture in this conversation")
