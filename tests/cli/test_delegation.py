@@ -177,6 +177,13 @@ def test_with_a_worker_beside_the_chat_nothing_is_done_twice(
     assert steps == [(6,)]  # the message, the calls, three results, the answer
 
 
+def test_a_skill_that_hands_work_on_is_tried_by_itself(here: Aosctl, team: Team) -> None:
+    team("alone", {"text": "Found."})
+    done = here("skill", "test", "ask_alone", "--args", '{"task": "look"}')
+    assert done.status == 0, done.err
+    assert json.loads(done.out)["answer"] == "Found."
+
+
 def test_an_agent_whom_a_skill_names_is_not_deleted(here: Aosctl, team: Team) -> None:
     team("kept", {"text": "Found."})
     done = here("delete", "agent", "help_kept")

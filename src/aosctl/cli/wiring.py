@@ -327,5 +327,6 @@ def open_conversation(
     client = WorkerClient(worker_conninfo(session), holder, verb)
     subject = person.run_status(run_id) if run_id else NewRun(agent or "", kind, name, caps, system)
     embedded = session.target.kind == "embedded"
-    new_loop = partial(loop_of, client, embedded=embedded, provider_for=provider_for)
-    return Conversation(person, client, new_loop(), subject, Children(client, new_loop))
+    new_loop = partial(loop_of, client, embedded=embedded)
+    loop = new_loop(provider_for=provider_for)  # which is this run's; others ask their own models
+    return Conversation(person, client, loop, subject, Children(client, new_loop))
