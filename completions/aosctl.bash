@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker skill ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
+      commands='quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker mcp skill ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
       flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
@@ -23,7 +23,7 @@ _aosctl_spec() {
       values='--dry-run -l --selector --applyset --prune-allowlist --validate --timeout -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='-f --filename'
       sources=''
-      known='--dry-run=words:none,client,server --prune-allowlist=kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns --validate=words:strict,warn,ignore -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='--dry-run=words:none,client,server --prune-allowlist=kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns --validate=words:strict,warn,ignore -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'create')
       commands='secret tenant model collection skill policy persona agent budget principal'
       flags='-f --filename -R --recursive -l --selector --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
@@ -107,48 +107,48 @@ _aosctl_spec() {
       values='-l --selector --applyset --prune-allowlist --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='-f --filename'
       sources=''
-      known='--prune-allowlist=kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='--prune-allowlist=kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'get')
       commands=''
       flags='-o --output -l --selector -A --all-tenants --all-namespaces --no-headers --show-labels --show-kind -L --label-columns --sort-by --ignore-not-found --field-selector -w --watch --watch-only --output-watch-events --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='-o --output -l --selector -L --label-columns --sort-by --field-selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='-o=words:json,yaml,wide,name,jsonpath=,custom-columns= --output=words:json,yaml,wide,name,jsonpath=,custom-columns= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'describe')
       commands=''
       flags='-l --selector -A --all-tenants --all-namespaces -f --filename -R --recursive --show-events --no-events --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='-l --selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='-f --filename'
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'edit')
       commands=''
       flags='-o --output -l --selector --output-patch --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='-o --output -l --selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='-o=words:yaml,json --output=words:yaml,json --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'label')
       commands=''
       flags='-l --selector --field-selector --all -A --all-tenants --all-namespaces --overwrite --list --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='-l --selector --field-selector --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'annotate')
       commands=''
       flags='-l --selector --field-selector --all -A --all-tenants --all-namespaces --overwrite --list --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='-l --selector --field-selector --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'patch')
       commands=''
       flags='-p --patch --patch-file --type --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='-p --patch --type --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='--patch-file'
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='--type=words:merge,json --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'replace')
       commands=''
@@ -183,28 +183,28 @@ _aosctl_spec() {
       flags='--for --timeout -l --selector --all -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--for --timeout -l --selector -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='--for=words:condition=,jsonpath=,create,delete,approval -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'delete')
       commands=''
       flags='-f --filename -R --recursive -l --selector --all --ignore-not-found --dry-run --confirm -i --interactive --cascade --field-selector --wait --no-wait --timeout -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='-l --selector --dry-run --confirm --cascade --field-selector --timeout -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='-f --filename'
-      sources='names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
       known='--dry-run=words:none,client,server --cascade=words:foreground,background -o=words:name --output=words:name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'explain')
       commands=''
       flags='--recursive --api-version -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--api-version -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
-      sources='kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+      sources='kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
       known='-o=words:plaintext,json-schema --output=words:plaintext,json-schema --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'schema')
       commands=''
       flags='-o --output --all --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='-o --output --all'
-      sources='kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+      sources='kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'api-resources')
       commands=''
@@ -248,6 +248,48 @@ _aosctl_spec() {
       files=''
       sources=''
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'mcp')
+      commands='tools add diff approve serve'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'mcp tools')
+      commands=''
+      flags='-o --output --no-headers --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='-o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources=''
+      known='-o=words:wide,json,yaml,name --output=words:wide,json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'mcp add')
+      commands=''
+      flags='--all --trust-hints --yes -y --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources=''
+      known='--dry-run=words:none,client,server -o=words:yaml,json,name --output=words:yaml,json,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'mcp diff')
+      commands=''
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'mcp approve')
+      commands=''
+      flags='--yes -y --dry-run --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dry-run --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources='skill*'
+      known='--dry-run=words:none,client,server --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'mcp serve')
+      commands=''
+      flags='--http --token-file --allow-approve --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--http --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files='--token-file'
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'skill')
       commands='test'
       flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
@@ -289,7 +331,7 @@ _aosctl_spec() {
       values='--since --types --for --tail -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--types=list:agent,allowance,approval,budget,call,collection,content,events,lease,model,persona,policy,principal,role_grant,role_skill,run,secret,skill,tenant,tool,turn,webhook,agent.created,agent.changed,agent.deleted,agent.looked,allowance.granted,allowance.revoked,approval.requested,approval.approved,approval.denied,approval.expired,approval.edited,approval.previewed,budget.created,budget.changed,budget.deleted,call.delegated,call.resolved,collection.created,collection.changed,collection.deleted,content.erased,events.cut,lease.given_up,model.answered,model.fell_back,persona.created,persona.changed,persona.deleted,policy.created,policy.changed,policy.deleted,principal.created,principal.changed,principal.deleted,role_grant.created,role_grant.changed,role_grant.deleted,role_skill.created,role_skill.changed,role_skill.deleted,run.created,run.forked,run.compacted,run.paused,run.resumed,run.completed,run.failed,run.cancelled,secret.created,secret.changed,secret.deleted,skill.created,skill.changed,skill.deleted,tenant.created,tenant.changed,tenant.deleted,tool.result,turn.opened,turn.claimed,turn.reclaimed,turn.completed,turn.failed,turn.limited,turn.retrying,turn.cancelled,turn.set_aside,turn.steered,webhook.given_up --for=run -o=words:wide,json --output=words:wide,json --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='--types=list:agent,allowance,approval,budget,call,collection,content,events,lease,mcpserver,model,persona,policy,principal,role_grant,role_skill,run,secret,skill,tenant,tool,turn,webhook,agent.created,agent.changed,agent.deleted,agent.looked,allowance.granted,allowance.revoked,approval.requested,approval.approved,approval.denied,approval.expired,approval.edited,approval.previewed,budget.created,budget.changed,budget.deleted,call.delegated,call.resolved,collection.created,collection.changed,collection.deleted,content.erased,events.cut,lease.given_up,mcpserver.created,mcpserver.changed,mcpserver.deleted,model.answered,model.fell_back,persona.created,persona.changed,persona.deleted,policy.created,policy.changed,policy.deleted,principal.created,principal.changed,principal.deleted,role_grant.created,role_grant.changed,role_grant.deleted,role_skill.created,role_skill.changed,role_skill.deleted,run.created,run.forked,run.compacted,run.paused,run.resumed,run.completed,run.failed,run.cancelled,secret.created,secret.changed,secret.deleted,skill.created,skill.changed,skill.deleted,tenant.created,tenant.changed,tenant.deleted,tool.result,turn.opened,turn.claimed,turn.reclaimed,turn.completed,turn.failed,turn.limited,turn.retrying,turn.cancelled,turn.set_aside,turn.steered,webhook.given_up --for=run -o=words:wide,json --output=words:wide,json --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'trace')
       commands=''
       flags='--turn -w --watch --depth --html --svg -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
@@ -533,7 +575,7 @@ _aosctl_spec() {
       flags='--as --list -q --quiet --dsn --context -n --tenant --namespace --request-timeout -v --v --no-input --no-color --debug -h --help'
       values='--as --dsn --context -n --tenant --namespace --request-timeout -v --v'
       files=''
-      sources='words:get,apply,delete,chat,fork,replay,steer,kill,resolve,approve,verify,export kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+      sources='words:get,apply,delete,chat,fork,replay,steer,kill,resolve,approve,verify,export kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
       known='--as=principal --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'auth grant')
       commands=''

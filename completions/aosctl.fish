@@ -13,7 +13,7 @@ function __aosctl_command
         set sources
         switch "$path"
         case ''
-            set commands quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker skill ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
+            set commands quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker mcp skill ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
             set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'quickstart'
@@ -75,27 +75,27 @@ function __aosctl_command
         case 'get'
             set commands 
             set values -o --output -l --selector -L --label-columns --sort-by --field-selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v
-            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'describe'
             set commands 
             set values -l --selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v -f --filename
-            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'edit'
             set commands 
             set values -o --output -l --selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v
-            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'label'
             set commands 
             set values -l --selector --field-selector --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
-            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'annotate'
             set commands 
             set values -l --selector --field-selector --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
-            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'patch'
             set commands 
             set values -p --patch --type --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v --patch-file
-            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'replace'
             set commands 
             set values --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -f --filename
@@ -115,19 +115,19 @@ function __aosctl_command
         case 'wait'
             set commands 
             set values --for --timeout -l --selector -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
-            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'delete'
             set commands 
             set values -l --selector --dry-run --confirm --cascade --field-selector --timeout -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -f --filename
-            set sources 'names:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
         case 'explain'
             set commands 
             set values --api-version -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
-            set sources 'kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+            set sources 'kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
         case 'schema'
             set commands 
             set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v -o --output --all
-            set sources 'kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+            set sources 'kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
         case 'api-resources'
             set commands 
             set values -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
@@ -151,6 +151,30 @@ function __aosctl_command
         case 'worker'
             set commands 
             set values --concurrency --lease --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set sources ''
+        case 'mcp'
+            set commands tools add diff approve serve
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set sources ''
+        case 'mcp tools'
+            set commands 
+            set values -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set sources ''
+        case 'mcp add'
+            set commands 
+            set values --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set sources ''
+        case 'mcp diff'
+            set commands 
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set sources ''
+        case 'mcp approve'
+            set commands 
+            set values --dry-run --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set sources 'skill*'
+        case 'mcp serve'
+            set commands 
+            set values --http --dsn --context -n --tenant --namespace --as --request-timeout -v --v --token-file
             set sources ''
         case 'skill'
             set commands test
@@ -315,7 +339,7 @@ function __aosctl_command
         case 'auth can-i'
             set commands 
             set values --as --dsn --context -n --tenant --namespace --request-timeout -v --v
-            set sources 'words:get,apply,delete,chat,fork,replay,steer,kill,resolve,approve,verify,export kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+            set sources 'words:get,apply,delete,chat,fork,replay,steer,kill,resolve,approve,verify,export kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
         case 'auth grant'
             set commands 
             set values --for --until --dsn --context -n --tenant --namespace --as --request-timeout -v --v
@@ -460,6 +484,7 @@ complete -c aosctl -n '__aosctl_at ""' -a chat -d 'Talk to an agent'
 complete -c aosctl -n '__aosctl_at ""' -a run -d 'Give an agent one task and wait for the answer'
 complete -c aosctl -n '__aosctl_at ""' -a shell -d 'A prompt in which every verb works, and SQL'
 complete -c aosctl -n '__aosctl_at ""' -a worker -d 'Drive runs in the background'
+complete -c aosctl -n '__aosctl_at ""' -a mcp -d 'Use tools of MCP servers, and be one'
 complete -c aosctl -n '__aosctl_at ""' -a skill -d 'Try a skill as an agent would use it'
 complete -c aosctl -n '__aosctl_at ""' -a ps -d 'List runs'
 complete -c aosctl -n '__aosctl_at ""' -a top -d 'Watch runs live'
@@ -517,7 +542,7 @@ complete -c aosctl -n '__aosctl_at "apply"' -l dry-run -x -a '(__aosctl_ask "=wo
 complete -c aosctl -n '__aosctl_at "apply"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "apply"' -l prune -d 'Delete what of the apply-set the files hold no more'
 complete -c aosctl -n '__aosctl_at "apply"' -l applyset -x -d 'What is applied belongs to this set'
-complete -c aosctl -n '__aosctl_at "apply"' -l prune-allowlist -x -a '(__aosctl_ask "=kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns")' -d 'With --prune: delete of this kind only'
+complete -c aosctl -n '__aosctl_at "apply"' -l prune-allowlist -x -a '(__aosctl_ask "=kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns")' -d 'With --prune: delete of this kind only'
 complete -c aosctl -n '__aosctl_at "apply"' -l diff -d 'Show first what will change, as aosctl diff does'
 complete -c aosctl -n '__aosctl_at "apply"' -l confirm -d 'Ask before anything is changed'
 complete -c aosctl -n '__aosctl_at "apply"' -l validate -x -a '(__aosctl_ask "=words:strict,warn,ignore")' -d 'What to do about unknown fields'
@@ -735,7 +760,7 @@ complete -c aosctl -n '__aosctl_at "diff"' -s R -l recursive -d 'Look into sub-f
 complete -c aosctl -n '__aosctl_at "diff"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "diff"' -l prune -d 'Delete what of the apply-set the files hold no more'
 complete -c aosctl -n '__aosctl_at "diff"' -l applyset -x -d 'What is applied belongs to this set'
-complete -c aosctl -n '__aosctl_at "diff"' -l prune-allowlist -x -a '(__aosctl_ask "=kind:agents,allowances,approvals,budgets,collections,events,models,personas,policies,principals,runs,secrets,skills,tenants,turns")' -d 'With --prune: delete of this kind only'
+complete -c aosctl -n '__aosctl_at "diff"' -l prune-allowlist -x -a '(__aosctl_ask "=kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns")' -d 'With --prune: delete of this kind only'
 complete -c aosctl -n '__aosctl_at "diff"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "diff"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "diff"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
@@ -1080,6 +1105,89 @@ complete -c aosctl -n '__aosctl_at "worker"' -l no-input -d 'Ask nothing; fail w
 complete -c aosctl -n '__aosctl_at "worker"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "worker"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "worker"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "mcp"' -a tools -d 'List what a server offers now, beside the skills that are made of it'
+complete -c aosctl -n '__aosctl_at "mcp"' -a add -d 'Make skills of a server\'s tools, pinned to what they are now'
+complete -c aosctl -n '__aosctl_at "mcp"' -a diff -d 'Show how the tools of a server differ from what was approved, as a unified diff'
+complete -c aosctl -n '__aosctl_at "mcp"' -a approve -d 'Approve tools as they are now, after a look at what has changed'
+complete -c aosctl -n '__aosctl_at "mcp"' -a serve -d 'Serve agents, runs, logs and approvals as tools of an MCP server'
+complete -c aosctl -n '__aosctl_at "mcp"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "mcp"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "mcp"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "mcp"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "mcp"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "mcp"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "mcp"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "mcp"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "mcp"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "mcp"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "mcp"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "mcp tools"' -s o -l output -x -a '(__aosctl_ask "=words:wide,json,yaml,name")' -d 'wide|json|yaml|name'
+complete -c aosctl -n '__aosctl_at "mcp tools"' -l no-headers -d 'Print the rows only'
+complete -c aosctl -n '__aosctl_at "mcp tools"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "mcp tools"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "mcp tools"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "mcp tools"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "mcp tools"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "mcp tools"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "mcp tools"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "mcp tools"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "mcp tools"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "mcp tools"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "mcp tools"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "mcp add"' -l all -d 'All tools without a skill'
+complete -c aosctl -n '__aosctl_at "mcp add"' -l trust-hints -d 'Believe the server what only reads, or may be repeated'
+complete -c aosctl -n '__aosctl_at "mcp add"' -l yes -s y -d 'Ask nothing'
+complete -c aosctl -n '__aosctl_at "mcp add"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'Change nothing'
+complete -c aosctl -n '__aosctl_at "mcp add"' -s o -l output -x -a '(__aosctl_ask "=words:yaml,json,name")' -d 'yaml|json|name'
+complete -c aosctl -n '__aosctl_at "mcp add"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "mcp add"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "mcp add"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "mcp add"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "mcp add"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "mcp add"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "mcp add"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "mcp add"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "mcp add"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "mcp add"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "mcp add"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "mcp diff"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "mcp diff"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "mcp diff"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "mcp diff"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "mcp diff"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "mcp diff"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "mcp diff"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "mcp diff"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "mcp diff"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "mcp diff"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "mcp diff"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "mcp approve"' -l yes -s y -d 'Ask nothing'
+complete -c aosctl -n '__aosctl_at "mcp approve"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'Change nothing'
+complete -c aosctl -n '__aosctl_at "mcp approve"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "mcp approve"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "mcp approve"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "mcp approve"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "mcp approve"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "mcp approve"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "mcp approve"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "mcp approve"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "mcp approve"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "mcp approve"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "mcp approve"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "mcp serve"' -l http -x -d 'Listen there, instead of stdin'
+complete -c aosctl -n '__aosctl_at "mcp serve"' -l token-file -r -F -d 'The bearer token that clients send'
+complete -c aosctl -n '__aosctl_at "mcp serve"' -l allow-approve -d 'Offer a tool that decides approvals, as you'
+complete -c aosctl -n '__aosctl_at "mcp serve"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "mcp serve"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "mcp serve"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "mcp serve"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "mcp serve"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "mcp serve"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "mcp serve"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "mcp serve"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "mcp serve"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "mcp serve"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "mcp serve"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "skill"' -a test -d 'Call a skill once, for real, with an agent\'s rights; no model is asked'
 complete -c aosctl -n '__aosctl_at "skill"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "skill"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
@@ -1176,7 +1284,7 @@ complete -c aosctl -n '__aosctl_at "logs"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "logs"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "logs"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "events"' -l since -x -d 'Not before: an age or a moment [1h]'
-complete -c aosctl -n '__aosctl_at "events"' -l types -x -a '(__aosctl_ask "=list:agent,allowance,approval,budget,call,collection,content,events,lease,model,persona,policy,principal,role_grant,role_skill,run,secret,skill,tenant,tool,turn,webhook,agent.created,agent.changed,agent.deleted,agent.looked,allowance.granted,allowance.revoked,approval.requested,approval.approved,approval.denied,approval.expired,approval.edited,approval.previewed,budget.created,budget.changed,budget.deleted,call.delegated,call.resolved,collection.created,collection.changed,collection.deleted,content.erased,events.cut,lease.given_up,model.answered,model.fell_back,persona.created,persona.changed,persona.deleted,policy.created,policy.changed,policy.deleted,principal.created,principal.changed,principal.deleted,role_grant.created,role_grant.changed,role_grant.deleted,role_skill.created,role_skill.changed,role_skill.deleted,run.created,run.forked,run.compacted,run.paused,run.resumed,run.completed,run.failed,run.cancelled,secret.created,secret.changed,secret.deleted,skill.created,skill.changed,skill.deleted,tenant.created,tenant.changed,tenant.deleted,tool.result,turn.opened,turn.claimed,turn.reclaimed,turn.completed,turn.failed,turn.limited,turn.retrying,turn.cancelled,turn.set_aside,turn.steered,webhook.given_up")' -d 'Only these: approval, turn.failed, …'
+complete -c aosctl -n '__aosctl_at "events"' -l types -x -a '(__aosctl_ask "=list:agent,allowance,approval,budget,call,collection,content,events,lease,mcpserver,model,persona,policy,principal,role_grant,role_skill,run,secret,skill,tenant,tool,turn,webhook,agent.created,agent.changed,agent.deleted,agent.looked,allowance.granted,allowance.revoked,approval.requested,approval.approved,approval.denied,approval.expired,approval.edited,approval.previewed,budget.created,budget.changed,budget.deleted,call.delegated,call.resolved,collection.created,collection.changed,collection.deleted,content.erased,events.cut,lease.given_up,mcpserver.created,mcpserver.changed,mcpserver.deleted,model.answered,model.fell_back,persona.created,persona.changed,persona.deleted,policy.created,policy.changed,policy.deleted,principal.created,principal.changed,principal.deleted,role_grant.created,role_grant.changed,role_grant.deleted,role_skill.created,role_skill.changed,role_skill.deleted,run.created,run.forked,run.compacted,run.paused,run.resumed,run.completed,run.failed,run.cancelled,secret.created,secret.changed,secret.deleted,skill.created,skill.changed,skill.deleted,tenant.created,tenant.changed,tenant.deleted,tool.result,turn.opened,turn.claimed,turn.reclaimed,turn.completed,turn.failed,turn.limited,turn.retrying,turn.cancelled,turn.set_aside,turn.steered,webhook.given_up")' -d 'Only these: approval, turn.failed, …'
 complete -c aosctl -n '__aosctl_at "events"' -l for -x -a '(__aosctl_ask "=run")' -d 'Only of this run or agent'
 complete -c aosctl -n '__aosctl_at "events"' -l tail -x -d 'The last N; -1 for all'
 complete -c aosctl -n '__aosctl_at "events"' -s w -l watch -d 'Go on as things happen'

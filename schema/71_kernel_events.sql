@@ -406,7 +406,7 @@ declare
 begin
   foreach v_table in array array['aos_auth.principal', 'aos_persona.persona', 'aos_skills.skill',
                                  'aos_skills.policy', 'aos_agent.agent', 'aos_rag.collection',
-                                 'aos_auth.secret'] loop
+                                 'aos_auth.secret', 'aos_skills.mcpserver'] loop
     execute format('create trigger touch before update on %s for each row '
                    'execute function aos_core.touch()', v_table);
     execute format('create trigger record_change after insert or update or delete on %s '

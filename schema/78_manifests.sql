@@ -276,7 +276,7 @@ end
 $$;
 
 -- Create or change a skill: what it does, who may use it, and what its SQL may touch. What was disabled is
--- enabled. AO001: there is no such built-in skill, schema or table. AO006: no such privilege, or as
+-- enabled. AO001: there is no such built-in skill, schema, table or MCP server. AO006: no such privilege, or as
 -- implementation_of.
 create function aos_skills.apply_skill(p_tenant uuid, p_name text, p_meta jsonb, p_spec jsonb)
 returns text
@@ -291,6 +291,12 @@ declare
 begin
   perform aos_core.assert_manifest('skill', p_name, p_meta, p_spec);
   v_does := aos_skills.implementation_of(p_name, p_spec);
+  if v_does.kind = 'mcp' and not exists (
+      select from aos_skills.mcpserver m
+      where m.tenant_id = p_tenant and m.name = p_spec #>> '{mcp,server}') then
+    raise exception 'skill "%": mcpserver "%" not found', p_name, p_spec #>> '{mcp,server}'
+      using errcode = 'AO001', hint = 'aosctl get mcpservers';
+  end if;
   insert into aos_skills.skill as s (tenant_id, name, builtin, kind, implementation, pieces,
     input_schema, output_schema, effect, description, risk, approval, touches,
     timeout_seconds, max_rows, max_bytes, search_path, grants, config, labels, annotations)
@@ -766,6 +772,7 @@ begin
     union all select count(*), 'personas' from aos_persona.persona p where p.tenant_id = v_tenant
     union all select count(*), 'policies' from aos_skills.policy p where p.tenant_id = v_tenant
     union all select count(*), 'skills' from aos_skills.skill s where s.tenant_id = v_tenant
+    union all select count(*), 'mcpservers' from aos_skills.mcpserver m where m.tenant_id = v_tenant
     union all select count(*), 'collections' from aos_rag.collection c where c.tenant_id = v_tenant
     union all select count(*), 'budgets' from aos_core.budget b where b.tenant_id = v_tenant
     union all select count(*), 'secrets' from aos_auth.secret s where s.tenant_id = v_tenant

@@ -98,12 +98,12 @@ language sql immutable parallel safe
 as $$
   select case
     when p_verb = 'get' and p_kind in ('tenant', 'principal', 'model', 'persona', 'skill', 'agent',
-                                       'collection', 'secret', 'policy', 'budget', 'run',
+                                       'collection', 'secret', 'policy', 'budget', 'run', 'mcpserver',
                                        'approval', 'allowance', 'event') then 'viewer'
     when p_verb in ('apply', 'delete') and p_kind in ('tenant', 'model') then 'aos_admin'
     when p_verb in ('apply', 'delete') and p_kind in ('principal', 'policy', 'budget') then 'admin'
     when p_verb in ('apply', 'delete')
-         and p_kind in ('persona', 'skill', 'agent', 'collection', 'secret') then 'developer'
+         and p_kind in ('persona', 'skill', 'agent', 'collection', 'secret', 'mcpserver') then 'developer'
     when (p_verb, p_kind) in (('chat', 'agent'), ('kill', 'run'), ('resolve', 'run'),
                               ('fork', 'run'), ('replay', 'run'), ('steer', 'run'), ('approve', 'approval'),
                               ('delete', 'allowance'))

@@ -102,6 +102,13 @@ begin
     raise exception 'secret "%" is still used by skills: %', p_name, v_skills
       using errcode = 'AO005', hint = 'take it out of their specs first';
   end if;
+  select string_agg(m.name, ', ' order by m.name) into v_skills from aos_skills.mcpserver m
+  where m.tenant_id = p_tenant and exists (
+    select from unnest(aos_skills.secret_refs(m.spec)) r where split_part(r, '/', 1) = p_name);
+  if v_skills is not null then
+    raise exception 'secret "%" is still used by mcpservers: %', p_name, v_skills
+      using errcode = 'AO005', hint = 'take it out of their specs first';
+  end if;
   perform aos_auth.keep_for_webhook(t.webhook, p_name, null)
   from aos_auth.tenant t where t.tenant_id = p_tenant;
   delete from aos_auth.secret s where s.tenant_id = p_tenant and s.name = p_name;

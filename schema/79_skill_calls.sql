@@ -1,12 +1,18 @@
 -- What a worker needs to carry out a call itself.
 
--- What a skill does, as its manifest has it: the section of its kind; of a built-in the tenant's config.
--- Kernel only.
+-- What a skill does, as its manifest has it: the section of its kind, of a tool of an MCP server with the server's
+-- spec and its id as `owner`; of a built-in the tenant's config. Kernel only.
 create function aos_skills.settings_of(p_tenant uuid, p_name text) returns jsonb
 language sql stable
 as $$
-  select coalesce((select coalesce(s.implementation -> s.kind, s.config) from aos_skills.skill s
-                   where s.tenant_id = p_tenant and s.name = p_name), '{}')
+  select coalesce((
+    select coalesce(s.implementation -> s.kind, s.config)
+           || case when s.kind = 'mcp' then coalesce((
+                select jsonb_build_object('owner', m.mcpserver_id, 'server', m.spec)
+                from aos_skills.mcpserver m
+                where m.tenant_id = p_tenant and m.name = s.implementation #>> '{mcp,server}'),
+              '{"server": {}}') else '{}' end
+    from aos_skills.skill s where s.tenant_id = p_tenant and s.name = p_name), '{}')
 $$;
 
 -- The secrets that settings refer to ({"secretRef": "NAME/KEY"} at any depth), as NAME or NAME/KEY. Any caller.

@@ -21,7 +21,7 @@ begin
     'aos_core.budget_usage', 'aos_core.budget_share', 'aos_core.meter', 'aos_core.allowance',
     'aos_core.left_out', 'aos_core.delegation',
     'aos_agent.agent', 'aos_rag.collection', 'aos_rag.document', 'aos_auth.secret',
-    'aos_core.live_watcher', 'aos_core.live_text']
+    'aos_skills.mcpserver', 'aos_core.live_watcher', 'aos_core.live_text']
   loop
     execute format($p$
       create policy kernel on %1$s for all to aos_kernel
@@ -41,7 +41,7 @@ begin
     using (tenant_id = any ((select aos_auth.visible_tenants())::uuid[])
            and (stream_id <> tenant_id
                 or split_part(kind, '.', 1) in ('persona', 'skill', 'agent', 'collection', 'policy',
-                                                'budget')
+                                                'budget', 'mcpserver')
                 or tenant_id = any ((select aos_auth.audited_tenants())::uuid[])));
 
   -- Ids and roles across tenants, for aos_lookup.
@@ -57,7 +57,8 @@ begin
   -- not seen, and not changed unseen either.
   foreach v_table in array array[
     'aos_persona.persona', 'aos_skills.skill', 'aos_skills.role_skill', 'aos_agent.agent',
-    'aos_rag.collection', 'aos_rag.document', 'aos_auth.role', 'aos_auth.secret']
+    'aos_rag.collection', 'aos_rag.document', 'aos_auth.role', 'aos_auth.secret',
+    'aos_skills.mcpserver']
   loop
     execute format($p$
       create policy people_read on %1$s for select to aos_viewer

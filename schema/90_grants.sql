@@ -320,7 +320,16 @@ grant execute on function aos_auth.is_sealed(text), aos_auth.is_sealed_data(json
   aos_auth.rewrap_secret(uuid, text, bigint, jsonb),
   aos_auth.keep_for_webhook(jsonb, text, jsonb) to aos_developer;
 grant execute on function aos_agent.model_secret(uuid, uuid, uuid) to aos_worker;
-grant execute on function aos_agent.call_settings(uuid, uuid, uuid) to aos_worker;
+grant execute on function aos_agent.call_settings(uuid, uuid, uuid),
+  aos_agent.disable_skill(uuid, uuid, uuid, text) to aos_worker;
+
+-- MCP servers; what a worker finds changed is shut.
+grant select on aos_skills.mcpserver to aos_kernel, aos_view, aos_viewer;
+grant update (disabled) on aos_skills.skill to aos_kernel;
+grant select on aos_skills.mcpserver_resource to aos_viewer;
+grant insert, update, delete on aos_skills.mcpserver to aos_developer;
+grant execute on function aos_skills.apply_mcpserver(uuid, text, jsonb, jsonb),
+  aos_skills.delete_mcpserver(uuid, text) to aos_developer;
 
 -- Another model for the rest of a turn.
 grant execute on function aos_agent.fall_back(uuid, uuid, uuid, text, text, text) to aos_worker;

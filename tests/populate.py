@@ -60,6 +60,7 @@ def _more_manifests(tenant: Tenant) -> None:
         "documents": [{"title": "One", "text": AWKWARD}, {"title": "Two", "text": "join"}],
     })  # fmt: skip
     apply(admin, "aos_auth.apply_secret", tenant.id, "keys", {"data": {"api": {"sealed": SEALED}}})
+    apply(admin, "aos_skills.apply_mcpserver", tenant.id, "tickets", {"url": "https://x.example"})
     apply(admin, "aos_skills.apply_skill", tenant.id, "sql_query", {
         "builtin": "sql_query",
         "sql": {"searchPath": ["shop"], "grants": [

@@ -164,7 +164,8 @@ FIELDS = {
     "an unknown kind": (
         'apiVersion: aos/v1\nkind: Wizard\nmetadata: {name: "bad"}\n',
         'x.yaml:2:7: "bad": no matches for kind "Wizard" in version "aos/v1"; the kinds are'
-        " Tenant, Principal, Secret, Model, Collection, Skill, Policy, Persona, Agent, Budget",
+        " Tenant, Principal, Secret, Model, Collection, McpServer, Skill, Policy, Persona,"
+        " Agent, Budget",
     ),
     "a kind in small letters": (
         PERSONA.replace("Persona", "persona"),

@@ -78,6 +78,7 @@ def fill(database: KernelDatabase, name: str) -> Filled:
         "skills": ["nothing_*"], "decision": "deny",
     })  # fmt: skip
     apply(admin, "aos_auth.apply_secret", tenant.id, "keys", {"data": {"api": {"sealed": SEALED}}})
+    apply(admin, "aos_skills.apply_mcpserver", tenant.id, "tickets", {"url": "https://x.example"})
     remembered = tenant.start_run()
     lease = tenant.open(remembered, p_worker="w1")
     answer = tenant.respond(lease, ask(("memory_store", {"key": "k", "value": name})))

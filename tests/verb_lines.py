@@ -321,6 +321,21 @@ LINES: dict[str, tuple[Line, ...]] = {
     "doctor": (
         tells("doctor", 1), tells("doctor -o json", 1), fails("doctor --only {EVIL}", 2),
     ),
+    "mcp tools": (
+        fails("mcp tools {FORGED}"), fails("mcp tools {EVIL}"),
+    ),
+    "mcp add": (
+        fails("mcp add {FORGED} {MILD}"), fails("mcp add {EVIL} --all"), fails("mcp add x", 2),
+    ),
+    "mcp diff": (
+        fails("mcp diff {FORGED}"), fails("mcp diff {EVIL}"),
+    ),
+    "mcp approve": (
+        fails("mcp approve {FORGED}"), fails("mcp approve {EVIL} --yes"),
+    ),
+    "mcp serve": (
+        fails("mcp serve --http {EVIL}", 2), fails("mcp serve -n {FORGED}"),
+    ),
     "secret init": (
         tells("secret init --file {ODDHOME}/{NEW}.key"),
     ),

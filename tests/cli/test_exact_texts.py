@@ -67,8 +67,8 @@ MANIFEST_HINT = (
     " --dry-run=client -o yaml writes a manifest to begin with\n"
 )
 KINDS = (
-    "tenants, principals, secrets, models, collections, skills, policies, personas, agents,"
-    " budgets, runs, turns, approvals, allowances, events"
+    "tenants, principals, secrets, models, collections, mcpservers, skills, policies, personas,"
+    " agents, budgets, runs, turns, approvals, allowances, events"
 )
 SETTLED = "hint: add --overwrite to change it; nothing was changed\n"
 NO_SERVER = (
@@ -171,8 +171,8 @@ REFUSED = (
     # file is one transaction, nothing of it is applied.
     Row("apply -f badkind.yaml", "",
         'error: badkind.yaml:2:7: "pg_expert": no matches for kind "Wizard" in version'
-        ' "aos/v1"; the kinds are Tenant, Principal, Secret, Model, Collection, Skill, Policy,'
-        " Persona, Agent,"
+        ' "aos/v1"; the kinds are Tenant, Principal, Secret, Model, Collection, McpServer, Skill,'
+        " Policy, Persona, Agent,"
         f" Budget\n{MANIFEST_HINT}", 1),
     Row("apply -f invalid.yaml", "",
         'error: invalid.yaml:4:74: Persona "pg_expert": spec.rules: expected a list, found the'

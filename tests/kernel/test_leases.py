@@ -361,6 +361,7 @@ def test_no_lease_is_no_lease_for_a_turn_that_nobody_holds(fresh_tenant: Tenant)
         "record_response": (turn, None, say("mine")),
         "record_call_result": (asked.call, None, {}),
         "call_settings": (asked.call, None),
+        "disable_skill": (asked.call, None, "changed"),
         "preview_call": (asked.call, None),
     }.items():
         with refused("AO002" if function == "record_call_result" else "AO003"):

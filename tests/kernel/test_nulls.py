@@ -22,12 +22,14 @@ SPECS: dict[str, Any] = {
     "aos_auth.apply_secret": {"data": {"k": {"sealed": SEALED}}},
     "aos_core.apply_budget": {"scope": "tenant", "period": "day", "limits": {"maxTokens": 10}},
     "aos_skills.apply_policy": {"skills": ["x"], "decision": "deny"},
+    "aos_skills.apply_mcpserver": {"url": "https://x.example"},
     "aos_meta.apply_model": {"provider": "offline", "model": "x"},
 }
 NAMES = {
     "aos_persona.delete_persona": "expert", "aos_agent.delete_agent": "clerk",
     "aos_skills.delete_skill": "send_mail", "aos_rag.delete_collection": "notes",
     "aos_auth.delete_secret": "keys", "aos_auth.rewrap_secret": "keys",
+    "aos_skills.delete_mcpserver": "tickets",
     "aos_skills.delete_policy": "watchful", "aos_core.delete_budget": "wide",
     "aos_auth.delete_principal": "dev", "aos_auth.delete_tenant": "nulls",
     "aos_auth.erase_tenant": "nulls", "aos_agent.served_tenant": "nulls",
@@ -156,7 +158,7 @@ def world(kernel_database: KernelDatabase) -> Iterator[World]:
         "p_before": "2001-01-01", "p_period": "day", "p_age": "1 hour", "p_inserted": True,
         "p_found": True, "p_expires_at": "2999-01-01", "p_streams": [], "p_seqs": [],
         "p_hashes": [], "p_tenants": [tenant.id], "p_timeout": "30000", "p_schema": "shop",
-        "p_settings": {},
+        "p_settings": {}, "p_reason": "x",
     }  # fmt: skip
     peoples = {
         **common, "p_run": filled.run, "p_turn": filled.turn, "p_call": filled.call,
@@ -183,7 +185,7 @@ REFUSED = {
     "aos_agent.finish_turn": "AO002", "aos_agent.process_tool_call": "AO002",
     "aos_agent.record_tool_result": "AO002", "aos_agent.record_call_result": "AO002",
     "aos_agent.record_response": "AO002", "aos_agent.resolve_call": "AO002",
-    "aos_agent.call_settings": "AO002",
+    "aos_agent.call_settings": "AO002", "aos_agent.disable_skill": "AO002",
     "aos_agent.start_call": "AO002", "aos_agent.start_turn": "AO002",
     "aos_agent.give_up_lease": "AO004", "aos_agent.look": "AO003",
     "aos_agent.preview_call": "AO003",

@@ -21,6 +21,7 @@ SPECS: dict[str, dict[str, Any]] = {
     "policy": {"skills": ["nothing_*"], "decision": "deny"},
     "budget": {"scope": "tenant", "period": "day", "limits": {"maxTokens": 10**9}},
     "secret": {"data": {"api": {"sealed": SEALED}}},
+    "mcpserver": {"command": ["true"]},
 }
 
 
@@ -57,6 +58,7 @@ def actions(filled: Filled) -> dict[tuple[str, str], tuple[str, list[Any]]]:
         "approval": "aos_core.approval_status", "event": "aos_core.event",
         "allowance": "aos_core.allowance_status",
         "secret": "aos_auth.secret_resource", "policy": "aos_skills.policy_resource",
+        "mcpserver": "aos_skills.mcpserver_resource",
         "budget": "aos_core.budget_resource",
     }  # fmt: skip
     found: dict[tuple[str, str], tuple[str, list[Any]]] = {
@@ -64,10 +66,10 @@ def actions(filled: Filled) -> dict[tuple[str, str], tuple[str, list[Any]]]:
     }
     schemas = {"principal": "aos_auth", "persona": "aos_persona", "skill": "aos_skills",
                "agent": "aos_agent", "collection": "aos_rag", "secret": "aos_auth",
-               "policy": "aos_skills", "budget": "aos_core"}  # fmt: skip
+               "policy": "aos_skills", "budget": "aos_core", "mcpserver": "aos_skills"}  # fmt: skip
     there = {"principal": "dev", "persona": "expert", "skill": "send_mail", "agent": "clerk",
              "collection": "notes", "secret": "keys", "policy": "watchful",
-             "budget": "wide"}  # fmt: skip
+             "budget": "wide", "mcpserver": "tickets"}  # fmt: skip
     for kind, schema in schemas.items():
         given = f"select {schema}.apply_{kind}(%s, 'fresh', %s, %s)"
         found["apply", kind] = given, [tenant, META, SPECS.get(kind, SPEC)]

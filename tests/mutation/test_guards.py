@@ -117,6 +117,13 @@ PECULIAR = {
         " execute format('revoke select on given.t from %I', v_role); end loop;"
         " set constraints all immediate; set constraints all deferred; end $$",
     ),
+    "aos_skills.mcpserver": (
+        "do $$ begin insert into aos_skills.skill (tenant_id, name, kind, implementation,"
+        " input_schema, effect, risk, description, generation) select tenant_id, 'tickets.x',"
+        " 'mcp', '{\"mcp\": {\"server\": \"tickets\", \"tool\": \"x\"}}', '{}', 'read', 'low',"
+        " 'x', 500 from aos_auth.tenant;"
+        ' update aos_skills.mcpserver set spec = \'{"command": ["x"]}\'; end $$',
+    ),
     "aos_skills.role_skill": ("update aos_skills.role_skill set marks = 9",),
     "aos_skills.builtin_skill": (
         "update aos_skills.builtin_skill set max_rows = 7 where name = 'web_search'",

@@ -65,9 +65,9 @@ def command(
 ) -> None:
     """List resources.
 
-    Kinds: tenants, principals, secrets, models, collections, skills, policies, personas,
-    agents, budgets; and to look at: runs, turns, approvals, allowances, events
-    (aosctl api-resources).
+    Kinds: tenants, principals, secrets, models, collections, mcpservers, skills,
+    policies, personas, agents, budgets; and to look at: runs, turns, approvals,
+    allowances, events (aosctl api-resources).
 
     Examples:
       aosctl get agents

@@ -14,7 +14,7 @@ from aosctl.errors import AosError, UsageError
 from aosctl.repl.shell.frame import Candidate, Process
 
 ALONE = frozenset(
-    {"chat", "run", "worker", "db", "quickstart", "secret", "attach", "fork", "replay"}
+    {"chat", "run", "worker", "mcp", "db", "quickstart", "secret", "attach", "fork", "replay"}
 )
 """Verbs that drive turns, hold keys or become another program; they get a process of their own."""
 PAGED = frozenset(

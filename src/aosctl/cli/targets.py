@@ -20,7 +20,16 @@ T = TypeVar("T")
 ALL = "all"
 AGENT_WORDS = ("agent", "agents", "ag", "agent.aos", "agents.aos", "ag.aos")
 """What stands before the slash where all runs of an agent are meant."""
-_ALL_OF_A_TENANT = ("Agent", "Persona", "Policy", "Skill", "Collection", "Budget", "Principal")
+_ALL_OF_A_TENANT = (
+    "Agent",
+    "Persona",
+    "Policy",
+    "Skill",
+    "McpServer",
+    "Collection",
+    "Budget",
+    "Principal",
+)
 
 
 class Wanted(NamedTuple):

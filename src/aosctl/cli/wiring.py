@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from functools import partial
-from typing import TYPE_CHECKING
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from aosctl.cli.globals import Globals
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from aosctl.domain.conversation import Conversation
     from aosctl.domain.loop import Loop
     from aosctl.domain.tools.base import Tool
+    from aosctl.domain.tools.mcp_sessions import Sessions
     from aosctl.domain.tools.web.client import HttpClient
     from aosctl.domain.worker import Report, Worker
     from aosctl.providers.base import ModelSpec, Provider
@@ -96,6 +97,7 @@ def tools(*, embedded: bool = False) -> Mapping[str, Tool]:
         {
             "http": partial(_http, embedded=embedded),
             "http_request": partial(_http_request, embedded=embedded),
+            "mcp": partial(_mcp, embedded=embedded),
             "now": _now,
             "python": partial(_python, embedded=embedded),
             "web_fetch": partial(_web_fetch, embedded=embedded),
@@ -140,6 +142,35 @@ def _http_client(*, embedded: bool) -> HttpClient:
     from aosctl.domain.tools.web.home import Home
 
     return HttpClient(Home.of(os.environ, embedded=embedded))
+
+
+def _mcp(*, embedded: bool) -> Tool:
+    from aosctl.domain.tools.host import Host
+    from aosctl.domain.tools.mcp import McpTool
+
+    return McpTool(Host.of(os.environ, embedded=embedded), _mcp_sessions(embedded=embedded))
+
+
+@cache
+def _mcp_sessions(*, embedded: bool) -> Sessions:
+    """Return the connections to MCP servers, which all runs of this process share."""
+    from aosctl.domain.tools.mcp_sessions import Sessions
+    from aosctl.domain.tools.web.home import Home
+
+    return Sessions(Home.of(os.environ, embedded=embedded))
+
+
+def mcp_tools(
+    given: Globals, spec: Mapping[str, Any], secret: Callable[[str], str], name: str
+) -> list[Mapping[str, Any]]:
+    """Ask the MCP server of a manifest what it offers. Raises AosError."""
+    from aosctl.domain.tools.host import Host
+    from aosctl.domain.tools.mcp_listing import offered
+    from aosctl.domain.tools.web.home import Home
+
+    embedded = target_of(given).kind == "embedded"
+    host, home = Host.of(os.environ, embedded=embedded), Home.of(os.environ, embedded=embedded)
+    return offered(spec, secret, host, home, name)
 
 
 def _now() -> Tool:

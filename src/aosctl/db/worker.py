@@ -32,6 +32,7 @@ CLAIM = statement("aos_agent.claim_turn", 4)
 CONTEXT = statement("aos_agent.turn_context", 4)
 SECRET = statement("aos_agent.model_secret", 3)
 SETTINGS = statement("aos_agent.call_settings", 3)
+DISABLE = statement("aos_agent.disable_skill", 4)
 RESPONSE = statement("aos_agent.record_response", 8)
 EXECUTE = statement("aos_agent.execute_sql_call", 3)
 CLAIM_PREVIEW = statement("aos_agent.claim_preview", 2)
@@ -248,6 +249,10 @@ class WorkerClient:
         """
         row: Mapping[str, Any] = self._link.call(SETTINGS, lease.tenant, call.call_id, lease.token)
         return row
+
+    def disable_skill(self, lease: Lease, call: PendingCall, reason: str) -> None:
+        """Shut the skill of a call that runs, until somebody applies it again."""
+        self._link.call(DISABLE, lease.tenant, call.call_id, lease.token, reason)
 
     def record_result(self, lease: Lease, call: PendingCall, result: Any, ok: bool) -> Moved:
         """Store what a tool of the worker returned."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from threading import Event
 from typing import Any, TypeAlias
@@ -27,6 +27,7 @@ from aosctl.domain.loop_events import Observer, Outcome
 from aosctl.domain.output_schema import OutputSchema, Unfit
 from aosctl.domain.previewing import Asked, can_be_tried
 from aosctl.domain.scopes import Decider
+from aosctl.domain.tools.base import Question, Reply
 from aosctl.errors import AosError, Denied, IllegalTransition, NotFound
 from aosctl.messages import Message, instructed, user
 
@@ -125,6 +126,10 @@ class Conversation:
         """Go on, in a replay, with the summary that begins with this step of the replayed run."""
         replay_summary(self._person.link.connection, self.tenant, self._known_run(), step)
         self._loop.transcript.forget()
+
+    def answer_with(self, ask: Callable[[Question], Reply]) -> None:
+        """Have what tools ask in the middle of their calls answered; called in their threads."""
+        self._loop.ask = ask
 
     def demand(self, schema: OutputSchema) -> None:
         """Have the answers be JSON of this schema; one that is not is sent back once a turn."""

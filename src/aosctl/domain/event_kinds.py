@@ -45,6 +45,7 @@ _OF: dict[str, tuple[str, ...]] = {
         for resource in (
             "budget",
             "collection",
+            "mcpserver",
             "persona",
             "policy",
             "principal",

@@ -363,7 +363,9 @@ class Loop:
 
         opener = secret_opener(str(lease.tenant), said["secrets"])
         wanted = Wanted(stop, partial(self._heart.lost, lease))
-        return act(tool, call.args or {}, Call.of(said, call, wanted, opener, self.ask))
+        disable = partial(self._client.disable_skill, lease, call)
+        made = Call.of(said, call, wanted, opener, self.ask, disable)
+        return act(tool, call.args or {}, made)
 
 
 def _noted(draft: Draft, observe: Observer) -> Observer:

@@ -13,12 +13,13 @@ from aosctl.domain import sealing
 from aosctl.domain.master_key import Keys, find_keys
 from aosctl.domain.sealing import MAX_TEXT_BYTES, Place, Plaintext, Sealed
 from aosctl.domain.sources import read_beside
-from aosctl.errors import AosError, InvalidInput, ManifestError, NotFound
+from aosctl.errors import AosError, Denied, InvalidInput, ManifestError, NotFound
 from aosctl.redaction import remember
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aosctl.db.connection import Connection
     from aosctl.domain.document import Document
     from aosctl.domain.kinds.base import Resource
 
@@ -58,6 +59,32 @@ def key_opener(tenant: str, given: Mapping[str, str]) -> Callable[[], str]:
     `given` has secret, key and sealed, as the kernel gave them to the worker.
     """
     return partial(open_text, Place(tenant, given["secret"], given["key"]), given["sealed"])
+
+
+def person_opener(connection: Connection, tenant: UUID) -> Callable[[str], str]:
+    """Return what opens a reference NAME or NAME/KEY for a person who may read sealed values."""
+
+    def opened(reference: str) -> str:
+        from aosctl.db import manifests
+        from aosctl.domain.kinds import BY_NAME
+
+        name, _, key = reference.partition("/")
+        found = manifests.resources(connection, BY_NAME["Secret"].view, tenant, [name])
+        data: Mapping[str, Mapping[str, str]] = found[0].spec["data"] if found else {}
+        key = key or (next(iter(data)) if len(data) == 1 else "")
+        if key not in data:
+            raise NotFound(
+                f'this tenant has no secret "{reference}"',
+                f"aosctl create secret {name}" if not data else f"it has {', '.join(sorted(data))}",
+            )
+        if "sealed" not in data[key]:
+            raise Denied(
+                f'the login may not open the secret "{name}"',
+                "it needs the role developer in the tenant",
+            )
+        return open_text(Place(str(tenant), name, key), data[key]["sealed"])
+
+    return opened
 
 
 def secret_opener(tenant: str, given: Mapping[str, Mapping[str, str]]) -> Callable[[str], str]:

@@ -25,9 +25,11 @@ from aosctl.repl.words import (
 from aosctl.terminal import folded, visible
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
 
     from aosctl.domain.conversation import Approval, Conversation
+    from aosctl.domain.tools.base import Question, Reply
     from aosctl.repl.live import Live
     from aosctl.repl.plain_prompts import PlainPrompts
     from aosctl.repl.turns import Turns
@@ -99,6 +101,13 @@ class AskHere:
                     f"left pending · /approvals asks again, aosctl approve {short} too"
                 )
         return decided
+
+    def answer(self, turns: Turns, question: Question, void: Callable[[], bool]) -> Reply | None:
+        """Ask the person what a tool asks."""
+        from aosctl.repl.questions import PersonHere
+
+        self._prompts.ring(f"{question.asker} asks")
+        return PersonHere(self._prompts, turns.screen, question, void).reply()
 
     def _next(self, turns: Turns) -> Approval | None:
         """Return the next approval that was not put off, tried if nobody has."""
@@ -192,7 +201,14 @@ class AskHere:
         return done is not None
 
 
-class WaitElsewhere:
+class _AsksNobody:
+    """Leaves what tools ask to nobody."""
+
+    def answer(self, turns: Turns, question: Question, void: Callable[[], bool]) -> Reply | None:
+        return None
+
+
+class WaitElsewhere(_AsksNobody):
     """Waits, without a word to the person here, until others have decided."""
 
     def settle(self, turns: Turns) -> bool:
@@ -209,7 +225,7 @@ class WaitElsewhere:
         return True
 
 
-class ApproveAll:
+class ApproveAll(_AsksNobody):
     """Approves, as the person, whatever that person may; what is refused to them stays pending."""
 
     def __init__(self) -> None:

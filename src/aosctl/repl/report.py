@@ -17,6 +17,7 @@ from aosctl.terminal import visible
 from aosctl.timestamps import to_the_second
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
 
     from aosctl.domain.children import DelegationRow
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         Delegated,
         LoopEvent,
     )
+    from aosctl.domain.tools.base import Question, Reply
     from aosctl.repl.oneshot import Ended
     from aosctl.repl.turns import Decider, Turns
 
@@ -173,6 +175,9 @@ class Witness:
             return self._decider is not None and self._decider.settle(turns)
         finally:
             self._tell_decided(turns)
+
+    def answer(self, turns: Turns, question: Question, void: Callable[[], bool]) -> Reply | None:
+        return None if self._decider is None else self._decider.answer(turns, question, void)
 
     def _tell_decided(self, turns: Turns) -> None:
         pending = {each.approval_id for each in turns.conversation.pending_approvals()}

@@ -13,11 +13,13 @@ from uuid import UUID
 from aosctl.domain.conversation import Conversation, RunStatus
 from aosctl.domain.holder import shown
 from aosctl.domain.loop_events import ApprovalAsked, LoopEvent, Observer, Outcome
+from aosctl.domain.tools.base import Question, Reply
 from aosctl.errors import AosError, DatabaseUnavailable, IllegalTransition, LeaseLost
 from aosctl.messages import Message
 from aosctl.repl.deciding import waiting
 from aosctl.repl.keyboard import Keyboard, OpenKeyboard
 from aosctl.repl.prompt import Left
+from aosctl.repl.questions import Asked, Questions
 from aosctl.repl.screen import Screen
 from aosctl.repl.turn_thread import Abandoned, Interrupts, TurnThread
 
@@ -46,6 +48,9 @@ class Decider(Protocol):
 
     def settle(self, turns: Turns) -> bool:
         """Wait for decisions; False when somebody prefers to leave them pending."""
+
+    def answer(self, turns: Turns, question: Question, void: Callable[[], bool]) -> Reply | None:
+        """Answer what a tool asks in the middle of its call; None where nobody is asked here."""
 
 
 class Turns:
@@ -213,11 +218,32 @@ class Turns:
         self._pause(min(left + 0.05, 1.0))
 
     def _drive(self, act: Callable[[Observer, threading.Event], T]) -> T:
-        """Run `act` in a thread, so that the screen moves and Ctrl-C is heard at once."""
+        """Run `act` in a thread, so that the screen moves and Ctrl-C is heard at once.
+
+        What its tools ask meanwhile is asked here, where the keyboard is.
+        """
+        questions = Questions()
+        self.conversation.answer_with(questions.ask)
+        thread = TurnThread(act, self._see)
+        thread.start()
+        try:
+            while (asked := self._until_asked(thread, questions)) is not None:
+                asked.answer(self._answer(asked.question, thread.done.is_set))
+            return thread.result()
+        finally:
+            questions.close()
+
+    def _answer(self, question: Question, void: Callable[[], bool]) -> Reply:
+        found = self._decider.answer(self, question, void) if self._decider is not None else None
+        return found or Reply("cancel")
+
+    def _until_asked(self, thread: TurnThread[T], questions: Questions) -> Asked | None:
+        """Wait for the thread, or for a question of a tool; None when the thread is done."""
+        keyboard = self._keyboard()
         self.screen.begin()
         try:
-            with self._keyboard() as keyboard:
-                return self._in_thread(act)
+            with keyboard:
+                return self._wait_for(thread, questions)
         except Abandoned:
             # Its connections are in the other thread's hands: cancel over new ones.
             turn_id = self.conversation.turn_id
@@ -229,21 +255,22 @@ class Turns:
             self.typed += keyboard.typed
             self.screen.end()
 
-    def _in_thread(self, act: Callable[[Observer, threading.Event], T]) -> T:
-        thread = TurnThread(act, self._see)
+    def _wait_for(self, thread: TurnThread[T], questions: Questions) -> Asked | None:
         with Interrupts() as interrupts:
-            thread.start()
             while not thread.done.wait(TICK_SECONDS) and not self._is_unwanted(interrupts):
                 if self.screen.left:
                     thread.leave()
                     raise Left
+                if (asked := questions.next()) is not None:
+                    return asked
                 self._tick()
             if self._is_unwanted(interrupts):
+                questions.close()
                 thread.abandon_unless_it_stops()
-        result = thread.result()
         if self._is_unwanted(interrupts):
+            thread.result()
             raise KeyboardInterrupt
-        return result
+        return None
 
     def _is_unwanted(self, interrupts: Interrupts) -> bool:
         return interrupts.count > 0 or self.screen.gone

@@ -6,6 +6,7 @@ from aosctl.domain.kinds.agent import Agent
 from aosctl.domain.kinds.base import Kind
 from aosctl.domain.kinds.budget import Budget
 from aosctl.domain.kinds.collection import Collection
+from aosctl.domain.kinds.mcp_server import McpServer
 from aosctl.domain.kinds.model import Model
 from aosctl.domain.kinds.persona import Persona
 from aosctl.domain.kinds.policy import Policy
@@ -24,6 +25,7 @@ KINDS: tuple[Kind, ...] = (
     Secret(),
     Model(),
     Collection(),
+    McpServer(),
     Skill(),
     Policy(),
     Persona(),

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from aosctl.domain.kinds.base import Column, Completion, Kind, Resource, Spec
+from aosctl.domain.kinds.base import Column, Completion, Entry, Kind, Resource, Spec
 from aosctl.domain.kinds.skill_words import KINDS, kind_of
 
 if TYPE_CHECKING:
     from aosctl.domain.structures import Field
+
+
+def _does(row: Resource) -> str | None:
+    """Return what it does, and whether nobody may use it for now; `status.disabled` says why."""
+    does = row.spec.get("builtin") or kind_of(row.spec)
+    return f"{does} (disabled)" if row.status.get("disabled") else does
 
 
 def _schemas(row: Resource) -> list[str] | None:
@@ -20,6 +27,21 @@ def _schemas(row: Resource) -> list[str] | None:
 def _users(row: Resource) -> list[str] | None:
     given: list[Mapping[str, str]] = row.status.get("agents") or []
     return [f"{one['agent']} ({one['why']})" for one in given] or None
+
+
+def _parameters(schema: Mapping[str, Any]) -> list[str]:
+    required = schema.get("required") or ()
+    properties = schema.get("properties")
+    known = properties if isinstance(properties, Mapping) else {}
+    return [
+        f"{name} ({', '.join(filter(None, (_type(said), 'required' if name in required else '')))})"
+        for name, said in known.items()
+    ]
+
+
+def _type(said: Any) -> str:
+    given = said.get("type", "any") if isinstance(said, Mapping) else "any"
+    return " or ".join(map(str, given)) if isinstance(given, list) else str(given)
 
 
 class Skill(Kind):
@@ -53,7 +75,7 @@ spec:
 """
     columns = (
         Column("NAME", lambda row: row.name),
-        Column("DOES", lambda row: row.spec.get("builtin") or kind_of(row.spec)),
+        Column("DOES", _does),
         Column("EFFECT", lambda row: row.status.get("effect")),
         Column("RISK", lambda row: row.spec.get("risk", row.status.get("risk"))),
         Column("APPROVAL", lambda row: row.spec.get("approval")),
@@ -72,6 +94,15 @@ spec:
         from aosctl.domain.kinds.skill_spec import FIELDS
 
         return FIELDS
+
+    def describe(self, resource: Resource) -> list[Entry]:
+        """Say the arguments in a line each, and a schema of the result as JSON."""
+        spec = dict(resource.spec)
+        if "input" in spec:
+            spec["input"] = _parameters(spec["input"])
+        if "output" in spec:
+            spec["output"] = json.dumps(spec["output"], ensure_ascii=False)
+        return super().describe(resource._replace(spec=spec))
 
     def complete(self, spec: Spec, at: Completion) -> Spec:
         """Default what depends on what the skill does; check its parts against each other."""

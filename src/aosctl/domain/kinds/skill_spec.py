@@ -11,6 +11,7 @@ from aosctl.domain.kinds.base import Completion, Spec
 from aosctl.domain.kinds.implementation import READS, Implementation
 from aosctl.domain.kinds.skill_agent import DELEGATION
 from aosctl.domain.kinds.skill_http import HTTP
+from aosctl.domain.kinds.skill_mcp import MCP
 from aosctl.domain.kinds.skill_python import PYTHON
 from aosctl.domain.kinds.skill_sql import IMPLEMENTATIONS as SQL_KINDS
 from aosctl.domain.kinds.skill_sql import SQL, check_grants
@@ -21,7 +22,7 @@ from aosctl.domain.structures import Field, ListOf, MapOf
 _TOUCHES = ("untrusted", "sensitive", "change", "egress")
 _SQL_SKILLS = ("sql_query", "sql_execute")
 _KINDS: Mapping[str, Implementation] = MappingProxyType(
-    {each.kind: each for each in (*SQL_KINDS, HTTP, PYTHON, DELEGATION)}
+    {each.kind: each for each in (*SQL_KINDS, HTTP, MCP, PYTHON, DELEGATION)}
 )
 _OF_ITS_OWN = ("input", "output", "effect")
 """What a skill says that is no setting of a built-in."""

@@ -56,6 +56,10 @@ def ask_nobody(_question: Question) -> Reply:
     return Reply("cancel")
 
 
+def keep_enabled(_reason: str) -> None:
+    """Leave a skill as it is, where no kernel is asked."""
+
+
 def no_secret(reference: str) -> str:
     """Know no secret."""
     raise NotFound(f'the skill names no secret "{reference}"')
@@ -69,7 +73,7 @@ class Call:
     `settings` is the section of the skill's manifest that says what it does, of a built-in its
     `config`. `output` is the JSON Schema that a result has to fit. `secret` opens a reference NAME
     or NAME/KEY that stands in `settings`, at that moment; raises AosError. `ask` waits for a
-    person's answer.
+    person's answer. `disable` shuts the skill, with the reason, until somebody applies it again.
     """
 
     skill: str
@@ -82,6 +86,7 @@ class Call:
     output: JsonObject | None = None
     secret: Callable[[str], str] = field(default=no_secret, repr=False)
     ask: Callable[[Question], Reply] = ask_nobody
+    disable: Callable[[str], None] = keep_enabled
 
     @classmethod
     def of(
@@ -91,6 +96,7 @@ class Call:
         stop: Event,
         secret: Callable[[str], str],
         ask: Callable[[Question], Reply],
+        disable: Callable[[str], None] = keep_enabled,
     ) -> Call:
         """Return the call as the kernel described it (WorkerClient.call_settings)."""
         return cls(
@@ -104,6 +110,7 @@ class Call:
             said.get("output"),
             secret,
             ask,
+            disable,
         )
 
 
@@ -165,8 +172,10 @@ def _misfit(schema: JsonObject | None, value: Any) -> str | None:
     if schema is None:
         return None
     from jsonschema import Draft202012Validator
+    from referencing import Registry
 
-    for error in Draft202012Validator(schema).iter_errors(value):
+    # An empty registry: a reference leads nowhere but into the schema itself.
+    for error in Draft202012Validator(schema, registry=Registry()).iter_errors(value):
         place = "".join(f"[{step!r}]" for step in error.absolute_path)
         return f"gave a result that does not fit spec.output: {place} {error.message[:300]}".strip()
     return None
