@@ -86,6 +86,10 @@ create table aos_core.run (
   output_tokens bigint not null default 0,
   spent_usd numeric not null default 0,
   reserved_usd numeric not null default 0,
+  -- what runs that work for this one hold, or have used, of its limits; steps: in the open turn
+  delegated_usd numeric not null default 0,
+  delegated_tokens bigint not null default 0,
+  delegated_steps integer not null default 0,
   primary key (tenant_id, run_id),
   foreign key (tenant_id, persona_id, persona_version) references aos_persona.persona_version
 ) with (fillfactor = 50);

@@ -470,13 +470,17 @@ begin
 end
 $$;
 
--- What a run's first event says. Kernel only.
+-- What a run's first event says: of one with a parent that is no fork (p_forked_at null), for whom it works.
+-- Kernel only.
 create function aos_core.run_created_data(
-  p_name text, p_agent uuid, p_persona_version integer, p_parent uuid, p_step bigint) returns jsonb
+  p_name text, p_agent uuid, p_persona_version integer, p_parent uuid, p_step bigint,
+  p_forked_at bigint default 0) returns jsonb
 language sql stable parallel safe
 as $$
   select jsonb_strip_nulls(jsonb_build_object('name', p_name, 'agent_id', p_agent,
-    'persona_version', p_persona_version, 'parent_run_id', p_parent, 'step', nullif(p_step, 0)))
+    'persona_version', p_persona_version,
+    case when p_forked_at is null then 'works_for' else 'parent_run_id' end, p_parent,
+    'step', nullif(p_step, 0)))
 $$;
 
 -- What a run takes over from its agent, the version of a persona (null: the agent's, its current one)
@@ -574,7 +578,7 @@ begin
   new.last_seq := 1;
   new.last_hash := aos_core.event_hash(null, new.tenant_id, new.run_id, 1, new.updated_at,
     'run.created', aos_auth.actor(new.tenant_id), aos_core.run_created_data(new.name, new.agent_id,
-      new.persona_version, new.parent_run_id, new.last_step));
+      new.persona_version, new.parent_run_id, new.last_step, new.forked_at_step));
   perform set_config('aos.kernel_tenant', v_bound, true);  -- the policies see what the writer bound
   return new;
 end
@@ -599,7 +603,7 @@ begin
   insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
   values (new.tenant_id, new.run_id, new.last_seq, new.updated_at, 'run.created', v_actor,
           aos_core.run_created_data(new.name, new.agent_id, new.persona_version,
-            new.parent_run_id, new.last_step), new.last_hash);
+            new.parent_run_id, new.last_step, new.forked_at_step), new.last_hash);
   perform aos_core.append_tenant_event(new.tenant_id, 'run.created', v_actor,
     jsonb_build_object('run_id', new.run_id, 'name', new.name));
   return null;

@@ -85,14 +85,14 @@ language sql immutable parallel safe
 as $$
   select case
     when p_run.max_usd is null then p_run.max_output_tokens
-    when (p_run.max_usd - p_run.spent_usd) * 1000000
+    when (p_run.max_usd - p_run.spent_usd - p_run.delegated_usd) * 1000000
          < p_input * coalesce(
              aos_core.question_usd(p_run.input_usd_per_mtok, p_run.cache_write_usd_per_mtok), 0)
            + least(aos_core.least_answer_tokens(), p_run.max_output_tokens)
              * coalesce(p_run.output_usd_per_mtok, 0) then 0
     when coalesce(p_run.output_usd_per_mtok, 0) = 0 then p_run.max_output_tokens
     else least(p_run.max_output_tokens,
-               floor(((p_run.max_usd - p_run.spent_usd) * 1000000
+               floor(((p_run.max_usd - p_run.spent_usd - p_run.delegated_usd) * 1000000
                       - p_input * coalesce(
                         aos_core.question_usd(p_run.input_usd_per_mtok, p_run.cache_write_usd_per_mtok), 0))
                      / p_run.output_usd_per_mtok))::integer
@@ -115,7 +115,7 @@ $$;
 create function aos_core.reservation_usd(p_run aos_core.run) returns numeric
 language sql immutable parallel safe
 as $$
-  select aos_core.call_usd(p_run.max_usd - p_run.spent_usd, p_run.context_tokens,
+  select aos_core.call_usd(p_run.max_usd - p_run.spent_usd - p_run.delegated_usd, p_run.context_tokens,
     p_run.max_output_tokens,
     aos_core.question_usd(p_run.input_usd_per_mtok, p_run.cache_write_usd_per_mtok),
     p_run.output_usd_per_mtok)
@@ -206,7 +206,7 @@ begin
     || case v_from when '[]' then '{}' else jsonb_build_object('from', v_from) end;
   update aos_core.run r set
     open_turn_id = v_turn, last_turn_id = v_turn, last_turn = r.last_turn + 1, last_step = v_seq,
-    turn_first_step = v_run.last_step + 1, inbox_count = 0,
+    turn_first_step = v_run.last_step + 1, delegated_steps = 0, inbox_count = 0,
     inbox_used_at = case when r.inbox_used_at > v_now - interval '1 day' then r.inbox_used_at end,
     open_calls = v_calls, waiting_calls = 0,
     fence = r.fence + 1, lease_hash = p_lease, lease_worker = p_worker,
@@ -271,7 +271,7 @@ begin
   update aos_core.run r set
     open_turn_id = v_id, last_turn_id = v_id, last_turn = r.last_turn + 1,
     last_step = r.last_step + 1,
-    turn_first_step = r.last_step + 1, open_calls = 0, waiting_calls = 0,
+    turn_first_step = r.last_step + 1, delegated_steps = 0, open_calls = 0, waiting_calls = 0,
     fence = r.fence + 1, lease_hash = v_lease, lease_worker = p_worker,
     lease_seconds = p_lease_seconds, lease_expires_at = v_expires,
     reserved_usd = aos_core.reservation_usd(r),
@@ -321,7 +321,7 @@ end
 $$;
 
 -- Put the open turn to rest: give up the lease and wait (awaiting_approval, awaiting_resolution,
--- limited) or go back to the queue, where the attempt does not count. The caller holds the run's lock.
+-- awaiting_input, limited) or go back to the queue, where the attempt does not count. The caller holds the run's lock.
 create function aos_core.park_turn(
   p_tenant uuid, p_run uuid, p_turn uuid, p_state text, p_ready_at timestamptz) returns void
 language plpgsql
@@ -364,8 +364,9 @@ begin
   end if;
   if v_run.inbox_count > 0 and v_run.state = 'active' then
     perform aos_core.begin_turn(p_tenant, p_run, null, null, 'kernel', null, null, null);
-  elsif p_state = 'failed' and v_run.kind = 'task' then
-    perform aos_core.finish_task(p_tenant, p_run, 'failed', p_error);
+  elsif v_run.kind = 'task' and (p_state = 'failed' or p_state = 'cancelled'
+                                 and aos_core.is_delegated(p_tenant, p_run)) then
+    perform aos_core.finish_task(p_tenant, p_run, p_state, p_error);
   end if;
 end
 $$;
@@ -401,7 +402,7 @@ as $$
 $$;
 
 -- What the worker does next with an open turn, from the run's row after a write:
--- calls (some can run), model, wait (a person decides), limited, later (a rate, or what other runs
+-- calls (some can run), model, wait (a person decides, or another run works), limited, later (a rate, or what other runs
 -- hold of a budget, is in the way for now), paused; and parks the turn where nobody can go on. Before
 -- the model's turn comes what a person has sent into it (take_steering) becomes a step. The caller
 -- holds the run's lock.
@@ -422,10 +423,11 @@ begin
     return 'calls';
   elsif v_run.waiting_calls > 0 then
     perform aos_core.park_turn(p_tenant, v_run.run_id, v_run.open_turn_id,
-      case when exists (select from aos_core.tool_call c
-                        where c.tenant_id = p_tenant and c.turn_id = v_run.open_turn_id
-                          and c.state = 'awaiting_approval')
-           then 'awaiting_approval' else 'awaiting_resolution' end,
+      (select case when bool_or(c.state = 'awaiting_approval') then 'awaiting_approval'
+                   when bool_or(c.state = 'outcome_unknown') then 'awaiting_resolution'
+                   else 'awaiting_input' end  -- of the runs that it has handed work to
+       from aos_core.tool_call c
+       where c.tenant_id = p_tenant and c.turn_id = v_run.open_turn_id),
       aos_core.waits_until(p_tenant, v_run.open_turn_id));
     return 'wait';
   elsif v_run.state = 'paused' then
@@ -458,11 +460,12 @@ create function aos_core.within_limits(p_run aos_core.run, p_input bigint) retur
 language sql immutable
 as $$
   select aos_core.answer_tokens(p_run, p_input) > 0
-    and coalesce(p_run.input_tokens + p_run.output_tokens < p_run.max_tokens, true)
-    and p_run.last_step - p_run.turn_first_step < p_run.max_steps
+    and coalesce(p_run.input_tokens + p_run.output_tokens + p_run.delegated_tokens < p_run.max_tokens,
+                 true)
+    and p_run.last_step - p_run.turn_first_step + p_run.delegated_steps < p_run.max_steps
 $$;
 
--- Put a turn to rest that may not ask the model now: `limited` until a person or a budget's next day
+-- Put a turn to rest that may not ask the model now (a delegated one fails): `limited` until a person or a budget's next day
 -- lets it go on, or `later`, in the queue until p_ready_at. p_budget: whose change wakes it.
 create function aos_core.stop_turn(
   p_tenant uuid, p_run aos_core.run, p_next text, p_error text, p_ready_at timestamptz,
@@ -470,6 +473,10 @@ create function aos_core.stop_turn(
 language plpgsql
 as $$
 begin
+  if p_next = 'limited' and aos_core.is_delegated(p_tenant, p_run.run_id) then
+    perform aos_core.fail_open_turn(p_tenant, p_run.run_id, p_run.open_turn_id, p_error, 'kernel');
+    return;  -- who asked for it reads why, and nobody waits for a limit to change
+  end if;
   update aos_core.turn t set error = p_error
   where t.tenant_id = p_tenant and t.turn_id = p_run.open_turn_id;
   if p_next = 'limited' then
@@ -494,7 +501,8 @@ as $$
     when p_run.open_calls > p_run.waiting_calls then 'calls'
     when greatest(p_run.open_calls, p_run.inbox_count) = 0 and p_run.max_usd is null
          and p_run.max_tokens is null and not p_run.is_metered
-         and p_run.last_step - p_run.turn_first_step < p_run.max_steps then 'model'
+         and p_run.last_step - p_run.turn_first_step + p_run.delegated_steps < p_run.max_steps
+      then 'model'
   end
 $$;
 
@@ -514,15 +522,16 @@ as $$
     when aos_core.answer_tokens(p_run, p_input) = 0 then
       format('budget: $%s spent of $%s, and the next answer takes at least $%s; '
              'aosctl resume %s --max-usd N lets it go on',
-        round(p_run.spent_usd, 4), p_run.max_usd, round((
+        round(p_run.spent_usd + p_run.delegated_usd, 4), p_run.max_usd, round((
           p_input * coalesce(
             aos_core.question_usd(p_run.input_usd_per_mtok, p_run.cache_write_usd_per_mtok), 0)
           + least(aos_core.least_answer_tokens(), p_run.max_output_tokens)
             * coalesce(p_run.output_usd_per_mtok, 0)) / 1000000, 4), p_run.name)
-    when p_run.input_tokens + p_run.output_tokens >= p_run.max_tokens then
+    when p_run.input_tokens + p_run.output_tokens + p_run.delegated_tokens >= p_run.max_tokens then
       format('budget: %s tokens used of %s; aosctl resume %s --max-tokens N lets it go on',
-             p_run.input_tokens + p_run.output_tokens, p_run.max_tokens, p_run.name)
-    when p_run.last_step - p_run.turn_first_step >= p_run.max_steps then  -- after the message
+             p_run.input_tokens + p_run.output_tokens + p_run.delegated_tokens, p_run.max_tokens,
+             p_run.name)
+    when p_run.last_step - p_run.turn_first_step + p_run.delegated_steps >= p_run.max_steps then  -- after the message
       format('limit: %s steps in one turn; aosctl resume %s --max-steps N lets it go on',
              p_run.max_steps, p_run.name)
   end
@@ -860,14 +869,19 @@ declare
   v_waits boolean;
   v_watched timestamptz;
   v_inbox integer;
+  v_parent uuid;
 begin
   select r.last_turn, 'agent:' || r.agent_name, r.model_name,
          case when least(v_new, v_cached, v_out) >= 0 then
            aos_core.cost_usd(v_new, v_cached, v_out, r.input_usd_per_mtok,
              r.cached_input_usd_per_mtok, r.output_usd_per_mtok) end,
-         r.inbox_count, r.answering_model is not null or r.cache_write_usd_per_mtok is not null
-    into v_turn, v_actor, v_run_model, v_cost, v_inbox, v_unusual
+         r.inbox_count, r.answering_model is not null or r.cache_write_usd_per_mtok is not null,
+         r.parent_run_id
+    into v_turn, v_actor, v_run_model, v_cost, v_inbox, v_unusual, v_parent
   from aos_core.run r where r.tenant_id = p_tenant and r.run_id = v_run;
+  if v_parent is not null and aos_core.is_delegated(p_tenant, v_run) then
+    perform aos_core.lock_configuration(p_tenant);  -- before the run: it ends with this
+  end if;
   if v_cost is null or v_inbox > 0 then
     if v_cost is null then
       perform aos_core.check_usage(p_usage);
@@ -952,7 +966,8 @@ begin
     perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
   end if;
   return case v.state when 'completed' then 'done' when 'queued' then 'paused'
-    when 'awaiting_approval' then 'wait' when 'awaiting_resolution' then 'wait' else v.state end;
+    when 'awaiting_approval' then 'wait' when 'awaiting_resolution' then 'wait'
+    when 'awaiting_input' then 'wait' else v.state end;
 end
 $$;
 
@@ -1130,6 +1145,9 @@ begin
       where c.tenant_id = p_tenant and c.call_id = v_id;
       update aos_core.approval a set state = 'cancelled'
       where a.tenant_id = p_tenant and a.call_id = v_id and a.state in ('pending', 'approved');
+      if v_call.state = 'running' and v_call.runner = 'kernel' then
+        perform aos_core.end_child(p_tenant, v_id, p_why);
+      end if;
     end if;
   end loop;
   return v_seq;

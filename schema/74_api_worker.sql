@@ -145,7 +145,7 @@ declare
 begin
   update aos_core.tool_call c set state = 'outcome_unknown'
   where c.tenant_id = p_tenant and c.turn_id = p_turn and c.state = 'running'
-    and c.effect = 'unsafe';
+    and c.effect = 'unsafe' and c.runner = 'worker';
   get diagnostics v_count = row_count;
   if v_count > 0 then
     update aos_core.run r set waiting_calls = r.waiting_calls + v_count
@@ -392,7 +392,8 @@ $$;
 -- AO004 the sandbox was changed, or the session holds a cursor; AO005 somebody else was first.
 -- When the approval does not hold any more (skill changed, expired, a policy that came later, other
 -- rows than were previewed) the call waits for a new one:
--- {"status": "awaiting_approval", "next": "wait"}.
+-- {"status": "awaiting_approval", "next": "wait"}. A call of kind agent has begun a run of that agent, and
+-- waits for it: {"status": "delegated", "run", "run_id", "agent", "next"}.
 -- The session must own nothing: a superuser, an owner and people may not call this. What follows in
 -- the same transaction can only read.
 create function aos_agent.execute_sql_call(p_tenant uuid, p_call uuid, p_lease uuid) returns jsonb
@@ -444,6 +445,8 @@ begin
     return aos_core.recorded_result(p_tenant, p_call, v_lease);
   elsif v_holds is not true then
     perform aos_core.raise_lost(p_tenant, v_turn, v_lease);
+  elsif v_state = 'running' and v_runner = 'kernel' then
+    return aos_core.delegated_again(p_tenant, p_call, v_lease);
   elsif v_runner <> 'kernel' or v_state not in ('pending', 'approved') then
     raise exception 'call "%" of "%" is %, not ready to run here', p_call, v_skill, v_state
       using errcode = 'AO002', hint = case when v_runner = 'kernel'
@@ -484,6 +487,12 @@ begin
       v_outcome := aos_core.run_in_sandbox(p_tenant, v_gate.scope_id,
         aos_skills.statement_of(p_tenant, v_skill, v_gate.builtin, v_args),
         v_gate.effect = 'read', v_gate.max_rows, v_gate.max_bytes, v_gate.search_path);
+    elsif v_gate.builtin = 'agent' then
+      v_outcome := aos_core.delegate_call(p_tenant, p_call, v_lease, v_gate.tool_version, v_taint,
+                                          v_approved);
+      if v_outcome.moved is not null then
+        return v_outcome.moved;
+      end if;
     else
       v_outcome := aos_core.run_kernel_skill(p_tenant, v_agent, v_run, v_gate.builtin, v_args);
       v_taints := v_taints or v_outcome.taints;
@@ -699,13 +708,17 @@ declare
   v_detached boolean;
   v_edited boolean;
   v_taints boolean;
+  v_runner text;
   v_part jsonb := case when pg_column_size(p_result) > 24000 then aos_core.shown_part(p_call, p_result) end;
   v_settled jsonb;
 begin
   select c.run_id, c.turn_id, c.state, c.skill, c.vendor_call_id, c.detached,
-         c.original_args is not null, c.taints
-    into v_run, v_turn, v_state, v_skill, v_vendor_call_id, v_detached, v_edited, v_taints
+         c.original_args is not null, c.taints, c.runner
+    into v_run, v_turn, v_state, v_skill, v_vendor_call_id, v_detached, v_edited, v_taints, v_runner
   from aos_core.tool_call c where c.tenant_id = p_tenant and c.call_id = p_call;
+  if v_state = 'running' and v_runner = 'kernel' then
+    perform aos_core.refuse_delegated(p_tenant, p_call, v_skill);
+  end if;
   if v_state = 'running' and v_part is not null then
     v_settled := aos_core.settle_call(p_tenant, p_lease, p_call, v_run, v_turn, v_state, v_skill,
       v_vendor_call_id, v_detached, p_ok, case when v_edited

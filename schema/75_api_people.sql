@@ -181,7 +181,9 @@ begin
   if v_run.open_turn_id is null or not exists (
        select from aos_core.turn t where t.tenant_id = p_tenant
        and t.turn_id = v_run.open_turn_id and t.state in ('awaiting_approval',
-                                                          'awaiting_resolution')) then
+                                                          'awaiting_resolution'))
+     or exists (select from aos_core.delegation d where d.tenant_id = p_tenant
+                and d.run_id = p_run and d.ended_at is null) then  -- others work for it meanwhile
     return;
   end if;
   v_step := aos_core.close_calls(p_tenant, p_run, v_run.open_turn_id, v_run.last_turn,
@@ -323,7 +325,7 @@ begin
 end
 $$;
 
--- Queue a turn that waited for people when it can go on, else wait on. The caller holds the run's
+-- Queue a turn that waited for people or for other runs when it can go on, else wait on. The caller holds the run's
 -- lock; p_run is the run's row after its write. Kernel only.
 create function aos_core.wake_turn(p_tenant uuid, p_run aos_core.run) returns void
 language plpgsql
@@ -334,7 +336,7 @@ begin
   if v_wakes then
     update aos_core.turn t set state = 'queued'
     where t.tenant_id = p_tenant and t.turn_id = p_run.open_turn_id
-      and t.state in ('awaiting_approval', 'awaiting_resolution');
+      and t.state in ('awaiting_approval', 'awaiting_resolution', 'awaiting_input');
   end if;
   update aos_core.turn_queue q set ready_at = case
     when not v_wakes then aos_core.waits_until(p_tenant, p_run.open_turn_id)
@@ -393,7 +395,7 @@ begin
 end
 $$;
 
--- Stop the open turn of a run and keep the run. Returns {"turn_state"}; null when no turn is open,
+-- Stop the open turn of a run and keep the run; what works for it ends. Returns {"turn_state"}; null when no turn is open,
 -- or, with p_turn, when another one is: who stops late must not stop the turn that came after.
 -- Role developer. AO001, AO004. The worker's next write fails with AO002.
 create function aos_agent.cancel_turn(
@@ -402,8 +404,13 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_actor text := aos_auth.enter(p_tenant, 'developer');
-  v_run aos_core.run := aos_core.lock_run(p_tenant, p_run);
+  v_run aos_core.run;
 begin
+  if exists (select from aos_core.delegation d where d.tenant_id = p_tenant and d.ended_at is null
+             and p_run in (d.run_id, d.child_run_id)) then
+    perform aos_core.lock_configuration(p_tenant);  -- a run ends with it
+  end if;
+  v_run := aos_core.lock_run(p_tenant, p_run);
   if v_run.open_turn_id is null or v_run.open_turn_id <> p_turn then
     return null;
   end if;
@@ -508,12 +515,14 @@ begin
   perform aos_core.tell_end(p_tenant, p_run, p_state, p_reason, p_actor);
   if v_run.kind = 'ephemeral' then
     perform aos_core.forget_run(p_tenant, p_run, p_actor);
+    perform aos_core.forget_children(p_tenant, p_run, p_actor);
   end if;
   return jsonb_build_object('run', v_run.name, 'state', p_state);
 end
 $$;
 
--- Pause a run: what a worker does now is still recorded, then the turn rests in the queue.
+-- Pause a run, and those that work for it: what a worker does now is still recorded, then the turn rests
+-- in the queue.
 -- Returns {"run", "state"}. Role developer. AO001, AO002, AO004.
 create function aos_agent.pause_run(p_tenant uuid, p_run uuid, p_reason text default null)
 returns jsonb
@@ -523,15 +532,26 @@ declare
   v_actor text := aos_auth.enter(p_tenant, 'developer');
   v_run aos_core.run := aos_core.lock_run(p_tenant, p_run);
 begin
-  update aos_core.run r set state = 'paused' where r.tenant_id = p_tenant and r.run_id = p_run;
+  perform aos_core.pause_locked_run(p_tenant, v_run, p_reason, v_actor);
+  perform aos_core.pause_children(p_tenant, p_run, 'paused', v_actor);
+  return jsonb_build_object('run', v_run.name, 'state', 'paused');
+end
+$$;
+
+-- Pause a run whose lock the caller holds. Kernel only. AO002.
+create function aos_core.pause_locked_run(
+  p_tenant uuid, p_run aos_core.run, p_reason text, p_actor text) returns void
+language plpgsql
+as $$
+begin
+  update aos_core.run r set state = 'paused' where r.tenant_id = p_tenant and r.run_id = p_run.run_id;
   -- Not to be listed as ready, even when the worker that has it dies.
   update aos_core.turn_queue q set ready_at = 'infinity'
-  where q.tenant_id = p_tenant and q.turn_id = v_run.open_turn_id and exists (
+  where q.tenant_id = p_tenant and q.turn_id = p_run.open_turn_id and exists (
     select from aos_core.turn t where t.tenant_id = p_tenant and t.turn_id = q.turn_id
     and t.state in ('queued', 'running', 'limited'));
-  perform aos_core.append_run_event(p_tenant, p_run, 'run.paused', v_actor,
+  perform aos_core.append_run_event(p_tenant, p_run.run_id, 'run.paused', p_actor,
     jsonb_strip_nulls(jsonb_build_object('reason', left(p_reason, 500))));
-  return jsonb_build_object('run', v_run.name, 'state', 'paused');
 end
 $$;
 
@@ -573,6 +593,8 @@ begin
     return jsonb_build_object('run', v_run.name, 'state', v_run.state, 'resumed', false,
                               'changed', false);
   end if;
+  perform aos_core.keep_within_share(p_tenant, v_run, p_max_usd, p_max_tokens, p_max_steps,
+                                     p_max_seconds);
   update aos_core.run r set state = 'active', max_usd = coalesce(p_max_usd, r.max_usd),
     max_tokens = coalesce(p_max_tokens, r.max_tokens), max_steps = coalesce(p_max_steps, r.max_steps),
     max_seconds = coalesce(p_max_seconds, r.max_seconds)
@@ -597,6 +619,9 @@ begin
                                          'max_turns', p_max_turns)));
   if v_run.inbox_count > 0 and v_run.open_turn_id is null then
     perform aos_core.begin_turn(p_tenant, p_run, null, null, v_actor, null, null, null);
+  end if;
+  if v_run.state = 'paused' then
+    perform aos_core.pause_children(p_tenant, p_run, 'active', v_actor);
   end if;
   perform pg_notify('aos_work', p_tenant::text);
   return jsonb_build_object('run', v_run.name, 'state', 'active', 'resumed', v_resumed,

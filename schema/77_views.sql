@@ -1,7 +1,8 @@
 -- What people read. Owned by aos_view, whose policies show the tenants that the session's login
 -- may see and has selected (aos_auth.visible_tenants).
 
--- One row a run, as `ps` shows it.
+-- One row a run, as `ps` shows it. `works_for`: the run that handed work to it; `children`: those at work for
+-- it, with what these wait for.
 create view aos_core.run_status as
 select r.tenant_id, n.name as tenant, r.run_id, r.name, a.name as agent, r.kind, r.title,
        r.state as run_state, r.last_turn as turn, t.turn_id, t.state as turn_state, t.error,
@@ -9,13 +10,17 @@ select r.tenant_id, n.name as tenant, r.run_id, r.name, a.name as agent, r.kind,
        r.input_tokens, r.output_tokens, r.context_tokens, r.spent_usd, r.reserved_usd,
        r.max_usd, r.max_tokens, r.max_steps, r.max_seconds, r.lease_worker, r.lease_expires_at,
        p.name as persona, r.persona_version, r.model_name as model,
-       case when t.state = 'awaiting_approval' then 'approval'
-            when t.state = 'awaiting_resolution' then 'resolution'
+       case when h.asked then 'approval'
+            when h.doubted then 'resolution'
+            when h.children is not null then 'run'
             when t.state = 'limited' then coalesce(substring(t.error from '^[a-z]+'), 'budget')
             when t.state = 'queued' and t.error is not null then split_part(t.error, ':', 1)
             when r.state = 'paused' then 'resume' end as waiting_on,
        r.parent_run_id, r.created_by, r.labels, r.last_seq, r.created_at, r.updated_at, r.closed_at,
-       r.taint, r.agent_id, m.context_window, w.max_turns
+       r.taint, r.agent_id, m.context_window, w.max_turns, r.delegated_usd, h.children,
+       (select p.name from aos_core.delegation d
+        join aos_core.run p on p.tenant_id = d.tenant_id and p.run_id = d.run_id
+        where d.tenant_id = r.tenant_id and d.child_run_id = r.run_id) as works_for
 from aos_core.run r
 join aos_auth.tenant n on n.tenant_id = r.tenant_id
 join aos_agent.agent a on a.tenant_id = r.tenant_id and a.agent_id = r.agent_id
@@ -28,10 +33,34 @@ left join lateral (
   select k.skill from aos_core.tool_call k
   where k.tenant_id = r.tenant_id and k.turn_id = r.open_turn_id
     and k.state in ('pending', 'awaiting_approval', 'approved', 'running', 'outcome_unknown')
-  order by k.call_id limit 1) c on true;
+  order by k.call_id limit 1) c on true
+-- what a turn that rests waits for: people, and the runs that work for it (`children`: their names, with
+-- what those wait for)
+left join lateral (
+  select bool_or(k.state = 'awaiting_approval') as asked, bool_or(k.state = 'outcome_unknown') as doubted,
+         string_agg(y.name || case y.waits when 'awaiting_approval' then ' (approval)'
+           when 'awaiting_resolution' then ' (resolution)' else '' end, ', ' order by y.depth, y.name)
+           as children
+  from aos_core.tool_call k
+  left join lateral (
+    with recursive tree as (
+      select d.child_run_id, d.depth from aos_core.delegation d
+      where d.tenant_id = k.tenant_id and d.call_id = k.call_id and d.ended_at is null
+      union all
+      select d.child_run_id, d.depth from tree x
+      join aos_core.delegation d on d.tenant_id = k.tenant_id and d.run_id = x.child_run_id
+        and d.ended_at is null
+    )
+    select b.name, x.depth, u.state as waits from tree x
+    join aos_core.run b on b.tenant_id = k.tenant_id and b.run_id = x.child_run_id
+    left join aos_core.turn u on u.tenant_id = k.tenant_id and u.turn_id = b.open_turn_id) y on true
+  where k.tenant_id = r.tenant_id and k.turn_id = r.open_turn_id
+    and k.state in ('awaiting_approval', 'outcome_unknown', 'running')
+    and t.state in ('awaiting_approval', 'awaiting_resolution', 'awaiting_input')) h on true;
 
 -- One row an approval. `overdue`: its time is over, whoever looks next settles it as expired.
--- `deciders`: whom policies let approve it, each of them has to be met.
+-- `deciders`: whom policies let approve it, each of them has to be met. `asked_through`: the runs that had
+-- handed work on before it came to this one, the first of them first.
 create view aos_core.approval_status as
 select p.tenant_id, n.name as tenant, p.approval_id, p.call_id, p.run_id, r.name as run,
        a.name as agent, p.skill, p.args, p.reason, p.state, encode(p.digest, 'hex') as digest,
@@ -39,7 +68,16 @@ select p.tenant_id, n.name as tenant, p.approval_id, p.call_id, p.run_id, r.name
        p.decided_at, p.decided_by, p.decision_reason, p.policies, p.deciders,
        nullif(p.preview - 'looks', '{}') as preview,
        p.edits_id, p.edited_by, c.original_args, c.step_seq, c.effect,
-       p.preview_until > aos_core.now() as previewing, p.scope, p.allowance_id
+       p.preview_until > aos_core.now() as previewing, p.scope, p.allowance_id, array(
+         with recursive line as (
+           select d.run_id, d.depth from aos_core.delegation d
+           where d.tenant_id = p.tenant_id and d.child_run_id = p.run_id
+           union all
+           select d.run_id, d.depth from line l
+           join aos_core.delegation d on d.tenant_id = p.tenant_id and d.child_run_id = l.run_id)
+         select b.name from line l
+         join aos_core.run b on b.tenant_id = p.tenant_id and b.run_id = l.run_id
+         order by l.depth) as asked_through
 from aos_core.approval p
 join aos_core.tool_call c on c.tenant_id = p.tenant_id and c.call_id = p.call_id
 join aos_auth.tenant n on n.tenant_id = p.tenant_id
@@ -67,10 +105,13 @@ select t.tenant_id, t.run_id, t.turn_id, t.number, t.state, t.attempts, t.error,
        t.finished_at
 from aos_core.turn t;
 
--- One row a tool call.
+-- One row a tool call. `child`: the run of another agent that carries it out.
 create view aos_core.call_status as
 select c.tenant_id, c.run_id, c.turn_id, c.call_id, c.step_seq, c.result_seq, c.skill, c.state,
-       c.effect, c.args, c.reason, c.detached, c.created_at, c.finished_at, c.vendor_call_id
+       c.effect, c.args, c.reason, c.detached, c.created_at, c.finished_at, c.vendor_call_id,
+       (select k.name from aos_core.delegation d
+        join aos_core.run k on k.tenant_id = d.tenant_id and k.run_id = d.child_run_id
+        where d.tenant_id = c.tenant_id and d.call_id = c.call_id) as child
 from aos_core.tool_call c;
 
 -- Manifests as they stand: one view a kind, all with the same columns.

@@ -265,7 +265,7 @@ begin
     where r.tenant_id = p_tenant and p_budget.created_at > p_start and s.created_at >= p_start
       and r.updated_at >= p_start and s.seq > coalesce(r.forked_at_step, 0)
       and aos_core.budget_applies(p_budget, r.agent_id)
-      and (p_budget.scope <> 'run' or r.run_id = p_subject)
+      and (p_budget.scope <> 'run' or aos_core.root_run(p_tenant, r.run_id) = p_subject)
     group by r.run_id) x
   on conflict do nothing;
   select u.* into v_usage from aos_core.budget_usage u
@@ -290,7 +290,8 @@ begin
     insert into aos_core.budget_share (tenant_id, run_id, budget_id, subject_id, period_start,
       counted_usd, counted_tokens, counted_step, counted_turn, counted_seconds)
     select p_tenant, p_run.run_id, p_budget.budget_id,
-      case p_budget.scope when 'run' then p_run.run_id else p_budget.budget_id end, p_start,
+      case p_budget.scope when 'run' then aos_core.root_run(p_tenant, p_run.run_id)
+                          else p_budget.budget_id end, p_start,
       p_run.spent_usd, p_run.input_tokens + p_run.output_tokens, p_run.turn_first_step - 1,
       p_run.last_turn - 1,
       coalesce((select m.total_seconds from aos_core.meter m
@@ -760,7 +761,8 @@ begin
     end if;
     perform aos_core.current_share(new.tenant_id, v_run, new, v_start);
     if new.scope = 'run' then
-      perform aos_core.lock_usage(new.tenant_id, new, v_run.run_id, v_start);
+      perform aos_core.lock_usage(new.tenant_id, new,
+                                  aos_core.root_run(new.tenant_id, v_run.run_id), v_start);
     end if;
   end loop;
   if new.scope <> 'run' then

@@ -121,7 +121,8 @@ $$;
 -- True when p_who, as aos_auth.enter() names somebody, has put words into a run up to step p_step, by
 -- themselves or through a service: sent a message, driven it in the place of a worker (hold_turn), said
 -- what a tool found (resolve_call), changed the arguments of a call, or given a reason that the model
--- reads, for a denial or for the end of a turn. Where the run is a fork, also in the run it came from.
+-- reads, for a denial or for the end of a turn. Where the run is a fork, also in the run it came from; where
+-- it works for another, also in that; and in those that have worked for it.
 -- Read from the audit trail, which nobody rewrites. Kernel only.
 create function aos_core.has_asked(p_tenant uuid, p_run uuid, p_step bigint, p_who text)
 returns boolean
@@ -135,9 +136,17 @@ as $$
            coalesce(l.forked_at_step, 9223372036854775807)
     from line l
     join aos_core.run p on p.tenant_id = p_tenant and p.run_id = l.parent_run_id
+  ), helped as (  -- what runs that worked for these answered is read there, too
+    select l.run_id, l.last_step from line l
+    union all
+    select d.child_run_id, 9223372036854775807
+    from helped h
+    join aos_core.delegation d on d.tenant_id = p_tenant and d.run_id = h.run_id
+    join aos_core.tool_call c on c.tenant_id = p_tenant and c.call_id = d.call_id
+      and c.step_seq < h.last_step
   )
   select exists (
-    select from line l
+    select from helped l
     join aos_core.event_log e on e.tenant_id = p_tenant and e.stream_id = l.run_id
       and (e.kind in ('turn.opened', 'turn.steered', 'turn.claimed', 'turn.reclaimed',
                       'call.resolved', 'approval.edited')
@@ -489,15 +498,17 @@ create trigger marks after insert or update or delete on aos_skills.skill
   execute function aos_skills.marks_changed();
 
 -- The skills of agents that touch something, one row each: what, and whether a person is asked before
--- every call of it. p_agents: names, null for all of the tenant. Kernel only.
-create function aos_skills.reach_of(p_tenant uuid, p_agents text[])
-returns table (agent text, skill text, touches text[], asked boolean)
+-- every call of it; delegate: the agent that it hands work to. p_agents: names, null for all of the
+-- tenant. Kernel only.
+create function aos_skills.own_reach(p_tenant uuid, p_agents text[])
+returns table (agent text, skill text, touches text[], delegate text, asked boolean)
 language sql stable
 as $$
   select a.name, e.name,
     e.touches || case when e.builtin = 'rag_search' and exists (
       select from aos_rag.collection c where c.tenant_id = p_tenant
         and c.name = any (a.collections) and c.trust = 'untrusted') then '{untrusted}' end::text[],
+    case e.builtin when 'agent' then aos_skills.settings_of(p_tenant, e.name) ->> 'name' end,
     e.approval = 'always'
     or exists (
       select from aos_skills.policy p
@@ -522,6 +533,38 @@ as $$
     and (a.skills is not null or e.risk = 'low')
 $$;
 
+-- What agents reach: by their own skills, and by those of the agents that they may hand work to, at any
+-- depth, for what these read comes back as a result, and what they do is done for it. A person who is
+-- asked before the work is handed on is asked before all that follows. p_agents: also whoever may hand
+-- work to one of these; null for all of the tenant. Kernel only.
+create function aos_skills.reach_of(p_tenant uuid, p_agents text[])
+returns table (agent text, skill text, touches text[], asked boolean)
+language plpgsql stable
+as $$
+begin
+  if not exists (select from aos_skills.skill s where s.tenant_id = p_tenant and s.kind = 'agent') then
+    return query select o.agent, '"' || o.skill || '"', o.touches, o.asked
+                 from aos_skills.own_reach(p_tenant, p_agents) o;
+    return;
+  end if;
+  return query
+    with recursive own as materialized (
+      select o.* from aos_skills.own_reach(p_tenant, null) o
+    ), reached (top, agent, asked) as (
+      select distinct o.agent, o.agent, false from own o
+      union
+      select r.top, o.delegate, r.asked or o.asked
+      from reached r join own o on o.agent = r.agent and o.delegate is not null
+    )
+    select r.top, '"' || o.skill || case when o.agent = r.top then '"' else '" of "' || o.agent || '"' end,
+           o.touches, bool_and(r.asked or o.asked)
+    from reached r join own o on o.agent = r.agent
+    where p_agents is null or exists (
+      select from reached x where x.top = r.top and x.agent = any (p_agents))
+    group by r.top, o.agent, o.skill, o.touches;
+end
+$$;
+
 -- Refuse an agent that has all three without a person: it reads what strangers write, sees what is
 -- sensitive, and may change or send something unasked. AO006 names the agent and the skills. Kernel only.
 create function aos_skills.check_reach(p_tenant uuid, p_agents text[]) returns void
@@ -532,11 +575,9 @@ declare
 begin
   select x.* into v from (
     select r.agent,
-      string_agg('"' || r.skill || '"', ', ' order by r.skill)
-        filter (where 'untrusted' = any (r.touches)) as reads,
-      string_agg('"' || r.skill || '"', ', ' order by r.skill)
-        filter (where 'sensitive' = any (r.touches)) as sees,
-      string_agg('"' || r.skill || '"', ', ' order by r.skill)
+      string_agg(r.skill, ', ' order by r.skill) filter (where 'untrusted' = any (r.touches)) as reads,
+      string_agg(r.skill, ', ' order by r.skill) filter (where 'sensitive' = any (r.touches)) as sees,
+      string_agg(r.skill, ', ' order by r.skill)
         filter (where r.touches && array['change', 'egress'] and not r.asked) as acts
     from aos_skills.reach_of(p_tenant, p_agents) r group by r.agent) x
   where x.reads is not null and x.sees is not null and x.acts is not null

@@ -19,7 +19,7 @@ begin
     'aos_core.tool_call', 'aos_core.approval', 'aos_core.event_log', 'aos_core.event_checkpoint',
     'aos_core.session_memory', 'aos_core.notification', 'aos_core.tombstone', 'aos_core.budget',
     'aos_core.budget_usage', 'aos_core.budget_share', 'aos_core.meter', 'aos_core.allowance',
-    'aos_core.left_out',
+    'aos_core.left_out', 'aos_core.delegation',
     'aos_agent.agent', 'aos_rag.collection', 'aos_rag.document', 'aos_auth.secret',
     'aos_skills.mcpserver', 'aos_core.live_watcher', 'aos_core.live_text']
   loop

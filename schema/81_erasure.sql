@@ -79,7 +79,9 @@ language plpgsql
 as $$
 begin
   if not exists (select from aos_core.tool_call c where c.tenant_id = p_tenant and c.run_id = p_run
-      and c.effect <> 'read' and c.state not in ('denied', 'expired', 'cancelled', 'failed')) then
+      and c.effect <> 'read' and c.state not in ('denied', 'expired', 'cancelled', 'failed')
+      and not exists (select from aos_core.delegation d  -- what its run did, that one keeps
+                      where d.tenant_id = p_tenant and d.call_id = c.call_id)) then
     perform aos_core.erase_content(p_tenant, array[p_run], p_actor);
   end if;
 end

@@ -306,6 +306,11 @@ grant select on aos_core.left_out to aos_view;
 grant select on aos_core.left_out_steps to aos_viewer;
 grant execute on function aos_agent.compact_run(uuid, uuid, uuid) to aos_developer;
 
+-- Runs that work for others.
+grant select, insert, update on aos_core.delegation to aos_kernel;
+grant select on aos_core.delegation to aos_view;
+grant select on aos_core.delegation_status to aos_viewer;
+
 -- Secrets: who may change them reads the sealed values; others, names and digests in the view.
 grant select on aos_auth.secret to aos_kernel, aos_view;
 grant select on aos_auth.secret_resource to aos_viewer;

@@ -18,6 +18,7 @@ from aosctl.config import Target
 from aosctl.db.connection import open_session
 from aosctl.db.person import PersonClient
 from aosctl.db.worker import WorkerClient
+from aosctl.domain.children import Children
 from aosctl.domain.conversation import Conversation
 from aosctl.domain.heart import Heart
 from aosctl.domain.loop import Loop
@@ -55,7 +56,8 @@ def drive(order: Drive, told: Pipe) -> None:
     worker = Halting(order, reached)
     tools = {"web_search": Searching(reached)}
     loop = Loop(worker, models(reached), tools, Heart(worker.heart_link, order.lease_seconds / 3))
-    conversation = Conversation(person, worker, loop, person.run_status(order.run))
+    status = person.run_status(order.run)
+    conversation = Conversation(person, worker, loop, status, Children(worker, lambda: loop))
 
     def observe(event: LoopEvent) -> None:
         if isinstance(event, TextDelta):

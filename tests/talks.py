@@ -18,6 +18,7 @@ from aosctl.db.new_runs import NewRun
 from aosctl.db.person import PersonClient
 from aosctl.db.worker import WorkerClient
 from aosctl.domain.asking import pause
+from aosctl.domain.children import Children
 from aosctl.domain.conversation import Conversation
 from aosctl.domain.heart import Heart
 from aosctl.domain.loop import Loop
@@ -148,7 +149,12 @@ class Stage:
         if run is None and begun:
             run, _ = person.start_run(agent, "conversation")
         subject = person.run_status(run) if run else NewRun(agent)
-        conversation = Conversation(person, client, loop, subject)
+
+        def new_loop() -> Loop:
+            beats = Heart(client.heart_link, beat_seconds or lease_seconds / 3)
+            return Loop(client, provider_for, tools or {"web_search": WebSearch()}, beats)
+
+        conversation = Conversation(person, client, loop, subject, Children(client, new_loop))
         self._open.callback(conversation.close)
         return Talk(conversation, client, person, pauses)
 

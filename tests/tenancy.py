@@ -105,6 +105,12 @@ def fill(database: KernelDatabase, name: str) -> Filled:
         "insert into aos_core.left_out values (%s, %s, 1, 1, now())", (tenant.id, finished)
     )
     database.superuser.execute(
+        "insert into aos_core.delegation (tenant_id, call_id, run_id, child_run_id, root_run_id,"
+        " depth, reserved_steps, began_at, ended_at)"
+        " values (%s, %s, %s, %s, %s, 1, 1, now(), now())",
+        (tenant.id, asked.call, asked.run, finished, asked.run),
+    )
+    database.superuser.execute(
         "insert into aos_core.tombstone values (%s, %s, now(), 'x', 1, 'x')", (tenant.id, name)
     )
 

@@ -115,6 +115,8 @@ def test_the_examples_apply_as_one_folder_and_each_alone(
     assert (again.status, again.out) == (0, first.out.replace(" created", " unchanged"))
     answer = aosctl("chat", "-n", "rehearsal", "scripted_bot", "anything", AOSCTL_DSN=dsn)
     assert (answer.status, answer.out) == (0, "I stored the greeting and read it back.\n")
+    answer = aosctl("run", "-n", "newsroom", "editor", "anything", AOSCTL_DSN=dsn)
+    assert (answer.status, answer.out[:10]) == (0, "PostgreSQL")
     dsn, alone = apart.cluster.dsn(INSTALLER, apart.name), ""
     for path in sorted(EXAMPLES.glob("*/*.yaml")):
         done = aosctl("apply", "-f", str(path), AOSCTL_DSN=dsn)

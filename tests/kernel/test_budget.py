@@ -215,13 +215,15 @@ def test_a_budget_is_never_passed_by_answers_as_long_as_they_may_be(tenant: Tena
 def test_what_was_written_since_the_last_answer_counts(tenant: Tenant) -> None:
     run = limit(tenant, maxUsd=0.05)
     lease = tenant.open(run, p_worker="w1")
-    answer = tenant.respond(lease, ask(SEARCH), p_usage=USAGE)
-    moved = tenant.result(answer["calls"][0]["call_id"], lease, {"found": "x" * 40_000})
+    answer = tenant.respond(lease, ask(SEARCH, SEARCH), p_usage=USAGE)
+    for each in answer["calls"]:
+        moved = tenant.result(each["call_id"], lease, {"found": "x" * 20_000})
     assert moved["next"] == "model"
     allowed = context(tenant, lease)["max_output_tokens"]
     assert 950 < allowed < 1000  # 0.0448 is left, and 15,000 tokens in take 0.0302 of it
-    answer = tenant.respond(lease, ask(SEARCH), p_usage=USAGE)
-    moved = tenant.result(answer["calls"][0]["call_id"], lease, {"found": "x" * 80_000})
+    answer = tenant.respond(lease, ask(*[SEARCH] * 4), p_usage=USAGE)
+    for each in answer["calls"]:
+        moved = tenant.result(each["call_id"], lease, {"found": "x" * 20_000})
     assert moved["next"] == "limited"  # 0.0396 is left, and 28,000 tokens in would take 0.057
     assert "the next answer takes at least $0.06" in tenant.run_row(run)["error"]
 

@@ -134,6 +134,11 @@ def _parsed(text: str) -> Any:
         return {}
 
 
+def _delegated(event: EventRow, content: Content) -> list[str]:
+    agent, run = clean(str(event.data["agent"])), clean(str(event.data["run"]))
+    return [f"⏺ {_call(event, content)} · given to {agent} · run {run}"]
+
+
 def _asked_again(event: EventRow, content: Content) -> list[str]:
     asked = [
         one
@@ -217,6 +222,8 @@ def _run(event: EventRow, content: Content) -> list[str]:
     step = f" at step {event.data['step']}" if "step" in event.data else ""
     if "parent_run_id" in event.data:
         word = "forked from another run"
+    if "works_for" in event.data:
+        return _labelled("run", f"created to work for another run, by {event.actor}")
     if event.kind == "run.compacted":
         word = f"compacted, steps {event.data['first_step']} to {event.data['last_step']} left out"
     return _labelled("run", f"{word}{step} by {event.actor}{_because(event)}")
@@ -263,6 +270,7 @@ _WRITERS: dict[str, Callable[[EventRow, Content], list[str]]] = {
     "run.failed": _run,
     "run.cancelled": _run,
     "call.resolved": _resolved,
+    "call.delegated": _delegated,
 }
 
 

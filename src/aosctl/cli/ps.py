@@ -263,7 +263,7 @@ def cells(row: RunRow, *, whole: bool = False) -> list[object]:
         count if whole else _tokens(count),
         f"${exact(row.spent_usd)}" if whole else money(row.spent_usd),
         short_duration(age),
-        row.waiting_on,
+        row.children if row.waiting_on == "run" else row.waiting_on,
     ]
 
 

@@ -17,6 +17,7 @@ _WHEN = {
     "queued": "the model reads it when a worker has the turn",
     "awaiting_approval": "the model reads it after the decision: aosctl approve",
     "awaiting_resolution": "the model reads it when the call is resolved: aosctl resolve",
+    "awaiting_input": "the model reads it when the runs at work for it have ended",
     "limited": "the turn rests at a limit: aosctl resume {run} lets it go on",
 }
 

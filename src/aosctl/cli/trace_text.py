@@ -34,6 +34,7 @@ def words(span: Span) -> str:
         return shorten(f"turn {number}{said}{error}{' ·' if said and text else ''} {text}", _WIDE)
     if span.kind == "tool":
         name = clean(span.text)
+        said = f"{said} · {span.note}" if span.note else said
         shown = call_line(span.text, span.args, 200).removeprefix(name)
         return shorten(f"{name}{said}{' ' if said else ''}{shown}", _WIDE)
     if span.kind == "approval":

@@ -349,6 +349,7 @@ def open_conversation(
     from aosctl.db.person import PersonClient
     from aosctl.db.worker import WorkerClient
     from aosctl.db.worker_login import worker_conninfo
+    from aosctl.domain.children import Children
     from aosctl.domain.conversation import Conversation
     from aosctl.domain.holder import own_name
 
@@ -357,5 +358,6 @@ def open_conversation(
     client = WorkerClient(worker_conninfo(session), holder, verb)
     subject = person.run_status(run_id) if run_id else NewRun(agent or "", kind, name, caps, system)
     embedded = session.target.kind == "embedded"
-    loop = loop_of(client, embedded=embedded, provider_for=provider_for)
-    return Conversation(person, client, loop, subject)
+    new_loop = partial(loop_of, client, embedded=embedded)
+    loop = new_loop(provider_for=provider_for)  # which is this run's; others ask their own models
+    return Conversation(person, client, loop, subject, Children(client, new_loop))

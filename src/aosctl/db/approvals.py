@@ -47,6 +47,8 @@ class ApprovalRow(NamedTuple):
     step_seq: int
     scope: str
     allowance_id: UUID | None
+    asked_through: str
+    """The runs that handed work on before it came to this one, "a > b"; "" for none."""
 
     @property
     def decided_scope(self) -> str | None:
@@ -73,7 +75,7 @@ COLUMNS: LiteralString = (
     "tenant_id, tenant, approval_id, call_id, run_id, run, agent, skill, args,"
     " reason, state, digest, requested_at, expires_at, overdue, decided_at, decided_by,"
     " decision_reason, preview::text, previewing, effect, edited_by, original_args, step_seq,"
-    " scope, allowance_id"
+    " scope, allowance_id, array_to_string(asked_through, ' > ') as asked_through"
 )
 """Of aos_core.approval_status, in the order of a row's fields; the preview with every digit."""
 

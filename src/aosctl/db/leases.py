@@ -40,11 +40,19 @@ class PendingCall(NamedTuple):
         )
 
 
+class Delegate(NamedTuple):
+    """The run of another agent that works on a call."""
+
+    run: str
+    agent: str
+
+
 class Moved(NamedTuple):
     """What a write led to. next: model | calls | wait | done | limited | later | paused.
 
     `result` is what a call gave, `result_text` the very JSON that the transcript holds of it;
-    `asks_again` when the approval did not hold any more, and a person has to decide anew.
+    `asks_again` when the approval did not hold any more, and a person has to decide anew;
+    `delegated` names the run that works on the call, which has no result yet.
     """
 
     next: str
@@ -55,6 +63,7 @@ class Moved(NamedTuple):
     result: Any = None
     result_text: str = ""
     asks_again: bool = False
+    delegated: Delegate | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from aosctl.db.approvals import COLUMNS, ApprovalRow, shown
+from aosctl.db.delegations import DelegationRow, delegations
 from aosctl.db.errors import translated
 from aosctl.db.hot import Link
 from aosctl.errors import DatabaseUnavailable, NotFound
@@ -48,14 +49,17 @@ class RunStatus(NamedTuple):
     budget_spent_usd: Decimal
     budget_usd: Decimal | None
     """Of the budget with the least left, in US dollars; None where none limits the cost."""
+    children: str | None = None
+    """The runs that work for its open turn, with what they wait for; None where none does."""
 
 
 _RUN_STATUS = (
     "select r.run_id, r.name, r.agent, r.model, r.run_state, r.turn, r.turn_state, r.error,"
-    " r.last_step, r.input_tokens, r.output_tokens, r.context_tokens, r.spent_usd, r.max_usd,"
+    " r.last_step, r.input_tokens, r.output_tokens, r.context_tokens,"
+    " r.spent_usd + case when r.children is null then r.delegated_usd else 0 end, r.max_usd,"
     " r.lease_worker, r.lease_expires_at,"
     " coalesce(extract(epoch from r.lease_expires_at - aos_core.now()), 0)::float8,"
-    " r.context_window, coalesce(b.spent_usd, 0), b.max_usd"
+    " r.context_window, coalesce(b.spent_usd, 0), b.max_usd, r.children"
     " from aos_core.run_status r left join lateral ("
     "   select s.spent_usd, b.max_usd from aos_core.budget b"
     "   left join aos_core.budget_status s on s.tenant_id = b.tenant_id"
@@ -76,15 +80,21 @@ class RunReader:
         self.tenant = tenant
 
     def approvals(self, run_id: UUID) -> list[ApprovalRow]:
-        """Return the pending approvals of a run, oldest first."""
+        """Return the pending approvals of a run and of those that work for it, oldest first."""
         rows = self.link.fetch(
             f"select {COLUMNS} from aos_core.approval_status"  # noqa: S608 - constant
-            " where tenant_id = %s and run_id = %s and state = 'pending'"
+            " where tenant_id = %s and state = 'pending' and (run_id = %s or run_id in ("
+            "  select d.child_run_id from aos_core.delegation_status d"
+            "  where d.tenant_id = %s and d.root_run_id = %s and d.ended_at is null))"
             " order by requested_at, approval_id",
-            (self.tenant, run_id),
+            (self.tenant, run_id, self.tenant, run_id),
         )
         found = [ApprovalRow(*row) for row in rows]
         return [each._replace(preview=shown(each.preview)) for each in found]
+
+    def delegations(self, run_id: UUID, known: Iterable[UUID] = ()) -> list[DelegationRow]:
+        """Return the runs at work for a run, and those of `known`, which may have ended."""
+        return delegations(self.link, self.tenant, run_id, known)
 
     def decision(self, approval_id: UUID) -> Decision:
         """Return how an approval stands. Raises NotFound."""

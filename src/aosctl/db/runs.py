@@ -77,6 +77,8 @@ class RunRow(NamedTuple):
     abandoned: bool
     max_seconds: Decimal | None = None
     max_turns: int | None = None
+    children: str | None = None
+    works_for: str | None = None
 
     @property
     def has_open_turn(self) -> bool:
@@ -122,7 +124,8 @@ def runs(
         " spent_usd, max_usd, max_tokens, max_steps, lease_worker, persona, persona_version,"
         " model, waiting_on, created_by, labels, last_seq, created_at, updated_at, closed_at,"
         " taint, parent_run_id, coalesce(turn_state = 'running'"
-        " and lease_expires_at <= aos_core.now(), false) as abandoned, max_seconds, max_turns"
+        " and lease_expires_at <= aos_core.now(), false) as abandoned, max_seconds, max_turns,"
+        " children, works_for"
         " from aos_core.run_status"
         " where (%(tenant)s::uuid is null or tenant_id = %(tenant)s)"
         " and (%(states)s::text[] is null or turn_state = any (%(states)s))"

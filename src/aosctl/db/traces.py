@@ -55,6 +55,8 @@ class CallRow(NamedTuple):
     args: Mapping[str, Any] | None
     created_at: datetime
     finished_at: datetime | None
+    child: str | None = None
+    """The run of another agent that carries it out, where one does."""
 
 
 class BeginRow(NamedTuple):
@@ -109,7 +111,7 @@ def record(connection: AnyConnection, run: RunRow, turn: int | None = None) -> R
     calls = rows_of(
         connection,
         CallRow,
-        "select call_id, turn_id, step_seq, skill, state, args, created_at, finished_at"
+        "select call_id, turn_id, step_seq, skill, state, args, created_at, finished_at, child"
         " from aos_core.call_status where tenant_id = %(tenant)s and run_id = %(run)s"
         " and turn_id = any (%(turns)s::uuid[]) order by step_seq, call_id",
         {**given, "turns": [one.turn_id for one in turns]},

@@ -13,7 +13,14 @@ from aosctl.db.errors import to_json, translated
 from aosctl.db.heartbeat import check
 from aosctl.db.hot import PATIENCE_SECONDS, Link, statement
 from aosctl.db.json_text import load, members
-from aosctl.db.leases import LEASE_SECONDS, Lease, Moved, PendingCall, pending_calls
+from aosctl.db.leases import (
+    LEASE_SECONDS,
+    Delegate,
+    Lease,
+    Moved,
+    PendingCall,
+    pending_calls,
+)
 from aosctl.db.sandbox import STATEMENT_SECONDS, SandboxLink
 from aosctl.db.shared import SharedLink, SharedSandboxLink
 from aosctl.db.worker_login import connect_worker
@@ -66,6 +73,7 @@ def _settled(text: str | None) -> Moved:
         result=result,
         result_text=result_text,
         asks_again=row.get("status") == "awaiting_approval",
+        delegated=Delegate(row["run"], row["agent"]) if row.get("status") == "delegated" else None,
     )
 
 

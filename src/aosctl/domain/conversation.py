@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from threading import Event
 from typing import Any, TypeAlias
@@ -21,6 +21,7 @@ from aosctl.db.run_reader import RunStatus as RunStatus
 from aosctl.db.runs import runs
 from aosctl.db.worker import WorkerClient
 from aosctl.domain import holder
+from aosctl.domain.children import Children, DelegationRow
 from aosctl.domain.loop import Interrupted, Loop
 from aosctl.domain.loop_events import Observer, Outcome
 from aosctl.domain.output_schema import OutputSchema, Unfit
@@ -41,11 +42,17 @@ class Conversation:
     """
 
     def __init__(
-        self, person: PersonClient, worker: WorkerClient, loop: Loop, subject: RunStatus | NewRun
+        self,
+        person: PersonClient,
+        worker: WorkerClient,
+        loop: Loop,
+        subject: RunStatus | NewRun,
+        children: Children,
     ) -> None:
         self._person = person
         self._worker = worker
         self._loop = loop
+        self._children = children
         self._subject = subject
         self.run_id = subject.run_id if isinstance(subject, RunStatus) else None
         self.run = subject.run if isinstance(subject, RunStatus) else ""
@@ -189,6 +196,24 @@ class Conversation:
         except IllegalTransition as error:
             return self._ended_meanwhile(lease.turn, error)
 
+    def delegations(self, known: Iterable[UUID] = ()) -> list[DelegationRow]:
+        """Return the runs at work for the open turn, and what became of those of `known`."""
+        return self._person.delegations(self._known_run(), known)
+
+    def help(self, observe: Observer, stop: Event) -> bool:
+        """Drive a run that works for the open turn; False when none can be taken now.
+
+        Ctrl-C stops the turn, and with it all that works for it.
+        """
+        rows = self.delegations()
+        turn_id = next((row.turn_id for row in rows if row.run_id == self.run_id), None)
+        self.turn_id = turn_id or self.turn_id
+        try:
+            return self._children.drive_one(self.tenant, rows, observe, stop)
+        except (Interrupted, KeyboardInterrupt):
+            self.cancel("interrupted", turn_id)
+            return True
+
     def _ended_meanwhile(self, turn: int, error: IllegalTransition) -> Outcome:
         """Say how others ended the turn that we drove. Raises `error` when they did not."""
         state, reason = self._person.turn_state(self._known_run(), turn)
@@ -282,5 +307,6 @@ class Conversation:
     def close(self) -> None:
         """Close the connections; an open turn stays as it is."""
         self._loop.close()
+        self._children.close()
         self._worker.close()
         self._person.close()

@@ -10,7 +10,7 @@ from aosctl.errors import UsageError
 _OF: dict[str, tuple[str, ...]] = {
     "allowance": ("granted", "revoked"),
     "approval": ("requested", "approved", "denied", "expired", "edited", "previewed"),
-    "call": ("resolved",),
+    "call": ("delegated", "resolved"),
     "content": ("erased",),
     "events": ("cut",),
     "lease": ("given_up",),

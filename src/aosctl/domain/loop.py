@@ -27,6 +27,7 @@ from aosctl.domain.loop_events import (
     CallBegun,
     CallEnded,
     CallRefused,
+    Delegated,
     LoopEvent,
     Observer,
     Outcome,
@@ -309,6 +310,8 @@ class Loop:
         for call in calls:
             if call.status not in ("pending", "running", "approved"):
                 continue
+            if call.runner == "kernel" and call.status == "running":
+                continue  # another run works on it
             starts = call.runner == "worker" and call.status in ("approved", "pending")
             held = self._client.start_call(lease, call) if starts else None
             if held is None or not held.asks_again:
@@ -318,6 +321,8 @@ class Loop:
             if moved.asks_again:
                 self._preview(lease, call, stop)
                 observe(ApprovalAsked(call))
+            elif moved.delegated:
+                observe(Delegated(call, moved.delegated.run, moved.delegated.agent))
             else:
                 observe(CallEnded(call, moved.ok, moved.result, time.monotonic() - began))
                 self._know_result(call, moved)

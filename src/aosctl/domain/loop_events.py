@@ -73,6 +73,22 @@ class Steered:
     message: Message
 
 
+@dataclass(frozen=True, slots=True)
+class Delegated:
+    """A run of another agent works on a call from now on."""
+
+    call: PendingCall
+    run: str
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Helping:
+    """What a run that works for ours does at this moment, in words."""
+
+    doing: str
+
+
 LoopEvent: TypeAlias = (
     TextDelta
     | ThinkDelta
@@ -84,6 +100,8 @@ LoopEvent: TypeAlias = (
     | FellBack
     | PictureMade
     | Steered
+    | Delegated
+    | Helping
 )
 Observer: TypeAlias = Callable[[LoopEvent], None]
 
@@ -92,9 +110,9 @@ Observer: TypeAlias = Callable[[LoopEvent], None]
 class Outcome:
     """How driving ended.
 
-    state: completed | waiting (for a person) | limited | paused | failed | cancelled | queued
-    (another process has, or had, the turn that is open; or it waits for a rate, or for what other
-    runs hold of a budget). `text` is the last thing the model said.
+    state: completed | waiting (for a person, or for a run that works for it) | limited | paused |
+    failed | cancelled | queued (another process has, or had, the turn that is open; or it waits
+    for a rate, or for what other runs hold of a budget). `text` is the last thing the model said.
     """
 
     state: str

@@ -118,6 +118,7 @@ def approval_resource(row: ApprovalRow) -> Resource:
     spec = {
         "run": row.run,
         "agent": row.agent,
+        "askedThrough": row.asked_through or None,
         "skill": row.skill,
         "args": dict(row.args),
         "reason": row.reason,

@@ -168,6 +168,7 @@ def _call(call: CallRow, asked: Sequence[ApprovalRow]) -> Span:
         begin=call.created_at,
         end=call.finished_at,
         step=call.step_seq,
+        note=f"run {call.child}" if call.child else None,
         below=tuple(_approval(one) for one in asked),
     )
 

@@ -290,8 +290,9 @@ def show(screen: Screen, approval: Approval) -> None:
         lines += [f"  {line}" for line in exact_arguments(approval.original_args)]
     asked = Asked(approval.effect, approval.args, approval.preview, approval.previewing)
     effect = effect_lines(asked, screen.width - 4, partial(_styled, screen))
+    through = f" (for {approval.asked_through})" if approval.asked_through else ""
     screen.box(
-        visible(f"{approval.skill} of {approval.agent} needs your approval"),
+        visible(f"{approval.skill} of {approval.agent} needs your approval{through}"),
         [*lines, "", *effect],
         visible(f"why: {approval.reason} · id {short_id(approval)} · until {until}"),
     )

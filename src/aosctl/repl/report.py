@@ -20,8 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
+    from aosctl.domain.children import DelegationRow
     from aosctl.domain.conversation import Approval, Conversation, RunStatus
-    from aosctl.domain.loop_events import CallBegun, CallEnded, CallRefused, LoopEvent
+    from aosctl.domain.loop_events import (
+        CallBegun,
+        CallEnded,
+        CallRefused,
+        Delegated,
+        LoopEvent,
+    )
     from aosctl.domain.tools.base import Question, Reply
     from aosctl.repl.oneshot import Ended
     from aosctl.repl.turns import Decider, Turns
@@ -135,6 +142,19 @@ class ReportScreen(Screen):
         _tell(self._report, event)
         super().observe(event)
 
+    def handed_back(self, row: DelegationRow) -> None:
+        self._report.event(
+            "tool_result",
+            id=str(row.call_id),
+            name=row.skill,
+            ok=row.call_state == "succeeded",
+            result=json.loads(row.result) if row.result else None,
+            seconds=round(row.seconds, 3),
+            run=row.child,
+            costUsd=float(row.cost_usd),
+        )
+        super().handed_back(row)
+
 
 class Witness:
     """Reports what is asked and how it is decided by `decider`, or by others; else as it does."""
@@ -187,6 +207,8 @@ def _tell(report: Report, event: LoopEvent) -> None:
         case events.CallEnded(_, ok, result, seconds):
             took = round(seconds, 3)
             report.event("tool_result", **_named(event), ok=ok, result=result, seconds=took)
+        case events.Delegated(_, run, agent):
+            report.event("delegated", **_named(event), run=run, agent=agent)
         case events.CallRefused(call):
             report.event("tool_use", **_named(event), args=call.args)
             refused = {"error": call.reason or "not allowed"}
@@ -201,7 +223,7 @@ def _tell(report: Report, event: LoopEvent) -> None:
             report.event("error", error=redact_dsn(reason), fallback=model)
 
 
-def _named(event: CallBegun | CallEnded | CallRefused) -> dict[str, object]:
+def _named(event: CallBegun | CallEnded | CallRefused | Delegated) -> dict[str, object]:
     return {"id": str(event.call.call_id), "name": event.call.skill}
 
 

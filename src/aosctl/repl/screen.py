@@ -24,10 +24,12 @@ from aosctl.repl.words import (
 from aosctl.terminal import clean, folded
 
 if TYPE_CHECKING:
+    from aosctl.domain.children import DelegationRow
     from aosctl.domain.loop_events import (
         ApprovalAsked,
         CallEnded,
         CallRefused,
+        Delegated,
         FellBack,
         LoopEvent,
         PictureMade,
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
         Steered,
     )
 
-    About = ApprovalAsked | CallEnded | CallRefused
+    About = ApprovalAsked | CallEnded | CallRefused | Delegated
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 SPINNER_AFTER_SECONDS = 0.3
@@ -120,22 +122,32 @@ class Screen:
                         self._release()
                 case events.ThinkDelta():
                     self._do("thinking")
-                case events.CallBegun(call):
-                    self._finish_text()
-                    self._do(call_line(call.skill, call.args))
-                case events.CallEnded(call, ok, result, took):
-                    words = (seconds(took), result_words(ok, result))
-                    self._call(event, words, GREEN if ok else RED)
-                case events.CallRefused(call):
-                    reason = shorten(call.reason or "not allowed", 200)
-                    self._call(event, (f"refused: {reason}",), RED)
-                case events.ApprovalAsked(call):
-                    waits = ("waits for approval",)
-                    self._call(event, waits, YELLOW)
+                case events.Helping(doing):
+                    self._do(doing)
                 case events.Steered() | events.PictureMade():
                     self._part(event)
                 case events.Retrying() | events.FellBack():
                     self._ask_again(event)
+                case _:
+                    self._observe_call(event)
+
+    def _observe_call(self, event: LoopEvent) -> None:
+        from aosctl.domain import loop_events as events
+
+        match event:
+            case events.CallBegun(call):
+                self._finish_text()
+                self._do(call_line(call.skill, call.args))
+            case events.CallEnded(_, ok, result, took):
+                words = (seconds(took), result_words(ok, result))
+                self._call(event, words, GREEN if ok else RED)
+            case events.CallRefused(call):
+                reason = shorten(call.reason or "not allowed", 200)
+                self._call(event, (f"refused: {reason}",), RED)
+            case events.ApprovalAsked():
+                self._call(event, ("waits for approval",), YELLOW)
+            case events.Delegated(_, run, agent):
+                self._call(event, (f"given to {agent}", f"run {run}"), "")
 
     def tick(self) -> None:
         """Redraw the live line; to be called about ten times a second."""
@@ -163,6 +175,18 @@ class Screen:
             elif self._doing != text:
                 self._doing = text
                 self.note(text)
+
+    def handed_back(self, row: DelegationRow) -> None:
+        """Print how a run that worked for ours has ended, and what it cost."""
+        ok = row.call_state == "succeeded"
+        with self._showing():
+            self._finish_text()
+            if not self._quiet:
+                words = ["is done" if ok else "did not finish", f"run {row.child}"]
+                words += [seconds(row.seconds)] + ([f"${row.cost_usd:.4f}"] if row.cost_usd else [])
+                mark = self.style("⏺", GREEN if ok else RED)
+                rest = self.style(" · ".join(words), DIM)
+                self._line(f"{mark} {clean(row.agent)} {rest}", "call")
 
     def gap(self) -> None:
         """Leave a blank line after an answer, before the person's turn."""

@@ -72,6 +72,7 @@ class Turns:
         self._keyboard = keyboard
         self._looked_at = time.monotonic()
         self._lease_ends: datetime | None = None
+        self._children: set[UUID] = set()
         self._last_turn = conversation.last_turn()
 
     def close(self) -> None:
@@ -118,10 +119,15 @@ class Turns:
     def _step(self, last: Outcome | None) -> tuple[Outcome | None, bool]:
         status = self.conversation.status()
         self._last_turn = status.turn
+        if self._look_below(status):
+            return last, False
+        return self._move(last, status)
+
+    def _move(self, last: Outcome | None, status: RunStatus) -> tuple[Outcome | None, bool]:
         match status.turn_state:
             case _ if status.run_state != "active":
                 return self._at_the_end(last, status), True
-            case "awaiting_approval" if waiting(self.conversation):
+            case "awaiting_approval" | "awaiting_input" if waiting(self.conversation):
                 if self._decider is not None and self._decider.settle(self):
                     return last, False
                 return Outcome("waiting", status.turn, last.text if last else ""), True
@@ -143,6 +149,31 @@ class Turns:
             # Another process drove the turn to its end.
             last = self._ended_elsewhere(status.turn_state or "completed", status.error)
         return last, True
+
+    def _tell_children(self, status: RunStatus) -> None:
+        """Say which of the runs that worked for this one have ended, wherever that was."""
+        if not (status.children or self._children):
+            return
+        for row in self.conversation.delegations(self._children):
+            if row.has_ended:
+                self._children.discard(row.child_run_id)
+                self.screen.handed_back(row)
+            else:
+                self._children.add(row.child_run_id)
+
+    def _look_below(self, status: RunStatus) -> bool:
+        """Drive a run that works for this one, or wait for who does; False where none can go on."""
+        self._tell_children(status)
+        if not status.children or status.run_state != "active":
+            return False
+        if self._drive(self.conversation.help):
+            return True
+        at_work = [row.child for row in self.conversation.delegations() if row.is_at_work]
+        if not at_work or waiting(self.conversation):
+            return False
+        self.screen.doing(f"{', '.join(at_work)} at work for this turn")
+        self._pause(PAUSE_SECONDS)
+        return True
 
     def _at_the_end(self, last: Outcome | None, status: RunStatus) -> Outcome:
         """Say how a run ended, or rests; a task ends with its turn, whoever drove that."""

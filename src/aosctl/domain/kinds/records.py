@@ -90,6 +90,7 @@ class Approval(Record):
     fields = (
         Field("run", Text(), "The run that asks."),
         Field("agent", Text(), "The agent of the run."),
+        Field("askedThrough", Text(), "The runs that handed work on before it came to this one."),
         Field("skill", Text(), "What it wants to use."),
         Field("args", MapOf(value=Anything()), "With exactly these arguments."),
         Field("reason", Text(), "Why a person is asked."),
@@ -120,6 +121,7 @@ class Approval(Record):
         Column("SCOPE", lambda row: row.status.get("scope")),
         Column("AGE", lambda row: row.created_at),
         Column("AGENT", lambda row: row.spec.get("agent"), wide=True),
+        Column("FOR", lambda row: row.spec.get("askedThrough"), wide=True),
         Column("REASON", lambda row: row.spec.get("reason"), wide=True),
     )
 
