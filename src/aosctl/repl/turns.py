@@ -90,7 +90,7 @@ class Turns:
             outcome = self._drive(lambda see, stop: self.conversation.send(said, see, stop))
         except LeaseLost as error:
             self.screen.note(error.message)
-            outcome = None
+            outcome = Outcome("queued", self._last_turn)  # whoever has it may have ended it by now
         except DatabaseUnavailable as error:
             before = self._last_turn
             self._reconnect(error)
