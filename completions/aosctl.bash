@@ -25,7 +25,7 @@ _aosctl_spec() {
       sources=''
       known='--dry-run=words:none,client,server --prune-allowlist=kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns --validate=words:strict,warn,ignore -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'create')
-      commands='secret tenant model collection skill policy persona agent budget principal'
+      commands='secret tenant model collection mcpserver skill policy persona agent budget principal'
       flags='-f --filename -R --recursive -l --selector --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='-l --selector --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='-f --filename'
@@ -56,6 +56,13 @@ _aosctl_spec() {
       commands=''
       flags='--description --dry-run -o --output --edit --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--description --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources=''
+      known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'create mcpserver')
+      commands=''
+      flags='--url --dry-run -o --output --edit --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--url --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
       known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;

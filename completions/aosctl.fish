@@ -25,7 +25,7 @@ function __aosctl_command
             set values --dry-run -l --selector --applyset --prune-allowlist --validate --timeout -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -f --filename
             set sources ''
         case 'create'
-            set commands secret tenant model collection skill policy persona agent budget principal
+            set commands secret tenant model collection mcpserver skill policy persona agent budget principal
             set values -l --selector --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -f --filename
             set sources ''
         case 'create secret'
@@ -43,6 +43,10 @@ function __aosctl_command
         case 'create collection'
             set commands 
             set values --description --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set sources ''
+        case 'create mcpserver'
+            set commands 
+            set values --url --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'create skill'
             set commands 
@@ -565,6 +569,7 @@ complete -c aosctl -n '__aosctl_at "create"' -a secret -d 'Seal values, and keep
 complete -c aosctl -n '__aosctl_at "create"' -a tenant -d 'Make a tenant: a world of its own, which nobody of another one sees'
 complete -c aosctl -n '__aosctl_at "create"' -a model -d 'Make a model that personas can name'
 complete -c aosctl -n '__aosctl_at "create"' -a collection -d 'Make a collection of documents for agents to read'
+complete -c aosctl -n '__aosctl_at "create"' -a mcpserver -d 'Make an MCP server, whose tools become skills with `aosctl mcp add`'
 complete -c aosctl -n '__aosctl_at "create"' -a skill -d 'Make a skill: something that agents may do, and with which rights'
 complete -c aosctl -n '__aosctl_at "create"' -a policy -d 'Make a policy: a rule about what agents call'
 complete -c aosctl -n '__aosctl_at "create"' -a persona -d 'Make a persona: who an agent is'
@@ -652,6 +657,21 @@ complete -c aosctl -n '__aosctl_at "create collection"' -l no-input -d 'Ask noth
 complete -c aosctl -n '__aosctl_at "create collection"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create collection"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create collection"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "create mcpserver"' -l url -x -d 'Where it is, over streamable HTTP'
+complete -c aosctl -n '__aosctl_at "create mcpserver"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
+complete -c aosctl -n '__aosctl_at "create mcpserver"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
+complete -c aosctl -n '__aosctl_at "create mcpserver"' -l edit -d 'Open it in your editor first'
+complete -c aosctl -n '__aosctl_at "create mcpserver"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "create mcpserver"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "create mcpserver"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "create mcpserver"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "create mcpserver"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "create mcpserver"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "create mcpserver"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "create mcpserver"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "create mcpserver"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "create mcpserver"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "create mcpserver"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "create skill"' -l builtin -x -a '(__aosctl_ask "=words:sql_query,sql_execute,rag_search,memory_store,memory_recall,memory_search,describe_schema,web_search,web_fetch,http_request,now")' -d 'What it does: sql_query, rag_search, …'
 complete -c aosctl -n '__aosctl_at "create skill"' -l description -x -d 'A line for people'
 complete -c aosctl -n '__aosctl_at "create skill"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'

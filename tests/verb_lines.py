@@ -97,6 +97,10 @@ LINES: dict[str, tuple[Line, ...]] = {
     "create skill": (
         shows("create skill {NEW} --builtin=sql_query --description={MILD}"),
     ),
+    "create mcpserver": (
+        shows("create mcpserver {NEW} --url=https://x.example --dry-run=client -o yaml"),
+        fails("create mcpserver {NEW} --url={MILD}"),
+    ),
     "create policy": (
         shows("create policy {NEW} --skill=sql_query --decision=ask --reason={MILD}"),
     ),

@@ -178,6 +178,7 @@ def test_a_call_that_nobody_thought_of_reaches_no_other_tenant(
         if name == "aos_core.ensure_partitions":  # makes the coming months', for whoever asks
             return
         marks = ", ".join(f"%s::{one}" for one in types)
+        given = arguments(scene, types, data)
         try:
             with strangers[who].transaction(force_rollback=data.draw(st.booleans())):
                 strangers[who].execute(b"set local statement_timeout = '5s'")
@@ -185,13 +186,16 @@ def test_a_call_that_nobody_thought_of_reaches_no_other_tenant(
                     strangers[who]
                     .execute(
                         f"select x::text from {name}({marks}) x".encode(),
-                        arguments(scene, types, data),
+                        given,
                     )
                     .fetchall()
                 )
         except psycopg.Error as error:
             outcomes[error.sqlstate or ""] = outcomes.get(error.sqlstate or "", 0) + 1
-            assert not scene.found("an error", str(error))
+            said = str(error)
+            for one in given:  # what the thief said is no news to it
+                said = said.replace(str(one), "") if types and "-" in str(one) else said
+            assert not scene.found("an error", said)
         else:
             outcomes["ok"] = outcomes.get("ok", 0) + 1
             assert not scene.found(f"{who} {name}", str(found))

@@ -33,10 +33,12 @@ WORDS: dict[tuple[str, ...], list[str]] = {
     ("create", "principal"): ["p"],
     ("create", "collection"): ["c"], ("create", "secret"): ["s", "--from-env=HOME"],
     ("logs",): ["r"], ("rollout", "history"): ["persona/p"], ("auth", "can-i"): ["get", "agents"],
+    ("skill", "test"): ["s"], ("mcp", "tools"): ["s"], ("mcp", "add"): ["s"],
+    ("mcp", "diff"): ["s"], ("mcp", "approve"): ["s"], ("create", "mcpserver"): ["s", "--url=https://x"],
 }  # fmt: skip
 """What a command needs besides the flag that is wrong."""
 WRONG: dict[str, tuple[str, str, str, set[tuple[str, ...]]]] = {
-    "flag": ("--bogus", "", "error: unknown flag: --bogus\n", OWN_FLAGS),
+    "flag": ("--xyzzy", "", "error: unknown flag: --xyzzy\n", OWN_FLAGS),
     "selector": ("-l", "a==b==c", 'error: unable to parse the selector "a==b==c" at ', set()),
     "field selector": ("--field-selector", "nonsense", 'error: invalid selector: "nonsense', set()),
     "output": ("-o", "bogus", "error: unable to match a printer suitable for the output format"
@@ -45,7 +47,8 @@ WRONG: dict[str, tuple[str, str, str, set[tuple[str, ...]]]] = {
     "jsonpath": ("-o", "jsonpath={.a[", "error: ",
                  {("schema",), ("audit", "checkpoint"), ("audit", "export"), ("export", "tenant")}),
     "dry run": ("--dry-run", "maybe", "error: Invalid dry-run value (maybe). Must be",
-                {("audit", "prune"), ("db", "harden")}),
+                {("audit", "prune"), ("db", "harden"), ("skill", "test"), ("mcp", "add"),
+                 ("mcp", "approve")}),
     "since": ("--since", "yesterdayish", "error: invalid ", set()),
 }  # fmt: skip
 """A flag, its wrong value, how the error begins, and the commands where it means another thing."""

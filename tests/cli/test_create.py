@@ -28,6 +28,7 @@ EDITED = (
     "create tenant a --edit --output name",
     "create model a --provider openai --edit --output name",
     "create collection a --edit --output name",
+    "create mcpserver a --url https://tools.example.com/mcp --edit --output name",
     "create skill a --builtin memory_store --edit --output name",
     "create policy a --skill x --decision ask --edit --output name",
     "create persona a --model offline --edit --output name",
@@ -151,3 +152,11 @@ def test_in_the_editor_a_mistake_opens_it_again(
     assert emptied.status == 1
     assert emptied.err.splitlines()[-1] == "error: Edit cancelled, saved file was empty."
     assert BY_NAME["Persona"].singular in developer("get", "persona", "edited", "-o", "name").out
+
+
+def test_an_mcp_server_of_a_url_is_printed_as_its_manifest(aosctl: Aosctl) -> None:
+    url = "https://tools.example.com/mcp"
+    line = ("create", "mcpserver", "tools", "--url", url, "--dry-run=client", "-o", "yaml")
+    done = aosctl(*line, AOSCTL_DSN="host=x")
+    assert done.status == 0 and f"url: {url}" in done.out
+    aosctl("create", "mcpserver", "tools", "--url", url, "--dry-run=client", "-o", "json")

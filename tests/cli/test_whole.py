@@ -24,6 +24,8 @@ def fill(tenant: Tenant) -> None:
         ("aos_persona.apply_persona", "whole", {**PERSONA, "params": {"temperature": 0.5}}),
         ("aos_rag.apply_collection", "whole", {"documents": [{"title": "T", "text": "null"}]}),
         ("aos_skills.apply_policy", "whole", {"skills": ["nothing_*"], "decision": "deny"}),
+        ("aos_skills.apply_mcpserver", "whole",
+         {"url": "https://tools.example.com/mcp", "timeoutSeconds": 30}),
         ("aos_auth.apply_secret", "whole", {"data": {"api": {"sealed": SEALED}}}),
         ("aos_core.apply_budget", "whole",
          {"scope": "tenant", "period": "day", "limits": {"maxUsd": 25, "maxTokens": 10**9}}),
@@ -37,7 +39,7 @@ def test_what_get_prints_of_every_kind_applies_back_unchanged(
 ) -> None:
     fill(tenant)
     kinds = ",".join(kind.plural for kind in KINDS)
-    skills = admin("get", "skills", "-n", "acme", "-o", "json").out
+    skills = admin("get", "skills,mcpservers", "-n", "acme", "-o", "json").out
     admin("apply", "-f", "-", stdin=skills)  # the fixture's lack what aosctl fills in
     printed = admin("get", kinds, "-n", "acme", "-o", form)
     assert (printed.status, printed.err) == (0, "")

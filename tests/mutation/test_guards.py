@@ -72,6 +72,19 @@ ALL_THREE = {
 }
 # What triggers of one table refuse, correct or answer, and the common deeds don't show.
 PECULIAR = {
+    "aos_agent.agent": (
+        "do $$ begin insert into aos_agent.agent (tenant_id, name, persona_id)"
+        " select tenant_id, 'gone', persona_id from aos_persona.persona limit 1;"
+        " insert into aos_skills.skill (tenant_id, name, kind, implementation, input_schema,"
+        " effect, risk, description) select tenant_id, 'hands_on', 'agent',"
+        """ '{"agent": {"name": "gone"}}', '{}', 'transactional', 'high', 'x'"""
+        " from aos_agent.agent where name = 'gone'; set constraints all immediate;"
+        " delete from aos_agent.agent where name = 'gone'; end $$",
+    ),
+    "aos_meta.llm_model_registry": (
+        "do $$ begin update aos_meta.llm_model_registry set fallbacks = '{nobody}'"
+        " where model_name = 'offline'; set constraints all immediate; end $$",
+    ),
     "aos_auth.principal": (
         "do $$ begin set local session authorization iso_admin; insert into aos_auth.principal"
         " (tenant_id, name, db_role) select tenant_id, 'new', 'iso_nobody'"
@@ -98,6 +111,10 @@ PECULIAR = {
         " delete from aos_core.budget; end $$",
     ),
     "aos_skills.skill": (
+        "do $$ begin insert into aos_skills.skill (tenant_id, name, kind, implementation,"
+        " input_schema, effect, risk, description) select tenant_id, 'hands_on', 'agent',"
+        """ '{"agent": {"name": "nobody"}}', '{}', 'transactional', 'high', 'x'"""
+        " from aos_auth.tenant; set constraints all immediate; end $$",
         "insert into aos_skills.skill (tenant_id, name, builtin, generation)"
         " select tenant_id, 'fresh', 'web_search', 7 from aos_auth.tenant",
         "update aos_skills.skill set touches = '{untrusted}'",

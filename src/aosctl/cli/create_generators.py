@@ -96,6 +96,25 @@ def skill(
     create(ctx, "Skill", name, spec, Making(dry_run, output_format, edit))
 
 
+def mcpserver(
+    ctx: typer.Context,
+    name: Name,
+    url: Annotated[str, _flag("--url", "URL", "Where it is, over streamable HTTP")],
+    dry_run: DryRunText = "none",
+    output_format: ChangedText = None,
+    edit: Edit = False,
+) -> None:
+    """Make an MCP server, whose tools become skills with `aosctl mcp add`.
+
+    One that is a command stands in a manifest: `aosctl explain mcpserver.spec`.
+
+    Examples:
+      aosctl create mcpserver tickets --url https://tickets.example.com/mcp
+      aosctl create mcpserver tickets --url https://x.example/mcp --edit
+    """
+    create(ctx, "McpServer", name, {"url": url}, Making(dry_run, output_format, edit))
+
+
 def policy(
     ctx: typer.Context,
     name: Name,
@@ -184,4 +203,4 @@ def budget(
     create(ctx, "Budget", name, spec, Making(dry_run, output_format, edit))
 
 
-GENERATORS = (tenant, model, collection, skill, policy, persona, agent, budget)
+GENERATORS = (tenant, model, collection, mcpserver, skill, policy, persona, agent, budget)
