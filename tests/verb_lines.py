@@ -98,7 +98,7 @@ LINES: dict[str, tuple[Line, ...]] = {
         shows("create skill {NEW} --builtin=sql_query --description={MILD}"),
     ),
     "create mcpserver": (
-        shows("create mcpserver {NEW} --url=https://x.example --dry-run=client -o yaml"),
+        tells("create mcpserver {NEW} --url=https://x.example --dry-run=client -o yaml"),
         fails("create mcpserver {NEW} --url={MILD}"),
     ),
     "create policy": (

@@ -151,11 +151,15 @@ def lines(text: str) -> Iterator[str]:
     yield from INLINE.findall(text[at:])
 
 
+FILES = ("pg_expert.yaml", "stock_of.yaml", "rules.yaml")
+"""What its manifests are called, in their order."""
+
+
 @pytest.fixture
 def reader(env: dict[str, str], tmp_path: Path) -> Iterator[Reader]:
     """A folder with what the README's commands read, and the files that it shows."""
     manifests = [block[2] for block in SHELL.finditer(README) if block[1] == "yaml"]
-    for name, text in zip(("pg_expert.yaml", "rules.yaml"), manifests, strict=True):
+    for name, text in zip(FILES, manifests, strict=True):
         (tmp_path / name).write_text(text)
     (tmp_path / "err.log").write_text("ERROR: deadlock detected\n")
     # Named, because only XDG_DATA_HOME tells `locate` of another home than this user's own.
