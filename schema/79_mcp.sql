@@ -74,19 +74,9 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_bound text := set_config('aos.kernel_tenant', p_tenant::text, true);
-  v_call record;
+  v_call aos_core.tool_call := aos_core.call_at_work(p_tenant, p_call, p_lease);
 begin
-  select c.turn_id, c.state, c.runner, c.skill, c.tool_version into v_call
-  from aos_core.tool_call c where c.tenant_id = p_tenant and c.call_id = p_call;
-  if not found then
-    raise exception 'call "%" not found', p_call using errcode = 'AO001',
-      hint = 'check the tenant and the id';
-  end if;
-  perform aos_core.leased_run(p_tenant, v_call.turn_id, aos_core.lease_hash(p_lease));
-  if v_call.state <> 'running' or v_call.runner <> 'worker' then
-    raise exception 'call "%" of "%" is %, and not one that the worker runs', p_call, v_call.skill,
-      v_call.state using errcode = 'AO002', hint = 'start_call starts it';
-  elsif coalesce(p_reason, '') = '' then
+  if coalesce(p_reason, '') = '' then
     raise exception 'a skill is disabled for a reason' using errcode = 'AO006',
       hint = 'say what differs from what was approved';
   end if;

@@ -23,6 +23,29 @@ as $$
                where jsonb_typeof(r) = 'string' order by 1)
 $$;
 
+-- A call that runs under a worker's lease and that the worker itself carries out. AO001: there is none such; AO002: it
+-- does not run, or the kernel carries it out; AO003: the lease is lost. Kernel only.
+create function aos_core.call_at_work(p_tenant uuid, p_call uuid, p_lease uuid) returns aos_core.tool_call
+language plpgsql stable
+as $$
+declare
+  v_call aos_core.tool_call;
+begin
+  select c.* into v_call from aos_core.tool_call c
+  where c.tenant_id = p_tenant and c.call_id = p_call;
+  if not found then
+    raise exception 'call "%" not found', p_call using errcode = 'AO001',
+      hint = 'check the tenant and the id';
+  end if;
+  perform aos_core.leased_run(p_tenant, v_call.turn_id, aos_core.lease_hash(p_lease));
+  if v_call.state <> 'running' or v_call.runner <> 'worker' then
+    raise exception 'call "%" of "%" is %, and not one that the worker runs', p_call, v_call.skill,
+      v_call.state using errcode = 'AO002', hint = 'start_call starts it';
+  end if;
+  return v_call;
+end
+$$;
+
 -- What a worker needs for a call of its own that runs under its lease: {"kind", "settings", "effect",
 -- "timeout_seconds", "max_bytes", "output"?, "secrets": {REF: {"secret", "key", "sealed"}}}. kind is the
 -- built-in, or the kind of implementation. Of secrets it gets those that the skill names and no other, sealed.
@@ -33,23 +56,12 @@ language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_bound text := set_config('aos.kernel_tenant', p_tenant::text, true);
-  v_call record;
+  v_call aos_core.tool_call := aos_core.call_at_work(p_tenant, p_call, p_lease);
   v_skill record;
   v_settings jsonb;
   v_secrets jsonb;
   v_bad record;
 begin
-  select c.turn_id, c.state, c.runner, c.skill, c.tool_version into v_call
-  from aos_core.tool_call c where c.tenant_id = p_tenant and c.call_id = p_call;
-  if not found then
-    raise exception 'call "%" not found', p_call using errcode = 'AO001',
-      hint = 'check the tenant and the id';
-  end if;
-  perform aos_core.leased_run(p_tenant, v_call.turn_id, aos_core.lease_hash(p_lease));
-  if v_call.state <> 'running' or v_call.runner <> 'worker' then
-    raise exception 'call "%" of "%" is %, and not one that the worker runs', p_call, v_call.skill,
-      v_call.state using errcode = 'AO002', hint = 'start_call starts it';
-  end if;
   select e.* into v_skill from aos_skills.effective_skill(p_tenant, v_call.skill) e;
   if v_skill.tool_version is distinct from v_call.tool_version or v_skill.disabled is not null then
     raise exception 'the skill "%" was changed since the call began', v_call.skill

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-BOTS = """\
+ACTORS = """\
 apiVersion: aos/v1
 kind: Model
 metadata: {{name: {name}}}
@@ -18,11 +18,17 @@ kind: Persona
 metadata: {{name: {name}, tenant: tech_corp}}
 spec: {{model: {name}, systemPrompt: You play the script.}}
 ---
+"""
+"""A model that plays a script, and a persona that asks it."""
+BOTS = (
+    ACTORS
+    + """\
 apiVersion: aos/v1
 kind: Agent
 metadata: {{name: {name}, tenant: tech_corp}}
 spec: {{persona: {name}, skills: [sql_query, sql_execute], limits: {limits}}}
 """
+)
 
 Bot = Callable[..., str]
 """Make an agent of this name and script, with these limits; return the name."""

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from bots import ACTORS
 from command import AOSCTL, Aosctl
 from kernels import KernelDatabase
 from talks import PATIENCE_SECONDS, until
@@ -64,22 +65,15 @@ spec:
   builtin: web_fetch
   config: {{allowHosts: ["{host}"], allowPrivate: true}}
 """
-AGENT = """\
-apiVersion: aos/v1
-kind: Model
-metadata: {{name: {name}}}
-spec: {{provider: script, script: {script}}}
----
-apiVersion: aos/v1
-kind: Persona
-metadata: {{name: {name}, tenant: tech_corp}}
-spec: {{model: {name}, systemPrompt: You play the script.}}
----
+AGENT = (
+    ACTORS
+    + """\
 apiVersion: aos/v1
 kind: Agent
 metadata: {{name: {name}, tenant: tech_corp}}
 spec: {{persona: {name}{skills}}}
 """
+)
 
 
 class Shop:
