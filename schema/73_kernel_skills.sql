@@ -341,7 +341,7 @@ as $$
 declare
   v_text text;
 begin
-  v_text := case jsonb_typeof(p_result) when 'string' then p_result #>> '{}' else p_result::text end;
+  v_text := aos_core.result_text(p_result);
   return case when length(v_text) > aos_core.shown_characters() then
     jsonb_build_object('truncated', true, 'characters', length(v_text),
       'sha256', encode(sha256(convert_to(v_text, 'UTF8')), 'hex'),
@@ -350,6 +350,11 @@ begin
           'call', p_call, 'from', aos_core.shown_characters()))) end;
 end
 $$;
+
+-- The text of a result, in which characters are counted: of anything but a text its JSON.
+create function aos_core.result_text(p_result jsonb) returns text
+language sql immutable
+as $$ select case jsonb_typeof(p_result) when 'string' then p_result #>> '{}' else p_result::text end $$;
 
 -- How many characters of a result the model is shown at a time.
 create function aos_core.shown_characters() returns integer
@@ -380,7 +385,7 @@ begin
     return jsonb_build_object('ok', false, 'result', jsonb_build_object(
       'error', 'this run has no long result of that call'));
   end if;
-  v_text := case jsonb_typeof(v_whole) when 'string' then v_whole #>> '{}' else v_whole::text end;
+  v_text := aos_core.result_text(v_whole);
   return jsonb_build_object('ok', true, 'result', jsonb_build_object('from', v_from,
     'characters', length(v_text), 'text', substr(v_text, v_from + 1, aos_core.shown_characters()))
     || case when length(v_text) > v_from + aos_core.shown_characters() then jsonb_build_object(

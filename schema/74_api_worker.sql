@@ -709,7 +709,7 @@ declare
   v_edited boolean;
   v_taints boolean;
   v_runner text;
-  v_part jsonb := case when pg_column_size(p_result) > 24000 then aos_core.shown_part(p_call, p_result) end;
+  v_part jsonb := case when pg_column_size(p_result) > aos_core.shown_characters() then aos_core.shown_part(p_call, p_result) end;
   v_settled jsonb;
 begin
   select c.run_id, c.turn_id, c.state, c.skill, c.vendor_call_id, c.detached,
