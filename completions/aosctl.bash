@@ -250,8 +250,8 @@ _aosctl_spec() {
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'worker')
       commands=''
-      flags='--concurrency --once --lease --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
-      values='--concurrency --lease --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      flags='--concurrency --once --lease --drain-seconds --connections --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--concurrency --lease --drain-seconds --connections --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;

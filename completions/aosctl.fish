@@ -154,7 +154,7 @@ function __aosctl_command
             set sources ''
         case 'worker'
             set commands 
-            set values --concurrency --lease --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set values --concurrency --lease --drain-seconds --connections --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'mcp'
             set commands tools add diff approve serve
@@ -1114,6 +1114,8 @@ complete -c aosctl -n '__aosctl_at "shell"' -s h -l help -d 'Show the help of a 
 complete -c aosctl -n '__aosctl_at "worker"' -l concurrency -x -d 'Turns at once'
 complete -c aosctl -n '__aosctl_at "worker"' -l once -d 'Drive what waits now, then end'
 complete -c aosctl -n '__aosctl_at "worker"' -l lease -x -d 'When another takes a dead worker\'s turn over'
+complete -c aosctl -n '__aosctl_at "worker"' -l drain-seconds -x -d 'How long turns may end their step after SIGTERM'
+complete -c aosctl -n '__aosctl_at "worker"' -l connections -x -d 'To the database, at most'
 complete -c aosctl -n '__aosctl_at "worker"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "worker"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "worker"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'

@@ -42,6 +42,32 @@ def test_a_turn_that_is_leased_is_not_claimed_until_the_lease_expires(
     assert second["attempts"] == 2
 
 
+def test_a_claim_reads_few_rows_however_many_turns_wait_and_without_statistics(
+    fresh_tenant: Tenant,
+) -> None:
+    """Each run beside each turn would be 40,000."""
+    tenant, waiting = fresh_tenant, 200
+    for _ in range(waiting):
+        tenant.open(tenant.start_run())
+    admin = tenant.database.superuser
+    admin.execute(
+        "delete from pg_statistic where starelid in"
+        " ('aos_core.run'::regclass, 'aos_core.turn'::regclass, 'aos_core.turn_queue'::regclass)"
+    )
+    admin.execute(
+        "update pg_class set reltuples = -1, relpages = 0 where oid in"
+        " ('aos_core.run'::regclass, 'aos_core.turn'::regclass, 'aos_core.turn_queue'::regclass)"
+    )
+    with admin.transaction():
+        assert call(admin, "aos_agent.claim_turn", tenant.id, "w1", 60, None) is not None
+        read = admin.execute(
+            "select sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))"
+            " from pg_stat_xact_user_tables where schemaname = 'aos_core'"
+            " and relname in ('run', 'turn', 'turn_queue')"
+        ).fetchone()
+    assert read is not None and read[0] < 3 * waiting, read
+
+
 def test_a_heartbeat_keeps_the_turn_and_tells_the_state_of_the_run(
     fresh_tenant: Tenant, clock: Clock
 ) -> None:

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from aosctl.domain.tools.base import Tool
     from aosctl.domain.tools.mcp_sessions import Sessions
     from aosctl.domain.tools.web.client import HttpClient
-    from aosctl.domain.worker import Report, Worker
+    from aosctl.domain.worker import Order, Report, Worker
     from aosctl.providers.base import ModelSpec, Provider
     from aosctl.providers.one_call import OneCallProvider
 
-WORKER_CONNECTIONS = 4
-"""Of `aosctl worker`, for each kind of call; a turn holds none while a model or a tool works."""
+_BESIDE = 3
+"""A worker's connections that no turn uses: for heartbeats, for notices, and for its chores."""
 
 
 def target_of(given: Globals) -> Target:
@@ -252,12 +252,9 @@ def previewer_of(given: Globals) -> Callable[[UUID, UUID], bool]:
 @contextmanager
 def open_worker(
     given: Globals,
-    concurrency: int,
-    lease_seconds: int,
+    order: Order,
     report: Callable[[Report], None],
     note: Callable[[str], None],
-    *,
-    once: bool = False,
 ) -> Iterator[Worker]:
     """Connect as the worker, without a person. Raises NotFound for an unknown tenant.
 
@@ -266,7 +263,7 @@ def open_worker(
     """
     from aosctl.db.bell import Bell
     from aosctl.db.connection import person_conninfo
-    from aosctl.db.worker import WorkerClient
+    from aosctl.db.worker import Shared, WorkerClient
     from aosctl.db.worker_login import worker_dsn
     from aosctl.domain.heart import Heart
     from aosctl.domain.loop import Loop
@@ -275,14 +272,16 @@ def open_worker(
 
     target = target_of(given)
     dsn = worker_dsn(target, person_conninfo(target, note))
-    links = min(concurrency, WORKER_CONNECTIONS)
+    for_sql = max((order.connections - _BESIDE) * 2 // 5, 1)
+    for_calls = order.connections - _BESIDE - for_sql
+    shared = Shared(min(for_calls, order.concurrency), min(for_sql, order.concurrency))
     known = tools(embedded=target.kind == "embedded")
     with (
         closing(
-            WorkerClient(dsn, worker_name(), lease_seconds=lease_seconds, connections=links)
+            WorkerClient(dsn, worker_name(), lease_seconds=order.lease_seconds, shared=shared)
         ) as client,
         closing(Bell(dsn)) as bell,
-        closing(Heart(client.heart_link, lease_seconds / 3)) as heart,
+        closing(Heart(client.heart_link, order.lease_seconds / 3)) as heart,
     ):
         client.make_partitions()
         tenant = client.served_tenant(given.tenant) if given.tenant else None
@@ -292,11 +291,12 @@ def open_worker(
             lambda rest: Loop(client, provider_for, known, heart, rest=rest),
             report,
             note,
-            concurrency=concurrency,
+            concurrency=order.concurrency,
             tenant=tenant,
+            drain_seconds=order.drain_seconds,
             revive=partial(_revive, target),
         )
-        with _chores(dsn, worker, tenant, note, finish=once):
+        with _chores(dsn, worker, tenant, note, finish=order.once):
             yield worker
 
 
@@ -305,15 +305,15 @@ def _chores(
     dsn: str, worker: Worker, tenant: UUID | None, note: Callable[[str], None], *, finish: bool
 ) -> Iterator[None]:
     """Tell webhooks and carry out retention in the block; with `finish`, what is left of it too."""
+    from aosctl.db.shared import SharedConnection
     from aosctl.db.worker_login import connect_worker
     from aosctl.domain.retention import Janitor
     from aosctl.domain.webhooks import Courier
 
-    webhooks = partial(connect_worker, dsn, "worker webhooks")
-    retention = partial(connect_worker, dsn, "worker retention")
+    connect = SharedConnection(partial(connect_worker, dsn, "worker chores"))
     chores: list[Chore] = [
-        Courier(webhooks, os.environ, note, tenant),
-        Janitor(retention, lambda: worker.busy > 0, note, tenant),
+        Courier(connect, os.environ, note, tenant),
+        Janitor(connect, lambda: worker.busy > 0, note, tenant),
     ]
     try:
         for each in chores:

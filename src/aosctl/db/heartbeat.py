@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from aosctl.db.hot import Link, statement
+from aosctl.db.connection import Connection
+from aosctl.db.errors import translated
+from aosctl.db.hot import Call, Link, statement
+from aosctl.db.json_text import load
 from aosctl.db.leases import Lease
+from aosctl.errors import AosError
 
 HEARTBEAT = statement("aos_agent.heartbeat", 4)
 CHECK = statement("aos_agent.check_lease", 3)
 LIVE = statement("aos_agent.write_live", 7)
+_LOCKED = b"set lock_timeout = '1s'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +32,42 @@ class Piece:
     text: str
 
 
-def beat(link: Link, lease: Lease) -> bool:
-    """Prolong a lease; tell whether somebody wants the answer as it comes.
+@dataclass(frozen=True, slots=True)
+class Care:
+    """A lease to be looked at, and prolonged where `beats`."""
 
-    Raises LeaseLost or IllegalTransition when it is gone.
+    lease: Lease
+    beats: bool
+
+    @property
+    def call(self) -> Call:
+        held = (self.lease.tenant, self.lease.turn_id, self.lease.token)
+        return (HEARTBEAT, (*held, str(self.lease.seconds))) if self.beats else (CHECK, held)
+
+
+def look_after(link: Link, cares: Sequence[Care]) -> list[bool | AosError]:
+    """Look at leases and prolong them, in one round trip.
+
+    Returns for each whether somebody wants the answer as it comes; else LeaseLost or
+    IllegalTransition, as the lease is gone, or DatabaseUnavailable, as another holds the run's
+    lock. Raises DatabaseUnavailable.
     """
-    row = link.call(HEARTBEAT, lease.tenant, lease.turn_id, lease.token, str(lease.seconds))
-    return bool(row.get("live"))
+    came = link.call_each([care.call for care in cares])
+    return [
+        one if isinstance(one, AosError) else bool(load(one or "{}").get("live")) for one in came
+    ]
+
+
+def heart_link(connect: Callable[[], Connection], patience_seconds: float) -> Link:
+    """Return a connection for heartbeats: a run that is locked holds up no other for long."""
+
+    def connected() -> Connection:
+        connection = connect()
+        with translated():
+            connection.execute(_LOCKED)
+        return connection
+
+    return Link(connected, patience_seconds)
 
 
 def check(link: Link, lease: Lease) -> bool:

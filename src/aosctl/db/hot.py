@@ -57,6 +57,9 @@ def statement(function: str, parameters: int) -> Statement:
     return Statement(function.encode(), f"select {function}({marks})".encode())
 
 
+Call = tuple[Statement, tuple[Parameter, ...]]
+
+
 class _Retryable(Exception):
     """The server asks for the whole call again."""
 
@@ -155,6 +158,43 @@ class Link:
             return value_of(failed, pgconn)
 
         return attempt
+
+    def call_each(self, calls: Sequence[Call]) -> list[str | AosError | None]:
+        """Run kernel calls in one round trip, each a transaction of its own; return what came.
+
+        An error stands in its call's place: DatabaseUnavailable for what may pass by itself, as a
+        lock that another holds. Nothing is repeated. Raises DatabaseUnavailable.
+        """
+        return self._attempt(self._call_each, calls)
+
+    def _call_each(self, calls: Sequence[Call]) -> list[str | AosError | None]:
+        pgconn = self.connection.pgconn
+        for what in {what.name: what for what, _ in calls}.values():
+            if what.name not in self._prepared:
+                prepared = pgconn.prepare(what.name, what.query)
+                if prepared.status != pq.ExecStatus.COMMAND_OK:
+                    value_of(prepared, pgconn)
+                self._prepared.add(what.name)
+        self.round_trips += 1
+        pgconn.enter_pipeline_mode()
+        for what, parameters in calls:
+            pgconn.send_query_prepared(what.name, *encode(parameters))
+            pgconn.pipeline_sync()
+        came: list[str | AosError | None] = []
+        for _ in calls:
+            result = _next(pgconn)
+            try:
+                came.append(value_of(result, pgconn))
+            except _Retryable as repeat:
+                came.append(DatabaseUnavailable(repeat.error.message))
+            except DatabaseUnavailable:
+                raise
+            except AosError as error:
+                came.append(error)
+            _next(pgconn)  # the None after each query's result
+            _next(pgconn)  # the sync
+        pgconn.exit_pipeline_mode()
+        return came
 
     def fetch(self, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
         """Read rows; when the connection is lost, once more over a new one."""

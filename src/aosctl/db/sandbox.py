@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from functools import partial
 
 import psycopg
@@ -33,6 +33,7 @@ GRACE_SECONDS = 5.0
 NOT_CLEAN = "the session of SQL skills could not be cleaned"
 
 Stopped = Callable[[], bool]
+Ending = Callable[[], AbstractContextManager[Connection]]
 
 
 class SandboxLink(Link):
@@ -46,6 +47,8 @@ class SandboxLink(Link):
     RESET = b"reset all"
     CLEANUP = b"select aos_agent.clean_session($1)"
     grace_seconds = GRACE_SECONDS
+    ending: Ending | None = None
+    """Lends the connection that ends a session which does not obey; a new one without it."""
     _cleaned: tuple[pq.abc.PGconn, bytes] | None = None
     """The session whose pipeline is open behind its last call, and the time it gives the next."""
 
@@ -66,7 +69,7 @@ class SandboxLink(Link):
         def attempt() -> str | None:
             nonlocal sessions_lost
             watchdog = Watchdog(
-                self.connection, self._connect, stopped, seconds, self.grace_seconds
+                self.connection, self.ending or self._anew, stopped, seconds, self.grace_seconds
             )
             try:
                 given = encode(parameters)
@@ -86,6 +89,9 @@ class SandboxLink(Link):
                 ) from error
 
         return self._persist(attempt)
+
+    def _anew(self) -> AbstractContextManager[Connection]:
+        return closing(self._connect())
 
     def _clean_call(
         self,
@@ -146,14 +152,14 @@ class Watchdog:
     def __init__(
         self,
         connection: Connection,
-        connect: Callable[[], Connection],
+        ending: Ending,
         stopped: Stopped,
         seconds: float,
         grace_seconds: float,
     ) -> None:
         self.has_ended_it = False
         self._connection = connection
-        self._connect = connect
+        self._ending = ending
         self._stopped = stopped
         self._grace = grace_seconds
         self._began_at = time.monotonic()
@@ -182,7 +188,7 @@ class Watchdog:
         application_name.
         """
         pid, age = self._connection.info.backend_pid, time.monotonic() - self._began_at
-        with suppress(AosError, psycopg.Error), closing(self._connect()) as other:
+        with suppress(AosError, psycopg.Error), self._ending() as other:
             other.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity where pid = %s"
                 " and usename = session_user and datname = current_database()"

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from aosctl.db.connection import Connection
 from aosctl.db.errors import to_json, translated
-from aosctl.db.heartbeat import check
+from aosctl.db.heartbeat import check, heart_link
 from aosctl.db.hot import PATIENCE_SECONDS, Link, statement
 from aosctl.db.json_text import load, members
 from aosctl.db.leases import (
@@ -42,6 +42,18 @@ RESULT = statement("aos_agent.record_call_result", 5)
 FAIL = statement("aos_agent.fail_turn", 5)
 RELEASE = statement("aos_agent.release_turn", 3)
 FALL_BACK = statement("aos_agent.fall_back", 6)
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """How many connections many threads share, for the kernel's calls and for SQL skills.
+
+    `waited` is told how many seconds a call has waited for one.
+    """
+
+    calls: int
+    sql: int
+    waited: Callable[[float], None] = lambda seconds: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +112,9 @@ class WorkerClient:
         *,
         lease_seconds: int = LEASE_SECONDS,
         patience_seconds: float = PATIENCE_SECONDS,
-        connections: int | None = None,
+        shared: Shared | None = None,
     ) -> None:
-        """`connections`: for many threads at once, over at most so many for each kind of call."""
+        """`shared`: for many threads at once."""
         self.name = name
         self.lease_seconds = lease_seconds
 
@@ -112,8 +124,11 @@ class WorkerClient:
         def sql() -> SandboxLink:
             return SandboxLink(lambda: connect_worker(dsn, f"{verb} sql"), patience_seconds)
 
-        self._link = link() if connections is None else SharedLink(link, connections)
-        self._sql = sql() if connections is None else SharedSandboxLink(sql, connections)
+        self._link = link()
+        self._sql = sql()
+        if shared is not None:
+            self._link = links = SharedLink(link, shared.calls, shared.waited)
+            self._sql = SharedSandboxLink(sql, shared.sql, shared.waited, links.lend)
         self._dsn = dsn
         self._verb = verb
 
@@ -315,7 +330,7 @@ class WorkerClient:
 
     def heart_link(self) -> Link:
         """Return a connection of its own for heartbeats."""
-        return Link(lambda: connect_worker(self._dsn, f"{self._verb} heartbeat"), 5.0)
+        return heart_link(lambda: connect_worker(self._dsn, f"{self._verb} heartbeat"), 5.0)
 
     def close(self) -> None:
         self._link.close()

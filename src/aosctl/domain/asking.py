@@ -28,11 +28,15 @@ from aosctl.providers.base import (
 
 TIMEOUT_ATTEMPTS = 2  # each is waited for, and often paid for
 LOOK_SECONDS = 0.1
+LOOKS_A_SECOND = 1000
+"""Of all who wait for an answer in this process: where hundreds do, each looks up less often."""
 
 Check: TypeAlias = Callable[[], None]
 """Raises when there is no use in waiting any longer."""
 Pause: TypeAlias = Callable[[float, Check], None]
 _Heard: TypeAlias = "SimpleQueue[StreamEvent | BaseException | None]"
+_waiting: set[int] = set()
+"""Those who wait for an answer now, each by the id of its line."""
 
 
 def answer(
@@ -59,12 +63,16 @@ def listen(
     """Yield the events of an answer; leave, with what `check` raises, even while none comes."""
     line = Line()
     heard: _Heard = SimpleQueue()
-    Thread(target=_hear, args=(provider, request, line, heard), name="model", daemon=True).start()
+    _waiting.add(id(line))
     try:
+        hearer = Thread(
+            target=_hear, args=(provider, request, line, heard), name="model", daemon=True
+        )
+        hearer.start()
         while True:
             check()
             try:
-                event = heard.get(timeout=LOOK_SECONDS)
+                event = heard.get(timeout=max(LOOK_SECONDS, len(_waiting) / LOOKS_A_SECOND))
             except Empty:
                 continue
             if event is None:
@@ -73,6 +81,7 @@ def listen(
                 raise event
             yield event
     finally:
+        _waiting.discard(id(line))
         line.hang_up()
 
 

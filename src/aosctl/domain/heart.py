@@ -14,14 +14,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
-from aosctl.db.heartbeat import beat, check
+from aosctl.db.heartbeat import Care, look_after
 from aosctl.db.hot import Link
 from aosctl.db.leases import LEASE_SECONDS, Lease
-from aosctl.domain.live import WRITE_SECONDS, Draft, Write
+from aosctl.domain.live import WRITE_SECONDS, Draft
 from aosctl.errors import AosError, DatabaseUnavailable
 
 BEAT_SECONDS = LEASE_SECONDS / 3
 LOOK_SECONDS = 0.75
+LOOKS_A_SECOND = 200
+"""Of all turns together: where hundreds are driven, each is looked at less often."""
+TOGETHER_SECONDS = 0.1
+"""What is due so soon goes along in the same round trip."""
+MOST_TOGETHER = 64
 
 
 @dataclass(slots=True)
@@ -111,59 +116,80 @@ class Heart:
 
     def _run(self) -> None:
         link: Link | None = None
-        while True:
-            next_one = self._next()
-            if next_one is None:
-                break
-            due, act = next_one
-            asked = time.monotonic()
+        while (due := self._next()) is not None:
+            cares, drafts = due
             try:
                 link = link or self._open_link()
-                answer = act(link, due.lease)
+                if cares:
+                    self._look_after(link, cares)
+                for each in drafts:
+                    self._write(link, each)
             except DatabaseUnavailable:
-                continue  # the next write finds out; the lease may still be ours
-            except AosError as error:
-                self._refused(due, act, error)
-            else:
-                self._learn(due, act, asked, answer)
+                continue  # the next write finds out; the leases may still be ours
         if link is not None:
             link.close()
 
-    def _refused(self, due: _Driven, act: Write, error: AosError) -> None:
+    def _look_after(self, link: Link, cares: list[tuple[_Driven, Care]]) -> None:
+        asked = time.monotonic()
+        came = look_after(link, [care for _, care in cares])
         with self._wake:
-            if act not in (beat, check):
-                due.live = False  # until the next look, which knows what is wrong
-            elif self._due.pop(due.lease.token, None) is not None:  # it is still driven
-                self._lost[due.lease.token] = error
+            for (due, care), answer in zip(cares, came, strict=True):
+                if isinstance(answer, DatabaseUnavailable):  # another holds the run's lock
+                    due.beat_at = min(due.beat_at, due.look_at) if care.beats else due.beat_at
+                elif isinstance(answer, AosError):
+                    if self._due.pop(due.lease.token, None) is not None:  # it is still driven
+                        self._lost[due.lease.token] = answer
+                else:
+                    due.live = answer
+                    if care.beats:
+                        due.held_until = asked + due.lease.seconds
 
-    def _learn(self, due: _Driven, act: Write, asked: float, answer: bool) -> None:
-        """Note until when a beat has prolonged the lease, and whether somebody is attached."""
-        with self._wake:
-            due.live = answer
-            if act is beat:
-                due.held_until = asked + due.lease.seconds
+    def _write(self, link: Link, due: _Driven) -> None:
+        """Show what the model has said since; False until the next look where that goes wrong."""
+        draft = due.draft
+        try:
+            due.live = draft is not None and draft.write(link, due.lease)
+        except DatabaseUnavailable:
+            raise
+        except AosError:
+            due.live = False
 
-    def _next(self) -> tuple[_Driven, Write] | None:
-        """Wait until a lease is due; return it and what to do about it, None when closed."""
+    def _next(self) -> tuple[list[tuple[_Driven, Care]], list[_Driven]] | None:
+        """Wait until something is due, and put it off; None when closed.
+
+        Returns the leases to look after, together with those that are nearly due, and the drafts
+        to write.
+        """
         with self._wake:
             while not self._closed:
                 now = time.monotonic()
-                due = min(self._due.values(), key=lambda each: each.due_at, default=None)
-                if due is None:
+                due_at = min((each.due_at for each in self._due.values()), default=None)
+                if due_at is None:
                     self._wake.wait()
-                elif due.due_at > now:
-                    self._wake.wait(due.due_at - now)
+                elif due_at > now:
+                    self._wake.wait(due_at - now)
                 else:
-                    return due, self._turn_to(due, now)
+                    return self._cares(now), self._drafts(now)
         return None
 
-    def _turn_to(self, due: _Driven, now: float) -> Write:
-        """Put off what is due, and return it: a beat sees as much as a look."""
-        if min(due.beat_at, due.look_at) > now and due.draft is not None:
-            due.write_at = now + WRITE_SECONDS
-            return due.draft.write
-        due.look_at = now + LOOK_SECONDS
-        if due.beat_at > now:
-            return check
-        due.beat_at = now + self._seconds
-        return beat
+    def _cares(self, now: float) -> list[tuple[_Driven, Care]]:
+        soon = now + TOGETHER_SECONDS
+        due = [each for each in self._due.values() if min(each.beat_at, each.look_at) <= soon]
+        if not any(min(each.beat_at, each.look_at) <= now for each in due):
+            return []
+        due.sort(key=lambda each: min(each.beat_at, each.look_at))
+        pause = max(LOOK_SECONDS, len(self._due) / LOOKS_A_SECOND)
+        cares = []
+        for each in due[:MOST_TOGETHER]:
+            beats = each.beat_at <= soon
+            each.look_at = now + pause
+            if beats:
+                each.beat_at = now + self._seconds
+            cares.append((each, Care(each.lease, beats)))
+        return cares
+
+    def _drafts(self, now: float) -> list[_Driven]:
+        due = [d for d in self._due.values() if d.live and d.draft and d.write_at <= now]
+        for each in due:
+            each.write_at = now + WRITE_SECONDS
+        return due

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from aosctl.db.bell import Bell
@@ -26,8 +27,21 @@ TICK_SECONDS = 0.1
 HESITATION_SECONDS = 0.1
 """After a notice: a chat in which somebody has just decided takes its turn up itself."""
 STOP_SECONDS = 3.0
+"""How long handing everything back may take."""
+DRAIN_SECONDS = 25
+"""How long models and tools may end what they do once the worker rests; Kubernetes grants 30 s."""
 HOUSEKEEPING_SECONDS = 3600.0
 OWED_SECONDS = 600.0
+
+
+class Order(NamedTuple):
+    """What `aosctl worker` is to do, as its flags say it."""
+
+    concurrency: int
+    lease_seconds: int
+    drain_seconds: int
+    connections: int
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +81,7 @@ class Worker:
         *,
         concurrency: int,
         tenant: UUID | None = None,
+        drain_seconds: float = DRAIN_SECONDS,
         revive: Callable[[], None] = lambda: None,
     ) -> None:
         """`new_loop` makes a loop that hands its turn back once the event is set."""
@@ -77,7 +92,9 @@ class Worker:
         self._note = note
         self._concurrency = concurrency
         self._tenant = tenant
+        self._drain_seconds = drain_seconds
         self._revive = revive
+        self._turned_at = time.monotonic()
         self._rest = threading.Event()
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -94,8 +111,26 @@ class Worker:
         """Return how many turns are driven."""
         return self._busy
 
+    @property
+    def is_resting(self) -> bool:
+        """Tell whether no more turns are taken."""
+        return self._rest.is_set()
+
+    @property
+    def is_away(self) -> bool:
+        """Tell whether the database did not answer the last look for work."""
+        return self._pause > 0
+
+    @property
+    def seconds_stuck(self) -> float:
+        """Return for how long the main thread has not come round; seldom more than a second."""
+        return time.monotonic() - self._turned_at
+
     def rest(self) -> None:
-        """Take no more turns; those that are driven are handed back at their next step."""
+        """Take no more turns; those that are driven are handed back at their next step.
+
+        What a model or a tool has not ended by then is handed back after `drain_seconds`.
+        """
         self._rest.set()
 
     def stop(self) -> None:
@@ -106,18 +141,28 @@ class Worker:
     def run(self, *, once: bool = False) -> None:
         """Work until told to rest; with `once`, until nothing is left that could be taken."""
         while not self._rest.is_set() and not (once and self._is_drained()):
+            self._turned_at = time.monotonic()
             self._send_scout()
             if self._bell.wait(self._patience(once), self._wanted) and not once:
                 self._rest.wait(HESITATION_SECONDS)
             self._keep_house()
         self._rest.set()
-        deadline = None
+        self._drain()
+
+    def _drain(self) -> None:
+        """Wait until all turns have ended or are handed back; longer than it may take, for none."""
+        if not self._ends_within(self._drain_seconds, until=self._stop.is_set):
+            self._stop.set()
+            self._ends_within(STOP_SECONDS)
+
+    def _ends_within(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
+        deadline = time.monotonic() + seconds
         while self._busy or self._scouting:
-            if self._stop.is_set():
-                deadline = deadline or time.monotonic() + STOP_SECONDS
-                if time.monotonic() > deadline:
-                    break
+            self._turned_at = time.monotonic()
+            if time.monotonic() > deadline or until():
+                return False
             time.sleep(TICK_SECONDS / 10)
+        return True
 
     def _patience(self, once: bool) -> float:
         return TICK_SECONDS if once else self._pause or POLL_SECONDS
