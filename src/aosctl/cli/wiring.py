@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -15,17 +16,22 @@ from aosctl.config import Target, resolve_target
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from threading import Event
 
-    from aosctl.db.connection import Session
+    from aosctl.cli.worker_watching import Desk
+    from aosctl.db.connection import Connection, Session
     from aosctl.db.new_runs import Caps
     from aosctl.db.rows import AnySession
     from aosctl.db.worker import WorkerClient
     from aosctl.domain.chore import Chore
     from aosctl.domain.conversation import Conversation
+    from aosctl.domain.heart import Heart
     from aosctl.domain.loop import Loop
+    from aosctl.domain.otel import Telemetry
     from aosctl.domain.tools.base import Tool
     from aosctl.domain.tools.mcp_sessions import Sessions
     from aosctl.domain.tools.web.client import HttpClient
+    from aosctl.domain.watching import Watcher
     from aosctl.domain.worker import Order, Report, Worker
     from aosctl.providers.base import ModelSpec, Provider
     from aosctl.providers.one_call import OneCallProvider
@@ -224,7 +230,38 @@ def loop_of(
     from aosctl.providers import registry
 
     asked = provider_for or registry.provider_for
-    return Loop(client, asked, tools(embedded=embedded), Heart(client.heart_link))
+    given = client, asked, tools(embedded=embedded), Heart(client.heart_link)
+    if (telemetry := _telemetry(os.environ.get("TRACEPARENT"))) is None:
+        return Loop(*given)
+    from aosctl.domain.watching import WatchedLoop
+
+    loop = WatchedLoop(*given)
+    loop.watchers = (telemetry,)
+    return loop
+
+
+@cache
+def _telemetry(
+    parent: str | None = None, note: Callable[[str], None] = lambda text: None
+) -> Telemetry | None:
+    """Return what exports traces and metrics, if OpenTelemetry's variables ask for it.
+
+    One a process. `note` is told why there is none where they do.
+    """
+    if not any(name.startswith("OTEL_") for name in os.environ):
+        return None
+    from aosctl.domain.otel import Telemetry, is_wanted, why_not
+
+    if not is_wanted(os.environ):
+        return None
+    if (reason := why_not(os.environ)) is not None:
+        note(reason)
+        return None
+    import atexit
+
+    telemetry = Telemetry(os.environ, parent)
+    atexit.register(telemetry.close)
+    return telemetry
 
 
 def previewer_of(given: Globals) -> Callable[[UUID, UUID], bool]:
@@ -263,32 +300,34 @@ def open_worker(
     """
     from aosctl.db.bell import Bell
     from aosctl.db.connection import person_conninfo
+    from aosctl.db.shared import SharedConnection
     from aosctl.db.worker import Shared, WorkerClient
-    from aosctl.db.worker_login import worker_dsn
+    from aosctl.db.worker_login import connect_worker, worker_dsn
     from aosctl.domain.heart import Heart
-    from aosctl.domain.loop import Loop
     from aosctl.domain.worker import Worker
-    from aosctl.providers.registry import provider_for
 
     target = target_of(given)
+    desk = _desk(order, note)
     dsn = worker_dsn(target, person_conninfo(target, note))
     for_sql = max((order.connections - _BESIDE) * 2 // 5, 1)
     for_calls = order.connections - _BESIDE - for_sql
     shared = Shared(min(for_calls, order.concurrency), min(for_sql, order.concurrency))
-    known = tools(embedded=target.kind == "embedded")
-    with (
-        closing(
-            WorkerClient(dsn, worker_name(), lease_seconds=order.lease_seconds, shared=shared)
-        ) as client,
-        closing(Bell(dsn)) as bell,
-        closing(Heart(client.heart_link, order.lease_seconds / 3)) as heart,
-    ):
+    if desk is not None:
+        shared = replace(shared, waited=desk.metrics.waited)
+    with ExitStack() as stack:
+        client = stack.enter_context(
+            closing(
+                WorkerClient(dsn, worker_name(), lease_seconds=order.lease_seconds, shared=shared)
+            )
+        )
+        bell = stack.enter_context(closing(Bell(dsn)))
+        heart = stack.enter_context(closing(Heart(client.heart_link, order.lease_seconds / 3)))
         client.make_partitions()
         tenant = client.served_tenant(given.tenant) if given.tenant else None
         worker = Worker(
             client,
             bell,
-            lambda rest: Loop(client, provider_for, known, heart, rest=rest),
+            _new_loop(client, heart, target.kind == "embedded", desk, note),
             report,
             note,
             concurrency=order.concurrency,
@@ -296,21 +335,65 @@ def open_worker(
             drain_seconds=order.drain_seconds,
             revive=partial(_revive, target),
         )
-        with _chores(dsn, worker, tenant, note, finish=order.once):
-            yield worker
+        connect = SharedConnection(partial(connect_worker, dsn, "worker chores"))
+        if desk is not None:
+            served = (tenant, given.tenant) if tenant and given.tenant else None
+            stack.enter_context(desk.answering(worker, connect, served))
+        stack.enter_context(_chores(connect, worker, tenant, note, finish=order.once))
+        yield worker
+
+
+def _desk(order: Order, note: Callable[[str], None]) -> Desk | None:
+    """Listen where --listen says, before anything else is done."""
+    if order.listen is None:
+        return None
+    from aosctl.cli.worker_watching import Desk
+
+    desk = Desk(order, order.listen)
+    note(f"listening on {desk.address}: /healthz, /readyz, /metrics")
+    return desk
+
+
+def _new_loop(
+    client: WorkerClient,
+    heart: Heart,
+    embedded: bool,
+    desk: Desk | None,
+    note: Callable[[str], None],
+) -> Callable[[Event], Loop]:
+    """Return what makes a worker's loops, watched by whoever was asked for."""
+    from aosctl.domain.loop import Loop
+    from aosctl.providers.registry import provider_for
+
+    known = tools(embedded=embedded)
+    telemetry = _telemetry(note=note)
+    watchers: list[Watcher] = [desk.metrics] if desk is not None else []
+    watchers += [telemetry] if telemetry is not None else []
+    if not watchers:
+        return lambda rest: Loop(client, provider_for, known, heart, rest=rest)
+    from aosctl.domain.watching import WatchedLoop
+
+    def watched(rest: Event) -> Loop:
+        loop = WatchedLoop(client, provider_for, known, heart, rest=rest)
+        loop.watchers = watchers
+        return loop
+
+    return watched
 
 
 @contextmanager
 def _chores(
-    dsn: str, worker: Worker, tenant: UUID | None, note: Callable[[str], None], *, finish: bool
+    connect: Callable[[], Connection],
+    worker: Worker,
+    tenant: UUID | None,
+    note: Callable[[str], None],
+    *,
+    finish: bool,
 ) -> Iterator[None]:
     """Tell webhooks and carry out retention in the block; with `finish`, what is left of it too."""
-    from aosctl.db.shared import SharedConnection
-    from aosctl.db.worker_login import connect_worker
     from aosctl.domain.retention import Janitor
     from aosctl.domain.webhooks import Courier
 
-    connect = SharedConnection(partial(connect_worker, dsn, "worker chores"))
     chores: list[Chore] = [
         Courier(connect, os.environ, note, tenant),
         Janitor(connect, lambda: worker.busy > 0, note, tenant),

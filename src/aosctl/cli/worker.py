@@ -50,6 +50,15 @@ def command(
     connections: Annotated[
         int, typer.Option("--connections", metavar="N", help="To the database, at most")
     ] = 8,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            "--listen", metavar="HOST:PORT", help="Serve /healthz, /readyz and /metrics there"
+        ),
+    ] = None,
+    tenant_labels: Annotated[
+        bool, typer.Option("--tenant-labels", help="Count each tenant apart in the metrics")
+    ] = False,
 ) -> int:
     """Drive the turns that wait, of every tenant, or with -n of one.
 
@@ -59,6 +68,9 @@ def command(
     and needs no principal in any tenant. One line on stderr for each turn. Tenants' webhooks are
     told as well (spec.webhook), and what a tenant keeps no longer goes (spec.retention).
 
+    --listen answers who watches over it: whether it works, whether it takes turns, and metrics as
+    Prometheus reads them. PORT alone is one of 127.0.0.1. There is neither TLS nor a password.
+
     No connection is held while a model or a tool works: 8 are enough for hundreds of turns at once.
 
     Ctrl-C and SIGTERM let each turn end its step and hand it back, without the step what takes
@@ -67,6 +79,7 @@ def command(
     Examples:
       aosctl worker
       aosctl worker --concurrency 500 --tenant tech_corp
+      aosctl worker --listen 127.0.0.1:9464
       aosctl worker --once
     """
     if not 1 <= concurrency <= _MOST:
@@ -88,7 +101,7 @@ def command(
     def note(text: str) -> None:
         output.note(text, quiet=given.quiet)
 
-    order = Order(concurrency, lease, drain, connections, once)
+    order = Order(concurrency, lease, drain, connections, once, listen, tenant_labels)
     with open_worker(given, order, lambda report: note(_line(report)), note) as worker:
         if not once:
             whose = f"the tenant {given.tenant}" if given.tenant else "every tenant"

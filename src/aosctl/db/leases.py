@@ -52,7 +52,8 @@ class Moved(NamedTuple):
 
     `result` is what a call gave, `result_text` the very JSON that the transcript holds of it;
     `asks_again` when the approval did not hold any more, and a person has to decide anew;
-    `delegated` names the run that works on the call, which has no result yet.
+    `delegated` names the run that works on the call, which has no result yet; `cost_usd` is what an
+    answer cost.
     """
 
     next: str
@@ -64,6 +65,7 @@ class Moved(NamedTuple):
     result_text: str = ""
     asks_again: bool = False
     delegated: Delegate | None = None
+    cost_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

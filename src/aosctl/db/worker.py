@@ -70,6 +70,7 @@ def _moved(row: Mapping[str, Any], **settled: Any) -> Moved:
         step=row.get("step") or row["last_step"],
         last_step=row["last_step"],
         calls=pending_calls(row.get("calls")),
+        cost_usd=row.get("cost_usd"),
         **settled,
     )
 

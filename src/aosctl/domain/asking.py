@@ -13,6 +13,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TypeAlias
 
+from aosctl.domain.loop_events import ModelAnswered, ModelAsked, ModelFailed, Observer
 from aosctl.errors import ProviderError
 from aosctl.messages import Message
 from aosctl.providers.base import (
@@ -39,22 +40,28 @@ _waiting: set[int] = set()
 """Those who wait for an answer now, each by the id of its line."""
 
 
-def answer(
-    provider: Provider,
-    request: ModelRequest,
-    observe: Callable[[TextDelta | ThinkDelta], None],
-    check: Check,
-) -> Message:
+def answer(provider: Provider, request: ModelRequest, observe: Observer, check: Check) -> Message:
     """Ask, show the answer as it comes and return it whole. Raises ProviderError, as `check`."""
-    with closing(listen(provider, request, check)) as events:
-        for event in events:
-            if isinstance(event, Finished):
-                return event.message
-            if isinstance(event, TextDelta | ThinkDelta):
-                observe(event)
-    raise ProviderError(
-        f"{provider.name}: the stream ended without an answer", kind="truncated", retryable=True
-    )
+    began = time.monotonic()
+    first: float | None = None
+    observe(ModelAsked(request))
+    try:
+        with closing(listen(provider, request, check)) as events:
+            for event in events:
+                if isinstance(event, Finished):
+                    took = time.monotonic() - began
+                    observe(ModelAnswered(request.model, event.message, took, first))
+                    return event.message
+                first = first or time.monotonic() - began
+                if isinstance(event, TextDelta | ThinkDelta):
+                    observe(event)
+        raise ProviderError(
+            f"{provider.name}: the stream ended without an answer", kind="truncated", retryable=True
+        )
+    except BaseException as error:
+        kind = error.kind if isinstance(error, ProviderError) else type(error).__name__
+        observe(ModelFailed(request.model, kind, time.monotonic() - began))
+        raise
 
 
 def listen(

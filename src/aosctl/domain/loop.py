@@ -23,6 +23,7 @@ from aosctl.domain.giving_way import StandIns
 from aosctl.domain.heart import Heart
 from aosctl.domain.live import Draft
 from aosctl.domain.loop_events import (
+    AnswerStored,
     ApprovalAsked,
     CallBegun,
     CallEnded,
@@ -284,6 +285,8 @@ class Loop:
         moved = self._client.record_response(lease, message.to_json(), usage, self._next_step)
         self._unstored = None
         self.transcript.add(moved.step, message)
+        if model is not None:
+            observe(AnswerStored(model, moved.step, moved.cost_usd))
         for picture in message.pictures:
             observe(PictureMade(picture))
         for call in moved.calls:

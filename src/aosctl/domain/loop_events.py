@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from aosctl.db.leases import PendingCall
 from aosctl.messages import Media, Message
+from aosctl.providers.base import ModelRequest, ModelSpec
 from aosctl.providers.base import TextDelta as TextDelta
 from aosctl.providers.base import ThinkDelta as ThinkDelta
 
@@ -89,8 +90,50 @@ class Helping:
     doing: str
 
 
+@dataclass(frozen=True, slots=True)
+class ModelAsked:
+    """A model is asked; ModelAnswered or ModelFailed follows."""
+
+    request: ModelRequest
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAnswered:
+    """A model has answered, which is not stored yet.
+
+    `first_seconds`: until the first piece of it came; None where it came whole.
+    """
+
+    model: ModelSpec
+    message: Message
+    seconds: float
+    first_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFailed:
+    """A model has not answered. `kind` as ProviderError's, or the name of what ended the wait."""
+
+    model: ModelSpec
+    kind: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerStored:
+    """An answer is stored as a step, and cost so much; None where its model has no price."""
+
+    model: ModelSpec
+    step: int
+    cost_usd: float | None
+
+
 LoopEvent: TypeAlias = (
-    TextDelta
+    ModelAsked
+    | ModelAnswered
+    | ModelFailed
+    | AnswerStored
+    | TextDelta
     | ThinkDelta
     | CallBegun
     | CallEnded

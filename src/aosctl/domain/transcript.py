@@ -16,6 +16,7 @@ class Transcript:
     """What a worker knows of a run, so that a turn reads only what is new to it."""
 
     config_version: int = -1
+    agent: str = ""
     system: str = ""
     model: ModelSpec | None = None
     tools: tuple[ToolSpec, ...] = ()
@@ -37,6 +38,7 @@ class Transcript:
     def take(self, context: Mapping[str, Any]) -> None:
         """Take over what the kernel returned: the context, and the messages after `last_step`."""
         self.config_version = context["config_version"]
+        self.agent = context.get("agent", "")
         self.system = context["system_prompt"]
         self.model = model_spec(context["model"])
         self.tools = tuple(

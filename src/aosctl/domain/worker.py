@@ -42,6 +42,8 @@ class Order(NamedTuple):
     drain_seconds: int
     connections: int
     once: bool = False
+    listen: str | None = None
+    tenant_labels: bool = False
 
 
 @dataclass(frozen=True, slots=True)

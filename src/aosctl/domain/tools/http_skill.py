@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from aosctl.domain import traceparent
 from aosctl.domain.names import quoted
 from aosctl.domain.request_headers import why_not
 from aosctl.domain.tools.base import Call, ToolResult, opened
@@ -88,6 +89,8 @@ def request_of(section: Mapping[str, Any], args: Mapping[str, Any], call: Call) 
         headers["Content-Type"] = body.kind
     if call.effect == "idempotent":
         headers[section.get("idempotencyHeader") or IDEMPOTENCY_HEADER] = call.key
+    for name, value in traceparent.carried().items():
+        headers.setdefault(name, value)
     return HttpRequest(
         section.get("method", "GET"),
         address,

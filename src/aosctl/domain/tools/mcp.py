@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from aosctl.domain import traceparent
 from aosctl.domain.mcp_pins import pin_of
 from aosctl.domain.tools.base import Call, ToolResult
 from aosctl.domain.tools.host import Host
@@ -59,6 +60,7 @@ class _OneCall:
         self._server = server
         self._args = args
         self._call = call
+        self._trace = traceparent.carried()
         self.changed: str | None = None
         """How the tool differs from what was approved."""
         self._sent = False
@@ -121,7 +123,7 @@ class _OneCall:
             return self._changed("the tool changed since it was approved")
         self._sent = True
         try:
-            answer = await connection.call(wanted, self._args, self._call.key)
+            answer = await connection.call(wanted, self._args, self._call.key, self._trace)
         except Lost:
             raise Lost(await connection.reason()) from None
         return result_of(answer, self._call.max_bytes)

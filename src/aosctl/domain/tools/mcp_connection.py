@@ -174,9 +174,11 @@ class Connection:
                     break
         return [] if wanted is not None else found[:_MOST_TOOLS]
 
-    async def call(self, tool: str, args: Mapping[str, Any], key: str) -> dict[str, Any]:
+    async def call(
+        self, tool: str, args: Mapping[str, Any], key: str, trace: Mapping[str, str]
+    ) -> dict[str, Any]:
         """Return what a tool answered, as the wire has it. Raises Lost, MCPError."""
-        meta: Any = {"aosctl/callKey": key}
+        meta: Any = {"aosctl/callKey": key, **trace}
         with self._noticing():
             result = await self._entered.call_tool(tool, dict(args), meta=meta)
             return result.model_dump(by_alias=True, mode="json", exclude_unset=True)
