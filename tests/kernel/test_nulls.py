@@ -179,7 +179,8 @@ def world(kernel_database: KernelDatabase) -> Iterator[World]:
     peoples = {
         **common, "p_run": filled.run, "p_turn": filled.turn, "p_call": filled.call,
         "p_approval": filled.approval, "p_conversation": fresh, "p_scope": "run",
-        "p_match": [], "p_suspend": True, "p_schedule": fresh, "p_allowance": filled.allowance, "p_digest": None,
+        "p_match": [], "p_suspend": True, "p_schedule": fresh,
+        "p_allowance": filled.allowance, "p_digest": None,
     }  # fmt: skip
     workers = {
         **common, "p_run": asked, "p_turn": UUID(lease["turn_id"]), "p_lease": lease["lease"],

@@ -20,7 +20,7 @@ app = typer.Typer(
 A manifest of kind Schedule says which agent does what, and when. `aosctl worker` fires it.
 
 Examples:
-  aosctl create schedule report --agent my_pg_bot --schedule '0 8 * * 1-5' -- 'What is new?'
+  aosctl create schedule report --agent bot --schedule '0 8 * * 1-5' 'What is new?'
   aosctl get schedules -o wide
   aosctl schedule pause report
   aosctl schedule resume report
