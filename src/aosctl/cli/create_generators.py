@@ -225,7 +225,7 @@ def schedule(
     """Make a schedule: a task that an agent is given again and again.
 
     Examples:
-      aosctl create schedule report --agent bot --schedule '0 8 * * 1-5' 'What is new?'
+      aosctl create schedule report --agent bot --schedule '0 8 * * 1-5' 'Report.'
       aosctl create schedule tidy --agent bot --schedule @daily --edit 'Tidy up.'
     """
     spec = {

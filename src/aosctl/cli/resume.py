@@ -52,6 +52,7 @@ def command(
     `unchanged` is printed of a run that nothing had stopped, `configured` when its limits are new.
     A turn that a Budget has stopped goes on by itself when a higher one is applied. With -l or
     --all the runs that rest are listed, and you are asked; off a terminal only -y does it.
+    `schedule/NAME` lets a schedule go on, as `aosctl schedule resume` does.
 
     Examples:
       aosctl resume my_pg_bot-x7k2p --max-usd 5
@@ -72,6 +73,18 @@ def command(
     at_most("--max-seconds", max_seconds, _MOST_SECONDS)
     limits = Limits(amount("--max-usd", max_usd), max_tokens, max_steps, max_seconds, max_turns)
     given = globals_of(ctx)
+    if runs and any("/" in run for run in runs):
+        from aosctl.cli.schedule import change_all, split
+
+        schedules, runs = split(runs)
+        if schedules and limits != Limits():
+            raise UsageError(
+                "a schedule goes on as it is", "aosctl edit schedule changes its limits"
+            )
+        if schedules:
+            change_all(given, schedules, suspend=False)
+        if not runs:
+            return
     with closing(quick_session_of(given)) as session:
         typed = choice.meant(session, lambda row: row.rests, "resume", yes=yes, quiet=given.quiet)
 

@@ -11,6 +11,8 @@ from aosctl.cli import output
 from aosctl.cli.globals import globals_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aosctl.cli.globals import Globals
     from aosctl.db.rows import AnySession
 
@@ -20,7 +22,7 @@ app = typer.Typer(
 A manifest of kind Schedule says which agent does what, and when. `aosctl worker` fires it.
 
 Examples:
-  aosctl create schedule report --agent bot --schedule '0 8 * * 1-5' 'What is new?'
+  aosctl create schedule report --agent bot --schedule '0 8 * * 1-5' 'Report.'
   aosctl get schedules -o wide
   aosctl schedule pause report
   aosctl schedule resume report
@@ -120,6 +122,12 @@ def is_word(word: str) -> bool:
     from aosctl.domain.kinds.schedule import Schedule
 
     return word.lower().removesuffix(".aos") in Schedule().words
+
+
+def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part the schedules among what was named, as `schedule/report`, from the rest."""
+    ours = [word for word in words if "/" in word and is_word(word.partition("/")[0])]
+    return ours, [word for word in words if word not in ours]
 
 
 def _known(session: AnySession, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +103,14 @@ spec:
         from aosctl.domain.kinds.schedule_spec import SPEC
 
         return SPEC
+
+    def note(self, rows: Sequence[Resource]) -> str | None:
+        """Say so where slots come and no worker looks."""
+        late = [row.name for row in rows if row.status.get("overdue")]
+        if not late:
+            return None
+        which = late[0] if len(late) == 1 else f"{len(late)} of these"
+        return f"no worker has looked at {which} in time; aosctl worker fires schedules"
 
     def describe(self, resource: Resource) -> list[Entry]:
         """Return what `describe` prints, with the next slots and what became of the last ones."""
