@@ -15,9 +15,8 @@ def _overdue(setting: Setting) -> Iterable[Finding]:
         raise Unchecked("only a member of aos_admin sees the schedules of all tenants")
     for schedule, slot in setting.rows(_OVERDUE):
         since = f"its slot of {slot} has come" if slot else "its slots are still to be worked out"
-        yield Finding(
-            schedule, f"{since}, and no worker has looked", "aosctl worker", is_command=True
-        )
+        detail = f"{since}, and no worker has looked; keep one running (aosctl worker)"
+        yield Finding(schedule, detail, "aosctl worker --once", is_command=True)
 
 
 RULES = (Rule("schedules-fired", "warning", "Workers fire the schedules in time", _overdue),)
