@@ -95,7 +95,9 @@ def test_pause_resume_and_run_now(here: Aosctl, name: str, worker: Aosctl) -> No
     assert here("get", "schedule", name, "-o", "wide").out.splitlines()[1].split()[7:9] == [
         "True", "0",
     ]  # fmt: skip
+    other = here("schedule", "run", name, "--output", "name").out.strip()
     made = here("schedule", "run", name, "-o", "name").out.strip()
+    assert made != other
     assert made.startswith(f"run.aos/{name}-")
     worker()
     assert here("wait", made.replace(".aos", ""), "--for=condition=Completed").status == 0

@@ -225,3 +225,30 @@ def test_what_is_deleted_or_changed_in_between_is_left(
     assert tenant.database.value(
         "select count(*) from aos_core.run where tenant_id = %s", tenant.id
     ) == 0  # fmt: skip
+
+
+def test_one_that_fails_keeps_no_other_waiting_and_is_tried_again(
+    kernel_database: KernelDatabase, tenant: Tenant, clock: Callable[[str], None]
+) -> None:
+    make(tenant, "odd")
+    make(tenant)
+    clock("2 minutes")
+    odd = "select schedule_id from aos_agent.schedule where tenant_id = %s and name = 'odd'"
+    identity = tenant.database.value(odd, tenant.id)
+    desk = Desk(kernel_database)
+    real = desk.connection.execute
+    faults = [psycopg.errors.DeadlockDetected("deadlock"), psycopg.errors.InternalError_("broken")]
+
+    def execute(query: str, *given: Any) -> Any:
+        if FIRE in query and given[0][1] == identity and faults:
+            raise faults.pop(0)
+        return real(query, *given)
+
+    desk.connection.execute = execute  # type: ignore[method-assign]
+    desk.round()
+    assert [line.split()[1] for line in desk.noted] == ["report"]
+    assert desk.scheduler.pause_seconds <= 1
+    desk.round()
+    assert [line.split()[1] for line in desk.noted] == ["report", f"{identity}:"]
+    desk.round()
+    assert [line.split()[1] for line in desk.noted][-1] == "odd"

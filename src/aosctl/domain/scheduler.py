@@ -9,15 +9,17 @@ from uuid import UUID
 from aosctl.db import schedules
 from aosctl.domain import cron
 from aosctl.domain.chore import Chore
-from aosctl.errors import NotFound
+from aosctl.errors import AosError, Contended, DatabaseUnavailable, NotFound
 
 if TYPE_CHECKING:
     from aosctl.db.connection import Connection
-    from aosctl.db.schedules import Fired, Plan
+    from aosctl.db.schedules import Fired, Plan, Waiting
 
 LONGEST_REST_SECONDS = 10.0
 """After which a schedule that was applied meanwhile is seen at the latest."""
 SHORTEST_REST_SECONDS = 0.2
+AGAIN_SECONDS = 1.0
+"""After which a schedule is tried again that could not be fired."""
 AT_ONCE = 100
 END_SECONDS = 5.0
 
@@ -45,6 +47,7 @@ class Scheduler(Chore):
         super().__init__(connect, note)
         self._tenant = tenant
         self._once = once
+        self._failures: dict[UUID, str] = {}
 
     def start(self) -> None:
         """Begin; `once`: make the only round."""
@@ -67,23 +70,32 @@ class Scheduler(Chore):
         while not self._ended.is_set():
             waiting = schedules.next_due(connection, AT_ONCE, self._tenant)
             ready = [one for one in waiting if one.seconds <= 0]
-            for one in ready:
-                if self._ended.is_set():
-                    return
-                self._look(connection, one.tenant, one.schedule)
-            if len(ready) < AT_ONCE:
-                self.pause_seconds = _rest([one.seconds for one in waiting])
+            done = [self._look(connection, one) for one in ready if not self._ended.is_set()]
+            if len(ready) < AT_ONCE or not any(done):
+                self.pause_seconds = _rest([one.seconds for one in waiting], soon=not all(done))
                 return
 
-    def _look(self, connection: Connection, tenant: UUID, schedule: UUID) -> None:
-        """Fire the last slot of a schedule that has come, or work out the first one."""
-        plan = schedules.due_schedule(connection, tenant, schedule)
-        if plan is None:
-            return
+    def _look(self, connection: Connection, one: Waiting) -> bool:
+        """Fire the last slot of a schedule that has come, or work out the first one.
+
+        Returns False where another change was in the way. One that fails keeps no other waiting.
+        """
         try:
-            self._carry_out(connection, tenant, schedule, plan)
+            plan = schedules.due_schedule(connection, one.tenant, one.schedule)
+            if plan is not None:
+                self._carry_out(connection, one.tenant, one.schedule, plan)
         except NotFound:
-            return  # it was deleted meanwhile
+            return True  # it was deleted meanwhile
+        except DatabaseUnavailable:
+            raise
+        except Contended:
+            return False
+        except AosError as error:
+            if self._failures.get(one.schedule) != error.message:
+                self._failures[one.schedule] = error.message
+                self._note(f"schedule {one.schedule}: {error.message}")
+            return False
+        return True
 
     def _carry_out(self, connection: Connection, tenant: UUID, schedule: UUID, plan: Plan) -> None:
         try:
@@ -102,10 +114,11 @@ class Scheduler(Chore):
             self._note(_line(fired))
 
 
-def _rest(seconds: list[float]) -> float:
-    """Return how long there is nothing to do; what waits already was tried just now."""
+def _rest(seconds: list[float], *, soon: bool) -> float:
+    """Return how long there is nothing to do; `soon`: what has come could not be done yet."""
     coming = [one for one in seconds if one > 0]
-    return max(min([LONGEST_REST_SECONDS, *coming]), SHORTEST_REST_SECONDS)
+    longest = AGAIN_SECONDS if soon else LONGEST_REST_SECONDS
+    return max(min([longest, *coming]), SHORTEST_REST_SECONDS)
 
 
 def _line(fired: Fired) -> str:
