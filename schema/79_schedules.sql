@@ -35,12 +35,15 @@ left join lateral (
          max(r.closed_at) filter (where r.state = 'completed') as succeeded_at,
          jsonb_path_query_array(jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
            'time', aos_core.utc_text(x.slot_at), 'outcome', x.outcome, 'run', r.name,
-           'state', coalesce(case when r.state = 'active' then u.state end, r.state),
+           'state', coalesce(r.turn_state, r.state),
            'manual', nullif(x.is_manual, false), 'reason', x.reason)) order by x.slot_at desc),
            '$[0 to 9]') as history
   from aos_agent.schedule_slot x
-  left join aos_core.run r on r.tenant_id = x.tenant_id and r.run_id = x.run_id
-  left join aos_core.turn u on u.tenant_id = r.tenant_id and u.turn_id = r.open_turn_id
+  left join lateral (  -- offset 0: else all runs of the tenant are read for each slot
+    select r.name, r.closed_at, r.state, case when r.state = 'active' then (
+      select u.state from aos_core.turn u
+      where u.tenant_id = x.tenant_id and u.turn_id = r.open_turn_id) end as turn_state
+    from aos_core.run r where r.tenant_id = x.tenant_id and r.run_id = x.run_id offset 0) r on true
   where x.tenant_id = s.tenant_id and x.schedule_id = s.schedule_id) h on true;
 
 -- Create or change a schedule. Who changes what it does answers for it from then on; one that had stopped
@@ -460,6 +463,18 @@ begin
 end
 $$;
 
+-- The runs of a schedule's slots that are open, by name. offset 0: else all runs of the tenant are read.
+create function aos_core.open_runs(p_tenant uuid, p_schedule uuid) returns text[]
+language sql stable
+as $$
+  select array(
+    select r.name from aos_agent.schedule_slot x
+    cross join lateral (select r.name, r.state from aos_core.run r
+                        where r.tenant_id = p_tenant and r.run_id = x.run_id offset 0) r
+    where x.tenant_id = p_tenant and x.schedule_id = p_schedule and not x.is_manual
+      and r.state in ('active', 'paused') order by x.slot_at)
+$$;
+
 -- Decide what becomes of a slot that has come, do it and write it down. Returns what fire_schedule does.
 create function aos_core.settle_slot(
   p_tenant uuid, p_schedule aos_agent.schedule, p_slot timestamptz) returns jsonb
@@ -468,11 +483,7 @@ as $$
 declare
   v_now timestamptz := aos_core.now();
   v_late numeric := extract(epoch from v_now - p_slot);
-  v_open text[] := array(
-    select r.name from aos_agent.schedule_slot x
-    join aos_core.run r on r.tenant_id = p_tenant and r.run_id = x.run_id
-    where x.tenant_id = p_tenant and x.schedule_id = p_schedule.schedule_id and not x.is_manual
-      and r.state in ('active', 'paused') order by x.slot_at);
+  v_open text[] := aos_core.open_runs(p_tenant, p_schedule.schedule_id);
   v_outcome text := 'fired';
   v_reason text := aos_core.lost_right(p_tenant, p_schedule);
   v_run uuid;
@@ -512,8 +523,8 @@ begin
     select o.slot_at from aos_agent.schedule_slot o
     where o.tenant_id = p_tenant and o.schedule_id = p_schedule.schedule_id
     order by o.slot_at desc offset 99 limit 1)
-    and not exists (select from aos_core.run r where r.tenant_id = p_tenant
-                    and r.run_id = x.run_id and r.state in ('active', 'paused'));
+    and coalesce((select r.state not in ('active', 'paused') from aos_core.run r
+                  where r.tenant_id = p_tenant and r.run_id = x.run_id), true);
   if v_outcome = 'stopped' then
     perform aos_core.stop_schedule(p_tenant, p_schedule, v_reason);
   else

@@ -434,6 +434,30 @@ def test_a_clock_that_is_set_back_fires_no_slot_again(
         plan.fire(plan.slot(51))
 
 
+def test_what_a_look_and_a_slot_cost_does_not_grow_with_the_runs_of_the_tenant(plan: Plan) -> None:
+    admin = plan.tenant.database.superuser
+    for n in range(5):
+        plan.fire(plan.slot(n))
+    admin.execute(
+        "insert into aos_core.run (tenant_id, agent_id) select tenant_id, agent_id"
+        " from aos_agent.schedule, generate_series(1, 400) where schedule_id = %s",
+        (plan.id,),
+    )
+    read = (
+        "select pg_stat_get_xact_tuples_returned('aos_core.run'::regclass)"
+        " + pg_stat_get_xact_tuples_returned('aos_core.run_pkey'::regclass)"
+    )
+
+    def reads(query: str, *given: Any) -> int:
+        with admin.transaction():
+            admin.execute(query, given)
+            return int(plan.tenant.database.value(read))
+
+    fire = "select aos_agent.fire_schedule(%s, %s, %s, null)"
+    assert reads(fire, plan.tenant.id, plan.id, plan.slot(9)) < 50
+    assert reads("select * from aos_agent.schedule_resource") < 50
+
+
 def test_nothing_is_fired_in_a_transaction_that_has_written(plan: Plan) -> None:
     """What a SQL skill leaves for its commit runs as the worker, and could fire another's."""
     with plan.worker.transaction(force_rollback=True):
