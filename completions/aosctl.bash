@@ -107,7 +107,7 @@ _aosctl_spec() {
       values='--agent --schedule --timezone --concurrency-policy --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--agent=agent --concurrency-policy=words:Allow,Forbid,Replace --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='--agent=agent --schedule=words:@hourly,@daily,@weekly,@monthly,@yearly --concurrency-policy=words:Allow,Forbid,Replace --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'create principal')
       commands=''
       flags='--role --type --display-name --db-role --login --password-file --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
@@ -274,21 +274,21 @@ _aosctl_spec() {
       flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
-      sources='*'
+      sources='schedule*'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'schedule resume')
       commands=''
       flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
-      sources='*'
+      sources='schedule*'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'schedule run')
       commands=''
       flags='-o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='-o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
-      sources=''
+      sources='schedule'
       known='-o=words:name --output=words:name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'mcp')
       commands='tools add diff approve serve'

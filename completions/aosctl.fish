@@ -167,15 +167,15 @@ function __aosctl_command
         case 'schedule pause'
             set commands 
             set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
-            set sources '*'
+            set sources 'schedule*'
         case 'schedule resume'
             set commands 
             set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
-            set sources '*'
+            set sources 'schedule*'
         case 'schedule run'
             set commands 
             set values -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
-            set sources ''
+            set sources 'schedule'
         case 'mcp'
             set commands tools add diff approve serve
             set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
@@ -779,7 +779,7 @@ complete -c aosctl -n '__aosctl_at "create budget"' -l no-color -d 'Print withou
 complete -c aosctl -n '__aosctl_at "create budget"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create budget"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "create schedule"' -l agent -x -a '(__aosctl_ask "=agent")' -d 'Who does it'
-complete -c aosctl -n '__aosctl_at "create schedule"' -l schedule -x -d 'When, such as \'0 8 * * 1-5\''
+complete -c aosctl -n '__aosctl_at "create schedule"' -l schedule -x -a '(__aosctl_ask "=words:@hourly,@daily,@weekly,@monthly,@yearly")' -d 'When, such as \'0 8 * * 1-5\''
 complete -c aosctl -n '__aosctl_at "create schedule"' -l timezone -x -d 'Whose clock, such as Europe/Berlin; UTC if none'
 complete -c aosctl -n '__aosctl_at "create schedule"' -l concurrency-policy -x -a '(__aosctl_ask "=words:Allow,Forbid,Replace")' -d 'While a run is open: Allow, Forbid or Replace'
 complete -c aosctl -n '__aosctl_at "create schedule"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'

@@ -107,7 +107,7 @@ _aosctl_spec() {
       values=(--agent --schedule --timezone --concurrency-policy --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v)
       files=()
       sources=''
-      known=('--agent=agent' '--concurrency-policy=words:Allow,Forbid,Replace' '--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
+      known=('--agent=agent' '--schedule=words:@hourly,@daily,@weekly,@monthly,@yearly' '--concurrency-policy=words:Allow,Forbid,Replace' '--dry-run=words:none,client,server' '-o=words:json,yaml,name' '--output=words:json,yaml,name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
     'create principal')
       commands=()
       flags=('--role:admin, developer, auditor or viewer' '--type:user, or service' '--display-name:What people read' '--db-role:Its login; with --login NAME' '--login:Make the login too, with the least rights' '--password-file:Write a new password for the login into a new file that only you can read' '--dry-run:client: compare only; server: the real change, rolled back' '-o:json, yaml or name' '--output:json, yaml or name' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--as:With the rights of PRINCIPAL at most; for admins' '--request-timeout:Longest wait for the database: 1s, 2m; 0 for ever' '-v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '--v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-input:Ask nothing; fail where an answer is needed' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
@@ -274,21 +274,21 @@ _aosctl_spec() {
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--as:With the rights of PRINCIPAL at most; for admins' '--request-timeout:Longest wait for the database: 1s, 2m; 0 for ever' '-v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '--v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-input:Ask nothing; fail where an answer is needed' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace --as --request-timeout -v --v)
       files=()
-      sources='*'
+      sources='schedule*'
       known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
     'schedule resume')
       commands=()
       flags=('--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--as:With the rights of PRINCIPAL at most; for admins' '--request-timeout:Longest wait for the database: 1s, 2m; 0 for ever' '-v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '--v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-input:Ask nothing; fail where an answer is needed' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(--dsn --context -n --tenant --namespace --as --request-timeout -v --v)
       files=()
-      sources='*'
+      sources='schedule*'
       known=('--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
     'schedule run')
       commands=()
       flags=('-o:name' '--output:name' '--dsn:Database: a libpq URI or conninfo string' '--context:Context of the config file to use' '-n:Tenant to work in' '--tenant:Tenant to work in' '--namespace:Tenant to work in' '--as:With the rights of PRINCIPAL at most; for admins' '--request-timeout:Longest wait for the database: 1s, 2m; 0 for ever' '-v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '--v:Say more: 1 what was chosen, 6 SQL, 8 its parameters' '-q:Print results and errors only' '--quiet:Print results and errors only' '--no-input:Ask nothing; fail where an answer is needed' '--no-color:Print without colour' '--debug:Print the traceback of an error' '-h:Show the help of a command' '--help:Show the help of a command')
       values=(-o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v)
       files=()
-      sources=''
+      sources='schedule'
       known=('-o=words:name' '--output=words:name' '--context=context' '-n=tenant' '--tenant=tenant' '--namespace=tenant' '--as=principal') ;;
     'mcp')
       commands=('tools:List what a server offers now, beside the skills that are made of it' 'add:Make skills of a server'\''s tools, pinned to what they are now' 'diff:Show how the tools of a server differ from what was approved, as a unified diff' 'approve:Approve tools as they are now, after a look at what has changed' 'serve:Serve agents, runs, logs and approvals as tools of an MCP server')

@@ -275,6 +275,44 @@ def test_it_stops_when_who_applied_it_may_run_agents_no_more(plan: Plan, how: st
     assert plan.fire(plan.slot(4))["status"] == "repeated"
 
 
+def test_who_acts_for_another_and_the_other_must_both_still_be_allowed(
+    plan: Plan, kernel_database: KernelDatabase
+) -> None:
+    """A service for a user, and an admin in a user's place: the schedule is both of theirs."""
+    admin, tenant = kernel_database.superuser, plan.tenant.id
+    login = kernel_database.person("sched_service", "aos_developer")
+    for name, kind, role, db_role in (
+        ("web", "service", "developer", login), ("jane", "user", "developer", None),
+    ):  # fmt: skip
+        apply(admin, "aos_auth.apply_principal", tenant, name, {
+            "type": kind, "roles": [role], **({"dbRole": db_role} if db_role else {}),
+        })  # fmt: skip
+    service = kernel_database.connect(login, tenant)
+    service.execute("set aos.on_behalf_of = 'jane'")
+    apply(service, "aos_agent.apply_schedule", tenant, "report", SPEC | {"input": "for jane"})
+    assert plan.status()["appliedBy"] == "service:web for user:jane"
+    assert plan.fire(plan.slot(1))["status"] == "fired"
+    apply(admin, "aos_auth.apply_principal", tenant, "web", {
+        "type": "service", "roles": ["admin"], "dbRole": login,
+    })  # fmt: skip
+    service.execute("reset aos.on_behalf_of; set aos.acting_as = 'jane'")
+    apply(service, "aos_agent.apply_schedule", tenant, "report", SPEC | {"input": "as jane"})
+    assert plan.status()["appliedBy"] == "service:web as user:jane"
+    assert plan.fire(plan.slot(2))["status"] == "fired"
+    call(admin, "aos_auth.revoke_role", tenant, "jane", "developer")
+    assert plan.fire(plan.slot(3)) == {
+        "status": "stopped", "schedule": "report",
+        "reason": '"user:jane", for whom "service:web" applied it, lacks the role "developer"'
+        " in this tenant",
+    }  # fmt: skip
+    service.execute("reset aos.acting_as; set aos.on_behalf_of = 'jane'")
+    apply(service, "aos_agent.apply_schedule", tenant, "report", SPEC | {"input": "for jane"})
+    kernel_database.move_clock("2 hours")
+    call(admin, "aos_auth.delete_principal", tenant, "jane")
+    assert "is not in this tenant any more" in plan.fire(plan.slot(90))["reason"]
+    service.close()
+
+
 def test_nobody_names_another_as_who_answers_for_it(plan: Plan) -> None:
     named = "update aos_agent.schedule set owner = 'role:x', owner_login = 'aos_superuser'"
     plan.tenant.person.execute(named)
