@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from aosctl.domain import cron
 from aosctl.domain.cron import MOST_MISSED, NICKNAMES, due, fault_of, slots, upcoming, zone_fault
 
 BERLIN, NEW_YORK, LORD_HOWE = "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"
@@ -135,6 +138,27 @@ def test_of_a_long_absence_the_last_thousand_are_told() -> None:
     assert found.slot == begin + timedelta(days=3)
     assert len(found.missed) == MOST_MISSED
     assert found.missed[-1] == found.slot - timedelta(minutes=1)
+
+
+def test_a_long_absence_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = 0
+    real = cron.slots
+
+    def counted(*given: Any) -> Iterator[datetime]:
+        nonlocal looked
+        for one in real(*given):
+            looked += 1
+            yield one
+
+    monkeypatch.setattr(cron, "slots", counted)
+    begin, now = datetime(2021, 3, 4, 5, tzinfo=UTC), datetime(2026, 11, 23, tzinfo=UTC)
+    assert due("* * * * *", BERLIN, begin, now).slot == now
+    assert looked < 2 * MOST_MISSED
+    looked = 0
+    yearly = due("0 0 1 1 *", "UTC", begin, now)
+    assert yearly.slot == datetime(2026, 1, 1, tzinfo=UTC)
+    assert [one.year for one in yearly.missed] == [2022, 2023, 2024, 2025]
+    assert looked < 20
 
 
 @pytest.mark.parametrize(

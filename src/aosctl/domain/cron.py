@@ -68,15 +68,30 @@ class Due(NamedTuple):
 
 
 def due(expression: str, zone: str, after: datetime, now: datetime) -> Due:
-    """Return what has come after one moment until another."""
+    """Return what has come after one moment until another.
+
+    Looks back a day, a week and so on, until it has all that is told: so a long absence costs
+    little, also of a schedule that had a slot every minute of it.
+    """
+    back = timedelta(days=1)
+    while True:
+        begin = max(after, now - back)
+        seen, following = _until(expression, zone, begin, now)
+        if begin == after or len(seen) > MOST_MISSED:
+            return Due(seen.pop() if seen else None, tuple(seen), following)
+        back *= 7
+
+
+def _until(
+    expression: str, zone: str, after: datetime, now: datetime
+) -> tuple[deque[datetime], datetime | None]:
+    """Return the last slots between two moments, and the one that comes then."""
     seen: deque[datetime] = deque(maxlen=MOST_MISSED + 1)
-    following = None
     for slot in slots(expression, zone, after):
         if slot > now:
-            following = slot
-            break
+            return seen, slot
         seen.append(slot)
-    return Due(seen.pop() if seen else None, tuple(seen), following)
+    return seen, None
 
 
 def slots(expression: str, zone: str, after: datetime) -> Iterator[datetime]:
