@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker mcp skill ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
+      commands='quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker mcp skill memory ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
       flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
@@ -311,6 +311,41 @@ _aosctl_spec() {
       files=''
       sources='skill'
       known='--agent=agent -o=words:json,stream-json --output=words:json,stream-json --approve=words:ask,auto,never --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'memory')
+      commands='get search set rm'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'memory get')
+      commands=''
+      flags='--agent --principal --run --type -o --output --no-headers --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--agent --principal --run --type -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources='memory'
+      known='--agent=agent --principal=principal --run=run --type=words:fact,preference,episode,instruction -o=words:json,yaml,wide,name,jsonpath=,custom-columns= --output=words:json,yaml,wide,name,jsonpath=,custom-columns= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'memory search')
+      commands=''
+      flags='--agent --principal --run --type --limit -o --output --no-headers --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--agent --principal --run --type --limit -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources='*'
+      known='--agent=agent --principal=principal --run=run --type=words:fact,preference,episode,instruction -o=words:json,yaml,wide,name,jsonpath=,custom-columns= --output=words:json,yaml,wide,name,jsonpath=,custom-columns= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'memory set')
+      commands=''
+      flags='--agent --principal --run --type --importance --expires --pin -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--agent --principal --run --type --importance --expires -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources='memory'
+      known='--agent=agent --principal=principal --run=run --type=words:fact,preference,episode,instruction -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'memory rm')
+      commands=''
+      flags='--agent --principal --run --type --all --yes -y -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--agent --principal --run --type -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources='memory*'
+      known='--agent=agent --principal=principal --run=run --type=words:fact,preference,episode,instruction -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'ps')
       commands=''
       flags='-a --all -q --quiet -w --watch --forest --last --no-trunc --filter -o --output -l --selector --sort-by -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --as --request-timeout -v --v --no-input --no-color --debug -h --help'

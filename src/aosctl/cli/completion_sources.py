@@ -31,6 +31,7 @@ _NAMED = {
     "MODEL": "model",
     "PERSONA": "persona",
     "SKILL": "skill",
+    "MEMORY": "memory",
     "FILE": "file",
     "DIR": "file",
     "ROLE": f"words:{','.join(ROLES)}",

@@ -239,7 +239,7 @@ def _outgrown(event: EventRow, content: Content) -> list[str]:
     head = f"compacted, {went} before step {data['kept_from']} left out: {why}"
     lines = _labelled("run", f"{head}; {'dropped' if 'dropped' in data else 'summed up'}")
     for step in steps_of(event, content, "assistant"):
-        lines += spoken("summary", _text(step))
+        lines += spoken("", _text(step))
     return lines
 
 
