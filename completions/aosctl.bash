@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker schedule mcp skill ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
+      commands='quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker schedule mcp skill memory ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
       flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
@@ -346,6 +346,41 @@ _aosctl_spec() {
       files=''
       sources='skill'
       known='--agent=agent -o=words:json,stream-json --output=words:json,stream-json --approve=words:ask,auto,never --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'memory')
+      commands='get search set rm'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'memory get')
+      commands=''
+      flags='--agent --principal --run --type -o --output --no-headers --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--agent --principal --run --type -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources='memory'
+      known='--agent=agent --principal=principal --run=run --type=words:fact,preference,episode,instruction -o=words:json,yaml,wide,name,jsonpath=,custom-columns= --output=words:json,yaml,wide,name,jsonpath=,custom-columns= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'memory search')
+      commands=''
+      flags='--agent --principal --run --type --limit -o --output --no-headers --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--agent --principal --run --type --limit -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources='*'
+      known='--agent=agent --principal=principal --run=run --type=words:fact,preference,episode,instruction -o=words:json,yaml,wide,name,jsonpath=,custom-columns= --output=words:json,yaml,wide,name,jsonpath=,custom-columns= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'memory set')
+      commands=''
+      flags='--agent --principal --run --type --importance --expires --pin -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--agent --principal --run --type --importance --expires -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources='memory'
+      known='--agent=agent --principal=principal --run=run --type=words:fact,preference,episode,instruction -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'memory rm')
+      commands=''
+      flags='--agent --principal --run --type --all --yes -y -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--agent --principal --run --type -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources='memory*'
+      known='--agent=agent --principal=principal --run=run --type=words:fact,preference,episode,instruction -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'ps')
       commands=''
       flags='-a --all -q --quiet -w --watch --forest --last --no-trunc --filter -o --output -l --selector --sort-by -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --as --request-timeout -v --v --no-input --no-color --debug -h --help'
@@ -373,7 +408,7 @@ _aosctl_spec() {
       values='--since --types --for --tail -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--types=list:agent,allowance,approval,budget,call,collection,content,events,lease,mcpserver,model,persona,policy,principal,role_grant,role_skill,run,schedule,secret,skill,tenant,tool,turn,webhook,agent.created,agent.changed,agent.deleted,agent.looked,allowance.granted,allowance.revoked,approval.requested,approval.approved,approval.denied,approval.expired,approval.edited,approval.previewed,budget.created,budget.changed,budget.deleted,call.delegated,call.resolved,collection.created,collection.changed,collection.deleted,content.erased,events.cut,lease.given_up,mcpserver.created,mcpserver.changed,mcpserver.deleted,model.answered,model.fell_back,persona.created,persona.changed,persona.deleted,policy.created,policy.changed,policy.deleted,principal.created,principal.changed,principal.deleted,role_grant.created,role_grant.changed,role_grant.deleted,role_skill.created,role_skill.changed,role_skill.deleted,run.created,run.forked,run.compacted,run.paused,run.resumed,run.completed,run.failed,run.cancelled,schedule.created,schedule.changed,schedule.deleted,schedule.fired,schedule.skipped,schedule.missed,schedule.failed,schedule.stopped,secret.created,secret.changed,secret.deleted,skill.created,skill.changed,skill.deleted,tenant.created,tenant.changed,tenant.deleted,tool.result,turn.opened,turn.claimed,turn.reclaimed,turn.completed,turn.failed,turn.limited,turn.retrying,turn.cancelled,turn.set_aside,turn.steered,webhook.given_up --for=run -o=words:wide,json --output=words:wide,json --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='--types=list:agent,allowance,approval,budget,call,collection,content,events,lease,mcpserver,memory,model,persona,policy,principal,role_grant,role_skill,run,schedule,secret,skill,tenant,tool,turn,webhook,agent.created,agent.changed,agent.deleted,agent.looked,allowance.granted,allowance.revoked,approval.requested,approval.approved,approval.denied,approval.expired,approval.edited,approval.previewed,budget.created,budget.changed,budget.deleted,call.delegated,call.resolved,collection.created,collection.changed,collection.deleted,content.erased,events.cut,lease.given_up,mcpserver.created,mcpserver.changed,mcpserver.deleted,memory.set,memory.removed,memory.expired,model.answered,model.fell_back,persona.created,persona.changed,persona.deleted,policy.created,policy.changed,policy.deleted,principal.created,principal.changed,principal.deleted,role_grant.created,role_grant.changed,role_grant.deleted,role_skill.created,role_skill.changed,role_skill.deleted,run.created,run.forked,run.compacted,run.paused,run.resumed,run.completed,run.failed,run.cancelled,schedule.created,schedule.changed,schedule.deleted,schedule.fired,schedule.skipped,schedule.missed,schedule.failed,schedule.stopped,secret.created,secret.changed,secret.deleted,skill.created,skill.changed,skill.deleted,tenant.created,tenant.changed,tenant.deleted,tool.result,turn.opened,turn.claimed,turn.reclaimed,turn.completed,turn.failed,turn.limited,turn.retrying,turn.cancelled,turn.set_aside,turn.steered,webhook.given_up --for=run -o=words:wide,json --output=words:wide,json --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'trace')
       commands=''
       flags='--turn -w --watch --depth --html --svg -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'

@@ -134,6 +134,8 @@ begin
   v_new.retry := jsonb_build_object(
     'attempts', coalesce(p_spec -> 'retry' -> 'attempts', '3'),
     'max_delay_seconds', coalesce(p_spec -> 'retry' -> 'maxDelaySeconds', '20'));
+  v_new.compaction := jsonb '{"mode": "summarize", "at": 0.9, "keep": 0.3}'
+    || coalesce(p_spec -> 'compaction', '{}');
   v_new.script := p_spec -> 'script';
   v_new.is_active := coalesce((p_spec ->> 'active')::boolean, true);
   v_new.labels := p_meta -> 'labels';
@@ -142,13 +144,13 @@ begin
     insert into aos_meta.llm_model_registry (model_name, provider, vendor_model, base_url,
       api_key_ref, context_window, max_output_tokens, timeout_seconds, capabilities, default_params,
       input_usd_per_mtok, cached_input_usd_per_mtok, cache_write_usd_per_mtok, output_usd_per_mtok,
-      requests_per_minute, tokens_per_minute, fallbacks, retry, script, is_active, labels,
+      requests_per_minute, tokens_per_minute, fallbacks, retry, compaction, script, is_active, labels,
       annotations)
     values (p_name, v_new.provider, v_new.vendor_model, v_new.base_url, v_new.api_key_ref,
       v_new.context_window, v_new.max_output_tokens, v_new.timeout_seconds, v_new.capabilities,
       v_new.default_params, v_new.input_usd_per_mtok, v_new.cached_input_usd_per_mtok,
       v_new.cache_write_usd_per_mtok, v_new.output_usd_per_mtok, v_new.requests_per_minute,
-      v_new.tokens_per_minute, v_new.fallbacks, v_new.retry, v_new.script, v_new.is_active,
+      v_new.tokens_per_minute, v_new.fallbacks, v_new.retry, v_new.compaction, v_new.script, v_new.is_active,
       v_new.labels, v_new.annotations);
     return 'created';
   elsif v_new is not distinct from v_old then
@@ -163,7 +165,7 @@ begin
     cache_write_usd_per_mtok = v_new.cache_write_usd_per_mtok,
     output_usd_per_mtok = v_new.output_usd_per_mtok,
     requests_per_minute = v_new.requests_per_minute, tokens_per_minute = v_new.tokens_per_minute,
-    fallbacks = v_new.fallbacks, retry = v_new.retry, script = v_new.script,
+    fallbacks = v_new.fallbacks, retry = v_new.retry, compaction = v_new.compaction, script = v_new.script,
     is_active = v_new.is_active, labels = v_new.labels, annotations = v_new.annotations,
     is_builtin = false
   where m.model_id = v_old.model_id;

@@ -45,11 +45,19 @@ begin
                                                 'budget', 'mcpserver', 'schedule')
                 or tenant_id = any ((select aos_auth.audited_tenants())::uuid[])));
 
+  -- What an agent remembers of one person is seen by that person and the tenant's admins.
+  alter policy readers on aos_core.session_memory
+    using (tenant_id = any ((select aos_auth.visible_tenants())::uuid[])
+           and (principal_id = '00000000-0000-0000-0000-000000000000'
+                or principal_id = any ((select aos_auth.own_principals())::uuid[])
+                or tenant_id = any ((select aos_auth.administered_tenants())::uuid[])));
+
   -- Ids and roles across tenants, for aos_lookup.
   foreach v_table in array array[
     'aos_auth.tenant', 'aos_auth.principal', 'aos_auth.role_grant', 'aos_core.run',
     'aos_core.turn', 'aos_core.turn_queue', 'aos_core.approval', 'aos_core.notification',
-    'aos_core.tombstone', 'aos_core.tenant_state', 'aos_agent.schedule_state']
+    'aos_core.tombstone', 'aos_core.tenant_state', 'aos_agent.schedule_state',
+    'aos_core.session_memory']
   loop
     execute format('create policy lookup on %s for select to aos_lookup using (true)', v_table);
   end loop;

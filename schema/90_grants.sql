@@ -13,7 +13,8 @@ as $$
       'aos_auth.login_consents',
       'aos_core.tenant_of_run', 'aos_core.tenant_of_turn', 'aos_agent.next_ready',
       'aos_agent.served_tenant', 'aos_agent.next_webhooks', 'aos_core.audit_tenants',
-      'aos_core.retentions', 'aos_core.trails', 'aos_agent.next_retention', 'aos_agent.next_due')
+      'aos_core.retentions', 'aos_core.trails', 'aos_agent.next_retention', 'aos_agent.next_due',
+      'aos_auth.own_principals', 'aos_agent.next_expired_memories')
       then 'aos_lookup'
     when p_schema || '.' || p_name in ('aos_auth.provision_sql_role', 'aos_auth.drop_sql_role')
       then 'aos_provisioner'
@@ -301,11 +302,26 @@ grant execute on function
   aos_agent.revoke_allowance(uuid, uuid, text), aos_agent.explain_approval(uuid, uuid)
   to aos_developer;
 
+-- Memory: people read a view, and change it by functions; workers delete what has expired.
+grant select (tenant_id, expires_at) on aos_core.session_memory to aos_lookup;
+grant select on aos_core.session_memory to aos_view;
+grant select on aos_core.memory to aos_viewer;
+grant execute on function aos_auth.own_principals() to aos_view, aos_viewer;
+grant execute on function aos_core.search_memory(uuid, text, text, text, uuid, integer),
+  aos_core.memory_question(text), aos_core.memory_words(text, jsonb),
+  aos_core.memory_weight(numeric, timestamptz),
+  aos_agent.set_memory(uuid, text, text, jsonb, jsonb),
+  aos_agent.remove_memories(uuid, text, text[], jsonb) to aos_viewer;
+grant execute on function aos_agent.next_expired_memories(integer),
+  aos_agent.forget_expired(uuid, integer) to aos_worker;
+
 -- What a run's model reads no more.
 grant select, insert on aos_core.left_out to aos_kernel;
 grant select on aos_core.left_out to aos_view;
 grant select on aos_core.left_out_steps to aos_viewer;
 grant execute on function aos_agent.compact_run(uuid, uuid, uuid) to aos_developer;
+grant execute on function aos_agent.compact_turn(uuid, uuid, uuid, bigint, bigint, text, jsonb, jsonb)
+  to aos_worker;
 
 -- Runs that work for others.
 grant select, insert, update on aos_core.delegation to aos_kernel;

@@ -208,6 +208,24 @@ LINES: dict[str, tuple[Line, ...]] = {
         fails("skill test sql_query --args {MILD}"),
         shows("skill test sql_query --agent clerk --dry-run", 1),
     ),
+    "memory set": (
+        shows("memory set {MILD} {MILD} --agent hostile"),
+        shows("memory set {NEW} {MILD} --agent hostile -o yaml"),
+        fails("memory set {NEW} x --agent {FORGED}"), fails("memory set {EVIL} {EVIL}"),
+        fails("memory set x y --type {EVIL}", 2), fails("memory set x y --expires {EVIL}"),
+    ),
+    "memory get": (
+        shows("memory get"), shows("memory get -o wide"), shows("memory get {MILD}"),
+        shows("memory get -o json"), fails("memory get {FORGED}"),
+        says("memory get --agent {EVIL}"),
+    ),
+    "memory search": (
+        shows("memory search {MILD}"), says("memory search {FORGED} --principal {FORGED}"),
+    ),
+    "memory rm": (
+        shows("memory rm {MILD} --agent hostile"), fails("memory rm {FORGED} --agent hostile"),
+        shows("memory rm --all --agent hostile --yes"), fails("memory rm {EVIL} --run {FORGED}"),
+    ),
     "ps": (
         tells("ps"), tells("ps -a"), tells("ps -a -o wide"), shows("ps -a -o json"),
         tells("ps --forest -a"), fails("ps --filter {EVIL}", 2),

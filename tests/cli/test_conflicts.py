@@ -30,6 +30,7 @@ VALUES = {
     "--selector": "a=b", "--field-selector": "status.state=idle", "--request-timeout": "5s",
     "--v": "6", "--expires": "5m", "--since": "1h", "--until": "1h", "--timeout": "3s",
     "--sort-by": "age", "--since-time": "2026-01-31T12:00:00Z",
+    "--type": "fact", "--importance": "1",
 }  # fmt: skip
 """What a flag of this name takes, other than its default; a number, or a word, for the rest."""
 DECIDED = {
@@ -136,6 +137,10 @@ DECIDED = {
     "db status": "--output",
     "db install": "--dump-sql --revoke-public",
     "db harden": "--app-role --dry-run --undo --dump-sql --yes",
+    "memory get": "--agent --principal --run --type --output --no-headers",
+    "memory search": "--agent --principal --run --type --limit --output --no-headers",
+    "memory set": "--agent --principal --run --type --importance --expires --pin --output",
+    "memory rm": "--agent --principal --run --type --all --yes --output",
     "db uninstall": "--yes --cascade",
     "db backup": "--force",
     "auth whoami": "--output",

@@ -181,6 +181,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "pricing": {},
         "rateLimit": {},
         "retry": {"attempts": 3, "maxDelaySeconds": 20},
+        "compaction": {"mode": "summarize", "at": 0.9, "keep": 0.3},
         "fallbacks": [],
         "active": True,
     },

@@ -53,6 +53,9 @@ WORKER_FUNCTIONS = {
     "aos_agent.next_retention",
     "aos_agent.keep_content",
     "aos_agent.keep_events",
+    "aos_agent.compact_turn",
+    "aos_agent.next_expired_memories",
+    "aos_agent.forget_expired",
     "aos_core.ensure_partitions",
 }
 # The functions of the guide take the id that it has; what lists several tenants takes none.
@@ -68,6 +71,7 @@ NO_TENANT_FIRST = {
     "aos_agent.next_due",
     "aos_agent.next_webhooks",
     "aos_agent.next_retention",
+    "aos_agent.next_expired_memories",
     "aos_agent.keep_events",
     "aos_agent.served_tenant",
 }

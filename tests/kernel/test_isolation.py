@@ -383,6 +383,8 @@ WITH_TENANT: dict[str, list[Any]] = {
     "aos_core.enter_configuration": ["{tenant}"],
     "aos_core.apply_budget": ["{tenant}", "wide", META, SPEC],
     "aos_core.delete_budget": ["{tenant}", "wide"],
+    "aos_agent.set_memory": ["{tenant}", "bot", "k", {"x": 1}],
+    "aos_agent.remove_memories": ["{tenant}", "bot", None],
 }
 FOR_ADMINS = {
     "aos_auth.apply_principal", "aos_auth.delete_principal", "aos_auth.grant_role",
@@ -416,6 +418,8 @@ HARMLESS = {
     "aos_auth.assert_own_name", "aos_auth.is_sealed", "aos_auth.is_sealed_data",
     "aos_auth.keep_for_webhook", "aos_skills.implementation_of", "aos_skills.function_of",
     "aos_skills.secret_refs", "aos_skills.runner_of", "aos_core.assert_schedule",
+    "aos_auth.own_principals", "aos_core.search_memory", "aos_core.memory_question",
+    "aos_core.memory_words", "aos_core.memory_weight",
 }  # fmt: skip
 
 

@@ -174,7 +174,8 @@ def world(kernel_database: KernelDatabase) -> Iterator[World]:
         "p_before": "2001-01-01", "p_period": "day", "p_age": "1 hour", "p_inserted": True,
         "p_found": True, "p_expires_at": "2999-01-01", "p_streams": [], "p_seqs": [],
         "p_hashes": [], "p_tenants": [tenant.id], "p_timeout": "30000", "p_schema": "shop",
-        "p_settings": {}, "p_reason": "x",
+        "p_settings": {}, "p_reason": "x", "p_key": "x", "p_value": {"x": 1}, "p_keys": ["x"],
+        "p_importance": 0.5, "p_updated_at": "2026-01-01",
     }  # fmt: skip
     peoples = {
         **common, "p_run": filled.run, "p_turn": filled.turn, "p_call": filled.call,
@@ -187,6 +188,7 @@ def world(kernel_database: KernelDatabase) -> Iterator[World]:
         "p_call": UUID(calls[0]["call_id"]), "p_notification": fresh, "p_token": fresh,
         "p_seconds": 60, "p_answer": fresh, "p_from": "gpt-4o", "p_step": 3, "p_begins": 0,
         "p_schedule": plan, "p_slot": slot, "p_next": slot + timedelta(days=1),
+        "p_keep": 1, "p_why": "estimate",
     }  # fmt: skip
     made = "select skill_id from aos_skills.skill where tenant_id = %s and name = 'sql_execute'"
     skill = UUID(str(kernel_database.value(made, tenant.id)))
@@ -197,7 +199,8 @@ def world(kernel_database: KernelDatabase) -> Iterator[World]:
 # What is refused as things are, with every parameter given: its checks of these come before that.
 REFUSED = {
     "aos_agent.delete_agent": "AO005", "aos_auth.delete_tenant": "AO005",
-    "aos_agent.compact_run": "AO002", "aos_agent.fall_back": "AO002",
+    "aos_agent.compact_run": "AO002", "aos_agent.compact_turn": "AO002",
+    "aos_agent.fall_back": "AO002",
     "aos_agent.replay_summary": "AO002",
     "aos_persona.delete_persona": "AO005", "aos_skills.delete_skill": "AO005",
     "aos_agent.finish_turn": "AO002", "aos_agent.process_tool_call": "AO002",

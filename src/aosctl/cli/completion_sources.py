@@ -33,6 +33,7 @@ _NAMED = {
     "SKILL": "skill",
     "SCHEDULE": "schedule",
     "CRON": "words:@hourly,@daily,@weekly,@monthly,@yearly",
+    "MEMORY": "memory",
     "FILE": "file",
     "DIR": "file",
     "ROLE": f"words:{','.join(ROLES)}",

@@ -49,6 +49,7 @@ VERBS: dict[str, Verb] = {
     "schedule": Verb("schedule", "Let schedules rest and go on, and run one now", WORK),
     "mcp": Verb("mcp", "Use tools of MCP servers, and be one", WORK),
     "skill": Verb("skill", "Try a skill as an agent would use it", WORK),
+    "memory": Verb("memory", "Read, set and forget what agents remember", WORK),
     "ps": Verb("ps", "List runs", OPERATE),
     "top": Verb("top", "Watch runs live", OPERATE),
     "logs": Verb("logs", "Show what was said and done in runs", OPERATE),

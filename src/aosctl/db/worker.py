@@ -24,12 +24,13 @@ from aosctl.db.leases import (
 from aosctl.db.sandbox import STATEMENT_SECONDS, SandboxLink
 from aosctl.db.shared import SharedLink, SharedSandboxLink
 from aosctl.db.worker_login import connect_worker
+from aosctl.messages import Usage, usage_to_json
 
 PREVIEW_SECONDS = 2.0
 """How long a statement may take to be tried for its approver."""
 
 CLAIM = statement("aos_agent.claim_turn", 4)
-CONTEXT = statement("aos_agent.turn_context", 4)
+CONTEXT = statement("aos_agent.turn_context", 5)
 SECRET = statement("aos_agent.model_secret", 3)
 SETTINGS = statement("aos_agent.call_settings", 3)
 DISABLE = statement("aos_agent.disable_skill", 4)
@@ -42,6 +43,7 @@ RESULT = statement("aos_agent.record_call_result", 5)
 FAIL = statement("aos_agent.fail_turn", 5)
 RELEASE = statement("aos_agent.release_turn", 3)
 FALL_BACK = statement("aos_agent.fall_back", 6)
+COMPACT = statement("aos_agent.compact_turn", 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,7 @@ class WorkerClient:
             lease.turn_id,
             lease.token,
             str(since) if since is not None else None,
+            None,
         )
         return row
 
@@ -278,6 +281,29 @@ class WorkerClient:
             FALL_BACK, lease.tenant, lease.turn_id, lease.token, model, kind, error
         )
         return (row["model"], _moved(row)) if row else None
+
+    def compact_turn(
+        self,
+        lease: Lease,
+        keep: int,
+        seq: int,
+        why: str,
+        summary: Mapping[str, Any] | None,
+        usage: Usage | None,
+    ) -> Moved:
+        """Have the model read the turn from step `keep` on, and before that its summary."""
+        row = self._link.call(
+            COMPACT,
+            lease.tenant,
+            lease.turn_id,
+            lease.token,
+            str(keep),
+            str(seq),
+            why,
+            to_json(summary) if summary is not None else None,
+            to_json(usage_to_json(usage)) if usage is not None else None,
+        )
+        return _moved(row)
 
     def fail(self, lease: Lease, error: str, retry_in_seconds: int | None = None) -> None:
         """Give the turn up, or put it off."""

@@ -14,6 +14,7 @@ _OF: dict[str, tuple[str, ...]] = {
     "content": ("erased",),
     "events": ("cut",),
     "lease": ("given_up",),
+    "memory": ("set", "removed", "expired"),
     "model": ("answered", "fell_back"),
     "run": (
         "created",

@@ -97,6 +97,12 @@ def counted(count: int, one: str, many: str | None = None) -> str:
     return f"{count} {one if count == 1 else many or one + 's'}"
 
 
+def room_line(messages: int, summarised: bool) -> str:
+    """Tell that older messages are read no more, as they would not fit."""
+    went = "a summary stands for them" if summarised else "nothing stands for them"
+    return f"the context was full: {counted(messages, 'older message')} left out, {went}; all kept"
+
+
 def seconds(value: float) -> str:
     """Return a short time as 0.4s, 12s, 3m07s."""
     if value < 10:
