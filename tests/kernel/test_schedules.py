@@ -493,7 +493,7 @@ def test_what_a_look_and_a_slot_cost_does_not_grow_with_the_runs_of_the_tenant(p
 
     fire = "select aos_agent.fire_schedule(%s, %s, %s, null)"
     assert reads(fire, plan.tenant.id, plan.id, plan.slot(9)) < 50
-    assert reads("select * from aos_agent.schedule_resource") < 50
+    assert reads("select * from aos_agent.schedule_resource where uid = %s", plan.id) < 50
 
 
 def test_nothing_is_fired_in_a_transaction_that_has_written(plan: Plan) -> None:
