@@ -178,7 +178,12 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "fallbacks": [],
         "active": True,
     },
-    "Collection": {"description": "", "trust": "trusted", "documents": []},
+    "Collection": {
+        "description": "",
+        "trust": "trusted",
+        "chunking": {"characters": 1600, "overlap": 200},
+        "documents": [],
+    },
     "Skill": {
         "builtin": "sql_execute",
         "risk": "high",

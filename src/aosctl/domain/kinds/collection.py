@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from aosctl.domain.fields import Choice, Text
+from aosctl.domain.fields import Choice, Number, Reference, Text
 from aosctl.domain.kinds.base import Column, Completion, Entry, Kind, Resource, Spec
 from aosctl.domain.names import CONTROL, quoted
 from aosctl.domain.structures import Field, ListOf, Object
@@ -36,6 +36,41 @@ _DOCUMENT = Object(
     )
 )
 
+_EMBEDDING = Object(
+    fields=(
+        Field(
+            "model",
+            Reference(kind="Model"),
+            "The Model that makes them, one whose capabilities name `embeddings`.",
+            required=True,
+        ),
+        Field(
+            "dimensions",
+            Number(whole=True, minimum=1, maximum=4_000),
+            "How many numbers one has: up to 2,000 they are indexed as they are, up to 4,000 in"
+            " half precision. Many models make shorter ones when they are asked to.",
+            default_words="as many as the model makes",
+        ),
+    )
+)
+
+_CHUNKING = Object(
+    fields=(
+        Field(
+            "characters",
+            Number(whole=True, minimum=200, maximum=8_000),
+            "How long a passage is at most.",
+            default=1_600,
+        ),
+        Field(
+            "overlap",
+            Number(whole=True, minimum=0, maximum=4_000),
+            "How much of one is repeated at the beginning of the next, up to half of it.",
+            default=200,
+        ),
+    )
+)
+
 
 def _count(row: Resource) -> int:
     stored = row.status.get("documents")
@@ -49,7 +84,7 @@ class Collection(Kind):
     db_schema = "aos_rag"
     doc = (
         "Texts in which `rag_search` finds passages, with their titles and sources. Applying a"
-        " collection replaces its documents by the ones in the manifest."
+        " collection replaces the documents of its manifest; those that were ingested stay."
     )
     fields = (
         Field("description", Text(), "What is in it, for people and for the model.", default=""),
@@ -59,6 +94,19 @@ class Collection(Kind):
             "Whether its texts are your own. What strangers can write, such as tickets or web"
             " pages, is `untrusted`: a text could try to give the agent orders.",
             default="trusted",
+        ),
+        Field(
+            "embedding",
+            _EMBEDDING,
+            "Search by meaning beside the search by words: who makes the embeddings. Needs the"
+            " extension `vector`; without it words alone are searched.",
+            default_words="none: full-text search",
+        ),
+        Field(
+            "chunking",
+            _CHUNKING,
+            "How texts are cut into the passages that are found.",
+            default={},
         ),
         Field(
             "documents",
@@ -92,6 +140,9 @@ spec:
 
     def complete(self, spec: Spec, at: Completion) -> Spec:
         """Read the files, so that every document has its text; check that titles are unique."""
+        chunking = spec["chunking"]
+        if chunking["overlap"] > chunking["characters"] // 2:
+            at.wrong("spec.chunking.overlap", "is more than half of spec.chunking.characters")
         titles: set[str] = set()
         documents = []
         for place, document in enumerate(spec["documents"]):
