@@ -128,8 +128,8 @@ alter table aos_rag.embedding enable row level security;
 alter table aos_rag.embedding force row level security;
 create index embedding_collection on aos_rag.embedding (tenant_id, collection_id);
 
--- What is counted of a collection when it is indexed: how many chunks it had, and the share of them in which each of
--- its common words stands (above 1 in 200), by which searches know what to look for.
+-- What is counted of a collection when it is indexed: how many chunks it had, and, from 500 on, the share of them in
+-- which each of its common words stands (above 1 in 200), by which searches know what to look for.
 create table aos_rag.collection_words (
   tenant_id uuid not null,
   collection_id uuid not null,

@@ -7,53 +7,47 @@ returns table (term tsquery, weight real, share real)
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select ('''' || replace(replace(aos_rag.term_prefix(p_collection) || w.word, '\', '\\'), '''', '''''') || '''')::tsquery,
-         (1 - ln(greatest(coalesce(s.share, 0.005), 0.001)))::real, coalesce(s.share, 0)::real
+         ln(1 + 1 / greatest(coalesce(s.share, 0.005), 0.005))::real, coalesce(s.share, 0)::real
   from unnest(tsvector_to_array(to_tsvector('english', left(p_query, 4000)))) w (word)
   cross join lateral (select (p_shares ->> w.word)::real as share) s
   order by 3, 1 limit 32
 $$;
 
 -- The chunks of a collection that a question's words stand in, the best first: the more of its words, the rarer
--- they are, the closer together and the more of them in titles and headings, the better. Ids and ranks alone. Kernel only.
+-- they are, the closer together and the more of them in titles and headings, the better. A chunk matches that has one of
+-- the question's rare words; where it has none such, all of its words; else any. Of more than 1,000 matches
+-- some 1,000 are ranked. Ids and ranks alone. Kernel only.
 -- security definer: owned by aos_lookup. Under the kernel's policy PostgreSQL would use no full-text index, for the
 -- operator of the search is not leakproof; what a chunk says is read under that policy all the same.
 create function aos_rag.matching_chunks(p_tenant uuid, p_collection uuid, p_query text, p_shares jsonb, p_limit integer)
 returns table (chunk_id uuid, rank real)
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp set jit = off
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+set jit = off set enable_seqscan = off
 as $$
 declare
   v_terms tsquery[];
   v_weights real[];
-  v_rare tsquery;
   v_any tsquery;
-  v_all tsquery;
   v_query tsquery;
+  v_queries tsquery[];
 begin
-  select array_agg(t.term), array_agg(t.weight),
-         string_agg(t.term::text, ' | ') filter (where t.share <= 0.005)::tsquery,
-         string_agg(t.term::text, ' | ')::tsquery, string_agg(t.term::text, ' & ')::tsquery
-    into v_terms, v_weights, v_rare, v_any, v_all
+  select array_agg(t.term), array_agg(t.weight), string_agg(t.term::text, ' | ')::tsquery,
+         array[string_agg(t.term::text, ' | ') filter (where t.share <= 0.005)::tsquery,
+               string_agg(t.term::text, ' & ')::tsquery, string_agg(t.term::text, ' | ')::tsquery]
+    into v_terms, v_weights, v_any, v_queries
   from aos_rag.question_terms(p_collection, p_query, p_shares) t;
-  if v_terms is null then
-    return;
-  end if;
-  v_query := coalesce(v_rare, v_all);
-  return query
-    select m.chunk_id, m.rank from (
-      select k.chunk_id, (ts_rank_cd(k.tsv, v_any, 1) + (
-          select sum(w) from unnest(v_terms, v_weights) u (t, w) where k.tsv @@ u.t))::real as rank
-      from (select c.chunk_id, c.tsv from aos_rag.chunk c
-            where c.tsv @@ v_query and c.tenant_id = p_tenant and c.collection_id = p_collection
-            limit 1000) k) m
-    order by m.rank desc, m.chunk_id limit p_limit;
-  if not found and v_query is distinct from v_any then
+  foreach v_query in array v_queries loop
+    continue when v_query is null;
+    -- A concatenation unpacks a chunk's words once, and not for each word of the question.
     return query
-      select m.chunk_id, ts_rank_cd(m.tsv, v_any, 1) from (
-        select c.chunk_id, c.tsv from aos_rag.chunk c
-        where c.tsv @@ v_any and c.tenant_id = p_tenant and c.collection_id = p_collection
-        limit 1000) m
+      select m.chunk_id, (ts_rank_cd(m.words, v_any, 1) + (
+          select sum(w) from unnest(v_terms, v_weights) u (t, w) where m.words @@ u.t))::real
+      from (select c.chunk_id, c.tsv || ''::tsvector as words from aos_rag.chunk c
+            where c.tsv @@ v_query and c.tenant_id = p_tenant and c.collection_id = p_collection
+            limit 1000) m
       order by 2 desc, 1 limit p_limit;
-  end if;
+    exit when found;
+  end loop;
 end
 $$;
 
@@ -69,7 +63,8 @@ $$;
 -- the collection's index where it has one, else exactly. Kernel only.
 create function aos_rag.nearest_chunks(p_tenant uuid, p_collection uuid, p_vector real[], p_limit integer)
 returns table (chunk_id uuid, distance double precision)
-language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off
+language plpgsql stable set search_path = pg_catalog, pg_temp
+set jit = off set enable_sort = off set enable_seqscan = off  -- it takes the policy to leave few rows
 as $$
 declare
   v_ef text := set_config('hnsw.ef_search', least(greatest(p_limit * 2, 120), 1000)::text, true);
@@ -265,7 +260,7 @@ as $$
                                    round(s.ndoc::numeric / least(p_chunks, 5000), 3)), '{}')
   from ts_stat(format('select k.tsv from aos_rag.chunk k where k.tenant_id = %L and k.collection_id = %L '
                       'order by md5(k.chunk_id::text) limit 5000', p_tenant, p_collection)) s
-  where p_chunks >= 2000 and s.ndoc > least(p_chunks, 5000) / 200
+  where p_chunks >= 500 and s.ndoc > least(p_chunks, 5000) / 200
 $$;
 
 -- Prepare a collection for fast search after much of it has changed, as ingesting does at its end: count its words and,
