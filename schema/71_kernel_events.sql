@@ -17,7 +17,8 @@ begin
     last_hash = aos_core.event_hash(s.last_hash, p_tenant, p_tenant, s.last_seq + 1, v_now,
                                     p_kind, p_actor, p_data),
     config_version = s.config_version
-      + case when p_kind like 'run.%' or p_kind = 'agent.looked' then 0 else 1 end
+      + case when p_kind like 'run.%' or p_kind in ('agent.looked', 'collection.document_put',
+                 'collection.documents_removed') then 0 else 1 end
   where s.tenant_id = p_tenant
   returning s.last_seq, s.last_hash, case when s.watched_until > v_now then s.channel end
     into v_seq, v_hash, v_channel;

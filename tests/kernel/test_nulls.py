@@ -158,7 +158,9 @@ def world(kernel_database: KernelDatabase) -> Iterator[World]:
         "p_before": "2001-01-01", "p_period": "day", "p_age": "1 hour", "p_inserted": True,
         "p_found": True, "p_expires_at": "2999-01-01", "p_streams": [], "p_seqs": [],
         "p_hashes": [], "p_tenants": [tenant.id], "p_timeout": "30000", "p_schema": "shop",
-        "p_settings": {}, "p_reason": "x",
+        "p_settings": {}, "p_reason": "x", "p_embedding": {}, "p_collection": "notes",
+        "p_collections": ["notes"], "p_document": {"source": "x", "title": "x", "content": "x"},
+        "p_documents": [], "p_rows": [], "p_sources": ["x"], "p_model": "x", "p_dimensions": 3,
     }  # fmt: skip
     peoples = {
         **common, "p_run": filled.run, "p_turn": filled.turn, "p_call": filled.call,
@@ -191,6 +193,7 @@ REFUSED = {
     "aos_agent.preview_call": "AO003",
     "aos_agent.record_delivery": "AO003", "aos_auth.revoke_role": "AO001",
     "aos_meta.delete_model": "AO001", "aos_skills.own_sql_role": "AO005",
+    "aos_rag.put_embeddings": "AO005",
 }  # fmt: skip
 
 

@@ -98,7 +98,7 @@ class Collection(Kind):
     db_schema = "aos_rag"
     doc = (
         "Texts in which `rag_search` finds passages, with their titles and sources. Applying a"
-        " collection replaces its documents by the ones in the manifest."
+        " collection replaces the documents of its manifest; those that were ingested stay."
     )
     fields = (
         Field("description", Text(), "What is in it, for people and for the model.", default=""),
