@@ -225,17 +225,22 @@ end
 $$;
 
 -- The name of a model that a run may be asked with. AO001: there is no such model; AO002, with p_new: it
--- is not active. Kernel only.
+-- is not active; AO006: it makes embeddings. Kernel only.
 create function aos_core.usable_model(p_model text, p_new boolean) returns text
 language plpgsql stable
 as $$
 declare
   v_active boolean;
+  v_embeds boolean;
 begin
-  select m.is_active into v_active from aos_meta.llm_model_registry m where m.model_name = p_model;
+  select m.is_active, m.capabilities @> '{"embeddings": true}' into v_active, v_embeds
+  from aos_meta.llm_model_registry m where m.model_name = p_model;
   if not found then
     raise exception 'model "%" not found', p_model using errcode = 'AO001',
       hint = 'aosctl get models lists them';
+  elsif v_embeds then
+    raise exception 'model "%" makes embeddings and cannot chat', p_model using errcode = 'AO006',
+      hint = 'aosctl get models lists those that can';
   elsif p_new and not v_active then
     raise exception 'model "%" is not active', p_model using errcode = 'AO002',
       hint = 'aosctl get models lists them; spec.active says which may begin anything new';

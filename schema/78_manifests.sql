@@ -102,7 +102,8 @@ exception when unique_violation then
 end
 $$;
 
--- Create or change a model of the registry. Role: aos_admin.
+-- Create or change a model of the registry. Role: aos_admin. AO005: it is used for what it could not do any
+-- more, to chat or to make embeddings.
 create function aos_meta.apply_model(p_name text, p_meta jsonb, p_spec jsonb) returns text
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -153,6 +154,13 @@ begin
     return 'created';
   elsif v_new is not distinct from v_old then
     return 'unchanged';
+  elsif (v_new.capabilities @> '{"embeddings": true}') <> (v_old.capabilities @> '{"embeddings": true}')
+    and (exists (select from aos_persona.persona p where p.model_id = v_old.model_id)
+      or exists (select from aos_meta.llm_model_registry m where p_name = any (m.fallbacks))
+      or exists (select from aos_rag.collection c where c.embedding_model = p_name)) then
+    raise exception 'model "%" is in use: it cannot begin or cease to make embeddings', p_name
+      using errcode = 'AO005',
+      hint = 'personas, fallbacks or collections name it; give the other model another name';
   end if;
   update aos_meta.llm_model_registry m set provider = v_new.provider,
     vendor_model = v_new.vendor_model, base_url = v_new.base_url, api_key_ref = v_new.api_key_ref,
@@ -172,7 +180,7 @@ end
 $$;
 
 -- Create or change a persona; what the model reads of it makes a new version. AO001: there is no
--- such model.
+-- such model; AO006: it makes embeddings.
 create function aos_persona.apply_persona(p_tenant uuid, p_name text, p_meta jsonb, p_spec jsonb)
 returns text
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -180,13 +188,17 @@ as $$
 declare
   v_inserted boolean;
   v_model uuid;
+  v_embeds boolean;
 begin
   perform aos_core.assert_manifest('persona', p_name, p_meta, p_spec);
-  select m.model_id into v_model from aos_meta.llm_model_registry m
+  select m.model_id, m.capabilities @> '{"embeddings": true}' into v_model, v_embeds from aos_meta.llm_model_registry m
   where m.model_name = p_spec ->> 'model';
   if not found then
     raise exception 'persona "%": model "%" not found', p_name, p_spec ->> 'model'
       using errcode = 'AO001', hint = 'aosctl get models';
+  elsif v_embeds then
+    raise exception 'persona "%": model "%" makes embeddings and cannot chat', p_name,
+      p_spec ->> 'model' using errcode = 'AO006', hint = 'aosctl get models';
   end if;
   insert into aos_persona.persona as p (tenant_id, name, description, system_prompt, model_id,
     params, rules, traits, labels, annotations)

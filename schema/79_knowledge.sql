@@ -26,7 +26,7 @@ as $$ select p_characters || '/' || p_overlap || '/1' $$;
 create function aos_rag.dimensions_of(p_model text, p_dimensions integer) returns integer
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select coalesce(p_dimensions, (m.capabilities ->> 'dimensions')::integer)
+  select coalesce(p_dimensions, (m.default_params ->> 'dimensions')::integer)
   from aos_meta.llm_model_registry m where m.model_name = p_model
 $$;
 
@@ -190,10 +190,13 @@ $$;
 
 -- The ingested documents of a collection by source, with what would make reading them again needless: the sha256 of
 -- what was read, null where the collection cuts its texts in another way by now. missing_embeddings counts chunks
--- without one of the collection's present model, 0 where it has no model. Role viewer. AO001, AO004.
+-- without one of the collection's present model, 0 where it has no model. trust: 'untrusted', or null where the
+-- collection's counts. Role viewer. AO001, AO004.
 -- security definer: people read chunks by search alone.
 create function aos_rag.known_documents(p_tenant uuid, p_collection text)
-returns table (source text, sha256 text, chunks integer, missing_embeddings integer)
+returns table (
+  source text, sha256 text, title text, chunks integer, missing_embeddings integer, trust text,
+  provenance jsonb, updated_at timestamptz)
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -211,7 +214,8 @@ begin
       group by k.document_id)
     select d.source, case when d.chunking = aos_rag.chunking_of(v_collection.chunk_characters,
                                                                 v_collection.chunk_overlap) then d.sha256 end,
-           d.chunks, case when v_model is null then 0 else d.chunks - coalesce(t.n, 0) end
+           d.title, d.chunks, case when v_model is null then 0 else d.chunks - coalesce(t.n, 0) end,
+           d.trust, d.provenance, d.updated_at
     from aos_rag.document d left join there t using (document_id)
     where d.tenant_id = p_tenant and d.collection_id = v_collection.collection_id and not d.from_manifest
     order by d.source;
