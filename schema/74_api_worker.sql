@@ -201,8 +201,8 @@ end
 $$;
 
 -- What the model needs: {"config_version", "agent", "run", "system_prompt", "model", "tools",
--- "messages": [{"seq", "message"}], "last_step", "left_out", "max_output_tokens"}. Messages after step p_since
--- only; without it the last p_window steps, from the beginning of a turn on. left_out: which steps the model
+-- "messages": [{"seq", "message"}], "last_step", "left_out", "max_output_tokens", "embeds"?}. embeds: true where
+-- rag_search goes by embeddings too (search_models). Messages after step p_since only; without it the last p_window steps, from the beginning of a turn on. left_out: which steps the model
 -- reads no more (compact_run), null for none; a worker for which it has changed reads all anew, without p_since. max_output_tokens: the
 -- most that the next answer may have for the run's money to pay for it, to be sent to the provider
 -- and read anew for each question; 0 not to ask at all, null without a limit in money.
@@ -285,6 +285,7 @@ as $$
         aos_core.question_tokens(p_tenant, p_run, f.prompt || f.tools::text)) end,
     'left_out', l.ranges::text,
     'messages', aos_core.messages_of(p_tenant, p_run.run_id, p_since, p_window, l.ranges))
+    || case when aos_rag.embeds(p_tenant, a.collections) then jsonb '{"embeds": true}' else '{}' end
   from aos_agent.agent a
   join aos_persona.persona_version v on v.tenant_id = p_tenant and v.persona_id = p_run.persona_id
     and v.version = p_run.persona_version

@@ -79,8 +79,18 @@ begin
 end
 $$;
 
+-- The vector of so many dimensions: of one as JSON, or of several. Null where there is none. Kernel only.
+create function aos_rag.vector_among(p_vectors jsonb, p_dimensions integer) returns real[]
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select case when jsonb_typeof(p_vectors -> 0) = 'array' then (
+      select aos_rag.read_embedding(v, p_dimensions) from jsonb_array_elements(p_vectors) v
+      where jsonb_array_length(v) = p_dimensions limit 1)
+    else aos_rag.read_embedding(p_vectors, p_dimensions) end
+$$;
+
 -- The best passages of collections for a question in plain words, by full text and, of a collection whose model is
--- among p_vectors ({MODEL: [NUMBER, …]}, the question's embedding), by embeddings: each finds up to 60 chunks, and a chunk's
+-- among p_vectors ({MODEL: [NUMBER, …]}, the question's embedding, or a list of such of different lengths), by embeddings: each finds up to 60 chunks, and a chunk's
 -- score is the sum of 1 / (60 + its rank) over both, 1 the best rank (reciprocal rank fusion, k = 60, equal weights).
 -- p_limit chunks are found, 1 to 20; those that follow on each other in a document come as one passage. start_char and end_char count in the document's
 -- text, from 0; `line` and `page` from 1. search: hybrid or full-text, how the passage's collection was searched.
@@ -94,7 +104,7 @@ language sql stable set search_path = pg_catalog, pg_temp
 as $$
   with place as materialized (
     select c.collection_id, c.name, c.trust, c.embedding_model as model, w.shares,
-           case when aos_rag.vector_schema() is not null then aos_rag.read_embedding(
+           case when aos_rag.vector_schema() is not null then aos_rag.vector_among(
              p_vectors -> c.embedding_model,
              aos_rag.dimensions_of(c.embedding_model, c.dimensions)) end as vector
     from aos_rag.collection c

@@ -355,6 +355,10 @@ grant execute on function aos_rag.check_embedding(text, jsonb), aos_rag.dimensio
   aos_rag.put_embeddings(uuid, text, text, jsonb),
   aos_rag.remove_documents(uuid, text, text[]), aos_rag.index_collection(uuid, text) to aos_developer;
 
+grant update (cost_usd, input_tokens) on aos_core.step to aos_kernel;  -- what embedding a question costs
+grant execute on function aos_agent.search_models(uuid, uuid, uuid),
+  aos_agent.execute_search(uuid, uuid, uuid, jsonb, jsonb) to aos_worker;
+
 -- Answers as they come.
 grant select, insert, update, delete on aos_core.live_watcher, aos_core.live_text to aos_kernel;
 grant select on aos_core.live_text to aos_view;
