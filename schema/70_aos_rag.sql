@@ -2,12 +2,13 @@
 -- plain arrays: without the extension vector they are only kept, with it they are searched, and its
 -- types stand in no table, so that a backup is restored on a server that has none.
 
--- The schema of the extension vector, null where it is not installed or older than 0.7. Any caller.
+-- The schema of the extension vector, null where it is not installed, older than 0.7, or not the caller's to use.
+-- Any caller.
 create function aos_rag.vector_schema() returns name
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select n.nspname from pg_extension e join pg_namespace n on n.oid = e.extnamespace
-  where e.extname = 'vector' and exists (
+  where e.extname = 'vector' and has_schema_privilege(n.oid, 'usage') and exists (
     select from pg_type t where t.typname = 'halfvec' and t.typnamespace = n.oid)
 $$;
 
@@ -15,7 +16,7 @@ $$;
 -- found among its own, however many others there are.
 create function aos_rag.term_prefix(p_collection uuid) returns text
 language sql immutable parallel safe set search_path = pg_catalog, pg_temp
-as $$ select left(md5(p_collection::text), 5) || '.' $$;
+as $$ select left(md5(p_collection::text), 4) $$;
 
 -- The words of a chunk, of its title and headings above those of its text. What is no word, such as
 -- embedded data, is left out. For the column that is generated from it.

@@ -15,8 +15,8 @@ $$;
 
 -- The chunks of a collection that a question's words stand in, the best first: the more of its words, the rarer
 -- they are, the closer together and the more of them in titles and headings, the better. A chunk matches that has one of
--- the question's rare words; where it has none such, all of its words; else any. Of more than 1,000 matches
--- some 1,000 are ranked. Ids and ranks alone. Kernel only.
+-- the question's rare words; where it has none such, all of its words; else any. The index alone tells which of the words
+-- a chunk has; of the 200 that have most, by weight, it is read where they stand. Ids and ranks alone. Kernel only.
 -- security definer: owned by aos_lookup. Under the kernel's policy PostgreSQL would use no full-text index, for the
 -- operator of the search is not leakproof; what a chunk says is read under that policy all the same.
 create function aos_rag.matching_chunks(p_tenant uuid, p_collection uuid, p_query text, p_shares jsonb, p_limit integer)
@@ -38,13 +38,17 @@ begin
   from aos_rag.question_terms(p_collection, p_query, p_shares) t;
   foreach v_query in array v_queries loop
     continue when v_query is null;
-    -- A concatenation unpacks a chunk's words once, and not for each word of the question.
     return query
-      select m.chunk_id, (ts_rank_cd(m.words, v_any, 1) + (
-          select sum(w) from unnest(v_terms, v_weights) u (t, w) where m.words @@ u.t))::real
-      from (select c.chunk_id, c.tsv || ''::tsvector as words from aos_rag.chunk c
-            where c.tsv @@ v_query and c.tenant_id = p_tenant and c.collection_id = p_collection
-            limit 1000) m
+      with weighed as materialized (
+        select m.chunk_id, sum(u.w) as weight
+        from unnest(v_terms, v_weights) u (t, w)
+        cross join lateral (
+          select c.chunk_id from aos_rag.chunk c
+          where c.tsv @@ (u.t && v_query) and c.tenant_id = p_tenant and c.collection_id = p_collection
+          limit 2000) m
+        group by m.chunk_id order by 2 desc, 1 limit 200)
+      select w.chunk_id, (w.weight + ts_rank_cd(c.tsv, v_any, 1))::real
+      from weighed w join aos_rag.chunk c on c.tenant_id = p_tenant and c.chunk_id = w.chunk_id
       order by 2 desc, 1 limit p_limit;
     exit when found;
   end loop;
@@ -246,7 +250,8 @@ begin
   values (p_collection.tenant_id, p_collection.collection_id, v_chunks,
           aos_rag.count_words(p_collection.tenant_id, p_collection.collection_id, v_chunks))
   on conflict (tenant_id, collection_id) do update set chunks = excluded.chunks, shares = excluded.shares,
-    counted_at = excluded.counted_at;
+    counted_at = excluded.counted_at
+  where (w.chunks, w.shares) is distinct from (excluded.chunks, excluded.shares);
   v_wanted := v_embedded >= aos_rag.least_indexed() and aos_rag.vector_schema() is not null;
   if v_wanted and not v_fits or v_index is not null and not v_wanted then
     perform aos_rag.make_index(p_collection.collection_id, case when v_wanted then v_dimensions end,
@@ -288,7 +293,7 @@ begin
 end
 $$;
 
--- The same for every collection, and drop indexes of collections that are gone: after a restore, or when the extension
+-- The same for every collection that has embeddings, and drop indexes of collections that are gone: after a restore, or when the extension
 -- vector has come or gone. `aosctl db upgrade` calls it. Returns how many indexes were made or dropped. aos_admin.
 -- security definer: the kernel's tables; binds each tenant in turn.
 create function aos_rag.index_collections() returns integer
@@ -304,7 +309,8 @@ begin
   perform aos_auth.assert_administrator();
   for v_tenant in select r.tenant_id from aos_core.retentions() r order by 1 loop
     perform set_config('aos.kernel_tenant', v_tenant::text, true);
-    for v_collection in select c.* from aos_rag.collection c where c.tenant_id = v_tenant loop
+    for v_collection in select c.* from aos_rag.collection c
+                        where c.tenant_id = v_tenant and c.embedding_model is not null loop
       v_count := v_count + (aos_rag.settle_index(v_collection) ->> 'index' = 'made')::integer;
       v_kept := v_kept || ('hnsw_' || replace(v_collection.collection_id::text, '-', ''));
     end loop;

@@ -161,6 +161,7 @@ def world(kernel_database: KernelDatabase) -> Iterator[World]:
         "p_settings": {}, "p_reason": "x", "p_embedding": {}, "p_collection": "notes",
         "p_collections": ["notes"], "p_document": {"source": "x", "title": "x", "content": "x"},
         "p_documents": [], "p_rows": [], "p_sources": ["x"], "p_model": "x", "p_dimensions": 3,
+        "p_vectors": {}, "p_tokens": {},
     }  # fmt: skip
     peoples = {
         **common, "p_run": filled.run, "p_turn": filled.turn, "p_call": filled.call,
