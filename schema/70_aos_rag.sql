@@ -85,7 +85,8 @@ create index document_untrusted on aos_rag.document (tenant_id, collection_id)
   where trust = 'untrusted';
 
 -- A passage of a document: where it stands in the document's content, from start_char (0 is the first) to
--- before end_char. sha256: of all that is embedded. `page` counts from 1, where form feeds part pages.
+-- before end_char. sha256: of all that is embedded. `page` counts from 1, where form feeds part pages. Text and
+-- words stand beside the row: a search reads the rows of many chunks, and the words of few.
 create table aos_rag.chunk (
   tenant_id uuid not null,
   chunk_id uuid not null default aos_core.uuidv7(),
@@ -104,7 +105,8 @@ create table aos_rag.chunk (
     aos_rag.chunk_terms(collection_id, title, heading, content)) stored,
   primary key (tenant_id, chunk_id),
   foreign key (tenant_id, document_id) references aos_rag.document on delete cascade
-);
+) with (toast_tuple_target = 128);
+alter table aos_rag.chunk alter column tsv set storage external;
 alter table aos_rag.chunk enable row level security;
 alter table aos_rag.chunk force row level security;
 create index chunk_document on aos_rag.chunk (tenant_id, document_id, position);
