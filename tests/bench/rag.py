@@ -155,9 +155,10 @@ def fill(database: KernelDatabase, world: World, name: str, chunks: int) -> Libr
     began = time.perf_counter()
     said = call(person, "aos_rag.index_collection", tenant.id, "library")
     if chunks >= 5000:
+        indexed = time.perf_counter() - began
         print(
             f"{name}: {said['chunks']:,} chunks written in {wrote:.0f} s, embeddings made up and"
-            f" stored in {embedded:.0f} s, index {said['index']} in {time.perf_counter() - began:.0f} s"
+            f" stored in {embedded:.0f} s, index {said['index']} in {indexed:.0f} s"
         )
     return Library(tenant, "library", world, samples)
 
@@ -165,7 +166,8 @@ def fill(database: KernelDatabase, world: World, name: str, chunks: int) -> Libr
 SEARCH = "select * from aos_rag.search(%s, '{library}', %s, %s, %s)"
 CHUNKS = (
     "select array_agg(k.chunk_id) from aos_rag.chunk k"
-    " join unnest(%s::uuid[], %s::int[], %s::int[]) p (d, a, z) on k.document_id = p.d and k.start_char >= p.a and k.end_char <= p.z"
+    " join unnest(%s::uuid[], %s::int[], %s::int[]) p (d, a, z)"
+    " on k.document_id = p.d and k.start_char >= p.a and k.end_char <= p.z"
 )
 EXACT_VECTOR = """
 select e.chunk_id from aos_rag.embedding e
