@@ -248,6 +248,27 @@ def make_asker(database: KernelDatabase, tenant: Tenant, model: str) -> None:
     })  # fmt: skip
 
 
+def give_helper(play: Stage) -> None:
+    """Let `asker` ask the agent `helper`, whom the same wire answers, by the skill ask_helper."""
+    admin, tenant = play.database.superuser, play.tenant.id
+    apply(admin, "aos_persona.apply_persona", tenant, "helper", {
+        "systemPrompt": "You help.", "model": play.model,
+    })  # fmt: skip
+    apply(admin, "aos_agent.apply_agent", tenant, "helper", {
+        "persona": "helper", "skills": ["memory_store"],
+    })  # fmt: skip
+    apply(admin, "aos_skills.apply_skill", tenant, "ask_helper", {
+        "description": "Ask the helper.", "agent": {"name": "helper"}, "risk": "low",
+        "effect": "transactional", "touches": [], "input": {
+            "type": "object", "properties": {"task": {"type": "string"}}, "required": ["task"]},
+    })  # fmt: skip
+    admin.execute(
+        "update aos_agent.agent set skills = skills || '{ask_helper}'"
+        " where tenant_id = %s and name = 'asker'",
+        (tenant,),
+    )
+
+
 def after(go: threading.Event, words: str) -> Callable[[Request], Reply]:
     """Return an answer that is given as soon as `go` is set."""
 

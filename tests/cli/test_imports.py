@@ -147,7 +147,7 @@ def test_a_verb_on_the_database_loads_neither_sdk_nor_screen(
 @pytest.mark.parametrize(
     ("line", "most"),
     [
-        ("get agents", 233),
+        ("get agents", 234),
         ("get agents -l a=b", 237),
         ("get all -A", 232),
         ("get turns", 237),

@@ -312,7 +312,9 @@ def test_work_begins_at_a_notice_and_several_turns_go_on_at_once(
         ]
         assert 1 <= sessions.count("") <= 4, sessions  # one is opened when all others are in use
         beside = sorted(name for name in sessions if name)
-        assert beside == sorted(set(beside) & {"heartbeat", "listen", "retention", "webhooks"})
+        assert beside == sorted(
+            set(beside) & {"heartbeat", "listen", "retention", "schedules", "webhooks"}
+        )
         model.go.set()
         until(lambda: all(state(tenant, run) == "completed" for run in runs), "all four")
         status, err = worker.end()

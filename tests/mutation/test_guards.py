@@ -26,7 +26,9 @@ LEFT = """(select concat_ws(' ', (select count(*) from aos_core.event_log),
   (select md5(string_agg(concat_ws(' ', role_name, skill_name, effect, max_rows, why_asked), ','
    order by tenant_id, role_name, skill_name)) from aos_skills.role_skill),
   (select min(ready_at) from aos_core.turn_queue),
-  (select max(generation) from aos_skills.skill)))"""
+  (select max(generation) from aos_skills.skill),
+  (select md5(string_agg(concat_ws(' ', owner, generation), ',')) from aos_agent.schedule),
+  (select count(*) from aos_agent.schedule_state)))"""
 # How each kind of row is made anew; the rest comes from defaults and triggers.
 MADE = {
     "aos_auth.tenant": "(name) values ('new_corp')",
@@ -140,6 +142,15 @@ PECULIAR = {
         " 'mcp', '{\"mcp\": {\"server\": \"tickets\", \"tool\": \"x\"}}', '{}', 'read', 'low',"
         " 'x', 500 from aos_auth.tenant;"
         ' update aos_skills.mcpserver set spec = \'{"command": ["x"]}\'; end $$',
+    ),
+    "aos_agent.schedule": (
+        "insert into aos_agent.schedule (tenant_id, agent_id, name, schedule, input, owner)"
+        " select tenant_id, agent_id, 'new', '@daily', 'x', 'user:nobody'"
+        " from aos_agent.agent limit 1",
+        "update aos_agent.schedule set owner = 'user:nobody'",
+        "do $$ begin insert into aos_agent.schedule (tenant_id, agent_id, name, schedule, input)"
+        " select tenant_id, agent_id, 'new', '@daily', 'x' from aos_agent.agent limit 1;"
+        " delete from aos_agent.schedule; end $$",
     ),
     "aos_skills.role_skill": ("update aos_skills.role_skill set marks = 9",),
     "aos_skills.builtin_skill": (

@@ -31,6 +31,8 @@ _NAMED = {
     "MODEL": "model",
     "PERSONA": "persona",
     "SKILL": "skill",
+    "SCHEDULE": "schedule",
+    "CRON": "words:@hourly,@daily,@weekly,@monthly,@yearly",
     "FILE": "file",
     "DIR": "file",
     "ROLE": f"words:{','.join(ROLES)}",

@@ -167,7 +167,7 @@ class Loop:
     def _drive(self, lease: Lease, observe: Observer, stop: Event) -> Outcome:
         known = self.transcript
         moved = Moved(lease.next, lease.last_step, lease.last_step, lease.calls)
-        text = ""
+        text, answered = "", False
         while True:
             if stop.is_set():
                 raise Interrupted
@@ -195,8 +195,9 @@ class Loop:
                 if not message.calls:
                     self.before_end(message)
                 moved = self._store(lease, message, observe, stop)
+                answered = not message.calls
             else:
-                return self._outcome(lease, moved, text)
+                return self._outcome(lease, moved, text, answered)
 
     def _catch_up(self, lease: Lease, observe: Observer) -> None:
         known = self.transcript
@@ -211,7 +212,9 @@ class Loop:
             if row["seq"] > max(lease.last_step, since or 0) and row["message"]["role"] == "user":
                 observe(Steered(Message.from_json(row["message"])))
 
-    def _outcome(self, lease: Lease, moved: Moved, text: str) -> Outcome:
+    def _outcome(self, lease: Lease, moved: Moved, text: str, answered: bool) -> Outcome:
+        if moved.next == "done" and not answered:
+            return Outcome("queued", lease.turn, text)  # another has driven it to its end
         if moved.next in ("limited", "later"):
             self.transcript.forget_context()  # what the run can pay for is another then
         states = {"done": "completed", "wait": "waiting", "later": "queued"}

@@ -234,7 +234,7 @@ class Screen:
             margin = f"  {self.style('│', YELLOW)} "
             width = self.width - 4 if self.folds else sys.maxsize
             rows += [f"{margin}{row}" for line in lines for row in folded(line, width)]
-            rows += [self.style(f"  {below}", DIM)]
+            rows += [self.style(f"  {row}", DIM) for row in folded(below, width)]
             self._side.write("\n".join(rows) + "\n")
             self._side.flush()
 

@@ -76,7 +76,10 @@ def shorten(text: str, width: int) -> str:
 
 
 def result_words(ok: bool, result: Any) -> str:
-    """Sum up a tool's result: `12 rows`, `3 passages: a.md`, or its error."""
+    """Sum up a tool's result: `12 rows`, `3 rows affected`, `3 passages: a.md`, or its error.
+
+    Where there is no row the kernel knows no columns, and nobody whether some could have come.
+    """
     data = result if isinstance(result, Mapping) else {}
     if not ok or "error" in data:
         return shorten(str(data.get("error") or "failed"), REASON_WIDTH)
@@ -85,7 +88,7 @@ def result_words(ok: bool, result: Any) -> str:
     if isinstance(affected := data.get("affected"), int):
         return counted(affected, "row") + " affected"
     if isinstance(rows := data.get("row_count"), int):
-        changed = " affected" if data.get("columns") == [] else ""
+        changed = " affected" if rows and data.get("columns") == [] else ""
         return counted(rows, "row") + changed + (", cut" if data.get("truncated") else "")
     if isinstance(found := data.get("memories"), list):
         return counted(len(found), "memory", "memories")
