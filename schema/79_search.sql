@@ -16,7 +16,7 @@ $$;
 -- The chunks of a collection that a question's words stand in, the best first: the more of its words, the rarer
 -- they are, the closer together and the more of them in titles and headings, the better. A chunk matches that has one of
 -- the question's rare words; where it has none such, all of its words; else any. The index alone tells which of the words
--- a chunk has; of the 300 that have most, by weight, it is read where they stand. Ids and ranks alone. Kernel only.
+-- a chunk has; of the 250 that have most, by weight, it is read where they stand. Ids and ranks alone. Kernel only.
 -- security definer: owned by aos_lookup. Under the kernel's policy PostgreSQL would use no full-text index, for the
 -- operator of the search is not leakproof; what a chunk says is read under that policy all the same.
 create function aos_rag.matching_chunks(p_tenant uuid, p_collection uuid, p_query text, p_shares jsonb, p_limit integer)
@@ -46,7 +46,7 @@ begin
           select c.chunk_id from aos_rag.chunk c
           where c.tsv @@ (u.t && v_query) and c.tenant_id = p_tenant and c.collection_id = p_collection
           limit 2000) m
-        group by m.chunk_id order by 2 desc, 1 limit 300)
+        group by m.chunk_id order by 2 desc, 1 limit 250)
       select w.chunk_id, (w.weight + ts_rank_cd(c.tsv, v_any, 1))::real
       from weighed w join aos_rag.chunk c on c.tenant_id = p_tenant and c.chunk_id = w.chunk_id
       order by 2 desc, 1 limit p_limit;

@@ -61,7 +61,8 @@ class World:
             [self._add(topic, self._spread(0.6)) for _ in range(SUBJECTS)] for topic in self.topics
         ]
         syllables = [a + b for a in "bdfgklmnprstvz" for b in "aeiou"]
-        self.words = ["".join(self.random.choices(syllables, k=3)) + str(n) for n in range(WORDS)]
+        words = ["".join(parts) for parts in itertools.product(syllables, repeat=3)]
+        self.words = self.random.sample(words, WORDS)
         self.bounds = list(itertools.accumulate(1 / (rank + 2.7) for rank in range(WORDS)))
         self.own = [self.random.sample(range(200, WORDS), OWN_WORDS) for _ in range(TOPICS)]
 
