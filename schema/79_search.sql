@@ -212,17 +212,24 @@ as $$
 declare
   v_name text := 'hnsw_' || replace(p_collection::text, '-', '');
   v_memory text := set_config('maintenance_work_mem',
-    least(greatest(p_bytes / 1024, 65536), 2000000) || 'kB', true);
+    least(greatest(p_bytes / 1024, 65536), 1000000) || 'kB', true);
+  v_statement text;
 begin
   execute format('drop index if exists aos_rag.%I', v_name);
   if p_dimensions is null then
     return null;
   end if;
-  execute format(
+  v_statement := format(
     'create index %I on aos_rag.embedding using hnsw ((embedding::%s) %I.%s) '
     'where collection_id = %L::uuid and dimensions = %s', v_name, aos_rag.vector_type(p_dimensions),
     aos_rag.vector_schema(), case when p_dimensions <= 2000 then 'vector' else 'halfvec' end || '_cosine_ops',
     p_collection, p_dimensions);
+  begin
+    execute v_statement;
+  exception when insufficient_resources then  -- as with a container's small /dev/shm
+    v_memory := set_config('max_parallel_maintenance_workers', '0', true);
+    execute v_statement;
+  end;
   return v_name;
 end
 $$;
