@@ -129,7 +129,9 @@ as $$
   ), found as (
     select k.*, f.score,
            k.position - row_number() over (partition by k.document_id order by k.position) as island
-    from fused f join aos_rag.chunk k on k.tenant_id = p_tenant and k.chunk_id = f.chunk_id
+    from fused f cross join lateral (  -- one by one: the policy seems to leave few rows to read instead
+      select c.* from aos_rag.chunk c
+      where c.tenant_id = p_tenant and c.chunk_id = f.chunk_id offset 0) k
   ), joined as (
     select f.document_id, f.collection_id, min(f.heading) filter (where f.nth = 1) as heading,
            min(f.page) as page, min(f.line) as line, min(f.start_char) as start_char,
@@ -146,7 +148,9 @@ as $$
          p.trust = 'untrusted' or d.trust is not null
   from joined j
   join place p on p.collection_id = j.collection_id
-  join aos_rag.document d on d.tenant_id = p_tenant and d.document_id = j.document_id
+  cross join lateral (
+    select x.source, x.title, x.trust from aos_rag.document x
+    where x.tenant_id = p_tenant and x.document_id = j.document_id offset 0) d
   order by j.score desc, d.title, j.start_char
 $$;
 
