@@ -201,7 +201,8 @@ end
 $$;
 
 -- What the model needs: {"config_version", "agent", "run", "system_prompt", "model", "tools",
--- "messages": [{"seq", "message"}], "first_step" of the turn, "last_step", "left_out", "max_output_tokens"}. Messages
+-- "messages": [{"seq", "message"}], "first_step" of the turn, "last_step", "left_out", "max_output_tokens",
+-- "embeds"?}. embeds: true where rag_search goes by embeddings too (search_models). Messages
 -- after step p_since only; without it the last p_window steps (null: all), from the beginning of a turn on; a summary made in the
 -- middle of a turn is the first of them, whatever its step. left_out: which steps the model
 -- reads no more (compact_run, compact_turn), null for none; a worker for which it has changed reads all anew, without p_since. max_output_tokens: the
@@ -226,17 +227,22 @@ end
 $$;
 
 -- The name of a model that a run may be asked with. AO001: there is no such model; AO002, with p_new: it
--- is not active. Kernel only.
+-- is not active; AO006: it makes embeddings. Kernel only.
 create function aos_core.usable_model(p_model text, p_new boolean) returns text
 language plpgsql stable
 as $$
 declare
   v_active boolean;
+  v_embeds boolean;
 begin
-  select m.is_active into v_active from aos_meta.llm_model_registry m where m.model_name = p_model;
+  select m.is_active, m.capabilities @> '{"embeddings": true}' into v_active, v_embeds
+  from aos_meta.llm_model_registry m where m.model_name = p_model;
   if not found then
     raise exception 'model "%" not found', p_model using errcode = 'AO001',
       hint = 'aosctl get models lists them';
+  elsif v_embeds then
+    raise exception 'model "%" makes embeddings and cannot chat', p_model using errcode = 'AO006',
+      hint = 'aosctl get models lists those that can';
   elsif p_new and not v_active then
     raise exception 'model "%" is not active', p_model using errcode = 'AO002',
       hint = 'aosctl get models lists them; spec.active says which may begin anything new';
@@ -281,6 +287,7 @@ as $$
         aos_core.question_tokens(p_tenant, p_run, f.prompt || f.tools::text)) end,
     'left_out', l.ranges::text,
     'messages', aos_core.messages_of(p_tenant, p_run.run_id, p_since, p_window, l.ranges))
+    || case when aos_rag.embeds(p_tenant, a.collections) then jsonb '{"embeds": true}' else '{}' end
   from aos_agent.agent a
   join aos_persona.persona_version v on v.tenant_id = p_tenant and v.persona_id = p_run.persona_id
     and v.version = p_run.persona_version

@@ -309,9 +309,7 @@ returns boolean
 language sql stable
 as $$
   select nullif(bool_or(case e.builtin
-    when 'rag_search' then exists (
-      select from aos_rag.collection c
-      where c.tenant_id = p_tenant and c.name = any (a.collections) and c.trust = 'untrusted')
+    when 'rag_search' then aos_rag.is_untrusted(p_tenant, a.collections)
     when 'memory_recall' then aos_core.remembers_untrusted(p_tenant, a.agent_id, p_call.run_id)
     when 'memory_search' then aos_core.remembers_untrusted(p_tenant, a.agent_id, p_call.run_id)
     end), false)

@@ -14,12 +14,12 @@ as $$
       'aos_core.tenant_of_run', 'aos_core.tenant_of_turn', 'aos_agent.next_ready',
       'aos_agent.served_tenant', 'aos_agent.next_webhooks', 'aos_core.audit_tenants',
       'aos_core.retentions', 'aos_core.trails', 'aos_agent.next_retention', 'aos_agent.next_due',
-      'aos_auth.own_principals', 'aos_agent.next_expired_memories')
+      'aos_auth.own_principals', 'aos_agent.next_expired_memories', 'aos_rag.matching_chunks')
       then 'aos_lookup'
     when p_schema || '.' || p_name in ('aos_auth.provision_sql_role', 'aos_auth.drop_sql_role')
       then 'aos_provisioner'
     when p_schema || '.' || p_name in ('aos_core.ensure_partitions', 'aos_core.create_partition',
-                                         'aos_core.drop_months')
+                                         'aos_core.drop_months', 'aos_rag.make_index')
       then 'aos_owner'
     else 'aos_kernel' end)::name
 $$;
@@ -146,6 +146,7 @@ grant select on aos_auth.tenant, aos_auth.principal, aos_auth.role_grant, aos_au
   aos_skills.builtin_skill, aos_skills.skill, aos_skills.role_skill, aos_skills.policy,
   aos_core.run, aos_core.turn, aos_core.step, aos_core.tool_call, aos_core.approval, aos_core.event_log, aos_agent.agent,
   aos_rag.collection, aos_rag.document to aos_view;
+grant select (tenant_id, collection_id) on aos_rag.embedding to aos_view;
 grant select (tenant_id, run_id, max_turns) on aos_core.meter to aos_view;
 grant insert (tenant_id, agent_id, name, title, kind, labels), update (title, labels)
   on aos_core.run to aos_view;
@@ -179,10 +180,10 @@ grant select (tenant_id, db_role) on aos_auth.sql_identity to aos_viewer;
 grant select on aos_auth.tenant, aos_auth.principal, aos_auth.role, aos_auth.role_grant,
   aos_meta.kernel_version, aos_meta.llm_model_registry, aos_persona.persona,
   aos_skills.builtin_skill, aos_skills.skill, aos_skills.role_skill, aos_skills.policy,
-  aos_agent.agent, aos_rag.collection, aos_rag.document to aos_viewer;
+  aos_agent.agent, aos_rag.collection to aos_viewer;
 
 grant insert, update, delete on aos_persona.persona, aos_skills.skill, aos_skills.role_skill,
-  aos_skills.policy, aos_agent.agent, aos_rag.collection, aos_rag.document, aos_auth.principal,
+  aos_skills.policy, aos_agent.agent, aos_rag.collection, aos_auth.principal,
   aos_auth.role_grant to aos_developer;
 grant insert on aos_auth.role to aos_developer;
 grant insert, update on aos_agent.conversation to aos_developer;
@@ -366,6 +367,29 @@ grant execute on function aos_agent.next_due(integer, uuid), aos_agent.due_sched
 
 -- Another model for the rest of a turn.
 grant execute on function aos_agent.fall_back(uuid, uuid, uuid, text, text, text) to aos_worker;
+
+-- Knowledge: documents, chunks and embeddings are the kernel's; people write and search by its functions.
+grant insert, update on aos_rag.document, aos_rag.chunk to aos_kernel;
+grant select, insert, update, delete on aos_rag.chunk, aos_rag.embedding to aos_kernel;
+grant select, insert, update on aos_rag.collection_words to aos_kernel;
+grant select (tenant_id, collection_id, chunk_id, tsv) on aos_rag.chunk to aos_lookup;
+grant execute on function aos_rag.question_terms(uuid, text, jsonb), aos_rag.term_prefix(uuid) to aos_lookup;
+grant execute on function aos_rag.matching_chunks(uuid, uuid, text, jsonb, integer),
+  aos_rag.make_index(uuid, integer, bigint) to aos_kernel;
+grant execute on function aos_rag.vector_schema(), aos_rag.vector_type(integer) to aos_owner;
+grant execute on function aos_rag.vector_schema() to aos_view, aos_viewer;
+grant execute on function aos_rag.known_documents(uuid, text),
+  aos_rag.search(uuid, text[], text, integer, jsonb) to aos_viewer;
+grant execute on function aos_rag.index_collections() to aos_admin;
+grant execute on function aos_rag.check_embedding(text, jsonb), aos_rag.dimensions_of(text, integer),
+  aos_rag.set_documents(uuid, text, jsonb), aos_rag.put_document(uuid, text, jsonb),
+  aos_rag.chunks_to_embed(uuid, text, uuid, integer),
+  aos_rag.put_embeddings(uuid, text, text, jsonb),
+  aos_rag.remove_documents(uuid, text, text[]), aos_rag.index_collection(uuid, text) to aos_developer;
+
+grant update (cost_usd, input_tokens) on aos_core.step to aos_kernel;  -- what embedding a question costs
+grant execute on function aos_agent.search_models(uuid, uuid, uuid),
+  aos_agent.execute_search(uuid, uuid, uuid, jsonb, jsonb) to aos_worker;
 
 -- Answers as they come.
 grant select, insert, update, delete on aos_core.live_watcher, aos_core.live_text to aos_kernel;

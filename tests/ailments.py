@@ -201,4 +201,7 @@ CASES = (
     Case("public-create", "grant create on schema shop to public", "schema shop"),
     Case("public-create", "do $$ begin execute format('grant create on database %I to public',"
          " current_database()); end $$", "database {database}"),
+    Case("vector-missing", "insert into aos_rag.collection (tenant_id, name, embedding_model)"
+         " select tenant_id, 'meant', 'text-embedding-3-small' from aos_auth.tenant",
+         "extension vector"),
 )  # fmt: skip

@@ -25,7 +25,7 @@ from aosctl.domain.loop import Loop
 from aosctl.domain.loop_events import CallEnded, LoopEvent, Outcome, Retrying, TextDelta
 from aosctl.domain.tools.base import Tool
 from aosctl.domain.tools.web_search import WebSearch
-from aosctl.providers.registry import provider_for
+from aosctl.providers.registry import embedder_of, provider_for
 from kernels import META, KernelDatabase, Tenant, apply, call, make_tenant
 from providers.wire_openai import Entry, OpenAIWire, Reply, Request, text
 
@@ -145,6 +145,7 @@ class Stage:
             heart,
             pause if patient else lambda seconds, _check: pauses.append(seconds),
             chance=lambda: 0.5,
+            embedder_of=embedder_of,
         )
         if run is None and begun:
             run, _ = person.start_run(agent, "conversation")

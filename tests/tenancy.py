@@ -71,6 +71,13 @@ def fill(database: KernelDatabase, name: str) -> Filled:
     apply(admin, "aos_rag.apply_collection", tenant.id, "notes", {
         "documents": [{"title": f"Of {name}", "text": "secret"}],
     })  # fmt: skip
+    call(admin, "aos_rag.index_collection", tenant.id, "notes")
+    admin.execute(
+        "insert into aos_rag.embedding (tenant_id, chunk_id, collection_id, model, dimensions,"
+        " embedding) select tenant_id, chunk_id, collection_id, 'x', 2, '{1,2}' from aos_rag.chunk"
+        " where tenant_id = %s",
+        (tenant.id,),
+    )
     apply(admin, "aos_core.apply_budget", tenant.id, "wide", {
         "scope": "tenant", "period": "day", "limits": {"maxTokens": 10**9},
     })  # fmt: skip

@@ -28,7 +28,7 @@ MAY_IMPORT = {
 }
 ROOT = "cli.wiring"
 """The composition root, alone in choosing providers and tools."""
-OPEN_DOORS = {"providers.base", "domain.tools.base"}
+OPEN_DOORS = {"providers.base", "providers.embedding", "domain.tools.base"}
 
 
 @cache

@@ -33,6 +33,7 @@ FOR_ADMINS = {
     "identity-stray",
     "permission-outdated",
     "schedules-fired",
+    "vector-missing",
 }
 
 

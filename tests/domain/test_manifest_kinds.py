@@ -42,7 +42,7 @@ STATUS: dict[str, dict[str, Any]] = {
         "keys": {"api_key": {"masterKey": "0" * 16, "digest": "A" * 12}},
     },
     "Model": {"builtin": False},
-    "Collection": {"documents": 23, "search": "full-text"},
+    "Collection": {"documents": 23, "chunks": 91, "embedded": 91, "search": "hybrid"},
     "McpServer": {"skills": ["tickets.search"]},
     "Skill": {"version": 3, "effect": "read", "runner": "kernel", "risk": "low"},
     "Policy": {"pendingApprovals": 1, "skills": ["refund_small"]},
@@ -91,6 +91,9 @@ class Kernel:
 
     def names(self, kind: str, tenant: str | None) -> list[str]:
         return {"Model": ["offline", "gpt-4o"], "Tenant": ["tech_corp"]}.get(kind, [])
+
+    def embeds(self, model: str) -> bool:
+        return False
 
 
 @pytest.mark.parametrize("folder", SETS, ids=lambda path: path.name)
@@ -185,7 +188,12 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "fallbacks": [],
         "active": True,
     },
-    "Collection": {"description": "", "trust": "trusted", "documents": []},
+    "Collection": {
+        "description": "",
+        "trust": "trusted",
+        "chunking": {"characters": 1600, "overlap": 200},
+        "documents": [],
+    },
     "Skill": {
         "builtin": "sql_execute",
         "risk": "high",
@@ -255,8 +263,8 @@ CELLS = {
     "Tenant": ["tech_corp", "Tech Corp Inc.", 1, 2],
     "Principal": ["jane", "user", ["developer", "viewer"], "jane"],
     "Secret": ["openai", 1],
-    "Model": ["local-qwen", "openai", "qwen3-32b", 32768, True],
-    "Collection": ["handbook", 23, "trusted"],
+    "Model": ["local-qwen", "openai", "qwen3-32b", "chat", 32768, True],
+    "Collection": ["handbook", 23, 91, 91, "text-embedding-3-small", "trusted"],
     "McpServer": ["tickets", "http", ["tickets.search"]],
     "Skill": ["sql_query", "sql_query", "read", "low", "risk"],
     "Policy": ["large_refunds", "ask", ["refund_*"], 1],

@@ -35,6 +35,8 @@ WORKER_FUNCTIONS = {
     "aos_agent.model_secret",
     "aos_agent.call_settings",
     "aos_agent.disable_skill",
+    "aos_agent.search_models",
+    "aos_agent.execute_search",
     "aos_agent.record_response",
     "aos_agent.execute_sql_call",
     "aos_agent.clean_session",

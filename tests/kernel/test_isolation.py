@@ -32,7 +32,6 @@ READ = {
     "aos_agent.schedule",
     "aos_agent.agent",
     "aos_rag.collection",
-    "aos_rag.document",
     "aos_core.budget",
 }
 MANIFESTS = READ - {
@@ -282,8 +281,6 @@ def test_a_row_cannot_be_moved_or_tied_to_the_other_tenant(
         "update aos_agent.agent set persona_id = {there} where name = 'bot'": there.persona,
         "insert into aos_auth.role_grant (tenant_id, principal_id, role_name)"
         " values ({here}, {there}, 'viewer')": there.principal,
-        "insert into aos_rag.document (tenant_id, collection_id, position, title, content)"
-        " values ({here}, {there}, 9, 'x', 'x')": there.collection,
     }  # fmt: skip
     for statement, known in statements.items():
         query = statement.format(here=f"'{here.id}'", there="%s")
@@ -358,6 +355,14 @@ WITH_TENANT: dict[str, list[Any]] = {
     "aos_skills.apply_policy": ["{tenant}", "x", META, {"skills": ["x"], "decision": "deny"}],
     "aos_agent.apply_agent": ["{tenant}", "x", META, SPEC],
     "aos_rag.apply_collection": ["{tenant}", "x", META, SPEC],
+    "aos_rag.set_documents": ["{tenant}", "notes", []],
+    "aos_rag.put_document": ["{tenant}", "notes", {"source": "x", "title": "x", "content": "x"}],
+    "aos_rag.known_documents": ["{tenant}", "notes"],
+    "aos_rag.chunks_to_embed": ["{tenant}", "notes"],
+    "aos_rag.put_embeddings": ["{tenant}", "notes", "x", []],
+    "aos_rag.remove_documents": ["{tenant}", "notes", None],
+    "aos_rag.index_collection": ["{tenant}", "notes"],
+    "aos_rag.search": ["{tenant}", None, "secret"],
     "aos_auth.apply_secret": ["{tenant}", "x", META, {"data": {"k": {"sealed": SEALED}}}],
     "aos_auth.rewrap_secret": ["{tenant}", "keys", 1, {"api": SEALED}],
     "aos_skills.apply_mcpserver": ["{tenant}", "x", META, {"url": "https://x.example"}],
@@ -420,6 +425,7 @@ HARMLESS = {
     "aos_skills.secret_refs", "aos_skills.runner_of", "aos_core.assert_schedule",
     "aos_auth.own_principals", "aos_core.search_memory", "aos_core.memory_question",
     "aos_core.memory_words", "aos_core.memory_weight",
+    "aos_rag.vector_schema", "aos_rag.check_embedding", "aos_rag.dimensions_of",
 }  # fmt: skip
 
 

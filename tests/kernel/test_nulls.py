@@ -176,6 +176,10 @@ def world(kernel_database: KernelDatabase) -> Iterator[World]:
         "p_hashes": [], "p_tenants": [tenant.id], "p_timeout": "30000", "p_schema": "shop",
         "p_settings": {}, "p_reason": "x", "p_key": "x", "p_value": {"x": 1}, "p_keys": ["x"],
         "p_importance": 0.5, "p_updated_at": "2026-01-01",
+        "p_embedding": {}, "p_collection": "notes",
+        "p_collections": ["notes"], "p_document": {"source": "x", "title": "x", "content": "x"},
+        "p_documents": [], "p_rows": [], "p_sources": ["x"], "p_model": "x", "p_dimensions": 3,
+        "p_vectors": {}, "p_tokens": {},
     }  # fmt: skip
     peoples = {
         **common, "p_run": filled.run, "p_turn": filled.turn, "p_call": filled.call,
@@ -212,6 +216,7 @@ REFUSED = {
     "aos_agent.preview_call": "AO003",
     "aos_agent.record_delivery": "AO003", "aos_auth.revoke_role": "AO001",
     "aos_meta.delete_model": "AO001", "aos_skills.own_sql_role": "AO005",
+    "aos_rag.put_embeddings": "AO005",
 }  # fmt: skip
 
 

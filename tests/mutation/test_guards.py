@@ -66,6 +66,13 @@ ALL_THREE = {
         " collections = '{notes}'",
         "update aos_rag.collection set trust = 'untrusted'",
     ),
+    "aos_rag.document": (
+        "update aos_agent.agent set skills = '{sql_execute}';"
+        " update aos_skills.skill set approval = 'never' where name = 'sql_execute';"
+        " update aos_agent.agent set skills = '{rag_search,sql_query,sql_execute}',"
+        " collections = '{notes}'",
+        "update aos_rag.document set trust = 'untrusted'",
+    ),
     "aos_skills.policy": (
         "update aos_agent.agent set skills = '{web_search,sql_query,sql_execute}'",
         "insert into aos_skills.policy (tenant_id, name, skills, decision)"
@@ -74,6 +81,14 @@ ALL_THREE = {
 }
 # What triggers of one table refuse, correct or answer, and the common deeds don't show.
 PECULIAR = {
+    "aos_rag.collection": (
+        "do $$ declare v_index text; begin"
+        " select 'hnsw_' || replace(collection_id::text, '-', '') into v_index"
+        " from aos_rag.collection limit 1;"
+        " execute format('create index %I on aos_rag.embedding (chunk_id)', v_index);"
+        " delete from aos_rag.collection;"
+        " perform 1 / (to_regclass('aos_rag.' || v_index) is null)::integer; end $$",
+    ),
     "aos_agent.agent": (
         "do $$ begin insert into aos_agent.agent (tenant_id, name, persona_id)"
         " select tenant_id, 'gone', persona_id from aos_persona.persona limit 1;"

@@ -224,7 +224,8 @@ def loop_of(
     from aosctl.providers import registry
 
     asked = provider_for or registry.provider_for
-    return Loop(client, asked, tools(embedded=embedded), Heart(client.heart_link))
+    heart, embedder_of = Heart(client.heart_link), registry.embedder_of
+    return Loop(client, asked, tools(embedded=embedded), heart, embedder_of=embedder_of)
 
 
 def previewer_of(given: Globals) -> Callable[[UUID, UUID], bool]:
@@ -271,7 +272,7 @@ def open_worker(
     from aosctl.domain.heart import Heart
     from aosctl.domain.loop import Loop
     from aosctl.domain.worker import Worker
-    from aosctl.providers.registry import provider_for
+    from aosctl.providers.registry import embedder_of, provider_for
 
     target = target_of(given)
     dsn = worker_dsn(target, person_conninfo(target, note))
@@ -289,7 +290,9 @@ def open_worker(
         worker = Worker(
             client,
             bell,
-            lambda rest: Loop(client, provider_for, known, heart, rest=rest),
+            lambda rest: Loop(
+                client, provider_for, known, heart, rest=rest, embedder_of=embedder_of
+            ),
             report,
             note,
             concurrency=concurrency,

@@ -36,6 +36,8 @@ SETTINGS = statement("aos_agent.call_settings", 3)
 DISABLE = statement("aos_agent.disable_skill", 4)
 RESPONSE = statement("aos_agent.record_response", 8)
 EXECUTE = statement("aos_agent.execute_sql_call", 3)
+SEARCH_MODELS = statement("aos_agent.search_models", 3)
+SEARCH = statement("aos_agent.execute_search", 5)
 CLAIM_PREVIEW = statement("aos_agent.claim_preview", 2)
 PREVIEW = statement("aos_agent.preview_call", 3)
 START = statement("aos_agent.start_call", 3)
@@ -205,6 +207,39 @@ class WorkerClient:
                 lease.tenant,
                 call.call_id,
                 lease.token,
+                seconds=seconds or STATEMENT_SECONDS,
+                stopped=stopped,
+            )
+        )
+
+    def search_models(self, lease: Lease, call: PendingCall) -> Mapping[str, Any]:
+        """Read what a search's question is to be embedded by.
+
+        Returns question and models, each as in the context, with dimensions and perhaps secret.
+        """
+        row: Mapping[str, Any] = self._link.call(
+            SEARCH_MODELS, lease.tenant, call.call_id, lease.token
+        )
+        return row
+
+    def execute_search(
+        self,
+        lease: Lease,
+        call: PendingCall,
+        vectors: Mapping[str, Any],
+        tokens: Mapping[str, int],
+        seconds: float | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Moved:
+        """Let the kernel carry out a search, as `execute_call`, with its question's vectors."""
+        return _settled(
+            self._sql.call_text(
+                SEARCH,
+                lease.tenant,
+                call.call_id,
+                lease.token,
+                to_json(vectors),
+                to_json(tokens),
                 seconds=seconds or STATEMENT_SECONDS,
                 stopped=stopped,
             )

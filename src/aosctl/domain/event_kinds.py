@@ -55,7 +55,6 @@ _OF: dict[str, tuple[str, ...]] = {
         resource: ("created", "changed", "deleted")
         for resource in (
             "budget",
-            "collection",
             "mcpserver",
             "persona",
             "policy",
@@ -67,6 +66,7 @@ _OF: dict[str, tuple[str, ...]] = {
         )
     },
     "agent": ("created", "changed", "deleted", "looked"),
+    "collection": ("created", "changed", "deleted", "document_put", "documents_removed"),
 }
 KINDS = tuple(f"{first}.{second}" for first, words in sorted(_OF.items()) for second in words)
 FAMILIES = tuple(sorted(_OF))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from random import random
 from threading import Event
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from aosctl.db.leases import Lease, Moved, PendingCall
@@ -60,6 +61,9 @@ from aosctl.errors import (
 from aosctl.messages import JsonObject, Message, Result, Text, usage_to_json
 from aosctl.providers.base import ModelRequest, ModelSpec, Provider, TextDelta
 
+if TYPE_CHECKING:
+    from aosctl.providers.embedding import Embedder
+
 
 class Interrupted(Exception):
     """The person asked to stop."""
@@ -101,6 +105,7 @@ class Loop:
         pause: Pause = pause,
         rest: Event | None = None,
         chance: Callable[[], float] = random,
+        embedder_of: Callable[[str], Embedder] | None = None,
     ) -> None:
         self._client = client
         self._provider_for = provider_for
@@ -108,6 +113,7 @@ class Loop:
         self._heart = heart
         self._pause = pause
         self._chance = chance
+        self._embedder_of = embedder_of
         self._rest = rest
         self._unstored: _Unstored | None = None
         self._stand_ins = StandIns(client, patient=rest is not None)
@@ -381,13 +387,21 @@ class Loop:
 
     def _run(self, lease: Lease, call: PendingCall, stop: Event) -> Moved:
         if call.runner == "kernel":
-            lost = self._heart.lost
-            return self._client.execute_call(
-                lease,
-                call,
-                self.transcript.timeouts.get(call.skill),
-                lambda: stop.is_set() or lost(lease) is not None,
-            )
+            lost, seconds = self._heart.lost, self.transcript.timeouts.get(call.skill)
+
+            def stopped() -> bool:
+                return stop.is_set() or lost(lease) is not None
+
+            if self._embedder_of is not None and self.transcript.is_search(call.skill):
+                from aosctl.domain.questions import embedded
+
+                asked = self._client.search_models(lease, call)
+                check = partial(self._check, lease, stop)
+                said = embedded(lease.tenant, asked, self._embedder_of, check)
+                return self._client.execute_search(
+                    lease, call, said.vectors, said.tokens, seconds, stopped
+                )
+            return self._client.execute_call(lease, call, seconds, stopped)
         answer = self._act(lease, call, stop)
         return self._client.record_result(lease, call, answer.value, answer.ok)
 

@@ -37,6 +37,8 @@ class Transcript:
     left_out: str | None = None
     """Which steps the model reads no more, as the kernel says it; None for none."""
     max_output_tokens: int | None = None
+    embeds: bool = False
+    """The agent has collections that are searched by what a question means."""
     _payable_at: int = 0
 
     @property
@@ -72,7 +74,14 @@ class Transcript:
                 self._append(row["seq"], Message.from_json(row["message"]))
         self.left_out = context.get("left_out")
         self.max_output_tokens = context.get("max_output_tokens")
+        self.embeds = bool(context.get("embeds"))
         self._payable_at = self.last_step
+
+    def is_search(self, skill: str) -> bool:
+        """Tell whether calls of a skill are searches whose question is to be embedded."""
+        return self.embeds and any(
+            tool.builtin == "rag_search" and tool.name == skill for tool in self.tools
+        )
 
     def forget_context(self) -> None:
         """Have prompt, model and tools read again for the next turn; the messages stay."""
