@@ -217,14 +217,15 @@ def loop_of(
     *,
     embedded: bool = False,
     provider_for: Callable[[ModelSpec], Provider] | None = None,
+    known: Mapping[str, Tool] | None = None,
 ) -> Loop:
-    """Return a loop for one run; `embedded` as `tools` has it."""
+    """Return a loop for one run; `embedded` as `tools` has it, unless others are `known`."""
     from aosctl.domain.heart import Heart
     from aosctl.domain.loop import Loop
     from aosctl.providers import registry
 
     asked = provider_for or registry.provider_for
-    return Loop(client, asked, tools(embedded=embedded), Heart(client.heart_link))
+    return Loop(client, asked, known or tools(embedded=embedded), Heart(client.heart_link))
 
 
 def previewer_of(given: Globals) -> Callable[[UUID, UUID], bool]:
@@ -343,6 +344,7 @@ def open_conversation(
     caps: Caps | None = None,
     system: str | None = None,
     provider_for: Callable[[ModelSpec], Provider] | None = None,
+    known: Mapping[str, Tool] | None = None,
 ) -> Conversation:
     """Go on with `run_id`, or let the first message begin a run of `agent`. Raises NotFound."""
     from aosctl.db.new_runs import NewRun
@@ -358,6 +360,6 @@ def open_conversation(
     client = WorkerClient(worker_conninfo(session), holder, verb)
     subject = person.run_status(run_id) if run_id else NewRun(agent or "", kind, name, caps, system)
     embedded = session.target.kind == "embedded"
-    new_loop = partial(loop_of, client, embedded=embedded)
+    new_loop = partial(loop_of, client, embedded=embedded, known=known)
     loop = new_loop(provider_for=provider_for)  # which is this run's; others ask their own models
     return Conversation(person, client, loop, subject, Children(client, new_loop))
