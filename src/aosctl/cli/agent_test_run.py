@@ -221,6 +221,7 @@ class _Case:
             set_up(session, case["setup"], test)
             play = play_of(case, agent, test.folder, self._model)
             _cast(session, play, agent)
+            _lead_programs(session, test.folder)
             actor = _Actor(self._given, session, agent, play)
             held.callback(actor.close)
             try:
@@ -301,6 +302,28 @@ def _cast(session: Session, play: Play, agent: str) -> None:
     read("agent", agent)
     if documents:
         apply_set(connection, documents, Tenancy(None, session.tenant))
+
+
+def _lead_programs(session: Session, folder: Path | None) -> None:
+    """Let MCP servers start in the folder of the test, and aosctl among them find its database."""
+    from pathlib import PurePath
+
+    from aosctl.domain import inventory
+    from aosctl.domain.applying import Tenancy, apply_set
+    from aosctl.domain.kinds import kind_named
+    from aosctl.domain.manifest import document_of
+
+    kind = kind_named("mcpserver")
+    documents = []
+    for row in inventory.resources(session.connection, kind, session.require_tenant()):
+        if "command" not in row.spec:
+            continue
+        spec = {"cwd": str((folder or Path()).resolve()), **row.spec}
+        if PurePath(spec["command"][0]).name == "aosctl":
+            spec["env"] = {"AOSCTL_DSN": session.conninfo, **spec.get("env", {})}
+        documents.append(document_of({**kind.to_manifest(row), "spec": spec, "status": {}}))
+    if documents:
+        apply_set(session.connection, documents, Tenancy(None, session.tenant))
 
 
 class _Missing(Exception):
