@@ -773,6 +773,7 @@ begin
     union all select count(*), 'policies' from aos_skills.policy p where p.tenant_id = v_tenant
     union all select count(*), 'skills' from aos_skills.skill s where s.tenant_id = v_tenant
     union all select count(*), 'mcpservers' from aos_skills.mcpserver m where m.tenant_id = v_tenant
+    union all select count(*), 'schedules' from aos_agent.schedule c where c.tenant_id = v_tenant
     union all select count(*), 'collections' from aos_rag.collection c where c.tenant_id = v_tenant
     union all select count(*), 'budgets' from aos_core.budget b where b.tenant_id = v_tenant
     union all select count(*), 'secrets' from aos_auth.secret s where s.tenant_id = v_tenant
@@ -852,12 +853,13 @@ begin
 end
 $$;
 
--- Delete an agent that never ran. AO001; AO005: it has runs, whose history is kept, or a budget.
+-- Delete an agent that never ran. AO001; AO005: it has runs, whose history is kept, a budget or a schedule.
 create function aos_agent.delete_agent(p_tenant uuid, p_name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_budgets text;
+  v_schedules text;
 begin
   select string_agg(b.name, ', ' order by b.name) into v_budgets
   from aos_core.budget b
@@ -865,6 +867,14 @@ begin
   where b.tenant_id = p_tenant;
   if v_budgets is not null then
     raise exception 'agent "%" has budgets: %', p_name, v_budgets using errcode = 'AO005',
+      hint = 'delete these first';
+  end if;
+  select string_agg(s.name, ', ' order by s.name) into v_schedules
+  from aos_agent.schedule s
+  join aos_agent.agent a on a.tenant_id = p_tenant and a.agent_id = s.agent_id and a.name = p_name
+  where s.tenant_id = p_tenant;
+  if v_schedules is not null then
+    raise exception 'agent "%" has schedules: %', p_name, v_schedules using errcode = 'AO005',
       hint = 'delete these first';
   end if;
   delete from aos_agent.agent a where a.tenant_id = p_tenant and a.name = p_name;

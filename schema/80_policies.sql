@@ -21,7 +21,8 @@ begin
     'aos_core.budget_usage', 'aos_core.budget_share', 'aos_core.meter', 'aos_core.allowance',
     'aos_core.left_out', 'aos_core.delegation',
     'aos_agent.agent', 'aos_rag.collection', 'aos_rag.document', 'aos_auth.secret',
-    'aos_skills.mcpserver', 'aos_core.live_watcher', 'aos_core.live_text']
+    'aos_skills.mcpserver', 'aos_core.live_watcher', 'aos_core.live_text', 'aos_agent.schedule',
+    'aos_agent.schedule_state', 'aos_agent.schedule_slot']
   loop
     execute format($p$
       create policy kernel on %1$s for all to aos_kernel
@@ -41,14 +42,14 @@ begin
     using (tenant_id = any ((select aos_auth.visible_tenants())::uuid[])
            and (stream_id <> tenant_id
                 or split_part(kind, '.', 1) in ('persona', 'skill', 'agent', 'collection', 'policy',
-                                                'budget', 'mcpserver')
+                                                'budget', 'mcpserver', 'schedule')
                 or tenant_id = any ((select aos_auth.audited_tenants())::uuid[])));
 
   -- Ids and roles across tenants, for aos_lookup.
   foreach v_table in array array[
     'aos_auth.tenant', 'aos_auth.principal', 'aos_auth.role_grant', 'aos_core.run',
     'aos_core.turn', 'aos_core.turn_queue', 'aos_core.approval', 'aos_core.notification',
-    'aos_core.tombstone', 'aos_core.tenant_state']
+    'aos_core.tombstone', 'aos_core.tenant_state', 'aos_agent.schedule_state']
   loop
     execute format('create policy lookup on %s for select to aos_lookup using (true)', v_table);
   end loop;
@@ -58,7 +59,7 @@ begin
   foreach v_table in array array[
     'aos_persona.persona', 'aos_skills.skill', 'aos_skills.role_skill', 'aos_agent.agent',
     'aos_rag.collection', 'aos_rag.document', 'aos_auth.role', 'aos_auth.secret',
-    'aos_skills.mcpserver']
+    'aos_skills.mcpserver', 'aos_agent.schedule']
   loop
     execute format($p$
       create policy people_read on %1$s for select to aos_viewer

@@ -13,7 +13,7 @@ as $$
       'aos_auth.login_consents',
       'aos_core.tenant_of_run', 'aos_core.tenant_of_turn', 'aos_agent.next_ready',
       'aos_agent.served_tenant', 'aos_agent.next_webhooks', 'aos_core.audit_tenants',
-      'aos_core.retentions', 'aos_core.trails', 'aos_agent.next_retention')
+      'aos_core.retentions', 'aos_core.trails', 'aos_agent.next_retention', 'aos_agent.next_due')
       then 'aos_lookup'
     when p_schema || '.' || p_name in ('aos_auth.provision_sql_role', 'aos_auth.drop_sql_role')
       then 'aos_provisioner'
@@ -106,6 +106,7 @@ grant select (tenant_id, turn_id) on aos_core.turn to aos_lookup;
 grant select (tenant_id, ready_at) on aos_core.turn_queue to aos_lookup;
 grant select (tenant_id, due_at) on aos_core.notification to aos_lookup;
 grant select (tenant_id, state, expires_at) on aos_core.approval to aos_lookup;
+grant select (tenant_id, schedule_id, next_at) on aos_agent.schedule_state to aos_lookup;
 grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
   aos_auth.roles_that_include(text), aos_auth.roles_held(uuid, uuid),
   aos_auth.needed_role(text, text),
@@ -330,6 +331,22 @@ grant select on aos_skills.mcpserver_resource to aos_viewer;
 grant insert, update, delete on aos_skills.mcpserver to aos_developer;
 grant execute on function aos_skills.apply_mcpserver(uuid, text, jsonb, jsonb),
   aos_skills.delete_mcpserver(uuid, text) to aos_developer;
+
+-- Schedules.
+grant select on aos_agent.schedule to aos_kernel, aos_view, aos_viewer;
+grant update (suspend) on aos_agent.schedule to aos_kernel;
+grant select, insert, update on aos_agent.schedule_state, aos_agent.schedule_slot to aos_kernel;
+grant select on aos_agent.schedule_state, aos_agent.schedule_slot to aos_view;
+grant select on aos_agent.schedule_resource to aos_viewer;
+grant insert, update, delete on aos_agent.schedule to aos_developer;
+grant execute on function aos_agent.apply_schedule(uuid, text, jsonb, jsonb),
+  aos_core.assert_schedule(text, jsonb), aos_agent.has_stopped(uuid, uuid),
+  aos_agent.delete_schedule(uuid, text), aos_agent.suspend_schedule(uuid, text, boolean),
+  aos_agent.run_schedule(uuid, text) to aos_developer;
+grant execute on function aos_agent.next_due(integer, uuid), aos_agent.due_schedule(uuid, uuid),
+  aos_agent.plan_schedule(uuid, uuid, bigint, timestamptz, text),
+  aos_agent.fire_schedule(uuid, uuid, timestamptz, timestamptz, bigint, timestamptz[])
+  to aos_worker;
 
 -- Another model for the rest of a turn.
 grant execute on function aos_agent.fall_back(uuid, uuid, uuid, text, text, text) to aos_worker;

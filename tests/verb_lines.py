@@ -107,6 +107,17 @@ LINES: dict[str, tuple[Line, ...]] = {
     "create budget": (
         shows("create budget {NEW} --max-usd=1"),
     ),
+    "create schedule": (
+        tells(
+            "create schedule {NEW} --agent={NEW} --schedule=@daily --timezone=UTC"
+            " --concurrency-policy=Forbid --dry-run=client -o yaml {MILD}"
+        ),
+        fails("create schedule {NEW} --agent={NEW} --schedule={MILD} x"),
+        fails("create schedule {NEW} --agent={NEW} --schedule=@daily --timezone={FORGED} x"),
+    ),
+    "schedule pause": (fails("schedule pause {EVIL}"), fails("schedule pause {FORGED}")),
+    "schedule resume": (fails("schedule resume {EVIL}"), fails("schedule resume {FORGED}")),
+    "schedule run": (fails("schedule run {EVIL}"), fails("schedule run {FORGED} -o name")),
     "create collection": (
         shows("create collection {NEW} --description={MILD}"),
     ),

@@ -35,6 +35,8 @@ WORDS: dict[tuple[str, ...], list[str]] = {
     ("logs",): ["r"], ("rollout", "history"): ["persona/p"], ("auth", "can-i"): ["get", "agents"],
     ("skill", "test"): ["s"], ("mcp", "tools"): ["s"], ("mcp", "add"): ["s"],
     ("mcp", "diff"): ["s"], ("mcp", "approve"): ["s"], ("create", "mcpserver"): ["s", "--url=https://x"],
+    ("create", "schedule"): ["s", "--agent=a", "--schedule=@daily", "x"],
+    ("schedule", "pause"): ["s"], ("schedule", "resume"): ["s"], ("schedule", "run"): ["s"],
 }  # fmt: skip
 """What a command needs besides the flag that is wrong."""
 WRONG: dict[str, tuple[str, str, str, set[tuple[str, ...]]]] = {

@@ -55,6 +55,8 @@ DECIDED = {
     "create persona": "--model --prompt --description --dry-run --output --edit",
     "create agent": "--persona --skill --description --dry-run --output --edit",
     "create budget": "--max-usd --max-tokens --period --dry-run --output --edit",
+    "create schedule": "--agent --schedule --timezone --concurrency-policy --dry-run --output --edit",
+    "schedule run": "--output",
     "create principal": (
         "--role --type --display-name --db-role --login --password-file --dry-run --output"
     ),

@@ -66,8 +66,8 @@ def command(
     """List resources.
 
     Kinds: tenants, principals, secrets, models, collections, mcpservers, skills,
-    policies, personas, agents, budgets; and to look at: runs, turns, approvals,
-    allowances, events (aosctl api-resources).
+    policies, personas, agents, budgets, schedules; and to look at: runs, turns,
+    approvals, allowances, events (aosctl api-resources).
 
     Examples:
       aosctl get agents

@@ -46,6 +46,7 @@ VERBS: dict[str, Verb] = {
     "run": Verb("run", "Give an agent one task and wait for the answer", WORK),
     "shell": Verb("shell", "A prompt in which every verb works, and SQL", WORK),
     "worker": Verb("worker", "Drive runs in the background", WORK),
+    "schedule": Verb("schedule", "Let schedules rest and go on, and run one now", WORK),
     "mcp": Verb("mcp", "Use tools of MCP servers, and be one", WORK),
     "test": Verb("agent_test", "Test agents: play conversations, check what comes of them", WORK),
     "skill": Verb("skill", "Try a skill as an agent would use it", WORK),

@@ -305,14 +305,20 @@ def open_worker(
 def _chores(
     dsn: str, worker: Worker, tenant: UUID | None, note: Callable[[str], None], *, finish: bool
 ) -> Iterator[None]:
-    """Tell webhooks and carry out retention in the block; with `finish`, what is left of it too."""
+    """Fire schedules, tell webhooks and carry out retention in the block.
+
+    With `finish`, what is due is fired before it, and what is left of the others done after it.
+    """
     from aosctl.db.worker_login import connect_worker
     from aosctl.domain.retention import Janitor
+    from aosctl.domain.scheduler import Scheduler
     from aosctl.domain.webhooks import Courier
 
     webhooks = partial(connect_worker, dsn, "worker webhooks")
     retention = partial(connect_worker, dsn, "worker retention")
+    schedules = partial(connect_worker, dsn, "worker schedules")
     chores: list[Chore] = [
+        Scheduler(schedules, note, tenant, once=finish),
         Courier(webhooks, os.environ, note, tenant),
         Janitor(retention, lambda: worker.busy > 0, note, tenant),
     ]

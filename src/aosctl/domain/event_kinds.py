@@ -25,6 +25,16 @@ _OF: dict[str, tuple[str, ...]] = {
         "failed",
         "cancelled",
     ),
+    "schedule": (
+        "created",
+        "changed",
+        "deleted",
+        "fired",
+        "skipped",
+        "missed",
+        "failed",
+        "stopped",
+    ),
     "tenant": ("created", "changed", "deleted"),
     "tool": ("result",),
     "turn": (
