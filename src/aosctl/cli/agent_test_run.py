@@ -368,6 +368,8 @@ class _Actor:
         """Take one step; return what of it was not as it had to be. Raises _Missing, AosError."""
         if "say" in step:
             self._say(step["say"], new=step["newRun"])
+        elif "schedule" in step:
+            self._fire(step["schedule"])
         elif "run" in step:
             reading.run_sql(self._session.connection, step["run"])
         elif "edit" in step:
@@ -382,12 +384,23 @@ class _Actor:
         self._outcome = turns.send(text)
         self._know_run()
 
+    def _fire(self, schedule: str) -> None:
+        """Have a schedule give its task now, and drive that run."""
+        from aosctl.db.runs import find_run
+        from aosctl.db.schedules import run_now
+
+        connection, tenant = self._session.connection, self._session.require_tenant()
+        run = find_run(connection, tenant, run_now(connection, tenant, schedule))
+        turns = self._talk(new=True, run=run.run_id)
+        self._outcome = turns.take_up()
+        self._know_run()
+
     def _know_run(self) -> None:
         run = self._turns.conversation.run_id if self._turns else None
         if run is not None and run not in self._runs:
             self._runs.append(run)
 
-    def _talk(self, *, new: bool = False) -> Turns:
+    def _talk(self, *, new: bool = False, run: UUID | None = None) -> Turns:
         from aosctl.repl.turns import Turns
 
         if new:
@@ -395,7 +408,7 @@ class _Actor:
         if self._turns is None:
             session = _session(self._session.target, self._session.tenant)
             access = talk.Access(self._given, session, self._agent, known=self._known)
-            self._turns = Turns(access, access.open(None), self._ear, None)
+            self._turns = Turns(access, access.open(run), self._ear, None)
         return self._turns
 
     def _waiting(self, wanted: Mapping[str, Any], path: str) -> Approval:

@@ -223,6 +223,7 @@ _STEP = Object(
     fields=(
         Field("say", _TEXT, "A message of the person; the turn is driven as far as it goes."),
         Field("newRun", Flag(), "`say` begins another run.", default=False),
+        Field("schedule", name_text(), "A Schedule gives its task now; its run is driven."),
         Field("approve", _DECISION, "Approve what waits, and go on with the turn."),
         Field("deny", _DECISION, "Deny what waits, and go on with the turn."),
         Field("edit", _EDIT, "Change the arguments of a call that waits; it still waits then."),
@@ -265,7 +266,8 @@ _CASE = Object(
     )
 )
 
-_ACTS = ("say", "approve", "deny", "edit", "run")
+_ACTS = ("say", "schedule", "approve", "deny", "edit", "run")
+_BEGIN = ("say", "schedule", "run")
 _PLAYED = ("script", "scripts", "replay", "model")
 
 
@@ -326,8 +328,8 @@ spec:
             for place, step in enumerate(case["steps"]):
                 _need_one(step, _ACTS, f"{path}.steps[{place}]", at)
                 _check_expected(step.get("expect", {}), f"{path}.steps[{place}].expect", at)
-            if "say" not in case["steps"][0] and "run" not in case["steps"][0]:
-                at.wrong(f"{path}.steps[0]", "begins with say: nothing waits yet")
+            if not any(word in case["steps"][0] for word in _BEGIN):
+                at.wrong(f"{path}.steps[0]", "begins with say or schedule: nothing waits yet")
             _check_expected(case.get("expect", {}), f"{path}.expect", at)
         return spec
 
