@@ -126,13 +126,20 @@ def _run(
     fail_fast: bool,
     keep: bool,
 ) -> int:
+    from aosctl.cli.agent_test_run import play_all
+
     began, clock = datetime.now(UTC), time.monotonic()
     results: list[CaseResult] = []
     report.begin(len(wanted))
     status: int | None = None
     try:
         if wanted:
-            _play(given, wanted, report, results, model, fail_fast=fail_fast, keep=keep)
+            with closing(play_all(given, wanted, model, keep=keep)) as played:
+                for result in played:
+                    results.append(result)
+                    report.ended(result)
+                    if fail_fast and result.state != "passed":
+                        break
     except KeyboardInterrupt:
         status = interrupted_status()
         output.note("interrupted")
@@ -145,38 +152,6 @@ def _run(
         output.note("no tests: no document of kind AgentTest, or no case that is wanted")
         return NOTHING
     return PASSED if all(one.state == "passed" for one in results) else FAILED
-
-
-def _play(
-    given: Globals,
-    wanted: Sequence[Wanted],
-    report: Report,
-    results: list[CaseResult],
-    model: str | None,
-    *,
-    fail_fast: bool,
-    keep: bool,
-) -> None:
-    """Play the cases into `results`; nothing of them is left behind, whatever happens."""
-    from functools import partial
-
-    from aosctl.cli.agent_test_run import Player
-    from aosctl.cli.wiring import target_of
-    from aosctl.db import test_guard
-    from aosctl.db.test_databases import admin_dsn, open_databases
-
-    target = target_of(given)
-    databases = open_databases(target, partial(output.note, quiet=given.quiet))
-    guard = test_guard.start(databases.number, admin_dsn(target))
-    with closing(databases):
-        player = Player(given, databases, model, keep=keep)
-        for one in wanted:
-            result = player.play(one)
-            results.append(result)
-            report.ended(result)
-            if fail_fast and result.state != "passed":
-                break
-    test_guard.dismiss(guard)
 
 
 def _write_junit(path: Path, results: Sequence[CaseResult], began: datetime) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aosctl.db.test_databases import TestDatabases
     from aosctl.domain.conversation import Approval
     from aosctl.domain.document import Document
-    from aosctl.domain.loop_events import LoopEvent, Outcome
+    from aosctl.domain.loop_events import Outcome
     from aosctl.domain.tools.base import Tool
     from aosctl.repl.turns import Turns
 
@@ -149,6 +149,29 @@ class Player:
         return self._kernel
 
 
+def play_all(
+    given: Globals, wanted: Sequence[Wanted], model: str | None = None, *, keep: bool = False
+) -> Generator[CaseResult, None, None]:
+    """Play cases, and yield what came of each; nothing of them is left, whatever happens."""
+    from functools import partial
+
+    from aosctl.cli.output import note
+    from aosctl.cli.wiring import target_of
+    from aosctl.db import test_guard
+    from aosctl.db.test_databases import admin_dsn, open_databases
+
+    target = target_of(given)
+    databases = open_databases(target, partial(note, quiet=given.quiet))
+    guard = test_guard.start(databases.number, admin_dsn(target))
+    try:
+        with closing(databases):
+            player = Player(given, databases, model, keep=keep)
+            for one in wanted:
+                yield player.play(one)
+    finally:
+        test_guard.dismiss(guard)
+
+
 def _session(target: Target, tenant: str | None) -> Session:
     from aosctl.db.connection import open_session
 
@@ -183,20 +206,6 @@ def _about(name: str) -> Iterator[None]:
         yield
     except AosError as error:
         raise AosError(f"{name}: {error.message}", error.hint) from error
-
-
-class _Ear(Screen):
-    """Shows nothing; remembers what the gate has refused."""
-
-    def __init__(self) -> None:
-        super().__init__(None, io.StringIO(), styled=False, quiet=True)
-        self.refused: set[UUID] = set()
-
-    def observe(self, event: LoopEvent) -> None:
-        from aosctl.domain.loop_events import CallRefused
-
-        if isinstance(event, CallRefused):
-            self.refused.add(event.call.call_id)
 
 
 class _Case:
@@ -350,7 +359,7 @@ class _Actor:
         self._agent = agent
         self._known = _tools(session, play)
         self._runs: list[UUID] = []
-        self._ear = _Ear()
+        self._unseen = Screen(None, io.StringIO(), styled=False, quiet=True)
         self._turns: Turns | None = None
         self._outcome: Outcome | None = None
 
@@ -408,7 +417,7 @@ class _Actor:
         if self._turns is None:
             session = _session(self._session.target, self._session.tenant)
             access = talk.Access(self._given, session, self._agent, known=self._known)
-            self._turns = Turns(access, access.open(run), self._ear, None)
+            self._turns = Turns(access, access.open(run), self._unseen, None)
         return self._turns
 
     def _waiting(self, wanted: Mapping[str, Any], path: str) -> Approval:
@@ -510,12 +519,7 @@ class _Actor:
     def _calls(self, run: UUID, since: int) -> list[Called]:
         tenant = self._session.require_tenant()
         rows = reading.calls(self._session.connection, tenant, run, since)
-        return [Called(r.skill, r.args, r.state, self._gate(r), result_of(r.result)) for r in rows]
-
-    def _gate(self, row: reading.CallRow) -> str:
-        if row.parked:
-            return "parked"
-        return "denied" if row.state == "denied" or row.call_id in self._ear.refused else "allowed"
+        return [Called(r.skill, r.args, r.state, r.gate, result_of(r.result)) for r in rows]
 
     def told(self) -> list[str]:
         """Return what was said and done, a line each."""

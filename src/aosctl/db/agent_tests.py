@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _CALLS: LiteralString = (
     "select c.call_id, c.skill, c.args, c.state, c.step_seq, c.reason, t.message as result,"
     " exists (select from aos_core.approval_status a where a.tenant_id = c.tenant_id"
-    "  and a.call_id = c.call_id) as parked"
+    "  and a.call_id = c.call_id) as parked, c.finished_at <= c.created_at as at_once"
     " from aos_core.call_status c left join aos_core.transcript t on t.tenant_id = c.tenant_id"
     "  and t.run_id = c.run_id and t.seq = c.result_seq"
     " where c.tenant_id = %(tenant)s and c.run_id = %(run)s and c.step_seq > %(since)s"
@@ -32,7 +32,10 @@ _SPENT: LiteralString = (
 
 
 class CallRow(NamedTuple):
-    """One call of a run; `result` is the message that holds it, `parked` whether it was asked."""
+    """One call of a run; `result` is the message that holds it.
+
+    `parked`: a person was asked. `at_once`: it ended at the moment at which it was made.
+    """
 
     call_id: UUID
     skill: str
@@ -42,6 +45,15 @@ class CallRow(NamedTuple):
     reason: str | None
     result: Mapping[str, Any] | None
     parked: bool
+    at_once: bool | None
+
+    @property
+    def gate(self) -> str:
+        """Return what the kernel decided when the call was made, in a word."""
+        if self.parked:
+            return "parked"
+        refused = self.state == "denied" or (self.state == "failed" and self.at_once)
+        return "denied" if refused else "allowed"
 
 
 class SpentRow(NamedTuple):

@@ -88,6 +88,14 @@ def load_tests(
     return _result(loading, read_sources(paths, recursive=recursive, stdin=stdin), "")
 
 
+def tests_of(text: str, label: str, folder: Path | None) -> tuple[Document, ...]:
+    """Load the AgentTests of one text; see `load_tests`."""
+    from aosctl.domain.kinds.agent_test import AgentTest
+
+    loading = _Loading(with_places=True, kinds={TEST: AgentTest()}, others=frozenset(BY_NAME))
+    return _result(loading, [Source(label, text.encode(), folder)], "")
+
+
 def document_of(manifest: Mapping[str, Any]) -> Document:
     """Check a manifest that was made from values and stands in no file.
 

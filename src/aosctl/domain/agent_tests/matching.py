@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-MATCHERS = ("$regex", "$contains", "$not", "$any", "$exactly")
+MATCHERS = ("$regex", "$contains", "$not", "$any", "$exactly", "$sha256")
 
 
 def fault(value: Mapping[str, Any]) -> str | None:
@@ -22,7 +22,7 @@ def fault(value: Mapping[str, Any]) -> str | None:
     if len(value) != 1 or words[0] not in MATCHERS:
         return f"a matcher is a mapping of one of {', '.join(MATCHERS)}"
     said = value[words[0]]
-    if words[0] in ("$regex", "$contains") and not isinstance(said, str):
+    if words[0] in ("$regex", "$contains", "$sha256") and not isinstance(said, str):
         return f"{words[0]} takes a text"
     if words[0] == "$regex":
         try:
@@ -59,11 +59,13 @@ def _matches(word: str, said: Any, came: Any) -> bool:
         case "$regex":
             return re.search(said, as_text(came)) is not None
         case "$contains":
-            return said in as_text(came)
+            return str(said) in as_text(came)
         case "$not":
             return not fits(said, came)
         case "$exactly":
             return fits(said, came, exact=True)
+        case "$sha256":
+            return digest(came) == str(said)
         case _:
             return (came is not None) == bool(said)
 
@@ -84,3 +86,11 @@ def as_text(value: Any) -> str:
     if isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of a value as a text, of anything else of its JSON, keys in order."""
+    import hashlib
+
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

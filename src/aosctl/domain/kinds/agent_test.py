@@ -18,7 +18,7 @@ _LONG = 100_000
 _MATCHER = (
     "A value stands for itself. A mapping needs to be in what comes, which may hold more; a list is"
     " compared item by item. Matchers: `{$regex: PATTERN}`, `{$contains: TEXT}`, `{$not: VALUE}`,"
-    " `{$any: true}`, `{$exactly: VALUE}`."
+    " `{$any: true}`, `{$exactly: VALUE}`, `{$sha256: DIGEST}`."
 )
 
 
