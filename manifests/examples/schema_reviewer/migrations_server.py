@@ -76,4 +76,5 @@ for line in sys.stdin:
         answer["error"] = {"code": -32601, "message": f"no method {request['method']}"}
     else:
         answer["result"] = result
-    print(json.dumps(answer), flush=True)
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()

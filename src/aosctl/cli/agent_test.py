@@ -40,7 +40,7 @@ Exit status: 0 all passed, 1 some did not, 2 wrong usage, 5 there was none.
 Examples:
   aosctl test -f agent_test.yaml
   aosctl test -R -f manifests --junit-xml results.xml
-  aosctl test -f refunds_test.yaml --filter "waits for" --model claude-sonnet-4-5
+  aosctl test -f refunds_test.yaml --filter "waits for" --model gpt-4o
   aosctl test record my_pg_bot-x7k2p -o my_pg_bot_test.yaml""",
     rich_markup_mode=None,
     invoke_without_command=True,

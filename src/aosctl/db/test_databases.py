@@ -184,8 +184,11 @@ def drop(admin: Connection, name: str) -> None:
         " and r.rolname ~ '^aos_sql_[0-9a-f]{16}$'",
         (name,),
     ).fetchall()
-    statement = sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
-    admin.execute(statement)
+    statement = sql.SQL("drop database if exists {}").format(sql.Identifier(name))
+    try:
+        admin.execute(statement)  # which waits for sessions that are about to end
+    except psycopg.errors.ObjectInUse:
+        admin.execute(statement + sql.SQL(" with (force)"))
     for row in rows:
         _drop_role(admin, str(row[0]))
 

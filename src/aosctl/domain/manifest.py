@@ -111,6 +111,8 @@ def document_of(manifest: Mapping[str, Any]) -> Document:
 TEST = "AgentTest"
 """The kind that `aosctl test` alone reads: applied, its documents are passed over."""
 _BEGIN = "aosctl create KIND NAME --dry-run=client -o yaml writes one to begin with"
+_TEST_HINT = "aosctl explain agenttest says what the fields mean"
+_PLAYS = "a test of an agent is played: aosctl test -f FILE"
 
 
 class _EnoughProblems(Exception):
@@ -154,6 +156,7 @@ class _Loading:
         self.usual = FIELDS_HINT
         self.labels: list[str] = []
         self.count = 0
+        self.passed_over = 0
         self.bytes_beside = 0
 
     def read(self, source: Source) -> None:
@@ -200,7 +203,8 @@ class _Loading:
         refuse([*self.problems, *again], FIELDS_HINT if again else self.common_hint())
         if not self.documents and verb:
             one = f"{self.labels[0]} holds no manifest; " if len(self.labels) == 1 else ""
-            raise ManifestError(f"no objects passed to {verb}", f"{one}{_BEGIN}")
+            hint = f"{one}{_BEGIN}" if not self.passed_over else _PLAYS
+            raise ManifestError(f"no objects passed to {verb}", hint)
         return tuple(self.documents)
 
     def _document(self, node: Node, source: Source, report: yaml_text.Problem) -> None:
@@ -215,13 +219,15 @@ class _Loading:
         if self.count > MAX_DOCUMENTS:
             raise Unreadable(node.line, node.column, f"more than {MAX_DOCUMENTS:,} documents")
         if isinstance(node, yaml_text.Mapping) and _text(node, "kind") in self.others:
+            self.passed_over += 1
             return
         strange = partial(self._strange, source) if self.strangers else None
         reading = Reading(report, strange=strange)
         self.hint = self.usual = FIELDS_HINT
         kind = _kind(node, reading, self.kinds)
         if kind is not None:
-            self.hint = self.usual = fields_hint(kind.singular)
+            told = kind.name == TEST
+            self.hint = self.usual = _TEST_HINT if told else fields_hint(kind.singular)
         if kind is None or not isinstance(node, yaml_text.Mapping):
             return
         version, at = _text(node, "apiVersion"), node.get("apiVersion")

@@ -100,7 +100,7 @@ def _state(expected: Mapping[str, Any], path: str, seen: Seen) -> Iterator[Failu
 
 def _calls(expected: Mapping[str, Any], path: str, calls: Sequence[Called]) -> Iterator[Failure]:
     left = list(enumerate(calls))
-    after = -1
+    after, missing = -1, False
     for number, wanted in enumerate(expected.get("calls", ())):
         usable = left if expected.get("anyOrder") else [one for one in left if one[0] > after]
         found = next((one for one in usable if _is_wanted(wanted, one[1])), None)
@@ -110,10 +110,11 @@ def _calls(expected: Mapping[str, Any], path: str, calls: Sequence[Called]) -> I
             listed = "\n".join(call.words for call in came) or "no call"
             what = "the call was made otherwise" if near else "the call was not made"
             yield Failure(f"{path}[{number}]", what, _wanted(wanted), listed)
+            missing = True
             continue
         left.remove(found)
         after = found[0]
-    if expected.get("onlyThese") and left:
+    if expected.get("onlyThese") and left and not missing:
         came_too = "\n".join(call.words for _, call in left)
         yield Failure(path.replace(".calls", ".onlyThese"), "there are others", "none", came_too)
 
