@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker schedule mcp skill memory ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
+      commands='quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker schedule mcp test skill memory ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
       flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
@@ -331,6 +331,20 @@ _aosctl_spec() {
       values='--http --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='--token-file'
       sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'test')
+      commands='record'
+      flags='-f --filename -R --recursive -l --selector --filter -m --model --junit-xml -x --fail-fast --keep -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='-l --selector --filter -m --model -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files='-f --filename --junit-xml'
+      sources=''
+      known='-m=model --model=model -o=words:json,tap --output=words:json,tap --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'test record')
+      commands=''
+      flags='-o --output --setup --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files='-o --output --setup'
+      sources='run'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'skill')
       commands='test'

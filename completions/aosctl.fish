@@ -13,7 +13,7 @@ function __aosctl_command
         set sources
         switch "$path"
         case ''
-            set commands quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker schedule mcp skill memory ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
+            set commands quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker schedule mcp test skill memory ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
             set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'quickstart'
@@ -200,6 +200,14 @@ function __aosctl_command
             set commands 
             set values --http --dsn --context -n --tenant --namespace --as --request-timeout -v --v --token-file
             set sources ''
+        case 'test'
+            set commands record
+            set values -l --selector --filter -m --model -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -f --filename --junit-xml
+            set sources ''
+        case 'test record'
+            set commands 
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v -o --output --setup
+            set sources 'run'
         case 'skill'
             set commands test
             set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
@@ -530,6 +538,7 @@ complete -c aosctl -n '__aosctl_at ""' -a shell -d 'A prompt in which every verb
 complete -c aosctl -n '__aosctl_at ""' -a worker -d 'Drive runs in the background'
 complete -c aosctl -n '__aosctl_at ""' -a schedule -d 'Let schedules rest and go on, and run one now'
 complete -c aosctl -n '__aosctl_at ""' -a mcp -d 'Use tools of MCP servers, and be one'
+complete -c aosctl -n '__aosctl_at ""' -a test -d 'Test agents: play conversations, check what comes of them'
 complete -c aosctl -n '__aosctl_at ""' -a skill -d 'Try a skill as an agent would use it'
 complete -c aosctl -n '__aosctl_at ""' -a memory -d 'Read, set and forget what agents remember'
 complete -c aosctl -n '__aosctl_at ""' -a ps -d 'List runs'
@@ -1317,6 +1326,40 @@ complete -c aosctl -n '__aosctl_at "mcp serve"' -l no-input -d 'Ask nothing; fai
 complete -c aosctl -n '__aosctl_at "mcp serve"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "mcp serve"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "mcp serve"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "test"' -a record -d 'Make a test of a run, and play it'
+complete -c aosctl -n '__aosctl_at "test"' -s f -l filename -r -F -d 'File, folder, glob, URL, or - for stdin'
+complete -c aosctl -n '__aosctl_at "test"' -s R -l recursive -d 'Look into sub-folders of -f too'
+complete -c aosctl -n '__aosctl_at "test"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
+complete -c aosctl -n '__aosctl_at "test"' -l filter -x -d 'Only cases with this text in their name'
+complete -c aosctl -n '__aosctl_at "test"' -s m -l model -x -a '(__aosctl_ask "=model")' -d 'Ask this model instead of playing'
+complete -c aosctl -n '__aosctl_at "test"' -l junit-xml -r -F -d 'Write JUnit XML too'
+complete -c aosctl -n '__aosctl_at "test"' -s x -l fail-fast -d 'End with the first case that fails'
+complete -c aosctl -n '__aosctl_at "test"' -l keep -d 'Leave the databases of cases that fail'
+complete -c aosctl -n '__aosctl_at "test"' -s o -l output -x -a '(__aosctl_ask "=words:json,tap")' -d 'json or tap'
+complete -c aosctl -n '__aosctl_at "test"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "test"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "test"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "test"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "test"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "test"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "test"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "test"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "test"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "test"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "test"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "test record"' -s o -l output -r -F -d 'Write it into this file'
+complete -c aosctl -n '__aosctl_at "test record"' -l setup -r -F -d 'Manifests or SQL that its setup runs first'
+complete -c aosctl -n '__aosctl_at "test record"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "test record"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "test record"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "test record"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "test record"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "test record"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "test record"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "test record"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "test record"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "test record"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "test record"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "skill"' -a test -d 'Call a skill once, for real, with an agent\'s rights; no model is asked'
 complete -c aosctl -n '__aosctl_at "skill"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "skill"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'

@@ -217,15 +217,17 @@ def loop_of(
     *,
     embedded: bool = False,
     provider_for: Callable[[ModelSpec], Provider] | None = None,
+    known: Mapping[str, Tool] | None = None,
 ) -> Loop:
-    """Return a loop for one run; `embedded` as `tools` has it."""
+    """Return a loop for one run; `embedded` as `tools` has it, unless others are `known`."""
     from aosctl.domain.heart import Heart
     from aosctl.domain.loop import Loop
     from aosctl.providers import registry
 
     asked = provider_for or registry.provider_for
     heart, embedder_of = Heart(client.heart_link), registry.embedder_of
-    return Loop(client, asked, tools(embedded=embedded), heart, embedder_of=embedder_of)
+    known = known or tools(embedded=embedded)
+    return Loop(client, asked, known, heart, embedder_of=embedder_of)
 
 
 def previewer_of(given: Globals) -> Callable[[UUID, UUID], bool]:
@@ -352,6 +354,7 @@ def open_conversation(
     caps: Caps | None = None,
     system: str | None = None,
     provider_for: Callable[[ModelSpec], Provider] | None = None,
+    known: Mapping[str, Tool] | None = None,
 ) -> Conversation:
     """Go on with `run_id`, or let the first message begin a run of `agent`. Raises NotFound."""
     from aosctl.db.new_runs import NewRun
@@ -367,6 +370,6 @@ def open_conversation(
     client = WorkerClient(worker_conninfo(session), holder, verb)
     subject = person.run_status(run_id) if run_id else NewRun(agent or "", kind, name, caps, system)
     embedded = session.target.kind == "embedded"
-    new_loop = partial(loop_of, client, embedded=embedded)
+    new_loop = partial(loop_of, client, embedded=embedded, known=known)
     loop = new_loop(provider_for=provider_for)  # which is this run's; others ask their own models
     return Conversation(person, client, loop, subject, Children(client, new_loop))
