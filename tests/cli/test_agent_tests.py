@@ -425,7 +425,16 @@ def test_a_run_becomes_a_test_that_passes(
     assert approval is not None
     assert run is not None
     assert here("approve", approval[1], "--reason", f"the key is {secret}").status == 0
-    assert here("chat", "--resume", run[1], "select * from customer", TOKEN=secret).status == 0
+    assert (
+        here(
+            "chat",
+            "--resume",
+            run[1],
+            "select customer_id, name, email, city, country from customer",
+            TOKEN=secret,
+        ).status
+        == 0
+    )
     folder = tmp_path / "recorded"
     shutil.copytree(MANIFESTS / "quickstart", folder)
     (folder / "my_pg_bot_test.yaml").unlink()
