@@ -15,7 +15,8 @@
 -- by Gemini; Anthropic's latest API takes none, and a model that has them true is asked by the one
 -- before); `responses`: is asked through OpenAI's Responses API, where models that reason use tools
 -- and keep their reasoning from step to step; `summaries`: false where it can't sum up a
--- conversation. Accounts that OpenAI has verified may add reasoning.summary to the params.
+-- conversation; `embeddings`: makes vectors of texts and cannot chat, of as many `dimensions` as its params
+-- say, or of fewer where it has that capability. Accounts that OpenAI has verified may add reasoning.summary to the params.
 insert into aos_meta.llm_model_registry
   (model_name, provider, vendor_model, context_window, max_output_tokens, api_key_ref, base_url,
    input_usd_per_mtok, cached_input_usd_per_mtok, cache_write_usd_per_mtok, output_usd_per_mtok,
@@ -83,6 +84,27 @@ from (values
   ('gpt-oss', 'ollama', 131072, 8192, 0, 0, 0, '{}', '{"tools": true, "thinking": true}'),
   ('qwen3', 'ollama', 40960, 8192, 0, 0, 0, '{}', '{"tools": true, "thinking": true}'),
   ('llama3.2', 'ollama', 131072, 8192, 0, 0, 0, '{}', '{"tools": true}'),
+
+  -- Embeddings. The vendors' prefixes tell a question from what answers it.
+  ('text-embedding-3-small', 'openai', 8191, 1, 0.02, null, null, '{"dimensions": 1536}',
+   '{"embeddings": true, "dimensions": true}'),
+  ('text-embedding-3-large', 'openai', 8191, 1, 0.13, null, null, '{"dimensions": 3072}',
+   '{"embeddings": true, "dimensions": true}'),
+  ('gemini-embedding-2', 'gemini', 8192, 1, 0.20, null, null,
+   '{"dimensions": 3072, "query_prefix": "task: search result | query: ",
+     "document_prefix": "title: none | text: "}', '{"embeddings": true, "dimensions": true}'),
+  ('gemini-embedding-001', 'gemini', 2048, 1, 0.15, null, null, '{"dimensions": 3072}',
+   '{"embeddings": true, "dimensions": true}'),
+  ('nomic-embed-text', 'ollama', 8192, 1, 0, null, null,
+   '{"dimensions": 768, "query_prefix": "search_query: ", "document_prefix": "search_document: "}',
+   '{"embeddings": true}'),
+  ('embeddinggemma', 'ollama', 2048, 1, 0, null, null,
+   '{"dimensions": 768, "query_prefix": "task: search result | query: ",
+     "document_prefix": "title: none | text: "}', '{"embeddings": true}'),
+  ('bge-m3', 'ollama', 8192, 1, 0, null, null, '{"dimensions": 1024}', '{"embeddings": true}'),
+  -- in the process itself; a longer text is read in parts
+  ('all-minilm-l6-v2', 'local', 256, 1, 0, null, null, '{"dimensions": 384}',
+   '{"embeddings": true}'),
 
   ('offline', 'offline', 128000, 4096, 0, 0, 0, '{}', '{"tools": true, "summaries": false}')
 ) m (name, provider, context_window, max_output, input, cached, output, params, can)

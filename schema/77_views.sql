@@ -166,7 +166,8 @@ select null::uuid as tenant_id, null::text as tenant, m.model_name as name, m.mo
            'tokensPerMinute', m.tokens_per_minute)),
          'fallbacks', to_jsonb(m.fallbacks),
          'retry', jsonb_build_object('attempts', m.retry -> 'attempts',
-           'maxDelaySeconds', m.retry -> 'max_delay_seconds')) as spec,
+           'maxDelaySeconds', m.retry -> 'max_delay_seconds'),
+         'compaction', m.compaction) as spec,
        jsonb_build_object('builtin', m.is_builtin) as status, m.created_at
 from aos_meta.llm_model_registry m;
 
@@ -243,12 +244,27 @@ join aos_meta.llm_model_registry m on m.model_id = p.model_id;
 
 create view aos_rag.collection_resource as
 select c.tenant_id, n.name as tenant, c.name, c.collection_id as uid, c.generation, c.labels,
-       c.annotations, jsonb_build_object('description', c.description, 'trust', c.trust,
+       c.annotations, case when c.embedding_model is null then '{}' else jsonb_build_object(
+         'embedding', jsonb_strip_nulls(jsonb_build_object('model', c.embedding_model,
+           'dimensions', c.dimensions))) end
+       || jsonb_build_object('description', c.description, 'trust', c.trust,
+         'chunking', jsonb_build_object('characters', c.chunk_characters, 'overlap', c.chunk_overlap),
          'documents', (select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
              'title', d.title, 'source', d.source, 'text', d.content)) order by d.position), '[]')
            from aos_rag.document d
-           where d.tenant_id = c.tenant_id and d.collection_id = c.collection_id)) as spec,
-       jsonb_build_object('documents', (select count(*) from aos_rag.document d
-         where d.tenant_id = c.tenant_id and d.collection_id = c.collection_id),
-         'search', 'full-text') as status, c.created_at
+           where d.tenant_id = c.tenant_id and d.collection_id = c.collection_id
+             and d.from_manifest)) as spec,
+       (select jsonb_build_object('documents', count(*), 'ingested', count(*) filter (where not d.from_manifest),
+           'untrusted', count(*) filter (where d.trust = 'untrusted' or c.trust = 'untrusted'),
+           'chunks', coalesce(sum(d.chunks), 0))
+         from aos_rag.document d
+         where d.tenant_id = c.tenant_id and d.collection_id = c.collection_id)
+       || jsonb_build_object(
+         'embedded', (select count(*) from aos_rag.embedding e
+           where e.tenant_id = c.tenant_id and e.collection_id = c.collection_id),
+         'search', case when c.embedding_model is not null and aos_rag.vector_schema() is not null
+                        then 'hybrid' else 'full-text' end)
+       || case when c.embedding_model is not null and aos_rag.vector_schema() is null
+               then '{"reason": "the extension vector is not installed"}' else '{}' end::jsonb as status,
+       c.created_at
 from aos_rag.collection c join aos_auth.tenant n on n.tenant_id = c.tenant_id;

@@ -102,7 +102,8 @@ exception when unique_violation then
 end
 $$;
 
--- Create or change a model of the registry. Role: aos_admin.
+-- Create or change a model of the registry. Role: aos_admin. AO005: it is used for what it could not do any
+-- more, to chat or to make embeddings.
 create function aos_meta.apply_model(p_name text, p_meta jsonb, p_spec jsonb) returns text
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -134,6 +135,8 @@ begin
   v_new.retry := jsonb_build_object(
     'attempts', coalesce(p_spec -> 'retry' -> 'attempts', '3'),
     'max_delay_seconds', coalesce(p_spec -> 'retry' -> 'maxDelaySeconds', '20'));
+  v_new.compaction := jsonb '{"mode": "summarize", "at": 0.9, "keep": 0.3}'
+    || coalesce(p_spec -> 'compaction', '{}');
   v_new.script := p_spec -> 'script';
   v_new.is_active := coalesce((p_spec ->> 'active')::boolean, true);
   v_new.labels := p_meta -> 'labels';
@@ -142,17 +145,24 @@ begin
     insert into aos_meta.llm_model_registry (model_name, provider, vendor_model, base_url,
       api_key_ref, context_window, max_output_tokens, timeout_seconds, capabilities, default_params,
       input_usd_per_mtok, cached_input_usd_per_mtok, cache_write_usd_per_mtok, output_usd_per_mtok,
-      requests_per_minute, tokens_per_minute, fallbacks, retry, script, is_active, labels,
+      requests_per_minute, tokens_per_minute, fallbacks, retry, compaction, script, is_active, labels,
       annotations)
     values (p_name, v_new.provider, v_new.vendor_model, v_new.base_url, v_new.api_key_ref,
       v_new.context_window, v_new.max_output_tokens, v_new.timeout_seconds, v_new.capabilities,
       v_new.default_params, v_new.input_usd_per_mtok, v_new.cached_input_usd_per_mtok,
       v_new.cache_write_usd_per_mtok, v_new.output_usd_per_mtok, v_new.requests_per_minute,
-      v_new.tokens_per_minute, v_new.fallbacks, v_new.retry, v_new.script, v_new.is_active,
+      v_new.tokens_per_minute, v_new.fallbacks, v_new.retry, v_new.compaction, v_new.script, v_new.is_active,
       v_new.labels, v_new.annotations);
     return 'created';
   elsif v_new is not distinct from v_old then
     return 'unchanged';
+  elsif (v_new.capabilities @> '{"embeddings": true}') <> (v_old.capabilities @> '{"embeddings": true}')
+    and (exists (select from aos_persona.persona p where p.model_id = v_old.model_id)
+      or exists (select from aos_meta.llm_model_registry m where p_name = any (m.fallbacks))
+      or exists (select from aos_rag.collection c where c.embedding_model = p_name)) then
+    raise exception 'model "%" is in use: it cannot begin or cease to make embeddings', p_name
+      using errcode = 'AO005',
+      hint = 'personas, fallbacks or collections name it; give the other model another name';
   end if;
   update aos_meta.llm_model_registry m set provider = v_new.provider,
     vendor_model = v_new.vendor_model, base_url = v_new.base_url, api_key_ref = v_new.api_key_ref,
@@ -163,7 +173,7 @@ begin
     cache_write_usd_per_mtok = v_new.cache_write_usd_per_mtok,
     output_usd_per_mtok = v_new.output_usd_per_mtok,
     requests_per_minute = v_new.requests_per_minute, tokens_per_minute = v_new.tokens_per_minute,
-    fallbacks = v_new.fallbacks, retry = v_new.retry, script = v_new.script,
+    fallbacks = v_new.fallbacks, retry = v_new.retry, compaction = v_new.compaction, script = v_new.script,
     is_active = v_new.is_active, labels = v_new.labels, annotations = v_new.annotations,
     is_builtin = false
   where m.model_id = v_old.model_id;
@@ -172,7 +182,7 @@ end
 $$;
 
 -- Create or change a persona; what the model reads of it makes a new version. AO001: there is no
--- such model.
+-- such model; AO006: it makes embeddings.
 create function aos_persona.apply_persona(p_tenant uuid, p_name text, p_meta jsonb, p_spec jsonb)
 returns text
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -180,13 +190,17 @@ as $$
 declare
   v_inserted boolean;
   v_model uuid;
+  v_embeds boolean;
 begin
   perform aos_core.assert_manifest('persona', p_name, p_meta, p_spec);
-  select m.model_id into v_model from aos_meta.llm_model_registry m
+  select m.model_id, m.capabilities @> '{"embeddings": true}' into v_model, v_embeds from aos_meta.llm_model_registry m
   where m.model_name = p_spec ->> 'model';
   if not found then
     raise exception 'persona "%": model "%" not found', p_name, p_spec ->> 'model'
       using errcode = 'AO001', hint = 'aosctl get models';
+  elsif v_embeds then
+    raise exception 'persona "%": model "%" makes embeddings and cannot chat', p_name,
+      p_spec ->> 'model' using errcode = 'AO006', hint = 'aosctl get models';
   end if;
   insert into aos_persona.persona as p (tenant_id, name, description, system_prompt, model_id,
     params, rules, traits, labels, annotations)
@@ -693,43 +707,68 @@ begin
 end
 $$;
 
--- Create or change a collection, with its documents.
+-- Raise AO006 for embeddings that no index takes: of a model that makes none, or of too many numbers; AO001: there is
+-- no such model. Any caller.
+create function aos_rag.check_embedding(p_name text, p_embedding jsonb) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_model text := p_embedding ->> 'model';
+  v_dimensions integer := aos_rag.dimensions_of(v_model, (p_embedding ->> 'dimensions')::integer);
+begin
+  if v_model is null then
+    return;
+  elsif not exists (select from aos_meta.llm_model_registry m where m.model_name = v_model) then
+    raise exception 'collection "%": model "%" not found', p_name, v_model using errcode = 'AO001',
+      hint = 'aosctl get models';
+  elsif not exists (select from aos_meta.llm_model_registry m
+                    where m.model_name = v_model and m.capabilities @> '{"embeddings": true}') then
+    raise exception 'collection "%": model "%" makes no embeddings', p_name, v_model using errcode = 'AO006',
+      hint = 'name one whose spec.capabilities say embeddings: true';
+  elsif v_dimensions is null then
+    raise exception 'collection "%": how many numbers do embeddings of "%" have?', p_name, v_model
+      using errcode = 'AO006', hint = 'set spec.embedding.dimensions';
+  elsif v_dimensions not between 1 and 4000 then
+    raise exception 'collection "%": embeddings of % numbers cannot be indexed, 4,000 at most can', p_name,
+      v_dimensions using errcode = 'AO006',
+      hint = 'have the model make shorter ones: spec.embedding.dimensions, if it can, or another model';
+  end if;
+end
+$$;
+
+-- Create or change a collection, with the documents of its manifest; what was ingested stays.
+-- AO001: there is no such model; AO006: its embeddings cannot be indexed.
 create function aos_rag.apply_collection(p_tenant uuid, p_name text, p_meta jsonb, p_spec jsonb)
 returns text
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_inserted boolean;
-  v_id uuid;
-  v_docs jsonb := coalesce(p_spec -> 'documents', '[]');
+  v_embedding jsonb := p_spec -> 'embedding';
+  v_chunking jsonb := coalesce(p_spec -> 'chunking', '{}');
 begin
   perform aos_core.assert_manifest('collection', p_name, p_meta, p_spec);
-  insert into aos_rag.collection as c (tenant_id, name, description, trust, labels, annotations)
-  values (p_tenant, p_name, coalesce(p_spec ->> 'description', ''),
-          coalesce(p_spec ->> 'trust', 'trusted'), p_meta -> 'labels', p_meta -> 'annotations')
+  perform aos_rag.check_embedding(p_name, v_embedding);
+  insert into aos_rag.collection as c (tenant_id, name, description, trust, embedding_model, dimensions,
+    chunk_characters, chunk_overlap, labels, annotations)
+  values (p_tenant, p_name, coalesce(p_spec ->> 'description', ''), coalesce(p_spec ->> 'trust', 'trusted'),
+          v_embedding ->> 'model', (v_embedding ->> 'dimensions')::integer,
+          coalesce((v_chunking ->> 'characters')::integer, 1600),
+          coalesce((v_chunking ->> 'overlap')::integer, 200), p_meta -> 'labels', p_meta -> 'annotations')
   on conflict (tenant_id, name) do update set description = excluded.description,
-    trust = excluded.trust, labels = excluded.labels, annotations = excluded.annotations
-  where (c.description, c.trust, c.labels, c.annotations) is distinct from
-        (excluded.description, excluded.trust, excluded.labels, excluded.annotations)
+    trust = excluded.trust, embedding_model = excluded.embedding_model, dimensions = excluded.dimensions,
+    chunk_characters = excluded.chunk_characters, chunk_overlap = excluded.chunk_overlap,
+    labels = excluded.labels, annotations = excluded.annotations
+  where (c.description, c.trust, c.embedding_model, c.dimensions, c.chunk_characters, c.chunk_overlap,
+         c.labels, c.annotations) is distinct from
+        (excluded.description, excluded.trust, excluded.embedding_model, excluded.dimensions,
+         excluded.chunk_characters, excluded.chunk_overlap, excluded.labels, excluded.annotations)
   returning c.xmax = 0 into v_inserted;
-  select c.collection_id into v_id from aos_rag.collection c
-  where c.tenant_id = p_tenant and c.name = p_name;
-  if (select coalesce(jsonb_agg(jsonb_build_array(d.title, d.source, d.content)
-                                order by d.position), '[]')
-      from aos_rag.document d where d.tenant_id = p_tenant and d.collection_id = v_id)
-     is distinct from
-     (select coalesce(jsonb_agg(jsonb_build_array(x.d ->> 'title', x.d ->> 'source',
-                                                  x.d ->> 'text') order by x.n), '[]')
-      from jsonb_array_elements(v_docs) with ordinality x(d, n)) then
-    delete from aos_rag.document d where d.tenant_id = p_tenant and d.collection_id = v_id;
-    insert into aos_rag.document (tenant_id, collection_id, position, title, source, content)
-    select p_tenant, v_id, x.n, x.d ->> 'title', x.d ->> 'source', x.d ->> 'text'
-    from jsonb_array_elements(v_docs) with ordinality x(d, n);
-    if v_inserted is null then
-      update aos_rag.collection c set description = c.description
-      where c.tenant_id = p_tenant and c.collection_id = v_id;
-      v_inserted := false;
-    end if;
+  if aos_rag.set_documents(p_tenant, p_name, coalesce(p_spec -> 'documents', '[]'))
+     and v_inserted is null then
+    update aos_rag.collection c set description = c.description
+    where c.tenant_id = p_tenant and c.name = p_name;
+    v_inserted := false;
   end if;
   return aos_core.applied(v_inserted);
 end
@@ -773,6 +812,7 @@ begin
     union all select count(*), 'policies' from aos_skills.policy p where p.tenant_id = v_tenant
     union all select count(*), 'skills' from aos_skills.skill s where s.tenant_id = v_tenant
     union all select count(*), 'mcpservers' from aos_skills.mcpserver m where m.tenant_id = v_tenant
+    union all select count(*), 'schedules' from aos_agent.schedule c where c.tenant_id = v_tenant
     union all select count(*), 'collections' from aos_rag.collection c where c.tenant_id = v_tenant
     union all select count(*), 'budgets' from aos_core.budget b where b.tenant_id = v_tenant
     union all select count(*), 'secrets' from aos_auth.secret s where s.tenant_id = v_tenant
@@ -812,7 +852,7 @@ begin
   delete from aos_meta.llm_model_registry m where m.model_name = p_name;
   perform aos_core.deleted('model', p_name, found);
 exception when foreign_key_violation then
-  raise exception 'model "%" is still used by personas, or by runs that began with it', p_name
+  raise exception 'model "%" is still used by personas, collections, or runs that began with it', p_name
     using errcode = 'AO005', hint = 'set spec.active: false instead';
 end
 $$;
@@ -852,12 +892,13 @@ begin
 end
 $$;
 
--- Delete an agent that never ran. AO001; AO005: it has runs, whose history is kept, or a budget.
+-- Delete an agent that never ran. AO001; AO005: it has runs, whose history is kept, a budget or a schedule.
 create function aos_agent.delete_agent(p_tenant uuid, p_name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_budgets text;
+  v_schedules text;
 begin
   select string_agg(b.name, ', ' order by b.name) into v_budgets
   from aos_core.budget b
@@ -865,6 +906,14 @@ begin
   where b.tenant_id = p_tenant;
   if v_budgets is not null then
     raise exception 'agent "%" has budgets: %', p_name, v_budgets using errcode = 'AO005',
+      hint = 'delete these first';
+  end if;
+  select string_agg(s.name, ', ' order by s.name) into v_schedules
+  from aos_agent.schedule s
+  join aos_agent.agent a on a.tenant_id = p_tenant and a.agent_id = s.agent_id and a.name = p_name
+  where s.tenant_id = p_tenant;
+  if v_schedules is not null then
+    raise exception 'agent "%" has schedules: %', p_name, v_schedules using errcode = 'AO005',
       hint = 'delete these first';
   end if;
   delete from aos_agent.agent a where a.tenant_id = p_tenant and a.name = p_name;

@@ -505,9 +505,8 @@ returns table (agent text, skill text, touches text[], delegate text, asked bool
 language sql stable
 as $$
   select a.name, e.name,
-    e.touches || case when e.builtin = 'rag_search' and exists (
-      select from aos_rag.collection c where c.tenant_id = p_tenant
-        and c.name = any (a.collections) and c.trust = 'untrusted') then '{untrusted}' end::text[],
+    e.touches || case when e.builtin = 'rag_search' and aos_rag.is_untrusted(p_tenant, a.collections)
+      then '{untrusted}' end::text[],
     case e.builtin when 'agent' then aos_skills.settings_of(p_tenant, e.name) ->> 'name' end,
     e.approval = 'always'
     or exists (
@@ -610,6 +609,9 @@ begin
       where a.tenant_id = v_tenant and a.skills is null and a.role_name = v_row ->> 'role_name')
     when 'collection' then array(select a.name from aos_agent.agent a
       where a.tenant_id = v_tenant and v_row ->> 'name' = any (a.collections))
+    when 'document' then array(select a.name from aos_agent.agent a, aos_rag.collection c
+      where a.tenant_id = v_tenant and c.tenant_id = v_tenant
+        and c.collection_id::text = v_row ->> 'collection_id' and c.name = any (a.collections))
     end);
   perform set_config('aos.kernel_tenant', v_bound, true);
   return null;
@@ -628,6 +630,9 @@ begin
            when v_table = 'aos_skills.role_skill' then ' of role_name, skill_name' else '' end,
       v_table);
   end loop;
+  create constraint trigger reach after insert or update of trust on aos_rag.document
+    deferrable initially deferred for each row when (new.trust = 'untrusted' and aos_core.is_live())
+    execute function aos_skills.reach_changed();
 end
 $reach$;
 

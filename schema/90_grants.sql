@@ -13,12 +13,13 @@ as $$
       'aos_auth.login_consents',
       'aos_core.tenant_of_run', 'aos_core.tenant_of_turn', 'aos_agent.next_ready',
       'aos_agent.served_tenant', 'aos_agent.next_webhooks', 'aos_core.audit_tenants',
-      'aos_core.retentions', 'aos_core.trails', 'aos_agent.next_retention')
+      'aos_core.retentions', 'aos_core.trails', 'aos_agent.next_retention', 'aos_agent.next_due',
+      'aos_auth.own_principals', 'aos_agent.next_expired_memories', 'aos_rag.matching_chunks')
       then 'aos_lookup'
     when p_schema || '.' || p_name in ('aos_auth.provision_sql_role', 'aos_auth.drop_sql_role')
       then 'aos_provisioner'
     when p_schema || '.' || p_name in ('aos_core.ensure_partitions', 'aos_core.create_partition',
-                                         'aos_core.drop_months')
+                                         'aos_core.drop_months', 'aos_rag.make_index')
       then 'aos_owner'
     else 'aos_kernel' end)::name
 $$;
@@ -106,6 +107,7 @@ grant select (tenant_id, turn_id) on aos_core.turn to aos_lookup;
 grant select (tenant_id, ready_at) on aos_core.turn_queue to aos_lookup;
 grant select (tenant_id, due_at) on aos_core.notification to aos_lookup;
 grant select (tenant_id, state, expires_at) on aos_core.approval to aos_lookup;
+grant select (tenant_id, schedule_id, next_at) on aos_agent.schedule_state to aos_lookup;
 grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
   aos_auth.roles_that_include(text), aos_auth.roles_held(uuid, uuid),
   aos_auth.needed_role(text, text),
@@ -144,6 +146,7 @@ grant select on aos_auth.tenant, aos_auth.principal, aos_auth.role_grant, aos_au
   aos_skills.builtin_skill, aos_skills.skill, aos_skills.role_skill, aos_skills.policy,
   aos_core.run, aos_core.turn, aos_core.step, aos_core.tool_call, aos_core.approval, aos_core.event_log, aos_agent.agent,
   aos_rag.collection, aos_rag.document to aos_view;
+grant select (tenant_id, collection_id) on aos_rag.embedding to aos_view;
 grant select (tenant_id, run_id, max_turns) on aos_core.meter to aos_view;
 grant insert (tenant_id, agent_id, name, title, kind, labels), update (title, labels)
   on aos_core.run to aos_view;
@@ -177,10 +180,10 @@ grant select (tenant_id, db_role) on aos_auth.sql_identity to aos_viewer;
 grant select on aos_auth.tenant, aos_auth.principal, aos_auth.role, aos_auth.role_grant,
   aos_meta.kernel_version, aos_meta.llm_model_registry, aos_persona.persona,
   aos_skills.builtin_skill, aos_skills.skill, aos_skills.role_skill, aos_skills.policy,
-  aos_agent.agent, aos_rag.collection, aos_rag.document to aos_viewer;
+  aos_agent.agent, aos_rag.collection to aos_viewer;
 
 grant insert, update, delete on aos_persona.persona, aos_skills.skill, aos_skills.role_skill,
-  aos_skills.policy, aos_agent.agent, aos_rag.collection, aos_rag.document, aos_auth.principal,
+  aos_skills.policy, aos_agent.agent, aos_rag.collection, aos_auth.principal,
   aos_auth.role_grant to aos_developer;
 grant insert on aos_auth.role to aos_developer;
 grant insert, update on aos_agent.conversation to aos_developer;
@@ -300,11 +303,26 @@ grant execute on function
   aos_agent.revoke_allowance(uuid, uuid, text), aos_agent.explain_approval(uuid, uuid)
   to aos_developer;
 
+-- Memory: people read a view, and change it by functions; workers delete what has expired.
+grant select (tenant_id, expires_at) on aos_core.session_memory to aos_lookup;
+grant select on aos_core.session_memory to aos_view;
+grant select on aos_core.memory to aos_viewer;
+grant execute on function aos_auth.own_principals() to aos_view, aos_viewer;
+grant execute on function aos_core.search_memory(uuid, text, text, text, uuid, integer),
+  aos_core.memory_question(text), aos_core.memory_words(text, jsonb),
+  aos_core.memory_weight(numeric, timestamptz),
+  aos_agent.set_memory(uuid, text, text, jsonb, jsonb),
+  aos_agent.remove_memories(uuid, text, text[], jsonb) to aos_viewer;
+grant execute on function aos_agent.next_expired_memories(integer),
+  aos_agent.forget_expired(uuid, integer) to aos_worker;
+
 -- What a run's model reads no more.
 grant select, insert on aos_core.left_out to aos_kernel;
 grant select on aos_core.left_out to aos_view;
 grant select on aos_core.left_out_steps to aos_viewer;
 grant execute on function aos_agent.compact_run(uuid, uuid, uuid) to aos_developer;
+grant execute on function aos_agent.compact_turn(uuid, uuid, uuid, bigint, bigint, text, jsonb, jsonb)
+  to aos_worker;
 
 -- Runs that work for others.
 grant select, insert, update on aos_core.delegation to aos_kernel;
@@ -331,8 +349,47 @@ grant insert, update, delete on aos_skills.mcpserver to aos_developer;
 grant execute on function aos_skills.apply_mcpserver(uuid, text, jsonb, jsonb),
   aos_skills.delete_mcpserver(uuid, text) to aos_developer;
 
+-- Schedules.
+grant select on aos_agent.schedule to aos_kernel, aos_view, aos_viewer;
+grant update (suspend) on aos_agent.schedule to aos_kernel;
+grant select, insert, update on aos_agent.schedule_state, aos_agent.schedule_slot to aos_kernel;
+grant select on aos_agent.schedule_state, aos_agent.schedule_slot to aos_view;
+grant select on aos_agent.schedule_resource to aos_viewer;
+grant insert, update, delete on aos_agent.schedule to aos_developer;
+grant execute on function aos_agent.apply_schedule(uuid, text, jsonb, jsonb),
+  aos_core.assert_schedule(text, jsonb), aos_agent.has_stopped(uuid, uuid),
+  aos_agent.delete_schedule(uuid, text), aos_agent.suspend_schedule(uuid, text, boolean),
+  aos_agent.run_schedule(uuid, text) to aos_developer;
+grant execute on function aos_agent.next_due(integer, uuid), aos_agent.due_schedule(uuid, uuid),
+  aos_agent.plan_schedule(uuid, uuid, bigint, timestamptz, text),
+  aos_agent.fire_schedule(uuid, uuid, timestamptz, timestamptz, bigint, timestamptz[])
+  to aos_worker;
+
 -- Another model for the rest of a turn.
 grant execute on function aos_agent.fall_back(uuid, uuid, uuid, text, text, text) to aos_worker;
+
+-- Knowledge: documents, chunks and embeddings are the kernel's; people write and search by its functions.
+grant insert, update on aos_rag.document, aos_rag.chunk to aos_kernel;
+grant select, insert, update, delete on aos_rag.chunk, aos_rag.embedding to aos_kernel;
+grant select, insert, update on aos_rag.collection_words to aos_kernel;
+grant select (tenant_id, collection_id, chunk_id, tsv) on aos_rag.chunk to aos_lookup;
+grant execute on function aos_rag.question_terms(uuid, text, jsonb), aos_rag.term_prefix(uuid) to aos_lookup;
+grant execute on function aos_rag.matching_chunks(uuid, uuid, text, jsonb, integer),
+  aos_rag.make_index(uuid, integer, bigint) to aos_kernel;
+grant execute on function aos_rag.vector_schema(), aos_rag.vector_type(integer) to aos_owner;
+grant execute on function aos_rag.vector_schema() to aos_view, aos_viewer;
+grant execute on function aos_rag.known_documents(uuid, text),
+  aos_rag.search(uuid, text[], text, integer, jsonb) to aos_viewer;
+grant execute on function aos_rag.index_collections() to aos_admin;
+grant execute on function aos_rag.check_embedding(text, jsonb), aos_rag.dimensions_of(text, integer),
+  aos_rag.set_documents(uuid, text, jsonb), aos_rag.put_document(uuid, text, jsonb),
+  aos_rag.chunks_to_embed(uuid, text, uuid, integer),
+  aos_rag.put_embeddings(uuid, text, text, jsonb),
+  aos_rag.remove_documents(uuid, text, text[]), aos_rag.index_collection(uuid, text) to aos_developer;
+
+grant update (cost_usd, input_tokens) on aos_core.step to aos_kernel;  -- what embedding a question costs
+grant execute on function aos_agent.search_models(uuid, uuid, uuid),
+  aos_agent.execute_search(uuid, uuid, uuid, jsonb, jsonb) to aos_worker;
 
 -- Answers as they come.
 grant select, insert, update, delete on aos_core.live_watcher, aos_core.live_text to aos_kernel;

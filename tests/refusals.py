@@ -165,7 +165,7 @@ FIELDS = {
         'apiVersion: aos/v1\nkind: Wizard\nmetadata: {name: "bad"}\n',
         'x.yaml:2:7: "bad": no matches for kind "Wizard" in version "aos/v1"; the kinds are'
         " Tenant, Principal, Secret, Model, Collection, McpServer, Skill, Policy, Persona,"
-        " Agent, Budget",
+        " Agent, Budget, Schedule",
     ),
     "a kind in small letters": (
         PERSONA.replace("Persona", "persona"),
@@ -240,6 +240,42 @@ TOGETHER = {
     "an answer longer than the window": (
         MODEL + "  contextWindow: 1000\n",
         'x.yaml:6:3: Model "mine": spec.maxOutputTokens: is larger than the context window',
+    ),
+    "a model that embeds without dimensions": (
+        MODEL.replace("openai", "ollama") + "  capabilities: {embeddings: true}\n",
+        'x.yaml:6:3: Model "mine": spec.params: dimensions, how many numbers a vector has, is'
+        " required with embeddings: 1 to 4,000",
+    ),
+    "a model that embeds with too many dimensions": (
+        MODEL.replace("openai", "local") + "  params: {dimensions: 4001}\n",
+        'x.yaml:7:24: Model "mine": spec.params.dimensions: how many numbers a vector has, is'
+        " required with embeddings: 1 to 4,000",
+    ),
+    "a model that embeds, of a provider that doesn't": (
+        MODEL.replace("openai", "anthropic")
+        + "  capabilities: {embeddings: true}\n  params: {dimensions: 8}\n",
+        'x.yaml:7:30: Model "mine": spec.capabilities.embeddings: goes with the providers openai,'
+        " gemini, ollama, local only",
+    ),
+    "a model of provider local that doesn't embed": (
+        MODEL.replace("openai", "local") + "  capabilities: {embeddings: false}\n",
+        'x.yaml:7:30: Model "mine": spec.capabilities.embeddings: is true for each model of'
+        " provider local",
+    ),
+    "a model that embeds with a fallback": (
+        MODEL.replace("openai", "local") + "  params: {dimensions: 8}\n  fallbacks: [other]\n",
+        'x.yaml:8:14: Model "mine": spec.fallbacks: does not go with embeddings: no two models'
+        " make the same",
+    ),
+    "passages that overlap by more than half": (
+        COLLECTION.replace("documents:", "chunking: {characters: 400, overlap: 201}"),
+        'x.yaml:6:40: Collection "notes": spec.chunking.overlap: is more than half of'
+        " spec.chunking.characters",
+    ),
+    "passages that are too long": (
+        COLLECTION.replace("documents:", "chunking: {characters: 8001}"),
+        'x.yaml:6:26: Collection "notes": spec.chunking.characters: 8001 is too large; at most'
+        " 8,000 is allowed",
     ),
     "tables for a skill without SQL": (
         SKILL.replace("sql_query", "rag_search") + "  sql: {}\n",

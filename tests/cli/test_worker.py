@@ -479,8 +479,13 @@ def test_what_a_tenant_keeps_no_longer_goes_beside_the_turns(
     events = "select count(*) from aos_core.event_log where kind = 'content.erased'"
     assert database.value(events) == 25
     assert tenant.transcript(young)[-1][0] == "assistant"
+    database.superuser.execute(
+        "insert into aos_core.session_memory (tenant_id, owner_id, key, value, expires_at)"
+        " select %s, %s, 'old ' || n, '1', now() - interval '1 day' from generate_series(1, 700) n",
+        (tenant.id, young),
+    )
     again = developer("worker", "--once")
-    assert "retention" not in again.err
+    assert "retention" not in again.err and "memory: forgot 700 expired entries\n" in again.err
     database.superuser.execute("update aos_core.tenant_state set retained_at = null")
     call(database.superuser, "aos_auth.apply_tenant", "initech", META, {
         **spec, "displayName": "initech",

@@ -42,13 +42,19 @@ STATUS: dict[str, dict[str, Any]] = {
         "keys": {"api_key": {"masterKey": "0" * 16, "digest": "A" * 12}},
     },
     "Model": {"builtin": False},
-    "Collection": {"documents": 23, "search": "full-text"},
+    "Collection": {"documents": 23, "chunks": 91, "embedded": 91, "search": "hybrid"},
     "McpServer": {"skills": ["tickets.search"]},
     "Skill": {"version": 3, "effect": "read", "runner": "kernel", "risk": "low"},
     "Policy": {"pendingApprovals": 1, "skills": ["refund_small"]},
     "Persona": {"version": 3},
     "Agent": {"personaVersion": 3, "model": "gpt-4o", "runs": 4, "openRuns": 2},
     "Budget": {"spentUsd": 0.0052, "tokens": 1700, "turns": 1},
+    "Schedule": {
+        "active": ["morning_report-29924646"],
+        "lastScheduleTime": "2026-11-23T07:00:00Z",
+        "missed": 0,
+        "history": [{"time": "2026-11-23T07:00:00Z", "outcome": "fired", "run": "x"}],
+    },
 }
 
 
@@ -85,6 +91,9 @@ class Kernel:
 
     def names(self, kind: str, tenant: str | None) -> list[str]:
         return {"Model": ["offline", "gpt-4o"], "Tenant": ["tech_corp"]}.get(kind, [])
+
+    def embeds(self, model: str) -> bool:
+        return False
 
 
 @pytest.mark.parametrize("folder", SETS, ids=lambda path: path.name)
@@ -145,7 +154,7 @@ def test_an_unknown_resource_type_has_kubectls_text_and_the_nearest_name() -> No
     )
     assert caught.value.hint == (
         "it has tenants, principals, secrets, models, collections, mcpservers, skills, policies,"
-        " personas, agents, budgets"
+        " personas, agents, budgets, schedules"
     )
 
 
@@ -175,10 +184,16 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "pricing": {},
         "rateLimit": {},
         "retry": {"attempts": 3, "maxDelaySeconds": 20},
+        "compaction": {"mode": "summarize", "at": 0.9, "keep": 0.3},
         "fallbacks": [],
         "active": True,
     },
-    "Collection": {"description": "", "trust": "trusted", "documents": []},
+    "Collection": {
+        "description": "",
+        "trust": "trusted",
+        "chunking": {"characters": 1600, "overlap": 200},
+        "documents": [],
+    },
     "Skill": {
         "builtin": "sql_execute",
         "risk": "high",
@@ -248,13 +263,21 @@ CELLS = {
     "Tenant": ["tech_corp", "Tech Corp Inc.", 1, 2],
     "Principal": ["jane", "user", ["developer", "viewer"], "jane"],
     "Secret": ["openai", 1],
-    "Model": ["local-qwen", "openai", "qwen3-32b", 32768, True],
-    "Collection": ["handbook", 23, "trusted"],
+    "Model": ["local-qwen", "openai", "qwen3-32b", "chat", 32768, True],
+    "Collection": ["handbook", 23, 91, 91, "text-embedding-3-small", "trusted"],
     "McpServer": ["tickets", "http", ["tickets.search"]],
     "Skill": ["sql_query", "sql_query", "read", "low", "risk"],
     "Policy": ["large_refunds", "ask", ["refund_*"], 1],
     "Persona": ["pg_expert", "gpt-4o", 3],
     "Agent": ["my_pg_bot", "pg_expert", "gpt-4o", 2],
+    "Schedule": [
+        "morning_report",
+        "0 8 * * 1-5",
+        "Europe/Berlin",
+        "False",
+        1,
+        datetime(2026, 11, 23, 7, tzinfo=UTC),
+    ],
     "Budget": ["team_day", "tenant", None, "day", "0.0052/25", "1700/5000000", None],
 }
 

@@ -57,6 +57,9 @@ class Stored:
     def names(self, kind: str, tenant: str | None) -> list[str]:
         return list(self.names_of.get(kind, ()))
 
+    def embeds(self, model: str) -> bool:
+        return model.startswith("embed")
+
 
 NOTHING = Stored({})
 WHOLE = (
@@ -102,6 +105,56 @@ def test_a_dangling_model_is_refused_with_its_place_and_the_nearest_name() -> No
         ' did you mean "gpt-4.1"?'
     )
     assert error.hint == "aosctl get models lists what exists; or add it to the files"
+
+
+def _names_a_model(kind: str, model: str) -> str:
+    specs = {
+        "Persona": f"spec: {{systemPrompt: hi, model: {model}}}",
+        "Collection": f"spec: {{embedding: {{model: {model}}}}}",
+        "Model": f"spec: {{provider: offline, fallbacks: [{model}]}}",
+    }
+    return f"apiVersion: aos/v1\nkind: {kind}\nmetadata: {{name: x}}\n{specs[kind]}\n"
+
+
+EMBEDDER = (
+    "apiVersion: aos/v1\nkind: Model\nmetadata: {name: embed-here}\n"
+    "spec: {provider: ollama, capabilities: {embeddings: true}, params: {dimensions: 8}}\n"
+)
+CHATTER = "apiVersion: aos/v1\nkind: Model\nmetadata: {name: here}\nspec: {provider: offline}\n"
+
+
+@pytest.mark.parametrize("here", [True, False], ids=["in the set", "in the database"])
+@pytest.mark.parametrize(
+    ("kind", "place", "field"),
+    [("Persona", "33", "model"), ("Model", "39", "fallbacks[0]")],
+)
+def test_what_chats_is_no_model_that_embeds(kind: str, place: str, field: str, here: bool) -> None:
+    stored = Stored({"Model": ("embed-here",)} if not here else {})
+    error = refusal(
+        set_of(_names_a_model(kind, "embed-here"), *([EMBEDDER] if here else [])), stored
+    )
+    assert str(error) == (
+        f'x.yaml:4:{place}: {kind} "x": spec.{field}: the Model "embed-here" makes embeddings and'
+        " can't chat"
+    )
+
+
+@pytest.mark.parametrize("here", [True, False], ids=["in the set", "in the database"])
+def test_what_embeds_is_no_model_that_chats(here: bool) -> None:
+    stored = Stored({"Model": ("here",)} if not here else {})
+    error = refusal(
+        set_of(_names_a_model("Collection", "here"), *([CHATTER] if here else [])), stored
+    )
+    assert str(error) == (
+        'x.yaml:4:27: Collection "x": spec.embedding.model: the Model "here" makes no embeddings'
+        " (spec.capabilities.embeddings)"
+    )
+
+
+def test_a_collection_names_a_model_that_embeds() -> None:
+    check_references(set_of(_names_a_model("Collection", "embed-here"), EMBEDDER), NOTHING)
+    stored = Stored({"Model": ("embed-here",)})
+    check_references(set_of(_names_a_model("Collection", "embed-here")), stored)
 
 
 def test_every_dangling_name_is_reported() -> None:

@@ -29,9 +29,9 @@ READ = {
     "aos_skills.role_skill",
     "aos_skills.policy",
     "aos_skills.mcpserver",
+    "aos_agent.schedule",
     "aos_agent.agent",
     "aos_rag.collection",
-    "aos_rag.document",
     "aos_core.budget",
 }
 MANIFESTS = READ - {
@@ -281,8 +281,6 @@ def test_a_row_cannot_be_moved_or_tied_to_the_other_tenant(
         "update aos_agent.agent set persona_id = {there} where name = 'bot'": there.persona,
         "insert into aos_auth.role_grant (tenant_id, principal_id, role_name)"
         " values ({here}, {there}, 'viewer')": there.principal,
-        "insert into aos_rag.document (tenant_id, collection_id, position, title, content)"
-        " values ({here}, {there}, 9, 'x', 'x')": there.collection,
     }  # fmt: skip
     for statement, known in statements.items():
         query = statement.format(here=f"'{here.id}'", there="%s")
@@ -357,10 +355,28 @@ WITH_TENANT: dict[str, list[Any]] = {
     "aos_skills.apply_policy": ["{tenant}", "x", META, {"skills": ["x"], "decision": "deny"}],
     "aos_agent.apply_agent": ["{tenant}", "x", META, SPEC],
     "aos_rag.apply_collection": ["{tenant}", "x", META, SPEC],
+    "aos_rag.set_documents": ["{tenant}", "notes", []],
+    "aos_rag.put_document": ["{tenant}", "notes", {"source": "x", "title": "x", "content": "x"}],
+    "aos_rag.known_documents": ["{tenant}", "notes"],
+    "aos_rag.chunks_to_embed": ["{tenant}", "notes"],
+    "aos_rag.put_embeddings": ["{tenant}", "notes", "x", []],
+    "aos_rag.remove_documents": ["{tenant}", "notes", None],
+    "aos_rag.index_collection": ["{tenant}", "notes"],
+    "aos_rag.search": ["{tenant}", None, "secret"],
     "aos_auth.apply_secret": ["{tenant}", "x", META, {"data": {"k": {"sealed": SEALED}}}],
     "aos_auth.rewrap_secret": ["{tenant}", "keys", 1, {"api": SEALED}],
     "aos_skills.apply_mcpserver": ["{tenant}", "x", META, {"url": "https://x.example"}],
     "aos_skills.delete_mcpserver": ["{tenant}", "tickets"],
+    "aos_agent.apply_schedule": [
+        "{tenant}",
+        "x",
+        META,
+        {"agent": "bot", "schedule": "@daily", "input": "x"},
+    ],
+    "aos_agent.delete_schedule": ["{tenant}", "nightly"],
+    "aos_agent.suspend_schedule": ["{tenant}", "nightly", True],
+    "aos_agent.run_schedule": ["{tenant}", "nightly"],
+    "aos_agent.has_stopped": ["{tenant}", "{run}"],
     "aos_auth.delete_principal": ["{tenant}", "dev"],
     "aos_auth.delete_secret": ["{tenant}", "keys"],
     "aos_persona.delete_persona": ["{tenant}", "expert"],
@@ -372,6 +388,8 @@ WITH_TENANT: dict[str, list[Any]] = {
     "aos_core.enter_configuration": ["{tenant}"],
     "aos_core.apply_budget": ["{tenant}", "wide", META, SPEC],
     "aos_core.delete_budget": ["{tenant}", "wide"],
+    "aos_agent.set_memory": ["{tenant}", "bot", "k", {"x": 1}],
+    "aos_agent.remove_memories": ["{tenant}", "bot", None],
 }
 FOR_ADMINS = {
     "aos_auth.apply_principal", "aos_auth.delete_principal", "aos_auth.grant_role",
@@ -404,7 +422,10 @@ HARMLESS = {
     "aos_core.audit_tenants", "aos_core.export_tables", "aos_skills.outdated_permissions",
     "aos_auth.assert_own_name", "aos_auth.is_sealed", "aos_auth.is_sealed_data",
     "aos_auth.keep_for_webhook", "aos_skills.implementation_of", "aos_skills.function_of",
-    "aos_skills.secret_refs", "aos_skills.runner_of",
+    "aos_skills.secret_refs", "aos_skills.runner_of", "aos_core.assert_schedule",
+    "aos_auth.own_principals", "aos_core.search_memory", "aos_core.memory_question",
+    "aos_core.memory_words", "aos_core.memory_weight",
+    "aos_rag.vector_schema", "aos_rag.check_embedding", "aos_rag.dimensions_of",
 }  # fmt: skip
 
 

@@ -223,21 +223,32 @@ def loop_of(
     *,
     embedded: bool = False,
     provider_for: Callable[[ModelSpec], Provider] | None = None,
+    known: Mapping[str, Tool] | None = None,
 ) -> Loop:
-    """Return a loop for one run; `embedded` as `tools` has it."""
+    """Return a loop for one run; `embedded` as `tools` has it, unless others are `known`."""
     from aosctl.domain.heart import Heart
-    from aosctl.domain.loop import Loop
     from aosctl.providers import registry
 
     asked = provider_for or registry.provider_for
-    given = client, asked, tools(embedded=embedded), Heart(client.heart_link)
-    if (telemetry := _telemetry(os.environ.get("TRACEPARENT"))) is None:
-        return Loop(*given)
+    telemetry = _telemetry(os.environ.get("TRACEPARENT"))
+    return _watched([telemetry] if telemetry is not None else [])(
+        client,
+        asked,
+        known or tools(embedded=embedded),
+        Heart(client.heart_link),
+        embedder_of=registry.embedder_of,
+    )
+
+
+def _watched(watchers: Sequence[Watcher]) -> Callable[..., Loop]:
+    """Return what makes a loop that these watch; without any, nothing stands in between."""
+    from aosctl.domain.loop import Loop
+
+    if not watchers:
+        return Loop
     from aosctl.domain.watching import WatchedLoop
 
-    loop = WatchedLoop(*given)
-    loop.watchers = (telemetry,)
-    return loop
+    return partial(WatchedLoop, watchers=watchers)
 
 
 @cache
@@ -335,10 +346,12 @@ def open_worker(
             drain_seconds=order.drain_seconds,
             revive=partial(_revive, target),
         )
-        connect = SharedConnection(partial(connect_worker, dsn, "worker chores"))
+        connect = stack.enter_context(
+            closing(SharedConnection(partial(connect_worker, dsn, "worker chores")))
+        )
         if desk is not None:
             served = (tenant, given.tenant) if tenant and given.tenant else None
-            stack.enter_context(desk.answering(worker, connect, served))
+            stack.enter_context(desk.answering(worker, client.ping, served))
         stack.enter_context(_chores(connect, worker, tenant, note, finish=order.once))
         yield worker
 
@@ -362,23 +375,14 @@ def _new_loop(
     note: Callable[[str], None],
 ) -> Callable[[Event], Loop]:
     """Return what makes a worker's loops, watched by whoever was asked for."""
-    from aosctl.domain.loop import Loop
-    from aosctl.providers.registry import provider_for
+    from aosctl.providers.registry import embedder_of, provider_for
 
     known = tools(embedded=embedded)
     telemetry = _telemetry(note=note)
     watchers: list[Watcher] = [desk.metrics] if desk is not None else []
     watchers += [telemetry] if telemetry is not None else []
-    if not watchers:
-        return lambda rest: Loop(client, provider_for, known, heart, rest=rest)
-    from aosctl.domain.watching import WatchedLoop
-
-    def watched(rest: Event) -> Loop:
-        loop = WatchedLoop(client, provider_for, known, heart, rest=rest)
-        loop.watchers = watchers
-        return loop
-
-    return watched
+    made = _watched(watchers)
+    return lambda rest: made(client, provider_for, known, heart, rest=rest, embedder_of=embedder_of)
 
 
 @contextmanager
@@ -390,11 +394,16 @@ def _chores(
     *,
     finish: bool,
 ) -> Iterator[None]:
-    """Tell webhooks and carry out retention in the block; with `finish`, what is left of it too."""
+    """Fire schedules, tell webhooks and carry out retention in the block, over one connection.
+
+    With `finish`, what is due is fired before it, and what is left of the others done after it.
+    """
     from aosctl.domain.retention import Janitor
+    from aosctl.domain.scheduler import Scheduler
     from aosctl.domain.webhooks import Courier
 
     chores: list[Chore] = [
+        Scheduler(connect, note, tenant, once=finish),
         Courier(connect, os.environ, note, tenant),
         Janitor(connect, lambda: worker.busy > 0, note, tenant),
     ]
@@ -426,6 +435,7 @@ def open_conversation(
     caps: Caps | None = None,
     system: str | None = None,
     provider_for: Callable[[ModelSpec], Provider] | None = None,
+    known: Mapping[str, Tool] | None = None,
 ) -> Conversation:
     """Go on with `run_id`, or let the first message begin a run of `agent`. Raises NotFound."""
     from aosctl.db.new_runs import NewRun
@@ -441,6 +451,6 @@ def open_conversation(
     client = WorkerClient(worker_conninfo(session), holder, verb)
     subject = person.run_status(run_id) if run_id else NewRun(agent or "", kind, name, caps, system)
     embedded = session.target.kind == "embedded"
-    new_loop = partial(loop_of, client, embedded=embedded)
+    new_loop = partial(loop_of, client, embedded=embedded, known=known)
     loop = new_loop(provider_for=provider_for)  # which is this run's; others ask their own models
     return Conversation(person, client, loop, subject, Children(client, new_loop))

@@ -65,8 +65,9 @@ def command(
     What nobody drives at a terminal goes on here: a turn whose approval was decided after the chat
     had closed, or whose chat or worker was killed, messages that an application has sent. As many
     workers as you like share the work. It connects as the worker (aos_worker, or the context's own)
-    and needs no principal in any tenant. One line on stderr for each turn. Tenants' webhooks are
-    told as well (spec.webhook), and what a tenant keeps no longer goes (spec.retention).
+    and needs no principal in any tenant. One line on stderr for each turn. Schedules
+    are fired when their slots come, tenants' webhooks are told (spec.webhook), and what a tenant
+    keeps no longer goes (spec.retention).
 
     --listen answers who watches over it: whether it works, whether it takes turns, and metrics as
     Prometheus reads them. PORT alone is one of 127.0.0.1. There is neither TLS nor a password.

@@ -14,7 +14,6 @@ from aosctl.domain.worker_metrics import Metrics
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from aosctl.db.connection import Connection
     from aosctl.domain.worker import Order, Worker
 
 _STUCK_SECONDS = 60.0
@@ -36,15 +35,17 @@ class Desk:
 
     @contextmanager
     def answering(
-        self, worker: Worker, connect: Callable[[], Connection], served: tuple[UUID, str] | None
+        self, worker: Worker, ping: Callable[[], None], served: tuple[UUID, str] | None
     ) -> Iterator[None]:
-        """Answer in the block. `served`: the one tenant that is served, and its name."""
+        """Answer in the block. `ping` asks the database, over a connection that turns use;
+        `served`: the one tenant that is served, and its name.
+        """
         self.metrics.watch(
             served, lambda: float(not worker.is_away), lambda: float(worker.is_resting)
         )
         pages: Pages = {
             "/healthz": partial(_health, worker),
-            "/readyz": partial(_readiness, worker, connect),
+            "/readyz": partial(_readiness, worker, ping),
             "/metrics": lambda: Page(200, self.metrics.text(), METRICS),
         }
         port = Port(self._at, pages, slow=("/readyz",))
@@ -66,16 +67,16 @@ def _health(worker: Worker) -> Page:
     return Page(200, b"ok\n", PLAIN)
 
 
-def _readiness(worker: Worker, connect: Callable[[], Connection]) -> Page:
+def _readiness(worker: Worker, ping: Callable[[], None]) -> Page:
     """Say whether turns are taken: not while resting, nor without the database."""
-    from aosctl.db.errors import translated
     from aosctl.errors import AosError
 
     if worker.is_resting:
         return Page(503, b"draining\n")
+    if worker.is_away:
+        return Page(503, b"the database does not answer\n")
     try:
-        with translated():
-            connect().execute("select 1")
+        ping()
     except AosError:  # its words may name the server, which is not everybody's business
         return Page(503, b"the database does not answer\n")
     return Page(200, b"ready\n")

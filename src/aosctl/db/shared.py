@@ -116,3 +116,9 @@ class SharedConnection:
             if self._connection is None or self._connection.closed:
                 self._connection = self._connect()
             return self._connection
+
+    def close(self) -> None:
+        """Close it; nobody uses it any more."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()

@@ -1,4 +1,4 @@
-"""What a worker does beside the turns: in rounds, in a thread and on a connection of its own."""
+"""What a worker does beside the turns: in rounds, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 class Chore(ABC):
-    """Makes a round at once and then every `pause_seconds`; it connects for the first.
+    """Makes a round at once and then every `pause_seconds`.
+
+    Each round asks `connect` for a connection, which others may use between two statements.
 
     What goes wrong ends the round, and is said once until a round succeeds. That the database is
     away is the turns' concern to report.
@@ -28,7 +30,6 @@ class Chore(ABC):
     def __init__(self, connect: Callable[[], Connection], note: Callable[[str], None]) -> None:
         self._connect = connect
         self._note = note
-        self._connection: Connection | None = None
         self._failure = ""
         self._last = threading.Event()
         self._ended = threading.Event()
@@ -51,8 +52,6 @@ class Chore(ABC):
         else:
             self._ended.set()
             self._thread.join(self.grace_seconds)
-        if self._connection is not None:
-            self._connection.close()
 
     def _work(self) -> None:
         self._try_round()
@@ -61,13 +60,9 @@ class Chore(ABC):
 
     def _try_round(self) -> None:
         try:
-            if self._connection is None or self._connection.closed:
-                self._connection = self._connect()
-            self.make_round(self._connection)
+            self.make_round(self._connect())
             self._failure = ""
         except AosError as error:
-            if self._connection is not None:
-                self._connection.close()
             if not isinstance(error, DatabaseUnavailable) and error.message != self._failure:
                 self._failure = error.message
                 self._note(f"{self.name}: {error.message}")

@@ -12,6 +12,7 @@ from aosctl.db.manifests import Outcome
 from aosctl.domain.document import Document
 from aosctl.domain.kinds import BY_NAME, KINDS
 from aosctl.domain.kinds.base import Resource
+from aosctl.domain.kinds.embedding import embeds_texts
 from aosctl.domain.placing import at_its_place, meant, placed
 from aosctl.domain.relations import check_references, in_apply_order, resolve_tenants
 from aosctl.domain.yaml_text import MAX_BYTES
@@ -55,6 +56,10 @@ class Cluster:
         view = BY_NAME["Secret"].view
         rows = manifests.resources(self._connection, view, self._choose(tenant), [name])
         return [key for row in rows for key in row.spec["data"]]
+
+    def embeds(self, model: str) -> bool:
+        rows = manifests.resources(self._connection, BY_NAME["Model"].view, None, [model])
+        return any(embeds_texts(row.spec) for row in rows)
 
     def prepare(self, documents: Sequence[Document], tenancy: Tenancy) -> tuple[Document, ...]:
         """Return the documents with their tenants, checked and in the order of applying."""
@@ -164,6 +169,17 @@ class Cluster:
             )
             for name, what in manifests.without_policies(self._connection, grants)
         )
+
+    def by_words_alone(self, document: Document) -> tuple[str, ...]:
+        """Warn of a collection whose embeddings this database cannot search."""
+        if document.kind != "Collection" or not document.spec.get("embedding"):
+            return ()
+        if manifests.has_vector(self._connection):
+            return ()
+        text = (
+            "the database lacks the extension vector: the collection is searched by full text alone"
+        )
+        return (document.problem("spec.embedding", text),)
 
     def delete(self, document: Document) -> None:
         kind = BY_NAME[document.kind]

@@ -14,6 +14,7 @@ _OF: dict[str, tuple[str, ...]] = {
     "content": ("erased",),
     "events": ("cut",),
     "lease": ("given_up",),
+    "memory": ("set", "removed", "expired"),
     "model": ("answered", "fell_back"),
     "run": (
         "created",
@@ -24,6 +25,16 @@ _OF: dict[str, tuple[str, ...]] = {
         "completed",
         "failed",
         "cancelled",
+    ),
+    "schedule": (
+        "created",
+        "changed",
+        "deleted",
+        "fired",
+        "skipped",
+        "missed",
+        "failed",
+        "stopped",
     ),
     "tenant": ("created", "changed", "deleted"),
     "tool": ("result",),
@@ -44,7 +55,6 @@ _OF: dict[str, tuple[str, ...]] = {
         resource: ("created", "changed", "deleted")
         for resource in (
             "budget",
-            "collection",
             "mcpserver",
             "persona",
             "policy",
@@ -56,6 +66,7 @@ _OF: dict[str, tuple[str, ...]] = {
         )
     },
     "agent": ("created", "changed", "deleted", "looked"),
+    "collection": ("created", "changed", "deleted", "document_put", "documents_removed"),
 }
 KINDS = tuple(f"{first}.{second}" for first, words in sorted(_OF.items()) for second in words)
 FAMILIES = tuple(sorted(_OF))

@@ -117,12 +117,14 @@ class Reference(Type):
     what: ClassVar[str] = "a name"
     kind: str
     builtins: tuple[str, ...] = ()
+    embeds: bool = False
 
     def read(self, node: Node, path: str, reading: Reading) -> Any:
         name = name_text().read(node, path, reading)
         if name is not INVALID:
             place = (node.line, node.column)
-            reading.refs.append(Ref(self.kind, name, path, *place, self.builtins))
+            ref = Ref(self.kind, name, path, *place, self.builtins, embeds=self.embeds)
+            reading.refs.append(ref)
         return name
 
     def words(self) -> str:

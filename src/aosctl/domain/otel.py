@@ -9,33 +9,37 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from aosctl import __version__
-from aosctl.domain.otel_turn import Meters, TurnSpans
+from aosctl.domain.otel_meters import Meters
+from aosctl.domain.otel_turn import TurnSpans
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
 
     from aosctl.db.leases import Lease
 
-CLOSE_SECONDS = 3.0
+CLOSE_SECONDS = 2.0
 """How long what is left may take to go out when the process ends."""
 CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _CONTENT_ON = frozenset({"true", "1", "span_only", "span_and_event"})
 _ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+_SIGNALS = ("TRACES", "METRICS")
 
 
 def is_wanted(environment: Mapping[str, str], signal: str = "") -> bool:
     """Tell whether the standard variables ask for traces or metrics; for one `signal` of these."""
-    if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+    if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
     if not signal:
-        return is_wanted(environment, "TRACES") or is_wanted(environment, "METRICS")
-    exporter = environment.get(f"OTEL_{signal}_EXPORTER", "").strip().lower()
-    if exporter:
-        return exporter == "otlp"
+        return any(is_wanted(environment, each) for each in _SIGNALS)
+    exporters = environment.get(f"OTEL_{signal}_EXPORTER", "").lower()
+    if exporters.strip():
+        return "otlp" in (name.strip() for name in exporters.split(","))
     return bool(
         environment.get(_ENDPOINT) or environment.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
     )
@@ -43,16 +47,20 @@ def is_wanted(environment: Mapping[str, str], signal: str = "") -> bool:
 
 def why_not(environment: Mapping[str, str]) -> str | None:
     """Say why what the variables ask for can't be done; None where it can."""
-    for signal in ("TRACES", "METRICS"):
+    wanted = [signal for signal in _SIGNALS if is_wanted(environment, signal)]
+    for signal in wanted:
         own = environment.get(f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL")
         protocol = own or environment.get("OTEL_EXPORTER_OTLP_PROTOCOL") or "http/protobuf"
-        if is_wanted(environment, signal) and protocol != "http/protobuf":
+        if protocol != "http/protobuf":
             return f"no OpenTelemetry: aosctl exports over http/protobuf, not over {protocol}"
+    _hush()
     try:
-        import opentelemetry.exporter.otlp.proto.http
-        import opentelemetry.sdk  # noqa: F401 - whether it is there
+        for signal in wanted:
+            _exporter(signal)
     except ImportError:
         return "no OpenTelemetry: its SDK is not installed: pip install 'aosctl[otel]'"
+    except Exception as error:  # a time-out that is no number, a compression that nobody knows
+        return f"no OpenTelemetry: {error}"
     return None
 
 
@@ -61,36 +69,39 @@ class Telemetry:
 
     def __init__(self, environment: Mapping[str, str], parent: str | None = None) -> None:
         """`parent`: a traceparent under which all turns stand."""
-        # The exporters tell of every failure on stderr, which is the user's terminal.
-        logger = logging.getLogger("opentelemetry")
-        logger.addHandler(logging.NullHandler())
-        logger.propagate = False
+        _hush()
         self._with_content = environment.get(CONTENT, "").strip().lower() in _CONTENT_ON
         self._parent = parent
-        self._closers: list[Callable[[], object]] = []
-        resource = _resource(environment)
+        self._outlets: list[_Outlet] = []
         self._ids = _ids()
-        self._tracer = self._traces(resource) if is_wanted(environment, "TRACES") else None
-        self._meters = self._metrics(resource) if is_wanted(environment, "METRICS") else None
+        self._tracer: Any = None
+        self._meters: Meters | None = None
+        resource = _resource(environment)
+        with suppress(ValueError):  # OTEL_BSP_…: a queue without room; the turns go on
+            if is_wanted(environment, "TRACES"):
+                self._tracer = self._traces(resource)
+        with suppress(ValueError):
+            if is_wanted(environment, "METRICS"):
+                self._meters = self._metrics(resource)
 
     def _traces(self, resource: Resource) -> Any:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
         provider = TracerProvider(resource=resource, id_generator=self._ids, shutdown_on_exit=False)
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        self._closers.append(provider.shutdown)
+        exporter, session = _exporter("TRACES")
+        provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._outlets.append(_Outlet(provider.shutdown, exporter, session))
         return provider.get_tracer("aosctl", __version__)
 
     def _metrics(self, resource: Resource) -> Meters:
-        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
         from opentelemetry.sdk.metrics import MeterProvider
         from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
-        reader = PeriodicExportingMetricReader(OTLPMetricExporter())
+        exporter, session = _exporter("METRICS")
+        reader = PeriodicExportingMetricReader(exporter)
         provider = MeterProvider([reader], resource=resource, shutdown_on_exit=False)
-        self._closers.append(provider.shutdown)
+        self._outlets.append(_Outlet(provider.shutdown, exporter, session))
         return Meters(provider.get_meter("aosctl", __version__))
 
     def begin(self, lease: Lease) -> TurnSpans:
@@ -109,11 +120,86 @@ class Telemetry:
 
     def close(self) -> None:
         """Send what is left; a collector that does not answer holds nobody up for long."""
-        threads = [threading.Thread(target=close, daemon=True) for close in self._closers]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(CLOSE_SECONDS)
+        until = time.monotonic() + CLOSE_SECONDS
+        for outlet in self._outlets:
+            outlet.close()
+        for outlet in self._outlets:
+            outlet.thread.join(max(until - time.monotonic(), 0))
+
+
+class _Outlet:
+    """One signal on its way to the collector.
+
+    Its thread waits from the beginning on, as Python begins none once the process ends.
+    """
+
+    def __init__(self, shutdown: Callable[[], object], exporter: Any, session: Any) -> None:
+        self._shutdown = shutdown
+        self._exporter = exporter
+        self._session = session
+        self._closing = threading.Event()
+        self.thread = threading.Thread(target=self._wait, name="telemetry", daemon=True)
+        self.thread.start()
+
+    def close(self) -> None:
+        """Send what is left, each batch once. What was failing already gets no other try."""
+        self._session.tries_again = False
+        if self._session.failed:
+            with suppress(Exception):
+                self._exporter.shutdown()
+        self._closing.set()
+
+    def _wait(self) -> None:
+        self._closing.wait()
+        with suppress(Exception):
+            self._shutdown()
+
+
+def _exporter(signal: str) -> tuple[Any, Any]:
+    """Return what sends a signal as the variables say, and the session that it sends with."""
+    session = _session()
+    if signal == "TRACES":
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+        return OTLPSpanExporter(session=session), session
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+
+    return OTLPMetricExporter(session=session), session
+
+
+def _session() -> Any:
+    """Return a session that knows whether it reached the collector.
+
+    The exporter tries again for ten seconds; an error of a kind that it does not know ends that.
+    """
+    import requests
+
+    class Session(requests.Session):
+        tries_again = True
+        failed = False
+
+        def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+            try:
+                response = super().request(*args, **kwargs)
+            except requests.RequestException as error:
+                self.failed = True
+                if self.tries_again:
+                    raise
+                raise ConnectionAbortedError(str(error)) from None
+            self.failed = response.status_code >= 400
+            if self.failed and not self.tries_again:
+                raise ConnectionAbortedError(response.reason)
+            return response
+
+    return Session()
+
+
+def _hush() -> None:
+    """Keep what the exporters say of every failure off stderr, which is the user's terminal."""
+    logger = logging.getLogger("opentelemetry")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+    logger.propagate = False
 
 
 def _resource(environment: Mapping[str, str]) -> Resource:

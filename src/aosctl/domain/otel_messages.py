@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from aosctl.messages import Call, Media, Message, Result, Text, Think
+from aosctl.messages import Call, Media, Message, Refusal, Result, Text, Think
 from aosctl.providers.base import ModelRequest
 
-_FINISH = {"end": "stop", "tool": "tool_call", "refusal": "content_filter"}
+FINISH = {"end": "stop", "tool": "tool_call", "refusal": "content_filter"}
+"""What the conventions call the reason why a model stopped, where that is another word."""
 
 
 def system_instructions(request: ModelRequest) -> str:
@@ -24,7 +25,7 @@ def input_messages(request: ModelRequest) -> str:
 def output_messages(message: Message) -> str:
     """Return the answer."""
     reason = message.stop.norm if message.stop else "end"
-    return _json([{**_message(message), "finish_reason": _FINISH.get(reason, reason)}])
+    return _json([{**_message(message), "finish_reason": FINISH.get(reason, reason)}])
 
 
 def _message(message: Message) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def _message(message: Message) -> dict[str, Any]:
 
 def _part(block: object) -> dict[str, Any] | None:
     match block:
-        case Text(text):
+        case Text(text) | Refusal(text):
             return {"type": "text", "content": text}
         case Think(text) if text:
             return {"type": "reasoning", "content": text}
@@ -44,8 +45,11 @@ def _part(block: object) -> dict[str, Any] | None:
         case Result(call_id, _, _, parts):
             said = "".join(part.text for part in parts if isinstance(part, Text))
             return {"type": "tool_call_response", "id": call_id, "response": said}
-        case Media(mime):  # its bytes stay here
-            return {"type": "blob", "mime_type": mime, "modality": mime.partition("/")[0]}
+        case Media(mime, ref):
+            kind = {"mime_type": mime, "modality": mime.partition("/")[0]}
+            if ref.startswith("data:"):  # its bytes stay here
+                return {"type": "picture", **kind}
+            return {"type": "uri", "uri": ref, **kind}
     return None
 
 

@@ -9,11 +9,16 @@ from __future__ import annotations
 import json
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from aosctl.domain import loop_events as events
 from aosctl.domain import traceparent
-from aosctl.domain.otel_messages import input_messages, output_messages, system_instructions
+from aosctl.domain.otel_messages import (
+    FINISH,
+    input_messages,
+    output_messages,
+    system_instructions,
+)
+from aosctl.domain.otel_meters import FAULTS, Meters, of_model, of_server
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -21,61 +26,13 @@ if TYPE_CHECKING:
     from aosctl.db.leases import Lease
     from aosctl.domain.loop_events import LoopEvent
     from aosctl.domain.transcript import Transcript
-    from aosctl.providers.base import ModelRequest, ModelSpec
+    from aosctl.providers.base import ModelRequest
 
-PROVIDERS = {"gemini": "gcp.gemini"}
-"""What the conventions call a provider, where that is another name than ours."""
-_FAULTS = frozenset({"failed", "lost", "cut off"})
 _LONGEST = 64 * 1024
 
-DURATIONS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
-TOKENS = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0)
-
-
-class Meters:
-    """The conventions' metrics of a client."""
-
-    def __init__(self, meter: Any) -> None:
-        self._seconds = meter.create_histogram(
-            "gen_ai.client.operation.duration",
-            "s",
-            "GenAI operation duration.",
-            explicit_bucket_boundaries_advisory=DURATIONS,
-        )
-        self._first = meter.create_histogram(
-            "gen_ai.client.operation.time_to_first_chunk",
-            "s",
-            "Time to receive the first chunk.",
-            explicit_bucket_boundaries_advisory=DURATIONS,
-        )
-        self._tokens = meter.create_histogram(
-            "gen_ai.client.token.usage",
-            "{token}",
-            "Number of input and output tokens used.",
-            explicit_bucket_boundaries_advisory=TOKENS,
-        )
-
-    def answered(self, event: events.ModelAnswered | events.ModelFailed) -> None:
-        """Take note of a model call that has ended."""
-        labels = _of_model(event.model)
-        if isinstance(event, events.ModelFailed):
-            self._seconds.record(event.seconds, {**labels, "error.type": event.kind})
-            return
-        origin = event.message.origin
-        if origin is not None:
-            labels["gen_ai.response.model"] = origin.model
-        self._seconds.record(event.seconds, labels)
-        if event.first_seconds is not None:
-            self._first.record(event.first_seconds, labels)
-        if usage := event.message.usage:
-            given = (("input", usage.input + usage.cache_read), ("output", usage.output))
-            for kind, tokens in given:
-                self._tokens.record(tokens, {**labels, "gen_ai.token.type": kind})
-
-    def acted(self, skill: str, seconds: float, *, ok: bool) -> None:
-        """Take note of a tool call that has ended."""
-        labels = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": skill}
-        self._seconds.record(seconds, labels if ok else {**labels, "error.type": "tool_error"})
+_PARAMS = (
+    "temperature", "top_p", "top_k", "max_tokens", "frequency_penalty", "presence_penalty", "seed",
+)  # fmt: skip
 
 
 class TurnSpans:
@@ -99,15 +56,17 @@ class TurnSpans:
         self._tools: dict[UUID, Any] = {}
         if tracer is None:
             return
-        from opentelemetry import context, propagate
+        from opentelemetry.context import Context
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        above = propagate.extract({"traceparent": parent}) if parent else context.Context()
+        above = TraceContextTextMapPropagator().extract({"traceparent": parent or ""}, Context())
+        self._conversation = {"gen_ai.conversation.id": str(lease.run_id)}
         self._turn = tracer.start_span(
             "invoke_agent",
             context=above,
             attributes={
                 "gen_ai.operation.name": "invoke_agent",
-                "gen_ai.conversation.id": str(lease.run_id),
+                **self._conversation,
                 "aosctl.tenant.id": str(lease.tenant),
                 "aosctl.run.id": str(lease.run_id),
                 "aosctl.run": lease.run,
@@ -169,6 +128,8 @@ class TurnSpans:
                 self._turn.add_event("fell_back", {"aosctl.model": model})
 
     def end(self, state: str, known: Transcript, seconds: float) -> None:
+        if self._meters is not None:
+            self._meters.ended(state, known.agent, seconds)
         if self._turn is None:
             return
         self._end_chat()
@@ -179,26 +140,29 @@ class TurnSpans:
         if known.agent:
             self._turn.update_name(f"invoke_agent {known.agent}")
             self._turn.set_attribute("gen_ai.agent.name", known.agent)
-        if state in _FAULTS:
+        if state in FAULTS:
             self._fail(self._turn, state)
         self._turn.end()
 
     def _ask(self, request: ModelRequest) -> None:
         spec = request.model
         attributes: dict[str, Any] = {
-            **_of_model(spec),
-            **_of_server(spec),
+            **of_model(spec),
+            **of_server(spec),
+            **self._conversation,
             "gen_ai.request.stream": True,
             "aosctl.model": spec.name,
         }
-        for name in ("temperature", "top_p", "max_tokens"):
+        for name in _PARAMS:
             value = spec.params.get(name)
             if isinstance(value, int | float):
                 attributes[f"gen_ai.request.{name}"] = value
         if self._with_content:
             attributes["gen_ai.system_instructions"] = system_instructions(request)
             attributes["gen_ai.input.messages"] = input_messages(request)
-        self._turn.set_attribute("gen_ai.provider.name", attributes["gen_ai.provider.name"])
+        for name in ("gen_ai.provider.name", "gen_ai.request.model"):
+            self._turn.set_attribute(name, attributes[name])
+        self._end_chat()  # whose answer was not stored
         self._chat = self._below(f"chat {spec.model}", attributes, client=True)
 
     def _answer(self, event: events.ModelAnswered) -> None:
@@ -211,12 +175,13 @@ class TurnSpans:
             if origin.response_id:
                 span.set_attribute("gen_ai.response.id", origin.response_id)
         if message.stop:
-            span.set_attribute("gen_ai.response.finish_reasons", [message.stop.norm])
+            norm = message.stop.norm
+            span.set_attribute("gen_ai.response.finish_reasons", [FINISH.get(norm, norm)])
         if event.first_seconds is not None:
             span.set_attribute("gen_ai.response.time_to_first_chunk", event.first_seconds)
         if usage := message.usage:
             for name, tokens in (
-                ("input_tokens", usage.input + usage.cache_read),
+                ("input_tokens", usage.prompt),
                 ("output_tokens", usage.output),
                 ("cache_read.input_tokens", usage.cache_read),
                 ("cache_creation.input_tokens", usage.cache_write),
@@ -238,6 +203,7 @@ class TurnSpans:
             "gen_ai.operation.name": "execute_tool",
             "gen_ai.tool.name": call.skill,
             "gen_ai.tool.type": "function",
+            **self._conversation,
             "aosctl.call.id": str(call.call_id),
             "aosctl.effect": call.effect,
         }
@@ -247,13 +213,11 @@ class TurnSpans:
             attributes["gen_ai.tool.call.arguments"] = _json(call.args)
         span = self._below(f"execute_tool {call.skill}", attributes)
         self._tools[call.call_id] = span
-        from opentelemetry import trace
-        from opentelemetry.trace.propagation import tracecontext
+        from opentelemetry.trace import set_span_in_context
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         carrier: dict[str, str] = {}
-        tracecontext.TraceContextTextMapPropagator().inject(
-            carrier, trace.set_span_in_context(span)
-        )
+        TraceContextTextMapPropagator().inject(carrier, set_span_in_context(span))
         traceparent.carry(carrier)
 
     def _end_tool(self, call: Any, *, ok: bool, result: Any) -> None:
@@ -285,23 +249,6 @@ class TurnSpans:
         if span is not None:
             span.set_attribute("error.type", kind)
             span.set_status(Status(StatusCode.ERROR))
-
-
-def _of_model(spec: ModelSpec) -> dict[str, Any]:
-    return {
-        "gen_ai.operation.name": "chat",
-        "gen_ai.provider.name": PROVIDERS.get(spec.provider, spec.provider),
-        "gen_ai.request.model": spec.model,
-    }
-
-
-def _of_server(spec: ModelSpec) -> dict[str, Any]:
-    try:
-        parts = urlsplit(spec.base_url or "")
-        found = {"server.address": parts.hostname, "server.port": parts.port}
-    except ValueError:
-        return {}
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def _json(value: Any) -> str:

@@ -28,6 +28,8 @@ class Ref(NamedTuple):
     builtins: tuple[str, ...] = ()
     value: str | None = None
     """Of a Secret, which of its values; "" for its only one."""
+    embeds: bool = False
+    """Of a Model, whether it has to make embeddings; one that chats is meant where not."""
 
 
 class Reading:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from aosctl.domain.document import MAX_PROBLEMS, Document, refuse
 from aosctl.domain.kinds import BY_NAME, KINDS
+from aosctl.domain.kinds.embedding import embeds_texts
 from aosctl.domain.names import did_you_mean, quoted
 from aosctl.domain.reading import Ref
 
@@ -25,6 +26,9 @@ class Lookup(Protocol):
 
     def secret_keys(self, tenant: str, name: str) -> list[str]:
         """List what a Secret that exists has values for."""
+
+    def embeds(self, model: str) -> bool:
+        """Tell whether a Model that exists makes embeddings, and can't chat."""
 
 
 def resolve_tenants(
@@ -68,6 +72,8 @@ def check_references(documents: Sequence[Document], lookup: Lookup) -> None:
                 problems.append(document.problem(ref.path, reason))
             continue
         if ref.name in ref.builtins or given or lookup.exists(ref.kind, tenant, ref.name):
+            if ref.kind == "Model" and (reason := _other_use(ref, given, lookup)):
+                problems.append(document.problem(ref.path, reason))
             continue
         known = [name for kind, owner, name in here if (kind, owner) == (ref.kind, tenant)]
         known += [*lookup.names(ref.kind, tenant), *ref.builtins]
@@ -119,6 +125,16 @@ def _references(document: Document) -> list[Ref]:
 def _owner(document: Document) -> str | None:
     """Return the tenant whose resources a document names: a Tenant's are its own."""
     return document.name if document.kind == "Tenant" else document.tenant
+
+
+def _other_use(ref: Ref, given: Document | None, lookup: Lookup) -> str | None:
+    """Say why a Model that exists is none for what it is named for."""
+    embeds = embeds_texts(given.spec) if given else lookup.embeds(ref.name)
+    if embeds == ref.embeds:
+        return None
+    if embeds:
+        return f"the Model {quoted(ref.name)} makes embeddings and can't chat"
+    return f"the Model {quoted(ref.name)} makes no embeddings (spec.capabilities.embeddings)"
 
 
 def _no_value(ref: Ref, keys: Sequence[str]) -> str | None:

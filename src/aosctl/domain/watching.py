@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from threading import Event
-from typing import Protocol
+from typing import Any, Protocol
 
 from aosctl.db.leases import Lease
 from aosctl.domain.loop import Interrupted, Loop
@@ -69,12 +69,14 @@ def outcome_state(outcome: Outcome) -> str:
 class WatchedLoop(Loop):
     """A loop of which every turn is watched."""
 
-    watchers: Sequence[Watcher] = ()
+    def __init__(self, *given: Any, watchers: Sequence[Watcher], **more: Any) -> None:
+        super().__init__(*given, **more)
+        self._watchers = watchers
 
     def drive(self, lease: Lease, observe: Observer, stop: Event) -> Outcome:
         began = time.monotonic()
         views: list[Watched] = []
-        for watcher in self.watchers:
+        for watcher in self._watchers:
             with suppress(Exception):
                 views.append(watcher.begin(lease))
 

@@ -41,7 +41,7 @@ class OllamaProvider:
         spec = request.model
         key = read_key(spec, None)
         names = ToolNames(request.tools)
-        with faults_named(spec, key), _client(spec, key, line) as client:
+        with faults_named(spec, key), open_client(spec, key, line) as client:
             endpoint = str(client.base_url).rstrip("/")
             answer = OllamaAnswer(spec, names)
             params = ollama_params(request, endpoint, names)
@@ -64,7 +64,7 @@ def _send(
         return response
     with closing(response):
         body = response.read().decode("utf-8", "replace")
-        fault = fault_of(_json(body), response.status_code, retry_after(response.headers))
+        fault = fault_of(json_or_text(body), response.status_code, retry_after(response.headers))
         raise name_fault(spec, fault, key)
 
 
@@ -84,7 +84,8 @@ def _object(line: bytes) -> Iterator[dict[str, object]]:
             yield value
 
 
-def _json(text: str) -> object:
+def json_or_text(text: str) -> object:
+    """Read JSON; what is none is returned as it came."""
     try:
         return json.loads(text)
     except ValueError:
@@ -92,7 +93,7 @@ def _json(text: str) -> object:
 
 
 @contextmanager
-def _client(spec: ModelSpec, key: str, line: Line | None) -> Iterator[httpx.Client]:
+def open_client(spec: ModelSpec, key: str, line: Line | None) -> Iterator[httpx.Client]:
     """Open a client of its own for one answer: when it closes, so does its connection."""
     import ollama
 

@@ -1,4 +1,4 @@
-"""Which provider answers for a model; each is imported when it is first asked for."""
+"""Which provider answers for a model, or embeds; each is imported when it is first asked for."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from difflib import get_close_matches
 
 from aosctl.errors import ProviderError
 from aosctl.providers.base import ModelSpec, Provider
+from aosctl.providers.embedding import Embedder
 
 PROVIDERS = ("offline", "script", "openai", "anthropic", "ollama", "gemini")
+EMBEDDERS = ("openai", "gemini", "ollama", "local")
 
 
 def provider_for(spec: ModelSpec) -> Provider:
@@ -52,6 +54,31 @@ def uses_responses(spec: ModelSpec) -> bool:
     can = spec.capabilities
     at_openai = spec.base_url is None and can.get("reasoning") is True
     return spec.provider == "openai" and can.get("responses", at_openai)
+
+
+def embedder_of(provider: str) -> Embedder:
+    """Return what embeds texts with the models of a provider; raise ProviderError for none."""
+    if provider == "openai":
+        from aosctl.providers.embedding_openai import OpenAIEmbedder
+
+        return OpenAIEmbedder()
+    if provider == "gemini":
+        from aosctl.providers.embedding_openai import GeminiEmbedder
+
+        return GeminiEmbedder()
+    if provider == "ollama":
+        from aosctl.providers.embedding_ollama import OllamaEmbedder
+
+        return OllamaEmbedder()
+    if provider == "local":
+        from aosctl.providers.embedding_local import LocalEmbedder
+
+        return LocalEmbedder()
+    raise ProviderError(
+        f'provider "{provider}" has no embedding models',
+        hint=f"these have: {', '.join(EMBEDDERS)}",
+        kind="bad_request",
+    )
 
 
 def _unavailable(spec: ModelSpec) -> ProviderError:

@@ -117,7 +117,8 @@ select i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid)
 from pg_index i join pg_class c on c.oid = i.indrelid
 join pg_namespace n on n.oid = c.relnamespace
 where {OURS} and not c.relispartition and i.indisvalid and not exists (
-  select from pg_constraint k where k.conindid = i.indexrelid)"""
+  select from pg_constraint k where k.conindid = i.indexrelid)
+and i.indexrelid::regclass::text !~ '^aos_rag\\.hnsw_[0-9a-f]{{32}}$'"""
 
 SECTIONS = {
     "policies": POLICIES,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from aosctl.domain.fields import Choice, Text
+from aosctl.domain.fields import Choice, Number, Reference, Text
 from aosctl.domain.kinds.base import Column, Completion, Entry, Kind, Resource, Spec
+from aosctl.domain.kinds.embedding import MOST_DIMENSIONS
 from aosctl.domain.names import CONTROL, quoted
 from aosctl.domain.structures import Field, ListOf, Object
 
@@ -37,9 +38,57 @@ _DOCUMENT = Object(
 )
 
 
+_EMBEDDING = Object(
+    fields=(
+        Field(
+            "model",
+            Reference(kind="Model", embeds=True),
+            "The Model that makes the vectors; one whose capability `embeddings` is true.",
+            required=True,
+        ),
+        Field(
+            "dimensions",
+            Number(whole=True, minimum=1, maximum=MOST_DIMENSIONS),
+            "How many numbers a vector has, where the model can be asked for fewer than its own.",
+            default_words="the model's own",
+        ),
+    )
+)
+
+_CHUNKING = Object(
+    fields=(
+        Field(
+            "characters",
+            Number(whole=True, minimum=200, maximum=8_000),
+            "How long a passage is at most: a text is cut at headings, paragraphs, sentences and"
+            " words, in that order.",
+            default=1_600,
+        ),
+        Field(
+            "overlap",
+            Number(whole=True, minimum=0, maximum=4_000),
+            "How much of a passage the next one repeats, where a text is cut inside a section; at"
+            " most half of it.",
+            default=200,
+        ),
+    )
+)
+
+
 def _count(row: Resource) -> int:
     stored = row.status.get("documents")
     return stored if isinstance(stored, int) else len(row.spec.get("documents") or [])
+
+
+def _model(row: Resource) -> str | None:
+    name: str | None = (row.spec.get("embedding") or {}).get("model")
+    return name
+
+
+def _embedded(row: Resource) -> int | None:
+    """Return how many passages have a vector; None where no model makes any."""
+    count: int | None = row.status.get("embedded")
+    return count if _model(row) else None
 
 
 class Collection(Kind):
@@ -49,7 +98,7 @@ class Collection(Kind):
     db_schema = "aos_rag"
     doc = (
         "Texts in which `rag_search` finds passages, with their titles and sources. Applying a"
-        " collection replaces its documents by the ones in the manifest."
+        " collection replaces the documents of its manifest; those that were ingested stay."
     )
     fields = (
         Field("description", Text(), "What is in it, for people and for the model.", default=""),
@@ -60,6 +109,15 @@ class Collection(Kind):
             " pages, is `untrusted`: a text could try to give the agent orders.",
             default="trusted",
         ),
+        Field(
+            "embedding",
+            _EMBEDDING,
+            "Which model makes vectors of its passages, so that they are found by what they mean"
+            " and not by their words alone. It needs the extension vector; `aosctl ingest` asks the"
+            " model.",
+            default_words="full-text search alone",
+        ),
+        Field("chunking", _CHUNKING, "How texts are cut into passages.", default={}),
         Field(
             "documents",
             ListOf(item=_DOCUMENT, max_items=10_000),
@@ -75,6 +133,8 @@ metadata:
   tenant: tech_corp
 spec:
   description: How we work
+  embedding:
+    model: text-embedding-3-small
   documents:
     - title: Holidays
       source: https://intranet.example/holidays
@@ -85,13 +145,19 @@ spec:
     columns = (
         Column("NAME", lambda row: row.name),
         Column("DOCUMENTS", _count),
+        Column("CHUNKS", lambda row: row.status.get("chunks")),
+        Column("EMBEDDED", _embedded),
+        Column("MODEL", _model),
         Column("TRUST", lambda row: row.spec.get("trust")),
         Column("AGE", lambda row: row.created_at),
+        Column("SEARCH", lambda row: row.status.get("search"), wide=True),
         Column("DESCRIPTION", lambda row: row.spec.get("description"), wide=True),
     )
 
     def complete(self, spec: Spec, at: Completion) -> Spec:
         """Read the files, so that every document has its text; check that titles are unique."""
+        if 2 * spec["chunking"]["overlap"] > spec["chunking"]["characters"]:
+            at.wrong("spec.chunking.overlap", "is more than half of spec.chunking.characters")
         titles: set[str] = set()
         documents = []
         for place, document in enumerate(spec["documents"]):

@@ -1,12 +1,13 @@
-"""Kind Model: a language model and how to reach it."""
+"""Kind Model: a language model, or one that makes embeddings, and how to reach it."""
 
 from __future__ import annotations
 
 from aosctl.domain.fields import VALUE_PATTERN, Anything, Choice, Flag, Number, Reference, Text
 from aosctl.domain.kinds.base import Column, Completion, Kind, Resource, Spec
+from aosctl.domain.kinds.embedding import completed, embeds_texts
 from aosctl.domain.structures import Field, ListOf, MapOf, Object
 
-PROVIDERS = ("openai", "anthropic", "gemini", "ollama", "offline", "script")
+PROVIDERS = ("openai", "anthropic", "gemini", "ollama", "local", "offline", "script")
 _LONG = 1_000_000
 _PRICE = Number(minimum=0)
 
@@ -137,6 +138,31 @@ _RETRY = Object(
 )
 
 
+_COMPACTION = Object(
+    fields=(
+        Field(
+            "mode",
+            Choice(values=("summarize", "drop", "off")),
+            "Whether the model sums up what is left out, it is only dropped (as it is where the"
+            " capability `summaries` is false), or the turn fails.",
+            default="summarize",
+        ),
+        Field(
+            "at",
+            Number(minimum=0.1, maximum=1),
+            "From which share of the context window on, less where the longest answer needs more.",
+            default=0.9,
+        ),
+        Field(
+            "keep",
+            Number(minimum=0, maximum=0.9),
+            "How large a share of it stays as it was said.",
+            default=0.3,
+        ),
+    )
+)
+
+
 def _price(row: Resource, name: str) -> float | None:
     pricing = row.spec.get("pricing") or {}
     price: float | None = pricing.get(name)
@@ -157,7 +183,8 @@ class Model(Kind):
     doc = (
         "A language model: who serves it, what it can do, what it costs. The kernel brings the"
         " current models of OpenAI, Anthropic, Gemini and Ollama, and `offline`, which is no"
-        " language model: it answers from collections and runs SQL that is typed to it."
+        " language model: it answers from collections and runs SQL that is typed to it. A model"
+        " with the capability `embeddings` makes vectors of texts for collections, and can't chat."
     )
     fields = (
         Field(
@@ -165,8 +192,10 @@ class Model(Kind):
             Choice(values=PROVIDERS),
             "Who serves it. `openai` with a `baseUrl` reaches every server that speaks its"
             " protocol (vLLM, LM Studio, llama.cpp, OpenRouter), `anthropic` with one every gateway"
-            " that speaks the Messages API; `ollama` is Ollama's own API. `offline` needs no"
-            " service; `script` plays the answers in `script`, for tests of one's own agents.",
+            " that speaks the Messages API; `ollama` is Ollama's own API. `local` runs an embedding"
+            " model in aosctl's own process, from a folder of ONNX files (the extra"
+            " `local-embeddings`). `offline` needs no service; `script` plays the answers in"
+            " `script`, for tests of one's own agents.",
             required=True,
         ),
         Field(
@@ -233,13 +262,17 @@ class Model(Kind):
             " parameters of a capability that is false are not sent, and `/compact` is refused"
             " where `summaries` is, as it is for provider offline by default. `responses` says"
             " whether a model of provider openai is asked through the Responses API or through chat"
-            " completions; by default it is where `reasoning` is true and there is no `baseUrl`.",
+            " completions; by default it is where `reasoning` is true and there is no `baseUrl`."
+            " `embeddings`: it makes vectors of texts, as many numbers as `params.dimensions` says;"
+            " with `dimensions` it can be asked for fewer.",
             default={},
         ),
         Field(
             "params",
             MapOf(value=Anything(), max_items=50),
-            "Parameters of each request, such as `temperature`, passed on as they are.",
+            "Parameters of each request, such as `temperature`, passed on as they are. Of a model"
+            " with embeddings, `query_prefix` and `document_prefix` are put before the texts, and"
+            " `query_params` and `document_params` go with one kind of request alone.",
             default={},
         ),
         Field(
@@ -267,6 +300,14 @@ class Model(Kind):
             " not followed.",
             default=[],
         ),
+        Field(
+            "compaction",
+            _COMPACTION,
+            "What is done where a conversation outgrows the context window. What is left out is"
+            " kept and recorded; the prompt, the tools and what people said in the turn are always"
+            " sent.",
+            default={},
+        ),
         Field("active", Flag(), "Whether new runs may use it.", default=True),
         Field(
             "script",
@@ -292,6 +333,7 @@ spec:
         Column("NAME", lambda row: row.name),
         Column("PROVIDER", lambda row: row.spec.get("provider")),
         Column("MODEL", lambda row: row.spec.get("model")),
+        Column("USE", lambda row: "embeddings" if embeds_texts(row.spec) else "chat"),
         Column("CONTEXT", lambda row: row.spec.get("contextWindow")),
         Column("ACTIVE", lambda row: row.spec.get("active")),
         Column("AGE", lambda row: row.created_at),
@@ -306,20 +348,29 @@ spec:
 
     def complete(self, spec: Spec, at: Completion) -> Spec:
         """Default the vendor's name; check the script and the sizes against the rest."""
-        if spec["provider"] == "script" and "script" not in spec:
-            at.wrong("spec.script", "is required with the provider script")
-        if spec["provider"] != "script" and "script" in spec:
-            at.wrong("spec.script", "goes with the provider script only")
-        for place, step in enumerate(spec.get("script", [])):
-            if not step:
-                at.wrong(f"spec.script[{place}]", "needs a text, a think or calls")
+        _check_script(spec, at)
+        _check_fallbacks(spec, at)
         if "apiKeyEnv" in spec and "apiKeySecret" in spec:
             at.wrong("spec.apiKeySecret", "goes instead of apiKeyEnv, not beside it")
-        for place, name in enumerate(spec["fallbacks"]):
-            if name == at.name:
-                at.wrong(f"spec.fallbacks[{place}]", "is the model itself")
-            elif name in spec["fallbacks"][:place]:
-                at.wrong(f"spec.fallbacks[{place}]", "is named twice")
+        spec = completed({**spec, "model": spec.get("model", at.name)}, at)
         if spec["maxOutputTokens"] > spec["contextWindow"]:
             at.wrong("spec.maxOutputTokens", "is larger than the context window")
-        return {**spec, "model": spec.get("model", at.name)}
+        return spec
+
+
+def _check_script(spec: Spec, at: Completion) -> None:
+    if spec["provider"] == "script" and "script" not in spec:
+        at.wrong("spec.script", "is required with the provider script")
+    if spec["provider"] != "script" and "script" in spec:
+        at.wrong("spec.script", "goes with the provider script only")
+    for place, step in enumerate(spec.get("script", [])):
+        if not step:
+            at.wrong(f"spec.script[{place}]", "needs a text, a think or calls")
+
+
+def _check_fallbacks(spec: Spec, at: Completion) -> None:
+    for place, name in enumerate(spec["fallbacks"]):
+        if name == at.name:
+            at.wrong(f"spec.fallbacks[{place}]", "is the model itself")
+        elif name in spec["fallbacks"][:place]:
+            at.wrong(f"spec.fallbacks[{place}]", "is named twice")

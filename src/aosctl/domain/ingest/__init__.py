@@ -1,0 +1,1 @@
+"""Documents into collections: found, read, turned into text, cut and embedded."""
