@@ -31,6 +31,7 @@ _NAMED = {
     "MODEL": "model",
     "PERSONA": "persona",
     "SKILL": "skill",
+    "COLLECTION": "collection",
     "FILE": "file",
     "DIR": "file",
     "ROLE": f"words:{','.join(ROLES)}",

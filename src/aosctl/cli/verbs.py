@@ -47,6 +47,8 @@ VERBS: dict[str, Verb] = {
     "shell": Verb("shell", "A prompt in which every verb works, and SQL", WORK),
     "worker": Verb("worker", "Drive runs in the background", WORK),
     "mcp": Verb("mcp", "Use tools of MCP servers, and be one", WORK),
+    "ingest": Verb("ingest", "Take documents into a collection", WORK),
+    "search": Verb("search", "Find passages of collections, as an agent would", WORK),
     "skill": Verb("skill", "Try a skill as an agent would use it", WORK),
     "ps": Verb("ps", "List runs", OPERATE),
     "top": Verb("top", "Watch runs live", OPERATE),
