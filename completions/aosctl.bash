@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker mcp skill ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
+      commands='quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker schedule mcp ingest search test skill memory ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
       flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
@@ -23,9 +23,9 @@ _aosctl_spec() {
       values='--dry-run -l --selector --applyset --prune-allowlist --validate --timeout -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='-f --filename'
       sources=''
-      known='--dry-run=words:none,client,server --prune-allowlist=kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns --validate=words:strict,warn,ignore -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='--dry-run=words:none,client,server --prune-allowlist=kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,schedules,secrets,skills,tenants,turns --validate=words:strict,warn,ignore -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'create')
-      commands='secret tenant model collection mcpserver skill policy persona agent budget principal'
+      commands='secret tenant model collection mcpserver skill policy persona agent budget schedule principal'
       flags='-f --filename -R --recursive -l --selector --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='-l --selector --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='-f --filename'
@@ -101,6 +101,13 @@ _aosctl_spec() {
       files=''
       sources=''
       known='--period=words:day,total --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'create schedule')
+      commands=''
+      flags='--agent --schedule --timezone --concurrency-policy --dry-run -o --output --edit --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--agent --schedule --timezone --concurrency-policy --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources=''
+      known='--agent=agent --schedule=words:@hourly,@daily,@weekly,@monthly,@yearly --concurrency-policy=words:Allow,Forbid,Replace --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'create principal')
       commands=''
       flags='--role --type --display-name --db-role --login --password-file --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
@@ -114,48 +121,48 @@ _aosctl_spec() {
       values='-l --selector --applyset --prune-allowlist --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='-f --filename'
       sources=''
-      known='--prune-allowlist=kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='--prune-allowlist=kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,schedules,secrets,skills,tenants,turns --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'get')
       commands=''
       flags='-o --output -l --selector -A --all-tenants --all-namespaces --no-headers --show-labels --show-kind -L --label-columns --sort-by --ignore-not-found --field-selector -w --watch --watch-only --output-watch-events --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='-o --output -l --selector -L --label-columns --sort-by --field-selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
-      sources='names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,schedules,secrets,skills,tenants,turns*'
       known='-o=words:json,yaml,wide,name,jsonpath=,custom-columns= --output=words:json,yaml,wide,name,jsonpath=,custom-columns= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'describe')
       commands=''
       flags='-l --selector -A --all-tenants --all-namespaces -f --filename -R --recursive --show-events --no-events --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='-l --selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='-f --filename'
-      sources='names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,schedules,secrets,skills,tenants,turns*'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'edit')
       commands=''
       flags='-o --output -l --selector --output-patch --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='-o --output -l --selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
-      sources='names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,schedules,secrets,skills,tenants,turns*'
       known='-o=words:yaml,json --output=words:yaml,json --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'label')
       commands=''
       flags='-l --selector --field-selector --all -A --all-tenants --all-namespaces --overwrite --list --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='-l --selector --field-selector --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
-      sources='names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,schedules,secrets,skills,tenants,turns*'
       known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'annotate')
       commands=''
       flags='-l --selector --field-selector --all -A --all-tenants --all-namespaces --overwrite --list --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='-l --selector --field-selector --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
-      sources='names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,schedules,secrets,skills,tenants,turns*'
       known='--dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'patch')
       commands=''
       flags='-p --patch --patch-file --type --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='-p --patch --type --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='--patch-file'
-      sources='names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,schedules,secrets,skills,tenants,turns*'
       known='--type=words:merge,json --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'replace')
       commands=''
@@ -190,28 +197,28 @@ _aosctl_spec() {
       flags='--for --timeout -l --selector --all -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--for --timeout -l --selector -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
-      sources='names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,schedules,secrets,skills,tenants,turns*'
       known='--for=words:condition=,jsonpath=,create,delete,approval -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'delete')
       commands=''
       flags='-f --filename -R --recursive -l --selector --all --ignore-not-found --dry-run --confirm -i --interactive --cascade --field-selector --wait --no-wait --timeout -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='-l --selector --dry-run --confirm --cascade --field-selector --timeout -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='-f --filename'
-      sources='names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+      sources='names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,schedules,secrets,skills,tenants,turns*'
       known='--dry-run=words:none,client,server --cascade=words:foreground,background -o=words:name --output=words:name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'explain')
       commands=''
       flags='--recursive --api-version -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--api-version -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
-      sources='kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+      sources='kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,schedules,secrets,skills,tenants,turns'
       known='-o=words:plaintext,json-schema --output=words:plaintext,json-schema --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'schema')
       commands=''
       flags='-o --output --all --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files='-o --output --all'
-      sources='kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+      sources='kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,schedules,secrets,skills,tenants,turns'
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'api-resources')
       commands=''
@@ -255,6 +262,34 @@ _aosctl_spec() {
       files=''
       sources=''
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'schedule')
+      commands='pause resume run'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'schedule pause')
+      commands=''
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources='schedule*'
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'schedule resume')
+      commands=''
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources='schedule*'
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'schedule run')
+      commands=''
+      flags='-o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='-o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources='schedule'
+      known='-o=words:name --output=words:name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'mcp')
       commands='tools add diff approve serve'
       flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
@@ -297,6 +332,34 @@ _aosctl_spec() {
       files='--token-file'
       sources=''
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'ingest')
+      commands=''
+      flags='-R --recursive --include --exclude --hidden --no-ignore --prefix --source --trust --prune --dry-run --concurrency --max-bytes --allow-private --list --remove -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--include --exclude --prefix --source --trust --concurrency --max-bytes --remove -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources='collection file*'
+      known='--trust=words:trusted,untrusted -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'search')
+      commands=''
+      flags='--limit --full-text --whole -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--limit -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources='collection *'
+      known='-o=words:json,yaml --output=words:json,yaml --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'test')
+      commands='record'
+      flags='-f --filename -R --recursive -l --selector --filter -m --model --junit-xml -x --fail-fast --keep -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='-l --selector --filter -m --model -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files='-f --filename --junit-xml'
+      sources=''
+      known='-m=model --model=model -o=words:json,tap --output=words:json,tap --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'test record')
+      commands=''
+      flags='-o --output --setup --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files='-o --output --setup'
+      sources='run'
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'skill')
       commands='test'
       flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
@@ -311,6 +374,41 @@ _aosctl_spec() {
       files=''
       sources='skill'
       known='--agent=agent -o=words:json,stream-json --output=words:json,stream-json --approve=words:ask,auto,never --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'memory')
+      commands='get search set rm'
+      flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources=''
+      known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'memory get')
+      commands=''
+      flags='--agent --principal --run --type -o --output --no-headers --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--agent --principal --run --type -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources='memory'
+      known='--agent=agent --principal=principal --run=run --type=words:fact,preference,episode,instruction -o=words:json,yaml,wide,name,jsonpath=,custom-columns= --output=words:json,yaml,wide,name,jsonpath=,custom-columns= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'memory search')
+      commands=''
+      flags='--agent --principal --run --type --limit -o --output --no-headers --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--agent --principal --run --type --limit -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources='*'
+      known='--agent=agent --principal=principal --run=run --type=words:fact,preference,episode,instruction -o=words:json,yaml,wide,name,jsonpath=,custom-columns= --output=words:json,yaml,wide,name,jsonpath=,custom-columns= --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'memory set')
+      commands=''
+      flags='--agent --principal --run --type --importance --expires --pin -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--agent --principal --run --type --importance --expires -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources='memory'
+      known='--agent=agent --principal=principal --run=run --type=words:fact,preference,episode,instruction -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'memory rm')
+      commands=''
+      flags='--agent --principal --run --type --all --yes -y -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--agent --principal --run --type -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources='memory*'
+      known='--agent=agent --principal=principal --run=run --type=words:fact,preference,episode,instruction -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'ps')
       commands=''
       flags='-a --all -q --quiet -w --watch --forest --last --no-trunc --filter -o --output -l --selector --sort-by -A --all-tenants --all-namespaces --no-headers --dsn --context -n --tenant --namespace --as --request-timeout -v --v --no-input --no-color --debug -h --help'
@@ -338,7 +436,7 @@ _aosctl_spec() {
       values='--since --types --for --tail -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--types=list:agent,allowance,approval,budget,call,collection,content,events,lease,mcpserver,model,persona,policy,principal,role_grant,role_skill,run,secret,skill,tenant,tool,turn,webhook,agent.created,agent.changed,agent.deleted,agent.looked,allowance.granted,allowance.revoked,approval.requested,approval.approved,approval.denied,approval.expired,approval.edited,approval.previewed,budget.created,budget.changed,budget.deleted,call.delegated,call.resolved,collection.created,collection.changed,collection.deleted,collection.document_put,collection.documents_removed,content.erased,events.cut,lease.given_up,mcpserver.created,mcpserver.changed,mcpserver.deleted,model.answered,model.fell_back,persona.created,persona.changed,persona.deleted,policy.created,policy.changed,policy.deleted,principal.created,principal.changed,principal.deleted,role_grant.created,role_grant.changed,role_grant.deleted,role_skill.created,role_skill.changed,role_skill.deleted,run.created,run.forked,run.compacted,run.paused,run.resumed,run.completed,run.failed,run.cancelled,secret.created,secret.changed,secret.deleted,skill.created,skill.changed,skill.deleted,tenant.created,tenant.changed,tenant.deleted,tool.result,turn.opened,turn.claimed,turn.reclaimed,turn.completed,turn.failed,turn.limited,turn.retrying,turn.cancelled,turn.set_aside,turn.steered,webhook.given_up --for=run -o=words:wide,json --output=words:wide,json --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='--types=list:agent,allowance,approval,budget,call,collection,content,events,lease,mcpserver,memory,model,persona,policy,principal,role_grant,role_skill,run,schedule,secret,skill,tenant,tool,turn,webhook,agent.created,agent.changed,agent.deleted,agent.looked,allowance.granted,allowance.revoked,approval.requested,approval.approved,approval.denied,approval.expired,approval.edited,approval.previewed,budget.created,budget.changed,budget.deleted,call.delegated,call.resolved,collection.created,collection.changed,collection.deleted,collection.document_put,collection.documents_removed,content.erased,events.cut,lease.given_up,mcpserver.created,mcpserver.changed,mcpserver.deleted,memory.set,memory.removed,memory.expired,model.answered,model.fell_back,persona.created,persona.changed,persona.deleted,policy.created,policy.changed,policy.deleted,principal.created,principal.changed,principal.deleted,role_grant.created,role_grant.changed,role_grant.deleted,role_skill.created,role_skill.changed,role_skill.deleted,run.created,run.forked,run.compacted,run.paused,run.resumed,run.completed,run.failed,run.cancelled,schedule.created,schedule.changed,schedule.deleted,schedule.fired,schedule.skipped,schedule.missed,schedule.failed,schedule.stopped,secret.created,secret.changed,secret.deleted,skill.created,skill.changed,skill.deleted,tenant.created,tenant.changed,tenant.deleted,tool.result,turn.opened,turn.claimed,turn.reclaimed,turn.completed,turn.failed,turn.limited,turn.retrying,turn.cancelled,turn.set_aside,turn.steered,webhook.given_up --for=run -o=words:wide,json --output=words:wide,json --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'trace')
       commands=''
       flags='--turn -w --watch --depth --html --svg -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
@@ -582,7 +680,7 @@ _aosctl_spec() {
       flags='--as --list -q --quiet --dsn --context -n --tenant --namespace --request-timeout -v --v --no-input --no-color --debug -h --help'
       values='--as --dsn --context -n --tenant --namespace --request-timeout -v --v'
       files=''
-      sources='words:get,apply,delete,chat,fork,replay,steer,kill,resolve,approve,verify,export kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+      sources='words:get,apply,delete,chat,fork,replay,steer,kill,resolve,approve,verify,export kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,schedules,secrets,skills,tenants,turns'
       known='--as=principal --context=context -n=tenant --tenant=tenant --namespace=tenant' ;;
     'auth grant')
       commands=''
@@ -611,7 +709,7 @@ _aosctl_spec() {
       values='--only --ignore -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--only=list:business-rows-open,business-table-open,business-view-open,column-changed,config-mode,constraint-changed,data-folder-mode,default-privileges,durability,function-changed,grant-extra,grant-missing,identity-creates,identity-membership,identity-missing,identity-owns,identity-powers,identity-stray,index-changed,kernel-build,owner-of-function,owner-of-relation,partition-ahead,partition-unguarded,permission-outdated,policy-changed,policy-extra,policy-missing,principal-powers,public-create,public-execute,public-grant,public-temp,rls-not-forced,rls-off,role-included,role-member,role-membership,role-powers,sandbox-function,sandbox-grant,search-path,socket-folder-mode,statements-logged,trigger-changed,trigger-disabled,version-behind,version-ended,version-ending,version-old,view-changed,worker-grant,worker-membership,worker-owns,worker-powers,worker-table --ignore=list:business-rows-open,business-table-open,business-view-open,column-changed,config-mode,constraint-changed,data-folder-mode,default-privileges,durability,function-changed,grant-extra,grant-missing,identity-creates,identity-membership,identity-missing,identity-owns,identity-powers,identity-stray,index-changed,kernel-build,owner-of-function,owner-of-relation,partition-ahead,partition-unguarded,permission-outdated,policy-changed,policy-extra,policy-missing,principal-powers,public-create,public-execute,public-grant,public-temp,rls-not-forced,rls-off,role-included,role-member,role-membership,role-powers,sandbox-function,sandbox-grant,search-path,socket-folder-mode,statements-logged,trigger-changed,trigger-disabled,version-behind,version-ended,version-ending,version-old,view-changed,worker-grant,worker-membership,worker-owns,worker-powers,worker-table -o=words:json,yaml --output=words:json,yaml --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='--only=list:business-rows-open,business-table-open,business-view-open,column-changed,config-mode,constraint-changed,data-folder-mode,default-privileges,durability,function-changed,grant-extra,grant-missing,identity-creates,identity-membership,identity-missing,identity-owns,identity-powers,identity-stray,index-changed,kernel-build,owner-of-function,owner-of-relation,partition-ahead,partition-unguarded,permission-outdated,policy-changed,policy-extra,policy-missing,principal-powers,public-create,public-execute,public-grant,public-temp,rls-not-forced,rls-off,role-included,role-member,role-membership,role-powers,sandbox-function,sandbox-grant,schedules-fired,search-path,socket-folder-mode,statements-logged,trigger-changed,trigger-disabled,vector-missing,version-behind,version-ended,version-ending,version-old,view-changed,worker-grant,worker-membership,worker-owns,worker-powers,worker-table --ignore=list:business-rows-open,business-table-open,business-view-open,column-changed,config-mode,constraint-changed,data-folder-mode,default-privileges,durability,function-changed,grant-extra,grant-missing,identity-creates,identity-membership,identity-missing,identity-owns,identity-powers,identity-stray,index-changed,kernel-build,owner-of-function,owner-of-relation,partition-ahead,partition-unguarded,permission-outdated,policy-changed,policy-extra,policy-missing,principal-powers,public-create,public-execute,public-grant,public-temp,rls-not-forced,rls-off,role-included,role-member,role-membership,role-powers,sandbox-function,sandbox-grant,schedules-fired,search-path,socket-folder-mode,statements-logged,trigger-changed,trigger-disabled,vector-missing,version-behind,version-ended,version-ending,version-old,view-changed,worker-grant,worker-membership,worker-owns,worker-powers,worker-table -o=words:json,yaml --output=words:json,yaml --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'secret')
       commands='init rotate'
       flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'

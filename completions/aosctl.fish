@@ -13,7 +13,7 @@ function __aosctl_command
         set sources
         switch "$path"
         case ''
-            set commands quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker mcp skill ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
+            set commands quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker schedule mcp ingest search test skill memory ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
             set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'quickstart'
@@ -25,7 +25,7 @@ function __aosctl_command
             set values --dry-run -l --selector --applyset --prune-allowlist --validate --timeout -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -f --filename
             set sources ''
         case 'create'
-            set commands secret tenant model collection mcpserver skill policy persona agent budget principal
+            set commands secret tenant model collection mcpserver skill policy persona agent budget schedule principal
             set values -l --selector --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -f --filename
             set sources ''
         case 'create secret'
@@ -68,6 +68,10 @@ function __aosctl_command
             set commands 
             set values --max-usd --max-tokens --period --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
+        case 'create schedule'
+            set commands 
+            set values --agent --schedule --timezone --concurrency-policy --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set sources ''
         case 'create principal'
             set commands 
             set values --role --type --display-name --db-role --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v --password-file
@@ -79,27 +83,27 @@ function __aosctl_command
         case 'get'
             set commands 
             set values -o --output -l --selector -L --label-columns --sort-by --field-selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v
-            set sources 'names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,schedules,secrets,skills,tenants,turns*'
         case 'describe'
             set commands 
             set values -l --selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v -f --filename
-            set sources 'names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,schedules,secrets,skills,tenants,turns*'
         case 'edit'
             set commands 
             set values -o --output -l --selector --dsn --context -n --tenant --namespace --as --request-timeout -v --v
-            set sources 'names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,schedules,secrets,skills,tenants,turns*'
         case 'label'
             set commands 
             set values -l --selector --field-selector --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
-            set sources 'names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,schedules,secrets,skills,tenants,turns*'
         case 'annotate'
             set commands 
             set values -l --selector --field-selector --resource-version --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
-            set sources 'names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,schedules,secrets,skills,tenants,turns*'
         case 'patch'
             set commands 
             set values -p --patch --type --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v --patch-file
-            set sources 'names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,schedules,secrets,skills,tenants,turns*'
         case 'replace'
             set commands 
             set values --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -f --filename
@@ -119,19 +123,19 @@ function __aosctl_command
         case 'wait'
             set commands 
             set values --for --timeout -l --selector -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
-            set sources 'names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,schedules,secrets,skills,tenants,turns*'
         case 'delete'
             set commands 
             set values -l --selector --dry-run --confirm --cascade --field-selector --timeout -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -f --filename
-            set sources 'names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns*'
+            set sources 'names:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,schedules,secrets,skills,tenants,turns*'
         case 'explain'
             set commands 
             set values --api-version -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
-            set sources 'kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+            set sources 'kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,schedules,secrets,skills,tenants,turns'
         case 'schema'
             set commands 
             set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v -o --output --all
-            set sources 'kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+            set sources 'kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,schedules,secrets,skills,tenants,turns'
         case 'api-resources'
             set commands 
             set values -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
@@ -156,6 +160,22 @@ function __aosctl_command
             set commands 
             set values --concurrency --lease --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
+        case 'schedule'
+            set commands pause resume run
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set sources ''
+        case 'schedule pause'
+            set commands 
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set sources 'schedule*'
+        case 'schedule resume'
+            set commands 
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set sources 'schedule*'
+        case 'schedule run'
+            set commands 
+            set values -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set sources 'schedule'
         case 'mcp'
             set commands tools add diff approve serve
             set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
@@ -180,6 +200,22 @@ function __aosctl_command
             set commands 
             set values --http --dsn --context -n --tenant --namespace --as --request-timeout -v --v --token-file
             set sources ''
+        case 'ingest'
+            set commands 
+            set values --include --exclude --prefix --source --trust --concurrency --max-bytes --remove -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set sources 'collection file*'
+        case 'search'
+            set commands 
+            set values --limit -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set sources 'collection *'
+        case 'test'
+            set commands record
+            set values -l --selector --filter -m --model -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -f --filename --junit-xml
+            set sources ''
+        case 'test record'
+            set commands 
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v -o --output --setup
+            set sources 'run'
         case 'skill'
             set commands test
             set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
@@ -188,6 +224,26 @@ function __aosctl_command
             set commands 
             set values --args --agent -o --output --approve --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources 'skill'
+        case 'memory'
+            set commands get search set rm
+            set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set sources ''
+        case 'memory get'
+            set commands 
+            set values --agent --principal --run --type -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set sources 'memory'
+        case 'memory search'
+            set commands 
+            set values --agent --principal --run --type --limit -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set sources '*'
+        case 'memory set'
+            set commands 
+            set values --agent --principal --run --type --importance --expires -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set sources 'memory'
+        case 'memory rm'
+            set commands 
+            set values --agent --principal --run --type -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set sources 'memory*'
         case 'ps'
             set commands 
             set values --last --filter -o --output -l --selector --sort-by --dsn --context -n --tenant --namespace --as --request-timeout -v --v
@@ -343,7 +399,7 @@ function __aosctl_command
         case 'auth can-i'
             set commands 
             set values --as --dsn --context -n --tenant --namespace --request-timeout -v --v
-            set sources 'words:get,apply,delete,chat,fork,replay,steer,kill,resolve,approve,verify,export kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns'
+            set sources 'words:get,apply,delete,chat,fork,replay,steer,kill,resolve,approve,verify,export kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,schedules,secrets,skills,tenants,turns'
         case 'auth grant'
             set commands 
             set values --for --until --dsn --context -n --tenant --namespace --as --request-timeout -v --v
@@ -488,8 +544,13 @@ complete -c aosctl -n '__aosctl_at ""' -a chat -d 'Talk to an agent'
 complete -c aosctl -n '__aosctl_at ""' -a run -d 'Give an agent one task and wait for the answer'
 complete -c aosctl -n '__aosctl_at ""' -a shell -d 'A prompt in which every verb works, and SQL'
 complete -c aosctl -n '__aosctl_at ""' -a worker -d 'Drive runs in the background'
+complete -c aosctl -n '__aosctl_at ""' -a schedule -d 'Let schedules rest and go on, and run one now'
 complete -c aosctl -n '__aosctl_at ""' -a mcp -d 'Use tools of MCP servers, and be one'
+complete -c aosctl -n '__aosctl_at ""' -a ingest -d 'Take documents into a collection'
+complete -c aosctl -n '__aosctl_at ""' -a search -d 'Find passages of collections, as an agent would'
+complete -c aosctl -n '__aosctl_at ""' -a test -d 'Test agents: play conversations, check what comes of them'
 complete -c aosctl -n '__aosctl_at ""' -a skill -d 'Try a skill as an agent would use it'
+complete -c aosctl -n '__aosctl_at ""' -a memory -d 'Read, set and forget what agents remember'
 complete -c aosctl -n '__aosctl_at ""' -a ps -d 'List runs'
 complete -c aosctl -n '__aosctl_at ""' -a top -d 'Watch runs live'
 complete -c aosctl -n '__aosctl_at ""' -a logs -d 'Show what was said and done in runs'
@@ -546,7 +607,7 @@ complete -c aosctl -n '__aosctl_at "apply"' -l dry-run -x -a '(__aosctl_ask "=wo
 complete -c aosctl -n '__aosctl_at "apply"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "apply"' -l prune -d 'Delete what of the apply-set the files hold no more'
 complete -c aosctl -n '__aosctl_at "apply"' -l applyset -x -d 'What is applied belongs to this set'
-complete -c aosctl -n '__aosctl_at "apply"' -l prune-allowlist -x -a '(__aosctl_ask "=kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns")' -d 'With --prune: delete of this kind only'
+complete -c aosctl -n '__aosctl_at "apply"' -l prune-allowlist -x -a '(__aosctl_ask "=kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,schedules,secrets,skills,tenants,turns")' -d 'With --prune: delete of this kind only'
 complete -c aosctl -n '__aosctl_at "apply"' -l diff -d 'Show first what will change, as aosctl diff does'
 complete -c aosctl -n '__aosctl_at "apply"' -l confirm -d 'Ask before anything is changed'
 complete -c aosctl -n '__aosctl_at "apply"' -l validate -x -a '(__aosctl_ask "=words:strict,warn,ignore")' -d 'What to do about unknown fields'
@@ -575,6 +636,7 @@ complete -c aosctl -n '__aosctl_at "create"' -a policy -d 'Make a policy: a rule
 complete -c aosctl -n '__aosctl_at "create"' -a persona -d 'Make a persona: who an agent is'
 complete -c aosctl -n '__aosctl_at "create"' -a agent -d 'Make an agent: a persona at work, with its skills and limits'
 complete -c aosctl -n '__aosctl_at "create"' -a budget -d 'Make a budget: what the agents of a tenant may spend'
+complete -c aosctl -n '__aosctl_at "create"' -a schedule -d 'Make a schedule: a task that an agent is given again and again'
 complete -c aosctl -n '__aosctl_at "create"' -a principal -d 'Make a principal, and with --login the database login that it stands for'
 complete -c aosctl -n '__aosctl_at "create"' -s f -l filename -r -F -d 'File, folder, glob, URL, or - for stdin'
 complete -c aosctl -n '__aosctl_at "create"' -s R -l recursive -d 'Look into sub-folders of -f too'
@@ -756,6 +818,24 @@ complete -c aosctl -n '__aosctl_at "create budget"' -l no-input -d 'Ask nothing;
 complete -c aosctl -n '__aosctl_at "create budget"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create budget"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create budget"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "create schedule"' -l agent -x -a '(__aosctl_ask "=agent")' -d 'Who does it'
+complete -c aosctl -n '__aosctl_at "create schedule"' -l schedule -x -a '(__aosctl_ask "=words:@hourly,@daily,@weekly,@monthly,@yearly")' -d 'When, such as \'0 8 * * 1-5\''
+complete -c aosctl -n '__aosctl_at "create schedule"' -l timezone -x -d 'Whose clock, such as Europe/Berlin; UTC if none'
+complete -c aosctl -n '__aosctl_at "create schedule"' -l concurrency-policy -x -a '(__aosctl_ask "=words:Allow,Forbid,Replace")' -d 'While a run is open: Allow, Forbid or Replace'
+complete -c aosctl -n '__aosctl_at "create schedule"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
+complete -c aosctl -n '__aosctl_at "create schedule"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
+complete -c aosctl -n '__aosctl_at "create schedule"' -l edit -d 'Open it in your editor first'
+complete -c aosctl -n '__aosctl_at "create schedule"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "create schedule"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "create schedule"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "create schedule"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "create schedule"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "create schedule"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "create schedule"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "create schedule"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "create schedule"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "create schedule"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "create schedule"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "create principal"' -l role -x -a '(__aosctl_ask "=words:admin,developer,auditor,viewer")' -d 'admin, developer, auditor or viewer'
 complete -c aosctl -n '__aosctl_at "create principal"' -l type -x -a '(__aosctl_ask "=words:user,service")' -d 'user, or service'
 complete -c aosctl -n '__aosctl_at "create principal"' -l display-name -x -d 'What people read'
@@ -780,7 +860,7 @@ complete -c aosctl -n '__aosctl_at "diff"' -s R -l recursive -d 'Look into sub-f
 complete -c aosctl -n '__aosctl_at "diff"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
 complete -c aosctl -n '__aosctl_at "diff"' -l prune -d 'Delete what of the apply-set the files hold no more'
 complete -c aosctl -n '__aosctl_at "diff"' -l applyset -x -d 'What is applied belongs to this set'
-complete -c aosctl -n '__aosctl_at "diff"' -l prune-allowlist -x -a '(__aosctl_ask "=kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,secrets,skills,tenants,turns")' -d 'With --prune: delete of this kind only'
+complete -c aosctl -n '__aosctl_at "diff"' -l prune-allowlist -x -a '(__aosctl_ask "=kind:agents,allowances,approvals,budgets,collections,events,mcpservers,models,personas,policies,principals,runs,schedules,secrets,skills,tenants,turns")' -d 'With --prune: delete of this kind only'
 complete -c aosctl -n '__aosctl_at "diff"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "diff"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "diff"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
@@ -1125,6 +1205,54 @@ complete -c aosctl -n '__aosctl_at "worker"' -l no-input -d 'Ask nothing; fail w
 complete -c aosctl -n '__aosctl_at "worker"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "worker"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "worker"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "schedule"' -a pause -d 'Let schedules rest: no slot counts until they go on. Runs that are there go on'
+complete -c aosctl -n '__aosctl_at "schedule"' -a resume -d 'Let schedules go on, from their next slots; those that came meanwhile are not made up for'
+complete -c aosctl -n '__aosctl_at "schedule"' -a run -d 'Begin a run of a schedule now, as its slots do; they are not touched by it'
+complete -c aosctl -n '__aosctl_at "schedule"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "schedule"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "schedule"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "schedule"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "schedule"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "schedule"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "schedule"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "schedule"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "schedule"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "schedule"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "schedule"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "schedule pause"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "schedule pause"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "schedule pause"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "schedule pause"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "schedule pause"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "schedule pause"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "schedule pause"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "schedule pause"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "schedule pause"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "schedule pause"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "schedule pause"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "schedule resume"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "schedule resume"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "schedule resume"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "schedule resume"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "schedule resume"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "schedule resume"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "schedule resume"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "schedule resume"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "schedule resume"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "schedule resume"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "schedule resume"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "schedule run"' -s o -l output -x -a '(__aosctl_ask "=words:name")' -d 'name'
+complete -c aosctl -n '__aosctl_at "schedule run"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "schedule run"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "schedule run"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "schedule run"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "schedule run"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "schedule run"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "schedule run"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "schedule run"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "schedule run"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "schedule run"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "schedule run"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "mcp"' -a tools -d 'List what a server offers now, beside the skills that are made of it'
 complete -c aosctl -n '__aosctl_at "mcp"' -a add -d 'Make skills of a server\'s tools, pinned to what they are now'
 complete -c aosctl -n '__aosctl_at "mcp"' -a diff -d 'Show how the tools of a server differ from what was approved, as a unified diff'
@@ -1208,6 +1336,82 @@ complete -c aosctl -n '__aosctl_at "mcp serve"' -l no-input -d 'Ask nothing; fai
 complete -c aosctl -n '__aosctl_at "mcp serve"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "mcp serve"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "mcp serve"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "ingest"' -s R -l recursive -d 'Look into sub-folders too'
+complete -c aosctl -n '__aosctl_at "ingest"' -l include -x -d 'In folders only these: \'*.md\', docs/**'
+complete -c aosctl -n '__aosctl_at "ingest"' -l exclude -x -d 'In folders not these'
+complete -c aosctl -n '__aosctl_at "ingest"' -l hidden -d 'In folders also files that begin with a dot'
+complete -c aosctl -n '__aosctl_at "ingest"' -l no-ignore -d 'In folders also what .gitignore leaves out'
+complete -c aosctl -n '__aosctl_at "ingest"' -l prefix -x -d 'Put before each source: docs/'
+complete -c aosctl -n '__aosctl_at "ingest"' -l source -x -d 'What the one document is called'
+complete -c aosctl -n '__aosctl_at "ingest"' -l trust -x -a '(__aosctl_ask "=words:trusted,untrusted")' -d 'untrusted: strangers can write it, as web pages are by default'
+complete -c aosctl -n '__aosctl_at "ingest"' -l prune -d 'Also remove what came from the folder and is gone there'
+complete -c aosctl -n '__aosctl_at "ingest"' -l dry-run -d 'Read everything and change nothing'
+complete -c aosctl -n '__aosctl_at "ingest"' -l concurrency -x -d 'Requests for embeddings at once'
+complete -c aosctl -n '__aosctl_at "ingest"' -l max-bytes -x -d 'Take no larger file'
+complete -c aosctl -n '__aosctl_at "ingest"' -l allow-private -d 'URLs may lead into one\'s own networks'
+complete -c aosctl -n '__aosctl_at "ingest"' -l list -d 'List what was taken in, and change nothing'
+complete -c aosctl -n '__aosctl_at "ingest"' -l remove -x -d 'Remove this document, as --list names it'
+complete -c aosctl -n '__aosctl_at "ingest"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
+complete -c aosctl -n '__aosctl_at "ingest"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "ingest"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "ingest"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "ingest"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "ingest"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "ingest"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "ingest"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "ingest"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "ingest"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "ingest"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "ingest"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "search"' -l limit -x -d 'At most so many passages'
+complete -c aosctl -n '__aosctl_at "search"' -l full-text -d 'By words alone: ask no embedding model'
+complete -c aosctl -n '__aosctl_at "search"' -l whole -d 'Show passages whole'
+complete -c aosctl -n '__aosctl_at "search"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml")' -d 'json or yaml'
+complete -c aosctl -n '__aosctl_at "search"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "search"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "search"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "search"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "search"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "search"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "search"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "search"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "search"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "search"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "search"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "test"' -a record -d 'Make a test of a run, and play it'
+complete -c aosctl -n '__aosctl_at "test"' -s f -l filename -r -F -d 'File, folder, glob, URL, or - for stdin'
+complete -c aosctl -n '__aosctl_at "test"' -s R -l recursive -d 'Look into sub-folders of -f too'
+complete -c aosctl -n '__aosctl_at "test"' -s l -l selector -x -d 'Only what has these labels: a=b,c!=d'
+complete -c aosctl -n '__aosctl_at "test"' -l filter -x -d 'Only cases with this text in their name'
+complete -c aosctl -n '__aosctl_at "test"' -s m -l model -x -a '(__aosctl_ask "=model")' -d 'Ask this model instead of playing'
+complete -c aosctl -n '__aosctl_at "test"' -l junit-xml -r -F -d 'Write JUnit XML too'
+complete -c aosctl -n '__aosctl_at "test"' -s x -l fail-fast -d 'End with the first case that fails'
+complete -c aosctl -n '__aosctl_at "test"' -l keep -d 'Leave the databases of cases that fail'
+complete -c aosctl -n '__aosctl_at "test"' -s o -l output -x -a '(__aosctl_ask "=words:json,tap")' -d 'json or tap'
+complete -c aosctl -n '__aosctl_at "test"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "test"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "test"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "test"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "test"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "test"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "test"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "test"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "test"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "test"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "test"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "test record"' -s o -l output -r -F -d 'Write it into this file'
+complete -c aosctl -n '__aosctl_at "test record"' -l setup -r -F -d 'Manifests or SQL that its setup runs first'
+complete -c aosctl -n '__aosctl_at "test record"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "test record"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "test record"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "test record"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "test record"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "test record"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "test record"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "test record"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "test record"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "test record"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "test record"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "skill"' -a test -d 'Call a skill once, for real, with an agent\'s rights; no model is asked'
 complete -c aosctl -n '__aosctl_at "skill"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "skill"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
@@ -1236,6 +1440,93 @@ complete -c aosctl -n '__aosctl_at "skill test"' -l no-input -d 'Ask nothing; fa
 complete -c aosctl -n '__aosctl_at "skill test"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "skill test"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "skill test"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "memory"' -a get -d 'List what is remembered, all that you may see or what stands under a key'
+complete -c aosctl -n '__aosctl_at "memory"' -a search -d 'Search what is remembered for a question in plain words, the best matches first'
+complete -c aosctl -n '__aosctl_at "memory"' -a set -d 'Have an agent remember something; what stands under the key is replaced as a whole'
+complete -c aosctl -n '__aosctl_at "memory"' -a rm -d 'Forget: the rows are deleted, and no index keeps their words'
+complete -c aosctl -n '__aosctl_at "memory"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "memory"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "memory"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "memory"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "memory"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "memory"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "memory"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "memory"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "memory"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "memory"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "memory"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "memory get"' -l agent -x -a '(__aosctl_ask "=agent")' -d 'Of this agent'
+complete -c aosctl -n '__aosctl_at "memory get"' -l principal -x -a '(__aosctl_ask "=principal")' -d 'What is remembered of this person'
+complete -c aosctl -n '__aosctl_at "memory get"' -l run -x -a '(__aosctl_ask "=run")' -d 'What is remembered in this run alone'
+complete -c aosctl -n '__aosctl_at "memory get"' -l type -x -a '(__aosctl_ask "=words:fact,preference,episode,instruction")' -d 'fact, preference, episode, instruction'
+complete -c aosctl -n '__aosctl_at "memory get"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=,custom-columns=")' -d 'json, yaml, wide, name, jsonpath=…, custom-columns=…'
+complete -c aosctl -n '__aosctl_at "memory get"' -l no-headers -d 'Print the rows only'
+complete -c aosctl -n '__aosctl_at "memory get"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "memory get"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "memory get"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "memory get"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "memory get"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "memory get"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "memory get"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "memory get"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "memory get"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "memory get"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "memory get"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "memory search"' -l agent -x -a '(__aosctl_ask "=agent")' -d 'Of this agent'
+complete -c aosctl -n '__aosctl_at "memory search"' -l principal -x -a '(__aosctl_ask "=principal")' -d 'What is remembered of this person'
+complete -c aosctl -n '__aosctl_at "memory search"' -l run -x -a '(__aosctl_ask "=run")' -d 'What is remembered in this run alone'
+complete -c aosctl -n '__aosctl_at "memory search"' -l type -x -a '(__aosctl_ask "=words:fact,preference,episode,instruction")' -d 'fact, preference, episode, instruction'
+complete -c aosctl -n '__aosctl_at "memory search"' -l limit -x -d 'At most so many'
+complete -c aosctl -n '__aosctl_at "memory search"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,wide,name,jsonpath=,custom-columns=")' -d 'json, yaml, wide, name, jsonpath=…, custom-columns=…'
+complete -c aosctl -n '__aosctl_at "memory search"' -l no-headers -d 'Print the rows only'
+complete -c aosctl -n '__aosctl_at "memory search"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "memory search"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "memory search"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "memory search"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "memory search"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "memory search"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "memory search"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "memory search"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "memory search"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "memory search"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "memory search"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "memory set"' -l agent -x -a '(__aosctl_ask "=agent")' -d 'Of this agent'
+complete -c aosctl -n '__aosctl_at "memory set"' -l principal -x -a '(__aosctl_ask "=principal")' -d 'What is remembered of this person'
+complete -c aosctl -n '__aosctl_at "memory set"' -l run -x -a '(__aosctl_ask "=run")' -d 'What is remembered in this run alone'
+complete -c aosctl -n '__aosctl_at "memory set"' -l type -x -a '(__aosctl_ask "=words:fact,preference,episode,instruction")' -d 'fact, preference, episode, instruction'
+complete -c aosctl -n '__aosctl_at "memory set"' -l importance -x -d '0 to 1; 0.5 when absent'
+complete -c aosctl -n '__aosctl_at "memory set"' -l expires -x -d 'Forget it after 30d, 12h, or on a date'
+complete -c aosctl -n '__aosctl_at "memory set"' -l pin -d 'Have it in the agent\'s prompt, always'
+complete -c aosctl -n '__aosctl_at "memory set"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
+complete -c aosctl -n '__aosctl_at "memory set"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "memory set"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "memory set"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "memory set"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "memory set"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "memory set"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "memory set"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "memory set"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "memory set"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "memory set"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "memory set"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "memory rm"' -l agent -x -a '(__aosctl_ask "=agent")' -d 'Of this agent'
+complete -c aosctl -n '__aosctl_at "memory rm"' -l principal -x -a '(__aosctl_ask "=principal")' -d 'What is remembered of this person'
+complete -c aosctl -n '__aosctl_at "memory rm"' -l run -x -a '(__aosctl_ask "=run")' -d 'What is remembered in this run alone'
+complete -c aosctl -n '__aosctl_at "memory rm"' -l type -x -a '(__aosctl_ask "=words:fact,preference,episode,instruction")' -d 'fact, preference, episode, instruction'
+complete -c aosctl -n '__aosctl_at "memory rm"' -l all -d 'All that is remembered there, not single keys'
+complete -c aosctl -n '__aosctl_at "memory rm"' -l yes -s y -d 'Forget without a question'
+complete -c aosctl -n '__aosctl_at "memory rm"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
+complete -c aosctl -n '__aosctl_at "memory rm"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "memory rm"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "memory rm"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "memory rm"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "memory rm"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "memory rm"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "memory rm"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "memory rm"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "memory rm"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "memory rm"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "memory rm"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "ps"' -s a -l all -d 'Runs without an open turn too, and closed ones'
 complete -c aosctl -n '__aosctl_at "ps"' -s q -l quiet -d 'Print the names only'
 complete -c aosctl -n '__aosctl_at "ps"' -s w -l watch -d 'Go on, with a row for each change'
@@ -1304,7 +1595,7 @@ complete -c aosctl -n '__aosctl_at "logs"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "logs"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "logs"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "events"' -l since -x -d 'Not before: an age or a moment [1h]'
-complete -c aosctl -n '__aosctl_at "events"' -l types -x -a '(__aosctl_ask "=list:agent,allowance,approval,budget,call,collection,content,events,lease,mcpserver,model,persona,policy,principal,role_grant,role_skill,run,secret,skill,tenant,tool,turn,webhook,agent.created,agent.changed,agent.deleted,agent.looked,allowance.granted,allowance.revoked,approval.requested,approval.approved,approval.denied,approval.expired,approval.edited,approval.previewed,budget.created,budget.changed,budget.deleted,call.delegated,call.resolved,collection.created,collection.changed,collection.deleted,collection.document_put,collection.documents_removed,content.erased,events.cut,lease.given_up,mcpserver.created,mcpserver.changed,mcpserver.deleted,model.answered,model.fell_back,persona.created,persona.changed,persona.deleted,policy.created,policy.changed,policy.deleted,principal.created,principal.changed,principal.deleted,role_grant.created,role_grant.changed,role_grant.deleted,role_skill.created,role_skill.changed,role_skill.deleted,run.created,run.forked,run.compacted,run.paused,run.resumed,run.completed,run.failed,run.cancelled,secret.created,secret.changed,secret.deleted,skill.created,skill.changed,skill.deleted,tenant.created,tenant.changed,tenant.deleted,tool.result,turn.opened,turn.claimed,turn.reclaimed,turn.completed,turn.failed,turn.limited,turn.retrying,turn.cancelled,turn.set_aside,turn.steered,webhook.given_up")' -d 'Only these: approval, turn.failed, …'
+complete -c aosctl -n '__aosctl_at "events"' -l types -x -a '(__aosctl_ask "=list:agent,allowance,approval,budget,call,collection,content,events,lease,mcpserver,memory,model,persona,policy,principal,role_grant,role_skill,run,schedule,secret,skill,tenant,tool,turn,webhook,agent.created,agent.changed,agent.deleted,agent.looked,allowance.granted,allowance.revoked,approval.requested,approval.approved,approval.denied,approval.expired,approval.edited,approval.previewed,budget.created,budget.changed,budget.deleted,call.delegated,call.resolved,collection.created,collection.changed,collection.deleted,collection.document_put,collection.documents_removed,content.erased,events.cut,lease.given_up,mcpserver.created,mcpserver.changed,mcpserver.deleted,memory.set,memory.removed,memory.expired,model.answered,model.fell_back,persona.created,persona.changed,persona.deleted,policy.created,policy.changed,policy.deleted,principal.created,principal.changed,principal.deleted,role_grant.created,role_grant.changed,role_grant.deleted,role_skill.created,role_skill.changed,role_skill.deleted,run.created,run.forked,run.compacted,run.paused,run.resumed,run.completed,run.failed,run.cancelled,schedule.created,schedule.changed,schedule.deleted,schedule.fired,schedule.skipped,schedule.missed,schedule.failed,schedule.stopped,secret.created,secret.changed,secret.deleted,skill.created,skill.changed,skill.deleted,tenant.created,tenant.changed,tenant.deleted,tool.result,turn.opened,turn.claimed,turn.reclaimed,turn.completed,turn.failed,turn.limited,turn.retrying,turn.cancelled,turn.set_aside,turn.steered,webhook.given_up")' -d 'Only these: approval, turn.failed, …'
 complete -c aosctl -n '__aosctl_at "events"' -l for -x -a '(__aosctl_ask "=run")' -d 'Only of this run or agent'
 complete -c aosctl -n '__aosctl_at "events"' -l tail -x -d 'The last N; -1 for all'
 complete -c aosctl -n '__aosctl_at "events"' -s w -l watch -d 'Go on as things happen'
@@ -1863,8 +2154,8 @@ complete -c aosctl -n '__aosctl_at "auth roles"' -l no-color -d 'Print without c
 complete -c aosctl -n '__aosctl_at "auth roles"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "auth roles"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "doctor"' -l list -d 'List the rules and check nothing'
-complete -c aosctl -n '__aosctl_at "doctor"' -l only -x -a '(__aosctl_ask "=list:business-rows-open,business-table-open,business-view-open,column-changed,config-mode,constraint-changed,data-folder-mode,default-privileges,durability,function-changed,grant-extra,grant-missing,identity-creates,identity-membership,identity-missing,identity-owns,identity-powers,identity-stray,index-changed,kernel-build,owner-of-function,owner-of-relation,partition-ahead,partition-unguarded,permission-outdated,policy-changed,policy-extra,policy-missing,principal-powers,public-create,public-execute,public-grant,public-temp,rls-not-forced,rls-off,role-included,role-member,role-membership,role-powers,sandbox-function,sandbox-grant,search-path,socket-folder-mode,statements-logged,trigger-changed,trigger-disabled,version-behind,version-ended,version-ending,version-old,view-changed,worker-grant,worker-membership,worker-owns,worker-powers,worker-table")' -d 'Check this rule (repeatable, or a,b)'
-complete -c aosctl -n '__aosctl_at "doctor"' -l ignore -x -a '(__aosctl_ask "=list:business-rows-open,business-table-open,business-view-open,column-changed,config-mode,constraint-changed,data-folder-mode,default-privileges,durability,function-changed,grant-extra,grant-missing,identity-creates,identity-membership,identity-missing,identity-owns,identity-powers,identity-stray,index-changed,kernel-build,owner-of-function,owner-of-relation,partition-ahead,partition-unguarded,permission-outdated,policy-changed,policy-extra,policy-missing,principal-powers,public-create,public-execute,public-grant,public-temp,rls-not-forced,rls-off,role-included,role-member,role-membership,role-powers,sandbox-function,sandbox-grant,search-path,socket-folder-mode,statements-logged,trigger-changed,trigger-disabled,version-behind,version-ended,version-ending,version-old,view-changed,worker-grant,worker-membership,worker-owns,worker-powers,worker-table")' -d 'Leave this rule out (likewise)'
+complete -c aosctl -n '__aosctl_at "doctor"' -l only -x -a '(__aosctl_ask "=list:business-rows-open,business-table-open,business-view-open,column-changed,config-mode,constraint-changed,data-folder-mode,default-privileges,durability,function-changed,grant-extra,grant-missing,identity-creates,identity-membership,identity-missing,identity-owns,identity-powers,identity-stray,index-changed,kernel-build,owner-of-function,owner-of-relation,partition-ahead,partition-unguarded,permission-outdated,policy-changed,policy-extra,policy-missing,principal-powers,public-create,public-execute,public-grant,public-temp,rls-not-forced,rls-off,role-included,role-member,role-membership,role-powers,sandbox-function,sandbox-grant,schedules-fired,search-path,socket-folder-mode,statements-logged,trigger-changed,trigger-disabled,vector-missing,version-behind,version-ended,version-ending,version-old,view-changed,worker-grant,worker-membership,worker-owns,worker-powers,worker-table")' -d 'Check this rule (repeatable, or a,b)'
+complete -c aosctl -n '__aosctl_at "doctor"' -l ignore -x -a '(__aosctl_ask "=list:business-rows-open,business-table-open,business-view-open,column-changed,config-mode,constraint-changed,data-folder-mode,default-privileges,durability,function-changed,grant-extra,grant-missing,identity-creates,identity-membership,identity-missing,identity-owns,identity-powers,identity-stray,index-changed,kernel-build,owner-of-function,owner-of-relation,partition-ahead,partition-unguarded,permission-outdated,policy-changed,policy-extra,policy-missing,principal-powers,public-create,public-execute,public-grant,public-temp,rls-not-forced,rls-off,role-included,role-member,role-membership,role-powers,sandbox-function,sandbox-grant,schedules-fired,search-path,socket-folder-mode,statements-logged,trigger-changed,trigger-disabled,vector-missing,version-behind,version-ended,version-ending,version-old,view-changed,worker-grant,worker-membership,worker-owns,worker-powers,worker-table")' -d 'Leave this rule out (likewise)'
 complete -c aosctl -n '__aosctl_at "doctor"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml")' -d 'json or yaml'
 complete -c aosctl -n '__aosctl_at "doctor"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "doctor"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'

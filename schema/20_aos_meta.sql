@@ -17,7 +17,8 @@ create table aos_meta.kernel_version (
 -- A model whose capability `embeddings` is true makes vectors of texts and cannot chat; its params say how
 -- long these are (`dimensions`), and its tokens are input.
 -- `fallbacks`: the models, by name, that are asked one after the other where this one fails (79_fallbacks.sql);
--- `retry`: how its worker asks again before that.
+-- `retry`: how its worker asks again before that. `compaction`: what is done where a conversation outgrows its
+-- context: summarize, drop or off; from which share of it on, and how large a share of it stays.
 create table aos_meta.llm_model_registry (
   model_id uuid primary key default aos_core.uuidv7(),
   model_name text not null unique check (model_name ~ '^[a-z0-9][a-zA-Z0-9_.:/-]{0,127}$'),
@@ -39,6 +40,7 @@ create table aos_meta.llm_model_registry (
   tokens_per_minute bigint check (tokens_per_minute > 0),
   fallbacks text[] not null default '{}',
   retry jsonb not null default '{"attempts": 3, "max_delay_seconds": 20}',
+  compaction jsonb not null default '{"mode": "summarize", "at": 0.9, "keep": 0.3}',
   script jsonb,
   is_active boolean not null default true,
   is_builtin boolean not null default false,

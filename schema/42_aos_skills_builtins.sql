@@ -19,17 +19,25 @@ insert into aos_skills.builtin_skill (name, runner, effect, risk, touches, descr
  'Remember a value under a key for later conversations with this agent.',
  '{"type": "object", "required": ["key", "value"], "additionalProperties": false, "properties": {
    "key": {"type": "string", "description": "a short name"},
-   "value": {"description": "any JSON value"}}}'),
+   "value": {"description": "any JSON value"},
+   "scope": {"type": "string", "enum": ["agent", "person", "run"], "description": "who is to find it again: this agent in any conversation (agent, the default), only with this person, or only in this conversation"},
+   "type": {"type": "string", "enum": ["fact", "preference", "episode", "instruction"], "description": "fact when absent"},
+   "importance": {"type": "number", "minimum": 0, "maximum": 1, "description": "0 to 1; 0.5 when absent"},
+   "expires": {"type": "string", "description": "when to forget it: 30d, 12h, or a date such as 2030-12-31"}}}'),
 ('memory_recall', 'kernel', 'read', 'low', '{}',
  'Recall what was remembered: one key, or all entries whose key or value contains a text.',
  '{"type": "object", "additionalProperties": false, "properties": {
    "key": {"type": "string", "description": "the exact key"},
-   "query": {"type": "string", "description": "a text to look for; all entries when both are absent"}}}'),
+   "query": {"type": "string", "description": "a text to look for; all entries when both are absent"},
+   "scope": {"type": "string", "enum": ["agent", "person", "run"], "description": "only what was remembered for that; everything when absent"},
+   "type": {"type": "string", "enum": ["fact", "preference", "episode", "instruction"]}}}'),
 ('memory_search', 'kernel', 'read', 'low', '{}',
  'Search what was remembered for a question in plain words, the best matches first.',
  '{"type": "object", "required": ["query"], "additionalProperties": false, "properties": {
    "query": {"type": "string", "description": "what to look for, in plain words"},
-   "limit": {"type": "integer", "description": "how many entries, 1 to 50; 10 when absent"}}}'),
+   "limit": {"type": "integer", "description": "how many entries, 1 to 50; 10 when absent"},
+   "scope": {"type": "string", "enum": ["agent", "person", "run"], "description": "only what was remembered for that; everything when absent"},
+   "type": {"type": "string", "enum": ["fact", "preference", "episode", "instruction"]}}}'),
 ('describe_schema', 'kernel', 'read', 'low', '{}',
  'See which tables and views SQL reaches here: columns, types, keys, comments, and what may be done.',
  '{"type": "object", "additionalProperties": false, "properties": {

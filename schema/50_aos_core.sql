@@ -287,18 +287,33 @@ create table aos_core.tombstone (
 alter table aos_core.tombstone enable row level security;
 alter table aos_core.tombstone force row level security;
 
--- What an agent keeps in mind: run_id = the run (session memory) or the agent's id (long-term).
+-- What an agent keeps in mind (79_memory.sql). owner_id: the run (session memory) or the agent
+-- (long-term); principal_id: the person whom it is about, nil for nobody in particular. `written_by` as the
+-- trail names them, run_id the run that wrote it. is_pinned: it stands in the prompt, always.
 -- `taint`: it was written after untrusted content was read, and where; what recalls it reads such too.
+-- No index holds words of it: a GIN index keeps the words of rows that are gone.
 create table aos_core.session_memory (
   tenant_id uuid not null references aos_auth.tenant,
   owner_id uuid not null,
+  principal_id uuid not null default '00000000-0000-0000-0000-000000000000',
   key text not null check (length(key) between 1 and 200),
   value jsonb not null,
+  memory_id uuid not null default aos_core.uuidv7(),
+  kind text not null default 'fact' check (kind in ('fact', 'preference', 'episode', 'instruction')),
+  importance numeric(3,2) not null default 0.5 check (importance between 0 and 1),
+  is_pinned boolean not null default false,
+  expires_at timestamptz check (expires_at is null or not is_pinned),
+  written_by text not null default session_user,
   run_id uuid,
   taint text,
   created_at timestamptz not null default aos_core.now(),
   updated_at timestamptz not null default aos_core.now(),
-  primary key (tenant_id, owner_id, key)
+  primary key (tenant_id, owner_id, principal_id, key)
 );
 alter table aos_core.session_memory enable row level security;
 alter table aos_core.session_memory force row level security;
+create index session_memory_pinned on aos_core.session_memory (owner_id, tenant_id) where is_pinned;
+create index session_memory_expiry on aos_core.session_memory (expires_at, tenant_id)
+  where expires_at is not null;
+create index session_memory_principal on aos_core.session_memory (principal_id, tenant_id)
+  where principal_id <> '00000000-0000-0000-0000-000000000000';

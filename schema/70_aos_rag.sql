@@ -2,12 +2,13 @@
 -- plain arrays: without the extension vector they are only kept, with it they are searched, and its
 -- types stand in no table, so that a backup is restored on a server that has none.
 
--- The schema of the extension vector, null where it is not installed or older than 0.7. Any caller.
+-- The schema of the extension vector, null where it is not installed, older than 0.7, or not the caller's to use.
+-- Any caller.
 create function aos_rag.vector_schema() returns name
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select n.nspname from pg_extension e join pg_namespace n on n.oid = e.extnamespace
-  where e.extname = 'vector' and exists (
+  where e.extname = 'vector' and has_schema_privilege(n.oid, 'usage') and exists (
     select from pg_type t where t.typname = 'halfvec' and t.typnamespace = n.oid)
 $$;
 
@@ -15,7 +16,7 @@ $$;
 -- found among its own, however many others there are.
 create function aos_rag.term_prefix(p_collection uuid) returns text
 language sql immutable parallel safe set search_path = pg_catalog, pg_temp
-as $$ select left(md5(p_collection::text), 5) || '.' $$;
+as $$ select left(md5(p_collection::text), 4) $$;
 
 -- The words of a chunk, of its title and headings above those of its text. What is no word, such as
 -- embedded data, is left out. For the column that is generated from it.
@@ -84,7 +85,8 @@ create index document_untrusted on aos_rag.document (tenant_id, collection_id)
   where trust = 'untrusted';
 
 -- A passage of a document: where it stands in the document's content, from start_char (0 is the first) to
--- before end_char. sha256: of all that is embedded. `page` counts from 1, where form feeds part pages.
+-- before end_char. sha256: of all that is embedded. `page` counts from 1, where form feeds part pages. Text and
+-- words stand beside the row: a search reads the rows of many chunks, and the words of few.
 create table aos_rag.chunk (
   tenant_id uuid not null,
   chunk_id uuid not null default aos_core.uuidv7(),
@@ -103,7 +105,8 @@ create table aos_rag.chunk (
     aos_rag.chunk_terms(collection_id, title, heading, content)) stored,
   primary key (tenant_id, chunk_id),
   foreign key (tenant_id, document_id) references aos_rag.document on delete cascade
-);
+) with (toast_tuple_target = 128);
+alter table aos_rag.chunk alter column tsv set storage external;
 alter table aos_rag.chunk enable row level security;
 alter table aos_rag.chunk force row level security;
 create index chunk_document on aos_rag.chunk (tenant_id, document_id, position);
@@ -128,8 +131,8 @@ alter table aos_rag.embedding enable row level security;
 alter table aos_rag.embedding force row level security;
 create index embedding_collection on aos_rag.embedding (tenant_id, collection_id);
 
--- What is counted of a collection when it is indexed: how many chunks it had, and the share of them in which each of
--- its common words stands (above 1 in 200), by which searches know what to look for.
+-- What is counted of a collection when it is indexed: how many chunks it had, and, from 500 on, the share of them in
+-- which each of its common words stands (above 1 in 200), by which searches know what to look for.
 create table aos_rag.collection_words (
   tenant_id uuid not null,
   collection_id uuid not null,

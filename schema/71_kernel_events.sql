@@ -17,8 +17,9 @@ begin
     last_hash = aos_core.event_hash(s.last_hash, p_tenant, p_tenant, s.last_seq + 1, v_now,
                                     p_kind, p_actor, p_data),
     config_version = s.config_version
-      + case when p_kind like 'run.%' or p_kind in ('agent.looked', 'collection.document_put',
-                 'collection.documents_removed') then 0 else 1 end
+      + case when p_kind like 'run.%' or p_kind like 'schedule.%' or p_kind like 'memory.%'
+             or p_kind in ('agent.looked', 'collection.document_put', 'collection.documents_removed')
+             then 0 else 1 end
   where s.tenant_id = p_tenant
   returning s.last_seq, s.last_hash, case when s.watched_until > v_now then s.channel end
     into v_seq, v_hash, v_channel;
@@ -421,7 +422,7 @@ declare
 begin
   foreach v_table in array array['aos_auth.principal', 'aos_persona.persona', 'aos_skills.skill',
                                  'aos_skills.policy', 'aos_agent.agent', 'aos_rag.collection',
-                                 'aos_auth.secret', 'aos_skills.mcpserver'] loop
+                                 'aos_auth.secret', 'aos_skills.mcpserver', 'aos_agent.schedule'] loop
     execute format('create trigger touch before update on %s for each row '
                    'execute function aos_core.touch()', v_table);
     execute format('create trigger record_change after insert or update or delete on %s '

@@ -1,4 +1,4 @@
--- describe_schema and memory_search: what an agent may look up beside its SQL.
+-- describe_schema: what an agent may look up beside its SQL.
 
 -- The SQL identities that an agent's skills run as, with the skills. Kernel only.
 create function aos_skills.sql_roles_of(p_tenant uuid, p_agent uuid)
@@ -91,25 +91,4 @@ as $$
   where a.attrelid = p_relation and a.attnum > 0 and not a.attisdropped and exists (
     select from aos_skills.sql_roles_of(p_tenant, p_agent) r
     where has_column_privilege(r.db_role, a.attrelid, a.attnum, 'select, insert, update'))
-$$;
-
--- memory_search {query, limit?}: what the agent remembers, the best matches of a question in plain words first.
--- An entry that was written after untrusted content was read says so, and taints. Kernel only.
-create function aos_core.run_memory_search(p_tenant uuid, p_agent uuid, p_args jsonb) returns jsonb
-language sql stable
-as $$
-  select jsonb_build_object('ok', true, 'result', jsonb_build_object('entries',
-    coalesce(jsonb_agg(jsonb_build_object('key', m.key, 'value', m.value, 'updated_at', m.updated_at)
-      || case when m.taint is null then '{}' else jsonb_build_object('untrusted', m.taint) end
-      order by m.rank desc, m.updated_at desc), '[]')), 'taints', nullif(bool_or(m.taint is not null), false))
-  from (
-    select s.key, s.value, s.updated_at, s.taint, ts_rank_cd(w.words, q.asked) as rank
-    from (select nullif(replace(plainto_tsquery('english', p_args ->> 'query')::text, '&', '|'), '')::tsquery
-            as asked) q
-    cross join aos_core.session_memory s
-    cross join lateral (select setweight(to_tsvector('english', translate(s.key, '_.-/', '    ')), 'A')
-      || jsonb_to_tsvector('english', s.value, '["string", "numeric", "key"]') as words) w
-    where s.tenant_id = p_tenant and s.owner_id = p_agent and w.words @@ q.asked
-    order by rank desc, s.updated_at desc
-    limit least(greatest(coalesce((p_args ->> 'limit')::integer, 10), 1), 50)) m
 $$;

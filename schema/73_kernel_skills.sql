@@ -252,50 +252,6 @@ begin
 end
 $$;
 
--- memory_store {key, value}: the agent's long-term memory; the same key is replaced. What a run writes
--- after it read untrusted content keeps that mark.
-create function aos_core.run_memory_store(p_tenant uuid, p_agent uuid, p_run uuid, p_args jsonb)
-returns jsonb
-language plpgsql
-as $$
-declare
-  v_now timestamptz := aos_core.now();
-begin
-  if length(p_args ->> 'key') not between 1 and 200 then
-    return jsonb_build_object('ok', false, 'result', jsonb_build_object(
-      'error', 'the key must have 1 to 200 characters'));
-  end if;
-  insert into aos_core.session_memory (tenant_id, owner_id, key, value, run_id, created_at,
-                                       updated_at, taint)
-  select p_tenant, p_agent, p_args ->> 'key', p_args -> 'value', p_run, v_now, v_now,
-         r.taint || ' of ' || r.name
-  from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run
-  on conflict (tenant_id, owner_id, key) do update set value = excluded.value,
-    run_id = excluded.run_id, updated_at = excluded.updated_at, taint = excluded.taint;
-  return jsonb_build_object('ok', true, 'result', jsonb_build_object('stored', p_args ->> 'key'));
-end
-$$;
-
--- memory_recall {key?, query?}: at most 50 entries, the latest first. An entry that was written after
--- untrusted content was read says so, and taints.
-create function aos_core.run_memory_recall(p_tenant uuid, p_agent uuid, p_args jsonb)
-returns jsonb
-language sql stable
-as $$
-  select jsonb_build_object('ok', true, 'result', jsonb_build_object('entries',
-    coalesce(jsonb_agg(jsonb_build_object('key', m.key, 'value', m.value,
-                                          'updated_at', m.updated_at)
-      || case when m.taint is null then '{}' else jsonb_build_object('untrusted', m.taint) end
-      order by m.updated_at desc), '[]')), 'taints', nullif(bool_or(m.taint is not null), false))
-  from (
-    select * from aos_core.session_memory s
-    where s.tenant_id = p_tenant and s.owner_id = p_agent
-      and (p_args ->> 'key' is null or s.key = p_args ->> 'key')
-      and (p_args ->> 'query' is null
-           or strpos(lower(s.key || ' ' || s.value::text), lower(p_args ->> 'query')) > 0)
-    order by s.updated_at desc limit 50) m
-$$;
-
 -- The part of a long result that the model is shown, with the way to read on and what makes the whole part of
 -- the run's chain; null for a result that is short. Characters count in the text, of anything but a text in its
 -- JSON. Kernel only.
@@ -373,8 +329,8 @@ begin
       nullif(current_setting('aos.query_vectors', true), '')::jsonb)
     when 'memory_store' then
       aos_core.run_memory_store(p_tenant, p_agent, p_run, p_args)
-    when 'memory_recall' then aos_core.run_memory_recall(p_tenant, p_agent, p_args)
-    when 'memory_search' then aos_core.run_memory_search(p_tenant, p_agent, p_args)
+    when 'memory_recall' then aos_core.run_memory_recall(p_tenant, p_agent, p_run, p_args)
+    when 'memory_search' then aos_core.run_memory_search(p_tenant, p_agent, p_run, p_args)
     when 'describe_schema' then aos_core.run_describe_schema(p_tenant, p_agent, p_args)
     when 'read_result' then aos_core.run_read_result(p_tenant, p_run, p_args)
     else jsonb_build_object('ok', false, 'result', jsonb_build_object(

@@ -201,9 +201,11 @@ end
 $$;
 
 -- What the model needs: {"config_version", "agent", "run", "system_prompt", "model", "tools",
--- "messages": [{"seq", "message"}], "last_step", "left_out", "max_output_tokens"}. Messages after step p_since
--- only; without it the last p_window steps, from the beginning of a turn on. left_out: which steps the model
--- reads no more (compact_run), null for none; a worker for which it has changed reads all anew, without p_since. max_output_tokens: the
+-- "messages": [{"seq", "message"}], "first_step" of the turn, "last_step", "left_out", "max_output_tokens",
+-- "embeds"?}. embeds: true where rag_search goes by embeddings too (search_models). Messages
+-- after step p_since only; without it the last p_window steps (null: all), from the beginning of a turn on; a summary made in the
+-- middle of a turn is the first of them, whatever its step. left_out: which steps the model
+-- reads no more (compact_run, compact_turn), null for none; a worker for which it has changed reads all anew, without p_since. max_output_tokens: the
 -- most that the next answer may have for the run's money to pay for it, to be sent to the provider
 -- and read anew for each question; 0 not to ask at all, null without a limit in money.
 -- AO001, AO002, AO003 when the lease is lost.
@@ -276,7 +278,7 @@ as $$
   select jsonb_build_object(
     'config_version', aos_core.config_version(p_tenant),
     'agent', a.name, 'run', p_run.name, 'run_id', p_run.run_id, 'turn', p_run.last_turn,
-    'system_prompt', f.prompt,
+    'first_step', p_run.turn_first_step, 'system_prompt', f.prompt,
     'model', aos_meta.model_spec(m, v.params),
     'tools', f.tools,
     'last_step', p_run.last_step,
@@ -285,13 +287,15 @@ as $$
         aos_core.question_tokens(p_tenant, p_run, f.prompt || f.tools::text)) end,
     'left_out', l.ranges::text,
     'messages', aos_core.messages_of(p_tenant, p_run.run_id, p_since, p_window, l.ranges))
+    || case when aos_rag.embeds(p_tenant, a.collections) then jsonb '{"embeds": true}' else '{}' end
   from aos_agent.agent a
   join aos_persona.persona_version v on v.tenant_id = p_tenant and v.persona_id = p_run.persona_id
     and v.version = p_run.persona_version
   join aos_meta.llm_model_registry m
     on m.model_name = coalesce(p_run.answering_model, p_run.model_name)
   cross join lateral (
-    select aos_persona.render(v.system_prompt, v.rules, v.traits) as prompt,
+    select aos_persona.render(v.system_prompt, v.rules, v.traits)
+             || aos_core.pinned_memories(p_tenant, p_run) as prompt,
            aos_skills.tools_of(p_tenant, a.role_name, a.skills) as tools offset 0) f
   cross join lateral (
     select range_agg(int8range(o.first_step, o.last_step, '[]')) as ranges
@@ -317,8 +321,9 @@ as $$
             end), 0))::bigint
 $$;
 
--- The transcript of a run after step p_since, or its last p_window steps from the start of a turn
--- on, without the steps p_left_out (null: all): [{"seq", "message"}]. Kernel only.
+-- The transcript of a run after step p_since, or its last p_window steps (null: all) from the start of a turn
+-- on, without the steps p_left_out (null: none): [{"seq", "message"}]. The summary that a compaction in the
+-- middle of a turn has left comes first, though its steps are later ones. Kernel only.
 create function aos_core.messages_of(
   p_tenant uuid, p_run uuid, p_since bigint, p_window integer, p_left_out int8multirange)
 returns jsonb
@@ -329,11 +334,12 @@ as $$
       -- the first user step at or after the window's edge
       select min(s.seq) - 1 from aos_core.step s
       where s.tenant_id = p_tenant and s.run_id = p_run and s.role = 'user'
-        and s.seq > (select r.last_step - p_window from aos_core.run r
+        and not s.message ? 'summary' and s.seq > (select r.last_step - p_window from aos_core.run r
                      where r.tenant_id = p_tenant and r.run_id = p_run)), 0) as since
   )
   select coalesce(jsonb_agg(jsonb_build_object('seq', s.seq, 'message', s.message)
-                            order by s.seq), '[]')
+                            order by case when p_left_out is not null then s.message ? 'summary' end desc, s.seq),
+                  '[]')
   from bounds, aos_core.step s
   where s.tenant_id = p_tenant and s.run_id = p_run and s.seq > bounds.since
     and (s.seq <@ p_left_out) is not true
@@ -362,7 +368,7 @@ as $$
     'params', p_model.default_params || coalesce(p_params, '{}'),
     'capabilities', p_model.capabilities, 'context_window', p_model.context_window,
     'max_output_tokens', p_model.max_output_tokens, 'timeout_seconds', p_model.timeout_seconds,
-    'script', p_model.script, 'retry', p_model.retry)
+    'script', p_model.script, 'retry', p_model.retry, 'compaction', p_model.compaction)
 $$;
 
 -- Store the model's answer before anything acts on it: one commit for message, tool calls, gate
@@ -376,7 +382,7 @@ as $$
 declare
   v_bound text := set_config('aos.kernel_tenant', p_tenant::text, true);
 begin
-  if p_message ? 'erased' then  -- the mark of what retention took
+  if p_message ?| '{erased,summary}' then  -- marks of the kernel's own
     null;
   elsif p_message @> '{"role": "assistant", "blocks": [{"t": "call"}]}' then
     return aos_core.record_calls(p_tenant, p_turn, aos_core.lease_hash(p_lease), p_seq, p_message,
@@ -385,7 +391,7 @@ begin
     return aos_core.record_final_answer(p_tenant, p_turn, aos_core.lease_hash(p_lease), p_seq,
                                         p_message, p_usage, p_raw, p_run);
   end if;
-  raise exception 'a response must be a message of role "assistant" with a list of blocks, and not "erased"'
+  raise exception 'a response must be a message of role "assistant" with a list of blocks, and not "erased" or "summary"'
     using errcode = 'AO006', hint = 'schema/README.md shows the message';
 end
 $$;

@@ -21,7 +21,7 @@ declare
   v_lease uuid;
   v_opened jsonb;
 begin
-  if (p_message @> '{"role": "user", "blocks": []}' and not p_message ? 'erased') is not true then
+  if (p_message @> '{"role": "user", "blocks": []}' and not p_message ?| '{erased,summary}') is not true then
     perform aos_core.refuse_message();
   end if;
   if p_worker is not null then
@@ -51,7 +51,7 @@ create function aos_core.refuse_message() returns void
 language plpgsql
 as $$
 begin
-  raise exception 'a message must have the role "user", a list of blocks, and no "erased"'
+  raise exception 'a message must have the role "user", a list of blocks, and no "erased" or "summary"'
     using errcode = 'AO006', hint = 'schema/README.md shows the message';
 end
 $$;
@@ -60,7 +60,7 @@ $$;
 create function aos_core.with_context(p_tenant uuid, p_run uuid, p_opened jsonb) returns jsonb
 language sql stable
 as $$
-  select p_opened || jsonb_build_object('context', aos_core.context_of(p_tenant, r, null, 400))
+  select p_opened || jsonb_build_object('context', aos_core.context_of(p_tenant, r, null, null))
   from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run
 $$;
 
@@ -672,7 +672,8 @@ begin
   select coalesce(max(s.seq), 0), coalesce(max(s.turn), 0) into v_step, v_turn
   from aos_core.step s
   where s.tenant_id = p_tenant and s.run_id = p_run and s.seq <= coalesce(p_step, s.seq)
-    and s.role = 'assistant' and not (s.message -> 'blocks') @> '[{"t": "call"}]';
+    and s.role = 'assistant' and not (s.message -> 'blocks') @> '[{"t": "call"}]'
+    and not s.message ? 'summary';  -- in the middle of a turn
   insert into aos_core.run (tenant_id, agent_id, persona_id, persona_version, kind, title,
     parent_run_id, forked_at_step, max_usd, max_tokens, max_steps, max_seconds, max_repeats,
     last_step, last_turn, last_turn_id, taint, name, model_name)
@@ -697,10 +698,12 @@ begin
   from aos_core.step s
   where s.tenant_id = p_tenant and s.run_id = p_run and s.seq <= v_step;
   insert into aos_core.left_out
-    (tenant_id, run_id, first_step, last_step, left_out_at, summary_step)
-  select p_tenant, v_to.run_id, l.first_step, l.last_step, l.left_out_at, l.summary_step
+    (tenant_id, run_id, first_step, last_step, left_out_at, summary_step, is_automatic)
+  select p_tenant, v_to.run_id, l.first_step, l.last_step, l.left_out_at, l.summary_step, l.is_automatic
   from aos_core.left_out l
-  where l.tenant_id = p_tenant and l.run_id = p_run and l.last_step < v_step;
+  where l.tenant_id = p_tenant and l.run_id = p_run
+    and case when l.is_automatic then l.summary_step else l.last_step end < v_step;
+  perform aos_core.copy_session_memory(p_tenant, p_run, v_to.run_id, v_step);
   perform aos_core.append_run_event(p_tenant, p_run, 'run.forked', p_actor,
     jsonb_strip_nulls(jsonb_build_object('run_id', v_to.run_id, 'step', v_step, 'kind', p_kind)));
   return jsonb_build_object('run_id', v_to.run_id, 'run', v_to.name, 'steps', v_step);

@@ -36,7 +36,7 @@ declare
   v_lease uuid;
   v_opened jsonb;
 begin
-  if (p_message @> '{"role": "user", "blocks": []}' and not p_message ? 'erased') is not true then
+  if (p_message @> '{"role": "user", "blocks": []}' and not p_message ?| '{erased,summary}') is not true then
     perform aos_core.refuse_message();
   end if;
   if p_worker is not null then

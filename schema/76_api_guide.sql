@@ -310,9 +310,8 @@ language sql stable
 as $$
   select nullif(bool_or(case e.builtin
     when 'rag_search' then aos_rag.is_untrusted(p_tenant, a.collections)
-    when 'memory_recall' then exists (
-      select from aos_core.session_memory m
-      where m.tenant_id = p_tenant and m.owner_id = a.agent_id and m.taint is not null)
+    when 'memory_recall' then aos_core.remembers_untrusted(p_tenant, a.agent_id, p_call.run_id)
+    when 'memory_search' then aos_core.remembers_untrusted(p_tenant, a.agent_id, p_call.run_id)
     end), false)
   from aos_core.run r
   join aos_agent.agent a on a.tenant_id = p_tenant and a.agent_id = r.agent_id

@@ -166,7 +166,8 @@ select null::uuid as tenant_id, null::text as tenant, m.model_name as name, m.mo
            'tokensPerMinute', m.tokens_per_minute)),
          'fallbacks', to_jsonb(m.fallbacks),
          'retry', jsonb_build_object('attempts', m.retry -> 'attempts',
-           'maxDelaySeconds', m.retry -> 'max_delay_seconds')) as spec,
+           'maxDelaySeconds', m.retry -> 'max_delay_seconds'),
+         'compaction', m.compaction) as spec,
        jsonb_build_object('builtin', m.is_builtin) as status, m.created_at
 from aos_meta.llm_model_registry m;
 

@@ -135,6 +135,8 @@ begin
   v_new.retry := jsonb_build_object(
     'attempts', coalesce(p_spec -> 'retry' -> 'attempts', '3'),
     'max_delay_seconds', coalesce(p_spec -> 'retry' -> 'maxDelaySeconds', '20'));
+  v_new.compaction := jsonb '{"mode": "summarize", "at": 0.9, "keep": 0.3}'
+    || coalesce(p_spec -> 'compaction', '{}');
   v_new.script := p_spec -> 'script';
   v_new.is_active := coalesce((p_spec ->> 'active')::boolean, true);
   v_new.labels := p_meta -> 'labels';
@@ -143,13 +145,13 @@ begin
     insert into aos_meta.llm_model_registry (model_name, provider, vendor_model, base_url,
       api_key_ref, context_window, max_output_tokens, timeout_seconds, capabilities, default_params,
       input_usd_per_mtok, cached_input_usd_per_mtok, cache_write_usd_per_mtok, output_usd_per_mtok,
-      requests_per_minute, tokens_per_minute, fallbacks, retry, script, is_active, labels,
+      requests_per_minute, tokens_per_minute, fallbacks, retry, compaction, script, is_active, labels,
       annotations)
     values (p_name, v_new.provider, v_new.vendor_model, v_new.base_url, v_new.api_key_ref,
       v_new.context_window, v_new.max_output_tokens, v_new.timeout_seconds, v_new.capabilities,
       v_new.default_params, v_new.input_usd_per_mtok, v_new.cached_input_usd_per_mtok,
       v_new.cache_write_usd_per_mtok, v_new.output_usd_per_mtok, v_new.requests_per_minute,
-      v_new.tokens_per_minute, v_new.fallbacks, v_new.retry, v_new.script, v_new.is_active,
+      v_new.tokens_per_minute, v_new.fallbacks, v_new.retry, v_new.compaction, v_new.script, v_new.is_active,
       v_new.labels, v_new.annotations);
     return 'created';
   elsif v_new is not distinct from v_old then
@@ -171,7 +173,7 @@ begin
     cache_write_usd_per_mtok = v_new.cache_write_usd_per_mtok,
     output_usd_per_mtok = v_new.output_usd_per_mtok,
     requests_per_minute = v_new.requests_per_minute, tokens_per_minute = v_new.tokens_per_minute,
-    fallbacks = v_new.fallbacks, retry = v_new.retry, script = v_new.script,
+    fallbacks = v_new.fallbacks, retry = v_new.retry, compaction = v_new.compaction, script = v_new.script,
     is_active = v_new.is_active, labels = v_new.labels, annotations = v_new.annotations,
     is_builtin = false
   where m.model_id = v_old.model_id;
@@ -810,6 +812,7 @@ begin
     union all select count(*), 'policies' from aos_skills.policy p where p.tenant_id = v_tenant
     union all select count(*), 'skills' from aos_skills.skill s where s.tenant_id = v_tenant
     union all select count(*), 'mcpservers' from aos_skills.mcpserver m where m.tenant_id = v_tenant
+    union all select count(*), 'schedules' from aos_agent.schedule c where c.tenant_id = v_tenant
     union all select count(*), 'collections' from aos_rag.collection c where c.tenant_id = v_tenant
     union all select count(*), 'budgets' from aos_core.budget b where b.tenant_id = v_tenant
     union all select count(*), 'secrets' from aos_auth.secret s where s.tenant_id = v_tenant
@@ -889,12 +892,13 @@ begin
 end
 $$;
 
--- Delete an agent that never ran. AO001; AO005: it has runs, whose history is kept, or a budget.
+-- Delete an agent that never ran. AO001; AO005: it has runs, whose history is kept, a budget or a schedule.
 create function aos_agent.delete_agent(p_tenant uuid, p_name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_budgets text;
+  v_schedules text;
 begin
   select string_agg(b.name, ', ' order by b.name) into v_budgets
   from aos_core.budget b
@@ -902,6 +906,14 @@ begin
   where b.tenant_id = p_tenant;
   if v_budgets is not null then
     raise exception 'agent "%" has budgets: %', p_name, v_budgets using errcode = 'AO005',
+      hint = 'delete these first';
+  end if;
+  select string_agg(s.name, ', ' order by s.name) into v_schedules
+  from aos_agent.schedule s
+  join aos_agent.agent a on a.tenant_id = p_tenant and a.agent_id = s.agent_id and a.name = p_name
+  where s.tenant_id = p_tenant;
+  if v_schedules is not null then
+    raise exception 'agent "%" has schedules: %', p_name, v_schedules using errcode = 'AO005',
       hint = 'delete these first';
   end if;
   delete from aos_agent.agent a where a.tenant_id = p_tenant and a.name = p_name;

@@ -275,8 +275,8 @@ as $$
                   encode(sha256(convert_to(p_message::text, 'UTF8')), 'base64'))
 $$;
 
--- Steps against events. An answer, a tool's result, and a message into an open turn are known by digest
--- and moment; any other message of a user by the moment at which its turn was opened; a result that was written
+-- Steps against events. An answer, a summary, a tool's result, and a message into an open turn are known by digest
+-- and moment; any other message of a user by the moment at which its turn was opened or compacted; a result that was written
 -- without an event of its own (refused, cancelled) by the call that it answers. Copied steps of a fork
 -- are its origin's; where events were cut, steps without one are not asked about. Kernel only.
 create function aos_core.step_faults(p_tenant uuid, p_run uuid, p_since timestamptz)
@@ -300,7 +300,7 @@ as $$
            l.data ->> 'step' as step
     from aos_core.event_log l join runs r on r.run_id = l.stream_id
     where l.tenant_id = p_tenant and (p_since is null or l.at >= p_since)
-      and (l.kind = 'turn.opened'
+      and (l.kind in ('turn.opened', 'run.compacted')
            or l.kind in ('model.answered', 'turn.completed', 'tool.result', 'turn.steered')
               and l.data ? 'sha256')
   ), pairs as materialized (
@@ -317,7 +317,7 @@ as $$
   union all
   select p.run_id, p.step, 'step without its event', p.role
   from pairs p
-  left join (select distinct e.run_id, e.at from events e where e.kind = 'turn.opened') o
+  left join (select distinct e.run_id, e.at from events e where e.kind in ('turn.opened', 'run.compacted')) o
     on o.run_id = p.run_id and o.at = p.created_at
   left join (select distinct c.run_id, c.result_seq from aos_core.tool_call c
              where c.tenant_id = p_tenant) r on r.run_id = p.run_id and r.result_seq = p.step

@@ -170,7 +170,7 @@ begin
     return;
   elsif v_turns is not null and v_turns <= (
       select count(*) from aos_core.step s where s.tenant_id = p_tenant and s.run_id = p_run.run_id
-        and s.seq >= p_run.turn_first_step and s.role = 'assistant') then
+        and s.seq >= p_run.turn_first_step and s.role = 'assistant' and not s.message ? 'summary') then
     next := 'limited';
     ready_at := 'infinity';
     error := format('limit: the model was asked %s time%s for one message; aosctl resume %s '

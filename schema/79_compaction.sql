@@ -157,7 +157,7 @@ create function aos_core.last_summary(p_tenant uuid, p_run uuid) returns bigint
 language sql stable
 as $$
   select max(l.summary_step) from aos_core.left_out l
-  where l.tenant_id = p_tenant and l.run_id = p_run
+  where l.tenant_id = p_tenant and l.run_id = p_run and not l.is_automatic
 $$;
 
 -- How many tokens take, at three bytes each, the steps that a model reads of a run beside its last
@@ -180,11 +180,12 @@ language sql stable
 as $$
   select (octet_length(c ->> 'system_prompt') + octet_length(c ->> 'tools')
           + octet_length(c ->> 'messages')) / 3
-  from aos_core.context_of(p_tenant, p_run, null, 400) c
+  from aos_core.context_of(p_tenant, p_run, null, null) c
 $$;
 
 -- What of a run's transcript its model reads no more, one row a piece; first_step and last_step inclusive.
--- summary_step: where the summary of that begins; null for an attempt at one that came to nothing.
+-- summary_step: where the summary of that begins; null for an attempt at one that came to nothing. is_automatic: in the
+-- middle of a turn (compact_turn).
 create view aos_core.left_out_steps as
-select l.tenant_id, l.run_id, l.first_step, l.last_step, l.left_out_at, l.summary_step
+select l.tenant_id, l.run_id, l.first_step, l.last_step, l.left_out_at, l.summary_step, l.is_automatic
 from aos_core.left_out l;

@@ -99,11 +99,12 @@ as $$
   select case
     when p_verb = 'get' and p_kind in ('tenant', 'principal', 'model', 'persona', 'skill', 'agent',
                                        'collection', 'secret', 'policy', 'budget', 'run', 'mcpserver',
-                                       'approval', 'allowance', 'event') then 'viewer'
+                                       'schedule',                                       'approval', 'allowance', 'event') then 'viewer'
     when p_verb in ('apply', 'delete') and p_kind in ('tenant', 'model') then 'aos_admin'
     when p_verb in ('apply', 'delete') and p_kind in ('principal', 'policy', 'budget') then 'admin'
     when p_verb in ('apply', 'delete')
-         and p_kind in ('persona', 'skill', 'agent', 'collection', 'secret', 'mcpserver') then 'developer'
+         and p_kind in ('persona', 'skill', 'agent', 'collection', 'secret', 'mcpserver', 'schedule')
+      then 'developer'
     when (p_verb, p_kind) in (('chat', 'agent'), ('kill', 'run'), ('resolve', 'run'),
                               ('fork', 'run'), ('replay', 'run'), ('steer', 'run'), ('approve', 'approval'),
                               ('delete', 'allowance'))

@@ -7,53 +7,51 @@ returns table (term tsquery, weight real, share real)
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select ('''' || replace(replace(aos_rag.term_prefix(p_collection) || w.word, '\', '\\'), '''', '''''') || '''')::tsquery,
-         (1 - ln(greatest(coalesce(s.share, 0.005), 0.001)))::real, coalesce(s.share, 0)::real
+         ln(1 + 1 / greatest(coalesce(s.share, 0.005), 0.005))::real, coalesce(s.share, 0)::real
   from unnest(tsvector_to_array(to_tsvector('english', left(p_query, 4000)))) w (word)
   cross join lateral (select (p_shares ->> w.word)::real as share) s
   order by 3, 1 limit 32
 $$;
 
 -- The chunks of a collection that a question's words stand in, the best first: the more of its words, the rarer
--- they are, the closer together and the more of them in titles and headings, the better. Ids and ranks alone. Kernel only.
+-- they are, the closer together and the more of them in titles and headings, the better. A chunk matches that has one of
+-- the question's rare words; where it has none such, all of its words; else any. The index alone tells which of the words
+-- a chunk has; of the 250 that have most, by weight, it is read where they stand. Ids and ranks alone. Kernel only.
 -- security definer: owned by aos_lookup. Under the kernel's policy PostgreSQL would use no full-text index, for the
 -- operator of the search is not leakproof; what a chunk says is read under that policy all the same.
 create function aos_rag.matching_chunks(p_tenant uuid, p_collection uuid, p_query text, p_shares jsonb, p_limit integer)
 returns table (chunk_id uuid, rank real)
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp set jit = off
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+set jit = off set enable_seqscan = off
 as $$
 declare
   v_terms tsquery[];
   v_weights real[];
-  v_rare tsquery;
   v_any tsquery;
-  v_all tsquery;
   v_query tsquery;
+  v_queries tsquery[];
 begin
-  select array_agg(t.term), array_agg(t.weight),
-         string_agg(t.term::text, ' | ') filter (where t.share <= 0.005)::tsquery,
-         string_agg(t.term::text, ' | ')::tsquery, string_agg(t.term::text, ' & ')::tsquery
-    into v_terms, v_weights, v_rare, v_any, v_all
+  select array_agg(t.term), array_agg(t.weight), string_agg(t.term::text, ' | ')::tsquery,
+         array[string_agg(t.term::text, ' | ') filter (where t.share <= 0.005)::tsquery,
+               string_agg(t.term::text, ' & ')::tsquery, string_agg(t.term::text, ' | ')::tsquery]
+    into v_terms, v_weights, v_any, v_queries
   from aos_rag.question_terms(p_collection, p_query, p_shares) t;
-  if v_terms is null then
-    return;
-  end if;
-  v_query := coalesce(v_rare, v_all);
-  return query
-    select m.chunk_id, m.rank from (
-      select k.chunk_id, (ts_rank_cd(k.tsv, v_any, 1) + (
-          select sum(w) from unnest(v_terms, v_weights) u (t, w) where k.tsv @@ u.t))::real as rank
-      from (select c.chunk_id, c.tsv from aos_rag.chunk c
-            where c.tsv @@ v_query and c.tenant_id = p_tenant and c.collection_id = p_collection
-            limit 1000) k) m
-    order by m.rank desc, m.chunk_id limit p_limit;
-  if not found and v_query is distinct from v_any then
+  foreach v_query in array v_queries loop
+    continue when v_query is null;
     return query
-      select m.chunk_id, ts_rank_cd(m.tsv, v_any, 1) from (
-        select c.chunk_id, c.tsv from aos_rag.chunk c
-        where c.tsv @@ v_any and c.tenant_id = p_tenant and c.collection_id = p_collection
-        limit 1000) m
+      with weighed as materialized (
+        select m.chunk_id, sum(u.w) as weight
+        from unnest(v_terms, v_weights) u (t, w)
+        cross join lateral (
+          select c.chunk_id from aos_rag.chunk c
+          where c.tsv @@ (u.t && v_query) and c.tenant_id = p_tenant and c.collection_id = p_collection
+          limit 2000) m
+        group by m.chunk_id order by 2 desc, 1 limit 250)
+      select w.chunk_id, (w.weight + ts_rank_cd(c.tsv, v_any, 1))::real
+      from weighed w join aos_rag.chunk c on c.tenant_id = p_tenant and c.chunk_id = w.chunk_id
       order by 2 desc, 1 limit p_limit;
-  end if;
+    exit when found;
+  end loop;
 end
 $$;
 
@@ -69,10 +67,11 @@ $$;
 -- the collection's index where it has one, else exactly. Kernel only.
 create function aos_rag.nearest_chunks(p_tenant uuid, p_collection uuid, p_vector real[], p_limit integer)
 returns table (chunk_id uuid, distance double precision)
-language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off
+language plpgsql stable set search_path = pg_catalog, pg_temp
+set jit = off set enable_sort = off set enable_seqscan = off  -- it takes the policy to leave few rows
 as $$
 declare
-  v_ef text := set_config('hnsw.ef_search', least(greatest(p_limit * 2, 120), 1000)::text, true);
+  v_ef text := set_config('hnsw.ef_search', least(greatest(p_limit * 2, 160), 1000)::text, true);
   v_type text := aos_rag.vector_type(cardinality(p_vector));
 begin
   -- The type, its schema and the index's own condition are no parameters.
@@ -84,8 +83,18 @@ begin
 end
 $$;
 
+-- The vector of so many dimensions: of one as JSON, or of several. Null where there is none. Kernel only.
+create function aos_rag.vector_among(p_vectors jsonb, p_dimensions integer) returns real[]
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select case when jsonb_typeof(p_vectors -> 0) = 'array' then (
+      select aos_rag.read_embedding(v, p_dimensions) from jsonb_array_elements(p_vectors) v
+      where jsonb_array_length(v) = p_dimensions limit 1)
+    else aos_rag.read_embedding(p_vectors, p_dimensions) end
+$$;
+
 -- The best passages of collections for a question in plain words, by full text and, of a collection whose model is
--- among p_vectors ({MODEL: [NUMBER, …]}, the question's embedding), by embeddings: each finds up to 60 chunks, and a chunk's
+-- among p_vectors ({MODEL: [NUMBER, …]}, the question's embedding, or a list of such of different lengths), by embeddings: each finds up to 60 chunks, and a chunk's
 -- score is the sum of 1 / (60 + its rank) over both, 1 the best rank (reciprocal rank fusion, k = 60, equal weights).
 -- p_limit chunks are found, 1 to 20; those that follow on each other in a document come as one passage. start_char and end_char count in the document's
 -- text, from 0; `line` and `page` from 1. search: hybrid or full-text, how the passage's collection was searched.
@@ -99,7 +108,7 @@ language sql stable set search_path = pg_catalog, pg_temp
 as $$
   with place as materialized (
     select c.collection_id, c.name, c.trust, c.embedding_model as model, w.shares,
-           case when aos_rag.vector_schema() is not null then aos_rag.read_embedding(
+           case when aos_rag.vector_schema() is not null then aos_rag.vector_among(
              p_vectors -> c.embedding_model,
              aos_rag.dimensions_of(c.embedding_model, c.dimensions)) end as vector
     from aos_rag.collection c
@@ -120,7 +129,9 @@ as $$
   ), found as (
     select k.*, f.score,
            k.position - row_number() over (partition by k.document_id order by k.position) as island
-    from fused f join aos_rag.chunk k on k.tenant_id = p_tenant and k.chunk_id = f.chunk_id
+    from fused f cross join lateral (  -- one by one: the policy seems to leave few rows to read instead
+      select c.* from aos_rag.chunk c
+      where c.tenant_id = p_tenant and c.chunk_id = f.chunk_id offset 0) k
   ), joined as (
     select f.document_id, f.collection_id, min(f.heading) filter (where f.nth = 1) as heading,
            min(f.page) as page, min(f.line) as line, min(f.start_char) as start_char,
@@ -137,7 +148,9 @@ as $$
          p.trust = 'untrusted' or d.trust is not null
   from joined j
   join place p on p.collection_id = j.collection_id
-  join aos_rag.document d on d.tenant_id = p_tenant and d.document_id = j.document_id
+  cross join lateral (
+    select x.source, x.title, x.trust from aos_rag.document x
+    where x.tenant_id = p_tenant and x.document_id = j.document_id offset 0) d
   order by j.score desc, d.title, j.start_char
 $$;
 
@@ -203,17 +216,24 @@ as $$
 declare
   v_name text := 'hnsw_' || replace(p_collection::text, '-', '');
   v_memory text := set_config('maintenance_work_mem',
-    least(greatest(p_bytes / 1024, 65536), 2000000) || 'kB', true);
+    least(greatest(p_bytes / 1024, 65536), 1000000) || 'kB', true);
+  v_statement text;
 begin
   execute format('drop index if exists aos_rag.%I', v_name);
   if p_dimensions is null then
     return null;
   end if;
-  execute format(
+  v_statement := format(
     'create index %I on aos_rag.embedding using hnsw ((embedding::%s) %I.%s) '
     'where collection_id = %L::uuid and dimensions = %s', v_name, aos_rag.vector_type(p_dimensions),
     aos_rag.vector_schema(), case when p_dimensions <= 2000 then 'vector' else 'halfvec' end || '_cosine_ops',
     p_collection, p_dimensions);
+  begin
+    execute v_statement;
+  exception when insufficient_resources then  -- as with a container's small /dev/shm
+    v_memory := set_config('max_parallel_maintenance_workers', '0', true);
+    execute v_statement;
+  end;
   return v_name;
 end
 $$;
@@ -241,7 +261,8 @@ begin
   values (p_collection.tenant_id, p_collection.collection_id, v_chunks,
           aos_rag.count_words(p_collection.tenant_id, p_collection.collection_id, v_chunks))
   on conflict (tenant_id, collection_id) do update set chunks = excluded.chunks, shares = excluded.shares,
-    counted_at = excluded.counted_at;
+    counted_at = excluded.counted_at
+  where (w.chunks, w.shares) is distinct from (excluded.chunks, excluded.shares);
   v_wanted := v_embedded >= aos_rag.least_indexed() and aos_rag.vector_schema() is not null;
   if v_wanted and not v_fits or v_index is not null and not v_wanted then
     perform aos_rag.make_index(p_collection.collection_id, case when v_wanted then v_dimensions end,
@@ -265,7 +286,7 @@ as $$
                                    round(s.ndoc::numeric / least(p_chunks, 5000), 3)), '{}')
   from ts_stat(format('select k.tsv from aos_rag.chunk k where k.tenant_id = %L and k.collection_id = %L '
                       'order by md5(k.chunk_id::text) limit 5000', p_tenant, p_collection)) s
-  where p_chunks >= 2000 and s.ndoc > least(p_chunks, 5000) / 200
+  where p_chunks >= 500 and s.ndoc > least(p_chunks, 5000) / 200
 $$;
 
 -- Prepare a collection for fast search after much of it has changed, as ingesting does at its end: count its words and,
@@ -283,7 +304,7 @@ begin
 end
 $$;
 
--- The same for every collection, and drop indexes of collections that are gone: after a restore, or when the extension
+-- The same for every collection that has embeddings, and drop indexes of collections that are gone: after a restore, or when the extension
 -- vector has come or gone. `aosctl db upgrade` calls it. Returns how many indexes were made or dropped. aos_admin.
 -- security definer: the kernel's tables; binds each tenant in turn.
 create function aos_rag.index_collections() returns integer
@@ -299,7 +320,8 @@ begin
   perform aos_auth.assert_administrator();
   for v_tenant in select r.tenant_id from aos_core.retentions() r order by 1 loop
     perform set_config('aos.kernel_tenant', v_tenant::text, true);
-    for v_collection in select c.* from aos_rag.collection c where c.tenant_id = v_tenant loop
+    for v_collection in select c.* from aos_rag.collection c
+                        where c.tenant_id = v_tenant and c.embedding_model is not null loop
       v_count := v_count + (aos_rag.settle_index(v_collection) ->> 'index' = 'made')::integer;
       v_kept := v_kept || ('hnsw_' || replace(v_collection.collection_id::text, '-', ''));
     end loop;

@@ -18,7 +18,7 @@ declare
   v_run aos_core.run;
   v_repeated boolean;
 begin
-  if (p_message @> '{"role": "user", "blocks": []}' and not p_message ? 'erased') is not true then
+  if (p_message @> '{"role": "user", "blocks": []}' and not p_message ?| '{erased,summary}') is not true then
     perform aos_core.refuse_message();
   end if;
   v_run := aos_core.lock_run(p_tenant, p_run);

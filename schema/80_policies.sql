@@ -22,7 +22,8 @@ begin
     'aos_core.left_out', 'aos_core.delegation',
     'aos_agent.agent', 'aos_rag.collection', 'aos_rag.document', 'aos_rag.chunk', 'aos_rag.embedding',
     'aos_rag.collection_words', 'aos_auth.secret',
-    'aos_skills.mcpserver', 'aos_core.live_watcher', 'aos_core.live_text']
+    'aos_skills.mcpserver', 'aos_core.live_watcher', 'aos_core.live_text', 'aos_agent.schedule',
+    'aos_agent.schedule_state', 'aos_agent.schedule_slot']
   loop
     execute format($p$
       create policy kernel on %1$s for all to aos_kernel
@@ -42,14 +43,22 @@ begin
     using (tenant_id = any ((select aos_auth.visible_tenants())::uuid[])
            and (stream_id <> tenant_id
                 or split_part(kind, '.', 1) in ('persona', 'skill', 'agent', 'collection', 'policy',
-                                                'budget', 'mcpserver')
+                                                'budget', 'mcpserver', 'schedule')
                 or tenant_id = any ((select aos_auth.audited_tenants())::uuid[])));
+
+  -- What an agent remembers of one person is seen by that person and the tenant's admins.
+  alter policy readers on aos_core.session_memory
+    using (tenant_id = any ((select aos_auth.visible_tenants())::uuid[])
+           and (principal_id = '00000000-0000-0000-0000-000000000000'
+                or principal_id = any ((select aos_auth.own_principals())::uuid[])
+                or tenant_id = any ((select aos_auth.administered_tenants())::uuid[])));
 
   -- Ids and roles across tenants, for aos_lookup.
   foreach v_table in array array[
     'aos_auth.tenant', 'aos_auth.principal', 'aos_auth.role_grant', 'aos_core.run',
     'aos_core.turn', 'aos_core.turn_queue', 'aos_core.approval', 'aos_core.notification',
-    'aos_core.tombstone', 'aos_core.tenant_state', 'aos_rag.chunk']
+    'aos_core.tombstone', 'aos_core.tenant_state', 'aos_agent.schedule_state',
+    'aos_core.session_memory', 'aos_rag.chunk']
   loop
     execute format('create policy lookup on %s for select to aos_lookup using (true)', v_table);
   end loop;
@@ -58,7 +67,8 @@ begin
   -- not seen, and not changed unseen either.
   foreach v_table in array array[
     'aos_persona.persona', 'aos_skills.skill', 'aos_skills.role_skill', 'aos_agent.agent',
-    'aos_rag.collection', 'aos_auth.role', 'aos_auth.secret', 'aos_skills.mcpserver']
+    'aos_rag.collection', 'aos_auth.role', 'aos_auth.secret', 'aos_skills.mcpserver',
+    'aos_agent.schedule']
   loop
     execute format($p$
       create policy people_read on %1$s for select to aos_viewer

@@ -54,8 +54,7 @@ begin
   delete from aos_core.inbox i where i.tenant_id = p_tenant and i.run_id = any (p_runs);
   delete from aos_core.live_text l where l.tenant_id = p_tenant and l.run_id = any (p_runs);
   delete from aos_core.session_memory m
-  where m.tenant_id = p_tenant
-    and (m.owner_id = any (p_runs) or m.run_id = any (p_runs) and m.owner_id = m.run_id);
+  where m.tenant_id = p_tenant and m.owner_id = any (p_runs);
   for v_run in
     select r.run_id, count(s.seq) as steps from aos_core.run r
     left join aos_core.step s on s.tenant_id = p_tenant and s.run_id = r.run_id

@@ -13,8 +13,8 @@ as $$
       'aos_auth.login_consents',
       'aos_core.tenant_of_run', 'aos_core.tenant_of_turn', 'aos_agent.next_ready',
       'aos_agent.served_tenant', 'aos_agent.next_webhooks', 'aos_core.audit_tenants',
-      'aos_core.retentions', 'aos_core.trails', 'aos_agent.next_retention',
-      'aos_rag.matching_chunks')
+      'aos_core.retentions', 'aos_core.trails', 'aos_agent.next_retention', 'aos_agent.next_due',
+      'aos_auth.own_principals', 'aos_agent.next_expired_memories', 'aos_rag.matching_chunks')
       then 'aos_lookup'
     when p_schema || '.' || p_name in ('aos_auth.provision_sql_role', 'aos_auth.drop_sql_role')
       then 'aos_provisioner'
@@ -107,6 +107,7 @@ grant select (tenant_id, turn_id) on aos_core.turn to aos_lookup;
 grant select (tenant_id, ready_at) on aos_core.turn_queue to aos_lookup;
 grant select (tenant_id, due_at) on aos_core.notification to aos_lookup;
 grant select (tenant_id, state, expires_at) on aos_core.approval to aos_lookup;
+grant select (tenant_id, schedule_id, next_at) on aos_agent.schedule_state to aos_lookup;
 grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
   aos_auth.roles_that_include(text), aos_auth.roles_held(uuid, uuid),
   aos_auth.needed_role(text, text),
@@ -302,11 +303,26 @@ grant execute on function
   aos_agent.revoke_allowance(uuid, uuid, text), aos_agent.explain_approval(uuid, uuid)
   to aos_developer;
 
+-- Memory: people read a view, and change it by functions; workers delete what has expired.
+grant select (tenant_id, expires_at) on aos_core.session_memory to aos_lookup;
+grant select on aos_core.session_memory to aos_view;
+grant select on aos_core.memory to aos_viewer;
+grant execute on function aos_auth.own_principals() to aos_view, aos_viewer;
+grant execute on function aos_core.search_memory(uuid, text, text, text, uuid, integer),
+  aos_core.memory_question(text), aos_core.memory_words(text, jsonb),
+  aos_core.memory_weight(numeric, timestamptz),
+  aos_agent.set_memory(uuid, text, text, jsonb, jsonb),
+  aos_agent.remove_memories(uuid, text, text[], jsonb) to aos_viewer;
+grant execute on function aos_agent.next_expired_memories(integer),
+  aos_agent.forget_expired(uuid, integer) to aos_worker;
+
 -- What a run's model reads no more.
 grant select, insert on aos_core.left_out to aos_kernel;
 grant select on aos_core.left_out to aos_view;
 grant select on aos_core.left_out_steps to aos_viewer;
 grant execute on function aos_agent.compact_run(uuid, uuid, uuid) to aos_developer;
+grant execute on function aos_agent.compact_turn(uuid, uuid, uuid, bigint, bigint, text, jsonb, jsonb)
+  to aos_worker;
 
 -- Runs that work for others.
 grant select, insert, update on aos_core.delegation to aos_kernel;
@@ -333,6 +349,22 @@ grant insert, update, delete on aos_skills.mcpserver to aos_developer;
 grant execute on function aos_skills.apply_mcpserver(uuid, text, jsonb, jsonb),
   aos_skills.delete_mcpserver(uuid, text) to aos_developer;
 
+-- Schedules.
+grant select on aos_agent.schedule to aos_kernel, aos_view, aos_viewer;
+grant update (suspend) on aos_agent.schedule to aos_kernel;
+grant select, insert, update on aos_agent.schedule_state, aos_agent.schedule_slot to aos_kernel;
+grant select on aos_agent.schedule_state, aos_agent.schedule_slot to aos_view;
+grant select on aos_agent.schedule_resource to aos_viewer;
+grant insert, update, delete on aos_agent.schedule to aos_developer;
+grant execute on function aos_agent.apply_schedule(uuid, text, jsonb, jsonb),
+  aos_core.assert_schedule(text, jsonb), aos_agent.has_stopped(uuid, uuid),
+  aos_agent.delete_schedule(uuid, text), aos_agent.suspend_schedule(uuid, text, boolean),
+  aos_agent.run_schedule(uuid, text) to aos_developer;
+grant execute on function aos_agent.next_due(integer, uuid), aos_agent.due_schedule(uuid, uuid),
+  aos_agent.plan_schedule(uuid, uuid, bigint, timestamptz, text),
+  aos_agent.fire_schedule(uuid, uuid, timestamptz, timestamptz, bigint, timestamptz[])
+  to aos_worker;
+
 -- Another model for the rest of a turn.
 grant execute on function aos_agent.fall_back(uuid, uuid, uuid, text, text, text) to aos_worker;
 
@@ -354,6 +386,10 @@ grant execute on function aos_rag.check_embedding(text, jsonb), aos_rag.dimensio
   aos_rag.chunks_to_embed(uuid, text, uuid, integer),
   aos_rag.put_embeddings(uuid, text, text, jsonb),
   aos_rag.remove_documents(uuid, text, text[]), aos_rag.index_collection(uuid, text) to aos_developer;
+
+grant update (cost_usd, input_tokens) on aos_core.step to aos_kernel;  -- what embedding a question costs
+grant execute on function aos_agent.search_models(uuid, uuid, uuid),
+  aos_agent.execute_search(uuid, uuid, uuid, jsonb, jsonb) to aos_worker;
 
 -- Answers as they come.
 grant select, insert, update, delete on aos_core.live_watcher, aos_core.live_text to aos_kernel;

@@ -178,6 +178,11 @@ CASES = (
     Case("principal-powers", "create role mallory bypassrls; insert into aos_auth.principal"
          " (tenant_id, name, db_role) select tenant_id, 'mal', 'mallory' from aos_auth.tenant",
          "mal of acme", MALLORY),
+    Case("schedules-fired", "insert into aos_agent.schedule (tenant_id, name, agent_id, schedule,"
+         " input) select tenant_id, 'nightly', agent_id, '@daily', 'x' from aos_agent.agent"
+         " limit 1;"
+         " update aos_agent.schedule_state set asked_at = now() - interval '1 hour'",
+         "nightly of acme", "delete from aos_agent.schedule"),
     Case("durability", "alter system set fsync = off; select pg_reload_conf()", "fsync"),
     Case("durability", "alter system set full_page_writes = off; select pg_reload_conf()",
          "full_page_writes"),
@@ -196,4 +201,7 @@ CASES = (
     Case("public-create", "grant create on schema shop to public", "schema shop"),
     Case("public-create", "do $$ begin execute format('grant create on database %I to public',"
          " current_database()); end $$", "database {database}"),
+    Case("vector-missing", "insert into aos_rag.collection (tenant_id, name, embedding_model)"
+         " select tenant_id, 'meant', 'text-embedding-3-small' from aos_auth.tenant",
+         "extension vector"),
 )  # fmt: skip

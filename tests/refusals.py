@@ -165,7 +165,7 @@ FIELDS = {
         'apiVersion: aos/v1\nkind: Wizard\nmetadata: {name: "bad"}\n',
         'x.yaml:2:7: "bad": no matches for kind "Wizard" in version "aos/v1"; the kinds are'
         " Tenant, Principal, Secret, Model, Collection, McpServer, Skill, Policy, Persona,"
-        " Agent, Budget",
+        " Agent, Budget, Schedule",
     ),
     "a kind in small letters": (
         PERSONA.replace("Persona", "persona"),

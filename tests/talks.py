@@ -25,7 +25,7 @@ from aosctl.domain.loop import Loop
 from aosctl.domain.loop_events import CallEnded, LoopEvent, Outcome, Retrying, TextDelta
 from aosctl.domain.tools.base import Tool
 from aosctl.domain.tools.web_search import WebSearch
-from aosctl.providers.registry import provider_for
+from aosctl.providers.registry import embedder_of, provider_for
 from kernels import META, KernelDatabase, Tenant, apply, call, make_tenant
 from providers.wire_openai import Entry, OpenAIWire, Reply, Request, text
 
@@ -145,6 +145,7 @@ class Stage:
             heart,
             pause if patient else lambda seconds, _check: pauses.append(seconds),
             chance=lambda: 0.5,
+            embedder_of=embedder_of,
         )
         if run is None and begun:
             run, _ = person.start_run(agent, "conversation")
@@ -245,6 +246,27 @@ def make_asker(database: KernelDatabase, tenant: Tenant, model: str) -> None:
     apply(admin, "aos_agent.apply_agent", tenant.id, "asker", {
         "persona": "asker", "skills": SKILLS,
     })  # fmt: skip
+
+
+def give_helper(play: Stage) -> None:
+    """Let `asker` ask the agent `helper`, whom the same wire answers, by the skill ask_helper."""
+    admin, tenant = play.database.superuser, play.tenant.id
+    apply(admin, "aos_persona.apply_persona", tenant, "helper", {
+        "systemPrompt": "You help.", "model": play.model,
+    })  # fmt: skip
+    apply(admin, "aos_agent.apply_agent", tenant, "helper", {
+        "persona": "helper", "skills": ["memory_store"],
+    })  # fmt: skip
+    apply(admin, "aos_skills.apply_skill", tenant, "ask_helper", {
+        "description": "Ask the helper.", "agent": {"name": "helper"}, "risk": "low",
+        "effect": "transactional", "touches": [], "input": {
+            "type": "object", "properties": {"task": {"type": "string"}}, "required": ["task"]},
+    })  # fmt: skip
+    admin.execute(
+        "update aos_agent.agent set skills = skills || '{ask_helper}'"
+        " where tenant_id = %s and name = 'asker'",
+        (tenant,),
+    )
 
 
 def after(go: threading.Event, words: str) -> Callable[[Request], Reply]:

@@ -13,7 +13,7 @@ import aosctl
 
 PACKAGE = Path(aosctl.__file__).parent
 LEAVES = {
-    "", "bars", "config", "config_changes", "config_file", "contexts", "editor", "errors",
+    "", "bars", "charts", "config", "config_changes", "config_file", "contexts", "editor", "errors",
     "messages", "name_cache", "numbers", "postponed", "private_file", "project", "redaction",
     "request", "resources", "tables", "terminal", "timestamps", "yaml_nodes",
 }  # fmt: skip

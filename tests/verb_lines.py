@@ -107,6 +107,17 @@ LINES: dict[str, tuple[Line, ...]] = {
     "create budget": (
         shows("create budget {NEW} --max-usd=1"),
     ),
+    "create schedule": (
+        tells(
+            "create schedule {NEW} --agent={NEW} --schedule=@daily --timezone=UTC"
+            " --concurrency-policy=Forbid --dry-run=client -o yaml {MILD}"
+        ),
+        fails("create schedule {NEW} --agent={NEW} --schedule={MILD} x"),
+        fails("create schedule {NEW} --agent={NEW} --schedule=@daily --timezone={FORGED} x"),
+    ),
+    "schedule pause": (fails("schedule pause {EVIL}"), fails("schedule pause {FORGED}")),
+    "schedule resume": (fails("schedule resume {EVIL}"), fails("schedule resume {FORGED}")),
+    "schedule run": (fails("schedule run {EVIL}"), fails("schedule run {FORGED} -o name")),
     "create collection": (
         shows("create collection {NEW} --description={MILD}"),
     ),
@@ -192,10 +203,35 @@ LINES: dict[str, tuple[Line, ...]] = {
     "worker": (
         says("worker --once"), fails("worker --once --lease {EVIL}", 2),
     ),
+    "test": (
+        shows("test --help"), fails("test -f {MILD}"), fails("test -R", 2),
+        fails("test -f {MILD} -o {MILD}", 2),
+    ),
+    "test record": (
+        fails("test record {MILD}"), fails("test record {MILD} -o /dev/null", 2),
+    ),
     "skill test": (
         fails("skill test sql_query --agent clerk"), fails("skill test {MILD}"),
         fails("skill test sql_query --args {MILD}"),
         shows("skill test sql_query --agent clerk --dry-run", 1),
+    ),
+    "memory set": (
+        shows("memory set {MILD} {MILD} --agent hostile"),
+        shows("memory set {NEW} {MILD} --agent hostile -o yaml"),
+        fails("memory set {NEW} x --agent {FORGED}"), fails("memory set {EVIL} {EVIL}"),
+        fails("memory set x y --type {EVIL}", 2), fails("memory set x y --expires {EVIL}"),
+    ),
+    "memory get": (
+        shows("memory get"), shows("memory get -o wide"), shows("memory get {MILD}"),
+        shows("memory get -o json"), fails("memory get {FORGED}"),
+        says("memory get --agent {EVIL}"),
+    ),
+    "memory search": (
+        shows("memory search {MILD}"), says("memory search {FORGED} --principal {FORGED}"),
+    ),
+    "memory rm": (
+        shows("memory rm {MILD} --agent hostile"), fails("memory rm {FORGED} --agent hostile"),
+        shows("memory rm --all --agent hostile --yes"), fails("memory rm {EVIL} --run {FORGED}"),
     ),
     "ps": (
         tells("ps"), tells("ps -a"), tells("ps -a -o wide"), shows("ps -a -o json"),

@@ -166,7 +166,7 @@ def _read(connected: socket.socket) -> Seen | None:
     if len(first) != 3:
         return None
     lines = []
-    while line := stream.readline().decode("utf-8").rstrip("\r\n"):
+    while line := stream.readline().decode("latin-1").rstrip("\r\n"):
         name, _, value = line.partition(":")
         lines.append((name, value.strip()))
     length = next((int(value) for name, value in lines if name.lower() == "content-length"), 0)

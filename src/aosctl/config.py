@@ -41,6 +41,8 @@ class Target(NamedTuple):
     context: str | None = None
     files: tuple[Path, ...] = ()
     untrusted: Path | None = None
+    database: str | None = None
+    """Of the embedded server, another database than the usual one."""
 
     @property
     def source(self) -> str:

@@ -52,6 +52,10 @@ class Conflict(AosError):
     """The object exists, is still used, or was changed meanwhile."""
 
 
+class Contended(Conflict):
+    """Two changes waited for each other and this one was taken back; done again it may pass."""
+
+
 class AlreadyExists(Conflict):
     """What was to be made is there."""
 

@@ -161,6 +161,8 @@ class Message:
     origin: Origin | None = None
     untrusted: str | None = None
     """Of a person's message: what others wrote stands in it, and this names it (`@notes.txt`)."""
+    is_summary: bool = False
+    """It stands for what the model reads no more; the kernel alone marks messages so."""
 
     @property
     def text(self) -> str:
@@ -243,6 +245,7 @@ class Message:
             usage_from_json(data["usage"]) if data.get("usage") is not None else None,
             _origin_from_json(data["origin"]) if data.get("origin") is not None else None,
             _text(data, "untrusted") if data.get("untrusted") is not None else None,
+            "summary" in data,
         )
 
 

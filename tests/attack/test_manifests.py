@@ -42,7 +42,8 @@ raise SystemExit(main())
 WASTE = """\
 x = bytearray(200_000_000)
 x[::4096] = b"x" * len(x[::4096])
-sum(range(80_000_000))
+while time.process_time() < 2:
+    pass
 """
 HEAD = "apiVersion: aos/v1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec:\n"
 PERSONA = HEAD.format(kind="Persona", name="p") + "  model: offline\n  systemPrompt: hi\n"

@@ -118,11 +118,25 @@ def test_the_examples_apply_as_one_folder_and_each_alone(
     answer = aosctl("run", "-n", "newsroom", "editor", "anything", AOSCTL_DSN=dsn)
     assert (answer.status, answer.out[:10]) == (0, "PostgreSQL")
     dsn, alone = apart.cluster.dsn(INSTALLER, apart.name), ""
-    for path in sorted(EXAMPLES.glob("*/*.yaml")):
+    for path in sorted(set(EXAMPLES.glob("*/*.yaml")) - set(EXAMPLES.glob("*/*_test.yaml"))):
         done = aosctl("apply", "-f", str(path), AOSCTL_DSN=dsn)
         assert (done.status, done.err) == (0, "")
         alone += done.out
     assert sorted(alone.splitlines()) == sorted(first.out.splitlines())
+
+
+def test_embeddings_that_cannot_be_searched_here_are_told_of(
+    admin: Aosctl, tenant: Tenant, tmp_path: Path
+) -> None:
+    path = written(tmp_path, "apiVersion: aos/v1\nkind: Collection\nmetadata: {name: meant}\n"
+        "spec:\n  embedding: {model: text-embedding-3-small}\n")  # fmt: skip
+    done = admin("apply", "-f", path, "-n", tenant.name)
+    assert (done.status, done.out) == (0, "collection.aos/meant created\n")
+    assert done.err == (
+        f'warning: {path}:5:14: Collection "meant": spec.embedding: the database lacks the'
+        " extension vector: the collection is searched by full text alone\n"
+    )
+    assert admin("delete", "collection", "meant", "-n", tenant.name).status == 0
 
 
 def test_stdin_goes_to_the_tenant_of_n(admin: Aosctl, tenant: Tenant) -> None:

@@ -140,7 +140,11 @@ def test_can_i_names_the_policies_that_ask_others(
             'doesn\'t have a resource type "runz"; did you mean "run"?\nhint: it has tenants, ',
         ),
         (("can-i", "approve", "aproval"), 1, '"aproval"; did you mean "approval"?\nhint: '),
-        (("can-i", "get", "x"), 1, "agents, budgets, runs, turns, approvals, allowances, events\n"),
+        (
+            ("can-i", "get", "x"),
+            1,
+            "agents, budgets, schedules, runs, turns, approvals, allowances, events\n",
+        ),
         (
             ("can-i", "kill", "agents"),
             1,

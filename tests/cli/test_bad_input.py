@@ -33,8 +33,12 @@ WORDS: dict[tuple[str, ...], list[str]] = {
     ("create", "principal"): ["p"],
     ("create", "collection"): ["c"], ("create", "secret"): ["s", "--from-env=HOME"],
     ("logs",): ["r"], ("rollout", "history"): ["persona/p"], ("auth", "can-i"): ["get", "agents"],
+    ("memory", "set"): ["k", "v"], ("memory", "rm"): ["k"], ("memory", "search"): ["q"],
     ("skill", "test"): ["s"], ("mcp", "tools"): ["s"], ("mcp", "add"): ["s"],
+    ("test", "record"): ["r"],
     ("mcp", "diff"): ["s"], ("mcp", "approve"): ["s"], ("create", "mcpserver"): ["s", "--url=https://x"],
+    ("create", "schedule"): ["s", "--agent=a", "--schedule=@daily", "x"],
+    ("schedule", "pause"): ["s"], ("schedule", "resume"): ["s"], ("schedule", "run"): ["s"],
 }  # fmt: skip
 """What a command needs besides the flag that is wrong."""
 WRONG: dict[str, tuple[str, str, str, set[tuple[str, ...]]]] = {

@@ -91,7 +91,7 @@ def test_what_is_edited_is_tried_anew_and_runs(opened: Open, order: Order) -> No
     chat.expect_text("it would change no row")
     chat.expect_text(QUESTION)
     chat.type("y")
-    chat.expect_text("0 rows affected")
+    chat.expect_text("0 rows")
     chat.prompt()
     assert order.exists()
 

@@ -30,6 +30,7 @@ VALUES = {
     "--selector": "a=b", "--field-selector": "status.state=idle", "--request-timeout": "5s",
     "--v": "6", "--expires": "5m", "--since": "1h", "--until": "1h", "--timeout": "3s",
     "--sort-by": "age", "--since-time": "2026-01-31T12:00:00Z",
+    "--type": "fact", "--importance": "1",
 }  # fmt: skip
 """What a flag of this name takes, other than its default; a number, or a word, for the rest."""
 DECIDED = {
@@ -49,12 +50,20 @@ DECIDED = {
     "mcp approve": "--yes --dry-run",
     "mcp serve": "--http --token-file --allow-approve",
     "mcp tools": "--output --no-headers",
+    "test": (
+        "--filename --recursive --selector --filter --model --junit-xml --fail-fast --keep --output"
+    ),
+    "test record": "--output --setup",
     "skill test": "--args --agent --dry-run --output --approve",
     "create skill": "--builtin --description --dry-run --output --edit",
     "create policy": "--skill --decision --reason --dry-run --output --edit",
     "create persona": "--model --prompt --description --dry-run --output --edit",
     "create agent": "--persona --skill --description --dry-run --output --edit",
     "create budget": "--max-usd --max-tokens --period --dry-run --output --edit",
+    "create schedule": (
+        "--agent --schedule --timezone --concurrency-policy --dry-run --output --edit"
+    ),
+    "schedule run": "--output",
     "create principal": (
         "--role --type --display-name --db-role --login --password-file --dry-run --output"
     ),
@@ -132,6 +141,10 @@ DECIDED = {
     "db status": "--output",
     "db install": "--dump-sql --revoke-public",
     "db harden": "--app-role --dry-run --undo --dump-sql --yes",
+    "memory get": "--agent --principal --run --type --output --no-headers",
+    "memory search": "--agent --principal --run --type --limit --output --no-headers",
+    "memory set": "--agent --principal --run --type --importance --expires --pin --output",
+    "memory rm": "--agent --principal --run --type --all --yes --output",
     "db uninstall": "--yes --cascade",
     "db backup": "--force",
     "auth whoami": "--output",

@@ -22,6 +22,8 @@ LINES = (
     "create persona made --model offline --prompt Brief. --description B --dry-run=client -o yaml",
     "create agent made --persona made --skill rag_search --description A --dry-run=client -o yaml",
     "create budget made --max-usd 2.5 --max-tokens 9 --period total --dry-run=client -o yaml",
+    "create schedule made --agent made --schedule @daily --timezone UTC --concurrency-policy Forbid"
+    " --dry-run=client -o yaml work",
 )
 """A generator of each kind; what they print can be applied together, in this order."""
 EDITED = (
@@ -34,6 +36,7 @@ EDITED = (
     "create persona a --model offline --edit --output name",
     "create agent a --persona b --edit --output name",
     "create budget a --max-usd 1 --edit --output name",
+    "create schedule a --agent b --schedule @daily --edit --output name x",
 )
 MODELINE = "# yaml-language-server: $schema=aos-v1.schema.json\n"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -116,6 +117,34 @@ def test_ctrl_c_ends_the_tree(team: Team, opened: Open, rows: Any) -> None:
     chat.prompt()
     until(lambda: set(rows(RUNS, "help_slow")) == {("cancelled", False)}, "the helpers' end")
     assert rows(RUNS, "lead_slow") == [("active", True)]
+
+
+def test_a_kill_that_meets_a_run_which_ends_is_done_again(
+    here: Aosctl, team: Team, order: Order, superuser: str, rows: Any
+) -> None:
+    """Each waits for the other's run: the server takes the kill back, and it comes again."""
+    team("met", {"calls": [{"name": "sql_execute", "args": {"statement": order.delete}}]})
+    assert here("run", "lead_met", "go", "--approve", "never").status == 3
+    ((lead, child),) = rows(
+        "select r.run_id, d.child_run_id from aos_core.run r join aos_core.delegation d"
+        " using (tenant_id, run_id) where r.agent_name = %s", "lead_met",
+    )  # fmt: skip
+    lock = "select from aos_core.run where run_id = %s for update"
+    with psycopg.connect(superuser) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("set deadlock_timeout = '1min'")
+        other.execute(lock, (child,))
+        killing = pool.submit(here, "kill", str(lead))
+        with psycopg.connect(superuser, autocommit=True) as looker:
+            until(lambda: looker.execute(
+                "select from pg_stat_activity"
+                " where wait_event_type = 'Lock' and query ~ 'cancel_run'").rowcount,
+                "the kill")  # fmt: skip
+        other.execute(lock, (lead,))  # granted when the server has taken the kill back
+        other.commit()
+        assert killing.result().status == 0, killing.result().err
+    assert rows("select state from aos_core.run where agent_name = %s", "help_met") == [
+        ("cancelled",)
+    ]
 
 
 def test_a_one_shot_waits_for_them_and_tells_programs(here: Aosctl, team: Team) -> None:

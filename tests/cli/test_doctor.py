@@ -149,7 +149,11 @@ def test_a_viewer_is_told_whom_to_ask_and_what_was_not_checked(
         "not checked: principal-powers: only a member of aos_admin sees the principals of all"
         " tenants\n"
         "not checked: permission-outdated: only a member of aos_admin sees the permissions of all"
-        f" tenants\n{len(RULES) - 10} rules checked, 4 not: 1 error, 0 warnings;"
+        " tenants\n"
+        "not checked: schedules-fired: only a member of aos_admin sees the schedules of all"
+        " tenants\n"
+        "not checked: vector-missing: only a member of aos_admin sees the collections of all"
+        f" tenants\n{len(RULES) - 12} rules checked, 6 not: 1 error, 0 warnings;"
         " SQL goes into aosctl db psql\n"
     )
     told = aosctl("doctor", "--only", "rls-not-forced", "-o", "json", AOSCTL_DSN=dsn)

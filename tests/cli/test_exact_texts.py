@@ -68,7 +68,7 @@ MANIFEST_HINT = (
 )
 KINDS = (
     "tenants, principals, secrets, models, collections, mcpservers, skills, policies, personas,"
-    " agents, budgets, runs, turns, approvals, allowances, events"
+    " agents, budgets, schedules, runs, turns, approvals, allowances, events"
 )
 SETTLED = "hint: add --overwrite to change it; nothing was changed\n"
 NO_SERVER = (
@@ -173,7 +173,7 @@ REFUSED = (
         'error: badkind.yaml:2:7: "pg_expert": no matches for kind "Wizard" in version'
         ' "aos/v1"; the kinds are Tenant, Principal, Secret, Model, Collection, McpServer, Skill,'
         " Policy, Persona, Agent,"
-        f" Budget\n{MANIFEST_HINT}", 1),
+        f" Budget, Schedule\n{MANIFEST_HINT}", 1),
     Row("apply -f invalid.yaml", "",
         'error: invalid.yaml:4:74: Persona "pg_expert": spec.rules: expected a list, found the'
         ' string "no"; write it as a list of one\n' + MANIFEST_HINT.replace("KIND", "persona"), 1),

@@ -91,7 +91,8 @@ def aosctl_explains(kind: Kind, path: str) -> bool:
             1,
             'error: the server doesn\'t have a resource type "agnet"; did you mean "agent"?\n'
             "hint: it has tenants, principals, secrets, models, collections, mcpservers, skills,"
-            " policies, personas, agents, budgets, runs, turns, approvals, allowances, events\n",
+            " policies, personas, agents, budgets, schedules, runs, turns, approvals, allowances,"
+            " events\n",
         ),
         (
             [],

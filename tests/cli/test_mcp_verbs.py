@@ -262,6 +262,7 @@ def test_a_form_is_filled_in_at_the_terminal(asking: Callable[..., Terminal], no
     chat.expect_text("one of these is expected: s, m")
     chat.say("m")
     chat.expect_text("y send")
+    assert "  size: m\n" in chat.standing  # what is about to be sent, and stays to be read
     chat.press("y")
     chat.expect_text("answered")
     chat.expect_text("shipped")

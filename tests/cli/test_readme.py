@@ -27,6 +27,8 @@ ELSEWHERE = (
     "aosctl db start\\|stop\\|status\\|url\\|psql\\|reset",  # the embedded server: test_session
     "aosctl --dsn postgresql://… db install",  # test_db_verb
     "aosctl resolve CALL --retry",  # a call whose worker vanished: test_resolve
+    "aosctl test record",  # test_agent_tests, and this with the constraint that is dropped here:
+    "aosctl test -f manifests/examples/support_triage -f manifests/quickstart",
     "aosctl apply -f manifests/examples -R",  # test_apply, with what they need first
     'aosctl approve ID --scope run --match "update shop.orders *"',  # test_scopes
     "aosctl audit", "aosctl resolve", "aosctl worker", "aosctl chat -c",  # a verb's name

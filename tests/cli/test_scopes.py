@@ -218,10 +218,10 @@ def test_the_keys_of_the_chat_explain_and_reach_further(chat: Terminal, here: Ao
     chat.type("delete from orders *" + ENTER)  # noqa: S608 - a pattern
     seen = chat.expect_text("takes it back")
     assert "passes with statement like delete from orders *" in seen
-    chat.expect_text("0 rows affected")
+    chat.expect_text("0 rows")
     chat.prompt()
     chat.say(delete(-2))
-    assert "needs your approval" not in chat.expect_text("0 rows affected")
+    assert "needs your approval" not in chat.expect_text("0 rows")
     chat.prompt()
     chat.say("update orders set quantity = 1 where order_id = -1")  # wider than the pattern
     chat.expect_text(QUESTION)

@@ -29,6 +29,9 @@ def fill(tenant: Tenant) -> None:
         ("aos_auth.apply_secret", "whole", {"data": {"api": {"sealed": SEALED}}}),
         ("aos_core.apply_budget", "whole",
          {"scope": "tenant", "period": "day", "limits": {"maxUsd": 25, "maxTokens": 10**9}}),
+        ("aos_agent.apply_schedule", "whole",
+         {"agent": "bot", "schedule": "0 8 * * *", "timeZone": "Europe/Berlin", "input": "null",
+          "startingDeadlineSeconds": 60, "limits": {"maxUsd": 0.5}}),
     ):  # fmt: skip
         call(superuser, function, tenant.id, name, meta, spec)
 

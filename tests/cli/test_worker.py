@@ -312,7 +312,9 @@ def test_work_begins_at_a_notice_and_several_turns_go_on_at_once(
         ]
         assert 1 <= sessions.count("") <= 4, sessions  # one is opened when all others are in use
         beside = sorted(name for name in sessions if name)
-        assert beside == sorted(set(beside) & {"heartbeat", "listen", "retention", "webhooks"})
+        assert beside == sorted(
+            set(beside) & {"heartbeat", "listen", "retention", "schedules", "webhooks"}
+        )
         model.go.set()
         until(lambda: all(state(tenant, run) == "completed" for run in runs), "all four")
         status, err = worker.end()
@@ -477,8 +479,13 @@ def test_what_a_tenant_keeps_no_longer_goes_beside_the_turns(
     events = "select count(*) from aos_core.event_log where kind = 'content.erased'"
     assert database.value(events) == 25
     assert tenant.transcript(young)[-1][0] == "assistant"
+    database.superuser.execute(
+        "insert into aos_core.session_memory (tenant_id, owner_id, key, value, expires_at)"
+        " select %s, %s, 'old ' || n, '1', now() - interval '1 day' from generate_series(1, 700) n",
+        (tenant.id, young),
+    )
     again = developer("worker", "--once")
-    assert "retention" not in again.err
+    assert "retention" not in again.err and "memory: forgot 700 expired entries\n" in again.err
     database.superuser.execute("update aos_core.tenant_state set retained_at = null")
     call(database.superuser, "aos_auth.apply_tenant", "initech", META, {
         **spec, "displayName": "initech",

@@ -156,6 +156,25 @@ DECLARING = ("acme/sql_execute", "acme/sql_query", "globex/sql_execute", "globex
 """The skills that declare grants, and so have a role of their own."""
 
 
+def fire(tenant: Tenant) -> None:
+    """Fire a slot of the schedule that is there, twice: it goes on from where it was, once."""
+    ((schedule, slot),) = tenant.database.rows(
+        "select schedule_id, date_trunc('hour', aos_core.now()) + interval '2 days'"
+        " from aos_agent.schedule where tenant_id = %s",
+        tenant.id,
+    )
+    tenant.database.move_clock("3 days")
+    fired = (tenant.id, schedule, slot, None)
+    assert call(tenant.worker, "aos_agent.fire_schedule", *fired)["status"] == "fired"
+    assert call(tenant.worker, "aos_agent.fire_schedule", *fired)["status"] == "repeated"
+    known = tenant.database.value(
+        "select min(slot_at) from aos_agent.schedule_slot where schedule_id = %s", schedule
+    )
+    again = call(tenant.worker, "aos_agent.fire_schedule", tenant.id, schedule, known, None)
+    assert (again["status"], again["reason"]) == ("repeated", "missed")
+    tenant.database.move_clock()
+
+
 def go_on(database: KernelDatabase, filled: Filled) -> None:
     """Go on with each run where it was: claim, approve, run SQL, answer."""
     database.superuser.execute(SHOP)
@@ -183,7 +202,7 @@ def go_on(database: KernelDatabase, filled: Filled) -> None:
     lease = tenant.claim(run=filled.running)  # for the message that waited
     assert tenant.respond(lease, say("to that too"))["next"] == "done"
     assert [role for role, _ in tenant.transcript(filled.running)] == ["user", "assistant"] * 2
-    database.move_clock()
+    fire(tenant)
 
 
 def test_restore_into_a_new_database_is_equal_and_goes_on(

@@ -27,7 +27,14 @@ from postgres import Cluster
 from shop import SHOP, open_shop
 
 BY_DATE = {"version-behind", "version-ended", "version-ending"}
-FOR_ADMINS = {"principal-powers", "identity-missing", "identity-stray", "permission-outdated"}
+FOR_ADMINS = {
+    "principal-powers",
+    "identity-missing",
+    "identity-stray",
+    "permission-outdated",
+    "schedules-fired",
+    "vector-missing",
+}
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from aosctl.domain.loop_events import CallEnded, Delegated, Helping, TextDelta
-from kernels import apply
 from providers.wire_openai import Reply, Request, calls, error, text
-from talks import Stage, Talk
+from talks import Stage, Talk, give_helper
 
 TASK = ("ask_helper", {"task": "look around"})
 
@@ -17,23 +17,7 @@ TASK = ("ask_helper", {"task": "look around"})
 @pytest.fixture
 def team(play: Stage) -> Stage:
     """The agent `asker` may ask `helper`; the same wire answers both."""
-    admin, tenant = play.database.superuser, play.tenant.id
-    apply(admin, "aos_persona.apply_persona", tenant, "helper", {
-        "systemPrompt": "You help.", "model": play.model,
-    })  # fmt: skip
-    apply(admin, "aos_agent.apply_agent", tenant, "helper", {
-        "persona": "helper", "skills": ["memory_store"],
-    })  # fmt: skip
-    apply(admin, "aos_skills.apply_skill", tenant, "ask_helper", {
-        "description": "Ask the helper.", "agent": {"name": "helper"}, "risk": "low",
-        "effect": "transactional", "touches": [], "input": {
-            "type": "object", "properties": {"task": {"type": "string"}}, "required": ["task"]},
-    })  # fmt: skip
-    admin.execute(
-        "update aos_agent.agent set skills = skills || '{ask_helper}'"
-        " where tenant_id = %s and name = 'asker'",
-        (tenant,),
-    )
+    give_helper(play)
     return play
 
 
@@ -86,3 +70,23 @@ def test_ctrl_c_in_a_child_ends_the_turn_and_keeps_the_run(team: Stage) -> None:
     row = talk.conversation.status()
     assert (row.run_state, row.turn_state, row.children) == ("active", "cancelled", None)
     assert not any(isinstance(e, TextDelta) for e in talk.events)
+
+
+def test_a_turn_that_another_ended_is_none_that_we_have_answered(
+    team: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reply to a call is lost, and the call repeated when others have ended the whole turn."""
+    talk = team.talk()
+    other = team.talk(run=talk.conversation.run_id, worker="test:other", begun=False)
+    team.answer(calls(TASK), text("Found."), text("All done."))
+    execute = talk.worker.execute_call
+
+    def lose(*args: Any) -> Any:
+        execute(*args)
+        assert help_once(other)
+        assert (ended := other.resume()) is not None and ended.state == "completed"
+        return execute(*args)
+
+    monkeypatch.setattr(talk.worker, "execute_call", lose)
+    assert talk.send("Go.").state == "queued"
+    assert talk.said == "" and other.said == "All done."

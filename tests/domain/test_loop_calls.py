@@ -174,6 +174,7 @@ def test_ten_megabytes_from_a_statement_are_cut(play: Stage) -> None:
 
 
 def test_ten_megabytes_from_a_person_are_stored_and_sent(play: Stage) -> None:
+    play.set_model(contextWindow=10_000_000)
     talk = play.talk()
     play.answer(text("Long."), text("Fine."))
     assert talk.send("x" * 10_000_000).text == "Long."

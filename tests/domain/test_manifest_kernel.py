@@ -123,6 +123,7 @@ def test_everything_that_get_prints_applies_back_unchanged(owner: Connection) ->
     assert {row.kind for row in found} >= {kind.name for kind in KINDS} - {
         "McpServer",
         "Principal",
+        "Schedule",
         "Secret",
     }
     text = "---\n".join(dump_yaml(BY_NAME[row.kind].to_manifest(row)) for row in found)

@@ -49,6 +49,12 @@ STATUS: dict[str, dict[str, Any]] = {
     "Persona": {"version": 3},
     "Agent": {"personaVersion": 3, "model": "gpt-4o", "runs": 4, "openRuns": 2},
     "Budget": {"spentUsd": 0.0052, "tokens": 1700, "turns": 1},
+    "Schedule": {
+        "active": ["morning_report-29924646"],
+        "lastScheduleTime": "2026-11-23T07:00:00Z",
+        "missed": 0,
+        "history": [{"time": "2026-11-23T07:00:00Z", "outcome": "fired", "run": "x"}],
+    },
 }
 
 
@@ -148,7 +154,7 @@ def test_an_unknown_resource_type_has_kubectls_text_and_the_nearest_name() -> No
     )
     assert caught.value.hint == (
         "it has tenants, principals, secrets, models, collections, mcpservers, skills, policies,"
-        " personas, agents, budgets"
+        " personas, agents, budgets, schedules"
     )
 
 
@@ -178,6 +184,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "pricing": {},
         "rateLimit": {},
         "retry": {"attempts": 3, "maxDelaySeconds": 20},
+        "compaction": {"mode": "summarize", "at": 0.9, "keep": 0.3},
         "fallbacks": [],
         "active": True,
     },
@@ -263,6 +270,14 @@ CELLS = {
     "Policy": ["large_refunds", "ask", ["refund_*"], 1],
     "Persona": ["pg_expert", "gpt-4o", 3],
     "Agent": ["my_pg_bot", "pg_expert", "gpt-4o", 2],
+    "Schedule": [
+        "morning_report",
+        "0 8 * * 1-5",
+        "Europe/Berlin",
+        "False",
+        1,
+        datetime(2026, 11, 23, 7, tzinfo=UTC),
+    ],
     "Budget": ["team_day", "tenant", None, "day", "0.0052/25", "1700/5000000", None],
 }
 

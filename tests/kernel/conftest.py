@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import psycopg
 import pytest
 
+from aosctl.db.install import install
+from aosctl.db.pgbin import MAJOR
 from kernels import KernelDatabase, Tenant, make_tenant
+from postgres import Cluster
 from shop import SHOP, open_shop
 
 
@@ -59,3 +63,25 @@ def orders(kernel_database: KernelDatabase, owner: Tenant, other: Tenant) -> Ite
     )
     yield
     kernel_database.superuser.execute("truncate shop.orders, shop.lines")
+
+
+@pytest.fixture(scope="module")
+def vectors(
+    cluster: Cluster, make_kernel: Callable[[], KernelDatabase]
+) -> Iterator[KernelDatabase]:
+    """A kernel with the extension vector, which only the embedded server's build brings."""
+    if cluster.major == MAJOR:
+        database = make_kernel()
+        database.superuser.execute("create extension vector")
+        yield database
+        database.drop()
+        return
+    with Cluster(MAJOR) as other:
+        with psycopg.connect(other.dsn(), autocommit=True) as superuser:
+            superuser.execute("create database vectors owner aos_installer")
+        with psycopg.connect(other.dsn("aos_installer", "vectors"), autocommit=True) as owner:
+            install(owner)
+        database = KernelDatabase(other, "vectors")
+        database.superuser.execute("create extension vector")
+        yield database
+        database.close()

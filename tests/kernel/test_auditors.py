@@ -11,7 +11,7 @@ from tenancy import Filled, admit, fill
 
 AUDITORS = ("iso_auditor", "iso_admin")
 OTHERS = ("iso_viewer", "iso_developer")
-OPEN = ("persona", "skill", "agent", "collection", "policy", "budget", "mcpserver")
+OPEN = ("persona", "skill", "agent", "collection", "policy", "budget", "mcpserver", "schedule")
 """What everybody reads of a tenant: who changed it, too."""
 
 

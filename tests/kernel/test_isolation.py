@@ -29,6 +29,7 @@ READ = {
     "aos_skills.role_skill",
     "aos_skills.policy",
     "aos_skills.mcpserver",
+    "aos_agent.schedule",
     "aos_agent.agent",
     "aos_rag.collection",
     "aos_core.budget",
@@ -366,6 +367,16 @@ WITH_TENANT: dict[str, list[Any]] = {
     "aos_auth.rewrap_secret": ["{tenant}", "keys", 1, {"api": SEALED}],
     "aos_skills.apply_mcpserver": ["{tenant}", "x", META, {"url": "https://x.example"}],
     "aos_skills.delete_mcpserver": ["{tenant}", "tickets"],
+    "aos_agent.apply_schedule": [
+        "{tenant}",
+        "x",
+        META,
+        {"agent": "bot", "schedule": "@daily", "input": "x"},
+    ],
+    "aos_agent.delete_schedule": ["{tenant}", "nightly"],
+    "aos_agent.suspend_schedule": ["{tenant}", "nightly", True],
+    "aos_agent.run_schedule": ["{tenant}", "nightly"],
+    "aos_agent.has_stopped": ["{tenant}", "{run}"],
     "aos_auth.delete_principal": ["{tenant}", "dev"],
     "aos_auth.delete_secret": ["{tenant}", "keys"],
     "aos_persona.delete_persona": ["{tenant}", "expert"],
@@ -377,6 +388,8 @@ WITH_TENANT: dict[str, list[Any]] = {
     "aos_core.enter_configuration": ["{tenant}"],
     "aos_core.apply_budget": ["{tenant}", "wide", META, SPEC],
     "aos_core.delete_budget": ["{tenant}", "wide"],
+    "aos_agent.set_memory": ["{tenant}", "bot", "k", {"x": 1}],
+    "aos_agent.remove_memories": ["{tenant}", "bot", None],
 }
 FOR_ADMINS = {
     "aos_auth.apply_principal", "aos_auth.delete_principal", "aos_auth.grant_role",
@@ -409,7 +422,9 @@ HARMLESS = {
     "aos_core.audit_tenants", "aos_core.export_tables", "aos_skills.outdated_permissions",
     "aos_auth.assert_own_name", "aos_auth.is_sealed", "aos_auth.is_sealed_data",
     "aos_auth.keep_for_webhook", "aos_skills.implementation_of", "aos_skills.function_of",
-    "aos_skills.secret_refs", "aos_skills.runner_of",
+    "aos_skills.secret_refs", "aos_skills.runner_of", "aos_core.assert_schedule",
+    "aos_auth.own_principals", "aos_core.search_memory", "aos_core.memory_question",
+    "aos_core.memory_words", "aos_core.memory_weight",
     "aos_rag.vector_schema", "aos_rag.check_embedding", "aos_rag.dimensions_of",
 }  # fmt: skip
 

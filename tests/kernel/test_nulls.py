@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,8 @@ SPECS: dict[str, Any] = {
     "aos_core.apply_budget": {"scope": "tenant", "period": "day", "limits": {"maxTokens": 10}},
     "aos_skills.apply_policy": {"skills": ["x"], "decision": "deny"},
     "aos_skills.apply_mcpserver": {"url": "https://x.example"},
+    "aos_agent.apply_schedule": {"agent": "bot", "schedule": "@daily", "input": "x"},
+    "aos_core.assert_schedule": {"agent": "bot", "schedule": "@daily", "input": "x"},
     "aos_meta.apply_model": {"provider": "offline", "model": "x"},
 }
 NAMES = {
@@ -30,6 +33,8 @@ NAMES = {
     "aos_skills.delete_skill": "send_mail", "aos_rag.delete_collection": "notes",
     "aos_auth.delete_secret": "keys", "aos_auth.rewrap_secret": "keys",
     "aos_skills.delete_mcpserver": "tickets",
+    "aos_agent.delete_schedule": "nightly", "aos_agent.suspend_schedule": "nightly",
+    "aos_agent.run_schedule": "nightly",
     "aos_skills.delete_policy": "watchful", "aos_core.delete_budget": "wide",
     "aos_auth.delete_principal": "dev", "aos_auth.delete_tenant": "nulls",
     "aos_auth.erase_tenant": "nulls", "aos_agent.served_tenant": "nulls",
@@ -130,6 +135,16 @@ class World:
         return None
 
 
+def _due_schedule(database: KernelDatabase, tenant: UUID) -> tuple[UUID, datetime]:
+    """Return a schedule that has been there for an hour, and a slot of it that has come."""
+    ((plan, slot),) = database.rows(
+        "update aos_agent.schedule_state set after_at = now() - interval '1 hour'"
+        " where tenant_id = %s returning schedule_id, date_trunc('minute', now())",
+        tenant,
+    )
+    return UUID(str(plan)), slot
+
+
 @pytest.fixture(scope="module")
 def world(kernel_database: KernelDatabase) -> Iterator[World]:
     filled = fill(kernel_database, "nulls")
@@ -144,6 +159,7 @@ def world(kernel_database: KernelDatabase) -> Iterator[World]:
     asked = tenant.start_run()
     lease = tenant.open(asked, p_worker="w1", p_lease_seconds=3600)
     calls = tenant.respond(lease, ask(("memory_recall", {"key": "k"})))["calls"]
+    plan, slot = _due_schedule(kernel_database, tenant.id)
     fresh = tenant.start_run()
     common = {
         "p_tenant": tenant.id, "p_meta": META, "p_worker": "w1", "p_lease_seconds": 3600,
@@ -158,19 +174,25 @@ def world(kernel_database: KernelDatabase) -> Iterator[World]:
         "p_before": "2001-01-01", "p_period": "day", "p_age": "1 hour", "p_inserted": True,
         "p_found": True, "p_expires_at": "2999-01-01", "p_streams": [], "p_seqs": [],
         "p_hashes": [], "p_tenants": [tenant.id], "p_timeout": "30000", "p_schema": "shop",
-        "p_settings": {}, "p_reason": "x", "p_embedding": {}, "p_collection": "notes",
+        "p_settings": {}, "p_reason": "x", "p_key": "x", "p_value": {"x": 1}, "p_keys": ["x"],
+        "p_importance": 0.5, "p_updated_at": "2026-01-01",
+        "p_embedding": {}, "p_collection": "notes",
         "p_collections": ["notes"], "p_document": {"source": "x", "title": "x", "content": "x"},
         "p_documents": [], "p_rows": [], "p_sources": ["x"], "p_model": "x", "p_dimensions": 3,
+        "p_vectors": {}, "p_tokens": {},
     }  # fmt: skip
     peoples = {
         **common, "p_run": filled.run, "p_turn": filled.turn, "p_call": filled.call,
         "p_approval": filled.approval, "p_conversation": fresh, "p_scope": "run",
-        "p_match": [], "p_allowance": filled.allowance, "p_digest": None,
+        "p_match": [], "p_suspend": True, "p_schedule": fresh,
+        "p_allowance": filled.allowance, "p_digest": None,
     }  # fmt: skip
     workers = {
         **common, "p_run": asked, "p_turn": UUID(lease["turn_id"]), "p_lease": lease["lease"],
         "p_call": UUID(calls[0]["call_id"]), "p_notification": fresh, "p_token": fresh,
         "p_seconds": 60, "p_answer": fresh, "p_from": "gpt-4o", "p_step": 3, "p_begins": 0,
+        "p_schedule": plan, "p_slot": slot, "p_next": slot + timedelta(days=1),
+        "p_keep": 1, "p_why": "estimate",
     }  # fmt: skip
     made = "select skill_id from aos_skills.skill where tenant_id = %s and name = 'sql_execute'"
     skill = UUID(str(kernel_database.value(made, tenant.id)))
@@ -181,7 +203,8 @@ def world(kernel_database: KernelDatabase) -> Iterator[World]:
 # What is refused as things are, with every parameter given: its checks of these come before that.
 REFUSED = {
     "aos_agent.delete_agent": "AO005", "aos_auth.delete_tenant": "AO005",
-    "aos_agent.compact_run": "AO002", "aos_agent.fall_back": "AO002",
+    "aos_agent.compact_run": "AO002", "aos_agent.compact_turn": "AO002",
+    "aos_agent.fall_back": "AO002",
     "aos_agent.replay_summary": "AO002",
     "aos_persona.delete_persona": "AO005", "aos_skills.delete_skill": "AO005",
     "aos_agent.finish_turn": "AO002", "aos_agent.process_tool_call": "AO002",

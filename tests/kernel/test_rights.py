@@ -22,6 +22,7 @@ SPECS: dict[str, dict[str, Any]] = {
     "budget": {"scope": "tenant", "period": "day", "limits": {"maxTokens": 10**9}},
     "secret": {"data": {"api": {"sealed": SEALED}}},
     "mcpserver": {"command": ["true"]},
+    "schedule": {"agent": "bot", "schedule": "@daily", "input": "x"},
 }
 
 
@@ -59,6 +60,7 @@ def actions(filled: Filled) -> dict[tuple[str, str], tuple[str, list[Any]]]:
         "allowance": "aos_core.allowance_status",
         "secret": "aos_auth.secret_resource", "policy": "aos_skills.policy_resource",
         "mcpserver": "aos_skills.mcpserver_resource",
+        "schedule": "aos_agent.schedule_resource",
         "budget": "aos_core.budget_resource",
     }  # fmt: skip
     found: dict[tuple[str, str], tuple[str, list[Any]]] = {
@@ -66,10 +68,11 @@ def actions(filled: Filled) -> dict[tuple[str, str], tuple[str, list[Any]]]:
     }
     schemas = {"principal": "aos_auth", "persona": "aos_persona", "skill": "aos_skills",
                "agent": "aos_agent", "collection": "aos_rag", "secret": "aos_auth",
-               "policy": "aos_skills", "budget": "aos_core", "mcpserver": "aos_skills"}  # fmt: skip
+               "policy": "aos_skills", "budget": "aos_core", "mcpserver": "aos_skills",
+               "schedule": "aos_agent"}  # fmt: skip
     there = {"principal": "dev", "persona": "expert", "skill": "send_mail", "agent": "clerk",
              "collection": "notes", "secret": "keys", "policy": "watchful",
-             "budget": "wide", "mcpserver": "tickets"}  # fmt: skip
+             "budget": "wide", "mcpserver": "tickets", "schedule": "nightly"}  # fmt: skip
     for kind, schema in schemas.items():
         given = f"select {schema}.apply_{kind}(%s, 'fresh', %s, %s)"
         found["apply", kind] = given, [tenant, META, SPECS.get(kind, SPEC)]

@@ -26,7 +26,9 @@ LEFT = """(select concat_ws(' ', (select count(*) from aos_core.event_log),
   (select md5(string_agg(concat_ws(' ', role_name, skill_name, effect, max_rows, why_asked), ','
    order by tenant_id, role_name, skill_name)) from aos_skills.role_skill),
   (select min(ready_at) from aos_core.turn_queue),
-  (select max(generation) from aos_skills.skill)))"""
+  (select max(generation) from aos_skills.skill),
+  (select md5(string_agg(concat_ws(' ', owner, generation), ',')) from aos_agent.schedule),
+  (select count(*) from aos_agent.schedule_state)))"""
 # How each kind of row is made anew; the rest comes from defaults and triggers.
 MADE = {
     "aos_auth.tenant": "(name) values ('new_corp')",
@@ -64,6 +66,13 @@ ALL_THREE = {
         " collections = '{notes}'",
         "update aos_rag.collection set trust = 'untrusted'",
     ),
+    "aos_rag.document": (
+        "update aos_agent.agent set skills = '{sql_execute}';"
+        " update aos_skills.skill set approval = 'never' where name = 'sql_execute';"
+        " update aos_agent.agent set skills = '{rag_search,sql_query,sql_execute}',"
+        " collections = '{notes}'",
+        "update aos_rag.document set trust = 'untrusted'",
+    ),
     "aos_skills.policy": (
         "update aos_agent.agent set skills = '{web_search,sql_query,sql_execute}'",
         "insert into aos_skills.policy (tenant_id, name, skills, decision)"
@@ -72,6 +81,14 @@ ALL_THREE = {
 }
 # What triggers of one table refuse, correct or answer, and the common deeds don't show.
 PECULIAR = {
+    "aos_rag.collection": (
+        "do $$ declare v_index text; begin"
+        " select 'hnsw_' || replace(collection_id::text, '-', '') into v_index"
+        " from aos_rag.collection limit 1;"
+        " execute format('create index %I on aos_rag.embedding (chunk_id)', v_index);"
+        " delete from aos_rag.collection;"
+        " perform 1 / (to_regclass('aos_rag.' || v_index) is null)::integer; end $$",
+    ),
     "aos_agent.agent": (
         "do $$ begin insert into aos_agent.agent (tenant_id, name, persona_id)"
         " select tenant_id, 'gone', persona_id from aos_persona.persona limit 1;"
@@ -140,6 +157,15 @@ PECULIAR = {
         " 'mcp', '{\"mcp\": {\"server\": \"tickets\", \"tool\": \"x\"}}', '{}', 'read', 'low',"
         " 'x', 500 from aos_auth.tenant;"
         ' update aos_skills.mcpserver set spec = \'{"command": ["x"]}\'; end $$',
+    ),
+    "aos_agent.schedule": (
+        "insert into aos_agent.schedule (tenant_id, agent_id, name, schedule, input, owner)"
+        " select tenant_id, agent_id, 'new', '@daily', 'x', 'user:nobody'"
+        " from aos_agent.agent limit 1",
+        "update aos_agent.schedule set owner = 'user:nobody'",
+        "do $$ begin insert into aos_agent.schedule (tenant_id, agent_id, name, schedule, input)"
+        " select tenant_id, agent_id, 'new', '@daily', 'x' from aos_agent.agent limit 1;"
+        " delete from aos_agent.schedule; end $$",
     ),
     "aos_skills.role_skill": ("update aos_skills.role_skill set marks = 9",),
     "aos_skills.builtin_skill": (

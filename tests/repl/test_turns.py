@@ -19,7 +19,7 @@ from aosctl.errors import DatabaseUnavailable
 from aosctl.repl.screen import Screen
 from aosctl.repl.turns import Turns
 from providers.wire_openai import calls, text
-from talks import Stage, until
+from talks import Stage, give_helper, until
 
 
 class Deaf:
@@ -109,3 +109,23 @@ def test_the_first_message_of_a_run_is_found_again_or_was_never_sent(
             turns.send("Are you there?")
         assert talk.conversation.run_id is None and not talk.conversation.run
     assert play.database.value(count) - before == arrives
+
+
+def test_helpers_that_end_between_two_looks_are_no_reason_to_stop(
+    play: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker ends what the turn waits for after the chat has read that it waits."""
+    give_helper(play)
+    talk = play.talk()
+    worker = play.talk(run=talk.conversation.run_id, worker="test:worker", begun=False)
+    out = io.StringIO()
+    turns = Turns(Access(play), talk.conversation, Screen(out, io.StringIO(), styled=False))
+    play.answer(calls(("ask_helper", {"task": "look"})), text("Found."), text("All done."))
+
+    def help(*_: object) -> bool:
+        assert worker.conversation.help(worker.events.append, worker.stop)
+        return False
+
+    monkeypatch.setattr(talk.conversation, "help", help)
+    assert turns.send("Go.").text == "All done."
+    play.assert_at_rest(talk, "completed")

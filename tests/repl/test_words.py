@@ -52,6 +52,11 @@ def test_call_of_wide_characters_fits_its_cells() -> None:
         (True, {"columns": [], "rows": [], "row_count": 2, "truncated": False}, "2 rows affected"),
         (True, {"affected": 3, "rows": []}, "3 rows affected"),
         (True, {"hits": [{}, {}]}, "2 passages"),
+        (
+            True,
+            {"hits": [{"source": "a/joins.md"}, {"title": "T\x1b[2J", "page": 3}]},
+            "2 passages: joins.md, T p. 3",
+        ),
         (True, {"anything": 1}, "done"),
         (False, {"error": "no such\ntable"}, "no such table"),
         (False, None, "failed"),

@@ -54,6 +54,7 @@ _ASKS = Rule("--no-input", "-i", "-i asks")
 _ALL_OR_LABELS = Rule("--all", "-l", text="cannot set --all and --selector at the same time")
 _ALL_OR_FIELDS = Rule("--all", "--field-selector")
 _EVERYWHERE = Rule("-A", "-n", "one changes every tenant, the other one")
+_REMEMBERED = Rule("--principal --run", why="memory is of a person or of a run")
 _NAMED_RUNS = (Rule("-l --all", "RUN"), Rule("-l", "--all"))
 _INBOX = Rule("-i", "ID --all --yes -A -o", "-i walks through what is pending")
 _LISTED = Rule("-A", "ID -l --all", _ONLY_LISTS)
@@ -157,6 +158,13 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule("-A", "CALL --retry --result --fail", _ONLY_LISTS),
         Rule("-o", "CALL --retry --result --fail --reason", "-o is for the list"),
     ),
+    "memory get": (_REMEMBERED,),
+    "memory search": (_REMEMBERED,),
+    "memory set": (
+        _REMEMBERED,
+        Rule("--pin", "--expires", "what is pinned does not expire"),
+    ),
+    "memory rm": (_REMEMBERED, Rule("--all", "MEMORY", "--all is everything there")),
     "kill": _NAMED_RUNS,
     "resume": _NAMED_RUNS,
     "audit verify": (Rule("-f", "--run --since", "-f verifies a whole export"),),

@@ -203,4 +203,50 @@ def budget(
     create(ctx, "Budget", name, spec, Making(dry_run, output_format, edit))
 
 
-GENERATORS = (tenant, model, collection, mcpserver, skill, policy, persona, agent, budget)
+def schedule(
+    ctx: typer.Context,
+    name: Name,
+    agent_name: Annotated[str, _flag("--agent", "AGENT", "Who does it")],
+    expression: Annotated[str, _flag("--schedule", "CRON", "When, such as '0 8 * * 1-5'")],
+    task: Annotated[
+        list[str], typer.Argument(metavar="TEXT", help="What it is told", show_default=False)
+    ],
+    time_zone: Annotated[
+        str | None, _flag("--timezone", "ZONE", "Whose clock, such as Europe/Berlin; UTC if none")
+    ] = None,
+    policy_word: Annotated[
+        str | None,
+        _flag("--concurrency-policy", "WORD", "While a run is open: Allow, Forbid or Replace"),
+    ] = None,
+    dry_run: DryRunText = "none",
+    output_format: ChangedText = None,
+    edit: Edit = False,
+) -> None:
+    """Make a schedule: a task that an agent is given again and again.
+
+    Examples:
+      aosctl create schedule report --agent bot --schedule '0 8 * * 1-5' 'Report.'
+      aosctl create schedule tidy --agent bot --schedule @daily --edit 'Tidy up.'
+    """
+    spec = {
+        "agent": agent_name,
+        "schedule": expression,
+        "timeZone": time_zone,
+        "concurrencyPolicy": policy_word,
+        "input": " ".join(task),
+    }
+    create(ctx, "Schedule", name, spec, Making(dry_run, output_format, edit))
+
+
+GENERATORS = (
+    tenant,
+    model,
+    collection,
+    mcpserver,
+    skill,
+    policy,
+    persona,
+    agent,
+    budget,
+    schedule,
+)

@@ -224,9 +224,23 @@ def _run(event: EventRow, content: Content) -> list[str]:
         word = "forked from another run"
     if "works_for" in event.data:
         return _labelled("run", f"created to work for another run, by {event.actor}")
+    if event.kind == "run.compacted" and "why" in event.data:
+        return _outgrown(event, content)
     if event.kind == "run.compacted":
         word = f"compacted, steps {event.data['first_step']} to {event.data['last_step']} left out"
     return _labelled("run", f"{word}{step} by {event.actor}{_because(event)}")
+
+
+def _outgrown(event: EventRow, content: Content) -> list[str]:
+    """Tell of a turn that outgrew its model's context: what went, why, and the summary."""
+    data = event.data
+    why = {"overflow": "the service found it too long"}.get(data["why"], "it would not have fit")
+    went = counted(int(data["left_out"]), "step")
+    head = f"compacted, {went} before step {data['kept_from']} left out: {why}"
+    lines = _labelled("run", f"{head}; {'dropped' if 'dropped' in data else 'summed up'}")
+    for step in steps_of(event, content, "assistant"):
+        lines += spoken("", _text(step))
+    return lines
 
 
 def _resolved(event: EventRow, content: Content) -> list[str]:

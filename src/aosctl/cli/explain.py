@@ -34,9 +34,8 @@ def command(
       aosctl explain policies --recursive
       aosctl explain budget -o json-schema
     """
-    from aosctl.domain.inventory import readable_kind
     from aosctl.domain.kinds.base import API_VERSION
-    from aosctl.domain.kinds.explaining import explain
+    from aosctl.domain.kinds.explaining import explain, kind_to_explain
 
     if output_format not in _FORMATS:
         raise output.no_printer(output_format, _FORMATS)
@@ -45,7 +44,7 @@ def command(
             "You must specify the type of resource to explain", "aosctl api-resources lists them"
         )
     word, *path = _words(what)
-    kind = readable_kind(word)
+    kind = kind_to_explain(word)
     if api_version not in (None, API_VERSION):
         raise UsageError(
             f'no matches for kind "{kind.name}" in version "{api_version}"',

@@ -66,8 +66,8 @@ def command(
     """List resources.
 
     Kinds: tenants, principals, secrets, models, collections, mcpservers, skills,
-    policies, personas, agents, budgets; and to look at: runs, turns, approvals,
-    allowances, events (aosctl api-resources).
+    policies, personas, agents, budgets, schedules; and to look at: runs, turns,
+    approvals, allowances, events (aosctl api-resources).
 
     Examples:
       aosctl get agents
@@ -134,7 +134,7 @@ def command(
     if not chosen.is_table:
         _write_objects(found, chosen, wanted, headers=not no_headers)
     elif any(rows for _, rows in found):
-        _write_tables(found, layout)
+        _write_tables(found, layout, quiet=given.quiet)
     elif not missing:
         note_none(tenant, quiet=given.quiet)
     raise_all(errors)
@@ -167,13 +167,15 @@ def _matches(
     return lambda kind, row: labels(row.labels) and fields(kind.to_manifest(row))
 
 
-def _write_tables(found: Found, layout: Layout) -> None:
+def _write_tables(found: Found, layout: Layout, *, quiet: bool) -> None:
     from aosctl.cli.resource_table import write_resources
 
     for place, (kind, rows) in enumerate((kind, rows) for kind, rows in found if rows):
         if place:
             output.write("\n")
         write_resources(kind, rows, layout)
+        if note := kind.note(rows):
+            output.note(note, quiet=quiet)
 
 
 def _write_objects(

@@ -125,7 +125,7 @@ class CommandGroup(TyperGroup):
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
         _write_help_text(self, formatter)
         if self.callback is not None:  # what it does without a command
-            Command.format_options(self, ctx, formatter)
+            TyperCommand.format_options(self, ctx, formatter)  # type: ignore[arg-type]
         self.format_commands(ctx, formatter)
         _write_usage(formatter, f"{ctx.command_path} COMMAND [options]")
         more = f"{ctx.command_path} COMMAND --help"

@@ -14,6 +14,9 @@ from aosctl.cli.globals import globals_of
 from aosctl.errors import AosError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aosctl.cli.globals import Globals
     from aosctl.db.rows import AnySession
     from aosctl.db.runs import Limits, RunRow
 
@@ -52,6 +55,7 @@ def command(
     `unchanged` is printed of a run that nothing had stopped, `configured` when its limits are new.
     A turn that a Budget has stopped goes on by itself when a higher one is applied. With -l or
     --all the runs that rest are listed, and you are asked; off a terminal only -y does it.
+    `schedule/NAME` lets a schedule go on, as `aosctl schedule resume` does.
 
     Examples:
       aosctl resume my_pg_bot-x7k2p --max-usd 5
@@ -72,6 +76,11 @@ def command(
     at_most("--max-seconds", max_seconds, _MOST_SECONDS)
     limits = Limits(amount("--max-usd", max_usd), max_tokens, max_steps, max_seconds, max_turns)
     given = globals_of(ctx)
+    if any("/" in run for run in runs or ()):
+        runs = _without_schedules(given, runs or (), limits)
+        if not runs:
+            return
+        choice = Choice("run", runs, selector, everything, "aosctl resume")
     with closing(quick_session_of(given)) as session:
         typed = choice.meant(session, lambda row: row.rests, "resume", yes=yes, quiet=given.quiet)
 
@@ -83,6 +92,18 @@ def command(
                 output.note(why, quiet=given.quiet)
 
         each(typed, resume)
+
+
+def _without_schedules(given: Globals, words: Sequence[str], limits: Limits) -> list[str]:
+    """Let the schedules among what was named go on; return the rest."""
+    from aosctl.cli.schedule import change_all, split
+
+    schedules, runs = split(words)
+    if schedules and any(limit is not None for limit in limits):
+        raise UsageError("a schedule keeps its limits", "aosctl edit schedule changes them")
+    if schedules:
+        change_all(given, schedules, suspend=False)
+    return runs
 
 
 def _resume(session: AnySession, typed: str, limits: Limits) -> tuple[str, str]:

@@ -68,6 +68,13 @@ def command(
       aosctl attach $(aosctl run my_pg_bot -d "Which indexes are unused?" -o name)
     """
     given = globals_of(ctx)
+    if agent.count("/") == 1:
+        from aosctl.cli.schedule import is_word
+
+        word, _, schedule = agent.partition("/")
+        if is_word(word):
+            hint = f"aosctl schedule run {schedule} begins a run of it"
+            raise UsageError(f"{agent} is a schedule, and no agent", hint)
     formats: tuple[output.Format, ...] = ("name",) if detach else ("json", "stream-json")
     chosen = output.parse_output(output_format, allowed=formats)
     with talk.reporting(chosen) as report:

@@ -49,10 +49,10 @@ def command(
 
 
 def _file_of(word: str) -> str:
-    from aosctl.domain.inventory import readable_kind
+    from aosctl.domain.kinds.explaining import kind_to_explain
     from aosctl.domain.kinds.reference import schema_name
 
-    kind = readable_kind(word)
+    kind = kind_to_explain(word)
     if kind.read_only:
         raise UsageError(
             f"{kind.plural} are not declared in manifests", f"aosctl explain {kind.singular}"

@@ -22,7 +22,7 @@ from aosctl.errors import AosError, UsageError
 from aosctl.terminal import clean, is_dumb, use_colour
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import TextIO
     from uuid import UUID
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from aosctl.db.new_runs import Caps
     from aosctl.domain.conversation import Conversation
     from aosctl.domain.output_schema import OutputSchema
+    from aosctl.domain.tools.base import Tool
     from aosctl.providers.base import ModelSpec, Provider
     from aosctl.repl.live import Live
     from aosctl.repl.oneshot import Ended
@@ -129,9 +130,11 @@ class Access:
         caps: Caps | None = None,
         system: str | None = None,
         provider_for: Callable[[ModelSpec], Provider] | None = None,
+        known: Mapping[str, Tool] | None = None,
     ) -> None:
         self._system = system
         self._provider_for = provider_for
+        self._known = known
         self._target = session.target._replace(tenant=session.tenant or session.target.tenant)
         self._verb = given.verb.partition(" ")[0]
         self._unused = [session]
@@ -173,6 +176,7 @@ class Access:
             caps=self._caps,
             system=self._system,
             provider_for=self._provider_for,
+            known=self._known,
         )
 
     def close(self) -> None:

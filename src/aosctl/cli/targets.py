@@ -28,6 +28,7 @@ _ALL_OF_A_TENANT = (
     "McpServer",
     "Collection",
     "Budget",
+    "Schedule",
     "Principal",
 )
 

@@ -235,14 +235,17 @@ def loop_of(
     *,
     embedded: bool = False,
     provider_for: Callable[[ModelSpec], Provider] | None = None,
+    known: Mapping[str, Tool] | None = None,
 ) -> Loop:
-    """Return a loop for one run; `embedded` as `tools` has it."""
+    """Return a loop for one run; `embedded` as `tools` has it, unless others are `known`."""
     from aosctl.domain.heart import Heart
     from aosctl.domain.loop import Loop
     from aosctl.providers import registry
 
     asked = provider_for or registry.provider_for
-    return Loop(client, asked, tools(embedded=embedded), Heart(client.heart_link))
+    heart, embedder_of = Heart(client.heart_link), registry.embedder_of
+    known = known or tools(embedded=embedded)
+    return Loop(client, asked, known, heart, embedder_of=embedder_of)
 
 
 def previewer_of(given: Globals) -> Callable[[UUID, UUID], bool]:
@@ -289,7 +292,7 @@ def open_worker(
     from aosctl.domain.heart import Heart
     from aosctl.domain.loop import Loop
     from aosctl.domain.worker import Worker
-    from aosctl.providers.registry import provider_for
+    from aosctl.providers.registry import embedder_of, provider_for
 
     target = target_of(given)
     dsn = worker_dsn(target, person_conninfo(target, note))
@@ -307,7 +310,9 @@ def open_worker(
         worker = Worker(
             client,
             bell,
-            lambda rest: Loop(client, provider_for, known, heart, rest=rest),
+            lambda rest: Loop(
+                client, provider_for, known, heart, rest=rest, embedder_of=embedder_of
+            ),
             report,
             note,
             concurrency=concurrency,
@@ -322,14 +327,20 @@ def open_worker(
 def _chores(
     dsn: str, worker: Worker, tenant: UUID | None, note: Callable[[str], None], *, finish: bool
 ) -> Iterator[None]:
-    """Tell webhooks and carry out retention in the block; with `finish`, what is left of it too."""
+    """Fire schedules, tell webhooks and carry out retention in the block.
+
+    With `finish`, what is due is fired before it, and what is left of the others done after it.
+    """
     from aosctl.db.worker_login import connect_worker
     from aosctl.domain.retention import Janitor
+    from aosctl.domain.scheduler import Scheduler
     from aosctl.domain.webhooks import Courier
 
     webhooks = partial(connect_worker, dsn, "worker webhooks")
     retention = partial(connect_worker, dsn, "worker retention")
+    schedules = partial(connect_worker, dsn, "worker schedules")
     chores: list[Chore] = [
+        Scheduler(schedules, note, tenant, once=finish),
         Courier(webhooks, os.environ, note, tenant),
         Janitor(retention, lambda: worker.busy > 0, note, tenant),
     ]
@@ -361,6 +372,7 @@ def open_conversation(
     caps: Caps | None = None,
     system: str | None = None,
     provider_for: Callable[[ModelSpec], Provider] | None = None,
+    known: Mapping[str, Tool] | None = None,
 ) -> Conversation:
     """Go on with `run_id`, or let the first message begin a run of `agent`. Raises NotFound."""
     from aosctl.db.new_runs import NewRun
@@ -376,6 +388,6 @@ def open_conversation(
     client = WorkerClient(worker_conninfo(session), holder, verb)
     subject = person.run_status(run_id) if run_id else NewRun(agent or "", kind, name, caps, system)
     embedded = session.target.kind == "embedded"
-    new_loop = partial(loop_of, client, embedded=embedded)
+    new_loop = partial(loop_of, client, embedded=embedded, known=known)
     loop = new_loop(provider_for=provider_for)  # which is this run's; others ask their own models
     return Conversation(person, client, loop, subject, Children(client, new_loop))

@@ -42,8 +42,9 @@ def command(
     What nobody drives at a terminal goes on here: a turn whose approval was decided after the chat
     had closed, or whose chat or worker was killed, messages that an application has sent. As many
     workers as you like share the work. It connects as the worker (aos_worker, or the context's own)
-    and needs no principal in any tenant. One line on stderr for each turn. Tenants' webhooks are
-    told as well (spec.webhook), and what a tenant keeps no longer goes (spec.retention).
+    and needs no principal in any tenant. One line on stderr for each turn. Schedules
+    are fired when their slots come, tenants' webhooks are told (spec.webhook), and what a tenant
+    keeps no longer goes (spec.retention).
 
     Ctrl-C and SIGTERM let each turn end its step and hand it back; a second one ends at once.
 

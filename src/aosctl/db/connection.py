@@ -167,9 +167,9 @@ def person_conninfo(target: Target, progress: Callable[[str], None] | None = Non
     """Return the conninfo of the person's connection; starts the embedded server if need be."""
     if target.kind != "embedded":
         return target.dsn or ""
-    from aosctl.db.embedded import ensure_running
+    from aosctl.db.embedded import DATABASE, ensure_running
 
-    return ensure_running(progress=progress).dsn()
+    return ensure_running(progress=progress).dsn(dbname=target.database or DATABASE)
 
 
 def open_session(

@@ -12,6 +12,7 @@ from aosctl.errors import (
     SQLSTATES,
     AosError,
     Conflict,
+    Contended,
     DatabaseUnavailable,
     Denied,
     InvalidInput,
@@ -28,6 +29,7 @@ RETRYABLE = frozenset({"40001", "40P01", "23505", "55P03"})
 """A whole kernel call may be repeated on these: each carries an idempotency key."""
 
 _LOCKED = "55P03"
+_CONTENDED = frozenset({"40001", "40P01"})
 _READ_ONLY = "25006"
 _MISSING = frozenset({"42P01", "42883", "3F000"})
 _SHUTTING_DOWN = frozenset({"57P01", "57P02", "57P03", "57P05"})
@@ -51,7 +53,7 @@ def from_sqlstate(sqlstate: str | None, message: str, hint: str | None = None) -
             f"the database gave no answer within {seconds:g} s: {text}",
             "the same command with a longer --request-timeout; aosctl ps shows what works",
         )
-    if sqlstate in (_READ_ONLY, _LOCKED):
+    if sqlstate in (_READ_ONLY, _LOCKED, *_CONTENDED):
         return _not_here_or_now(sqlstate, text, hint)
     if sqlstate == "42501":
         return _denied(text, hint)
@@ -98,6 +100,8 @@ def _not_here_or_now(sqlstate: str, text: str, hint: str | None) -> AosError:
             f"a read-only standby, or session, in which nothing can be changed: {text}",
             hint or "the same on the primary: with its --context or --dsn",
         )
+    if sqlstate in _CONTENDED:
+        return Contended(f"another change was in the way: {text}", hint or "the same again")
     return Conflict(
         f"another session holds what this needs: {text}",
         hint or "the same again, or with a longer --timeout",

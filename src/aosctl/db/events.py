@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 BATCH = 500
 _WITH_STEPS = frozenset(
-    {"turn.opened", "turn.steered", "model.answered", "turn.completed", "tool.result"}
+    {
+        "turn.opened",
+        "turn.steered",
+        "model.answered",
+        "turn.completed",
+        "tool.result",
+        "run.compacted",
+    }
 )
 _SLACK = timedelta(days=1)
 """A run's events may be dated before the run, where a clock was set back."""

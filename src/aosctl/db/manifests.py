@@ -186,6 +186,13 @@ def changes(
     return rows[::-1]
 
 
+def has_vector(connection: Connection) -> bool:
+    """Tell whether embeddings can be searched here (aos_rag.vector_schema)."""
+    with translated():
+        row = connection.execute("select aos_rag.vector_schema() is not null").fetchone()
+    return bool(row and row[0])
+
+
 def without_policies(
     connection: AnyConnection, grants: Sequence[Mapping[str, Any]]
 ) -> list[tuple[str, str]]:

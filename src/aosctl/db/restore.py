@@ -70,6 +70,8 @@ def restore(connection: Connection, file: IO[bytes], name: str, progress: Progre
         _check_protection(connection)
         progress("verifying the hash chains")
         streams, faults = _verify_chains(connection)
+        progress("indexing collections")
+        connection.execute("select aos_rag.index_collections()")
     return Restored(archive.manifest, installed, streams, (*remarks, *faults))
 
 

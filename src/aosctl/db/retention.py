@@ -45,3 +45,17 @@ def keep_events(connection: Connection) -> str | None:
     with translated():
         ((month,),) = connection.execute("select aos_agent.keep_events()").fetchall()
     return cast("str | None", month)
+
+
+def tenants_with_expired_memories(connection: Connection) -> list[UUID]:
+    """List tenants with entries of memory to be deleted (aos_agent.next_expired_memories)."""
+    with translated():
+        rows = connection.execute("select * from aos_agent.next_expired_memories()").fetchall()
+    return [UUID(str(row[0])) for row in rows]
+
+
+def forget_expired(connection: Connection, tenant: UUID) -> int:
+    """Delete some of a tenant's expired entries; return how many (aos_agent.forget_expired)."""
+    with translated():
+        row = connection.execute("select aos_agent.forget_expired(%s)", (tenant,)).fetchone()
+    return cast(int, row[0]) if row else 0

@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
 from uuid import UUID
 
 from aosctl.db.errors import to_json, translated
 from aosctl.db.rows import rows_of
-from aosctl.errors import AosError, NotFound
+from aosctl.errors import AosError, Contended, NotFound
 
 if TYPE_CHECKING:
     from aosctl.db.rows import AnyConnection
@@ -25,6 +25,8 @@ OPEN_TURN = (
     "limited",
 )
 """States of a turn that is not over."""
+
+_ATTEMPTS = 5
 
 CLOSED = ("completed", "failed", "cancelled")
 """States of a run that takes nothing more."""
@@ -191,20 +193,37 @@ def _ids_by_name(connection: AnyConnection, tenant: UUID | None, word: str) -> l
     return [UUID(str(row[0])) for row in exact or rows]
 
 
+def _changed(
+    connection: AnyConnection, call: LiteralString, given: Sequence[object]
+) -> tuple[Any, ...]:
+    """Make a kernel call, a transaction of its own; again where another change was in its way.
+
+    What ends a run takes the runs that work for it with it, and meets one that ends by itself.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            with translated():
+                row = connection.execute(call, given).fetchone()
+        except Contended:
+            if attempt == _ATTEMPTS:
+                raise
+        else:
+            return tuple(row or ())
+    raise AssertionError("unreachable")
+
+
 def cancel_run(
     connection: AnyConnection, tenant: UUID, run: UUID, reason: str | None = None
 ) -> None:
     """End a run for good (aos_agent.cancel_run). Raises IllegalTransition when it is over."""
-    with translated():
-        connection.execute("select aos_agent.cancel_run(%s, %s, %s)", (tenant, run, reason))
+    _changed(connection, "select aos_agent.cancel_run(%s, %s, %s)", (tenant, run, reason))
 
 
 def pause_run(
     connection: AnyConnection, tenant: UUID, run: UUID, reason: str | None = None
 ) -> None:
     """Let a run rest after the step it is at (aos_agent.pause_run)."""
-    with translated():
-        connection.execute("select aos_agent.pause_run(%s, %s, %s)", (tenant, run, reason))
+    _changed(connection, "select aos_agent.pause_run(%s, %s, %s)", (tenant, run, reason))
 
 
 class Limits(NamedTuple):
@@ -228,13 +247,12 @@ def resume_run(
     Returns "resumed"; "configured" when nothing rested but a limit is new, else "unchanged".
     """
     given = [None if limit is None else str(limit) for limit in limits or Limits()]
-    with translated():
-        row = connection.execute(
-            "select (r -> 'resumed')::text, (r -> 'changed')::text from aos_agent.resume_run("
-            "%s, %s, %s::numeric, %s::bigint, %s::integer, %s::numeric, %s::integer) r",
-            (tenant, run, *given),
-        ).fetchone()
-    resumed, changed = row or (None, None)
+    resumed, changed = _changed(
+        connection,
+        "select (r -> 'resumed')::text, (r -> 'changed')::text from aos_agent.resume_run("
+        "%s, %s, %s::numeric, %s::bigint, %s::integer, %s::numeric, %s::integer) r",
+        (tenant, run, *given),
+    )
     return "resumed" if resumed == "true" else "configured" if changed == "true" else "unchanged"
 
 

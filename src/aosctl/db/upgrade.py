@@ -98,6 +98,9 @@ def upgrade(
             renewed = renew_sandboxes(connection, progress)
         given, remarks = give_declared(connection)
         connection.execute("select aos_core.ensure_partitions(3)")
+        if target == KERNEL_VERSION:
+            # The extension vector may have come since then, and no backup carries these indexes.
+            connection.execute("select aos_rag.index_collections()")
     steps = tuple(script.path.name for script in chain)
     return Upgraded(source, target, steps, renewed, tuple(given), anew, repaired, tuple(remarks))
 

@@ -24,17 +24,20 @@ from aosctl.db.leases import (
 from aosctl.db.sandbox import STATEMENT_SECONDS, SandboxLink
 from aosctl.db.shared import SharedLink, SharedSandboxLink
 from aosctl.db.worker_login import connect_worker
+from aosctl.messages import Usage, usage_to_json
 
 PREVIEW_SECONDS = 2.0
 """How long a statement may take to be tried for its approver."""
 
 CLAIM = statement("aos_agent.claim_turn", 4)
-CONTEXT = statement("aos_agent.turn_context", 4)
+CONTEXT = statement("aos_agent.turn_context", 5)
 SECRET = statement("aos_agent.model_secret", 3)
 SETTINGS = statement("aos_agent.call_settings", 3)
 DISABLE = statement("aos_agent.disable_skill", 4)
 RESPONSE = statement("aos_agent.record_response", 8)
 EXECUTE = statement("aos_agent.execute_sql_call", 3)
+SEARCH_MODELS = statement("aos_agent.search_models", 3)
+SEARCH = statement("aos_agent.execute_search", 5)
 CLAIM_PREVIEW = statement("aos_agent.claim_preview", 2)
 PREVIEW = statement("aos_agent.preview_call", 3)
 START = statement("aos_agent.start_call", 3)
@@ -42,6 +45,7 @@ RESULT = statement("aos_agent.record_call_result", 5)
 FAIL = statement("aos_agent.fail_turn", 5)
 RELEASE = statement("aos_agent.release_turn", 3)
 FALL_BACK = statement("aos_agent.fall_back", 6)
+COMPACT = statement("aos_agent.compact_turn", 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,7 @@ class WorkerClient:
             lease.turn_id,
             lease.token,
             str(since) if since is not None else None,
+            None,
         )
         return row
 
@@ -202,6 +207,39 @@ class WorkerClient:
                 lease.tenant,
                 call.call_id,
                 lease.token,
+                seconds=seconds or STATEMENT_SECONDS,
+                stopped=stopped,
+            )
+        )
+
+    def search_models(self, lease: Lease, call: PendingCall) -> Mapping[str, Any]:
+        """Read what a search's question is to be embedded by.
+
+        Returns question and models, each as in the context, with dimensions and perhaps secret.
+        """
+        row: Mapping[str, Any] = self._link.call(
+            SEARCH_MODELS, lease.tenant, call.call_id, lease.token
+        )
+        return row
+
+    def execute_search(
+        self,
+        lease: Lease,
+        call: PendingCall,
+        vectors: Mapping[str, Any],
+        tokens: Mapping[str, int],
+        seconds: float | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Moved:
+        """Let the kernel carry out a search, as `execute_call`, with its question's vectors."""
+        return _settled(
+            self._sql.call_text(
+                SEARCH,
+                lease.tenant,
+                call.call_id,
+                lease.token,
+                to_json(vectors),
+                to_json(tokens),
                 seconds=seconds or STATEMENT_SECONDS,
                 stopped=stopped,
             )
@@ -278,6 +316,29 @@ class WorkerClient:
             FALL_BACK, lease.tenant, lease.turn_id, lease.token, model, kind, error
         )
         return (row["model"], _moved(row)) if row else None
+
+    def compact_turn(
+        self,
+        lease: Lease,
+        keep: int,
+        seq: int,
+        why: str,
+        summary: Mapping[str, Any] | None,
+        usage: Usage | None,
+    ) -> Moved:
+        """Have the model read the turn from step `keep` on, and before that its summary."""
+        row = self._link.call(
+            COMPACT,
+            lease.tenant,
+            lease.turn_id,
+            lease.token,
+            str(keep),
+            str(seq),
+            why,
+            to_json(summary) if summary is not None else None,
+            to_json(usage_to_json(usage)) if usage is not None else None,
+        )
+        return _moved(row)
 
     def fail(self, lease: Lease, error: str, retry_in_seconds: int | None = None) -> None:
         """Give the turn up, or put it off."""

@@ -20,9 +20,9 @@ def worker_conninfo(session: Session) -> str:
 def worker_dsn(target: Target, person: str) -> str:
     """Return the conninfo of a target's worker; `person` is that of its person."""
     if target.kind == "embedded":
-        from aosctl.db.embedded import ensure_running
+        from aosctl.db.embedded import DATABASE, ensure_running
 
-        return ensure_running().dsn(WORKER)
+        return ensure_running().dsn(WORKER, target.database or DATABASE)
     if target.worker_dsn:
         return target.worker_dsn
     params = conninfo.conninfo_to_dict(person)

@@ -125,7 +125,7 @@ def apply_documents(
     merged = cluster.read(ready) if read_back else {}
     done = [
         Applied(document, outcome, live.get(key(document)), merged.get(key(document)),
-                cluster.open_to_all(document))
+                (*cluster.open_to_all(document), *cluster.by_words_alone(document)))
         for document, outcome in zip(ready, outcomes, strict=True)
     ]  # fmt: skip
     return [*done, *left]

@@ -170,6 +170,17 @@ class Cluster:
             for name, what in manifests.without_policies(self._connection, grants)
         )
 
+    def by_words_alone(self, document: Document) -> tuple[str, ...]:
+        """Warn of a collection whose embeddings this database cannot search."""
+        if document.kind != "Collection" or not document.spec.get("embedding"):
+            return ()
+        if manifests.has_vector(self._connection):
+            return ()
+        text = (
+            "the database lacks the extension vector: the collection is searched by full text alone"
+        )
+        return (document.problem("spec.embedding", text),)
+
     def delete(self, document: Document) -> None:
         kind = BY_NAME[document.kind]
         with placed(document):

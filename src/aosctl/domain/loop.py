@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from random import random
 from threading import Event
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from aosctl.db.leases import Lease, Moved, PendingCall
@@ -46,6 +47,7 @@ from aosctl.domain.tools.base import (
     failure,
 )
 from aosctl.domain.transcript import Transcript
+from aosctl.domain.windowing import Windows
 from aosctl.errors import (
     AosError,
     DatabaseUnavailable,
@@ -57,7 +59,10 @@ from aosctl.errors import (
     redact_dsn,
 )
 from aosctl.messages import JsonObject, Message, Result, Text, usage_to_json
-from aosctl.providers.base import ModelSpec, Provider, TextDelta
+from aosctl.providers.base import ModelRequest, ModelSpec, Provider, TextDelta
+
+if TYPE_CHECKING:
+    from aosctl.providers.embedding import Embedder
 
 
 class Interrupted(Exception):
@@ -100,6 +105,7 @@ class Loop:
         pause: Pause = pause,
         rest: Event | None = None,
         chance: Callable[[], float] = random,
+        embedder_of: Callable[[str], Embedder] | None = None,
     ) -> None:
         self._client = client
         self._provider_for = provider_for
@@ -107,10 +113,12 @@ class Loop:
         self._heart = heart
         self._pause = pause
         self._chance = chance
+        self._embedder_of = embedder_of
         self._rest = rest
         self._unstored: _Unstored | None = None
         self._stand_ins = StandIns(client, patient=rest is not None)
         self.transcript = Transcript()
+        self._windows = Windows(client, self.transcript)
         self.output_schema: JsonObject | None = None
         self.ask: Callable[[Question], Reply] = ask_nobody
         """How a tool asks the person in the middle of its call."""
@@ -160,8 +168,9 @@ class Loop:
 
     def _drive(self, lease: Lease, observe: Observer, stop: Event) -> Outcome:
         known = self.transcript
+        self._windows.begin_turn()
         moved = Moved(lease.next, lease.last_step, lease.last_step, lease.calls)
-        text = ""
+        text, answered = "", False
         while True:
             if stop.is_set():
                 raise Interrupted
@@ -177,24 +186,32 @@ class Loop:
                     or known.must_be_read
                 ):
                     self._catch_up(lease, observe)
-                try:
-                    message = self._ask(lease, observe, stop)
-                except ProviderError as error:
-                    after = self._after(lease, error, observe)
-                    if isinstance(after, Outcome):
-                        return after
-                    moved = after
+                message = self._asked_for(lease, observe, stop)
+                if isinstance(message, Outcome):
+                    return message
+                if isinstance(message, Moved):
+                    moved = message
                     continue
                 text = message.text or text
                 if not message.calls:
                     self.before_end(message)
                 moved = self._store(lease, message, observe, stop)
+                answered = not message.calls
             else:
-                return self._outcome(lease, moved, text)
+                return self._outcome(lease, moved, text, answered)
+
+    def _asked_for(self, lease: Lease, observe: Observer, stop: Event) -> Message | Moved | Outcome:
+        """Return the model's answer, or how the turn goes on or rests where there is none yet."""
+        try:
+            room = self._make_room(lease, observe, stop)
+            return room if room is not None else self._ask(lease, observe, stop)
+        except ProviderError as error:
+            return self._after(lease, error, observe, stop)
 
     def _catch_up(self, lease: Lease, observe: Observer) -> None:
         known = self.transcript
         since = known.last_step if known.messages else None
+        seen = max(lease.last_step, known.seen)
         context = self._client.context(lease, since)
         if known.is_outdated_by(context):
             known.forget()
@@ -202,10 +219,13 @@ class Loop:
         known.take(context)
         for row in context["messages"]:
             # What a person has sent since the lease was taken came into the middle of the turn.
-            if row["seq"] > max(lease.last_step, since or 0) and row["message"]["role"] == "user":
-                observe(Steered(Message.from_json(row["message"])))
+            said = Message.from_json(row["message"])
+            if row["seq"] > seen and said.role == "user" and not said.is_summary:
+                observe(Steered(said))
 
-    def _outcome(self, lease: Lease, moved: Moved, text: str) -> Outcome:
+    def _outcome(self, lease: Lease, moved: Moved, text: str, answered: bool) -> Outcome:
+        if moved.next == "done" and not answered:
+            return Outcome("queued", lease.turn, text)  # another has driven it to its end
         if moved.next in ("limited", "later"):
             self.transcript.forget_context()  # what the run can pay for is another then
         states = {"done": "completed", "wait": "waiting", "later": "queued"}
@@ -220,10 +240,22 @@ class Loop:
             and (before.model and before.model.name) == (model and model.name)
         ):
             return before.message
-        self._fetch_key(lease)
         request = replace(self.transcript.request(), output_schema=self.output_schema)
         if self.without_tools:
             request = replace(request, tools=())
+        return self._asked(lease, request, observe, stop)
+
+    def _asked(
+        self,
+        lease: Lease,
+        request: ModelRequest,
+        observe: Observer,
+        stop: Event,
+        *,
+        is_answer: bool = True,
+    ) -> Message:
+        self._fetch_key(lease)
+        request = replace(request, model=self.transcript.model or request.model)
         provider = self._provider_for(request.model)
         check = partial(self._check, lease, stop)
         attempts = 0
@@ -232,7 +264,8 @@ class Loop:
             draft = Draft(self._next_step)
             try:
                 with self._heart.showing(lease, draft):
-                    return answer(provider, request, _noted(draft, observe), check)
+                    listen = _noted(draft, observe) if is_answer else _unheard
+                    return answer(provider, request, listen, check)
             except ProviderError as error:
                 seconds = pause_before_retry(error, attempts, request.model.retry, self._chance)
                 if seconds is None:
@@ -240,15 +273,38 @@ class Loop:
                 observe(Retrying(error.message, seconds))
                 self._pause(seconds, check)
 
-    def _after(self, lease: Lease, error: ProviderError, observe: Observer) -> Moved | Outcome:
+    def _make_room(self, lease: Lease, observe: Observer, stop: Event) -> Moved | None:
+        """Have the older part of the conversation summed up if the next question won't fit."""
+        if self._unstored is not None or not self._windows.is_full():
+            return None
+        self._read_anew(lease)
+        return self._windows.make_room(lease, self._summing_up(lease, observe, stop), observe)
+
+    def _after(
+        self, lease: Lease, error: ProviderError, observe: Observer, stop: Event
+    ) -> Moved | Outcome:
         """Say how the turn goes on, or rests, after its model has failed; raise `error` if not."""
         model = self.transcript.model
         fell = self._stand_ins.fall_back(lease, model.name, error, observe) if model else None
-        after = fell or self._stand_ins.put_off(lease, error)
+        after: Moved | Outcome | None = fell or self._stand_ins.put_off(lease, error)
+        if after is None and error.kind == "context_too_long":
+            self._read_anew(lease)
+            ask = self._summing_up(lease, observe, stop)
+            after = self._windows.after_overflow(lease, ask, observe)
         if after is None:
             raise error
         self.transcript.forget_context()  # which names the model, and what its answer may cost
         return after
+
+    def _read_anew(self, lease: Lease) -> None:
+        self.transcript.forget()
+        self.transcript.take(self._client.context(lease, None))
+
+    def _summing_up(
+        self, lease: Lease, observe: Observer, stop: Event
+    ) -> Callable[[ModelRequest], Message]:
+        """Return how the model is asked for a summary."""
+        return lambda request: self._asked(lease, request, observe, stop, is_answer=False)
 
     def _fetch_key(self, lease: Lease) -> None:
         """Have the key that is a secret, still sealed, once for each reading of the context."""
@@ -331,13 +387,21 @@ class Loop:
 
     def _run(self, lease: Lease, call: PendingCall, stop: Event) -> Moved:
         if call.runner == "kernel":
-            lost = self._heart.lost
-            return self._client.execute_call(
-                lease,
-                call,
-                self.transcript.timeouts.get(call.skill),
-                lambda: stop.is_set() or lost(lease) is not None,
-            )
+            lost, seconds = self._heart.lost, self.transcript.timeouts.get(call.skill)
+
+            def stopped() -> bool:
+                return stop.is_set() or lost(lease) is not None
+
+            if self._embedder_of is not None and self.transcript.is_search(call.skill):
+                from aosctl.domain.questions import embedded
+
+                asked = self._client.search_models(lease, call)
+                check = partial(self._check, lease, stop)
+                said = embedded(lease.tenant, asked, self._embedder_of, check)
+                return self._client.execute_search(
+                    lease, call, said.vectors, said.tokens, seconds, stopped
+                )
+            return self._client.execute_call(lease, call, seconds, stopped)
         answer = self._act(lease, call, stop)
         return self._client.record_result(lease, call, answer.value, answer.ok)
 
@@ -366,6 +430,10 @@ class Loop:
         disable = partial(self._client.disable_skill, lease, call)
         made = Call.of(said, call, wanted, opener, self.ask, disable)
         return act(tool, call.args or {}, made)
+
+
+def _unheard(_event: LoopEvent) -> None:
+    """A summary is no answer: nobody is shown it as it comes."""
 
 
 def _noted(draft: Draft, observe: Observer) -> Observer:

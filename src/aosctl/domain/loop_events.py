@@ -60,6 +60,18 @@ class FellBack:
 
 
 @dataclass(frozen=True, slots=True)
+class MadeRoom:
+    """The model reads so many of the older messages no more; why: estimate or overflow.
+
+    `summarised`: a summary stands in their place; else they were dropped.
+    """
+
+    messages: int
+    why: str
+    summarised: bool
+
+
+@dataclass(frozen=True, slots=True)
 class PictureMade:
     """A picture stands in an answer that was stored."""
 
@@ -98,6 +110,7 @@ LoopEvent: TypeAlias = (
     | CallRefused
     | Retrying
     | FellBack
+    | MadeRoom
     | PictureMade
     | Steered
     | Delegated

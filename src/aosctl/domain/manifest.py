@@ -75,6 +75,27 @@ def loads(
     return _load([Source(label, data, folder)], "apply")
 
 
+def load_tests(
+    paths: Sequence[str], *, recursive: bool = False, stdin: BinaryIO | None = None
+) -> tuple[Document, ...]:
+    """Load the AgentTests that -f names; what else the files hold is passed over.
+
+    Empty where there is none. Raises ManifestError.
+    """
+    from aosctl.domain.kinds.agent_test import AgentTest
+
+    loading = _Loading(with_places=True, kinds={TEST: AgentTest()}, others=frozenset(BY_NAME))
+    return _result(loading, read_sources(paths, recursive=recursive, stdin=stdin), "")
+
+
+def tests_of(text: str, label: str, folder: Path | None) -> tuple[Document, ...]:
+    """Load the AgentTests of one text; see `load_tests`."""
+    from aosctl.domain.kinds.agent_test import AgentTest
+
+    loading = _Loading(with_places=True, kinds={TEST: AgentTest()}, others=frozenset(BY_NAME))
+    return _result(loading, [Source(label, text.encode(), folder)], "")
+
+
 def document_of(manifest: Mapping[str, Any]) -> Document:
     """Check a manifest that was made from values and stands in no file.
 
@@ -87,7 +108,11 @@ def document_of(manifest: Mapping[str, Any]) -> Document:
     return replace(document, line=0, column=0, places={})
 
 
+TEST = "AgentTest"
+"""The kind that `aosctl test` alone reads: applied, its documents are passed over."""
 _BEGIN = "aosctl create KIND NAME --dry-run=client -o yaml writes one to begin with"
+_TEST_HINT = "aosctl explain agenttest says what the fields mean"
+_PLAYS = "a test of an agent is played: aosctl test -f FILE"
 
 
 class _EnoughProblems(Exception):
@@ -97,7 +122,10 @@ class _EnoughProblems(Exception):
 def _load(
     sources: Iterable[Source], verb: str, *, with_places: bool = True, strangers: Strangers = None
 ) -> tuple[Document, ...]:
-    loading = _Loading(with_places=with_places, strangers=strangers)
+    return _result(_Loading(with_places=with_places, strangers=strangers), sources, verb)
+
+
+def _result(loading: _Loading, sources: Iterable[Source], verb: str) -> tuple[Document, ...]:
     try:
         for source in sources:
             loading.read(source)
@@ -109,7 +137,16 @@ def _load(
 class _Loading:
     """Gather the documents and problems of a set of texts."""
 
-    def __init__(self, *, with_places: bool, strangers: Strangers = None) -> None:
+    def __init__(
+        self,
+        *,
+        with_places: bool,
+        strangers: Strangers = None,
+        kinds: Mapping[str, Kind] = BY_NAME,
+        others: frozenset[str] = frozenset({TEST}),
+    ) -> None:
+        self.kinds = kinds
+        self.others = others
         self.with_places = with_places
         self.strangers = strangers
         self.documents: list[Document] = []
@@ -119,6 +156,7 @@ class _Loading:
         self.usual = FIELDS_HINT
         self.labels: list[str] = []
         self.count = 0
+        self.passed_over = 0
         self.bytes_beside = 0
 
     def read(self, source: Source) -> None:
@@ -163,9 +201,10 @@ class _Loading:
         """Return the documents, or raise ManifestError for every problem found."""
         again = duplicates(self.documents)
         refuse([*self.problems, *again], FIELDS_HINT if again else self.common_hint())
-        if not self.documents:
+        if not self.documents and verb:
             one = f"{self.labels[0]} holds no manifest; " if len(self.labels) == 1 else ""
-            raise ManifestError(f"no objects passed to {verb}", f"{one}{_BEGIN}")
+            hint = f"{one}{_BEGIN}" if not self.passed_over else _PLAYS
+            raise ManifestError(f"no objects passed to {verb}", hint)
         return tuple(self.documents)
 
     def _document(self, node: Node, source: Source, report: yaml_text.Problem) -> None:
@@ -179,12 +218,16 @@ class _Loading:
         self.count += 1
         if self.count > MAX_DOCUMENTS:
             raise Unreadable(node.line, node.column, f"more than {MAX_DOCUMENTS:,} documents")
+        if isinstance(node, yaml_text.Mapping) and _text(node, "kind") in self.others:
+            self.passed_over += 1
+            return
         strange = partial(self._strange, source) if self.strangers else None
         reading = Reading(report, strange=strange)
         self.hint = self.usual = FIELDS_HINT
-        kind = _kind(node, reading)
+        kind = _kind(node, reading, self.kinds)
         if kind is not None:
-            self.hint = self.usual = fields_hint(kind.singular)
+            told = kind.name == TEST
+            self.hint = self.usual = _TEST_HINT if told else fields_hint(kind.singular)
         if kind is None or not isinstance(node, yaml_text.Mapping):
             return
         version, at = _text(node, "apiVersion"), node.get("apiVersion")
@@ -261,7 +304,7 @@ def _items(node: yaml_text.Mapping, report: yaml_text.Problem) -> list[Node]:
     return items.items if items is not None else []
 
 
-def _kind(node: Node, reading: Reading) -> Kind | None:
+def _kind(node: Node, reading: Reading, kinds: Mapping[str, Kind]) -> Kind | None:
     """Find the kind of a document and name it for messages; report what keeps it from being one."""
     if not isinstance(node, yaml_text.Mapping):
         found = yaml_text.kind_of(node)
@@ -276,11 +319,11 @@ def _kind(node: Node, reading: Reading) -> Kind | None:
         text = "is required" if node.get("kind") is None else "expected a string"
         reading.wrong(at.line, at.column, "kind", text)
         return None
-    kind = BY_NAME.get(word)
+    kind = kinds.get(word)
     if kind is None:
         shown = f"no matches for kind {quoted(word)} in version {quoted(version or API_VERSION)}"
-        known = ", ".join(BY_NAME)
-        text = f"{shown}{did_you_mean(word, BY_NAME) or f'; the kinds are {known}'}"
+        known = ", ".join(kinds)
+        text = f"{shown}{did_you_mean(word, kinds) or f'; the kinds are {known}'}"
         reading.wrong(at.line, at.column, quoted(name) if name else "", text)
         return None
     reading.subject = f"{kind.name} {quoted(name)}" if name else kind.name

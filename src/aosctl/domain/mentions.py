@@ -24,7 +24,18 @@ _MENTION = re.compile(BEFORE + r'@(?:"(?P<quoted>[^"\n]+)"|(?P<plain>[^\s"\'`<>|
 _AFTER = ".,;:!?"
 """May end a sentence rather than a name."""
 _OURS = frozenset(
-    ("Agent", "Budget", "McpServer", "Model", "Persona", "Policy", "Principal", "Skill", "Tenant"),
+    (
+        "Agent",
+        "Budget",
+        "McpServer",
+        "Model",
+        "Persona",
+        "Policy",
+        "Principal",
+        "Schedule",
+        "Skill",
+        "Tenant",
+    ),
 )
 """Kinds that only who may change the agent itself has written: their text taints no run."""
 NEVER = frozenset(("Secret",))

@@ -100,7 +100,9 @@ def _seen(record: Record, after: int, left_out: Sequence[LeftOut]) -> list[Messa
     return [
         message
         for message in record.messages
-        if message.seq > after and not any(piece.has(message.seq) for piece in attempts)
+        if message.seq > after
+        and "summary" not in message.message  # made as a turn outgrew its model's context
+        and not any(piece.has(message.seq) for piece in attempts)
     ]
 
 

@@ -21,7 +21,7 @@ END_SECONDS = 5.0
 
 
 class Janitor(Chore):
-    """Carries out spec.retention.
+    """Carries out spec.retention, and deletes what of memory has expired.
 
     The kernel says what may go and lets one worker an hour begin with a tenant. Portions are
     small, and the more the worker has to do, the longer are the pauses between them.
@@ -49,6 +49,9 @@ class Janitor(Chore):
         for tenant in retention.due_tenants(connection):
             if self._tenant in (None, tenant):
                 self._keep_content(connection, tenant)
+        for tenant in retention.tenants_with_expired_memories(connection):
+            if self._tenant in (None, tenant):
+                self._forget_expired(connection, tenant)
         if self._tenant is None:
             self._keep_events(connection)
 
@@ -62,6 +65,15 @@ class Janitor(Chore):
             self._rest(time.monotonic() - began)
         if runs:
             self._note(f"retention of {name}: took the content of {runs} run{'s' * (runs != 1)}")
+
+    def _forget_expired(self, connection: Connection, tenant: UUID) -> None:
+        began, count = time.monotonic(), 0
+        while not self._ended.is_set() and (gone := retention.forget_expired(connection, tenant)):
+            count += gone
+            self._rest(time.monotonic() - began)
+            began = time.monotonic()
+        if count:
+            self._note(f"memory: forgot {count} expired entr{'y' if count == 1 else 'ies'}")
 
     def _keep_events(self, connection: Connection) -> None:
         began = time.monotonic()

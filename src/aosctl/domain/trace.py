@@ -94,13 +94,17 @@ def _turn(
     begins: Sequence[datetime],
     falls: Sequence[FallRow],
 ) -> Span:
-    said = next((text_of(one.message) for one in messages if one.role == "user"), "")
+    said = next(
+        (text_of(one.message) for one in messages if one.role == "user" and not _mark(one)), ""
+    )
     # The messages that a fork took over are older than its turns.
     taken_over = any(one.created_at < turn.created_at for one in messages)
     before = turn.created_at
     below = []
     failed = list(falls)
-    for message in messages:
+    for place, message in enumerate(messages):
+        if _mark(message) and message.role == "user" and not _mark(*messages[place + 1 :][:1]):
+            below.append(_model(message, before, []))  # what went was only dropped
         if message.role != "assistant":
             before = max(before, message.created_at)
             continue
@@ -108,8 +112,8 @@ def _turn(
             below.append(_failed(failed.pop(0), before))
             before = below[-1].end or before
         acts = [_call(call, asked.get(call.call_id, [])) for call in calls.get(message.seq, [])]
-        place = bisect_right(begins, message.created_at)
-        begin = max(before, begins[place - 1]) if place else before
+        begun = bisect_right(begins, message.created_at)
+        begin = max(before, begins[begun - 1]) if begun else before
         below.append(_model(message, None if taken_over else begin, acts))
         ends = [act.end for act in acts if act.end is not None]
         before = max([before, message.created_at, *ends])
@@ -131,18 +135,27 @@ def _turn(
     )
 
 
+def _mark(*messages: MessageRow) -> Mapping[str, Any] | None:
+    """Return what the kernel says of a summary, made as the turn outgrew its model's context."""
+    return next((one.message["summary"] for one in messages if "summary" in one.message), None)
+
+
 def _model(message: MessageRow, begin: datetime | None, acts: list[Span]) -> Span:
+    mark = _mark(message)
+    note = text_of(message.message) or None
+    if mark is not None:
+        note = f"compacted, {mark['left_out']} steps left out: {note}"
     return Span(
         kind="model",
-        text=message.model_name or "",
-        state="answered",
+        text=message.model_name or ("kernel" if mark else ""),
+        state="compacted" if mark else "answered",
         begin=None if begin is None else min(begin, message.created_at),
         end=None if begin is None else message.created_at,
         step=message.seq,
         input_tokens=message.input_tokens or 0,
         output_tokens=message.output_tokens or 0,
         cost_usd=message.cost_usd or Decimal(0),
-        note=text_of(message.message) or None,
+        note=note,
         below=tuple(acts),
     )
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from aosctl.domain.sizes import fixed_tokens, tokens_of
 from aosctl.errors import AosError
 from aosctl.messages import Message
-from aosctl.providers.base import ModelRequest, ModelSpec, Retry, ToolSpec
+from aosctl.providers.base import Compaction, ModelRequest, ModelSpec, Retry, ToolSpec
 
 
 @dataclass(slots=True)
@@ -23,10 +24,21 @@ class Transcript:
     plain: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What WorkerClient.call_settings would say of the skills that have no settings."""
     messages: list[Message] = field(default_factory=list)
+    """In the order in which the model reads them: a summary of what went stands first."""
+    steps: list[int] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    """Of each message: its step, and about how many tokens it takes."""
+    fixed_tokens: int = 0
+    first_step: int = 0
+    """With which step the turn began, when the context was last read."""
     last_step: int = 0
+    seen: int = 0
+    """The last step that was ever known here."""
     left_out: str | None = None
     """Which steps the model reads no more, as the kernel says it; None for none."""
     max_output_tokens: int | None = None
+    embeds: bool = False
+    """The agent has collections that are searched by what a question means."""
     _payable_at: int = 0
 
     @property
@@ -54,11 +66,22 @@ class Transcript:
             if row.get("is_plain")
         }
         self.timeouts = {row["name"]: float(row["timeout_seconds"]) for row in context["tools"]}
+        self.fixed_tokens = fixed_tokens(self.system, self.tools)
+        self.first_step = context.get("first_step", 0)
+        fresh = not self.messages
         for row in context["messages"]:
-            self.add(row["seq"], Message.from_json(row["message"]))
+            if fresh or row["seq"] > self.last_step:
+                self._append(row["seq"], Message.from_json(row["message"]))
         self.left_out = context.get("left_out")
         self.max_output_tokens = context.get("max_output_tokens")
+        self.embeds = bool(context.get("embeds"))
         self._payable_at = self.last_step
+
+    def is_search(self, skill: str) -> bool:
+        """Tell whether calls of a skill are searches whose question is to be embedded."""
+        return self.embeds and any(
+            tool.builtin == "rag_search" and tool.name == skill for tool in self.tools
+        )
 
     def forget_context(self) -> None:
         """Have prompt, model and tools read again for the next turn; the messages stay."""
@@ -71,14 +94,43 @@ class Transcript:
     def forget(self) -> None:
         """Forget all, so that it is read anew."""
         self.messages.clear()
+        self.steps.clear()
+        self.sizes.clear()
         self.last_step = 0
         self.forget_context()
 
     def add(self, step: int, message: Message) -> None:
         """Append one message; a step that is known already is left alone."""
         if step > self.last_step:
-            self.messages.append(message)
-            self.last_step = step
+            self._append(step, message)
+
+    def _append(self, step: int, message: Message) -> None:
+        self.messages.append(message)
+        self.steps.append(step)
+        self.sizes.append(tokens_of(message))
+        self.last_step = max(step, self.last_step)
+        self.seen = max(step, self.seen)
+
+    @property
+    def everything(self) -> int:
+        """Estimate the next question from its words alone, on the safe side."""
+        return self.fixed_tokens + sum(self.sizes)
+
+    @property
+    def tokens(self) -> int:
+        """Estimate the next question: as its model counted the last one, where that still holds."""
+        everything = self.everything
+        summed_up = max(
+            (s for s, m in zip(self.steps, self.messages, strict=True) if m.is_summary), default=0
+        )
+        for index in range(len(self.messages) - 1, -1, -1):
+            usage = self.messages[index].usage
+            if self.steps[index] <= summed_up:
+                break
+            if usage is not None and usage.prompt:
+                counted = usage.total + sum(self.sizes[index + 1 :])
+                return max(counted, everything // 2)  # some leave out what they had in a cache
+        return everything
 
     def request(self) -> ModelRequest:
         """Return the next question to the model."""
@@ -112,6 +164,7 @@ def model_spec(row: Mapping[str, Any]) -> ModelSpec:
         timeout_seconds=float(row["timeout_seconds"]),
         script=tuple(script) if script is not None else None,
         retry=Retry(**row["retry"]),
+        compaction=Compaction(**row.get("compaction", {})),
     )
 
 

@@ -224,7 +224,9 @@ class Reach:
     def check(self, address: WebAddress) -> None:
         """Raise Refused unless the host is on the list."""
         if not any(pattern.admits(address) for pattern in self.hosts):
-            raise Refused(f"{address.authority} is not among the hosts that are allowed")
+            raise Refused(
+                f"{address.authority} is not among the hosts that the skill's allowHosts admits"
+            )
 
     def admits(self, ip: str) -> bool:
         """Tell whether an address that a host's name has led to may be connected to."""

@@ -173,6 +173,9 @@ def _from_parser(error: Any, data: bytes) -> Unreadable:
     line = data.decode("utf-8", "replace").splitlines()[mark.line : mark.line + 1]
     if line and line[0][mark.column : mark.column + 1] == "\t":
         return Unreadable(mark.line + 1, mark.column + 1, _TAB, "expand -t 2 FILE writes spaces")
+    if line and re.search(r":\s+\*(?:[\s/]|$)", line[0]) and "alias" in reason:
+        advice = "a text that begins with * has to be quoted, such as " + '"* * * * *"'
+        return Unreadable(mark.line + 1, mark.column, advice)
     return Unreadable(mark.line + 1, mark.column + 1, reason)
 
 

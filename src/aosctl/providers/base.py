@@ -21,6 +21,19 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
+class Compaction:
+    """What is done where a conversation outgrows the model's context.
+
+    mode: summarize, drop or off. `at`: from which share of the context on; `keep`: how large a
+    share of it stays as it was said.
+    """
+
+    mode: str = "summarize"
+    at: float = 0.9
+    keep: float = 0.3
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """A row of the model registry, as a provider needs it.
 
@@ -41,6 +54,7 @@ class ModelSpec:
     script: tuple[JsonObject, ...] | None = None
     api_key_secret: str | None = None
     retry: Retry = Retry()
+    compaction: Compaction = Compaction()
     open_key: Callable[[], str] | None = field(default=None, repr=False, compare=False)
     """Opens the key that `api_key_secret` names; called for each request anew."""
 

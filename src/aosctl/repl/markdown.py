@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 WIDEST = 100
@@ -10,20 +11,39 @@ WIDEST = 100
 
 
 def with_tables(block: str, width: int) -> str:
-    """Return a block as it was written, with its tables drawn: for terminals without colours.
+    """Return a block as it was written, its tables and charts drawn: for terminals without colours.
 
     What else Markdown marks is read as easily with its marks, which no style replaces here.
     """
     from markdown_it import MarkdownIt
 
-    if "|" not in block:
+    if "|" not in block and "chart" not in block:
         return block
     lines = block.split("\n")
     parsed = MarkdownIt("commonmark").enable("table").parse(block)
-    for token in reversed([one for one in parsed if one.type == "table_open" and not one.level]):
+    drawn = [one for one in parsed if one.type in ("table_open", "fence") and not one.level]
+    for token in reversed(drawn):
         begin, end = token.map or (0, 0)
-        lines[begin:end] = [render("\n".join(lines[begin:end]), width, styled=False)]
+        if token.type == "table_open":
+            lines[begin:end] = [render("\n".join(lines[begin:end]), width, styled=False)]
+        elif (chart := _chart(token.info, token.content, width)) is not None:
+            lines[begin:end] = chart
     return "\n".join(lines)
+
+
+def _cyan(text: str) -> str:
+    return f"\x1b[36m{text}\x1b[0m" if text else text
+
+
+def _chart(info: str, text: str, width: int, style: Callable[[str], str] = str) -> list[str] | None:
+    """Return the lines of a chart; None where a fenced block is none."""
+    from aosctl.bars import has_lines
+    from aosctl.charts import chart_of, draw
+
+    found = chart_of(info, text) if info.startswith("chart") else None
+    if found is None:
+        return None
+    return draw(found, min(width, WIDEST), blocks=has_lines(), style=style)
 
 
 def render(block: str, width: int, *, styled: bool = True) -> str:
@@ -85,8 +105,21 @@ def _document() -> Any:
             yield text
 
     class PlainCode(CodeBlock):
+        info = ""
+
+        @classmethod
+        def create(cls, markdown: Any, token: Any) -> Any:
+            made = super().create(markdown, token)
+            made.info = token.info or ""  # type: ignore[attr-defined]
+            return made
+
         def __rich_console__(self, console: Any, options: Any) -> Any:
             code = str(self.text).rstrip()
+            chart = _chart(self.info, code, options.max_width, _cyan)
+            if chart is not None:
+                for line in chart:
+                    yield Text.from_ansi(line, no_wrap=True)
+                return
             shown = Syntax(
                 code, self.lexer_name, theme=self.theme, word_wrap=True, background_color="default"
             )

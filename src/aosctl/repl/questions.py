@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -126,18 +127,31 @@ class PersonHere:
     def _form(self) -> Reply | None:
         chosen = self._choose(_FORM, _KEYS)
         while chosen == "accept":
-            given: dict[str, Any] = {}
-            for field in fields_of(self._question.schema or {}):
-                found = self._field(field)
-                if isinstance(found, Moved):
-                    return None
-                if found is not None:
-                    given[field.name] = found
+            given = self._fill_in()
+            if given is None:
+                return None
             again = self._choose(_SEND, {**_KEYS, "e": "again"})
             if again == "accept":
                 return Reply("accept", given)
             chosen = "accept" if again == "again" else again
         return None if chosen is None else _plain(chosen)
+
+    def _fill_in(self) -> dict[str, Any] | None:
+        """Ask for every field, and show what would be sent; None when nobody waits any more."""
+        given: dict[str, Any] = {}
+        fields = fields_of(self._question.schema or {})
+        for field in fields:
+            found = self._field(field)
+            if isinstance(found, Moved):
+                return None
+            if found is not None:
+                given[field.name] = found
+        for field in fields:
+            if field.name in given:
+                value = given[field.name]
+                text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+                self._say(f"{field.title}: {text}")
+        return given
 
     def _field(self, field: FormField) -> Any:
         """Ask for one field until the answer fits; Moved when nobody waits any more."""

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
         CallEnded,
         CallRefused,
         Delegated,
+        FellBack,
         LoopEvent,
+        MadeRoom,
     )
     from aosctl.domain.tools.base import Question, Reply
     from aosctl.repl.oneshot import Ended
@@ -219,8 +221,18 @@ def _tell(report: Report, event: LoopEvent) -> None:
             report.event("error", error=again, retryInSeconds=in_seconds)
         case events.PictureMade(picture):
             report.event("picture", name=picture.name, mime=picture.mime, url=picture.ref)
-        case events.FellBack(reason, model):
-            report.event("error", error=redact_dsn(reason), fallback=model)
+        case events.MadeRoom() | events.FellBack():
+            _tell_of_model(report, event)
+
+
+def _tell_of_model(report: Report, event: MadeRoom | FellBack) -> None:
+    from aosctl.domain.loop_events import FellBack
+
+    if isinstance(event, FellBack):
+        report.event("error", error=redact_dsn(event.reason), fallback=event.model)
+    else:
+        went = {"messages": event.messages, "summarised": event.summarised}
+        report.event("compacted", **went, why=event.why)
 
 
 def _named(event: CallBegun | CallEnded | CallRefused | Delegated) -> dict[str, object]:

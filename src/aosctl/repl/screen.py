@@ -18,6 +18,7 @@ from aosctl.repl.words import (
     call_room,
     picture_line,
     result_words,
+    room_line,
     seconds,
     shorten,
 )
@@ -126,6 +127,9 @@ class Screen:
                     self._do(doing)
                 case events.Steered() | events.PictureMade():
                     self._part(event)
+                case events.MadeRoom(messages, _, summarised):
+                    self._finish_text()
+                    self.note(room_line(messages, summarised))
                 case events.Retrying() | events.FellBack():
                     self._ask_again(event)
                 case _:
@@ -234,7 +238,7 @@ class Screen:
             margin = f"  {self.style('│', YELLOW)} "
             width = self.width - 4 if self.folds else sys.maxsize
             rows += [f"{margin}{row}" for line in lines for row in folded(line, width)]
-            rows += [self.style(f"  {below}", DIM)]
+            rows += [self.style(f"  {row}", DIM) for row in folded(below, width)]
             self._side.write("\n".join(rows) + "\n")
             self._side.flush()
 

@@ -162,13 +162,19 @@ class Turns:
                 self._children.add(row.child_run_id)
 
     def _look_below(self, status: RunStatus) -> bool:
-        """Drive a run that works for this one, or wait for who does; False where none can go on."""
+        """Drive a run that works for this one, or wait for who does; False where none can go on.
+
+        True says that the run is to be looked at again.
+        """
         self._tell_children(status)
         if not status.children or status.run_state != "active":
             return False
         if self._drive(self.conversation.help):
             return True
-        at_work = [row.child for row in self.conversation.delegations() if row.is_at_work]
+        rows = self.conversation.delegations()
+        if not rows:
+            return True  # others have ended them meanwhile, and the run's status is another now
+        at_work = [row.child for row in rows if row.is_at_work]
         if not at_work or waiting(self.conversation):
             return False
         self.screen.doing(f"{', '.join(at_work)} at work for this turn")

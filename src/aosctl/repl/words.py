@@ -16,6 +16,8 @@ _LEAST_CALL = 20
 """Where less of a call is left beside what became of it, that goes over the end of the line."""
 _LEAST_ABOUT = 24
 """Where what a name means has less room beside it, it stands below."""
+MOST_SOURCES = 3
+SOURCE_WIDTH = 30
 REASON_WIDTH = 200
 DECISIONS = "y approve · s this run · a always · n deny · e edit · ? explain · d later"
 ASK_REASON = "reason, for the agent (may be empty) > "
@@ -74,24 +76,45 @@ def shorten(text: str, width: int) -> str:
 
 
 def result_words(ok: bool, result: Any) -> str:
-    """Sum up a tool's result: `12 rows`, `3 rows affected`, `3 passages`, or its error."""
+    """Sum up a tool's result: `12 rows`, `3 rows affected`, `3 passages: a.md`, or its error.
+
+    Where there is no row the kernel knows no columns, and nobody whether some could have come.
+    """
     data = result if isinstance(result, Mapping) else {}
     if not ok or "error" in data:
         return shorten(str(data.get("error") or "failed"), REASON_WIDTH)
     if isinstance(hits := data.get("hits"), list):
-        return counted(len(hits), "passage")
+        return counted(len(hits), "passage") + _sources(hits)
     if isinstance(affected := data.get("affected"), int):
         return counted(affected, "row") + " affected"
     if isinstance(rows := data.get("row_count"), int):
-        changed = " affected" if data.get("columns") == [] else ""
+        changed = " affected" if rows and data.get("columns") == [] else ""
         return counted(rows, "row") + changed + (", cut" if data.get("truncated") else "")
     if isinstance(found := data.get("memories"), list):
         return counted(len(found), "memory", "memories")
     return "done"
 
 
+def _sources(hits: list[Any]) -> str:
+    """Name where passages are from: `: joins.md, guide.pdf p. 3`, the first few of them."""
+    named: dict[str, None] = {}
+    for hit in hits:
+        if isinstance(hit, Mapping) and (name := hit.get("source") or hit.get("title")):
+            page = f" p. {hit['page']}" if isinstance(hit.get("page"), int) else ""
+            named[shorten(str(name).rstrip("/").rpartition("/")[2], SOURCE_WIDTH) + page] = None
+    shown = list(named)[:MOST_SOURCES]
+    more = ", …" if len(named) > len(shown) else ""
+    return f": {', '.join(shown)}{more}" if shown else ""
+
+
 def counted(count: int, one: str, many: str | None = None) -> str:
     return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def room_line(messages: int, summarised: bool) -> str:
+    """Tell that older messages are read no more, as they would not fit."""
+    went = "a summary stands for them" if summarised else "nothing stands for them"
+    return f"the context was full: {counted(messages, 'older message')} left out, {went}; all kept"
 
 
 def seconds(value: float) -> str:

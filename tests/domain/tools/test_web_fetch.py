@@ -173,7 +173,7 @@ def test_without_a_word_in_the_manifest_only_public_hosts_are_reached(url: str) 
     call = Call("web_fetch", "k", effect="read")
     result = act(WebFetch(open_client(resolve)), {"url": url}, call)
     assert not result.ok
-    assert any(w in result.value["error"] for w in ("private", "allowed", "spelling", "URL"))
+    assert any(w in result.value["error"] for w in ("private", "allowHosts", "spelling", "URL"))
 
 
 def test_a_page_is_fetched_from_the_hosts_on_the_list_alone() -> None:

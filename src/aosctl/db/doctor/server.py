@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from aosctl.db.doctor.rule import query_rule
+from collections.abc import Iterable
+
+from aosctl.db.doctor.rule import Finding, Rule, Setting, Unchecked, query_rule
 
 DURABLE = query_rule(
     "durability", "error", "What was committed survives a crash",
@@ -67,9 +69,23 @@ PUBLIC_CREATE = query_rule(
       select from aclexplode(datacl) a where a.grantee = 0 and a.privilege_type = 'CREATE')
     ) found order by 1""",
 )  # fmt: skip
+_BY_WORDS = """select count(*) from aos_rag.collection c
+    where c.embedding_model is not null and aos_rag.vector_schema() is null"""
+
+
+def _vector(setting: Setting) -> Iterable[Finding]:
+    if "aos_admin" not in setting.own_roles:
+        raise Unchecked("only a member of aos_admin sees the collections of all tenants")
+    for (count,) in setting.rows(_BY_WORDS):
+        if int(count):
+            about = f"{count} of the collections have embeddings, and full text alone is searched"
+            yield Finding("extension vector", about, "create extension vector", "superuser")
+
+
 RULES = (
     DURABLE,
     LOGGED,
     PUBLIC_TEMP,
     PUBLIC_CREATE,
+    Rule("vector-missing", "warning", "Collections with embeddings are searched by them", _vector),
 )

@@ -9,7 +9,7 @@ from decimal import Decimal
 from aosctl.domain.audit.chain import Line, data_of
 
 Found = Iterator[tuple[int | None, str, str]]
-_DIGESTED = ("model.answered", "turn.completed", "tool.result", "turn.steered")
+_DIGESTED = ("model.answered", "turn.completed", "tool.result", "turn.steered", "run.compacted")
 
 
 @dataclass(slots=True)
@@ -53,7 +53,9 @@ class Effects:
             self.early.add(seq)
         if kind in _DIGESTED and "sha256" in data:
             self.digests.setdefault((line["at"], str(data["sha256"])), []).append(seq)
-        if kind == "turn.opened":
+        if kind == "run.compacted":  # what says so to the model
+            self.opened.setdefault(line["at"], seq)
+        elif kind == "turn.opened":
             self.opened[line["at"]] = seq
             self.turns[str(data.get("turn"))] = seq
             if isinstance(data.get("step"), int):

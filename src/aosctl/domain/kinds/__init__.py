@@ -11,6 +11,7 @@ from aosctl.domain.kinds.model import Model
 from aosctl.domain.kinds.persona import Persona
 from aosctl.domain.kinds.policy import Policy
 from aosctl.domain.kinds.principal import Principal
+from aosctl.domain.kinds.schedule import Schedule
 from aosctl.domain.kinds.secret import Secret
 from aosctl.domain.kinds.skill import Skill
 from aosctl.domain.kinds.tenant import Tenant
@@ -31,6 +32,7 @@ KINDS: tuple[Kind, ...] = (
     Persona(),
     Agent(),
     Budget(),
+    Schedule(),
 )
 """Every kind, in the order in which they are applied; deleted in reverse."""
 

@@ -147,6 +147,10 @@ class Kind:
         """Fill what depends on other fields and check what concerns several of them."""
         return spec
 
+    def note(self, rows: Sequence[Resource]) -> str | None:
+        """Return what whoever lists these has to know beside the table."""
+        return None
+
     def describe(self, resource: Resource) -> list[Entry]:
         """Return what `describe` prints: metadata, the spec field by field, the status."""
         tenant: list[Entry] = [("Tenant", resource.tenant)] if self.tenanted else []

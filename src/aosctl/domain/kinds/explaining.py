@@ -19,6 +19,15 @@ _WIDTH = 80
 _INDENT = "  "
 
 
+def kind_to_explain(word: str) -> Kind:
+    """Find the kind that a person typed, also the one that no kernel keeps. Raises UnknownKind."""
+    from aosctl.domain.inventory import readable_kind
+    from aosctl.domain.kinds.agent_test import AgentTest
+
+    tests = AgentTest()
+    return tests if word.lower().removesuffix(".aos") in tests.words else readable_kind(word)
+
+
 def explain(kind: Kind, path: Sequence[str] = (), *, recursive: bool = False) -> str:
     """Explain a kind, or the field that `path` leads to; lists are passed through.
 
@@ -46,7 +55,9 @@ def type_words(field_type: Type) -> str:
         return f"map[string]{type_words(field_type.value)}"
     if isinstance(field_type, Number):
         return "integer" if field_type.whole else "number"
-    names: dict[type[Type], str] = {Object: "Object", Flag: "boolean", Anything: "any"}
+    if isinstance(field_type, Object):
+        return "Object"
+    names: dict[type[Type], str] = {Flag: "boolean", Anything: "any"}
     return names.get(type(field_type), "string")
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from aosctl.domain.kinds import KINDS
+from aosctl.domain.kinds.agent_test import AgentTest
 from aosctl.domain.kinds.base import Kind
 
+DECLARED: tuple[Kind, ...] = (*KINDS, AgentTest())
+"""Every kind that stands in a file, the one that no kernel keeps too."""
 DRAFT = "http://json-schema.org/draft-07/schema#"
 
 
@@ -27,8 +30,8 @@ def schema_for(kind: Kind) -> dict[str, Any]:
 
 def schema_for_all() -> dict[str, Any]:
     """Return one JSON Schema that admits a manifest of any kind, and a List of them."""
-    definitions = {kind.name: _without_draft(schema_for(kind)) for kind in KINDS}
-    listed = [{"$ref": f"#/definitions/{kind.name}"} for kind in KINDS]
+    definitions = {kind.name: _without_draft(schema_for(kind)) for kind in DECLARED}
+    listed = [{"$ref": f"#/definitions/{kind.name}"} for kind in DECLARED]
     definitions["List"] = {
         "title": "List",
         "type": "object",

@@ -138,6 +138,31 @@ _RETRY = Object(
 )
 
 
+_COMPACTION = Object(
+    fields=(
+        Field(
+            "mode",
+            Choice(values=("summarize", "drop", "off")),
+            "Whether the model sums up what is left out, it is only dropped (as it is where the"
+            " capability `summaries` is false), or the turn fails.",
+            default="summarize",
+        ),
+        Field(
+            "at",
+            Number(minimum=0.1, maximum=1),
+            "From which share of the context window on, less where the longest answer needs more.",
+            default=0.9,
+        ),
+        Field(
+            "keep",
+            Number(minimum=0, maximum=0.9),
+            "How large a share of it stays as it was said.",
+            default=0.3,
+        ),
+    )
+)
+
+
 def _price(row: Resource, name: str) -> float | None:
     pricing = row.spec.get("pricing") or {}
     price: float | None = pricing.get(name)
@@ -274,6 +299,14 @@ class Model(Kind):
             " asking it again has not helped: for the rest of that turn. Their own fallbacks are"
             " not followed.",
             default=[],
+        ),
+        Field(
+            "compaction",
+            _COMPACTION,
+            "What is done where a conversation outgrows the context window. What is left out is"
+            " kept and recorded; the prompt, the tools and what people said in the turn are always"
+            " sent.",
+            default={},
         ),
         Field("active", Flag(), "Whether new runs may use it.", default=True),
         Field(

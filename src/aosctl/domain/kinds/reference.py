@@ -14,7 +14,7 @@ from pathlib import Path
 from aosctl.domain.fields import Type
 from aosctl.domain.kinds import KINDS
 from aosctl.domain.kinds.base import Kind
-from aosctl.domain.kinds.json_schema import schema_for, schema_for_all
+from aosctl.domain.kinds.json_schema import DECLARED, schema_for, schema_for_all
 from aosctl.domain.structures import Field, ListOf, MapOf, Object, default_of
 
 PAGE = "manifests.md"
@@ -88,7 +88,7 @@ def reference() -> str:
     metadata = next(field for field in KINDS[-1].manifest_type.fields if field.name == "metadata")
     inner, _ = _inner(metadata.type)
     head = _HEAD + _table(inner.fields if inner else ())
-    return head + "".join(_section(kind) for kind in KINDS)
+    return head + "".join(_section(kind) for kind in DECLARED)
 
 
 def write(folder: Path) -> None:
@@ -102,7 +102,8 @@ def write(folder: Path) -> None:
 
 def schema_files() -> dict[str, str]:
     """Return the JSON Schemas by their file's name: of all kinds in one, and of each."""
-    schemas = {SCHEMA: schema_for_all()} | {schema_name(kind): schema_for(kind) for kind in KINDS}
+    each = {schema_name(kind): schema_for(kind) for kind in DECLARED}
+    schemas = {SCHEMA: schema_for_all()} | each
     return {
         name: json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
         for name, schema in schemas.items()
