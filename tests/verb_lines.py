@@ -203,12 +203,10 @@ LINES: dict[str, tuple[Line, ...]] = {
     "worker": (
         says("worker --once"), fails("worker --once --lease {EVIL}", 2),
     ),
-    "test": (
-        shows("test --help"), fails("test -f {MILD}"), fails("test -R", 2),
-        fails("test -f {MILD} -o {MILD}", 2),
-    ),
     "test record": (
         fails("test record {MILD}"), fails("test record {MILD} -o /dev/null", 2),
+        shows("test --help"), fails("test -f {MILD}"), fails("test -R", 2),
+        fails("test -f {MILD} -o {MILD}", 2),
     ),
     "skill test": (
         fails("skill test sql_query --agent clerk"), fails("skill test {MILD}"),

@@ -47,9 +47,11 @@ WRONG: dict[str, tuple[str, str, str, set[tuple[str, ...]]]] = {
     "field selector": ("--field-selector", "nonsense", 'error: invalid selector: "nonsense', set()),
     "output": ("-o", "bogus", "error: unable to match a printer suitable for the output format"
                ' "bogus", allowed formats are: ',
-               {("schema",), ("audit", "checkpoint"), ("audit", "export"), ("export", "tenant")}),
+               {("schema",), ("audit", "checkpoint"), ("audit", "export"), ("export", "tenant"),
+                ("test", "record")}),
     "jsonpath": ("-o", "jsonpath={.a[", "error: ",
-                 {("schema",), ("audit", "checkpoint"), ("audit", "export"), ("export", "tenant")}),
+                 {("schema",), ("audit", "checkpoint"), ("audit", "export"), ("export", "tenant"),
+                  ("test", "record")}),
     "dry run": ("--dry-run", "maybe", "error: Invalid dry-run value (maybe). Must be",
                 {("audit", "prune"), ("db", "harden"), ("skill", "test"), ("mcp", "add"),
                  ("mcp", "approve")}),

@@ -50,9 +50,6 @@ DECIDED = {
     "mcp approve": "--yes --dry-run",
     "mcp serve": "--http --token-file --allow-approve",
     "mcp tools": "--output --no-headers",
-    "test": (
-        "--filename --recursive --selector --filter --model --junit-xml --fail-fast --keep --output"
-    ),
     "test record": "--output --setup",
     "skill test": "--args --agent --dry-run --output --approve",
     "create skill": "--builtin --description --dry-run --output --edit",
