@@ -51,7 +51,7 @@ _aosctl_spec() {
       values='--provider --model --base-url --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--provider=words:openai,anthropic,gemini,ollama,offline,script --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='--provider=words:openai,anthropic,gemini,ollama,local,offline,script --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'create collection')
       commands=''
       flags='--description --dry-run -o --output --edit --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'

@@ -687,7 +687,7 @@ complete -c aosctl -n '__aosctl_at "create tenant"' -l no-input -d 'Ask nothing;
 complete -c aosctl -n '__aosctl_at "create tenant"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create tenant"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create tenant"' -s h -l help -d 'Show the help of a command'
-complete -c aosctl -n '__aosctl_at "create model"' -l provider -x -a '(__aosctl_ask "=words:openai,anthropic,gemini,ollama,offline,script")' -d 'openai, anthropic, gemini, ollama, offline or script'
+complete -c aosctl -n '__aosctl_at "create model"' -l provider -x -a '(__aosctl_ask "=words:openai,anthropic,gemini,ollama,local,offline,script")' -d 'openai, anthropic, gemini, ollama, local, offline or script'
 complete -c aosctl -n '__aosctl_at "create model"' -l model -x -d 'What the service calls it'
 complete -c aosctl -n '__aosctl_at "create model"' -l base-url -x -d 'Where the service is'
 complete -c aosctl -n '__aosctl_at "create model"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
