@@ -35,7 +35,7 @@ WORDS: dict[tuple[str, ...], list[str]] = {
     ("logs",): ["r"], ("rollout", "history"): ["persona/p"], ("auth", "can-i"): ["get", "agents"],
     ("memory", "set"): ["k", "v"], ("memory", "rm"): ["k"], ("memory", "search"): ["q"],
     ("skill", "test"): ["s"], ("mcp", "tools"): ["s"], ("mcp", "add"): ["s"],
-    ("test", "record"): ["r"],
+    ("test", "record"): ["r"], ("ingest",): ["c", "-"], ("search",): ["c", "q"],
     ("mcp", "diff"): ["s"], ("mcp", "approve"): ["s"], ("create", "mcpserver"): ["s", "--url=https://x"],
     ("create", "schedule"): ["s", "--agent=a", "--schedule=@daily", "x"],
     ("schedule", "pause"): ["s"], ("schedule", "resume"): ["s"], ("schedule", "run"): ["s"],
@@ -54,7 +54,7 @@ WRONG: dict[str, tuple[str, str, str, set[tuple[str, ...]]]] = {
                   ("test", "record")}),
     "dry run": ("--dry-run", "maybe", "error: Invalid dry-run value (maybe). Must be",
                 {("audit", "prune"), ("db", "harden"), ("skill", "test"), ("mcp", "add"),
-                 ("mcp", "approve")}),
+                 ("mcp", "approve"), ("ingest",)}),
     "since": ("--since", "yesterdayish", "error: invalid ", set()),
 }  # fmt: skip
 """A flag, its wrong value, how the error begins, and the commands where it means another thing."""

@@ -61,6 +61,11 @@ DECIDED = {
         "--agent --schedule --timezone --concurrency-policy --dry-run --output --edit"
     ),
     "schedule run": "--output",
+    "ingest": (
+        "--recursive --include --exclude --hidden --no-ignore --prefix --source --trust --prune "
+        "--dry-run --concurrency --max-bytes --allow-private --list --remove --output"
+    ),
+    "search": "--limit --full-text --whole --output",
     "create principal": (
         "--role --type --display-name --db-role --login --password-file --dry-run --output"
     ),

@@ -112,6 +112,10 @@ def command(
     """
     given = globals_of(ctx)
     chosen = output.parse_output(output_format, allowed=("json", "yaml", "name"))
+    if paths and (list_ or remove):
+        raise UsageError(
+            f"{'--list' if list_ else '--remove'} takes nothing in: leave the paths out"
+        )
     if list_:
         from aosctl.cli.ingest_list import write_list
 

@@ -34,13 +34,13 @@ def write_list(given: Globals, collection: str, chosen: output.Output) -> int:
             one.source,
             one.title,
             one.chunks,
-            one.chunks - one.missing_embeddings,
+            one.missing_embeddings,
             one.trust or "collection's",
             age(one.updated_at),
         )
         for one in known
     ]
-    write_table(("SOURCE", "TITLE", "CHUNKS", "EMBEDDED", "TRUST", "AGE"), rows)
+    write_table(("SOURCE", "TITLE", "CHUNKS", "UNEMBEDDED", "TRUST", "AGE"), rows)
     return 0
 
 
@@ -88,7 +88,7 @@ def _object(collection: str, one: KnownDocument) -> output.Resource:
         "status": {
             "sha256": one.sha256,
             "passages": one.chunks,
-            "embedded": one.chunks - one.missing_embeddings,
+            "unembedded": one.missing_embeddings,
             "provenance": one.provenance,
             "updatedAt": rfc3339(one.updated_at),
         },

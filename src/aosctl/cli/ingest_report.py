@@ -100,7 +100,8 @@ class Report:
         more = _of_embeddings(filled, meaning)
         self.note(f"{said}; {more}" if more else said)
         if folders_left:
-            self.note(f"{folders_left:,} sub-folders were passed over: -R looks into them too")
+            left = "1 sub-folder was" if folders_left == 1 else f"{folders_left:,} sub-folders were"
+            self.note(f"{left} passed over: -R looks there too")
 
     def _name(self, outcome: Outcome) -> str:
         return f"{self._collection}/{outcome.source}"

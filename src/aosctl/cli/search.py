@@ -75,7 +75,7 @@ def _vectors(
 ) -> dict[str, tuple[float, ...]]:
     """Embed the question once for each model; say where full text has to do alone."""
     from aosctl.cli.wiring import embedder_of
-    from aosctl.domain.ingest.meaning import meaning_of
+    from aosctl.domain.ingest.meaning import NO_MODEL, meaning_of
     from aosctl.providers.base import Retry
 
     vectors: dict[str, tuple[float, ...]] = {}
@@ -91,7 +91,7 @@ def _vectors(
                 vectors[hasty.name] = made.vectors[0]
             except ProviderError as error:
                 why = error.message
-        if ask and why:
+        if ask and why and why != NO_MODEL:
             text = f"{name} is searched by full text alone: {why}"
             output.note(text, quiet=given.quiet)
     return vectors
