@@ -69,7 +69,7 @@ class TurnSpans:
                 **self._conversation,
                 "aosctl.tenant.id": str(lease.tenant),
                 "aosctl.run.id": str(lease.run_id),
-                "aosctl.run": lease.run,
+                **({"aosctl.run": lease.run} if lease.run else {}),
                 "aosctl.turn": lease.turn,
                 "aosctl.turn.id": str(lease.turn_id),
                 "aosctl.attempt": lease.attempt,
