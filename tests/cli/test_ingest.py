@@ -126,7 +126,7 @@ def lines(text: str) -> set[str]:
 
 
 def listed(here: Aosctl, collection: str) -> dict[str, dict[str, Any]]:
-    done = here("ingest", collection, "--list", "-o", "json")
+    done = here("ingest", collection, "--list", "--output", "json")
     assert done.status == 0, done.err
     return {one["metadata"]["name"]: one for one in json.loads(done.out)["items"]}
 
@@ -221,7 +221,7 @@ def test_stdin_is_a_document_and_trust_can_be_taken_from_it(here: Aosctl, collec
     assert typed("--trust", "untrusted").out == f"{collection}/typed.md changed, 1 passage\n"
     assert typed().out == f"{collection}/typed.md unchanged\n"
     assert listed(here, collection)["typed.md"]["spec"]["trust"] == "untrusted"
-    (hit,) = json.loads(here("search", collection, "holiday", "-o", "json").out)["items"]
+    (hit,) = json.loads(here("search", collection, "holiday", "--output", "json").out)["items"]
     assert hit["status"]["untrusted"] is True
     assert typed("--trust", "trusted").out == f"{collection}/typed.md changed, 1 passage\n"
     assert "trust" not in listed(here, collection)["typed.md"]["spec"]
