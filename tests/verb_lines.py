@@ -202,6 +202,7 @@ LINES: dict[str, tuple[Line, ...]] = {
     ),
     "worker": (
         says("worker --once"), fails("worker --once --lease {EVIL}", 2),
+        fails("worker --once --listen {EVIL}", 2),
     ),
     "test record": (
         fails("test record {MILD}"), fails("test record {MILD} -o /dev/null", 2),

@@ -107,7 +107,7 @@ DECIDED = {
         "--output-schema --system --no-stream --raw-output"
     ),
     "shell": "--command --file",
-    "worker": "--concurrency --once --lease",
+    "worker": "--concurrency --once --lease --drain-seconds --connections --listen --tenant-labels",
     "ps": (
         "--all --quiet --watch --forest --last --no-trunc --filter --output --selector "
         "--sort-by --all-namespaces --no-headers"

@@ -6,160 +6,26 @@ import json
 import re
 import signal
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import Event
-from typing import Any, NamedTuple, TextIO
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from background import (
+    WRITE,
+    held,
+    make_clerk,
+    make_shop,
+    make_slow,
+    queued,
+    state,
+    working,
+)
 from command import AOSCTL, Aosctl
 from hooks import hook_server
-from kernels import META, Tenant, apply, call, make_tenant, say
-from providers.wire_openai import OpenAIWire, Reply, Request, calls, text
-from shop import SHOP, open_shop
-from talks import PATIENCE_SECONDS, until
-
-WRITE = {"statement": "insert into shop.orders (id, item) values (7, 'lamp')"}
-
-
-def make_shop(tenant: Tenant) -> None:
-    """Make the shop once, an empty one from then on, whose every change asks a person."""
-    admin = tenant.database.superuser
-    if not tenant.database.value("select to_regclass('shop.orders')"):
-        admin.execute(SHOP.encode())
-    admin.execute("truncate shop.orders")
-    open_shop(tenant)
-    apply(admin, "aos_skills.apply_skill", tenant.id, "sql_execute", {
-        "builtin": "sql_execute", "approval": "always",
-        "sql": {"searchPath": ["shop"], "grants": [
-            {"schema": "shop", "tables": ["orders"], "privileges": ["insert", "select"]}]},
-    })  # fmt: skip
-
-
-def make_clerk(tenant: Tenant) -> None:
-    """Make the agent `scripted`, which asks to insert an order, and says that it has."""
-    make_shop(tenant)
-    admin = tenant.database.superuser
-    call(admin, "aos_meta.apply_model", "scripted", META, {
-        "provider": "script", "model": "scripted",
-        "script": [{"calls": [{"name": "sql_execute", "args": WRITE}]},
-                   {"text": "The lamp is in."}, {"text": "As before."}],
-    })  # fmt: skip
-    apply(admin, "aos_persona.apply_persona", tenant.id, "scripted", {
-        "systemPrompt": "You sell lamps.", "model": "scripted",
-    })  # fmt: skip
-    apply(admin, "aos_agent.apply_agent", tenant.id, "scripted", {
-        "persona": "scripted", "skills": ["sql_execute"],
-    })  # fmt: skip
-
-
-def make_agent(tenant: Tenant, name: str, model: dict[str, Any]) -> None:
-    admin = tenant.database.superuser
-    call(admin, "aos_meta.apply_model", name, META, {"model": name, **model})
-    apply(admin, "aos_persona.apply_persona", tenant.id, name, {
-        "systemPrompt": "You wait.", "model": name,
-    })  # fmt: skip
-    apply(admin, "aos_agent.apply_agent", tenant.id, name, {"persona": name})
-
-
-def make_slow(tenant: Tenant, name: str) -> None:
-    """Make an agent whose model takes an hour."""
-    make_agent(tenant, name, {
-        "provider": "script", "script": [{"delaySeconds": 3600.0, "text": "At last."}],
-    })  # fmt: skip
-
-
-class Held(NamedTuple):
-    """A model that answers when the test lets it."""
-
-    wire: OpenAIWire
-    go: Event
-
-    def asked(self, number: int = 1) -> None:
-        """Wait until it was asked so often."""
-        until(lambda: len(self.wire.requests) >= number, f"question {number}")
-
-
-@contextmanager
-def held(tenant: Tenant, name: str, *replies: Reply) -> Iterator[Held]:
-    """Make an agent whose model waits with these answers."""
-    go = Event()
-
-    def answer(reply: Reply) -> Callable[[Request], Reply]:
-        def late(_request: Request) -> Reply:
-            assert go.wait(PATIENCE_SECONDS)
-            return reply
-
-        return late
-
-    with OpenAIWire([answer(reply) for reply in replies]) as wire:
-        make_agent(tenant, name, {"provider": "openai", "baseUrl": wire.base_url})
-        try:
-            yield Held(wire, go)
-        finally:
-            go.set()
-
-
-def queued(tenant: Tenant, agent: str = "bot", text: str = "hello") -> Any:
-    run = tenant.start_run(agent)
-    tenant.open(run, text)
-    return run
-
-
-def state(tenant: Tenant, run: Any) -> str:
-    return str(tenant.run_row(run)["turn_state"])
-
-
-@contextmanager
-def working(env: dict[str, str], tenant: Tenant, *arguments: str) -> Iterator[Working]:
-    """Run a worker beside the block."""
-    database = tenant.database
-    with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(
-            [str(AOSCTL), "worker", "-n", tenant.name, *arguments],
-            env={
-                **env,
-                "OPENAI_API_KEY": "k",
-                "AOSCTL_DSN": database.cluster.dsn("test_developer", database.name),
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
-        try:
-            yield Working(process, log)
-        finally:
-            process.kill()
-            process.communicate()
-
-
-class Working(NamedTuple):
-    """A worker beside the test, and the file that its stderr goes to."""
-
-    process: subprocess.Popen[str]
-    log: TextIO
-
-    def said(self) -> str:
-        self.log.seek(0)
-        return self.log.read()
-
-    def hear(self, words: str) -> None:
-        """Wait until it has said so."""
-        until(lambda: words in self.said(), words)
-
-    def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
-        """Send it a signal; return its exit status and what it said."""
-        self.process.send_signal(number)
-        return self.ended()
-
-    def ended(self) -> tuple[int, str]:
-        """Wait for its end; return its exit status and what it said."""
-        out, _ = self.process.communicate(timeout=PATIENCE_SECONDS)
-        assert out == ""
-        return self.process.returncode, self.said()
+from kernels import META, Tenant, call, make_tenant, say
+from providers.wire_openai import calls, text
+from talks import until
 
 
 def test_once_drives_what_waits_and_ends(developer: Aosctl, tenant: Tenant) -> None:
@@ -354,6 +220,28 @@ def test_the_first_signal_lets_a_step_end_and_hands_the_turn_back(
     assert (row["turn_state"], row["lease_hash"], row["last_step"]) == ("queued", None, 2)
     assert "turn.reclaimed" not in tenant.events(run)
     tenant.database.superuser.execute("select aos_agent.cancel_run(%s, %s)", (tenant.id, run))
+
+
+def test_what_takes_longer_than_drain_seconds_is_handed_back_for_the_next_worker(
+    env: dict[str, str], tenant: Tenant
+) -> None:
+    """The model's answer never came: nothing of it is stored, and the next one's is, once."""
+    with held(tenant, "lengthy", text("Never."), text("Done.")) as model:
+        with working(env, tenant, "--drain-seconds", "1") as first:
+            run = queued(tenant, "lengthy")
+            model.asked()
+            status, err = first.end()
+        assert status == 0
+        assert " turn 1 released · " in err
+        row = tenant.run_row(run)
+        assert (row["turn_state"], row["lease_hash"], row["last_step"]) == ("queued", None, 1)
+        model.go.set()
+        with working(env, tenant) as second:
+            until(lambda: state(tenant, run) == "completed", "the turn")
+            assert second.end()[0] == 0
+        assert len(model.wire.requests) == 2
+    roles = "select role from aos_core.step where tenant_id = %s and run_id = %s order by seq"
+    assert tenant.database.rows(roles, tenant.id, run) == [("user",), ("assistant",)]
 
 
 def test_the_second_signal_ends_at_once(env: dict[str, str], tenant: Tenant) -> None:
