@@ -55,7 +55,7 @@ def remove_documents(
     """Remove documents by their sources. Raises NotFound, before any is removed."""
     from aosctl.cli.wiring import session_of
     from aosctl.db.knowledge import KnowledgeClient
-    from aosctl.domain.names import did_you_mean, quoted
+    from aosctl.domain.names import did_you_mean, printable, quoted
 
     with closing(session_of(given)) as session:
         knowledge = KnowledgeClient(session.connection, session.require_tenant(), collection)
@@ -75,7 +75,7 @@ def remove_documents(
         output.write_objects([_object(collection, known[source]) for source in sources], chosen)
     else:
         word = "" if chosen.format == "name" else f" removed{after}"
-        output.write("".join(f"{collection}/{source}{word}\n" for source in sources))
+        output.write("".join(f"{collection}/{printable(source)}{word}\n" for source in sources))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What `aosctl ingest` says: a bar on a terminal, a line a document elsewhere, a sum at the end."""
+"""What `aosctl ingest` says: how far it is, what became of each document, and a sum at the end."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Self
 
 from aosctl.cli import output
 from aosctl.cli.globals import Globals
-from aosctl.terminal import clean, is_dumb
+from aosctl.domain.names import printable
+from aosctl.terminal import is_dumb
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
     from aosctl.domain.ingest.filling import Filled
     from aosctl.domain.ingest.meaning import Meaning
     from aosctl.domain.ingest.taking import Options, Outcome
 
 _ORDER = ("created", "changed", "unchanged", "removed", "skipped", "failed")
 _DRY = " (dry run)"
+_ERASE = "\r\x1b[2K"
 
 
 class Report:
@@ -37,16 +37,16 @@ class Report:
         self._keeps = options.keep
         self._objects: list[output.Resource] = []
         self._on_terminal = sys.stderr.isatty() and not is_dumb(os.environ)
-        # Where both go to one terminal, a line a document would only push the bar away.
+        # Where both go to one terminal, a line a document would only push that away.
         self._prints = chosen.is_table and not (self._on_terminal and sys.stdout.isatty())
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
+        self._stage, self._done, self._total = "", 0, 0
+        self._is_drawn = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._close()
+        self._clear()
 
     def reading(self, documents: int) -> None:
         """Begin to read so many documents."""
@@ -58,17 +58,16 @@ class Report:
 
     def stage(self, name: str) -> None:
         """Begin something that has no measure."""
-        self._begin(name, None)
+        self._begin(name, 0)
 
     def embedded(self, filled: Filled) -> None:
         """Show how far the embeddings are."""
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=filled.passages + filled.too_long)
+        self._done = filled.passages + filled.too_long
+        self._draw()
 
     def document(self, outcome: Outcome) -> None:
         """Tell what became of a document."""
-        if self._bar is not None and self._task is not None:
-            self._bar.advance(self._task)
+        self._done += 1
         if outcome.status in ("skipped", "failed"):
             self.note(f"{self._name(outcome)} {outcome.status}: it {outcome.reason}")
         elif self._prints:
@@ -78,20 +77,18 @@ class Report:
         elif self._chosen.format == "name":
             output.write(f"{self._name(outcome)}\n")
         self._objects.append(self._object(outcome))
+        self._draw()
 
     def note(self, text: str) -> None:
-        """Say something, above the bar where there is one."""
-        if self._bar is not None:
-            if not self._given.quiet:
-                self._bar.console.print(clean(text), markup=False, highlight=False, soft_wrap=True)
-        else:
-            output.note(text, quiet=self._given.quiet)
+        """Say something, above the line of progress where there is one."""
+        self._clear()
+        output.note(text, quiet=self._given.quiet)
 
     def end(
         self, outcomes: Sequence[Outcome], filled: Filled, meaning: Meaning, folders_left: int
     ) -> None:
         """Say what was done, all in all."""
-        self._close()
+        self._clear()
         if self._chosen.format in ("json", "yaml"):
             output.write_objects(self._objects, self._chosen)
         counts: Counter[str] = Counter(one.status for one in outcomes)
@@ -104,7 +101,7 @@ class Report:
             self.note(f"{left} passed over: -R looks there too")
 
     def _name(self, outcome: Outcome) -> str:
-        return f"{self._collection}/{outcome.source}"
+        return f"{self._collection}/{printable(outcome.source)}"
 
     def _object(self, outcome: Outcome) -> output.Resource:
         status = {
@@ -120,20 +117,24 @@ class Report:
             "status": {name: value for name, value in status.items() if value is not None},
         }
 
-    def _begin(self, name: str, total: int | None) -> None:
+    def _begin(self, name: str, total: int) -> None:
+        self._stage, self._done, self._total = name, 0, total
+        self._draw()
+
+    def _draw(self) -> None:
+        """Say on one line how far it is, in place of what stood there."""
         if self._given.quiet or not self._on_terminal:
             return
-        if self._bar is None:
-            self._bar = _bar(self._given)
-            self._bar.start()
-        if self._task is not None:
-            self._bar.remove_task(self._task)
-        self._task = self._bar.add_task(name, total=total)
+        far = f" {self._done:,} of {self._total:,}" if self._total else ""
+        sys.stderr.write(f"{_ERASE}{self._stage}{far}")
+        sys.stderr.flush()
+        self._is_drawn = True
 
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = self._task = None
+    def _clear(self) -> None:
+        if self._is_drawn:
+            sys.stderr.write(_ERASE)
+            sys.stderr.flush()
+            self._is_drawn = False
 
 
 def _passages(count: int) -> str:
@@ -156,24 +157,3 @@ def _of_embeddings(filled: Filled, meaning: Meaning) -> str:
             f"; {filled.too_long:,} are longer than the model takes, and found by their words alone"
         )
     return said
-
-
-def _bar(given: Globals) -> Progress:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True, no_color=given.no_color or None)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )

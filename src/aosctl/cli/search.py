@@ -11,7 +11,9 @@ import typer
 
 from aosctl.cli import output
 from aosctl.cli.globals import Globals, globals_of
+from aosctl.domain.names import printable
 from aosctl.errors import ProviderError, UsageError
+from aosctl.terminal import visible
 
 if TYPE_CHECKING:
     from aosctl.db.connection import Session
@@ -99,15 +101,14 @@ def _vectors(
 
 def _shown(place: int, one: Passage, whole: bool) -> str:
     """Return a passage with its place above it, a few lines where it is long."""
-    where = f"{one.source or one.title}:{one.line}"
-    if one.page is not None:
-        where = f"{one.source or one.title} p. {one.page}"
+    source = printable(one.source or one.title)
+    where = f"{source}:{one.line}" if one.page is None else f"{source} p. {one.page}"
     headings = (one.heading or "").removeprefix(one.title).removeprefix(" > ")
-    title = " > ".join(part for part in (one.title, headings) if part)
+    title = " > ".join(printable(part) for part in (one.title, headings) if part)
     marks = f"{one.collection}, score {one.score:.4f}, {one.search}"
     if one.untrusted:
         marks += ", untrusted"
-    lines = one.content.strip().splitlines()
+    lines = visible(one.content.strip()).splitlines()
     shown = lines if whole else lines[:_LINES_SHOWN]
     body = "\n".join(f"   {line}" for line in shown)
     left = len(lines) - len(shown)
