@@ -4,7 +4,7 @@
 _aosctl_spec() {
   case "$1" in
     '')
-      commands='quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker schedule mcp test skill memory ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
+      commands='quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker schedule mcp ingest search test skill memory ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion'
       flags='--dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help --version'
       values='--dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
@@ -51,7 +51,7 @@ _aosctl_spec() {
       values='--provider --model --base-url --dry-run -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
       files=''
       sources=''
-      known='--provider=words:openai,anthropic,gemini,ollama,offline,script --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+      known='--provider=words:openai,anthropic,gemini,ollama,local,offline,script --dry-run=words:none,client,server -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'create collection')
       commands=''
       flags='--description --dry-run -o --output --edit --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
@@ -332,6 +332,20 @@ _aosctl_spec() {
       files='--token-file'
       sources=''
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'ingest')
+      commands=''
+      flags='-R --recursive --include --exclude --hidden --no-ignore --prefix --source --trust --prune --dry-run --concurrency --max-bytes --allow-private --list --remove -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--include --exclude --prefix --source --trust --concurrency --max-bytes --remove -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources='collection file*'
+      known='--trust=words:trusted,untrusted -o=words:json,yaml,name --output=words:json,yaml,name --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
+    'search')
+      commands=''
+      flags='--limit --full-text --whole -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      values='--limit -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
+      files=''
+      sources='collection *'
+      known='-o=words:json,yaml --output=words:json,yaml --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'test')
       commands='record'
       flags='-f --filename -R --recursive -l --selector --filter -m --model --junit-xml -x --fail-fast --keep -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'

@@ -13,7 +13,7 @@ function __aosctl_command
         set sources
         switch "$path"
         case ''
-            set commands quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker schedule mcp test skill memory ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
+            set commands quickstart apply create diff get describe edit label annotate patch replace rollout wait delete explain schema api-resources api-versions chat run shell worker schedule mcp ingest search test skill memory ps top logs events trace approve deny attach steer fork replay resolve kill resume cost audit export db auth doctor secret config whoami plugin man version completion
             set values --dsn --context -n --tenant --namespace --as --request-timeout -v --v
             set sources ''
         case 'quickstart'
@@ -200,6 +200,14 @@ function __aosctl_command
             set commands 
             set values --http --dsn --context -n --tenant --namespace --as --request-timeout -v --v --token-file
             set sources ''
+        case 'ingest'
+            set commands 
+            set values --include --exclude --prefix --source --trust --concurrency --max-bytes --remove -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set sources 'collection file*'
+        case 'search'
+            set commands 
+            set values --limit -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v
+            set sources 'collection *'
         case 'test'
             set commands record
             set values -l --selector --filter -m --model -o --output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -f --filename --junit-xml
@@ -538,6 +546,8 @@ complete -c aosctl -n '__aosctl_at ""' -a shell -d 'A prompt in which every verb
 complete -c aosctl -n '__aosctl_at ""' -a worker -d 'Drive runs in the background'
 complete -c aosctl -n '__aosctl_at ""' -a schedule -d 'Let schedules rest and go on, and run one now'
 complete -c aosctl -n '__aosctl_at ""' -a mcp -d 'Use tools of MCP servers, and be one'
+complete -c aosctl -n '__aosctl_at ""' -a ingest -d 'Take documents into a collection'
+complete -c aosctl -n '__aosctl_at ""' -a search -d 'Find passages of collections, as an agent would'
 complete -c aosctl -n '__aosctl_at ""' -a test -d 'Test agents: play conversations, check what comes of them'
 complete -c aosctl -n '__aosctl_at ""' -a skill -d 'Try a skill as an agent would use it'
 complete -c aosctl -n '__aosctl_at ""' -a memory -d 'Read, set and forget what agents remember'
@@ -677,7 +687,7 @@ complete -c aosctl -n '__aosctl_at "create tenant"' -l no-input -d 'Ask nothing;
 complete -c aosctl -n '__aosctl_at "create tenant"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "create tenant"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "create tenant"' -s h -l help -d 'Show the help of a command'
-complete -c aosctl -n '__aosctl_at "create model"' -l provider -x -a '(__aosctl_ask "=words:openai,anthropic,gemini,ollama,offline,script")' -d 'openai, anthropic, gemini, ollama, offline or script'
+complete -c aosctl -n '__aosctl_at "create model"' -l provider -x -a '(__aosctl_ask "=words:openai,anthropic,gemini,ollama,local,offline,script")' -d 'openai, anthropic, gemini, ollama, local, offline or script'
 complete -c aosctl -n '__aosctl_at "create model"' -l model -x -d 'What the service calls it'
 complete -c aosctl -n '__aosctl_at "create model"' -l base-url -x -d 'Where the service is'
 complete -c aosctl -n '__aosctl_at "create model"' -l dry-run -x -a '(__aosctl_ask "=words:none,client,server")' -d 'client: compare only; server: the real change, rolled back'
@@ -1330,6 +1340,48 @@ complete -c aosctl -n '__aosctl_at "mcp serve"' -l no-input -d 'Ask nothing; fai
 complete -c aosctl -n '__aosctl_at "mcp serve"' -l no-color -d 'Print without colour'
 complete -c aosctl -n '__aosctl_at "mcp serve"' -l debug -d 'Print the traceback of an error'
 complete -c aosctl -n '__aosctl_at "mcp serve"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "ingest"' -s R -l recursive -d 'Look into sub-folders too'
+complete -c aosctl -n '__aosctl_at "ingest"' -l include -x -d 'In folders only these: \'*.md\', docs/**'
+complete -c aosctl -n '__aosctl_at "ingest"' -l exclude -x -d 'In folders not these'
+complete -c aosctl -n '__aosctl_at "ingest"' -l hidden -d 'In folders also files that begin with a dot'
+complete -c aosctl -n '__aosctl_at "ingest"' -l no-ignore -d 'In folders also what .gitignore leaves out'
+complete -c aosctl -n '__aosctl_at "ingest"' -l prefix -x -d 'Put before each source: docs/'
+complete -c aosctl -n '__aosctl_at "ingest"' -l source -x -d 'What the one document is called'
+complete -c aosctl -n '__aosctl_at "ingest"' -l trust -x -a '(__aosctl_ask "=words:trusted,untrusted")' -d 'untrusted: strangers can write it, as web pages are by default'
+complete -c aosctl -n '__aosctl_at "ingest"' -l prune -d 'Also remove what came from the folder and is gone there'
+complete -c aosctl -n '__aosctl_at "ingest"' -l dry-run -d 'Read everything and change nothing'
+complete -c aosctl -n '__aosctl_at "ingest"' -l concurrency -x -d 'Requests for embeddings at once'
+complete -c aosctl -n '__aosctl_at "ingest"' -l max-bytes -x -d 'Take no larger file'
+complete -c aosctl -n '__aosctl_at "ingest"' -l allow-private -d 'URLs may lead into one\'s own networks'
+complete -c aosctl -n '__aosctl_at "ingest"' -l list -d 'List what was taken in, and change nothing'
+complete -c aosctl -n '__aosctl_at "ingest"' -l remove -x -d 'Remove this document, as --list names it'
+complete -c aosctl -n '__aosctl_at "ingest"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml,name")' -d 'json, yaml or name'
+complete -c aosctl -n '__aosctl_at "ingest"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "ingest"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "ingest"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "ingest"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "ingest"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "ingest"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "ingest"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "ingest"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "ingest"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "ingest"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "ingest"' -s h -l help -d 'Show the help of a command'
+complete -c aosctl -n '__aosctl_at "search"' -l limit -x -d 'At most so many passages'
+complete -c aosctl -n '__aosctl_at "search"' -l full-text -d 'By words alone: ask no embedding model'
+complete -c aosctl -n '__aosctl_at "search"' -l whole -d 'Show passages whole'
+complete -c aosctl -n '__aosctl_at "search"' -s o -l output -x -a '(__aosctl_ask "=words:json,yaml")' -d 'json or yaml'
+complete -c aosctl -n '__aosctl_at "search"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
+complete -c aosctl -n '__aosctl_at "search"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
+complete -c aosctl -n '__aosctl_at "search"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
+complete -c aosctl -n '__aosctl_at "search"' -l as -x -a '(__aosctl_ask "=principal")' -d 'With the rights of PRINCIPAL at most; for admins'
+complete -c aosctl -n '__aosctl_at "search"' -l request-timeout -x -d 'Longest wait for the database: 1s, 2m; 0 for ever'
+complete -c aosctl -n '__aosctl_at "search"' -s v -l v -x -d 'Say more: 1 what was chosen, 6 SQL, 8 its parameters'
+complete -c aosctl -n '__aosctl_at "search"' -s q -l quiet -d 'Print results and errors only'
+complete -c aosctl -n '__aosctl_at "search"' -l no-input -d 'Ask nothing; fail where an answer is needed'
+complete -c aosctl -n '__aosctl_at "search"' -l no-color -d 'Print without colour'
+complete -c aosctl -n '__aosctl_at "search"' -l debug -d 'Print the traceback of an error'
+complete -c aosctl -n '__aosctl_at "search"' -s h -l help -d 'Show the help of a command'
 complete -c aosctl -n '__aosctl_at "test"' -a record -d 'Make a test of a run, and play it'
 complete -c aosctl -n '__aosctl_at "test"' -s f -l filename -r -F -d 'File, folder, glob, URL, or - for stdin'
 complete -c aosctl -n '__aosctl_at "test"' -s R -l recursive -d 'Look into sub-folders of -f too'

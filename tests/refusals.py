@@ -207,6 +207,11 @@ FIELDS = {
         "apiVersion: v1\nkind: List\nitems: {}\n",
         "x.yaml:3:8: List: items: expected a list",
     ),
+    "passages that are too long": (
+        COLLECTION.replace("documents:", "chunking: {characters: 8001}"),
+        'x.yaml:6:26: Collection "notes": spec.chunking.characters: 8001 is too large; at most'
+        " 8,000 is allowed",
+    ),
 }
 """What is wrong with one field."""
 
@@ -271,11 +276,6 @@ TOGETHER = {
         COLLECTION.replace("documents:", "chunking: {characters: 400, overlap: 201}"),
         'x.yaml:6:40: Collection "notes": spec.chunking.overlap: is more than half of'
         " spec.chunking.characters",
-    ),
-    "passages that are too long": (
-        COLLECTION.replace("documents:", "chunking: {characters: 8001}"),
-        'x.yaml:6:26: Collection "notes": spec.chunking.characters: 8001 is too large; at most'
-        " 8,000 is allowed",
     ),
     "tables for a skill without SQL": (
         SKILL.replace("sql_query", "rag_search") + "  sql: {}\n",

@@ -204,12 +204,22 @@ LINES: dict[str, tuple[Line, ...]] = {
         says("worker --once"), fails("worker --once --lease {EVIL}", 2),
         fails("worker --once --listen {EVIL}", 2),
     ),
-    "test": (
+    "test record": (
+        fails("test record {MILD}"), fails("test record {MILD} -o /dev/null", 2),
         shows("test --help"), fails("test -f {MILD}"), fails("test -R", 2),
         fails("test -f {MILD} -o {MILD}", 2),
     ),
-    "test record": (
-        fails("test record {MILD}"), fails("test record {MILD} -o /dev/null", 2),
+    "ingest": (
+        tells("ingest {NEW} - --source {MILD}", stdin="\u001b[2J \u202e text"),
+        says("ingest {NEW} {ODD} --dry-run", 1), fails("ingest {NEW} {EVIL}", 1),
+        fails("ingest {FORGED} -", stdin="x"), fails("ingest {NEW} - --trust {EVIL}", 2, stdin="x"),
+        shows("ingest {NEW} --list"), shows("ingest {NEW} --list -o json"),
+        fails("ingest {NEW} --remove {FORGED}"), shows("ingest {NEW} --remove {MILD}"),
+    ),
+    "search": (
+        shows("search {NEW} text"), shows("search {NEW} text -o json"),
+        says("search {NEW} {FORGED}", 1), fails("search {FORGED} text"),
+        fails("search {NEW} text --limit {EVIL}", 2),
     ),
     "skill test": (
         fails("skill test sql_query --agent clerk"), fails("skill test {MILD}"),

@@ -102,9 +102,9 @@ def maker(kernel_database: KernelDatabase) -> Iterator[str]:
 
 @pytest.fixture
 def play(aosctl: Aosctl, maker: str, tmp_path: Path) -> Aosctl:
-    """Run `aosctl test` against that database."""
+    """Run `aosctl` against that database."""
     (tmp_path / "agent.yaml").write_text(TENANT)
-    return partial(aosctl, "test", AOSCTL_DSN=maker)
+    return partial(aosctl, AOSCTL_DSN=maker)
 
 
 def write(folder: Path, *cases: str) -> str:
@@ -160,7 +160,7 @@ def test_the_worked_agents_do_what_their_tests_say(
         if folder.is_dir() and folder.name != "scripted_test":
             assert list(folder.glob("*_test.yaml")), folder
     report = tmp_path / "results.xml"
-    done = play("-R", "-f", str(MANIFESTS), "--junit-xml", str(report))
+    done = play("test", "-R", "-f", str(MANIFESTS), "--junit-xml", str(report))
     assert (done.status, done.err) == (0, ""), done.out
     assert re.search(r"^\d+ passed in ", done.out, re.MULTILINE)
     xmlschema.XMLSchema(XSD).validate(str(report))
@@ -168,7 +168,7 @@ def test_the_worked_agents_do_what_their_tests_say(
 
 def test_a_failure_says_what_was_expected_what_came_and_where(play: Aosctl, tmp_path: Path) -> None:
     path = write(tmp_path, PASSES, FAILS)
-    done = play("-f", path, "--junit-xml", str(tmp_path / "results.xml"))
+    done = play("test", "-f", path, "--junit-xml", str(tmp_path / "results.xml"))
     assert (done.status, done.err) == (1, "")
     text = re.sub(r"in [0-9.]+s", "in 0.00s", done.out.replace(f"{tmp_path}/", ""))
     assert text == (
@@ -211,13 +211,13 @@ def test_mistakes_are_told_with_their_places_before_anything_is_played(
         calls: [{skill: x, args: {a: {$regexp: b}}}]
         answer: {regex: "("}
 """
-    done = play("-f", write(tmp_path, wrong))
+    done = play("test", "-f", write(tmp_path, wrong))
     assert done.status == 1
     lines = [line.removeprefix(f"{tmp_path}/notes_test.yaml:") for line in done.err.splitlines()]
     assert [line.split(" ", 1)[0] for line in lines[1:3]] == ["15:9:", "16:16:"]
     assert 'unknown field; did you mean "answer"?' in lines[1]
     right = wrong.replace("anser", "answer").replace("        answer: Hi\n", "")
-    done = play("-f", write(tmp_path, right.replace("state: done", "state: completed")))
+    done = play("test", "-f", write(tmp_path, right.replace("state: done", "state: completed")))
     lines = [line.removeprefix(f"{tmp_path}/notes_test.yaml:") for line in done.err.splitlines()]
     assert [line.split(": ", 3)[-1] for line in lines[1:5]] == [
         "takes exactly one of say, schedule, approve, deny, edit and run",
@@ -237,7 +237,7 @@ def test_nothing_is_left_of_a_test(
     if how == "errs":
         (tmp_path / "agent.yaml").write_text(TENANT.replace("persona: clerk", "persona: nobody"))
     before = state(kernel_database.cluster, kernel_database.name)
-    done = play("-f", path)
+    done = play("test", "-f", path)
     assert done.status == (0 if how == "passes" else 1)
     if how == "errs":
         assert 'no Persona "nobody" exists' in done.out
@@ -278,9 +278,9 @@ def test_what_a_killed_run_left_is_dropped_by_the_next_and_a_living_one_keeps_it
             kernel_database.cluster.dsn(INSTALLER, kernel_database.name), autocommit=True
         ) as run:
             run.execute("select pg_advisory_lock(7106157, 7)")
-            assert play("-f", write(tmp_path, PASSES)).status == 0
+            assert play("test", "-f", write(tmp_path, PASSES)).status == 0
             assert leftovers(kernel_database.cluster) == [living]
-        assert play("-f", write(tmp_path, PASSES)).status == 0
+        assert play("test", "-f", write(tmp_path, PASSES)).status == 0
         assert leftovers(kernel_database.cluster) == []
 
 
@@ -319,16 +319,16 @@ def test_runs_beside_each_other_do_not_meet(
 
 def test_cases_are_chosen_and_told_in_other_forms(play: Aosctl, tmp_path: Path) -> None:
     path = write(tmp_path, PASSES, FAILS)
-    assert play("-f", path, "--filter", "KEEPS").status == 0
-    assert play("-f", path, "-l", "team=data,kind=memory").status == 0
-    none = play("--filename", path, "--selector", "team=other")
+    assert play("test", "-f", path, "--filter", "KEEPS").status == 0
+    assert play("test", "-f", path, "-l", "team=data,kind=memory").status == 0
+    none = play("test", "--filename", path, "--selector", "team=other")
     assert (none.status, none.out) == (5, "no tests in 0.00s\n")
     assert none.err.startswith("no tests: ")
-    found = json.loads(play("-f", path, "-o", "json").out)
+    found = json.loads(play("test", "-f", path, "-o", "json").out)
     assert (found["passed"], found["failed"], found["errors"]) == (1, 1, 0)
     assert [case["state"] for case in found["cases"]] == ["passed", "failed"]
     assert found["cases"][1]["failures"][0]["line"] == 28
-    lines = play("-f", path, "--output", "tap").out.splitlines()
+    lines = play("test", "-f", path, "--output", "tap").out.splitlines()
     assert lines[:4] == [
         "TAP version 14",
         "1..2",
@@ -337,16 +337,16 @@ def test_cases_are_chosen_and_told_in_other_forms(play: Aosctl, tmp_path: Path) 
     ]
     failing = write(tmp_path, FAILS, PASSES)
     for flag in ("-x", "--fail-fast"):
-        first = play("-f", failing, flag, "-o", "json")
+        first = play("test", "-f", failing, flag, "-o", "json")
         assert len(json.loads(first.out)["cases"]) == 1
-    assert play("-f", path, "-o", "yaml").status == 2
-    assert play("--recursive").status == 2
+    assert play("test", "-f", path, "-o", "yaml").status == 2
+    assert play("test", "--recursive").status == 2
 
 
 def test_a_database_that_is_kept_can_be_looked_at(
     play: Aosctl, kernel_database: KernelDatabase, tmp_path: Path
 ) -> None:
-    done = play("-f", write(tmp_path, FAILS), "--keep")
+    done = play("test", "-f", write(tmp_path, FAILS), "--keep")
     name = re.search(r"^its database: (\w+)$", done.out, re.MULTILINE)
     assert name is not None
     cluster = kernel_database.cluster
@@ -361,7 +361,7 @@ def test_another_model_answers_where_it_is_asked_for(play: Aosctl, tmp_path: Pat
     """With -m the script is left aside: the offline model says that it is none."""
     path = write(tmp_path, PASSES)
     for flag in ("-m", "--model"):
-        done = play("-f", path, flag, "offline")
+        done = play("test", "-f", path, flag, "offline")
         assert done.status == 1
         assert "I am no language model" in done.out
 
@@ -406,7 +406,7 @@ def test_a_hostile_answer_is_told_without_what_it_does_to_a_terminal(
       expect: {answer: Hello}
 """.lstrip("\n")
     report = tmp_path / "results.xml"
-    done = play("-f", write(tmp_path, evil), "--junit-xml", str(report))
+    done = play("test", "-f", write(tmp_path, evil), "--junit-xml", str(report))
     assert done.status == 1
     assert not re.search("[\x1b\u202e]", done.out)
     xmlschema.XMLSchema(XSD).validate(str(report))

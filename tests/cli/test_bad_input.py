@@ -35,7 +35,7 @@ WORDS: dict[tuple[str, ...], list[str]] = {
     ("logs",): ["r"], ("rollout", "history"): ["persona/p"], ("auth", "can-i"): ["get", "agents"],
     ("memory", "set"): ["k", "v"], ("memory", "rm"): ["k"], ("memory", "search"): ["q"],
     ("skill", "test"): ["s"], ("mcp", "tools"): ["s"], ("mcp", "add"): ["s"],
-    ("test", "record"): ["r"],
+    ("test", "record"): ["r"], ("ingest",): ["c", "-"], ("search",): ["c", "q"],
     ("mcp", "diff"): ["s"], ("mcp", "approve"): ["s"], ("create", "mcpserver"): ["s", "--url=https://x"],
     ("create", "schedule"): ["s", "--agent=a", "--schedule=@daily", "x"],
     ("schedule", "pause"): ["s"], ("schedule", "resume"): ["s"], ("schedule", "run"): ["s"],
@@ -47,12 +47,14 @@ WRONG: dict[str, tuple[str, str, str, set[tuple[str, ...]]]] = {
     "field selector": ("--field-selector", "nonsense", 'error: invalid selector: "nonsense', set()),
     "output": ("-o", "bogus", "error: unable to match a printer suitable for the output format"
                ' "bogus", allowed formats are: ',
-               {("schema",), ("audit", "checkpoint"), ("audit", "export"), ("export", "tenant")}),
+               {("schema",), ("audit", "checkpoint"), ("audit", "export"), ("export", "tenant"),
+                ("test", "record")}),
     "jsonpath": ("-o", "jsonpath={.a[", "error: ",
-                 {("schema",), ("audit", "checkpoint"), ("audit", "export"), ("export", "tenant")}),
+                 {("schema",), ("audit", "checkpoint"), ("audit", "export"), ("export", "tenant"),
+                  ("test", "record")}),
     "dry run": ("--dry-run", "maybe", "error: Invalid dry-run value (maybe). Must be",
                 {("audit", "prune"), ("db", "harden"), ("skill", "test"), ("mcp", "add"),
-                 ("mcp", "approve")}),
+                 ("mcp", "approve"), ("ingest",)}),
     "since": ("--since", "yesterdayish", "error: invalid ", set()),
 }  # fmt: skip
 """A flag, its wrong value, how the error begins, and the commands where it means another thing."""

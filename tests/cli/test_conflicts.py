@@ -50,9 +50,6 @@ DECIDED = {
     "mcp approve": "--yes --dry-run",
     "mcp serve": "--http --token-file --allow-approve",
     "mcp tools": "--output --no-headers",
-    "test": (
-        "--filename --recursive --selector --filter --model --junit-xml --fail-fast --keep --output"
-    ),
     "test record": "--output --setup",
     "skill test": "--args --agent --dry-run --output --approve",
     "create skill": "--builtin --description --dry-run --output --edit",
@@ -64,6 +61,11 @@ DECIDED = {
         "--agent --schedule --timezone --concurrency-policy --dry-run --output --edit"
     ),
     "schedule run": "--output",
+    "ingest": (
+        "--recursive --include --exclude --hidden --no-ignore --prefix --source --trust --prune "
+        "--dry-run --concurrency --max-bytes --allow-private --list --remove --output"
+    ),
+    "search": "--limit --full-text --whole --output",
     "create principal": (
         "--role --type --display-name --db-role --login --password-file --dry-run --output"
     ),

@@ -163,6 +163,8 @@ def reader(env: dict[str, str], tmp_path: Path) -> Iterator[Reader]:
     manifests = [block[2] for block in SHELL.finditer(README) if block[1] == "yaml"]
     for name, text in zip(FILES, manifests, strict=True):
         (tmp_path / name).write_text(text)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "autovacuum.md").write_text("# Our rule\n\nAutovacuum runs at night.\n")
     (tmp_path / "err.log").write_text("ERROR: deadlock detected\n")
     # Named, because only XDG_DATA_HOME tells `locate` of another home than this user's own.
     data = tmp_path / ".local" / "share"

@@ -137,9 +137,8 @@ def test_the_server_is_durable_and_checks_its_pages(shared: EmbeddedHome) -> Non
         assert ask(server, f"show {name}") == ["on"], name
 
 
-def test_vector_is_there_for_the_superuser_to_create(shared: EmbeddedHome) -> None:
+def test_vector_is_there(shared: EmbeddedHome) -> None:
     with psycopg.connect(embedded.ensure_running(shared).dsn(SUPERUSER)) as connection:
-        connection.execute("create extension vector")
         assert connection.execute("select '[1,2]'::vector <-> '[1,3]'").fetchone() == (1.0,)
         connection.rollback()
 

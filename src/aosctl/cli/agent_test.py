@@ -80,11 +80,11 @@ def files(
         if filename or others:
             raise UsageError("flags stand after the command: aosctl test record RUN -o FILE")
         return None
+    report = _report(output_format, globals_of(ctx))
     if not filename:
         if others:
             raise UsageError("must specify -f", "aosctl test -R -f FOLDER")
         return None
-    report = _report(output_format, globals_of(ctx))
     from aosctl.cli.agent_test_run import cases_of
     from aosctl.domain.manifest import load_tests
 

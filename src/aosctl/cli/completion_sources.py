@@ -31,6 +31,7 @@ _NAMED = {
     "MODEL": "model",
     "PERSONA": "persona",
     "SKILL": "skill",
+    "COLLECTION": "collection",
     "SCHEDULE": "schedule",
     "CRON": "words:@hourly,@daily,@weekly,@monthly,@yearly",
     "MEMORY": "memory",

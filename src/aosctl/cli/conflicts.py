@@ -55,6 +55,10 @@ _ALL_OR_LABELS = Rule("--all", "-l", text="cannot set --all and --selector at th
 _ALL_OR_FIELDS = Rule("--all", "--field-selector")
 _EVERYWHERE = Rule("-A", "-n", "one changes every tenant, the other one")
 _REMEMBERED = Rule("--principal --run", why="memory is of a person or of a run")
+_TAKING_IN = (
+    "-R --include --exclude --hidden --no-ignore --prefix --source --trust --prune --concurrency"
+    " --max-bytes --allow-private"
+)
 _NAMED_RUNS = (Rule("-l --all", "RUN"), Rule("-l", "--all"))
 _INBOX = Rule("-i", "ID --all --yes -A -o", "-i walks through what is pending")
 _LISTED = Rule("-A", "ID -l --all", _ONLY_LISTS)
@@ -165,6 +169,11 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule("--pin", "--expires", "what is pinned does not expire"),
     ),
     "memory rm": (_REMEMBERED, Rule("--all", "MEMORY", "--all is everything there")),
+    "ingest": (
+        Rule("--list", f"--remove --dry-run {_TAKING_IN}", "--list takes nothing in"),
+        Rule("--remove", _TAKING_IN, "--remove takes nothing in"),
+        Rule("--source", "-R --include --exclude --prune", "--source is of one document"),
+    ),
     "kill": _NAMED_RUNS,
     "resume": _NAMED_RUNS,
     "audit verify": (Rule("-f", "--run --since", "-f verifies a whole export"),),

@@ -41,7 +41,10 @@ def model(
     ctx: typer.Context,
     name: Name,
     provider: Annotated[
-        str, _flag("--provider", "PROVIDER", "openai, anthropic, gemini, ollama, offline or script")
+        str,
+        _flag(
+            "--provider", "PROVIDER", "openai, anthropic, gemini, ollama, local, offline or script"
+        ),
     ],
     model_name: Annotated[str | None, _flag("--model", "ID", "What the service calls it")] = None,
     base_url: Annotated[str | None, _flag("--base-url", "URL", "Where the service is")] = None,

@@ -48,6 +48,8 @@ VERBS: dict[str, Verb] = {
     "worker": Verb("worker", "Drive runs in the background", WORK),
     "schedule": Verb("schedule", "Let schedules rest and go on, and run one now", WORK),
     "mcp": Verb("mcp", "Use tools of MCP servers, and be one", WORK),
+    "ingest": Verb("ingest", "Take documents into a collection", WORK),
+    "search": Verb("search", "Find passages of collections, as an agent would", WORK),
     "test": Verb("agent_test", "Test agents: play conversations, check what comes of them", WORK),
     "skill": Verb("skill", "Try a skill as an agent would use it", WORK),
     "memory": Verb("memory", "Read, set and forget what agents remember", WORK),

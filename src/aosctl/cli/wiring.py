@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from aosctl.domain.chore import Chore
     from aosctl.domain.conversation import Conversation
     from aosctl.domain.heart import Heart
+    from aosctl.domain.ingest.base import Readers
     from aosctl.domain.loop import Loop
     from aosctl.domain.otel import Telemetry
     from aosctl.domain.tools.base import Tool
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from aosctl.domain.watching import Watcher
     from aosctl.domain.worker import Order, Report, Worker
     from aosctl.providers.base import ModelSpec, Provider
+    from aosctl.providers.embedding import Embedder
     from aosctl.providers.one_call import OneCallProvider
 
 _BESIDE = 3
@@ -202,6 +204,22 @@ def _web_search(*, embedded: bool) -> Tool:
     from aosctl.domain.tools.web_search import WebSearch
 
     return WebSearch(_http_client(embedded=embedded))
+
+
+def document_readers(most_bytes: int) -> Readers:
+    """Return what fetches and reads documents for the person at this machine."""
+    from aosctl.domain.tools.documents import Documents
+    from aosctl.domain.tools.web.client import HttpClient
+    from aosctl.domain.tools.web.home import Home
+
+    return Documents(HttpClient(Home(allows_all=True)), most_bytes)
+
+
+def embedder_of(provider: str) -> Embedder:
+    """Return what embeds texts with the models of a provider. Raises ProviderError."""
+    from aosctl.providers import registry
+
+    return registry.embedder_of(provider)
 
 
 def one_call(skill: str, args: Mapping[str, object]) -> OneCallProvider:

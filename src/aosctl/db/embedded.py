@@ -44,6 +44,13 @@ create database {DATABASE} owner {INSTALLER};
 GRANT_LIMIT = f"grant set on parameter temp_file_limit to {INSTALLER};\n"
 
 
+# In template1, with which every database begins: only a superuser may create it.
+VECTOR = (
+    "do $$ begin if exists (select from pg_available_extensions where name = 'vector')"
+    " then create extension vector; end if; end $$;\n"
+)
+
+
 class EmbeddedHome(NamedTuple):
     """The folder that holds one embedded server with all its files."""
 
@@ -211,7 +218,7 @@ def _start(home: EmbeddedHome, progress: Callable[[str], None]) -> Server:
     build = bundled(MAJOR)
     build = copy_build(build, home.base / f"server-{build.label}")
     files = ServerFiles(home.base, home.data_dir, home.socket_dir(), build, account)
-    return _server(start(files, BOOTSTRAP + GRANT_LIMIT, progress))
+    return _server(start(files, VECTOR + BOOTSTRAP + GRANT_LIMIT, progress))
 
 
 def _stop(home: EmbeddedHome, *, immediately: bool) -> bool:

@@ -40,8 +40,8 @@ Progress = Callable[[str], None]
 def start(files: ServerFiles, bootstrap: str, progress: Progress) -> Postmaster:
     """Start the server, or find the one that another start left half-way; wait until it is ready.
 
-    A new data folder is created with the SQL `bootstrap` (one statement a line) run in it. The
-    caller holds the server's lock. Raises DatabaseUnavailable.
+    A new data folder is created with the SQL `bootstrap` (one statement a line) run in its
+    template1. The caller holds the server's lock. Raises DatabaseUnavailable.
     """
     files.check_reachable()
     if files.data_dir.exists():
@@ -69,7 +69,7 @@ def _create(files: ServerFiles, bootstrap: str) -> None:
         if "locale" not in error.message:
             raise
         folder = _initialise(files, "C")
-    single = ["--single", "-D", str(folder), "-c", "exit_on_error=on", "postgres"]
+    single = ["--single", "-D", str(folder), "-c", "exit_on_error=on", "template1"]
     files.run([str(files.build.program("postgres")), *single], bootstrap)
     folder.rename(files.data_dir)
     _write_through(files.base)

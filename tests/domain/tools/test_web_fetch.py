@@ -222,7 +222,7 @@ def readers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             started.append(self)
             super().__init__(command, **options)
 
-    monkeypatch.setattr("aosctl.domain.tools.web.readable.subprocess.Popen", Noting)
+    monkeypatch.setattr("aosctl.domain.tools.apart.subprocess.Popen", Noting)
     return started
 
 

@@ -177,7 +177,8 @@ spec:
         ]
         shown = {key: value for key, value in resource.spec.items() if key != "documents"}
         short = resource._replace(spec=shown)
-        return [*super().describe(short), ("Documents", listed)]
+        # Those that were ingested are many: their number stands in the status.
+        return [*super().describe(short), *([("Documents", listed)] if listed else [])]
 
 
 def _with_text(document: dict[str, Any], path: str, at: Completion) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import threading
 from contextlib import suppress
 
@@ -35,18 +36,25 @@ def read_apart(module: str, given: bytes, deadline: Deadline) -> bytes | None:
 
 def _read(module: str, given: bytes, deadline: Deadline) -> bytes | None:
     command = [sys.executable, "-P", "-m", module]
-    pipe = subprocess.PIPE
-    child = subprocess.Popen(  # noqa: S603 - our own module; what is read comes on its input
-        command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env={}, close_fds=True
-    )
-    rest: bytes | None = given
+    # A file and no pipe: of what a pipe takes no more, `communicate` forgets the rest when it is
+    # called again after a time-out.
+    with tempfile.TemporaryFile() as file:
+        file.write(given)
+        file.seek(0)
+        child = subprocess.Popen(  # noqa: S603 - our own module; what is read comes on its input
+            command,
+            stdin=file,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={},
+            close_fds=True,
+        )
     with child:
         try:
             while True:
                 with suppress(subprocess.TimeoutExpired):
-                    out, _ = child.communicate(rest, min(deadline.left(), _SLICE_SECONDS))
+                    out, _ = child.communicate(timeout=min(deadline.left(), _SLICE_SECONDS))
                     break
-                rest = None  # communicate keeps what is left of it
         except BaseException:
             child.kill()
             raise

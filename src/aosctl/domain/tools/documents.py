@@ -13,7 +13,7 @@ from aosctl.domain.tools.web.client import HttpClient, HttpRequest
 from aosctl.domain.tools.web.deadline import Deadline
 from aosctl.domain.tools.web.faults import RequestFailed, Stopped
 from aosctl.domain.tools.web.readable import readable
-from aosctl.domain.web_addresses import Refused, parse, reach_of
+from aosctl.domain.web_addresses import HostPattern, Reach, Refused, parse
 
 FETCH_SECONDS = 60.0
 READ_SECONDS = 120.0
@@ -30,11 +30,14 @@ class Documents:
 
     def fetch(self, url: str, stop: Event, *, private: bool) -> Fetched:
         """Fetch a URL; with `private` also in networks of one's own. Raises Unreadable."""
-        with _in_words():
+        with _in_words(private=private):
+            address = parse(url)
+            # The port that the person has typed, too; a redirect leads to the usual ones alone.
+            hosts = (HostPattern("*"), HostPattern(address.host, address.port))
             request = HttpRequest(
                 "GET",
-                parse(url),
-                reach_of(["*"], private=private),
+                address,
+                Reach(hosts, private),
                 {"Accept": _ACCEPT},
                 redirects=_REDIRECTS,
                 most_bytes=self._most_bytes,
@@ -69,10 +72,13 @@ class Documents:
 
 
 @contextmanager
-def _in_words() -> Iterator[None]:
+def _in_words(*, private: bool = True) -> Iterator[None]:
     try:
         yield
     except Stopped:
         raise Unreadable("was not read to its end") from None
-    except (RequestFailed, Refused) as error:
+    except Refused as error:
+        advice = "" if private else " (--allow-private admits one's own networks)"
+        raise Unreadable(f"can't be read: {error}{advice}") from None
+    except RequestFailed as error:
         raise Unreadable(f"can't be read: {error}") from None
