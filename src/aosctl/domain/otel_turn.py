@@ -1,7 +1,7 @@
 """One turn as spans: invoke_agent, and below it chat and execute_tool.
 
 Names and attributes are those of OpenTelemetry's semantic conventions for generative AI; what they
-have no name for begins with `aosctl.`, as it is called in `aosctl trace -o json`.
+have no name for begins with `aosctl.`.
 """
 
 from __future__ import annotations
