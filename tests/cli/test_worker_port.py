@@ -71,7 +71,7 @@ def test_it_counts_turns_tokens_and_calls_as_prometheus_reads_them(
 ) -> None:
     make_shop(tenant)
     replies = (
-        calls(("memory_recall", {"key": SECRET})),
+        calls(("no_such_skill", {"key": SECRET})),
         text(f"I know {SECRET}."),
         error(401, SECRET, "invalid_api_key"),
     )
