@@ -190,8 +190,9 @@ REFUSED = (
     Row("apply -f empty", "",
         "error: error reading [empty]: recognized file extensions are [.json .yaml .yml]\n"
         "hint: -R also looks into its sub-folders\n", 1),
+    # kubectl has no verb test.
     Row("gett", "",
-        'error: unknown command "gett" for "aosctl"\n\nDid you mean this?\n\tget\n', 2),
+        'error: unknown command "gett" for "aosctl"\n\nDid you mean this?\n\tget\n\ttest\n', 2),
     Row("get personas --bogus", "",
         "error: unknown flag: --bogus\nSee 'aosctl get --help' for usage.\n", 2),
     Row("get personas -b", "",
