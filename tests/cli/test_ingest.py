@@ -267,7 +267,7 @@ def test_passages_are_embedded_once_and_found_by_meaning(
     here("ingest", name, str(file))
     (only,) = asked(wire, 2)
     assert "seven" in only
-    found = here("search", name, "seven", "--limit", "1", "--output", "json")
+    found = here("search", name, "seven", "--limit", "1", "-o", "json")
     (hit,) = json.loads(found.out)["items"]
     assert hit["status"]["search"] == "hybrid" and hit["spec"]["heading"] == "Part 7"
     assert asked(wire, 3) == ["seven"]

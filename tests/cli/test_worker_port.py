@@ -71,7 +71,7 @@ def test_it_counts_turns_tokens_and_calls_as_prometheus_reads_them(
 ) -> None:
     make_shop(tenant)
     replies = (
-        calls(("no_such_skill", {"key": SECRET})),
+        calls(("memory_recall", {"key": SECRET}), ("no_such_skill", {"key": SECRET})),
         text(f"I know {SECRET}."),
         error(401, SECRET, "invalid_api_key"),
     )
@@ -105,6 +105,7 @@ def test_it_counts_turns_tokens_and_calls_as_prometheus_reads_them(
         ("aosctl_model_tokens_total", *of, "input"): 40,
         ("aosctl_model_tokens_total", *of, "output"): 10,
         ("aosctl_tool_calls_total", "ok", "memory_recall"): 1,
+        ("aosctl_tool_calls_total", "refused", "other"): 1,  # the model may invent any name
         ("aosctl_database_up",): 1,
     }
     assert {name: counts.get(name) for name in expected} == expected
@@ -243,3 +244,9 @@ def test_a_port_in_use_is_said_before_anything_is_driven(developer: Aosctl, tena
     assert f"cannot listen on {where}: Address already in use" in done.err
     assert state(tenant, run) == "queued"
     assert developer("worker", "--once").status == 0
+
+
+def test_labels_that_nobody_would_see_are_refused(developer: Aosctl) -> None:
+    done = developer("worker", "--once", "--tenant-labels")
+    assert done.status == 2
+    assert "--tenant-labels goes with --listen" in done.err

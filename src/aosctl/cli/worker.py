@@ -102,6 +102,8 @@ def command(
     def note(text: str) -> None:
         output.note(text, quiet=given.quiet)
 
+    if tenant_labels and listen is None:
+        raise UsageError("--tenant-labels goes with --listen", "--listen 127.0.0.1:9464")
     order = Order(concurrency, lease, drain, connections, once, listen, tenant_labels)
     with open_worker(given, order, lambda report: note(_line(report)), note) as worker:
         if not once:
