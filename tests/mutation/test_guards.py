@@ -79,6 +79,15 @@ ALL_THREE = {
         " select tenant_id, 'lax', '{sql_execute}', 'allow' from aos_auth.tenant",
     ),
 }
+# An owner goes, and what is remembered of it.
+FORGOTTEN = (
+    "do $$ begin {made};"
+    " insert into aos_core.session_memory (tenant_id, owner_id, principal_id, key, value)"
+    " select tenant_id, {owner}, 'gone', '1' from {table} where name = 'gone';"
+    " delete from {table} where name = 'gone';"
+    " perform 1 / (not exists (select from aos_core.session_memory where key = 'gone'))::integer;"
+    " end $$"
+)
 # What triggers of one table refuse, correct or answer, and the common deeds don't show.
 PECULIAR = {
     "aos_rag.collection": (
@@ -97,6 +106,12 @@ PECULIAR = {
         """ '{"agent": {"name": "gone"}}', '{}', 'transactional', 'high', 'x'"""
         " from aos_agent.agent where name = 'gone'; set constraints all immediate;"
         " delete from aos_agent.agent where name = 'gone'; end $$",
+        FORGOTTEN.format(
+            made="insert into aos_agent.agent (tenant_id, name, persona_id)"
+            " select tenant_id, 'gone', persona_id from aos_persona.persona limit 1",
+            owner="agent_id, '00000000-0000-0000-0000-000000000000'",
+            table="aos_agent.agent",
+        ),
     ),
     "aos_meta.llm_model_registry": (
         "do $$ begin update aos_meta.llm_model_registry set fallbacks = '{nobody}'"
@@ -107,6 +122,12 @@ PECULIAR = {
         " (tenant_id, name, db_role) select tenant_id, 'new', 'iso_nobody'"
         " from unnest(aos_auth.tenants_with_role('admin')) tenant_id;"
         " reset session authorization; end $$",
+        FORGOTTEN.format(
+            made="insert into aos_auth.principal (tenant_id, name, display_name)"
+            " select tenant_id, 'gone', 'Gone' from aos_auth.tenant limit 1",
+            owner="gen_random_uuid(), principal_id",
+            table="aos_auth.principal",
+        ),
     ),
     "aos_auth.role_grant": (
         "do $$ begin update aos_auth.role_grant set granted_by = 'x'; perform 1 / ("
