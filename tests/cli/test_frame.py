@@ -80,7 +80,10 @@ def test_group_alone_prints_its_help(aosctl: Aosctl) -> None:
 def test_mistyped_verb_gets_suggestions_as_kubectl_gives_them(aosctl: Aosctl) -> None:
     done = aosctl("gett")
     assert (done.status, done.out) == (2, "")
-    assert done.err == 'error: unknown command "gett" for "aosctl"\n\nDid you mean this?\n\tget\n'
+    assert (
+        done.err
+        == 'error: unknown command "gett" for "aosctl"\n\nDid you mean this?\n\tget\n\ttest\n'
+    )
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,8 @@ def test_two_kinds_are_two_tables_with_full_names(developer: Aosctl) -> None:
     done = developer("get", "collections,persona")
     tables = done.out.split("\n\n")
     assert [table.split()[0] for table in tables] == ["NAME", "NAME"]
-    assert tables[0].splitlines()[1].startswith("collection.aos/notes   1           trusted   ")
+    row = tables[0].splitlines()[1].split()
+    assert row[:-1] == ["collection.aos/notes", "1", "1", "<none>", "<none>", "trusted"]
     assert tables[1].splitlines()[1].startswith("persona.aos/alpha    offline   1 ")
 
 

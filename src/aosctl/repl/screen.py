@@ -22,7 +22,7 @@ from aosctl.repl.words import (
     seconds,
     shorten,
 )
-from aosctl.terminal import clean, folded
+from aosctl.terminal import clean, display_width, folded
 
 if TYPE_CHECKING:
     from aosctl.domain.children import DelegationRow
@@ -144,7 +144,8 @@ class Screen:
                 self._do(call_line(call.skill, call.args))
             case events.CallEnded(_, ok, result, took):
                 words = (seconds(took), result_words(ok, result))
-                self._call(event, words, GREEN if ok else RED)
+                fewer = (seconds(took), result_words(ok, result, sources=False))
+                self._call(event, words, GREEN if ok else RED, fewer)
             case events.CallRefused(call):
                 reason = shorten(call.reason or "not allowed", 200)
                 self._call(event, (f"refused: {reason}",), RED)
@@ -353,10 +354,16 @@ class Screen:
         out.write(self.drawn(block) + "\n")
         out.flush()
 
-    def _call(self, about: About, words: tuple[str, ...], colour: str) -> None:
+    def _call(
+        self, about: About, words: tuple[str, ...], colour: str, fewer: tuple[str, ...] = ()
+    ) -> None:
+        """Print a call's line; `fewer` words where the others would cost it its arguments."""
         self._finish_text()
         if not self._quiet:
             rest = "".join(f" · {word}" for word in words)
+            whole = call_line(about.call.skill, about.call.args, CALL_WIDTH)
+            if self.folds and fewer and display_width(whole + rest) > self.width - 3:
+                rest = "".join(f" · {word}" for word in fewer)
             room = call_room(self.width - 3, rest) if self.folds else CALL_WIDTH
             line = call_line(about.call.skill, about.call.args, room)
             self._line(f"{self.style('⏺', colour)} {line}{self.style(rest, DIM)}", "call")

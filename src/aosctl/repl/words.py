@@ -75,7 +75,7 @@ def shorten(text: str, width: int) -> str:
     return shortened(" ".join(clean(text).split()), width)
 
 
-def result_words(ok: bool, result: Any) -> str:
+def result_words(ok: bool, result: Any, *, sources: bool = True) -> str:
     """Sum up a tool's result: `12 rows`, `3 rows affected`, `3 passages: a.md`, or its error.
 
     Where there is no row the kernel knows no columns, and nobody whether some could have come.
@@ -84,7 +84,7 @@ def result_words(ok: bool, result: Any) -> str:
     if not ok or "error" in data:
         return shorten(str(data.get("error") or "failed"), REASON_WIDTH)
     if isinstance(hits := data.get("hits"), list):
-        return counted(len(hits), "passage") + _sources(hits)
+        return counted(len(hits), "passage") + (_sources(hits) if sources else "")
     if isinstance(affected := data.get("affected"), int):
         return counted(affected, "row") + " affected"
     if isinstance(rows := data.get("row_count"), int):
