@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from aosctl.db.connection import Connection, connect
 from aosctl.db.errors import translated
+from aosctl.db.shared import SharedConnection
 from aosctl.domain.chore import Chore
 from postgres import Cluster
 
@@ -29,7 +30,8 @@ class Script(Chore):
         self.sessions: list[int] = []
         self.is_done = threading.Event()
         self._statements = iter(statements)
-        super().__init__(lambda: connect(cluster.dsn(), "script"), self.notes.append)
+        self.shared = SharedConnection(lambda: connect(cluster.dsn(), "script"))
+        super().__init__(self.shared, self.notes.append)
 
     def make_round(self, connection: Connection) -> None:
         statement = next(self._statements, None)
@@ -51,6 +53,7 @@ def going_through(cluster: Cluster, *statements: bytes) -> Iterator[Script]:
         yield script
     finally:
         script.close()
+        script.shared.close()
 
 
 def test_a_failure_is_said_once_until_a_round_succeeds(cluster: Cluster) -> None:
@@ -71,4 +74,5 @@ def test_finish_makes_one_more_round_and_plain_close_makes_none(cluster: Cluster
         script.pause_seconds = 60.0
         script.start()
         script.close(finish=finish)
+        script.shared.close()
         assert len(script.sessions) == 1 + finish
