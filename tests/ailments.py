@@ -34,8 +34,8 @@ CASES = (
          "aos_core.transcript"),
     Case("view-changed", "create view aos_core.spy as select * from aos_core.step;"
          " alter view aos_core.spy owner to aos_view", "aos_core.spy"),
-    Case("column-changed", "alter table aos_core.left_out drop column is_automatic cascade",
-         "aos_core.left_out.is_automatic"),
+    Case("column-changed", "alter table aos_rag.collection_words drop column counted_at",
+         "aos_rag.collection_words.counted_at"),
     Case("column-changed", "alter table aos_core.inbox alter column sent_by drop not null",
          "aos_core.inbox.sent_by"),
     Case("constraint-changed", "alter table aos_auth.principal drop constraint"

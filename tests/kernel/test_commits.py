@@ -58,7 +58,7 @@ def settled(database: KernelDatabase) -> int:
 
     Before 15 a session tells twice a second, and what was told is shown twice a second.
     """
-    quiet = 0.6 if database.superuser.info.server_version >= 150000 else 1.6
+    quiet = 0.6 if database.superuser.info.server_version >= 150000 else 3.0
     count, since = flushes(database), time.monotonic()
     while time.monotonic() - since < quiet:
         database.value("select pg_sleep(0.05)")
