@@ -383,4 +383,18 @@ def apply(
     return str(call(connection, function, tenant, name, META, spec))
 
 
+def add_schedule(tenant: Tenant) -> None:
+    """Add a schedule of `bot`, with a slot that was missed."""
+    admin = tenant.database.superuser
+    apply(admin, "aos_agent.apply_schedule", tenant.id, "nightly", {
+        "agent": "bot", "schedule": "0 3 * * *", "input": "Tidy up.",
+    })  # fmt: skip
+    admin.execute(
+        "insert into aos_agent.schedule_slot (tenant_id, schedule_id, slot_at, outcome, decided_at)"
+        " select tenant_id, schedule_id, '2026-01-01', 'missed', now() from aos_agent.schedule"
+        " where tenant_id = %s",
+        (tenant.id,),
+    )
+
+
 MakeKernel = Callable[..., KernelDatabase]

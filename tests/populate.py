@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from kernels import META, SEALED, KernelDatabase, Tenant, apply, ask, call, make_tenant, say
+from kernels import (
+    META,
+    SEALED,
+    KernelDatabase,
+    Tenant,
+    add_schedule,
+    apply,
+    ask,
+    call,
+    make_tenant,
+    say,
+)
 
 SHOP = """
 create schema if not exists shop;
@@ -61,15 +72,7 @@ def _more_manifests(tenant: Tenant) -> None:
     })  # fmt: skip
     apply(admin, "aos_auth.apply_secret", tenant.id, "keys", {"data": {"api": {"sealed": SEALED}}})
     apply(admin, "aos_skills.apply_mcpserver", tenant.id, "tickets", {"url": "https://x.example"})
-    apply(admin, "aos_agent.apply_schedule", tenant.id, "nightly", {
-        "agent": "bot", "schedule": "0 3 * * *", "input": "Tidy up.",
-    })  # fmt: skip
-    admin.execute(
-        "insert into aos_agent.schedule_slot (tenant_id, schedule_id, slot_at, outcome, decided_at)"
-        " select tenant_id, schedule_id, '2026-01-01', 'missed', now() from aos_agent.schedule"
-        " where tenant_id = %s",
-        (tenant.id,),
-    )
+    add_schedule(tenant)
     apply(admin, "aos_skills.apply_skill", tenant.id, "sql_query", {
         "builtin": "sql_query",
         "sql": {"searchPath": ["shop"], "grants": [

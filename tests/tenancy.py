@@ -13,6 +13,7 @@ from kernels import (
     Connection,
     KernelDatabase,
     Tenant,
+    add_schedule,
     apply,
     ask,
     call,
@@ -86,15 +87,7 @@ def fill(database: KernelDatabase, name: str) -> Filled:
     })  # fmt: skip
     apply(admin, "aos_auth.apply_secret", tenant.id, "keys", {"data": {"api": {"sealed": SEALED}}})
     apply(admin, "aos_skills.apply_mcpserver", tenant.id, "tickets", {"url": "https://x.example"})
-    apply(admin, "aos_agent.apply_schedule", tenant.id, "nightly", {
-        "agent": "bot", "schedule": "0 3 * * *", "input": "Tidy up.",
-    })  # fmt: skip
-    admin.execute(
-        "insert into aos_agent.schedule_slot (tenant_id, schedule_id, slot_at, outcome, decided_at)"
-        " select tenant_id, schedule_id, '2026-01-01', 'missed', now() from aos_agent.schedule"
-        " where tenant_id = %s",
-        (tenant.id,),
-    )
+    add_schedule(tenant)
     remembered = tenant.start_run()
     lease = tenant.open(remembered, p_worker="w1")
     answer = tenant.respond(lease, ask(("memory_store", {"key": "k", "value": name})))

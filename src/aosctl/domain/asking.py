@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from aosctl.domain.loop_events import ModelAnswered, ModelAsked, ModelFailed, Observer
 from aosctl.errors import ProviderError
@@ -32,12 +32,18 @@ LOOK_SECONDS = 0.1
 LOOKS_A_SECOND = 1000
 """Of all who wait for an answer in this process: where hundreds do, each looks up less often."""
 
+T = TypeVar("T")
 Check: TypeAlias = Callable[[], None]
 """Raises when there is no use in waiting any longer."""
 Pause: TypeAlias = Callable[[float, Check], None]
-_Heard: TypeAlias = "SimpleQueue[StreamEvent | BaseException | None]"
 _waiting: set[int] = set()
 """Those who wait for an answer now, each by the id of its line."""
+
+
+class _Ended(NamedTuple):
+    """The end of what is heard, and what went wrong if that was no good one."""
+
+    error: BaseException | None
 
 
 def answer(provider: Provider, request: ModelRequest, observe: Observer, check: Check) -> Message:
@@ -68,57 +74,56 @@ def listen(
     provider: Provider, request: ModelRequest, check: Check
 ) -> Generator[StreamEvent, None, None]:
     """Yield the events of an answer; leave, with what `check` raises, even while none comes."""
+    return heard_from(lambda line: provider.stream(request, line), check)
+
+
+def heard_from(
+    ask: Callable[[Line], Generator[T, None, None]], check: Check
+) -> Generator[T, None, None]:
+    """Yield what `ask` does, in a thread of its own, until `check` raises: then its line is cut."""
     line = Line()
-    heard: _Heard = SimpleQueue()
+    heard: SimpleQueue[T | _Ended] = SimpleQueue()
     _waiting.add(id(line))
     try:
-        hearer = Thread(
-            target=_hear, args=(provider, request, line, heard), name="model", daemon=True
-        )
-        hearer.start()
+        Thread(target=_hear, args=(ask, line, heard), name="model", daemon=True).start()
         while True:
             check()
             try:
                 event = heard.get(timeout=max(LOOK_SECONDS, len(_waiting) / LOOKS_A_SECOND))
             except Empty:
                 continue
-            if event is None:
+            if isinstance(event, _Ended):
+                if event.error is not None:
+                    raise event.error
                 return
-            if isinstance(event, BaseException):
-                raise event
             yield event
     finally:
         _waiting.discard(id(line))
         line.hang_up()
 
 
-def _hear(provider: Provider, request: ModelRequest, line: Line, heard: _Heard) -> None:
+def _hear(
+    ask: Callable[[Line], Generator[T, None, None]], line: Line, heard: SimpleQueue[T | _Ended]
+) -> None:
     try:
-        with closing(provider.stream(request, line)) as events:
+        with closing(ask(line)) as events:
             for event in events:
                 if line.closed:
                     return
                 heard.put(event)
     except BaseException as error:  # it is raised where the answer is waited for
-        heard.put(error)
+        heard.put(_Ended(error))
     else:
-        heard.put(None)
+        heard.put(_Ended(None))
 
 
 def pause_before_retry(
     error: ProviderError, attempts: int, retry: Retry, chance: Callable[[], float]
 ) -> float | None:
-    """Say how many seconds to wait before asking again; None when that is no use.
-
-    What the service asks for, if that is not too long; else exponential back-off with full jitter,
-    so that those who failed together don't come back together. `chance` is a number from 0 to 1.
-    """
-    most = min(TIMEOUT_ATTEMPTS, retry.attempts) if error.kind == "timeout" else retry.attempts
-    if not error.retryable or attempts >= most:
+    """Say how many seconds to wait before asking again, as Retry.wait_seconds does."""
+    if error.kind == "timeout" and attempts >= TIMEOUT_ATTEMPTS:
         return None
-    if error.retry_after is not None:
-        return error.retry_after if error.retry_after <= retry.max_delay_seconds else None
-    return min(2.0**attempts, retry.max_delay_seconds) * chance()
+    return retry.wait_seconds(error, attempts, chance)
 
 
 def pause(seconds: float, check: Check) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
-from queue import Empty, SimpleQueue
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from aosctl.domain.asking import LOOK_SECONDS, Check
+from aosctl.domain.asking import Check, heard_from
 from aosctl.domain.transcript import model_spec
 from aosctl.errors import AosError, ProviderError
 from aosctl.providers.base import Line, ModelSpec
@@ -69,28 +68,16 @@ def _embed(
     check: Check,
 ) -> Embedded:
     """Embed in a thread of its own; leave with what `check` raises, even while none comes."""
-    line = Line()
-    heard: SimpleQueue[Embedded | BaseException] = SimpleQueue()
 
-    def ask() -> None:
+    def ask(line: Line) -> Generator[Embedded, None, None]:
         try:
             embedder = embedder_of(model.provider)
-            heard.put(embedder.embed(model, (text,), query=True, dimensions=dimensions, line=line))
-        except BaseException as error:  # it is raised where the answer is waited for
-            heard.put(error)
+            made = embedder.embed(model, (text,), query=True, dimensions=dimensions, line=line)
+        except ProviderError:
+            raise
+        except AosError as error:  # such as a key that is not there
+            raise ProviderError(error.message, error.hint) from error
+        yield made
 
-    Thread(target=ask, name="embedding", daemon=True).start()
-    try:
-        while True:
-            check()
-            try:
-                said = heard.get(timeout=LOOK_SECONDS)
-            except Empty:
-                continue
-            if isinstance(said, AosError) and not isinstance(said, ProviderError):
-                raise ProviderError(said.message, said.hint) from said  # such as a key not there
-            if isinstance(said, BaseException):
-                raise said
-            return said
-    finally:
-        line.hang_up()
+    with closing(heard_from(ask, check)) as said:
+        return next(said)

@@ -9,6 +9,7 @@ from threading import Lock
 from typing import Protocol, TypeAlias
 from uuid import uuid4
 
+from aosctl.errors import ProviderError
 from aosctl.messages import Json, JsonObject, Message
 
 
@@ -18,6 +19,20 @@ class Retry:
 
     attempts: int = 3
     max_delay_seconds: float = 20.0
+
+    def wait_seconds(
+        self, error: ProviderError, attempts: int, chance: Callable[[], float]
+    ) -> float | None:
+        """Say how long to wait before another attempt, after so many; None when that is no use.
+
+        What the service asks for, if that is not too long; else exponential back-off. `chance`, a
+        number from 0 to 1, spreads those who failed together.
+        """
+        if not error.retryable or attempts >= self.attempts:
+            return None
+        if error.retry_after is not None:
+            return error.retry_after if error.retry_after <= self.max_delay_seconds else None
+        return min(2.0**attempts, self.max_delay_seconds) * chance()
 
 
 @dataclass(frozen=True, slots=True)

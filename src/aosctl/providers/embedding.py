@@ -87,7 +87,7 @@ def batches(texts: Sequence[str], limits: Limits) -> Iterator[Sequence[str]]:
         yield texts[begun:]
 
 
-def prepared(model: ModelSpec, texts: Sequence[str], *, query: bool) -> list[str]:
+def _prepared(model: ModelSpec, texts: Sequence[str], *, query: bool) -> list[str]:
     """Return the texts as the model wants them; none is empty, which services refuse."""
     prefix = string(model.params.get("query_prefix" if query else "document_prefix"))
     return [prefix + (text if text.strip() else "-") for text in texts]
@@ -115,10 +115,14 @@ def in_requests(
     dimensions: int | None,
     send: Callable[[Sequence[str]], tuple[Sequence[object], int]],
     *,
+    query: bool,
     key: str = "",
     line: Line | None = None,
 ) -> Embedded:
-    """Embed texts request by request: `send` returns one vector a text, and the tokens."""
+    """Embed texts as the model wants them, request by request.
+
+    `send` returns one vector a text, and the tokens.
+    """
     vectors: list[tuple[float, ...]] = []
     tokens = 0
 
@@ -127,7 +131,7 @@ def in_requests(
             raw, counted = send(part)
         return unit_vectors(model, raw, len(part), dimensions), counted
 
-    for part in batches(texts, limits):
+    for part in batches(_prepared(model, texts, query=query), limits):
         made, counted = asked_again(model, line, partial(once, part))
         vectors += made
         tokens += counted
@@ -150,8 +154,8 @@ def asked_again(model: ModelSpec, line: Line | None, ask: Callable[[], _T]) -> _
         try:
             return ask()
         except ProviderError as error:
-            wait = _wait_seconds(model, error, attempt)
-            if wait is None or attempt == model.retry.attempts or (line and line.closed):
+            wait = model.retry.wait_seconds(error, attempt, _jitter)
+            if wait is None or (line and line.closed):
                 raise
             _pause(model, wait, line)
     raise AssertionError("the last attempt returns or raises")
@@ -200,14 +204,8 @@ def _alike(model: ModelSpec, vectors: Sequence[tuple[float, ...]]) -> None:
         )
 
 
-def _wait_seconds(model: ModelSpec, error: ProviderError, attempt: int) -> float | None:
-    """Say how long to wait before another attempt; None if there should be none."""
-    if not error.retryable:
-        return None
-    most = model.retry.max_delay_seconds
-    if error.retry_after is not None:
-        return error.retry_after if error.retry_after <= most else None
-    return min(most, 2.0**attempt) * random.uniform(0.5, 1)  # noqa: S311 (spreads load, no secret)
+def _jitter() -> float:
+    return random.uniform(0.5, 1)  # noqa: S311 (spreads load, no secret)
 
 
 def _pause(model: ModelSpec, seconds: float, line: Line | None) -> None:

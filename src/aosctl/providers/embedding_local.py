@@ -14,7 +14,7 @@ from pathlib import Path
 
 from aosctl.errors import ProviderError
 from aosctl.providers.base import Line, ModelSpec
-from aosctl.providers.embedding import Embedded, Limits, in_requests, prepared
+from aosctl.providers.embedding import Embedded, Limits, in_requests
 from aosctl.providers.faults import named
 from aosctl.providers.onnx_model import OnnxModel
 
@@ -43,8 +43,7 @@ class LocalEmbedder:
         with _faults_named(model, folder):
             loaded = _loaded(folder)
             send = partial(_run, loaded, model, dimensions, line)
-            ready = prepared(model, texts, query=query)
-            return in_requests(model, ready, self.limits, dimensions, send, line=line)
+            return in_requests(model, texts, self.limits, dimensions, send, query=query, line=line)
 
 
 def models_folder() -> Path:

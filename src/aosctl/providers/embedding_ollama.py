@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from aosctl.messages import Json
 from aosctl.providers.base import Line, ModelSpec
 from aosctl.providers.connection import faults_named
-from aosctl.providers.embedding import Embedded, Limits, in_requests, prepared, request_params
+from aosctl.providers.embedding import Embedded, Limits, in_requests, request_params
 from aosctl.providers.faults import name_fault, named, retry_after
 from aosctl.providers.keys import read_key
 from aosctl.providers.ollama import json_or_text, open_client
@@ -44,8 +44,9 @@ class OllamaEmbedder:
         params = _body(request_params(model, dimensions, query=query))
         with faults_named(model, key), open_client(model, key, line) as client:
             send = partial(_send, client, model, key, params)
-            ready = prepared(model, texts, query=query)
-            return in_requests(model, ready, self.limits, dimensions, send, key=key, line=line)
+            return in_requests(
+                model, texts, self.limits, dimensions, send, query=query, key=key, line=line
+            )
 
 
 def _body(params: dict[str, Json]) -> dict[str, Json]:

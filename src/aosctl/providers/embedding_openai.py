@@ -22,7 +22,6 @@ from aosctl.providers.embedding import (
     Embedded,
     Limits,
     in_requests,
-    prepared,
     request_params,
 )
 from aosctl.providers.faults import fault_in_stream, name_fault, named
@@ -61,8 +60,9 @@ class OpenAIEmbedder:
         address = model.base_url or self.address
         with faults_named(model, key), open_client(model, key, address, line) as client:
             send = partial(_send, client, model, key, params)
-            ready = prepared(model, texts, query=query)
-            return in_requests(model, ready, self.limits, dimensions, send, key=key, line=line)
+            return in_requests(
+                model, texts, self.limits, dimensions, send, query=query, key=key, line=line
+            )
 
 
 class GeminiEmbedder(OpenAIEmbedder):

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from threading import RLock
 from typing import TYPE_CHECKING, TextIO
@@ -21,6 +22,7 @@ from aosctl.repl.words import (
     room_line,
     seconds,
     shorten,
+    source_words,
 )
 from aosctl.terminal import clean, display_width, folded
 
@@ -144,8 +146,8 @@ class Screen:
                 self._do(call_line(call.skill, call.args))
             case events.CallEnded(_, ok, result, took):
                 words = (seconds(took), result_words(ok, result))
-                fewer = (seconds(took), result_words(ok, result, sources=False))
-                self._call(event, words, GREEN if ok else RED, fewer)
+                hits = result.get("hits") if isinstance(result, Mapping) else None
+                self._call(event, words, GREEN if ok else RED, source_words(hits))
             case events.CallRefused(call):
                 reason = shorten(call.reason or "not allowed", 200)
                 self._call(event, (f"refused: {reason}",), RED)
@@ -354,16 +356,14 @@ class Screen:
         out.write(self.drawn(block) + "\n")
         out.flush()
 
-    def _call(
-        self, about: About, words: tuple[str, ...], colour: str, fewer: tuple[str, ...] = ()
-    ) -> None:
-        """Print a call's line; `fewer` words where the others would cost it its arguments."""
+    def _call(self, about: About, words: tuple[str, ...], colour: str, extra: str = "") -> None:
+        """Print a call's line, without the words' end `extra` where that costs its arguments."""
         self._finish_text()
         if not self._quiet:
             rest = "".join(f" · {word}" for word in words)
             whole = call_line(about.call.skill, about.call.args, CALL_WIDTH)
-            if self.folds and fewer and display_width(whole + rest) > self.width - 3:
-                rest = "".join(f" · {word}" for word in fewer)
+            if self.folds and display_width(whole + rest) > self.width - 3:
+                rest = rest.removesuffix(extra)
             room = call_room(self.width - 3, rest) if self.folds else CALL_WIDTH
             line = call_line(about.call.skill, about.call.args, room)
             self._line(f"{self.style('⏺', colour)} {line}{self.style(rest, DIM)}", "call")

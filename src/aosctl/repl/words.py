@@ -75,7 +75,7 @@ def shorten(text: str, width: int) -> str:
     return shortened(" ".join(clean(text).split()), width)
 
 
-def result_words(ok: bool, result: Any, *, sources: bool = True) -> str:
+def result_words(ok: bool, result: Any) -> str:
     """Sum up a tool's result: `12 rows`, `3 rows affected`, `3 passages: a.md`, or its error.
 
     Where there is no row the kernel knows no columns, and nobody whether some could have come.
@@ -84,7 +84,7 @@ def result_words(ok: bool, result: Any, *, sources: bool = True) -> str:
     if not ok or "error" in data:
         return shorten(str(data.get("error") or "failed"), REASON_WIDTH)
     if isinstance(hits := data.get("hits"), list):
-        return counted(len(hits), "passage") + (_sources(hits) if sources else "")
+        return counted(len(hits), "passage") + source_words(hits)
     if isinstance(affected := data.get("affected"), int):
         return counted(affected, "row") + " affected"
     if isinstance(rows := data.get("row_count"), int):
@@ -95,10 +95,10 @@ def result_words(ok: bool, result: Any, *, sources: bool = True) -> str:
     return "done"
 
 
-def _sources(hits: list[Any]) -> str:
+def source_words(hits: Any) -> str:
     """Name where passages are from: `: joins.md, guide.pdf p. 3`, the first few of them."""
     named: dict[str, None] = {}
-    for hit in hits:
+    for hit in hits if isinstance(hits, list) else ():
         if isinstance(hit, Mapping) and (name := hit.get("source") or hit.get("title")):
             page = f" p. {hit['page']}" if isinstance(hit.get("page"), int) else ""
             named[shorten(str(name).rstrip("/").rpartition("/")[2], SOURCE_WIDTH) + page] = None

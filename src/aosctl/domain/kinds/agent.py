@@ -4,35 +4,13 @@ from __future__ import annotations
 
 from aosctl.domain.fields import Number, Reference, Text, name_text
 from aosctl.domain.kinds.base import Column, Kind, Resource
+from aosctl.domain.kinds.run_limits import run_limits
 from aosctl.domain.kinds.skill_words import BUILTINS
 from aosctl.domain.structures import Field, ListOf, Object
 
 _LIMITS = Object(
     fields=(
-        Field(
-            "maxSteps",
-            Number(whole=True, minimum=1, maximum=100_000),
-            "The most steps (thoughts and acts) of one turn.",
-            default=50,
-        ),
-        Field(
-            "maxTokens",
-            Number(whole=True, minimum=1),
-            "The most tokens, in and out, of one run.",
-            default_words="no limit",
-        ),
-        Field(
-            "maxUsd",
-            Number(minimum=0),
-            "The most money one run may cost, in USD.",
-            default_words="no limit",
-        ),
-        Field(
-            "maxSeconds",
-            Number(minimum=1, maximum=10_000_000),
-            "The most time one turn may be driven, in seconds; waiting for a person is none.",
-            default_words="no limit",
-        ),
+        *run_limits("no limit", steps=50),
         Field(
             "maxRepeats",
             Number(whole=True, minimum=1, maximum=100_000),

@@ -4,36 +4,8 @@ from __future__ import annotations
 
 from aosctl.domain.cron import fault_of, zone_fault
 from aosctl.domain.fields import Choice, Flag, Number, Reference, Text
+from aosctl.domain.kinds.run_limits import run_limits
 from aosctl.domain.structures import Field, Object
-
-_LIMITS = Object(
-    fields=(
-        Field(
-            "maxSteps",
-            Number(whole=True, minimum=1, maximum=100_000),
-            "The most steps (thoughts and acts) of one turn.",
-            default_words="the agent's",
-        ),
-        Field(
-            "maxTokens",
-            Number(whole=True, minimum=1),
-            "The most tokens, in and out, of one run.",
-            default_words="the agent's",
-        ),
-        Field(
-            "maxUsd",
-            Number(minimum=0),
-            "The most money one run may cost, in USD.",
-            default_words="the agent's",
-        ),
-        Field(
-            "maxSeconds",
-            Number(minimum=1, maximum=10_000_000),
-            "The most time one turn may be driven, in seconds; waiting for a person is none.",
-            default_words="the agent's",
-        ),
-    )
-)
 
 FIELDS = (
     Field("agent", Reference(kind="Agent"), "Who does it.", required=True),
@@ -78,7 +50,12 @@ FIELDS = (
         " meanwhile begins at all; the others are recorded as missed.",
         default_words="at any time",
     ),
-    Field("limits", _LIMITS, "Where each run stops by itself.", default={}),
+    Field(
+        "limits",
+        Object(fields=run_limits("the agent's")),
+        "Where each run stops by itself.",
+        default={},
+    ),
 )
 """The fields."""
 
