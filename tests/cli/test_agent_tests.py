@@ -24,6 +24,7 @@ from aosctl.resources import resource_dir
 from command import AOSCTL, Aosctl
 from kernels import KernelDatabase
 from postgres import Cluster
+from talks import until
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = resource_dir("manifests")
@@ -298,6 +299,30 @@ def test_ctrl_c_ends_the_run_and_drops_what_it_made(
     process.send_signal(signal.SIGINT)
     assert process.wait() == 130
     assert leftovers(kernel_database.cluster) == []
+
+
+def test_where_the_connection_is_lost_the_guard_drops_what_was_made(
+    env: dict[str, str], maker: str, kernel_database: KernelDatabase, tmp_path: Path
+) -> None:
+    """Ctrl-C is not swallowed by what then goes wrong, and nobody says that all is done."""
+    (tmp_path / "agent.yaml").write_text(TENANT)
+    process = subprocess.Popen(
+        [AOSCTL, "test", "-f", write(tmp_path, SLOW)],
+        env={**env, "AOSCTL_DSN": maker},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    until(
+        lambda: len(leftovers(kernel_database.cluster)) == 3, "the kernel's, the setup's, its own"
+    )
+    with psycopg.connect(kernel_database.cluster.dsn(), autocommit=True) as server:
+        server.execute(
+            "select pg_terminate_backend(pid) from pg_locks"
+            " where locktype = 'advisory' and classid = 7106157"
+        )
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
+    until_there_are(kernel_database.cluster, some=False)
 
 
 def test_runs_beside_each_other_do_not_meet(

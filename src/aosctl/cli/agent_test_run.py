@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -81,10 +81,15 @@ class Player:
             name = self._databases.new(template)
             try:
                 case.play(self._databases.target_of(name))
-            finally:
-                kept = self._over(name, case)
+            except AosError as found:
+                error = found
+            except BaseException:
+                with suppress(AosError):  # the end of the run sees to what is left
+                    self._over(name, case)
+                raise
+            kept = self._over(name, case)
         except AosError as found:
-            error = found
+            error = error or found
         return CaseResult(
             wanted.test.name,
             wanted.case["name"],
@@ -161,7 +166,7 @@ def play_all(
             for one in wanted:
                 yield player.play(one)
     finally:
-        test_guard.dismiss(guard)
+        test_guard.dismiss(guard, nothing_left=not databases.left)
 
 
 def set_up(session: Session, steps: Sequence[Mapping[str, Any]], test: Document) -> None:
@@ -221,8 +226,11 @@ class _Case:
             held.callback(actor.close)
             try:
                 self._act(actor, case)
-            finally:
-                self.transcript = actor.told()
+            except BaseException:
+                with suppress(AosError):  # which would stand in the place of what went wrong
+                    self.transcript = actor.told()
+                raise
+            self.transcript = actor.told()
         self.is_worth_keeping = bool(self.broken)
 
     def _act(self, actor: Actor, case: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ lock of that number, so that who finds databases of a run that was killed can te
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -110,11 +110,16 @@ class TestDatabases:
         return kept
 
     def close(self) -> None:
-        """Drop what is left."""
-        with suppress(AosError, psycopg.Error):
-            for name in reversed(self._made):
-                drop(self._admin, name)
+        """Drop what is left; `left` tells afterwards what could not be dropped."""
+        for name in list(reversed(self._made)):
+            with suppress(AosError, psycopg.Error):
+                self.drop(name)
         self._admin.close()
+
+    @property
+    def left(self) -> Sequence[str]:
+        """The databases that were made and not dropped."""
+        return tuple(self._made)
 
 
 def open_databases(target: Target, progress: Callable[[str], None] | None = None) -> TestDatabases:

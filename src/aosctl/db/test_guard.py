@@ -29,10 +29,10 @@ def start(number: int, dsn: str) -> subprocess.Popen[str]:
     return guard
 
 
-def dismiss(guard: subprocess.Popen[str]) -> None:
-    """Tell the guard that there is nothing left to do."""
+def dismiss(guard: subprocess.Popen[str], *, nothing_left: bool) -> None:
+    """Tell the guard that the run is over, and wait until it has done what is left to do."""
     with suppress(OSError):
-        guard.communicate(DONE)
+        guard.communicate(DONE if nothing_left else "")
 
 
 def main() -> None:
