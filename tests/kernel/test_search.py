@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from hashlib import md5
 from typing import Any
 
 import psycopg
@@ -409,6 +411,34 @@ def test_another_tenants_chunks_are_reached_by_no_name_id_vector_or_setting(
     assert before == vectors.rows(
         "select * from aos_rag.embedding where tenant_id = %s order by chunk_id", library.id
     )
+
+
+def test_words_under_the_same_prefix_are_found_in_their_own_collection_alone(
+    vectors: KernelDatabase, library: Tenant
+) -> None:
+    """The index knows five digits of a collection: two that share them are kept apart besides."""
+    notes = vectors.value(
+        "select collection_id from aos_rag.collection where tenant_id = %s", library.id
+    )
+    same = (
+        text
+        for text in (f"00000000-0000-7000-8000-{number:012x}" for number in itertools.count())
+        if md5(text.encode()).hexdigest()[:5] == md5(str(notes).encode()).hexdigest()[:5]  # noqa: S324
+    )
+    other = make_tenant(vectors)
+    for tenant in (library, other):
+        vectors.superuser.execute(
+            "insert into aos_rag.collection (tenant_id, collection_id, name)"
+            " values (%s, %s, 'twin')",
+            (tenant.id, next(same)),
+        )
+        call(tenant.person, "aos_rag.put_document", tenant.id, "twin", {
+            "source": "k.md", "title": "Kittens", "content": "Kittens sleep.",
+        })  # fmt: skip
+        assert search(tenant, "kittens", names="{twin}") == [("Kittens", "full-text")]
+    assert search(library, "kittens") == []
+    other.person.close()
+    other.worker.close()
 
 
 def test_who_reads_may_search_and_write_nothing(vectors: KernelDatabase, library: Tenant) -> None:
