@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aosctl.domain.cron import fault_of, zone_fault
 from aosctl.domain.fields import Choice, Flag, Number, Reference, Text
-from aosctl.domain.kinds.run_limits import run_limits
+from aosctl.domain.kinds.agent import run_limits
 from aosctl.domain.structures import Field, Object
 
 FIELDS = (
