@@ -55,6 +55,7 @@ class Server:
                 for name in NAMES
             ),
             {"name": "hinted", "inputSchema": OBJECT, "annotations": hints},
+            {"name": "study", "inputSchema": OBJECT, "execution": {"taskSupport": "required"}},
         ]
 
     def handle(self, message: dict[str, Any]) -> Iterator[bytes]:
