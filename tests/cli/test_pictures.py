@@ -117,3 +117,54 @@ def test_a_conversation_without_pictures_has_none_to_write(
         chat.ready()
         chat.say("/export x.png")
         chat.stands("no model has made a picture in this conversation")
+
+
+@pytest.fixture(params=DIALECTS, ids=lambda dialect: dialect.label)
+def seer(request: pytest.FixtureRequest, here: Aosctl) -> Iterator[Painter]:
+    """A model over each of the wires that is shown what a person attaches."""
+    dialect = request.param
+    with dialect.wire([dialect.words.text("A plan.")] * 2) as wire:
+        spec = {
+            "provider": dialect.name,
+            "model": "wire-1",
+            "baseUrl": wire.base_url,
+            "capabilities": {**dialect.capabilities, "vision": True},
+        }
+        model = {"apiVersion": "aos/v1", "kind": "Model", "metadata": {"name": "painter"}}
+        parts = AGENT.split("---\n", 1)[1].format()
+        text = json.dumps({**model, "spec": spec}) + "\n---\n" + parts
+        done = here("apply", "-f", "-", stdin=text)
+        assert done.status == 0, done.err
+        yield Painter(wire, here)
+
+
+def test_a_person_shows_a_model_pictures(
+    seer: Painter, shop: dict[str, str], tmp_path: Path
+) -> None:
+    picture = tmp_path / "plan.png"
+    picture.write_bytes(BYTES)
+    done = seer.here("run", "painter", "What is it?", "--attach", str(picture))
+    assert (done.status, done.out) == (0, "A plan.\n"), done.err
+    with Terminal(shop, "chat", "painter", rows=40, columns=140) as chat:
+        chat.ready()
+        chat.say(f"What is on @{picture}?")
+        chat.stands("plan.png attached · image/png; from here on", "A plan.")
+    for request in seer.wire.requests:
+        assert json.dumps(request.body).count(MADE) == 1
+        assert "can't be shown it" not in json.dumps(request.body)
+
+
+def test_what_is_attached_on_a_command_line_is_there_and_belongs_to_a_message(
+    here: Aosctl, painter: Painter, tmp_path: Path
+) -> None:
+    missing = here("run", "painter", "x", "--attach", str(tmp_path / "no.png"))
+    assert (missing.status, missing.out) == (2, "")
+    assert f"there is no file {tmp_path}/no.png" in missing.err
+    alone = here("chat", "painter", "--attach", str(tmp_path / "no.png"), stdin="")
+    assert (alone.status, alone.out) == (2, "")
+    assert not painter.wire.requests
+    picture = tmp_path / "plan.png"
+    picture.write_bytes(BYTES)
+    queued = here("run", "painter", "x", "-d", "--attach", str(picture), "-o", "name")
+    assert queued.status == 0, queued.err
+    assert "[image/png]" in here("logs", queued.out.strip().removeprefix("run.aos/")).out
