@@ -10,7 +10,6 @@ import pytest
 
 from aosctl.domain.mentions import (
     MOST_BYTES,
-    MOST_SHOWN_BYTES,
     Attached,
     attachments,
     files,
@@ -18,6 +17,7 @@ from aosctl.domain.mentions import (
 )
 from aosctl.errors import UsageError
 from aosctl.messages import Media, Message, Text
+from aosctl.shown_media import MOST_SHOWN_BYTES
 
 
 def read(word: str, name: str) -> tuple[str, str] | None:

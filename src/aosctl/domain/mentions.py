@@ -7,7 +7,6 @@ names nothing stays as it was typed: an address, a decorator.
 
 from __future__ import annotations
 
-import base64
 import os
 import re
 import secrets
@@ -17,12 +16,10 @@ from dataclasses import dataclass
 
 from aosctl.errors import UsageError
 from aosctl.messages import Media, Message, Text
+from aosctl.shown_media import MOST_SHOWN, MOST_SHOWN_BYTES, media, mime_of
 
 MOST_BYTES = 64 * 1024
 MOST_TOGETHER = 4 * MOST_BYTES
-MOST_SHOWN_BYTES = 3 * 1024 * 1024
-"""Of a picture or paper: services refuse more than 5 MB of its base64."""
-MOST_SHOWN = 8
 BEFORE = r"(?<![^\s(\[{])"
 """What may stand before the `@`: nothing, a space, an opening bracket. An address has more."""
 _MENTION = re.compile(BEFORE + r'@(?:"(?P<quoted>[^"\n]+)"|(?P<plain>[^\s"\'`<>|()\[\]{}]+))')
@@ -43,13 +40,6 @@ _OURS = frozenset(
     ),
 )
 """Kinds that only who may change the agent itself has written: their text taints no run."""
-_SHOWN = {
-    b"\x89PNG\r\n\x1a\n": "image/png",
-    b"\xff\xd8\xff": "image/jpeg",
-    b"GIF87a": "image/gif",
-    b"GIF89a": "image/gif",
-    b"%PDF-": "application/pdf",
-}
 NEVER = frozenset(("Secret",))
 
 Read = Callable[[str, str], tuple[str, str] | None]
@@ -156,7 +146,7 @@ def _file(named: str, *, quoted: bool) -> Attached | None:
             data = file.read(most + 1)
             _check_size(f"@{named}", max(len(data), os.fstat(file.fileno()).st_size), most)
         if mime is not None:
-            return Attached(f"@{named}", "", True, _media(mime, data, os.path.basename(path)))
+            return Attached(f"@{named}", "", True, media(mime, data, os.path.basename(path)))
         text = data.decode()
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         if isinstance(error, UnicodeDecodeError):
@@ -167,17 +157,6 @@ def _file(named: str, *, quoted: bool) -> Attached | None:
     if "\x00" in text:
         raise UsageError(f"@{named} is no text, and can't be attached")
     return Attached(f"@{named}", text, taints=True)
-
-
-def mime_of(beginning: bytes) -> str | None:
-    """Return what a model can be shown of a file, by its first bytes; None for anything else."""
-    if beginning[:4] == b"RIFF" and beginning[8:12] == b"WEBP":
-        return "image/webp"
-    return next((mime for start, mime in _SHOWN.items() if beginning.startswith(start)), None)
-
-
-def _media(mime: str, data: bytes, name: str) -> Media:
-    return Media(mime, f"data:{mime};base64,{base64.b64encode(data).decode()}", name)
 
 
 def _check_size(name: str, size: int, most: int = MOST_BYTES) -> None:
