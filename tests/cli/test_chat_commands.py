@@ -470,7 +470,10 @@ def test_a_long_conversation_goes_on_with_a_summary(opened: Open, bot: Bot) -> N
     assert "compacted · steps 1 to 4 are kept, and the model reads the summary instead" in said
     assert " 0 tokens before" not in said
     context = obeyed(chat, "/context")
-    assert "your messages (1)" in context and "4 steps left out by /compact, about" in context
+    assert (
+        "your messages (1)" in context
+        and "4 steps left out of what the model reads, about" in context
+    )
     log = obeyed(chat, "/logs")
     assert "Above all, keep: what I said" in log and "compacted, steps 1 to 4 left out by" in log
     assert "nothing to sum up since its last summary" in obeyed(chat, "/compact")

@@ -104,7 +104,7 @@ def _context(chat: Chat, _rest: str) -> None:
     if away:
         gone = about("".join(json.dumps(step.message) for step in away))
         count = counted(len(away), "step")
-        chat.say(f"{count} left out by /compact, about {tokens(gone)}; all kept")
+        chat.say(f"{count} left out of what the model reads, about {tokens(gone)}; all kept")
     counts = [step.message["usage"] for step in steps if step.message.get("usage")]
     usage = usage_from_json(counts[-1]) if counts else None
     if usage is not None and usage.prompt:
