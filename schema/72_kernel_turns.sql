@@ -111,7 +111,8 @@ as $$
     coalesce(((p_context + 2000) * p_input_usd + p_max_output_tokens * p_output_usd) * 0.000001, 0)))
 $$;
 
--- What the next model call of a run may cost, after its last context.
+-- What the next model call of a run may cost, after its last context. Reckoned where it is asked for, and
+-- stored nowhere: within the UPDATE that opens a turn it would cost a tenth of it.
 create function aos_core.reservation_usd(p_run aos_core.run) returns numeric
 language sql immutable parallel safe
 as $$
@@ -213,7 +214,7 @@ begin
     lease_seconds = p_lease_seconds,
     lease_expires_at = case when p_lease is not null
                             then v_now + make_interval(secs => p_lease_seconds) end,
-    reserved_usd = aos_core.reservation_usd(r), taint = coalesce(r.taint, v_taint),
+    taint = coalesce(r.taint, v_taint),
     title = coalesce(r.title, left(p_message #>> '{blocks,0,text}', 80)),
     last_seq = r.last_seq + 1,
     last_hash = aos_core.event_hash(r.last_hash, p_tenant, p_run, r.last_seq + 1, v_now,
@@ -274,7 +275,6 @@ begin
     turn_first_step = r.last_step + 1, delegated_steps = 0, open_calls = 0, waiting_calls = 0,
     fence = r.fence + 1, lease_hash = v_lease, lease_worker = p_worker,
     lease_seconds = p_lease_seconds, lease_expires_at = v_expires,
-    reserved_usd = aos_core.reservation_usd(r),
     last_seq = r.last_seq + 1,
     last_hash = aos_core.event_hash(r.last_hash, p_tenant, p_run, r.last_seq + 1, v_now,
       'turn.opened', p_actor, jsonb_build_object('turn', r.last_turn + 1, 'step', r.last_step + 1)),
@@ -328,8 +328,7 @@ language plpgsql
 as $$
 begin
   perform aos_core.settle_budgets(p_tenant, p_run, true);
-  update aos_core.run r set lease_hash = null, lease_worker = null, lease_expires_at = null,
-    reserved_usd = case when p_state = 'queued' then r.reserved_usd else 0 end
+  update aos_core.run r set lease_hash = null, lease_worker = null, lease_expires_at = null
   where r.tenant_id = p_tenant and r.run_id = p_run;
   update aos_core.turn t set state = p_state,
     attempts = case when p_state = 'queued' then greatest(t.attempts - 1, 0) else 0 end
@@ -356,7 +355,7 @@ begin
   where t.tenant_id = p_tenant and t.turn_id = p_turn;
   delete from aos_core.turn_queue q where q.tenant_id = p_tenant and q.turn_id = p_turn;
   update aos_core.run r set open_turn_id = null, open_calls = 0, waiting_calls = 0,
-    lease_hash = null, lease_worker = null, lease_expires_at = null, reserved_usd = 0
+    lease_hash = null, lease_worker = null, lease_expires_at = null
   where r.tenant_id = p_tenant and r.run_id = p_run
   returning r.inbox_count, r.state, r.kind into v_run;
   if p_state = 'failed' then
@@ -900,7 +899,7 @@ begin
                                  v_cost, p_message, null);
   update aos_core.run r set
     last_step = r.last_step + 1,
-    spent_usd = r.spent_usd + v_cost, reserved_usd = 0,
+    spent_usd = r.spent_usd + v_cost,
     input_tokens = r.input_tokens + v_in,
     output_tokens = r.output_tokens + v_out,
     context_tokens = v_in + v_out,

@@ -212,14 +212,13 @@ begin
     cached_input_usd_per_mtok, cache_write_usd_per_mtok, output_usd_per_mtok, max_usd, max_tokens,
     max_steps, max_repeats, config_version, created_at, lease_worker, lease_seconds, fence, lease_hash, last_turn,
     last_turn_id, open_turn_id, turn_first_step, last_step, lease_expires_at, updated_at, last_seq,
-    last_hash, reserved_usd)
+    last_hash)
   values (p_tenant, v_run, v_agent, v_persona, v_version, v_name,
     p_kind, left(p_message #>> '{blocks,0,text}', 80), p_agent, v_model, v_output_tokens,
     v_input_usd, v_cached_usd, v_cache_write_usd, v_output_usd, v_max_usd, v_max_tokens,
     v_max_steps, v_max_repeats, v_config, v_now, p_worker, p_lease_seconds, 1, aos_core.lease_hash(p_lease), 1,
     v_turn, v_turn, 1, 1, v_expires, v_now, 2,
-    v_last, aos_core.call_usd(v_max_usd, 0, v_output_tokens,
-                              aos_core.question_usd(v_input_usd, v_cache_write_usd), v_output_usd));
+    v_last);
   with turn as (
     insert into aos_core.turn
       (tenant_id, turn_id, run_id, number, state, attempts, claimed_step, created_at)
