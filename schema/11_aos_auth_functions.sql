@@ -225,7 +225,7 @@ declare
   v_type text;
   v_name text;
 begin
-  if coalesce(current_setting('aos.acting_as', true), '') <> '' then
+  if current_setting('aos.acting_as', true) <> '' then
     v_name := aos_auth.enter_as(p_tenant, p_role, current_setting('aos.acting_as', true));
     v_bound := set_config('aos.kernel_tenant', p_tenant::text, true);
     return v_name;

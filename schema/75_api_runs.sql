@@ -77,7 +77,7 @@ $$;
 -- it one begins the run or the turn, and the other goes the long way and waits there. Kernel only.
 create function aos_core.key_lock(p_tenant uuid, p_key uuid) returns bigint
 language sql immutable
-as $$ select hashtextextended(p_tenant::text || p_key::text, 0) $$;
+as $$ select uuid_hash_extended(p_key, uuid_hash(p_tenant)) $$;
 
 -- Begin a run and nothing else. Kernel only. As start_run, with limits and a model as in open_run.
 create function aos_core.add_run(
