@@ -109,7 +109,7 @@ grant select (tenant_id, due_at) on aos_core.notification to aos_lookup;
 grant select (tenant_id, state, expires_at) on aos_core.approval to aos_lookup;
 grant select (tenant_id, schedule_id, next_at) on aos_agent.schedule_state to aos_lookup;
 grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
-  aos_auth.roles_that_include(text), aos_auth.roles_held(uuid, uuid),
+  aos_auth.roles_that_include(text), aos_auth.role_includes(text, text), aos_auth.roles_held(uuid, uuid),
   aos_auth.needed_role(text, text),
   aos_auth.group_of_role(text), aos_core.now(), aos_skills.not_to_approve(uuid, text) to aos_lookup;
 
