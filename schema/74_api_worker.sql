@@ -135,7 +135,6 @@ begin
     update aos_core.run r set fence = r.fence + 1, lease_hash = aos_core.lease_hash(v_lease),
       lease_worker = p_worker, lease_seconds = p_lease_seconds,
       lease_expires_at = v_now + make_interval(secs => p_lease_seconds),
-      reserved_usd = aos_core.reservation_usd(r),
       last_seq = r.last_seq + 1,
       last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
                                       v_kind, 'worker:' || p_worker, v_data),

@@ -77,8 +77,8 @@ begin
 end
 $$;
 
--- Write down who answers a run's questions from here on, at which prices, and whether it is metered, and
--- what its next question may cost at them. The caller holds its lock.
+-- Write down who answers a run's questions from here on, at which prices, and whether it is metered.
+-- The caller holds its lock.
 create function aos_core.charge(p_tenant uuid, p_run aos_core.run) returns void
 language sql
 as $$
@@ -87,8 +87,7 @@ as $$
     input_usd_per_mtok = p_run.input_usd_per_mtok,
     cached_input_usd_per_mtok = p_run.cached_input_usd_per_mtok,
     cache_write_usd_per_mtok = p_run.cache_write_usd_per_mtok,
-    output_usd_per_mtok = p_run.output_usd_per_mtok,
-    reserved_usd = aos_core.reservation_usd(p_run)
+    output_usd_per_mtok = p_run.output_usd_per_mtok
   where r.tenant_id = p_tenant and r.run_id = p_run.run_id
 $$;
 

@@ -109,7 +109,7 @@ grant select (tenant_id, due_at) on aos_core.notification to aos_lookup;
 grant select (tenant_id, state, expires_at) on aos_core.approval to aos_lookup;
 grant select (tenant_id, schedule_id, next_at) on aos_agent.schedule_state to aos_lookup;
 grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
-  aos_auth.roles_that_include(text), aos_auth.roles_held(uuid, uuid),
+  aos_auth.roles_that_include(text), aos_auth.role_includes(text, text), aos_auth.roles_held(uuid, uuid),
   aos_auth.needed_role(text, text),
   aos_auth.group_of_role(text), aos_core.now(), aos_skills.not_to_approve(uuid, text) to aos_lookup;
 
@@ -167,6 +167,8 @@ grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
   aos_auth.tenant_id(text), aos_auth.my_tenants(), aos_auth.tenant_of(name), aos_auth.sql_role(uuid, text),
   aos_core.now(), aos_core.uuidv7(), aos_core.is_name(text), aos_core.verify_stream(uuid, uuid),
   aos_core.utc_text(timestamptz), aos_skills.runner_of(text), aos_core.short_age(interval),
+  aos_core.reservation_usd(aos_core.run), aos_core.question_usd(numeric, numeric),
+  aos_core.call_usd(numeric, integer, integer, numeric, numeric),
   aos_skills.fits(text, text[]), aos_skills.concerns(text[], text, text, text),
   aos_agent.watch_run(uuid, uuid, integer), aos_agent.watch_live(uuid, uuid, integer),
   aos_agent.watch_tenant(uuid, integer),

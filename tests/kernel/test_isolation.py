@@ -416,6 +416,7 @@ HARMLESS = {
     "aos_auth.whoami", "aos_auth.needed_role", "aos_core.utc_text", "aos_auth.tenant_id",
     "aos_auth.my_tenants", "aos_auth.tenant_of",
     "aos_core.now", "aos_core.is_live", "aos_core.uuidv7", "aos_core.is_name", "aos_core.short_age",
+    "aos_core.reservation_usd", "aos_core.question_usd", "aos_core.call_usd",
     "aos_core.period_start", "aos_auth.assert_tenant_admin",
     "aos_core.applied", "aos_core.deleted", "aos_core.assert_manifest", "aos_skills.grant_targets",
     "aos_skills.held_rights", "aos_skills.lacking_grants", "aos_skills.kept_right",
