@@ -219,8 +219,7 @@ def _fill(
     try:
         return filling.run(report.embedded)
     except AosError as error:
-        left = meaning.waiting - filling.filled.passages
-        report.note(f"{left:,} passages are still without an embedding; {_GOES_ON}")
+        report.stopped(filling.filled, meaning, _GOES_ON)
         raise error
 
 
