@@ -180,7 +180,7 @@ def _ingest(
 def _take(
     knowledge: KnowledgeClient, found: Found, options: Options, prune: bool, report: Report
 ) -> list[Outcome]:
-    from aosctl.cli.wiring import document_readers
+    from aosctl.cli.wiring_tools import document_readers
     from aosctl.domain.ingest.taking import Intake
 
     readers = document_readers(options.most_bytes)
