@@ -134,7 +134,7 @@ def loop_of(
     from aosctl.providers import registry
 
     asked = provider_for or registry.provider_for
-    telemetry = telemetry_of(os.environ.get("TRACEPARENT"))
+    telemetry = telemetry_of(parent=os.environ.get("TRACEPARENT"))
     return watched([telemetry] if telemetry is not None else [])(
         client,
         asked,
@@ -155,14 +155,24 @@ def watched(watchers: Sequence[Watcher]) -> Callable[..., Loop]:
     return partial(WatchedLoop, watchers=watchers)
 
 
-@cache
 def telemetry_of(
-    parent: str | None = None, note: Callable[[str], None] = lambda text: None
+    note: Callable[[str], None] | None = None, parent: str | None = None
 ) -> Telemetry | None:
     """Return what exports traces and metrics, if OpenTelemetry's variables ask for it.
 
     One a process. `note` is told why there is none where they do.
     """
+    found = _telemetry(parent)
+    if not isinstance(found, str):
+        return found
+    if note is not None:
+        note(found)
+    return None
+
+
+@cache
+def _telemetry(parent: str | None) -> Telemetry | str | None:
+    """Return it; None where nobody asks for it, and a text why not where it can't be done."""
     if not any(name.startswith("OTEL_") for name in os.environ):
         return None
     from aosctl.domain.otel import Telemetry, is_wanted, why_not
@@ -170,8 +180,7 @@ def telemetry_of(
     if not is_wanted(os.environ):
         return None
     if (reason := why_not(os.environ)) is not None:
-        note(reason)
-        return None
+        return reason
     import atexit
 
     telemetry = Telemetry(os.environ, parent)

@@ -113,7 +113,7 @@ def _new_loop(
     from aosctl.providers.registry import embedder_of, provider_for
 
     known = tools(embedded=embedded)
-    telemetry = telemetry_of(note=note)
+    telemetry = telemetry_of(note)
     watchers: list[Watcher] = [desk.metrics] if desk is not None else []
     watchers += [telemetry] if telemetry is not None else []
     made = watched(watchers)
