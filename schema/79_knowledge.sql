@@ -289,7 +289,7 @@ $$;
 -- were stored: a chunk that is gone meanwhile is passed over. p_charge: what charge_embeddings counted for them, settled
 -- with p_tokens, as the model counted; without an answer 0, and no rows. Role developer. AO001, AO004; AO005: the
 -- collection has another model by now, or the extension vector is missing; AO006: not as many finite numbers as its
--- dimensions, or less than 0 tokens.
+-- dimensions, or less than 0 tokens. With a charge it locks the tenant's state, then what is used of its budgets.
 -- security definer: embeddings are written by the kernel alone.
 create function aos_rag.put_embeddings(
   p_tenant uuid, p_collection text, p_model text, p_rows jsonb, p_charge uuid default null,
