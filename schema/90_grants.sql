@@ -373,7 +373,7 @@ grant execute on function aos_agent.fall_back(uuid, uuid, uuid, text, text, text
 -- Knowledge: documents, chunks and embeddings are the kernel's; people write and search by its functions.
 grant insert, update on aos_rag.document, aos_rag.chunk to aos_kernel;
 grant select, insert, update, delete on aos_rag.chunk, aos_rag.embedding to aos_kernel;
-grant select, insert, update on aos_rag.collection_words to aos_kernel;
+grant select, insert, update on aos_rag.collection_words, aos_rag.embedding_charge to aos_kernel;
 grant select (tenant_id, collection_id, chunk_id, tsv) on aos_rag.chunk to aos_lookup;
 grant execute on function aos_rag.question_terms(uuid, text, jsonb), aos_rag.term_prefix(uuid) to aos_lookup;
 grant execute on function aos_rag.matching_chunks(uuid, uuid, text, jsonb, integer),
@@ -386,7 +386,8 @@ grant execute on function aos_rag.index_collections() to aos_admin;
 grant execute on function aos_rag.check_embedding(text, jsonb), aos_rag.dimensions_of(text, integer),
   aos_rag.set_documents(uuid, text, jsonb), aos_rag.put_document(uuid, text, jsonb),
   aos_rag.chunks_to_embed(uuid, text, uuid, integer),
-  aos_rag.put_embeddings(uuid, text, text, jsonb),
+  aos_rag.charge_embeddings(uuid, text, text, bigint),
+  aos_rag.put_embeddings(uuid, text, text, jsonb, uuid, bigint),
   aos_rag.remove_documents(uuid, text, text[]), aos_rag.index_collection(uuid, text) to aos_developer;
 
 grant update (cost_usd, input_tokens) on aos_core.step to aos_kernel;  -- what embedding a question costs

@@ -480,6 +480,32 @@ def test_a_long_conversation_goes_on_with_a_summary(opened: Open, bot: Bot) -> N
     assert "your messages (2)" in obeyed(chat, "/context")
 
 
+def test_context_tells_what_compact_left_out_from_what_went_by_itself(
+    opened: Open, here: Aosctl
+) -> None:
+    too_long = {"error": {"kind": "context_too_long", "message": "too many tokens"}}
+    # A summary is asked for in a conversation of its own, and so is the first entry each time.
+    script = [{"text": f"{LONG * 3} one"}, {"text": f"{LONG[:400]} two"},
+              {"text": "In short."}, too_long]  # fmt: skip
+    small = "contextWindow: 1200, maxOutputTokens: 100, script: "
+    model = BOTS.replace("script: {script}", f"{small}{{script}}")
+    text = model.format(name="outgrower", script=json.dumps(script), limits="{}")
+    assert here("apply", "-f", "-", stdin=text).status == 0
+    chat = opened("chat", "outgrower", columns=WIDE)
+    chat.ready()
+    asked(chat, "first", "one")
+    assert "the context was full" in shown(chat, "second", "two", ready=True)
+    said = obeyed(chat, "/context")
+    itself = "2 steps left out by itself (it would not have fit), about"
+    assert itself in said and "/compact" not in said
+    assert "compacted" in obeyed(chat, "/compact")
+    said = obeyed(chat, "/context")
+    assert itself in said and "4 steps left out by /compact, about" in said
+    asked(chat, "third", "the context was full")
+    said = obeyed(chat, "/context")
+    assert "left out by itself (the service found it too long), about" in said
+
+
 def test_what_a_message_names_goes_with_it(
     opened: Open, bot: Bot, here: Aosctl, tmp_path: Path, shop_dsn: str
 ) -> None:

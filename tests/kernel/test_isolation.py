@@ -359,6 +359,7 @@ WITH_TENANT: dict[str, list[Any]] = {
     "aos_rag.put_document": ["{tenant}", "notes", {"source": "x", "title": "x", "content": "x"}],
     "aos_rag.known_documents": ["{tenant}", "notes"],
     "aos_rag.chunks_to_embed": ["{tenant}", "notes"],
+    "aos_rag.charge_embeddings": ["{tenant}", "notes", "x", 1],
     "aos_rag.put_embeddings": ["{tenant}", "notes", "x", []],
     "aos_rag.remove_documents": ["{tenant}", "notes", None],
     "aos_rag.index_collection": ["{tenant}", "notes"],
