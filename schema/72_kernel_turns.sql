@@ -593,8 +593,16 @@ declare
   v_taint text;
   v_block jsonb;
   v_call uuid;
+  v_id text;
   v_skill text;
-  v_gate record;
+  v_args jsonb;
+  v_decision text;
+  v_reason text;
+  v_runner text;
+  v_effect text;
+  v_version text;
+  v_taints boolean;
+  v_judged jsonb;
   v_status text;
   v_calls jsonb := jsonb '[]';  -- as the worker sees them; typed, or it is read anew each time
   v_brief jsonb := jsonb '[]';  -- for the event
@@ -637,49 +645,58 @@ begin
     continue when v_block ->> 't' is distinct from 'call';
     v_call := aos_core.uuidv7();
     v_skill := coalesce(v_block ->> 'name', '');
-    v_gate := aos_skills.gate(p_tenant, v_role, v_skills, v_skill,
-                              nullif(v_block -> 'args', 'null'), v_agent, v_taint);
+    v_id := coalesce(v_block ->> 'id', '');
+    v_args := v_block -> 'args';
+    select g.decision, g.reason, g.runner, g.effect, g.tool_version, g.taints, g.judged
+      into v_decision, v_reason, v_runner, v_effect, v_version, v_taints, v_judged
+    from aos_skills.usual_gate(p_tenant, v_role, v_skills, v_skill, v_args) g;
+    if not found then
+      select g.decision, g.reason, g.runner, g.effect, g.tool_version, g.taints, g.judged
+        into v_decision, v_reason, v_runner, v_effect, v_version, v_taints, v_judged
+      from aos_skills.gate(p_tenant, v_role, v_skills, v_skill, nullif(v_args, 'null'), v_agent,
+                           v_taint) g;
+    end if;
     if v_index >= v_spare then
       v_recorded := aos_core.replayed_call(p_tenant, v_run, v_block, v_calls);
       if v_recorded is not null then
-        if v_gate.decision in ('allow', 'approve') then  -- a replay carries out nothing
-          v_gate.decision := v_recorded ->> 'decision';
-          v_gate.reason := v_recorded ->> 'reason';
+        if v_decision in ('allow', 'approve') then  -- a replay carries out nothing
+          v_decision := v_recorded ->> 'decision';
+          v_reason := v_recorded ->> 'reason';
         else
           v_recorded := null;
         end if;
-        v_gate.judged := null;
+        v_judged := null;
       elsif aos_core.repeats_too_often(p_tenant, p_turn, v_run, v_block, v_calls) then
         v_loops := true;
-        v_gate.decision := 'invalid';
-        v_gate.reason := aos_core.repeated_reason(p_tenant, v_run, v_skill);
+        v_decision := 'invalid';
+        v_reason := aos_core.repeated_reason(p_tenant, v_run, v_skill);
       end if;
     end if;
-    if v_gate.decision = 'allow' then
+    if v_decision = 'allow' then
       v_open := v_open + 1;
-      v_status := case v_gate.runner when 'kernel' then 'pending' else 'running' end;
-    elsif v_gate.decision = 'approve' then
+      v_status := case v_runner when 'kernel' then 'pending' else 'running' end;
+    elsif v_decision = 'approve' then
       v_open := v_open + 1;
       v_waiting := v_waiting + 1;
       v_status := 'awaiting_approval';
     else
       v_refused := v_refused + 1;
-      v_status := case v_gate.decision when 'deny' then 'denied' when 'replayed' then 'succeeded'
+      v_status := case v_decision when 'deny' then 'denied' when 'replayed' then 'succeeded'
                                        else 'failed' end;
     end if;
     v_calls := v_calls || jsonb_build_object('call_id', v_call,
-      'id', coalesce(v_block ->> 'id', ''), 'skill', v_skill, 'args', v_block -> 'args',
-      'status', v_status, 'runner', v_gate.runner, 'effect', v_gate.effect,
-      'reason', v_gate.reason, 'tool_version', v_gate.tool_version, 'taints', v_gate.taints);
+      'id', v_id, 'skill', v_skill, 'args', v_args,
+      'status', v_status, 'runner', v_runner, 'effect', v_effect,
+      'reason', v_reason, 'tool_version', v_version, 'taints', v_taints);
     v_brief := v_brief || jsonb_build_object('skill', v_skill, 'status', v_status);
     if v_recorded is not null then
       if v_recorded ? 'message' then
         v_calls := jsonb_insert(v_calls, '{-1,recorded}', v_recorded -> 'message');
       end if;
     end if;
-    if v_gate.judged is not null then  -- policies or taint had a word
-      v_calls := jsonb_insert(v_calls, '{-1,judged}', v_gate.judged);
-      v_brief := jsonb_insert(v_brief, '{-1,reasons}', v_gate.judged -> 'reasons');
+    if v_judged is not null then  -- policies or taint had a word
+      v_calls := jsonb_insert(v_calls, '{-1,judged}', v_judged);
+      v_brief := jsonb_insert(v_brief, '{-1,reasons}', v_judged -> 'reasons');
     end if;
   end loop;
   v_data := aos_core.answer_data(v_turn, nullif(v_model, v_run_model), v_in, v_out,
@@ -708,9 +725,8 @@ begin
   if v_open + v_refused = 1 then  -- the usual case has it all in variables
     insert into aos_core.tool_call (tenant_id, call_id, turn_id, run_id, step_seq, skill, state,
       runner, effect, tool_version, vendor_call_id, args, reason, taints, created_at)
-    values (p_tenant, v_call, p_turn, v_run, v_step, v_skill, v_status, v_gate.runner,
-      v_gate.effect, v_gate.tool_version, coalesce(v_block ->> 'id', ''),
-      nullif(v_block -> 'args', 'null'), v_gate.reason, v_gate.taints, v_now);
+    values (p_tenant, v_call, p_turn, v_run, v_step, v_skill, v_status, v_runner,
+      v_effect, v_version, v_id, nullif(v_args, 'null'), v_reason, v_taints, v_now);
   else
     insert into aos_core.tool_call (tenant_id, call_id, turn_id, run_id, step_seq, skill, state,
       runner, effect, tool_version, vendor_call_id, args, reason, taints, created_at)
