@@ -491,7 +491,9 @@ begin
   from aos_core.run r where r.tenant_id = p_tenant and r.run_id = v_run;
   select a.role_name, a.skills into v_role, v_skills
   from aos_agent.agent a where a.tenant_id = p_tenant and a.agent_id = v_agent;
-  if v_state is null then
+  if v_holds and v_state = 'pending' and v_runner = 'kernel' then
+    null;  -- the usual case first: each condition before it would cost as much
+  elsif v_state is null then
     raise exception 'call "%" not found', p_call using errcode = 'AO001',
       hint = 'check the tenant and the id';
   elsif v_state in ('succeeded', 'failed') then
@@ -504,7 +506,8 @@ begin
     raise exception 'call "%" of "%" is %, not ready to run here', p_call, v_skill, v_state
       using errcode = 'AO002', hint = case when v_runner = 'kernel'
         then 'wait for its approval' else 'the worker runs this skill itself' end;
-  elsif v_taint is not null then
+  end if;
+  if v_taint is not null then
     v_taint := aos_core.taint_before(v_taint, v_step);
   end if;
   select g.decision, g.reason, g.effect, g.tool_version, g.builtin, g.max_rows, g.max_bytes,
@@ -773,15 +776,23 @@ declare
   v_edited boolean;
   v_taints boolean;
   v_runner text;
-  v_part jsonb := case when pg_column_size(p_result) > aos_core.shown_characters() then aos_core.shown_part(p_call, p_result) end;
+  v_part jsonb;
   v_settled jsonb;
 begin
   select c.run_id, c.turn_id, c.state, c.skill, c.vendor_call_id, c.detached,
          c.original_args is not null, c.taints, c.runner
     into v_run, v_turn, v_state, v_skill, v_vendor_call_id, v_detached, v_edited, v_taints, v_runner
   from aos_core.tool_call c where c.tenant_id = p_tenant and c.call_id = p_call;
-  if v_state = 'running' and v_runner = 'kernel' then
+  -- The usual case first: each condition before it would cost as much.
+  if v_state = 'running' and v_runner = 'worker' and not v_edited
+     and pg_column_size(p_result) <= aos_core.shown_characters() then
+    return aos_core.settle_call(p_tenant, p_lease, p_call, v_run, v_turn, v_state, v_skill,
+      v_vendor_call_id, v_detached, p_ok, p_result, v_taints);
+  elsif v_state = 'running' and v_runner = 'kernel' then
     perform aos_core.refuse_delegated(p_tenant, p_call, v_skill);
+  end if;
+  if pg_column_size(p_result) > aos_core.shown_characters() then
+    v_part := aos_core.shown_part(p_call, p_result);
   end if;
   if v_state = 'running' and v_part is not null then
     v_settled := aos_core.settle_call(p_tenant, p_lease, p_call, v_run, v_turn, v_state, v_skill,
