@@ -562,6 +562,20 @@ create function aos_core.run_of_turn(p_tenant uuid, p_turn uuid) returns uuid
 language sql stable
 as $$ select t.run_id from aos_core.turn t where t.tenant_id = p_tenant and t.turn_id = p_turn $$;
 
+-- What the functions below return, or write into an event, as rows of types of their own: to_jsonb() of one takes a
+-- quarter less than jsonb_build_object(), which looks up the type of each key as well. The columns stand in
+-- the order of a jsonb's keys, the shorter first, so that nothing is left to be sorted. The first is a call as it is
+-- asked for, and as the worker sees it.
+create type aos_core.asked_call as (
+  id text, args jsonb, skill text, effect text, reason text, runner text, status text,
+  taints boolean, call_id uuid, tool_version text);
+create type aos_core.stored_answer as (
+  next text, step bigint, calls jsonb, cost_usd numeric, last_step bigint, spent_usd numeric);
+create type aos_core.settled_call as (
+  ok boolean, next text, step bigint, result jsonb, last_step bigint);
+create type aos_core.result_facts as (
+  ok boolean, rows jsonb, skill text, sha256 text, call_id uuid, untrusted boolean);
+
 -- Store an answer that asks for tools: its step, its calls with the gate's decisions, its cost and
 -- its event, in the caller's transaction.
 -- p_seq is the step the caller expects to write (last step it knows + 1; null = not checked): a
@@ -581,7 +595,7 @@ declare
   v_out integer := coalesce((p_usage ->> 'out')::integer, 0);
   v_model text := p_message #>> '{origin,model}';
   v_blocks jsonb := p_message -> 'blocks';
-  v_run uuid := coalesce(p_run, aos_core.run_of_turn(p_tenant, p_turn));
+  v_run uuid := p_run;
   v_turn integer;
   v_actor text;
   v_run_model text;
@@ -595,8 +609,16 @@ declare
   v_taint text;
   v_block jsonb;
   v_call uuid;
+  v_id text;
   v_skill text;
-  v_gate record;
+  v_args jsonb;
+  v_decision text;
+  v_reason text;
+  v_runner text;
+  v_effect text;
+  v_version text;
+  v_taints boolean;
+  v_judged jsonb;
   v_status text;
   v_calls jsonb := jsonb '[]';  -- as the worker sees them; typed, or it is read anew each time
   v_brief jsonb := jsonb '[]';  -- for the event
@@ -611,10 +633,13 @@ declare
   v_next text;
   v_last bigint;  -- where next_move has added steps
   v_watched timestamptz;
-  v_spare integer;  -- how many more calls come before one can be repeated too often; null: any
+  v_spare bigint;  -- how many more calls come before one can be repeated too often; null: any
   v_loops boolean;
   v_recorded jsonb;
 begin
+  if v_run is null then
+    v_run := aos_core.run_of_turn(p_tenant, p_turn);
+  end if;
   -- A statement a row: the join costs more than both.
   select r.last_turn, r.agent_id, r.agent_name, 'agent:' || r.agent_name, r.model_name,
          case when least(v_new, v_cached, v_out) >= 0 then
@@ -639,49 +664,56 @@ begin
     continue when v_block ->> 't' is distinct from 'call';
     v_call := aos_core.uuidv7();
     v_skill := coalesce(v_block ->> 'name', '');
-    v_gate := aos_skills.gate(p_tenant, v_role, v_skills, v_skill,
-                              nullif(v_block -> 'args', 'null'), v_agent, v_taint);
+    v_id := coalesce(v_block ->> 'id', '');
+    v_args := v_block -> 'args';
+    select g.decision, g.reason, g.runner, g.effect, g.tool_version, g.taints, g.judged
+      into v_decision, v_reason, v_runner, v_effect, v_version, v_taints, v_judged
+    from aos_skills.usual_gate(p_tenant, v_role, v_skills, v_skill, v_args) g;
+    if not found then
+      select g.decision, g.reason, g.runner, g.effect, g.tool_version, g.taints, g.judged
+        into v_decision, v_reason, v_runner, v_effect, v_version, v_taints, v_judged
+      from aos_skills.gate(p_tenant, v_role, v_skills, v_skill, nullif(v_args, 'null'), v_agent,
+                           v_taint) g;
+    end if;
     if v_index >= v_spare then
       v_recorded := aos_core.replayed_call(p_tenant, v_run, v_block, v_calls);
       if v_recorded is not null then
-        if v_gate.decision in ('allow', 'approve') then  -- a replay carries out nothing
-          v_gate.decision := v_recorded ->> 'decision';
-          v_gate.reason := v_recorded ->> 'reason';
+        if v_decision in ('allow', 'approve') then  -- a replay carries out nothing
+          v_decision := v_recorded ->> 'decision';
+          v_reason := v_recorded ->> 'reason';
         else
           v_recorded := null;
         end if;
-        v_gate.judged := null;
+        v_judged := null;
       elsif aos_core.repeats_too_often(p_tenant, p_turn, v_run, v_block, v_calls) then
         v_loops := true;
-        v_gate.decision := 'invalid';
-        v_gate.reason := aos_core.repeated_reason(p_tenant, v_run, v_skill);
+        v_decision := 'invalid';
+        v_reason := aos_core.repeated_reason(p_tenant, v_run, v_skill);
       end if;
     end if;
-    if v_gate.decision = 'allow' then
+    if v_decision = 'allow' then
       v_open := v_open + 1;
-      v_status := case v_gate.runner when 'kernel' then 'pending' else 'running' end;
-    elsif v_gate.decision = 'approve' then
+      v_status := case v_runner when 'kernel' then 'pending' else 'running' end;
+    elsif v_decision = 'approve' then
       v_open := v_open + 1;
       v_waiting := v_waiting + 1;
       v_status := 'awaiting_approval';
     else
       v_refused := v_refused + 1;
-      v_status := case v_gate.decision when 'deny' then 'denied' when 'replayed' then 'succeeded'
+      v_status := case v_decision when 'deny' then 'denied' when 'replayed' then 'succeeded'
                                        else 'failed' end;
     end if;
-    v_calls := v_calls || jsonb_build_object('call_id', v_call,
-      'id', coalesce(v_block ->> 'id', ''), 'skill', v_skill, 'args', v_block -> 'args',
-      'status', v_status, 'runner', v_gate.runner, 'effect', v_gate.effect,
-      'reason', v_gate.reason, 'tool_version', v_gate.tool_version, 'taints', v_gate.taints);
-    v_brief := v_brief || jsonb_build_object('skill', v_skill, 'status', v_status);
+    v_calls := v_calls || to_jsonb(row(v_id, v_args, v_skill, v_effect, v_reason, v_runner, v_status,
+                                       v_taints, v_call, v_version)::aos_core.asked_call);
+    v_brief := v_brief || jsonb_object(array['skill', v_skill, 'status', v_status]);
     if v_recorded is not null then
       if v_recorded ? 'message' then
         v_calls := jsonb_insert(v_calls, '{-1,recorded}', v_recorded -> 'message');
       end if;
     end if;
-    if v_gate.judged is not null then  -- policies or taint had a word
-      v_calls := jsonb_insert(v_calls, '{-1,judged}', v_gate.judged);
-      v_brief := jsonb_insert(v_brief, '{-1,reasons}', v_gate.judged -> 'reasons');
+    if v_judged is not null then  -- policies or taint had a word
+      v_calls := jsonb_insert(v_calls, '{-1,judged}', v_judged);
+      v_brief := jsonb_insert(v_brief, '{-1,reasons}', v_judged -> 'reasons');
     end if;
   end loop;
   v_data := aos_core.answer_data(v_turn, nullif(v_model, v_run_model), v_in, v_out,
@@ -710,16 +742,14 @@ begin
   if v_open + v_refused = 1 then  -- the usual case has it all in variables
     insert into aos_core.tool_call (tenant_id, call_id, turn_id, run_id, step_seq, skill, state,
       runner, effect, tool_version, vendor_call_id, args, reason, taints, created_at)
-    values (p_tenant, v_call, p_turn, v_run, v_step, v_skill, v_status, v_gate.runner,
-      v_gate.effect, v_gate.tool_version, coalesce(v_block ->> 'id', ''),
-      nullif(v_block -> 'args', 'null'), v_gate.reason, v_gate.taints, v_now);
+    values (p_tenant, v_call, p_turn, v_run, v_step, v_skill, v_status, v_runner,
+      v_effect, v_version, v_id, nullif(v_args, 'null'), v_reason, v_taints, v_now);
   else
     insert into aos_core.tool_call (tenant_id, call_id, turn_id, run_id, step_seq, skill, state,
       runner, effect, tool_version, vendor_call_id, args, reason, taints, created_at)
     select p_tenant, c.call_id, p_turn, v_run, v_step, c.skill, c.status, c.runner, c.effect,
       c.tool_version, c.id, c.args, c.reason, c.taints, v_now
-    from jsonb_to_recordset(v_calls) c (call_id uuid, id text, skill text, args jsonb, status text,
-      runner text, effect text, reason text, tool_version text, taints boolean);
+    from jsonb_populate_recordset(null::aos_core.asked_call, v_calls) c;
   end if;
   with event as (
     insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
@@ -743,9 +773,8 @@ begin
   if v_watched > v_now then
     perform aos_core.tell_watchers(p_tenant, v_run);
   end if;
-  return jsonb_build_object('next', v_next, 'step', v_step,
-    'last_step', coalesce(v_last, v_step + v_refused),
-    'calls', v_calls, 'cost_usd', v_cost, 'spent_usd', v_spent);
+  return to_jsonb(row(v_next, v_step, v_calls, v_cost, coalesce(v_last, v_step + v_refused),
+                      v_spent)::aos_core.stored_answer);
 end
 $$;
 
@@ -1056,7 +1085,7 @@ language plpgsql
 as $$
 declare
   v_now timestamptz := aos_core.now();
-  v_message jsonb;
+  v_message text;  -- as a jsonb's text, so that its digest needs no other
   v_data jsonb;
   v_actor text;
   v_turn integer;
@@ -1071,11 +1100,10 @@ begin
     v_message := aos_core.text_message('user', format('[approval] %s was approved and has run: %s',
                                                       p_skill, p_result));
   else
-    v_message := aos_core.result_message(p_vendor_call_id, p_skill, p_ok, p_result);
+    v_message := aos_core.result_message_text(p_vendor_call_id, p_skill, p_ok, p_result);
   end if;
-  v_data := jsonb_strip_nulls(jsonb_build_object('call_id', p_call, 'skill', p_skill,
-    'ok', p_ok, 'rows', p_result -> 'row_count', 'untrusted', p_taints,
-    'sha256', encode(sha256(convert_to(v_message::text, 'UTF8')), 'base64')));
+  v_data := jsonb_strip_nulls(to_jsonb(row(p_ok, p_result -> 'row_count', p_skill,
+    encode(sha256(convert_to(v_message, 'UTF8')), 'base64'), p_call, p_taints)::aos_core.result_facts));
   update aos_core.run r set
     last_step = r.last_step + 1,
     open_calls = r.open_calls - 1,
@@ -1097,7 +1125,7 @@ begin
   with step as (
     insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
     values (p_tenant, p_run, v_step, v_turn, case when p_detached then 'user' else 'tool' end,
-            v_message, v_now)
+            v_message::jsonb, v_now)
   ), event as (
     insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
     values (p_tenant, p_run, v_event, v_now, 'tool.result', v_actor, v_data, v_hash)
@@ -1121,8 +1149,8 @@ begin
     return jsonb_build_object('next', v_next, 'step', v_step, 'last_step', v_step, 'ok', p_ok,
       'result', p_result, 'calls', aos_core.open_calls(p_tenant, p_turn));
   end if;
-  return jsonb_build_object('next', v_next, 'step', v_step, 'last_step', coalesce(v_last, v_step),
-                            'ok', p_ok, 'result', p_result);
+  return to_jsonb(row(p_ok, v_next, v_step, p_result, coalesce(v_last, v_step))
+                  ::aos_core.settled_call);
 end
 $$;
 

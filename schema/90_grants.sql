@@ -47,6 +47,14 @@ begin
                    aos_meta.owner_of_function(v.nspname, v.proname));
   end loop;
   for v in
+    select c.oid::regclass as name
+    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = 'aos_core' and c.relkind = 'c'
+  loop
+    execute format('revoke all on type %s from public', v.name);
+    execute format('alter type %s owner to aos_kernel', v.name);
+  end loop;
+  for v in
     select c.oid::regclass as name, c.relkind, c.relispartition
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where n.nspname in ('aos_auth', 'aos_meta', 'aos_persona', 'aos_skills', 'aos_core',
