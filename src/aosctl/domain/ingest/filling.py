@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
@@ -83,8 +83,7 @@ class Filling:
                 answer = pool.submit(self._embed, texts, line)
                 under_way.append(_Asked(chunks, charge, line, answer))
                 if len(under_way) > self._concurrency:
-                    self._store(under_way.popleft())
-                    report(self.filled)
+                    self._store_first(under_way, report)
             self._store_all(under_way, report)
         finally:
             self._end(pool, under_way)
@@ -95,8 +94,12 @@ class Filling:
 
     def _store_all(self, under_way: deque[_Asked], report: Callable[[Filled], None]) -> None:
         while under_way:
-            self._store(under_way.popleft())
-            report(self.filled)
+            self._store_first(under_way, report)
+
+    def _store_first(self, under_way: deque[_Asked], report: Callable[[Filled], None]) -> None:
+        wait([under_way[0].answer])  # among them until it is there: Ctrl-C breaks it off as well
+        self._store(under_way.popleft())
+        report(self.filled)
 
     def _end(self, pool: ThreadPoolExecutor, under_way: deque[_Asked]) -> None:
         """Break off what is under way after a fault, and keep what has come by then."""
