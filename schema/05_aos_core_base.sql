@@ -59,6 +59,17 @@ as $$
     extract(epoch from p_at), p_kind, p_data, p_actor), 'UTF8'))
 $$;
 
+-- The same, of data in the text that jsonb has: the keys by length and then in order, a blank after each
+-- colon and comma. For data of whole numbers, which are written sooner than they are made jsonb.
+create function aos_core.event_hash_of_text(
+  p_prev bytea, p_tenant uuid, p_stream uuid, p_seq bigint, p_at timestamptz,
+  p_kind text, p_actor text, p_data text) returns bytea
+language sql stable parallel safe
+as $$
+  select sha256(coalesce(p_prev, '') || convert_to(concat_ws('|', p_tenant, p_stream, p_seq,
+    extract(epoch from p_at), p_kind, p_data, p_actor), 'UTF8'))
+$$;
+
 -- A moment as manifests write it: in UTC, to the second.
 create function aos_core.utc_text(p_at timestamptz) returns text
 language sql stable parallel safe
@@ -73,17 +84,24 @@ create function aos_core.lease_hash(p_lease uuid) returns bytea
 language sql immutable parallel safe strict
 as $$ select sha256(uuid_send(p_lease)) $$;
 
--- A tool result as a neutral message (schema/README.md shows it). Written as text: a jsonb that is
--- built layer by layer is copied in each.
+-- A tool result as a neutral message (schema/README.md shows it), as text: a jsonb that is built layer
+-- by layer is copied in each. It is the text that the jsonb has, its keys in that order, so that who
+-- needs both, for the message and its digest, writes it once.
+create function aos_core.result_message_text(
+  p_call_id text, p_name text, p_ok boolean, p_result jsonb) returns text
+language sql stable parallel safe
+as $$
+  select format('{"v": 1, "role": "tool", "blocks": [{"t": "result", "ok": %s, "name": %s, '
+                '"parts": [{"t": "text", "text": %s}], "call_id": %s}]}',
+                case when p_ok then 'true' else 'false' end, to_json(p_name),
+                to_json(p_result::text), to_json(p_call_id))
+$$;
+
+-- The same as jsonb.
 create function aos_core.result_message(p_call_id text, p_name text, p_ok boolean, p_result jsonb)
 returns jsonb
 language sql stable parallel safe
-as $$
-  select format('{"v": 1, "role": "tool", "blocks": [{"t": "result", "call_id": %s, "name": %s, '
-                '"ok": %s, "parts": [{"t": "text", "text": %s}]}]}', to_json(p_call_id),
-                to_json(p_name), case when p_ok then 'true' else 'false' end,
-                to_json(p_result::text))::jsonb
-$$;
+as $$ select aos_core.result_message_text(p_call_id, p_name, p_ok, p_result)::jsonb $$;
 
 -- A text of one role as a neutral message.
 create function aos_core.text_message(p_role text, p_text text) returns jsonb

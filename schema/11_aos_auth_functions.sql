@@ -33,6 +33,16 @@ as $$
     else array[p_role] end
 $$;
 
+-- True where a role is among roles_that_include(p_role), for the four of people. One document, as a CASE
+-- is prepared anew, branch by branch, in every statement.
+create function aos_auth.role_includes(p_held text, p_role text) returns boolean
+language sql immutable parallel safe
+as $$
+  select jsonb '{"viewer": ["viewer", "developer", "auditor", "admin"],
+    "developer": ["developer", "admin"], "auditor": ["auditor", "admin"], "admin": ["admin"]}'
+    -> p_role ? p_held
+$$;
+
 -- The roles that a principal has now, which may be fewer than it was ever given. Reads with the caller's
 -- rights and sets nothing, so that it becomes a part of the caller's statement.
 create function aos_auth.roles_held(p_tenant uuid, p_principal uuid)
@@ -225,7 +235,7 @@ declare
   v_type text;
   v_name text;
 begin
-  if coalesce(current_setting('aos.acting_as', true), '') <> '' then
+  if current_setting('aos.acting_as', true) <> '' then
     v_name := aos_auth.enter_as(p_tenant, p_role, current_setting('aos.acting_as', true));
     v_bound := set_config('aos.kernel_tenant', p_tenant::text, true);
     return v_name;
@@ -239,7 +249,7 @@ begin
   else
     select exists (
         select from aos_auth.roles_held(p_tenant, p.principal_id) h
-        where h.role_name = any (aos_auth.roles_that_include(p_role))),
+        where aos_auth.role_includes(h.role_name, p_role)),
       p.principal_type, p.name
       into v_may, v_type, v_name
     from aos_auth.principal p

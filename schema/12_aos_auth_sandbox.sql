@@ -10,9 +10,16 @@ create function aos_core.single_statement(p_query text, p_read_only boolean) ret
 language plpgsql immutable
 as $$
 declare
-  v_query text := rtrim(ltrim(p_query, E' \t\r\n\f'), E' \t\r\n\f;');
+  v_query text;
   v_verb text;
 begin
+  -- As most are written: by LIKE, which costs a third of the trimming and the regular expressions below.
+  if p_query like any (array['select %', 'SELECT %', E'select\n%', E'SELECT\n%', 'with %', 'WITH %'])
+     and not p_query like any (array['%;%', '%--%', '%/*%', '% ', E'%\n', E'%\t', E'%\r', E'%\f'])
+     and octet_length(p_query) <= 100000 then
+    return p_query;
+  end if;
+  v_query := rtrim(ltrim(p_query, E' \t\r\n\f'), E' \t\r\n\f;');
   if octet_length(p_query) <= 100000 and v_query !~ ';|--|/\*'
      and v_query ~* '^[[:space:](]*(select|with|values|table)\M' then
     return v_query;

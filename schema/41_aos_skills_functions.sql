@@ -187,9 +187,9 @@ $$;
 create function aos_skills.only_texts(p_texts text[], p_args jsonb) returns boolean
 language sql immutable
 as $$
-  select case when jsonb_typeof(p_args) = 'object' then
-    p_args ?& p_texts and p_args - p_texts = '{}'
-    and not jsonb_path_exists(p_args, 'strict $.* ? (@.type() != "string")') end
+  select case when not jsonb_path_exists(p_args, -- an object that holds texts only
+      'strict $ ? (@.type() != "object" || exists (@.* ? (@.type() != "string")))') then
+    p_args ?& p_texts and p_args - p_texts = '{}' end
 $$;
 
 -- Why a call of a skill needs a person's approval; null when it needs none. Kernel only.
@@ -198,6 +198,26 @@ language sql immutable
 as $$
   select case when p_approval = 'always' then 'the skill always needs approval'
               when p_approval = 'risk' and p_risk = 'high' then 'the skill''s risk is high' end
+$$;
+
+-- What the gate decides, as it does, in the usual case: a permission with no limit and no rule but its own, and
+-- the usual arguments. No row in the others: ask gate(). Decided from the permission's row alone, and one
+-- statement, which becomes a part of the one that asks: that spares half of what a call of gate() costs. Kernel only.
+create function aos_skills.usual_gate(
+  p_tenant uuid, p_role text, p_agent_skills text[], p_skill text, p_args jsonb)
+returns table (decision text, reason text, runner text, effect text, tool_version text,
+               builtin text, max_rows integer, max_bytes integer, search_path text[],
+               taints boolean, judged jsonb, scope_id uuid)
+language sql stable
+as $$
+  select case when rs.why_asked is null then 'allow' else 'approve' end, rs.why_asked, rs.runner,
+    rs.effect, rs.tool_version, rs.builtin, rs.max_rows, rs.max_bytes, rs.search_path, rs.taints,
+    null::jsonb, rs.scope_id
+  from aos_skills.role_skill rs
+  where rs.tenant_id = p_tenant and rs.role_name = p_role and rs.skill_name = p_skill
+    and rs.any_params and rs.marks = 0 and rs.builtin is not null
+    and coalesce(p_skill = any (p_agent_skills), rs.is_low)
+    and aos_skills.only_texts(rs.texts, p_args)
 $$;
 
 -- Decide one call of one agent. Kernel only. p_agent is the agent's name, p_taint where its run read

@@ -85,7 +85,6 @@ create table aos_core.run (
   input_tokens bigint not null default 0,
   output_tokens bigint not null default 0,
   spent_usd numeric not null default 0,
-  reserved_usd numeric not null default 0,
   -- what runs that work for this one hold, or have used, of its limits; steps: in the open turn
   delegated_usd numeric not null default 0,
   delegated_tokens bigint not null default 0,

@@ -131,6 +131,26 @@ alter table aos_rag.embedding enable row level security;
 alter table aos_rag.embedding force row level security;
 create index embedding_collection on aos_rag.embedding (tenant_id, collection_id);
 
+-- What a model was asked to embed for a collection, outside of runs: one row a request. Until it is settled, and where nobody
+-- lives to settle it, tokens and cost are as they were estimated before. cost_usd: null where the model has no price.
+-- It outlives the collection, as what was spent does; passages: how many embeddings were stored.
+create table aos_rag.embedding_charge (
+  tenant_id uuid not null references aos_auth.tenant,
+  charge_id uuid not null default aos_core.uuidv7(),
+  collection_id uuid not null,
+  model text not null,
+  tokens bigint not null check (tokens >= 0),
+  usd_per_mtok numeric,
+  cost_usd numeric generated always as (tokens * usd_per_mtok / 1000000) stored,
+  passages integer not null default 0,
+  charged_at timestamptz not null default aos_core.now(),
+  settled_at timestamptz,
+  primary key (tenant_id, charge_id)
+);
+alter table aos_rag.embedding_charge enable row level security;
+alter table aos_rag.embedding_charge force row level security;
+create index embedding_charge_at on aos_rag.embedding_charge (tenant_id, charged_at);
+
 -- What is counted of a collection when it is indexed: how many chunks it had, and, from 500 on, the share of them in
 -- which each of its common words stands (above 1 in 200), by which searches know what to look for.
 create table aos_rag.collection_words (

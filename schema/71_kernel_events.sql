@@ -18,7 +18,8 @@ begin
                                     p_kind, p_actor, p_data),
     config_version = s.config_version
       + case when p_kind like 'run.%' or p_kind like 'schedule.%' or p_kind like 'memory.%'
-             or p_kind in ('agent.looked', 'collection.document_put', 'collection.documents_removed')
+             or p_kind in ('agent.looked', 'collection.document_put', 'collection.documents_removed',
+                           'collection.embedded')
              then 0 else 1 end
   where s.tenant_id = p_tenant
   returning s.last_seq, s.last_hash, case when s.watched_until > v_now then s.channel end

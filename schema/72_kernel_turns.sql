@@ -111,7 +111,8 @@ as $$
     coalesce(((p_context + 2000) * p_input_usd + p_max_output_tokens * p_output_usd) * 0.000001, 0)))
 $$;
 
--- What the next model call of a run may cost, after its last context.
+-- What the next model call of a run may cost, after its last context. Reckoned where it is asked for, and
+-- stored nowhere: within the UPDATE that opens a turn it would cost a tenth of it.
 create function aos_core.reservation_usd(p_run aos_core.run) returns numeric
 language sql immutable parallel safe
 as $$
@@ -213,7 +214,7 @@ begin
     lease_seconds = p_lease_seconds,
     lease_expires_at = case when p_lease is not null
                             then v_now + make_interval(secs => p_lease_seconds) end,
-    reserved_usd = aos_core.reservation_usd(r), taint = coalesce(r.taint, v_taint),
+    taint = coalesce(r.taint, v_taint),
     title = coalesce(r.title, left(p_message #>> '{blocks,0,text}', 80)),
     last_seq = r.last_seq + 1,
     last_hash = aos_core.event_hash(r.last_hash, p_tenant, p_run, r.last_seq + 1, v_now,
@@ -250,7 +251,7 @@ as $$
 declare
   v_now timestamptz := aos_core.now();
   v_expires timestamptz := v_now + make_interval(secs => p_lease_seconds);
-  v_id uuid := coalesce(p_key, aos_core.uuidv7());
+  v_id uuid := p_key;
   v_lease bytea := aos_core.lease_hash(p_lease);
   v_turn integer;
   v_step bigint;
@@ -261,12 +262,16 @@ declare
   v_next text;
   v_config bigint;
   v_known bigint;
+  v_tenant_watched timestamptz;
   v_channel text;
 begin
-  -- A statement of its own: within the UPDATE it costs more.
-  perform from aos_core.turn t where t.tenant_id = p_tenant and t.turn_id = p_key;
-  if found then
-    return null;
+  if v_id is null then
+    v_id := aos_core.uuidv7();
+  else  -- a statement of its own: within the UPDATE it costs more
+    perform from aos_core.turn t where t.tenant_id = p_tenant and t.turn_id = v_id;
+    if found then
+      return null;
+    end if;
   end if;
   update aos_core.run r set
     open_turn_id = v_id, last_turn_id = v_id, last_turn = r.last_turn + 1,
@@ -274,10 +279,9 @@ begin
     turn_first_step = r.last_step + 1, delegated_steps = 0, open_calls = 0, waiting_calls = 0,
     fence = r.fence + 1, lease_hash = v_lease, lease_worker = p_worker,
     lease_seconds = p_lease_seconds, lease_expires_at = v_expires,
-    reserved_usd = aos_core.reservation_usd(r),
     last_seq = r.last_seq + 1,
-    last_hash = aos_core.event_hash(r.last_hash, p_tenant, p_run, r.last_seq + 1, v_now,
-      'turn.opened', p_actor, jsonb_build_object('turn', r.last_turn + 1, 'step', r.last_step + 1)),
+    last_hash = aos_core.event_hash_of_text(r.last_hash, p_tenant, p_run, r.last_seq + 1, v_now,
+      'turn.opened', p_actor, format('{"step": %s, "turn": %s}', r.last_step + 1, r.last_turn + 1)),
     updated_at = v_now
   where r.tenant_id = p_tenant and r.run_id = p_run and r.state = 'active'
     and r.open_turn_id is null and r.inbox_count = 0 and r.inbox_used_at is null
@@ -303,20 +307,19 @@ begin
     values (p_tenant, p_run, v_event, v_now, 'turn.opened', p_actor,
             jsonb_build_object('turn', v_turn, 'step', v_step), v_hash)
   )
-  select s.config_version, case when s.config_version = v_known then v_next end,
-         case when s.watched_until > v_now then s.channel end into v_config, v_next, v_channel
+  select s.config_version, s.watched_until, s.channel into v_config, v_tenant_watched, v_channel
   from aos_core.tenant_state s where s.tenant_id = p_tenant;
-  if v_channel is not null then
-    perform pg_notify(v_channel, p_run::text);
+  if coalesce(v_watched, v_tenant_watched) is not null then  -- spares who was never watched what is compared
+    perform pg_notify(v_channel, p_run::text) where v_tenant_watched > v_now;
+    perform pg_notify('aos_run', p_run::text) where v_watched > v_now;
   end if;
-  if v_watched > v_now then
-    perform pg_notify('aos_run', p_run::text);
-  end if;
-  if v_next is null then
+  if v_next is null or v_config <> v_known then
     v_next := aos_core.first_move(p_tenant, p_run, v_now);
   end if;
-  return jsonb_build_object('status', 'opened', 'turn_id', v_id, 'turn', v_turn, 'step', v_step,
-    'fence', v_fence, 'config_version', v_config, 'lease', p_lease, 'next', v_next);
+  -- Written as text: jsonb_build_object looks up the type of each key.
+  return format('{"status": "opened", "turn_id": "%s", "turn": %s, "step": %s, "fence": %s, '
+                '"config_version": %s, "lease": "%s", "next": "%s"}', v_id, v_turn, v_step, v_fence,
+                v_config, p_lease, v_next)::jsonb;
 end
 $$;
 
@@ -328,8 +331,7 @@ language plpgsql
 as $$
 begin
   perform aos_core.settle_budgets(p_tenant, p_run, true);
-  update aos_core.run r set lease_hash = null, lease_worker = null, lease_expires_at = null,
-    reserved_usd = case when p_state = 'queued' then r.reserved_usd else 0 end
+  update aos_core.run r set lease_hash = null, lease_worker = null, lease_expires_at = null
   where r.tenant_id = p_tenant and r.run_id = p_run;
   update aos_core.turn t set state = p_state,
     attempts = case when p_state = 'queued' then greatest(t.attempts - 1, 0) else 0 end
@@ -356,7 +358,7 @@ begin
   where t.tenant_id = p_tenant and t.turn_id = p_turn;
   delete from aos_core.turn_queue q where q.tenant_id = p_tenant and q.turn_id = p_turn;
   update aos_core.run r set open_turn_id = null, open_calls = 0, waiting_calls = 0,
-    lease_hash = null, lease_worker = null, lease_expires_at = null, reserved_usd = 0
+    lease_hash = null, lease_worker = null, lease_expires_at = null
   where r.tenant_id = p_tenant and r.run_id = p_run
   returning r.inbox_count, r.state, r.kind into v_run;
   if p_state = 'failed' then
@@ -560,6 +562,20 @@ create function aos_core.run_of_turn(p_tenant uuid, p_turn uuid) returns uuid
 language sql stable
 as $$ select t.run_id from aos_core.turn t where t.tenant_id = p_tenant and t.turn_id = p_turn $$;
 
+-- What the functions below return, or write into an event, as rows of types of their own: to_jsonb() of one takes a
+-- quarter less than jsonb_build_object(), which looks up the type of each key as well. The columns stand in
+-- the order of a jsonb's keys, the shorter first, so that nothing is left to be sorted. The first is a call as it is
+-- asked for, and as the worker sees it.
+create type aos_core.asked_call as (
+  id text, args jsonb, skill text, effect text, reason text, runner text, status text,
+  taints boolean, call_id uuid, tool_version text);
+create type aos_core.stored_answer as (
+  next text, step bigint, calls jsonb, cost_usd numeric, last_step bigint, spent_usd numeric);
+create type aos_core.settled_call as (
+  ok boolean, next text, step bigint, result jsonb, last_step bigint);
+create type aos_core.result_facts as (
+  ok boolean, rows jsonb, skill text, sha256 text, call_id uuid, untrusted boolean);
+
 -- Store an answer that asks for tools: its step, its calls with the gate's decisions, its cost and
 -- its event, in the caller's transaction.
 -- p_seq is the step the caller expects to write (last step it knows + 1; null = not checked): a
@@ -579,7 +595,7 @@ declare
   v_out integer := coalesce((p_usage ->> 'out')::integer, 0);
   v_model text := p_message #>> '{origin,model}';
   v_blocks jsonb := p_message -> 'blocks';
-  v_run uuid := coalesce(p_run, aos_core.run_of_turn(p_tenant, p_turn));
+  v_run uuid := p_run;
   v_turn integer;
   v_actor text;
   v_run_model text;
@@ -593,8 +609,16 @@ declare
   v_taint text;
   v_block jsonb;
   v_call uuid;
+  v_id text;
   v_skill text;
-  v_gate record;
+  v_args jsonb;
+  v_decision text;
+  v_reason text;
+  v_runner text;
+  v_effect text;
+  v_version text;
+  v_taints boolean;
+  v_judged jsonb;
   v_status text;
   v_calls jsonb := jsonb '[]';  -- as the worker sees them; typed, or it is read anew each time
   v_brief jsonb := jsonb '[]';  -- for the event
@@ -609,10 +633,13 @@ declare
   v_next text;
   v_last bigint;  -- where next_move has added steps
   v_watched timestamptz;
-  v_spare integer;  -- how many more calls come before one can be repeated too often; null: any
+  v_spare bigint;  -- how many more calls come before one can be repeated too often; null: any
   v_loops boolean;
   v_recorded jsonb;
 begin
+  if v_run is null then
+    v_run := aos_core.run_of_turn(p_tenant, p_turn);
+  end if;
   -- A statement a row: the join costs more than both.
   select r.last_turn, r.agent_id, r.agent_name, 'agent:' || r.agent_name, r.model_name,
          case when least(v_new, v_cached, v_out) >= 0 then
@@ -637,49 +664,56 @@ begin
     continue when v_block ->> 't' is distinct from 'call';
     v_call := aos_core.uuidv7();
     v_skill := coalesce(v_block ->> 'name', '');
-    v_gate := aos_skills.gate(p_tenant, v_role, v_skills, v_skill,
-                              nullif(v_block -> 'args', 'null'), v_agent, v_taint);
+    v_id := coalesce(v_block ->> 'id', '');
+    v_args := v_block -> 'args';
+    select g.decision, g.reason, g.runner, g.effect, g.tool_version, g.taints, g.judged
+      into v_decision, v_reason, v_runner, v_effect, v_version, v_taints, v_judged
+    from aos_skills.usual_gate(p_tenant, v_role, v_skills, v_skill, v_args) g;
+    if not found then
+      select g.decision, g.reason, g.runner, g.effect, g.tool_version, g.taints, g.judged
+        into v_decision, v_reason, v_runner, v_effect, v_version, v_taints, v_judged
+      from aos_skills.gate(p_tenant, v_role, v_skills, v_skill, nullif(v_args, 'null'), v_agent,
+                           v_taint) g;
+    end if;
     if v_index >= v_spare then
       v_recorded := aos_core.replayed_call(p_tenant, v_run, v_block, v_calls);
       if v_recorded is not null then
-        if v_gate.decision in ('allow', 'approve') then  -- a replay carries out nothing
-          v_gate.decision := v_recorded ->> 'decision';
-          v_gate.reason := v_recorded ->> 'reason';
+        if v_decision in ('allow', 'approve') then  -- a replay carries out nothing
+          v_decision := v_recorded ->> 'decision';
+          v_reason := v_recorded ->> 'reason';
         else
           v_recorded := null;
         end if;
-        v_gate.judged := null;
+        v_judged := null;
       elsif aos_core.repeats_too_often(p_tenant, p_turn, v_run, v_block, v_calls) then
         v_loops := true;
-        v_gate.decision := 'invalid';
-        v_gate.reason := aos_core.repeated_reason(p_tenant, v_run, v_skill);
+        v_decision := 'invalid';
+        v_reason := aos_core.repeated_reason(p_tenant, v_run, v_skill);
       end if;
     end if;
-    if v_gate.decision = 'allow' then
+    if v_decision = 'allow' then
       v_open := v_open + 1;
-      v_status := case v_gate.runner when 'kernel' then 'pending' else 'running' end;
-    elsif v_gate.decision = 'approve' then
+      v_status := case v_runner when 'kernel' then 'pending' else 'running' end;
+    elsif v_decision = 'approve' then
       v_open := v_open + 1;
       v_waiting := v_waiting + 1;
       v_status := 'awaiting_approval';
     else
       v_refused := v_refused + 1;
-      v_status := case v_gate.decision when 'deny' then 'denied' when 'replayed' then 'succeeded'
+      v_status := case v_decision when 'deny' then 'denied' when 'replayed' then 'succeeded'
                                        else 'failed' end;
     end if;
-    v_calls := v_calls || jsonb_build_object('call_id', v_call,
-      'id', coalesce(v_block ->> 'id', ''), 'skill', v_skill, 'args', v_block -> 'args',
-      'status', v_status, 'runner', v_gate.runner, 'effect', v_gate.effect,
-      'reason', v_gate.reason, 'tool_version', v_gate.tool_version, 'taints', v_gate.taints);
-    v_brief := v_brief || jsonb_build_object('skill', v_skill, 'status', v_status);
+    v_calls := v_calls || to_jsonb(row(v_id, v_args, v_skill, v_effect, v_reason, v_runner, v_status,
+                                       v_taints, v_call, v_version)::aos_core.asked_call);
+    v_brief := v_brief || jsonb_object(array['skill', v_skill, 'status', v_status]);
     if v_recorded is not null then
       if v_recorded ? 'message' then
         v_calls := jsonb_insert(v_calls, '{-1,recorded}', v_recorded -> 'message');
       end if;
     end if;
-    if v_gate.judged is not null then  -- policies or taint had a word
-      v_calls := jsonb_insert(v_calls, '{-1,judged}', v_gate.judged);
-      v_brief := jsonb_insert(v_brief, '{-1,reasons}', v_gate.judged -> 'reasons');
+    if v_judged is not null then  -- policies or taint had a word
+      v_calls := jsonb_insert(v_calls, '{-1,judged}', v_judged);
+      v_brief := jsonb_insert(v_brief, '{-1,reasons}', v_judged -> 'reasons');
     end if;
   end loop;
   v_data := aos_core.answer_data(v_turn, nullif(v_model, v_run_model), v_in, v_out,
@@ -708,16 +742,14 @@ begin
   if v_open + v_refused = 1 then  -- the usual case has it all in variables
     insert into aos_core.tool_call (tenant_id, call_id, turn_id, run_id, step_seq, skill, state,
       runner, effect, tool_version, vendor_call_id, args, reason, taints, created_at)
-    values (p_tenant, v_call, p_turn, v_run, v_step, v_skill, v_status, v_gate.runner,
-      v_gate.effect, v_gate.tool_version, coalesce(v_block ->> 'id', ''),
-      nullif(v_block -> 'args', 'null'), v_gate.reason, v_gate.taints, v_now);
+    values (p_tenant, v_call, p_turn, v_run, v_step, v_skill, v_status, v_runner,
+      v_effect, v_version, v_id, nullif(v_args, 'null'), v_reason, v_taints, v_now);
   else
     insert into aos_core.tool_call (tenant_id, call_id, turn_id, run_id, step_seq, skill, state,
       runner, effect, tool_version, vendor_call_id, args, reason, taints, created_at)
     select p_tenant, c.call_id, p_turn, v_run, v_step, c.skill, c.status, c.runner, c.effect,
       c.tool_version, c.id, c.args, c.reason, c.taints, v_now
-    from jsonb_to_recordset(v_calls) c (call_id uuid, id text, skill text, args jsonb, status text,
-      runner text, effect text, reason text, tool_version text, taints boolean);
+    from jsonb_populate_recordset(null::aos_core.asked_call, v_calls) c;
   end if;
   with event as (
     insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
@@ -741,9 +773,8 @@ begin
   if v_watched > v_now then
     perform aos_core.tell_watchers(p_tenant, v_run);
   end if;
-  return jsonb_build_object('next', v_next, 'step', v_step,
-    'last_step', coalesce(v_last, v_step + v_refused),
-    'calls', v_calls, 'cost_usd', v_cost, 'spent_usd', v_spent);
+  return to_jsonb(row(v_next, v_step, v_calls, v_cost, coalesce(v_last, v_step + v_refused),
+                      v_spent)::aos_core.stored_answer);
 end
 $$;
 
@@ -829,15 +860,25 @@ as $$
   from aos_core.run r where r.tenant_id = p_tenant and r.run_id = p_run
 $$;
 
--- The facts of an answer, for its event: no content, but its digest.
-create function aos_core.answer_data(
+-- The facts of an answer, for its event: no content, but its digest. Nulls for what was not used or not paid.
+create function aos_core.answer_facts(
   p_turn integer, p_model text, p_in integer, p_out integer, p_cost numeric, p_message jsonb,
   p_calls jsonb) returns jsonb
 language sql stable parallel safe
 as $$
   select jsonb_strip_nulls(jsonb_build_object('turn', p_turn, 'model', p_model,
-    'in', nullif(p_in, 0), 'out', nullif(p_out, 0), 'cost_usd', nullif(p_cost, 0),
+    'in', p_in, 'out', p_out, 'cost_usd', p_cost,
     'sha256', encode(sha256(convert_to(p_message::text, 'UTF8')), 'base64'), 'calls', p_calls))
+$$;
+
+-- As answer_facts, with zeros for what was not used or not paid.
+create function aos_core.answer_data(
+  p_turn integer, p_model text, p_in integer, p_out integer, p_cost numeric, p_message jsonb,
+  p_calls jsonb) returns jsonb
+language sql stable parallel safe
+as $$
+  select aos_core.answer_facts(p_turn, p_model, nullif(p_in, 0), nullif(p_out, 0), nullif(p_cost, 0),
+                               p_message, p_calls)
 $$;
 
 -- Store an answer that asks for no tool, and end its turn. As record_calls; "next" is done, or what
@@ -851,59 +892,69 @@ declare
   v_now timestamptz := aos_core.now();
   v_cached integer := coalesce((p_usage ->> 'cache_read')::integer, 0);
   v_new integer := coalesce((p_usage ->> 'in')::integer, 0);
-  v_in integer := v_new + v_cached;
-  v_out integer := coalesce((p_usage ->> 'out')::integer, 0);
+  v_in integer := nullif(v_new + v_cached, 0);  -- null for none, as in step and event
+  v_out integer := nullif((p_usage ->> 'out')::integer, 0);
   v_model text := p_message #>> '{origin,model}';
-  v_run uuid := coalesce(p_run, aos_core.run_of_turn(p_tenant, p_turn));
+  v_run uuid := p_run;
   v_turn integer;
   v_actor text;
   v_run_model text;
   v_fallback text;  -- the model that answers in the place of that one, or null
   v_unusual boolean;  -- there may be one, or what it writes to a cache has a price
-  v_cost numeric;
+  v_follows boolean;  -- something may follow the end of the turn: that of a task, or a message's turn
+  v_valid boolean;  -- its usage
+  v_cost numeric;  -- null for none, too
   v_data jsonb;
   v_step bigint;
   v_event bigint;
   v_hash bytea;
   v_spent numeric;
-  v_waits boolean;
+  v_metered boolean;
   v_watched timestamptz;
   v_inbox integer;
   v_parent uuid;
 begin
-  select r.last_turn, 'agent:' || r.agent_name, r.model_name,
-         case when least(v_new, v_cached, v_out) >= 0 then
-           aos_core.cost_usd(v_new, v_cached, v_out, r.input_usd_per_mtok,
-             r.cached_input_usd_per_mtok, r.output_usd_per_mtok) end,
-         r.inbox_count, r.answering_model is not null or r.cache_write_usd_per_mtok is not null,
-         r.parent_run_id
-    into v_turn, v_actor, v_run_model, v_cost, v_inbox, v_unusual, v_parent
-  from aos_core.run r where r.tenant_id = p_tenant and r.run_id = v_run;
-  if v_parent is not null and aos_core.is_delegated(p_tenant, v_run) then
-    perform aos_core.lock_configuration(p_tenant);  -- before the run: it ends with this
+  if v_run is null then
+    v_run := aos_core.run_of_turn(p_tenant, p_turn);
   end if;
-  if v_cost is null or v_inbox > 0 then
-    if v_cost is null then
+  select r.last_turn, 'agent:' || r.agent_name, r.model_name, least(v_new, v_cached, v_out) >= 0,
+         nullif(aos_core.cost_usd(v_new, v_cached, coalesce(v_out, 0), r.input_usd_per_mtok,
+           r.cached_input_usd_per_mtok, r.output_usd_per_mtok), 0),
+         r.inbox_count, r.answering_model is not null or r.cache_write_usd_per_mtok is not null,
+         r.parent_run_id, r.kind = 'task'
+    into v_turn, v_actor, v_run_model, v_valid, v_cost, v_inbox, v_unusual, v_parent, v_follows
+  from aos_core.run r where r.tenant_id = p_tenant and r.run_id = v_run;
+  -- One condition for all that is unusual, as each is prepared anew in every transaction.
+  if v_valid is not true or v_inbox > 0 or v_unusual or v_parent is not null then
+    if v_parent is not null then
+      if aos_core.is_delegated(p_tenant, v_run) then
+        perform aos_core.lock_configuration(p_tenant);  -- before the run: it ends with this
+      end if;
+    end if;
+    if v_valid is not true then
       perform aos_core.check_usage(p_usage);
       perform aos_core.raise_lost(p_tenant, p_turn, p_lease);
-    elsif aos_core.is_steered(p_tenant, v_run) then
-      return aos_core.record_calls(p_tenant, p_turn, p_lease, p_seq, p_message, p_usage, p_raw,
-                                   v_run);
+    elsif v_inbox > 0 then
+      if aos_core.is_steered(p_tenant, v_run) then
+        return aos_core.record_calls(p_tenant, p_turn, p_lease, p_seq, p_message, p_usage, p_raw,
+                                     v_run);
+      end if;
+      v_follows := true;
+    end if;
+    if v_unusual then
+      select u.fallback, coalesce(v_model, u.fallback), nullif(coalesce(v_cost, 0) + u.usd, 0)
+        into v_fallback, v_model, v_cost
+      from aos_core.unusual_answer(p_tenant, v_run, p_usage) u;
     end if;
   end if;
-  if v_unusual then
-    select u.fallback, coalesce(v_model, u.fallback), v_cost + u.usd
-      into v_fallback, v_model, v_cost
-    from aos_core.unusual_answer(p_tenant, v_run, p_usage) u;
-  end if;
-  v_data := aos_core.answer_data(v_turn, nullif(v_model, v_run_model), v_in, v_out,
-                                 v_cost, p_message, null);
+  v_data := aos_core.answer_facts(v_turn, nullif(v_model, v_run_model), v_in, v_out,
+                                  v_cost, p_message, null);
   update aos_core.run r set
     last_step = r.last_step + 1,
-    spent_usd = r.spent_usd + v_cost, reserved_usd = 0,
-    input_tokens = r.input_tokens + v_in,
-    output_tokens = r.output_tokens + v_out,
-    context_tokens = v_in + v_out,
+    spent_usd = r.spent_usd + coalesce(v_cost, 0),
+    input_tokens = r.input_tokens + coalesce(v_in, 0),
+    output_tokens = r.output_tokens + coalesce(v_out, 0),
+    context_tokens = coalesce(v_in, 0) + coalesce(v_out, 0),
     lease_expires_at = null, lease_hash = null, open_turn_id = null,
     last_seq = r.last_seq + 1,
     last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
@@ -912,9 +963,8 @@ begin
   where r.tenant_id = p_tenant and r.run_id = v_run and r.open_turn_id = p_turn
     and r.lease_hash = p_lease and r.lease_expires_at > v_now and r.open_calls = 0
     and (p_seq is null or r.last_step = p_seq - 1) and r.inbox_count <= v_inbox
-  returning r.last_step, r.last_seq, r.last_hash, r.spent_usd,
-            r.is_metered or r.inbox_count > 0 or r.kind = 'task', r.watched_until
-    into v_step, v_event, v_hash, v_spent, v_waits, v_watched;
+  returning r.last_step, r.last_seq, r.last_hash, r.spent_usd, r.is_metered, r.watched_until
+    into v_step, v_event, v_hash, v_spent, v_metered, v_watched;
   if not found then
     perform 1 from aos_core.run r
     where r.tenant_id = p_tenant and r.run_id = v_run and r.inbox_count > v_inbox;
@@ -936,16 +986,18 @@ begin
   insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at, model_name,
                              fallback_model, input_tokens, output_tokens, cost_usd, raw)
   values (p_tenant, v_run, v_step, v_turn, 'assistant', p_message, v_now,
-          coalesce(v_model, v_run_model), v_fallback, nullif(v_in, 0),
-          nullif(v_out, 0), nullif(v_cost, 0), p_raw);
-  if v_waits then
-    perform aos_core.after_turn(p_tenant, v_run);
+          coalesce(v_model, v_run_model), v_fallback, v_in, v_out, v_cost, p_raw);
+  if v_metered or v_follows or v_watched is not null then
+    if v_metered or v_follows then
+      perform aos_core.after_turn(p_tenant, v_run);
+    end if;
+    if v_watched > v_now then
+      perform aos_core.tell_watchers(p_tenant, v_run);
+    end if;
   end if;
-  if v_watched > v_now then
-    perform aos_core.tell_watchers(p_tenant, v_run);
-  end if;
-  return jsonb_build_object('next', 'done', 'step', v_step, 'last_step', v_step,
-    'calls', '[]'::jsonb, 'cost_usd', v_cost, 'spent_usd', v_spent);
+  -- Written as text: jsonb_build_object looks up the type of each key.
+  return format('{"next": "done", "step": %s, "last_step": %s, "calls": [], "cost_usd": %s, '
+                '"spent_usd": %s}', v_step, v_step, coalesce(v_cost, 0), v_spent)::jsonb;
 end
 $$;
 
@@ -1033,7 +1085,7 @@ language plpgsql
 as $$
 declare
   v_now timestamptz := aos_core.now();
-  v_message jsonb;
+  v_message text;  -- as a jsonb's text, so that its digest needs no other
   v_data jsonb;
   v_actor text;
   v_turn integer;
@@ -1048,11 +1100,10 @@ begin
     v_message := aos_core.text_message('user', format('[approval] %s was approved and has run: %s',
                                                       p_skill, p_result));
   else
-    v_message := aos_core.result_message(p_vendor_call_id, p_skill, p_ok, p_result);
+    v_message := aos_core.result_message_text(p_vendor_call_id, p_skill, p_ok, p_result);
   end if;
-  v_data := jsonb_strip_nulls(jsonb_build_object('call_id', p_call, 'skill', p_skill,
-    'ok', p_ok, 'rows', p_result -> 'row_count', 'untrusted', p_taints,
-    'sha256', encode(sha256(convert_to(v_message::text, 'UTF8')), 'base64')));
+  v_data := jsonb_strip_nulls(to_jsonb(row(p_ok, p_result -> 'row_count', p_skill,
+    encode(sha256(convert_to(v_message, 'UTF8')), 'base64'), p_call, p_taints)::aos_core.result_facts));
   update aos_core.run r set
     last_step = r.last_step + 1,
     open_calls = r.open_calls - 1,
@@ -1074,7 +1125,7 @@ begin
   with step as (
     insert into aos_core.step (tenant_id, run_id, seq, turn, role, message, created_at)
     values (p_tenant, p_run, v_step, v_turn, case when p_detached then 'user' else 'tool' end,
-            v_message, v_now)
+            v_message::jsonb, v_now)
   ), event as (
     insert into aos_core.event_log (tenant_id, stream_id, seq, at, kind, actor, data, hash)
     values (p_tenant, p_run, v_event, v_now, 'tool.result', v_actor, v_data, v_hash)
@@ -1098,8 +1149,8 @@ begin
     return jsonb_build_object('next', v_next, 'step', v_step, 'last_step', v_step, 'ok', p_ok,
       'result', p_result, 'calls', aos_core.open_calls(p_tenant, p_turn));
   end if;
-  return jsonb_build_object('next', v_next, 'step', v_step, 'last_step', coalesce(v_last, v_step),
-                            'ok', p_ok, 'result', p_result);
+  return to_jsonb(row(p_ok, v_next, v_step, p_result, coalesce(v_last, v_step))
+                  ::aos_core.settled_call);
 end
 $$;
 

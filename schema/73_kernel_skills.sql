@@ -13,6 +13,12 @@ as $$
     pg_catalog.current_setting('transaction_timeout', true))
 $$;
 
+-- True on a server in which RESET takes back SET TRANSACTION READ ONLY. Immutable: a server's version is its own,
+-- and who plans a statement with it finds the answer in the plan.
+create function aos_core.is_before_16() returns boolean
+language sql immutable
+as $$ select current_setting('server_version_num')::integer < 160000 $$;
+
 -- Raise AO011 for what a statement of a SQL identity did, or left to be done at the commit as the session's
 -- login, by turning the transaction back into one that writes: before PostgreSQL 16 RESET does, and
 -- set_config() of null, also at the commit. There a skill that reads may assign no transaction id, and
@@ -104,9 +110,9 @@ begin
     select string_agg(quote_ident(s), ', ') || ', pg_temp' into v_path from unnest(p_search_path) s;
   end if;
   begin
-    execute format('select true, aos_sandbox.%I($1, bool %L, %s, %s, text %L)', v_role, p_read_only,
-                   p_max_rows, p_max_bytes, v_path)
-      into ok, result using p_query;
+    execute format('select aos_sandbox.%I($1, $2, $3, $4, $5)', v_role)
+      into result using p_query, p_read_only, p_max_rows, p_max_bytes, v_path;
+    ok := true;
     -- A setting that set_config(…, false) changed outlives the sandbox function and all that called it.
     -- With a search_path of the statement's choice the kernel would call whatever bears the name of
     -- one of its functions: nothing here may be looked up by that path.
@@ -114,7 +120,7 @@ begin
       raise exception 'a statement may not change the settings of the session' using
         errcode = 'AO011', hint = 'change them for the statement alone: set_config(…, …, true)';
     end if;
-    if current_setting('server_version_num')::integer < 160000 then
+    if aos_core.is_before_16() then
       perform aos_core.refuse_left_behind(v_role, p_read_only);
     end if;
   exception

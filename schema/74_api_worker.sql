@@ -135,7 +135,6 @@ begin
     update aos_core.run r set fence = r.fence + 1, lease_hash = aos_core.lease_hash(v_lease),
       lease_worker = p_worker, lease_seconds = p_lease_seconds,
       lease_expires_at = v_now + make_interval(secs => p_lease_seconds),
-      reserved_usd = aos_core.reservation_usd(r),
       last_seq = r.last_seq + 1,
       last_hash = aos_core.event_hash(r.last_hash, p_tenant, r.run_id, r.last_seq + 1, v_now,
                                       v_kind, 'worker:' || p_worker, v_data),
@@ -465,7 +464,16 @@ declare
   v_taints boolean;
   v_taint text;
   v_step bigint;
-  v_gate record;
+  v_decision text;
+  v_reason text;
+  v_effect text;
+  v_version text;
+  v_builtin text;
+  v_max_rows integer;
+  v_max_bytes integer;
+  v_path text[];
+  v_judged jsonb;
+  v_scope uuid;
   v_outcome record;
   v_settled jsonb;
 begin
@@ -482,7 +490,9 @@ begin
   from aos_core.run r where r.tenant_id = p_tenant and r.run_id = v_run;
   select a.role_name, a.skills into v_role, v_skills
   from aos_agent.agent a where a.tenant_id = p_tenant and a.agent_id = v_agent;
-  if v_state is null then
+  if v_holds and v_state = 'pending' and v_runner = 'kernel' then
+    null;  -- the usual case first: each condition before it would cost as much
+  elsif v_state is null then
     raise exception 'call "%" not found', p_call using errcode = 'AO001',
       hint = 'check the tenant and the id';
   elsif v_state in ('succeeded', 'failed') then
@@ -495,50 +505,62 @@ begin
     raise exception 'call "%" of "%" is %, not ready to run here', p_call, v_skill, v_state
       using errcode = 'AO002', hint = case when v_runner = 'kernel'
         then 'wait for its approval' else 'the worker runs this skill itself' end;
-  elsif v_taint is not null then
+  end if;
+  if v_taint is not null then
     v_taint := aos_core.taint_before(v_taint, v_step);
   end if;
-  v_gate := aos_skills.gate(p_tenant, v_role, v_skills, v_skill, v_args, v_agent_name, v_taint);
-  if v_gate.decision in ('deny', 'invalid') then
+  select g.decision, g.reason, g.effect, g.tool_version, g.builtin, g.max_rows, g.max_bytes,
+         g.search_path, g.judged, g.scope_id
+    into v_decision, v_reason, v_effect, v_version, v_builtin, v_max_rows, v_max_bytes, v_path,
+         v_judged, v_scope
+  from aos_skills.usual_gate(p_tenant, v_role, v_skills, v_skill, v_args) g;
+  if not found then
+    select g.decision, g.reason, g.effect, g.tool_version, g.builtin, g.max_rows, g.max_bytes,
+           g.search_path, g.judged, g.scope_id
+      into v_decision, v_reason, v_effect, v_version, v_builtin, v_max_rows, v_max_bytes, v_path,
+           v_judged, v_scope
+    from aos_skills.gate(p_tenant, v_role, v_skills, v_skill, v_args, v_agent_name, v_taint) g;
+  end if;
+  if v_decision in ('deny', 'invalid') then
     perform 1 from aos_core.run r where r.tenant_id = p_tenant and r.run_id = v_run for update;
     update aos_core.approval a set state = 'cancelled'
     where a.tenant_id = p_tenant and a.call_id = p_call and a.state = 'approved';
-    select false as ok, jsonb_build_object('error', v_gate.reason) as result into v_outcome;
+    select false as ok, jsonb_build_object('error', v_reason) as result into v_outcome;
   else
-    if v_gate.decision = 'approve' or v_state = 'approved' then
+    if v_decision = 'approve' or v_state = 'approved' then
       v_approved := true;
       v_preview := aos_core.approved_preview(p_tenant, p_call);
-      if not aos_core.approval_holds(p_tenant, p_call, v_gate.tool_version, v_gate.judged) then
-        return aos_core.ask_again(p_tenant, p_call, v_lease, v_gate.tool_version,
-          aos_core.why_again(p_tenant, p_call, v_state, v_gate.tool_version, v_gate.reason),
-          v_gate.judged);
+      if not aos_core.approval_holds(p_tenant, p_call, v_version, v_judged) then
+        return aos_core.ask_again(p_tenant, p_call, v_lease, v_version,
+          aos_core.why_again(p_tenant, p_call, v_state, v_version, v_reason),
+          v_judged);
       end if;
     end if;
     if v_preview is not null then
-      v_outcome := aos_core.run_as_previewed(p_tenant, v_gate.scope_id, p_call, v_gate.tool_version,
-        aos_skills.statement_of(p_tenant, v_skill, v_gate.builtin, v_args), v_gate.max_rows,
-        v_gate.max_bytes, v_gate.search_path, v_preview,
-        v_gate.judged);
+      v_outcome := aos_core.run_as_previewed(p_tenant, v_scope, p_call, v_version,
+        aos_skills.statement_of(p_tenant, v_skill, v_builtin, v_args), v_max_rows,
+        v_max_bytes, v_path, v_preview,
+        v_judged);
       if v_outcome.again is not null then
-        return aos_core.ask_again(p_tenant, p_call, v_lease, v_gate.tool_version, v_outcome.again,
-                                  v_gate.judged, v_outcome.preview);
+        return aos_core.ask_again(p_tenant, p_call, v_lease, v_version, v_outcome.again,
+                                  v_judged, v_outcome.preview);
       end if;
-    elsif v_gate.builtin in ('sql_query', 'sql_execute') then
-      v_outcome := aos_core.run_in_sandbox(p_tenant, v_gate.scope_id,
-        v_args ->> case v_gate.builtin when 'sql_query' then 'query' else 'statement' end,
-        v_gate.builtin = 'sql_query', v_gate.max_rows, v_gate.max_bytes, v_gate.search_path);
-    elsif v_gate.builtin in ('sql', 'function') then
-      v_outcome := aos_core.run_in_sandbox(p_tenant, v_gate.scope_id,
-        aos_skills.statement_of(p_tenant, v_skill, v_gate.builtin, v_args),
-        v_gate.effect = 'read', v_gate.max_rows, v_gate.max_bytes, v_gate.search_path);
-    elsif v_gate.builtin = 'agent' then
-      v_outcome := aos_core.delegate_call(p_tenant, p_call, v_lease, v_gate.tool_version, v_taint,
+    elsif v_builtin in ('sql_query', 'sql_execute') then
+      v_outcome := aos_core.run_in_sandbox(p_tenant, v_scope,
+        v_args ->> case v_builtin when 'sql_query' then 'query' else 'statement' end,
+        v_builtin = 'sql_query', v_max_rows, v_max_bytes, v_path);
+    elsif v_builtin in ('sql', 'function') then
+      v_outcome := aos_core.run_in_sandbox(p_tenant, v_scope,
+        aos_skills.statement_of(p_tenant, v_skill, v_builtin, v_args),
+        v_effect = 'read', v_max_rows, v_max_bytes, v_path);
+    elsif v_builtin = 'agent' then
+      v_outcome := aos_core.delegate_call(p_tenant, p_call, v_lease, v_version, v_taint,
                                           v_approved);
       if v_outcome.moved is not null then
         return v_outcome.moved;
       end if;
     else
-      v_outcome := aos_core.run_kernel_skill(p_tenant, v_agent, v_run, v_gate.builtin, v_args);
+      v_outcome := aos_core.run_kernel_skill(p_tenant, v_agent, v_run, v_builtin, v_args);
       v_taints := v_taints or v_outcome.taints;
     end if;
     v_bound := set_config('aos.kernel_tenant', p_tenant::text, true);  -- the call may have set it
@@ -753,15 +775,23 @@ declare
   v_edited boolean;
   v_taints boolean;
   v_runner text;
-  v_part jsonb := case when pg_column_size(p_result) > aos_core.shown_characters() then aos_core.shown_part(p_call, p_result) end;
+  v_part jsonb;
   v_settled jsonb;
 begin
   select c.run_id, c.turn_id, c.state, c.skill, c.vendor_call_id, c.detached,
          c.original_args is not null, c.taints, c.runner
     into v_run, v_turn, v_state, v_skill, v_vendor_call_id, v_detached, v_edited, v_taints, v_runner
   from aos_core.tool_call c where c.tenant_id = p_tenant and c.call_id = p_call;
-  if v_state = 'running' and v_runner = 'kernel' then
+  -- The usual case first: each condition before it would cost as much.
+  if v_state = 'running' and v_runner = 'worker' and not v_edited
+     and pg_column_size(p_result) <= aos_core.shown_characters() then
+    return aos_core.settle_call(p_tenant, p_lease, p_call, v_run, v_turn, v_state, v_skill,
+      v_vendor_call_id, v_detached, p_ok, p_result, v_taints);
+  elsif v_state = 'running' and v_runner = 'kernel' then
     perform aos_core.refuse_delegated(p_tenant, p_call, v_skill);
+  end if;
+  if pg_column_size(p_result) > aos_core.shown_characters() then
+    v_part := aos_core.shown_part(p_call, p_result);
   end if;
   if v_state = 'running' and v_part is not null then
     v_settled := aos_core.settle_call(p_tenant, p_lease, p_call, v_run, v_turn, v_state, v_skill,

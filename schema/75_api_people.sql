@@ -21,26 +21,28 @@ declare
   v_lease uuid;
   v_opened jsonb;
 begin
-  if (p_message @> '{"role": "user", "blocks": []}' and not p_message ?| '{erased,summary}') is not true then
-    perform aos_core.refuse_message();
-  end if;
-  if p_worker is not null then
-    if not aos_core.is_lease_seconds(p_lease_seconds) then  -- spares the usual case a statement
-      perform aos_core.check_lease_seconds(p_lease_seconds);
-    end if;
-    v_lease := gen_random_uuid();
-    if not p_message ? 'untrusted'
-       and (p_key is null or pg_try_advisory_xact_lock(aos_core.key_lock(p_tenant, p_key))) then
-      v_opened := aos_core.begin_turn_fast(p_tenant, p_run, p_message, p_key, v_actor, p_worker,
-                                           v_lease, p_lease_seconds);
-    end if;
+  -- What is usual is asked in one condition, as each is prepared anew in every transaction.
+  if p_worker is not null and p_message @> '{"role": "user", "blocks": []}'
+     and not p_message ?| '{erased,summary,untrusted}' and aos_core.is_lease_seconds(p_lease_seconds)
+     and (p_key is null or pg_try_advisory_xact_lock(aos_core.key_lock(p_tenant, p_key))) then
+    v_opened := aos_core.begin_turn_fast(p_tenant, p_run, p_message, p_key, v_actor, p_worker,
+                                         gen_random_uuid(), p_lease_seconds);
   end if;
   if v_opened is null then
+    if (p_message @> '{"role": "user", "blocks": []}' and not p_message ?| '{erased,summary}') is not true then
+      perform aos_core.refuse_message();
+    end if;
+    if p_worker is not null then
+      perform aos_core.check_lease_seconds(p_lease_seconds);
+      v_lease := gen_random_uuid();
+    end if;
     v_opened := aos_core.begin_turn_slowly(p_tenant, p_run, p_message, p_key, v_actor, p_worker,
                                            v_lease, p_lease_seconds);
   end if;
-  if p_context and v_opened ? 'lease' then
-    v_opened := aos_core.with_context(p_tenant, p_run, v_opened);
+  if p_context then
+    if v_opened ? 'lease' then
+      v_opened := aos_core.with_context(p_tenant, p_run, v_opened);
+    end if;
   end if;
   return v_opened;
 end

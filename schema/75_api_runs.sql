@@ -36,28 +36,31 @@ declare
   v_lease uuid;
   v_opened jsonb;
 begin
-  if (p_message @> '{"role": "user", "blocks": []}' and not p_message ?| '{erased,summary}') is not true then
-    perform aos_core.refuse_message();
-  end if;
-  if p_worker is not null then
-    if not aos_core.is_lease_seconds(p_lease_seconds) then
-      perform aos_core.check_lease_seconds(p_lease_seconds);
-    end if;
-    v_lease := gen_random_uuid();
-    if p_name is null and p_kind in ('conversation', 'task') and not p_message ? 'untrusted'
-       and num_nonnulls(p_max_usd, p_max_steps, p_max_turns, p_model) = 0
-       and (p_key is null or pg_try_advisory_xact_lock(aos_core.key_lock(p_tenant, p_key))) then
-      v_opened := aos_core.begin_run_fast(p_tenant, p_agent, p_kind, p_message, p_key, v_actor,
-                                          p_worker, v_lease, p_lease_seconds);
-    end if;
+  -- What is usual is asked in one condition, as each is prepared anew in every transaction.
+  if p_worker is not null and p_message @> '{"role": "user", "blocks": []}'
+     and not p_message ?| '{erased,summary,untrusted}' and aos_core.is_lease_seconds(p_lease_seconds)
+     and p_name is null and p_kind in ('conversation', 'task') and p_max_usd is null
+     and p_max_steps is null and p_max_turns is null and p_model is null
+     and (p_key is null or pg_try_advisory_xact_lock(aos_core.key_lock(p_tenant, p_key))) then
+    v_opened := aos_core.begin_run_fast(p_tenant, p_agent, p_kind, p_message, p_key, v_actor,
+                                        p_worker, gen_random_uuid(), p_lease_seconds);
   end if;
   if v_opened is null then
+    if (p_message @> '{"role": "user", "blocks": []}' and not p_message ?| '{erased,summary}') is not true then
+      perform aos_core.refuse_message();
+    end if;
+    if p_worker is not null then
+      perform aos_core.check_lease_seconds(p_lease_seconds);
+      v_lease := gen_random_uuid();
+    end if;
     v_opened := aos_core.begin_run_slowly(p_tenant, p_agent, p_kind, p_name, p_message, p_key,
                                           v_actor, p_worker, v_lease, p_lease_seconds,
                                           p_max_usd, p_max_steps, p_max_turns, p_model);
   end if;
-  if p_context and v_opened ? 'lease' then
-    v_opened := aos_core.with_context(p_tenant, (v_opened ->> 'run_id')::uuid, v_opened);
+  if p_context then
+    if v_opened ? 'lease' then
+      v_opened := aos_core.with_context(p_tenant, (v_opened ->> 'run_id')::uuid, v_opened);
+    end if;
   end if;
   return v_opened;
 end
@@ -77,7 +80,7 @@ $$;
 -- it one begins the run or the turn, and the other goes the long way and waits there. Kernel only.
 create function aos_core.key_lock(p_tenant uuid, p_key uuid) returns bigint
 language sql immutable
-as $$ select hashtextextended(p_tenant::text || p_key::text, 0) $$;
+as $$ select uuid_hash_extended(p_key, uuid_hash(p_tenant)) $$;
 
 -- Begin a run and nothing else. Kernel only. As start_run, with limits and a model as in open_run.
 create function aos_core.add_run(
@@ -212,14 +215,13 @@ begin
     cached_input_usd_per_mtok, cache_write_usd_per_mtok, output_usd_per_mtok, max_usd, max_tokens,
     max_steps, max_repeats, config_version, created_at, lease_worker, lease_seconds, fence, lease_hash, last_turn,
     last_turn_id, open_turn_id, turn_first_step, last_step, lease_expires_at, updated_at, last_seq,
-    last_hash, reserved_usd)
+    last_hash)
   values (p_tenant, v_run, v_agent, v_persona, v_version, v_name,
     p_kind, left(p_message #>> '{blocks,0,text}', 80), p_agent, v_model, v_output_tokens,
     v_input_usd, v_cached_usd, v_cache_write_usd, v_output_usd, v_max_usd, v_max_tokens,
     v_max_steps, v_max_repeats, v_config, v_now, p_worker, p_lease_seconds, 1, aos_core.lease_hash(p_lease), 1,
     v_turn, v_turn, 1, 1, v_expires, v_now, 2,
-    v_last, aos_core.call_usd(v_max_usd, 0, v_output_tokens,
-                              aos_core.question_usd(v_input_usd, v_cache_write_usd), v_output_usd));
+    v_last);
   with turn as (
     insert into aos_core.turn
       (tenant_id, turn_id, run_id, number, state, attempts, claimed_step, created_at)
@@ -243,9 +245,10 @@ begin
   else
     v_next := aos_core.first_move(p_tenant, v_run, v_now);
   end if;
-  return jsonb_build_object('run_id', v_run, 'run', v_name, 'agent', p_agent, 'status', 'opened',
-    'turn_id', v_turn, 'turn', 1, 'step', 1, 'fence', 1, 'config_version', v_config_now,
-    'lease', p_lease, 'next', v_next);
+  -- Written as text: jsonb_build_object looks up the type of each key. Names hold nothing to be escaped.
+  return format('{"run_id": "%s", "run": "%s", "agent": "%s", "status": "opened", "turn_id": "%s", '
+                '"turn": 1, "step": 1, "fence": 1, "config_version": %s, "lease": "%s", "next": "%s"}',
+                v_run, v_name, p_agent, v_turn, v_config_now, p_lease, v_next)::jsonb;
 end
 $$;
 

@@ -7,7 +7,8 @@ create view aos_core.run_status as
 select r.tenant_id, n.name as tenant, r.run_id, r.name, a.name as agent, r.kind, r.title,
        r.state as run_state, r.last_turn as turn, t.turn_id, t.state as turn_state, t.error,
        r.last_step, c.skill as tool, r.open_calls, r.waiting_calls, r.inbox_count,
-       r.input_tokens, r.output_tokens, r.context_tokens, r.spent_usd, r.reserved_usd,
+       r.input_tokens, r.output_tokens, r.context_tokens, r.spent_usd,
+       case when t.state in ('queued', 'running') then aos_core.reservation_usd(r) else 0 end as reserved_usd,
        r.max_usd, r.max_tokens, r.max_steps, r.max_seconds, r.lease_worker, r.lease_expires_at,
        p.name as persona, r.persona_version, r.model_name as model,
        case when h.asked then 'approval'

@@ -77,8 +77,8 @@ begin
 end
 $$;
 
--- Write down who answers a run's questions from here on, at which prices, and whether it is metered, and
--- what its next question may cost at them. The caller holds its lock.
+-- Write down who answers a run's questions from here on, at which prices, and whether it is metered.
+-- The caller holds its lock.
 create function aos_core.charge(p_tenant uuid, p_run aos_core.run) returns void
 language sql
 as $$
@@ -87,8 +87,7 @@ as $$
     input_usd_per_mtok = p_run.input_usd_per_mtok,
     cached_input_usd_per_mtok = p_run.cached_input_usd_per_mtok,
     cache_write_usd_per_mtok = p_run.cache_write_usd_per_mtok,
-    output_usd_per_mtok = p_run.output_usd_per_mtok,
-    reserved_usd = aos_core.reservation_usd(p_run)
+    output_usd_per_mtok = p_run.output_usd_per_mtok
   where r.tenant_id = p_tenant and r.run_id = p_run.run_id
 $$;
 
@@ -266,7 +265,11 @@ begin
       and r.updated_at >= p_start and s.seq > coalesce(r.forked_at_step, 0)
       and aos_core.budget_applies(p_budget, r.agent_id)
       and (p_budget.scope <> 'run' or aos_core.root_run(p_tenant, r.run_id) = p_subject)
-    group by r.run_id) x
+    group by r.run_id
+    union all
+    select c.cost_usd, 0, 0, c.tokens from aos_rag.embedding_charge c
+    where c.tenant_id = p_tenant and p_budget.created_at > p_start and c.charged_at >= p_start
+      and aos_core.budget_covers_tenant(p_budget)) x
   on conflict do nothing;
   select u.* into v_usage from aos_core.budget_usage u
   where u.tenant_id = p_tenant and u.budget_id = p_budget.budget_id and u.subject_id = p_subject
@@ -419,21 +422,22 @@ end
 $$;
 
 -- What a budget does not have for one more model call, even if nobody else reserved of it, in words;
--- null when it has enough. p_new_turn: the call is the first of its turn.
+-- null when it has enough. p_new_turn: the call is the first of its turn. p_what: what takes that much.
 create function aos_core.budget_lack(
   p_budget aos_core.budget, p_usage aos_core.budget_usage, p_least_usd numeric,
-  p_least_tokens bigint, p_new_turn boolean) returns text
+  p_least_tokens bigint, p_new_turn boolean, p_what text default 'the next answer takes at least')
+returns text
 language sql stable
 as $$
   select format('budget "%s": %s; %saosctl apply with a higher limit lets it go on', p_budget.name,
     x.lack, case p_budget.period when 'day' then 'it is free again at midnight UTC, and ' else '' end)
   from (select case
     when p_budget.max_usd - p_usage.spent_usd < p_least_usd then
-      format('$%s spent of $%s %s, and the next answer takes at least $%s',
-             round(p_usage.spent_usd, 4), p_budget.max_usd, d.words, round(p_least_usd, 4))
+      format('$%s spent of $%s %s, and %s $%s', round(p_usage.spent_usd, 4), p_budget.max_usd, d.words, p_what,
+             round(p_least_usd, 4))
     when p_budget.max_tokens - p_usage.spent_tokens < p_least_tokens then
-      format('%s tokens used of %s %s, and the next answer takes at least %s',
-             p_usage.spent_tokens, p_budget.max_tokens, d.words, p_least_tokens)
+      format('%s tokens used of %s %s, and %s %s', p_usage.spent_tokens, p_budget.max_tokens, d.words, p_what,
+             p_least_tokens)
     when p_new_turn and p_usage.turns >= p_budget.max_turns then
       format('%s turns of %s %s', p_usage.turns, p_budget.max_turns, d.words)
     when p_usage.steps >= p_budget.max_steps then

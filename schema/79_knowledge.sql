@@ -272,11 +272,28 @@ exception when data_exception or invalid_text_representation then
 end
 $$;
 
+-- Raise AO005 where the embeddings of a collection are not of that model. Kernel only.
+create function aos_rag.assert_embeds_with(p_collection aos_rag.collection, p_model text) returns void
+language plpgsql
+as $$
+begin
+  if (p_model = p_collection.embedding_model) is not true then
+    raise exception 'collection "%" has embeddings of %, not of "%"', p_collection.name,
+      coalesce('"' || p_collection.embedding_model || '"', 'no model'), coalesce(p_model, '') using errcode = 'AO005',
+      hint = 'spec.embedding of the collection names the model';
+  end if;
+end
+$$;
+
 -- Store what p_model made of chunks: [{"chunk": ID, "embedding": [NUMBER, …]}, …], 1,000 at most. Returns how many
--- were stored: a chunk that is gone meanwhile is passed over. Role developer. AO001, AO004; AO005: the collection has
--- another model by now, or the extension vector is missing; AO006: not as many finite numbers as its dimensions.
+-- were stored: a chunk that is gone meanwhile is passed over. p_charge: what charge_embeddings counted for them, settled
+-- with p_tokens, as the model counted; without an answer 0, and no rows. Role developer. AO001, AO004; AO005: the
+-- collection has another model by now, or the extension vector is missing; AO006: not as many finite numbers as its
+-- dimensions, or less than 0 tokens. With a charge it locks the tenant's state, then what is used of its budgets.
 -- security definer: embeddings are written by the kernel alone.
-create function aos_rag.put_embeddings(p_tenant uuid, p_collection text, p_model text, p_rows jsonb)
+create function aos_rag.put_embeddings(
+  p_tenant uuid, p_collection text, p_model text, p_rows jsonb, p_charge uuid default null,
+  p_tokens bigint default null)
 returns integer
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -287,16 +304,16 @@ declare
   v_wrong integer;
   v_rows integer;
 begin
-  if p_model is distinct from v_collection.embedding_model then
-    raise exception 'collection "%" has embeddings of %, not of "%"', p_collection,
-      coalesce('"' || v_collection.embedding_model || '"', 'no model'), p_model using errcode = 'AO005',
-      hint = 'spec.embedding of the collection names the model';
-  elsif aos_rag.vector_schema() is null then
+  perform aos_rag.assert_embeds_with(v_collection, p_model);
+  if aos_rag.vector_schema() is null then
     raise exception 'this database lacks the extension vector: search is by full text alone'
       using errcode = 'AO005', hint = 'create extension vector; as a superuser, then aosctl db upgrade';
   elsif jsonb_typeof(p_rows) is distinct from 'array' or jsonb_array_length(p_rows) > 1000 then
     raise exception 'embeddings come as a list of 1,000 at most' using errcode = 'AO006',
       hint = '[{"chunk": ID, "embedding": [NUMBER, …]}, …]';
+  elsif p_charge is not null and (p_tokens >= 0) is not true then
+    raise exception 'a request has tokens from 0 on, not %', p_tokens using errcode = 'AO006',
+      hint = 'as the model counted them';
   end if;
   with given as materialized (
     select lower(r ->> 'chunk') as chunk, aos_rag.read_embedding(r -> 'embedding', v_dimensions) as embedding
@@ -318,6 +335,9 @@ begin
     raise exception 'collection "%" takes embeddings of % finite numbers, not all 0; % of % are others',
       p_collection, v_dimensions, v_wrong, jsonb_array_length(p_rows) using errcode = 'AO006',
       hint = 'spec.embedding.dimensions says how many the model makes';
+  end if;
+  if p_charge is not null then
+    perform aos_rag.settle_charge(v_collection, v_in.actor, p_charge, p_tokens, v_rows);
   end if;
   return v_rows;
 end

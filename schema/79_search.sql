@@ -16,7 +16,7 @@ $$;
 -- The chunks of a collection that a question's words stand in, the best first: the more of its words, the rarer
 -- they are, the closer together and the more of them in titles and headings, the better. A chunk matches that has one of
 -- the question's rare words; where it has none such, all of its words; else any. The index alone tells which of the words
--- a chunk has; of the 250 that have most, by weight, it is read where they stand. Ids and ranks alone. Kernel only.
+-- a chunk has; of the 400 that have most, by weight, it is read where they stand. Ids and ranks alone. Kernel only.
 -- security definer: owned by aos_lookup. Under the kernel's policy PostgreSQL would use no full-text index, for the
 -- operator of the search is not leakproof; what a chunk says is read under that policy all the same.
 create function aos_rag.matching_chunks(p_tenant uuid, p_collection uuid, p_query text, p_shares jsonb, p_limit integer)
@@ -42,11 +42,12 @@ begin
       with weighed as materialized (
         select m.chunk_id, sum(u.w) as weight
         from unnest(v_terms, v_weights) u (t, w)
-        cross join lateral (
-          select c.chunk_id from aos_rag.chunk c
-          where c.tsv @@ (u.t && v_query) and c.tenant_id = p_tenant and c.collection_id = p_collection
-          limit 2000) m
-        group by m.chunk_id order by 2 desc, 1 limit 250)
+        cross join lateral (  -- by the words alone, not and'ed with an index of the collection, all of which it would read
+          select c.chunk_id
+          from (select x.tenant_id, x.collection_id, x.chunk_id from aos_rag.chunk x
+                where x.tsv @@ (u.t && v_query) offset 0) c
+          where c.tenant_id = p_tenant and c.collection_id = p_collection limit 2000) m
+        group by m.chunk_id order by 2 desc, 1 limit 400)
       select w.chunk_id, (w.weight + ts_rank_cd(c.tsv, v_any, 1))::real
       from weighed w join aos_rag.chunk c on c.tenant_id = p_tenant and c.chunk_id = w.chunk_id
       order by 2 desc, 1 limit p_limit;

@@ -21,7 +21,7 @@ begin
     'aos_core.budget_usage', 'aos_core.budget_share', 'aos_core.meter', 'aos_core.allowance',
     'aos_core.left_out', 'aos_core.delegation',
     'aos_agent.agent', 'aos_rag.collection', 'aos_rag.document', 'aos_rag.chunk', 'aos_rag.embedding',
-    'aos_rag.collection_words', 'aos_auth.secret',
+    'aos_rag.collection_words', 'aos_rag.embedding_charge', 'aos_auth.secret',
     'aos_skills.mcpserver', 'aos_core.live_watcher', 'aos_core.live_text', 'aos_agent.schedule',
     'aos_agent.schedule_state', 'aos_agent.schedule_slot']
   loop

@@ -47,6 +47,14 @@ begin
                    aos_meta.owner_of_function(v.nspname, v.proname));
   end loop;
   for v in
+    select c.oid::regclass as name
+    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = 'aos_core' and c.relkind = 'c'
+  loop
+    execute format('revoke all on type %s from public', v.name);
+    execute format('alter type %s owner to aos_kernel', v.name);
+  end loop;
+  for v in
     select c.oid::regclass as name, c.relkind, c.relispartition
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where n.nspname in ('aos_auth', 'aos_meta', 'aos_persona', 'aos_skills', 'aos_core',
@@ -109,7 +117,7 @@ grant select (tenant_id, due_at) on aos_core.notification to aos_lookup;
 grant select (tenant_id, state, expires_at) on aos_core.approval to aos_lookup;
 grant select (tenant_id, schedule_id, next_at) on aos_agent.schedule_state to aos_lookup;
 grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
-  aos_auth.roles_that_include(text), aos_auth.roles_held(uuid, uuid),
+  aos_auth.roles_that_include(text), aos_auth.role_includes(text, text), aos_auth.roles_held(uuid, uuid),
   aos_auth.needed_role(text, text),
   aos_auth.group_of_role(text), aos_core.now(), aos_skills.not_to_approve(uuid, text) to aos_lookup;
 
@@ -167,6 +175,8 @@ grant execute on function aos_auth.is_admin(), aos_auth.selected_tenant(),
   aos_auth.tenant_id(text), aos_auth.my_tenants(), aos_auth.tenant_of(name), aos_auth.sql_role(uuid, text),
   aos_core.now(), aos_core.uuidv7(), aos_core.is_name(text), aos_core.verify_stream(uuid, uuid),
   aos_core.utc_text(timestamptz), aos_skills.runner_of(text), aos_core.short_age(interval),
+  aos_core.reservation_usd(aos_core.run), aos_core.question_usd(numeric, numeric),
+  aos_core.call_usd(numeric, integer, integer, numeric, numeric),
   aos_skills.fits(text, text[]), aos_skills.concerns(text[], text, text, text),
   aos_agent.watch_run(uuid, uuid, integer), aos_agent.watch_live(uuid, uuid, integer),
   aos_agent.watch_tenant(uuid, integer),
@@ -371,7 +381,7 @@ grant execute on function aos_agent.fall_back(uuid, uuid, uuid, text, text, text
 -- Knowledge: documents, chunks and embeddings are the kernel's; people write and search by its functions.
 grant insert, update on aos_rag.document, aos_rag.chunk to aos_kernel;
 grant select, insert, update, delete on aos_rag.chunk, aos_rag.embedding to aos_kernel;
-grant select, insert, update on aos_rag.collection_words to aos_kernel;
+grant select, insert, update on aos_rag.collection_words, aos_rag.embedding_charge to aos_kernel;
 grant select (tenant_id, collection_id, chunk_id, tsv) on aos_rag.chunk to aos_lookup;
 grant execute on function aos_rag.question_terms(uuid, text, jsonb), aos_rag.term_prefix(uuid) to aos_lookup;
 grant execute on function aos_rag.matching_chunks(uuid, uuid, text, jsonb, integer),
@@ -384,7 +394,8 @@ grant execute on function aos_rag.index_collections() to aos_admin;
 grant execute on function aos_rag.check_embedding(text, jsonb), aos_rag.dimensions_of(text, integer),
   aos_rag.set_documents(uuid, text, jsonb), aos_rag.put_document(uuid, text, jsonb),
   aos_rag.chunks_to_embed(uuid, text, uuid, integer),
-  aos_rag.put_embeddings(uuid, text, text, jsonb),
+  aos_rag.charge_embeddings(uuid, text, text, bigint),
+  aos_rag.put_embeddings(uuid, text, text, jsonb, uuid, bigint),
   aos_rag.remove_documents(uuid, text, text[]), aos_rag.index_collection(uuid, text) to aos_developer;
 
 grant update (cost_usd, input_tokens) on aos_core.step to aos_kernel;  -- what embedding a question costs

@@ -235,7 +235,9 @@ class Tenant:
         """Read a run and its last turn as the superuser."""
         cursor = self.database.superuser.execute(
             "select r.*, r.state as run_state, t.turn_id, t.state as turn_state, t.attempts,"
-            " t.error from aos_core.run r left join aos_core.turn t on t.tenant_id = r.tenant_id"
+            " t.error, s.reserved_usd from aos_core.run r"
+            " join aos_core.run_status s on s.tenant_id = r.tenant_id and s.run_id = r.run_id"
+            " left join aos_core.turn t on t.tenant_id = r.tenant_id"
             " and t.run_id = r.run_id and t.number = r.last_turn where r.run_id = %s",
             (run,),
         )

@@ -79,6 +79,11 @@ def fill(database: KernelDatabase, name: str) -> Filled:
         " where tenant_id = %s",
         (tenant.id,),
     )
+    admin.execute(
+        "insert into aos_rag.embedding_charge (tenant_id, collection_id, model, tokens)"
+        " select tenant_id, collection_id, 'x', 5 from aos_rag.collection where tenant_id = %s",
+        (tenant.id,),
+    )
     apply(admin, "aos_core.apply_budget", tenant.id, "wide", {
         "scope": "tenant", "period": "day", "limits": {"maxTokens": 10**9},
     })  # fmt: skip

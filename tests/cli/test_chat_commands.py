@@ -470,10 +470,7 @@ def test_a_long_conversation_goes_on_with_a_summary(opened: Open, bot: Bot) -> N
     assert "compacted · steps 1 to 4 are kept, and the model reads the summary instead" in said
     assert " 0 tokens before" not in said
     context = obeyed(chat, "/context")
-    assert (
-        "your messages (1)" in context
-        and "4 steps left out of what the model reads, about" in context
-    )
+    assert "your messages (1)" in context and "4 steps left out by /compact, about" in context
     log = obeyed(chat, "/logs")
     assert "Above all, keep: what I said" in log and "compacted, steps 1 to 4 left out by" in log
     assert "nothing to sum up since its last summary" in obeyed(chat, "/compact")
@@ -481,6 +478,32 @@ def test_a_long_conversation_goes_on_with_a_summary(opened: Open, bot: Bot) -> N
     said = obeyed(chat, "/compact")
     assert "no summary today" in said and "nothing was compacted" in said
     assert "your messages (2)" in obeyed(chat, "/context")
+
+
+def test_context_tells_what_compact_left_out_from_what_went_by_itself(
+    opened: Open, here: Aosctl
+) -> None:
+    too_long = {"error": {"kind": "context_too_long", "message": "too many tokens"}}
+    # A summary is asked for in a conversation of its own, and so is the first entry each time.
+    script = [{"text": f"{LONG * 3} one"}, {"text": f"{LONG[:400]} two"},
+              {"text": "In short."}, too_long]  # fmt: skip
+    small = "contextWindow: 1200, maxOutputTokens: 100, script: "
+    model = BOTS.replace("script: {script}", f"{small}{{script}}")
+    text = model.format(name="outgrower", script=json.dumps(script), limits="{}")
+    assert here("apply", "-f", "-", stdin=text).status == 0
+    chat = opened("chat", "outgrower", columns=WIDE)
+    chat.ready()
+    asked(chat, "first", "one")
+    assert "the context was full" in shown(chat, "second", "two", ready=True)
+    said = obeyed(chat, "/context")
+    itself = "2 steps left out by itself (it would not have fit), about"
+    assert itself in said and "/compact" not in said
+    assert "compacted" in obeyed(chat, "/compact")
+    said = obeyed(chat, "/context")
+    assert itself in said and "4 steps left out by /compact, about" in said
+    asked(chat, "third", "the context was full")
+    said = obeyed(chat, "/context")
+    assert "left out by itself (the service found it too long), about" in said
 
 
 def test_what_a_message_names_goes_with_it(

@@ -19,6 +19,7 @@ import pytest
 
 from aosctl import __version__
 from aosctl.db.connection import KERNEL_VERSION
+from aosctl.db.embedded import INSTALLER, SUPERUSER
 from aosctl.db.install import install
 from aosctl.resources import resource_dir
 from command import AOSCTL, Aosctl, Ended
@@ -151,6 +152,8 @@ def test_upgrade_on_this_version(aosctl: Aosctl, installed: Database) -> None:
     ended = aosctl("db", "upgrade", "--dsn", dsn)
     assert ended == Ended(0, f'kernel {KERNEL_VERSION} in database "{name}" is up to date\n', "")
     with psycopg.connect(dsn, autocommit=True) as connection:
+        vector = connection.execute("select from pg_extension where extname = 'vector'")
+        assert vector.rowcount == 0  # created on a server of ours alone
         connection.execute("grant aos_owner to current_user")
         connection.execute("update aos_meta.kernel_version set version = '0.0.1'")
         connection.execute("revoke aos_owner from current_user")
@@ -386,6 +389,23 @@ def test_the_embedded_server_from_nothing_to_nothing(aosctl: Aosctl) -> None:
     assert notes(ended) == []
     ended = aosctl("db", "psql", "--", "-X", "-At", "-c", "table aos_core.run_status")
     assert ended == Ended(0, "", "")
+
+    # As it was made before the server brought the extension.
+    superuser = url.replace(INSTALLER, SUPERUSER)
+    for database in (superuser, superuser.replace("/aos?", "/template1?")):
+        with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute("drop extension vector")
+    up_to_date = f'kernel {KERNEL_VERSION} in database "aos" is up to date\n'
+    upgraded = aosctl("db", "upgrade")
+    assert upgraded == Ended(0, f'{up_to_date}extension vector created in database "aos"\n', "")
+    assert aosctl("db", "upgrade") == Ended(0, up_to_date, "")
+    with psycopg.connect(url, autocommit=True) as connection:
+        found = connection.execute("select aos_rag.vector_schema(), '[1]'::public.vector::text")
+        assert found.fetchone() == ("public", "[1]")
+        with psycopg.connect(superuser, autocommit=True) as other:
+            other.execute("create database later")
+    with psycopg.connect(superuser.replace("/aos?", "/later?")) as connection:
+        assert connection.execute("select '[1]'::vector::text").fetchone() == ("[1]",)
 
     assert aosctl("db", "stop").out == "The embedded database has stopped.\n"
     assert server() == "stopped"

@@ -61,6 +61,12 @@ spec:
   embedding: {{model: {name}}}
   chunking: {{characters: 200, overlap: 0}}
 """
+BUDGET = """\
+apiVersion: aos/v1
+kind: Budget
+metadata: {{name: knowledge}}
+spec: {{scope: tenant, period: day, limits: {{maxTokens: {tokens}}}}}
+"""
 FULL_TEXT = "it is searched by full text alone: it names no embedding model (spec.embedding)"
 
 
@@ -109,6 +115,21 @@ def meant(here: Aosctl) -> Iterator[Meant]:
     yield make
     for wire in wires:
         wire.__exit__()
+
+
+@pytest.fixture
+def limited(here: Aosctl) -> Iterator[Callable[[int], int]]:
+    """Limit what the tenant may use today beside what it has used; returns what that is."""
+
+    def limit(tokens: int) -> int:
+        assert here("apply", "-f", "-", stdin=BUDGET.format(tokens=10**9)).status == 0
+        used = json.loads(here("get", "budget", "knowledge", "-o", "json").out)["status"]["tokens"]
+        limited = BUDGET.format(tokens=used + tokens)
+        assert here("apply", "-f", "-", stdin=limited).status == 0
+        return int(used)
+
+    yield limit
+    assert here("delete", "budget", "knowledge").status == 0
 
 
 def passages(number: int) -> str:
@@ -275,6 +296,57 @@ def test_passages_are_embedded_once_and_found_by_meaning(
     assert words.status == 0 and "full-text" in words.out and len(wire.requests) == 4
 
 
+def test_what_embedding_cost_is_told_and_counts_against_the_tenants_budget(
+    here: Aosctl, meant: Meant, tmp_path: Path, limited: Callable[[int], int]
+) -> None:
+    thousand = honest(8, lambda answer: {**answer, "prompt_eval_count": 1_000})
+    name, _ = meant(*[thousand] * 3)
+    used = limited(3_500)  # 32 passages are estimated at about 2,180 tokens
+    file = tmp_path / "parts.md"
+    file.write_text(passages(96))
+    stopped = here("ingest", name, str(file), "--concurrency", "1")
+    assert stopped.status == 5
+    assert f"{name}: 1 created" not in stopped.err
+    assert (
+        f"64 passages embedded by {name} (2,000 tokens, $2.00); 32 passages are still"
+        in stopped.err
+    )
+    assert re.search(
+        r'error: budget "knowledge": \d+ tokens used of \d+ today \(UTC\), and the next passages'
+        r" take \d+\n.*aosctl apply with a higher limit lets it go on",
+        stopped.err,
+    )
+    limited(18_000)
+    done = here("ingest", name, str(file), "-o", "json")
+    *documents, embedded = json.loads(done.out)["items"]
+    assert [one["status"]["outcome"] for one in documents] == ["unchanged"]
+    assert (embedded["kind"], embedded["metadata"]) == ("Embeddings", {"name": name})
+    assert embedded["status"] == {"passages": 32, "tokens": 1000, "costUsd": 1}
+    spent = json.loads(here("get", "budget", "knowledge", "-o", "json").out)["status"]
+    assert spent["tokens"] == used + 3_000 and spent["spentUsd"] == pytest.approx(
+        spent["tokens"] / 1000
+    )
+    events = here(
+        "events", "--types", "collection.embedded", "--tail", "-1", "-o", "json"
+    ).out.splitlines()
+    mine = [one["data"] for one in map(json.loads, events) if one["data"]["name"] == name]
+    assert [(one["passages"], one["tokens"], one["cost_usd"]) for one in mine] == [
+        (32, 1000, 1)
+    ] * 3
+
+
+def test_a_model_without_a_price_tells_its_tokens_alone(
+    here: Aosctl, meant: Meant, tmp_path: Path
+) -> None:
+    name, wire = meant()
+    text = re.sub(" *pricing: .*\n", "", MODEL.format(name=name, base_url=wire.base_url))
+    assert here("apply", "-f", "-", stdin=text).status == 0
+    (tmp_path / "parts.md").write_text(passages(3))
+    done = here("ingest", name, str(tmp_path / "parts.md"), "-o", "json")
+    assert f"3 passages embedded by {name} (7 tokens)" in done.err
+    assert json.loads(done.out)["items"][-1]["status"] == {"passages": 3, "tokens": 7}
+
+
 class Gate:
     """Answers honestly, once it is let; `reached` tells that a request has come."""
 
@@ -283,7 +355,7 @@ class Gate:
 
     def __call__(self, request: Request) -> Reply:
         self.reached.set()
-        self.opened.wait(60)
+        self.opened.wait(180)
         return honest(8)(request)
 
 
@@ -304,7 +376,10 @@ def test_broken_off_it_goes_on_with_the_rest(
             assert process.poll() is None
             time.sleep(0.05)
         process.send_signal(sent)
-        _, err = process.communicate(timeout=60)
+        try:
+            _, err = process.communicate(timeout=60)  # while the service still thinks
+        finally:
+            process.kill()
     gate.opened.set()
     if sent == signal.SIGINT:
         assert process.returncode == 130

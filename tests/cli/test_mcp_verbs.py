@@ -311,3 +311,34 @@ def test_a_url_is_shown_in_full_and_nobody_opens_it(
     chat.expect_text("shipped")
     assert 'heard {"action": "accept"}' in notes.read_text()
     chat.prompt()
+
+
+def test_a_page_to_be_opened_first_is_shown_and_the_call_goes_on(
+    asking: Callable[..., Terminal], notes: Path
+) -> None:
+    chat = asking("visit_first")
+    seen = chat.expect_text("y done there")
+    assert "visit_first asks you" in seen and "Sign in" in seen
+    assert "https://pay.example.com/1" in seen
+    with notes.open("a") as file:
+        file.write("visited\n")
+    chat.press("y")
+    chat.expect_text("shipped")
+    assert notes.read_text().splitlines().count("called") == 2
+    assert "error" not in chat.standing
+    chat.prompt()
+
+
+def test_off_a_person_the_model_reads_which_page_to_open_first(
+    allowed: Aosctl, notes: Path, user: Callable[..., str]
+) -> None:
+    name = user("visit_first", calls("visit_first"), {"text": "please sign in"})
+    done = allowed("run", name, "order", "-o", "stream-json")
+    (result,) = [
+        event["result"]
+        for event in map(json.loads, ok(done).splitlines())
+        if event["type"] == "tool_result"
+    ]
+    assert result["urls"] == ["https://pay.example.com/1"]
+    assert result["error"].endswith("did nothing: a person has to open a page first: Sign in")
+    assert notes.read_text().splitlines().count("called") == 1

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -17,6 +18,7 @@ from bots import ACTORS
 from command import AOSCTL, Aosctl, Ended
 from otlp import Collector, collector
 from providers.wire_openai import OpenAIWire, calls, error, text
+from terminal import Open
 from websites import Seen, Site, json_reply
 
 MASTER_KEY = "00" * 31 + "07"
@@ -309,10 +311,11 @@ def test_a_worker_exports_too(desk: Desk, here: Aosctl) -> None:
     assert at.span("chat quiet").attributes["gen_ai.provider.name"] == "script"
 
 
-def assert_as_ever(done: Ended) -> None:
-    """It ended as without a collector, and said no more than that."""
-    said = re.sub(r"[0-9.]+s", "0.0s", done.err)
-    assert (done.status, done.out, said) == (0, f"{ANSWER}\n", "⏺ track(1042) · 0.0s · done\n")
+def assert_as_ever(done: Ended, first: str = "") -> None:
+    """It ended as without a collector, and said no more than that, and `first` before it."""
+    said = re.sub(r"[0-9.]+s ", "0.0s ", done.err)
+    told = [*([first] if first else []), "⏺ track(1042) · 0.0s · done"]
+    assert (done.status, done.out, said.splitlines()) == (0, f"{ANSWER}\n", told)
 
 
 def refusing() -> str:
@@ -344,8 +347,18 @@ def test_a_collector_that_is_not_there_changes_nothing(
     assert_as_ever(done)
 
 
-UNUSABLE: list[dict[str, str]] = [
-    {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+NOT_OVER = "no OpenTelemetry: aosctl exports over http/protobuf, not over"
+UNUSABLE: list[tuple[dict[str, str], str]] = [
+    (
+        {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+        f"{NOT_OVER} grpc: export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
+    ),
+    (
+        {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/json"},
+        f"{NOT_OVER} http/json: export OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf",
+    ),
+]
+SILLY: list[dict[str, str]] = [
     {"OTEL_EXPORTER_OTLP_TIMEOUT": "soon"},
     {"OTEL_EXPORTER_OTLP_COMPRESSION": "zip"},
     {"OTEL_BSP_MAX_QUEUE_SIZE": "0"},
@@ -354,22 +367,48 @@ UNUSABLE: list[dict[str, str]] = [
 ]
 
 
-@pytest.mark.parametrize("settings", UNUSABLE, ids=lambda settings: next(iter(settings)))
+@pytest.mark.parametrize(("settings", "words"), UNUSABLE, ids=[next(iter(s)) for s, _ in UNUSABLE])
+def test_what_cannot_be_exported_is_said_once_with_the_next_command(
+    desk: Desk, settings: dict[str, str], words: str
+) -> None:
+    assert_as_ever(desk.run(refusing(), **settings), words)
+    worker = desk("worker", "--once", OTEL_EXPORTER_OTLP_ENDPOINT=refusing(), **settings)
+    assert (worker.status, worker.err.splitlines()) == (0, [words])
+
+
+def test_without_the_extra_a_run_says_what_to_install_unless_it_is_quiet(
+    desk: Desk, tmp_path: Path
+) -> None:
+    (tmp_path / "opentelemetry").mkdir()  # hides the installed one
+    (tmp_path / "opentelemetry" / "__init__.py").touch()
+    bare = {"PYTHONPATH": str(tmp_path)}
+    words = "no OpenTelemetry: its SDK is not installed: pip install 'aosctl[otel]'"
+    assert_as_ever(desk.run(refusing(), **bare), words)
+    desk.wire.queue[:] = [text(ANSWER)]
+    quiet = desk("run", "-q", "tracker", "again", OTEL_EXPORTER_OTLP_ENDPOINT=refusing(), **bare)
+    assert (quiet.status, quiet.out, quiet.err) == (0, f"{ANSWER}\n", "")
+
+
+def test_a_chat_says_it_once_before_its_prompt(opened: Open) -> None:
+    settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": refusing(), "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+    chat = opened("chat", "my_pg_bot", columns=200, **settings)
+    chat.ready()
+    assert chat.standing.count(NOT_OVER) == 1
+    chat.say("select 1 as one;")
+    chat.stands("(1 row)")
+    chat.ready()
+    chat.say("/new")
+    chat.stands("a new conversation with my_pg_bot begins")
+    chat.say("select 2 as two;")
+    chat.until(lambda: chat.standing.count("(1 row)") == 2, "the second answer")
+    assert chat.standing.count("OpenTelemetry") == 1
+
+
+@pytest.mark.parametrize("settings", SILLY, ids=lambda settings: next(iter(settings)))
 def test_settings_that_make_no_sense_change_nothing(desk: Desk, settings: dict[str, str]) -> None:
     with collector() as at:
         done = desk.run(at, **settings)
     assert_as_ever(done)
-
-
-def test_a_worker_says_why_it_exports_nothing(desk: Desk) -> None:
-    done = desk(
-        "worker", "--once",
-        OTEL_EXPORTER_OTLP_ENDPOINT=refusing(), OTEL_EXPORTER_OTLP_PROTOCOL="grpc",
-    )  # fmt: skip
-    assert done.status == 0
-    assert done.err.splitlines() == [
-        "no OpenTelemetry: aosctl exports over http/protobuf, not over grpc"
-    ]
 
 
 PROGRAM = """\

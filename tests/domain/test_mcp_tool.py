@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -132,7 +132,7 @@ def test_what_a_tool_returns_becomes_json(world: World, kind: str) -> None:
 def test_the_newer_era_over_stdio_and_http(world: World) -> None:
     for server in (world.stdio("modern.py"), world.http("modern.py")):
         pins = listed(world, server)
-        assert set(pins) == {"add", "order", "wait"}
+        assert set(pins) == {"add", "order", "pay", "wait"}
         done = world.call(server, "add", {"a": 1, "b": 2}, pin=pins["add"])
         assert done == ToolResult(True, {"total": 3})
         wrong = world.call(server, "add", {"a": "one"}, pin=pins["add"])
@@ -353,6 +353,80 @@ def test_a_url_is_shown_and_one_that_is_no_web_page_is_not(
     done = world.call(world.stdio(), "ask_url", {"x": url}, ask=ask)
     assert json.loads(done.value) == {"action": told}
     assert [question.url for question in asked] == ([url] if told == "accept" else [])
+
+
+PAGE = "https://pay.example.com/1"
+
+
+@KINDS
+def test_a_page_that_has_to_be_opened_first_is_shown_and_the_call_made_again(
+    world: World, kind: str
+) -> None:
+    asked: list[Question] = []
+
+    def ask(question: Question) -> Reply:
+        asked.append(question)
+        if len(asked) == 2:
+            with world.notes.open("a") as notes:
+                notes.write("visited\n")
+        return Reply("accept")
+
+    server = world.server(kind)
+    assert world.call(server, "visit_first", ask=ask) == ToolResult(True, "paid")
+    assert [(one.asker, one.message, one.url) for one in asked] == [
+        ("srv.visit_first", "Sign in", PAGE)
+    ] * 2  # it was not done the first time, whatever the person said
+    assert world.noted().count("called") == 3
+
+
+@pytest.mark.parametrize("words", [(), ("--http",)])
+def test_a_page_that_the_packages_server_wants_opened_is_shown(
+    world: World, words: tuple[str, ...]
+) -> None:
+    server = world.http("modern.py", *words) if words else world.stdio("modern.py")
+    pin = listed(world, server)["pay"]
+    shown: list[str | None] = []
+
+    def ask(question: Question) -> Reply:
+        shown.append(question.url)
+        world.notes.write_text("visited\n")
+        return Reply("accept")
+
+    done = world.call(server, "pay", pin=pin, ask=ask)
+    assert (done.ok, done.value, shown) == (True, {"result": "paid"}, [PAGE])
+
+
+@pytest.mark.parametrize(
+    ("action", "calls", "hint"),
+    [
+        ("decline", 1, "the person declined to go there"),
+        ("cancel", 1, "nobody went there yet: tell the person the URL, and call again when"),
+        ("accept", 4, "the person was there, and the server asks for it still"),
+    ],
+)
+def test_a_model_reads_which_page_was_not_opened(
+    world: World, action: Literal["decline", "cancel", "accept"], calls: int, hint: str
+) -> None:
+    args = {"x": json.dumps([PAGE, f"{PAGE}2"])}
+    done = world.call(world.stdio(), "visit_first", args, ask=lambda _: Reply(action))
+    assert not done.ok
+    assert done.value["error"] == (
+        "srv.visit_first did nothing: a person has to open a page first: Sign in; Sign in"
+    )
+    assert done.value["urls"] == [PAGE, f"{PAGE}2"]
+    assert done.value["hint"].startswith(hint)
+    assert world.noted().count("called") == calls
+
+
+@pytest.mark.parametrize(
+    "data", [["javascript:alert(1)"], [], {"elicitations": "soon"}, {"elicitations": [7]}, "x", {}]
+)
+def test_a_page_that_is_none_is_a_refusal_as_any_other(world: World, data: object) -> None:
+    def ask(_: Question) -> Reply:
+        raise AssertionError("nothing is to be asked")
+
+    done = world.call(world.stdio(), "visit_first", {"x": json.dumps(data)}, ask=ask)
+    assert done.value["error"] == "the MCP server refused: URL elicitation required"
 
 
 @pytest.mark.parametrize("words", [(), ("http",)])

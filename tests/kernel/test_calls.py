@@ -105,6 +105,39 @@ def test_a_repeated_result_is_stored_once(tenant: Tenant) -> None:
     assert len(tenant.transcript(asked.run)) == 3
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"b": 1, "a": [None, True, 1.50], "": {"zz": {}, "z": []}},
+        "quotes \" and ' and \\ and \\u0041",
+        "\b\f\n\r\t\x01\x1f\x7f\x85\u2028\u2029é😀",
+        "%s %% %I </script>",
+        None,
+        "",
+    ],
+)
+@pytest.mark.parametrize("ok", [True, False])
+def test_a_result_is_known_by_the_digest_of_the_message_that_is_stored(
+    tenant: Tenant, value: Any, ok: bool
+) -> None:
+    """It is taken from the text that the message is read from."""
+    run = tenant.start_run()
+    lease = tenant.open(run, p_worker="w1")
+    odd = {"id": f"c {value}", "name": "web_search", "args": {"query": "x"}}
+    asked = tenant.respond(lease, ask() | {"blocks": [{"t": "call", "args_raw": "…", **odd}]})
+    told = tenant.result(asked["calls"][0]["call_id"], lease, value, ok)
+    assert told["result"] == value and told["ok"] is ok
+    stored = tenant.database.value(
+        "select message from aos_core.step where run_id = %s and role = 'tool'", run
+    )
+    text = tenant.database.value("select %s::jsonb::text", json.dumps(value))
+    assert stored == {
+        "v": 1, "role": "tool", "blocks": [
+            {"t": "result", "call_id": odd["id"], "name": "web_search", "ok": ok,
+             "parts": [{"t": "text", "text": text}]}]}  # fmt: skip
+    assert tenant.faults(run) == []
+
+
 def test_a_repeated_execution_has_one_effect(tenant: Tenant) -> None:
     asked = tenant.asked("memory_store", {"key": "n", "value": 1})
     first = tenant.execute(asked.call, asked.lease)

@@ -19,8 +19,6 @@ GLOBAL_TABLES = {
     "aos_meta.model_rate": "how much of a model's rate limit is taken",
     "aos_skills.builtin_skill": "the skills that ship with the kernel",
 }
-# A turn that reaches a limit rests in the state `limited`: only the shell reports it as an error.
-OF_THE_SHELL = {"AO007"}
 WORKER_FUNCTIONS = {
     "aos_agent.look",
     "aos_agent.next_ready",
@@ -363,7 +361,7 @@ def test_sql_and_python_agree_on_the_sqlstates() -> None:
     }
     mentioned = {code for text in schema_texts().values() for code in re.findall(r"AO\d{3}", text)}
     assert mentioned <= set(SQLSTATES)
-    assert set(SQLSTATES) - raised == OF_THE_SHELL
+    assert set(SQLSTATES) == raised
 
 
 def test_every_raise_names_its_sqlstate_and_what_to_do() -> None:

@@ -82,3 +82,41 @@ def test_a_run_that_is_not_active_goes_the_long_way(tenant: Tenant, state: str) 
     verb = ("aos_agent.pause_run", "aos_agent.close_run")[state == "completed"]
     call(tenant.person, verb, tenant.id, run)
     assert not is_fast(tenant, run)
+
+
+def test_a_turn_that_opens_the_short_way_goes_on_with_the_chain(tenant: Tenant) -> None:
+    run = tenant.start_run()
+    for _ in range(6):  # to numbers of two digits
+        answered(tenant, run)
+    assert tenant.run_row(run)["last_step"] == 12 and tenant.faults(run) == []
+    assert tenant.database.rows(
+        "select distinct aos_core.event_hash('', e.tenant_id, e.stream_id, e.seq, e.at, e.kind,"
+        " e.actor, e.data) = aos_core.event_hash_of_text('', e.tenant_id, e.stream_id, e.seq, e.at,"
+        " e.kind, e.actor, e.data::text) from aos_core.event_log e where e.stream_id = %s",
+        run,
+    ) == [(True,)]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "usage", [None, {}, {"in": 0, "out": 0}, {"in": 0, "cache_read": 0, "out": None}]
+)
+def test_a_final_answer_that_used_nothing_counts_nothing(
+    tenant: Tenant, usage: dict[str, Any] | None
+) -> None:
+    run = tenant.start_run()
+    done = tenant.respond(tenant.open(run, p_worker="w1"), say("yes"), p_usage=usage)
+    assert done == {
+        "next": "done", "step": 2, "last_step": 2, "calls": [], "cost_usd": 0, "spent_usd": 0,
+    }  # fmt: skip
+    row = tenant.run_row(run)
+    counted = ("spent_usd", "input_tokens", "output_tokens", "context_tokens")
+    assert [row[name] for name in counted] == [0, 0, 0, 0]
+    assert tenant.database.rows(
+        "select input_tokens, output_tokens, cost_usd from aos_core.step"
+        " where run_id = %s and seq = 2",
+        run,
+    ) == [(None, None, None)]  # fmt: skip
+    facts = tenant.database.value(
+        "select data from aos_core.event_log where stream_id = %s and kind = 'turn.completed'", run
+    )
+    assert set(facts) == {"turn", "sha256"}

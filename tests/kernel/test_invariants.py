@@ -58,9 +58,13 @@ BROKEN = {
           (select count(*) from aos_core.approval a where a.call_id = c.call_id and a.state
              = case c.state when 'awaiting_approval' then 'pending' else 'approved' end)
           <> case when c.state in ('awaiting_approval', 'approved') then 1 else 0 end""",
-    "money reserved for nothing": """
-        select r.name from aos_core.run r where r.tenant_id = %(tenant)s
-          and r.open_turn_id is null and r.reserved_usd <> 0""",
+    "a turn, a call or a step of no run": """
+        select x.run_id from (
+          select tenant_id, run_id from aos_core.turn union all
+          select tenant_id, run_id from aos_core.tool_call union all
+          select tenant_id, run_id from aos_core.step) x
+        where x.tenant_id = %(tenant)s and not exists (
+          select from aos_core.run r where r.tenant_id = x.tenant_id and r.run_id = x.run_id)""",
     "a call in an ended turn that is neither answered nor settled": """
         select c.skill, c.state from aos_core.tool_call c join aos_core.turn t using (turn_id)
         where c.tenant_id = %(tenant)s and t.state in ('completed', 'failed', 'cancelled')

@@ -184,7 +184,7 @@ def world(kernel_database: KernelDatabase) -> Iterator[World]:
     peoples = {
         **common, "p_run": filled.run, "p_turn": filled.turn, "p_call": filled.call,
         "p_approval": filled.approval, "p_conversation": fresh, "p_scope": "run",
-        "p_match": [], "p_suspend": True, "p_schedule": fresh,
+        "p_match": [], "p_suspend": True, "p_tokens": 1, "p_schedule": fresh,
         "p_allowance": filled.allowance, "p_digest": None,
     }  # fmt: skip
     workers = {
@@ -216,7 +216,7 @@ REFUSED = {
     "aos_agent.preview_call": "AO003",
     "aos_agent.record_delivery": "AO003", "aos_auth.revoke_role": "AO001",
     "aos_meta.delete_model": "AO001", "aos_skills.own_sql_role": "AO005",
-    "aos_rag.put_embeddings": "AO005",
+    "aos_rag.charge_embeddings": "AO005", "aos_rag.put_embeddings": "AO005",
 }  # fmt: skip
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from psycopg import sql
 
 from kernels import META, Connection, Tenant, apply, call, make_tenant, refused
 
@@ -78,7 +80,7 @@ def rule(tenant: Tenant, **spec: Any) -> str:
 def test_every_change_of_a_skill_reaches_its_permissions(fresh_tenant: Tenant) -> None:
     admin = fresh_tenant.database.superuser
     call(admin, "aos_agent.delete_agent", fresh_tenant.id, "bot")
-    admin.execute("create schema facts; create table facts.t (n int)")
+    admin.execute("create schema if not exists facts; create table if not exists facts.t (n int)")
     seen = set()
     for settings in SETTINGS:
         assert give(fresh_tenant, **settings) in ("created", "configured")
@@ -251,6 +253,48 @@ def test_the_gate_knows_the_usual_arguments(
     """A list of texts is no text."""
     asked = fresh_tenant.asked("web_search", args)
     assert (asked.answer["calls"][0]["status"] == "running") is fits
+
+
+ARGUMENTS = (
+    {"query": "x"}, {}, {"query": None}, {"query": 1}, {"query": "x", "more": "y"}, ["query"],
+    [{"query": "x"}], "query", "", 1, None,
+)  # fmt: skip
+SAID = """
+select u.decision is not null, to_jsonb(u) = to_jsonb(g)
+from aos_skills.gate(%(tenant)s, 'agent', %(skills)s, 'mine', %(args)s, 'bot', %(taint)s) g
+left join aos_skills.usual_gate(%(tenant)s, 'agent', %(skills)s, 'mine', %(args)s) u on true"""
+
+
+@pytest.mark.parametrize("limited", [None, "allowed_params", "denied_params"])
+@pytest.mark.parametrize("ruled", [False, True])
+def test_the_usual_gate_says_what_the_gate_says_or_nothing(
+    fresh_tenant: Tenant, limited: str | None, ruled: bool
+) -> None:
+    """A call that it lets pass is judged by nothing else."""
+    admin = fresh_tenant.database.superuser
+    call(admin, "aos_agent.delete_agent", fresh_tenant.id, "bot")
+    admin.execute("create schema if not exists facts; create table if not exists facts.t (n int)")
+    usual = 0
+    for spec in ({"builtin": "web_search"}, *SETTINGS[:-1]):
+        give(fresh_tenant, **spec)
+        if ruled:
+            rule(fresh_tenant, decision="deny")
+        if limited:
+            admin.execute(
+                sql.SQL(
+                    "update aos_skills.role_skill set {} = %s where skill_name = 'mine'"
+                ).format(sql.Identifier(limited)),
+                ('{"query": ["x"]}',),
+            )
+        for args in ARGUMENTS:
+            for skills in (None, ["mine"], ["another"], []):
+                for taint in (None, "web_search, step 2"):
+                    given = {"tenant": fresh_tenant.id, "args": json.dumps(args)}
+                    given |= {"skills": skills, "taint": taint}
+                    ((said, same),) = admin.execute(SAID.encode(), given).fetchall()
+                    assert same or not said, (spec, given)
+                    usual += said
+    assert (usual > 0) is (not limited and not ruled)
 
 
 def test_a_tenant_that_is_new_has_whole_permissions(fresh_tenant: Tenant) -> None:

@@ -281,3 +281,13 @@ def test_the_roles_that_somebody_has_are_read_in_the_caller_s_own_statement(here
         ).fetchall()
     text = "\n".join(line for (line,) in plan)
     assert "role_grant" in text and "Function Scan" not in text
+
+
+def test_both_ways_to_ask_which_role_includes_which_agree(kernel_database: KernelDatabase) -> None:
+    assert kernel_database.rows(
+        "select held, asked from unnest(%s::text[]) held, unnest(%s::text[]) asked"
+        " where aos_auth.role_includes(held, asked)"
+        "   is distinct from (held = any (aos_auth.roles_that_include(asked)))",
+        ["viewer", "developer", "auditor", "admin", "agent"],
+        ["viewer", "developer", "auditor", "admin"],
+    ) == []  # fmt: skip

@@ -133,6 +133,17 @@ def test_semicolons_quotes_and_comments_in_odd_places_are_fine(
         assert said["result"]["rows"] == [[ODD_BUT_FINE[statement]]]
 
 
+@pytest.mark.parametrize("begins", ["select ", "SELECT ", "select\n", "sElEcT ", "\tselect "])
+@pytest.mark.parametrize("ends", ["", " ", "\n", "\t", "\r", "\f", ";", " ; ;"])
+def test_what_stands_around_a_statement_is_left_out_however_it_begins(
+    owner: Tenant, begins: str, ends: str
+) -> None:
+    """The usual ones are admitted by another, cheaper look."""
+    admitted = "select aos_core.single_statement(%s, true)"
+    assert owner.database.value(admitted, f"{begins}'x'{ends}") == f"{begins}'x'".lstrip()
+    assert not query(owner, f"{begins}'{'x' * 100000}'{ends}")["ok"]
+
+
 def test_many_tokens_are_read_in_time(owner: Tenant) -> None:
     owner.worker.execute("set statement_timeout = '10s'")
     try:

@@ -441,6 +441,33 @@ def test_words_under_the_same_prefix_are_found_in_their_own_collection_alone(
     other.worker.close()
 
 
+def test_a_question_of_words_reads_the_chunks_that_have_them_and_no_others(library: Tenant) -> None:
+    """Nor an index of the whole collection, where the planner takes that for a small one."""
+    collection(library, "large", chunking={"characters": 200, "overlap": 0})
+    for number in range(30):
+        text = "\n\n".join(f"# Part {part}\n\n{'filler ' * 25}" for part in range(100))
+        call(library.person, "aos_rag.put_document", library.id, "large", {
+            "source": f"{number}.md", "title": f"Book {number}", "media_type": "text/markdown",
+            "content": f"{text}\n\n# End\n\nIts colophon names the printer.",
+        })  # fmt: skip
+    superuser = library.database.superuser
+    read = (
+        "select pg_stat_get_xact_tuples_returned('aos_rag.chunk'::regclass)"
+        " + sum(pg_stat_get_xact_tuples_returned(indexrelid)) from pg_index"
+        " where indrelid = 'aos_rag.chunk'::regclass"
+    )
+    with superuser.transaction(force_rollback=True):
+        superuser.execute("alter table aos_rag.chunk alter collection_id set (n_distinct = -0.5)")
+        superuser.execute("analyze aos_rag.chunk")
+        superuser.execute("set local plan_cache_mode = force_generic_plan")
+        before = library.database.value(read)
+        rows = library.database.rows(
+            "select * from aos_rag.search(%s, '{large}', 'colophon')", library.id
+        )
+        assert len(rows) == 5
+        assert library.database.value(read) - before < 200
+
+
 def test_who_reads_may_search_and_write_nothing(vectors: KernelDatabase, library: Tenant) -> None:
     vectors.person("test_viewer", "aos_viewer")
     apply(vectors.superuser, "aos_auth.apply_principal", library.id, "vera", {

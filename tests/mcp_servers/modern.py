@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+from mcp import UrlElicitationRequiredError
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Elicit, Resolve
+from mcp_types import ElicitRequestURLParams
 from pydantic import BaseModel
 
 NOTES = Path(sys.argv[1])
@@ -42,6 +44,17 @@ def add(a: int, b: int) -> Sum:
 async def order(chosen: Annotated[Size, Resolve(size)]) -> str:
     """Order a shirt."""
     return f"a shirt of size {chosen.size}"
+
+
+@server.tool()
+async def pay() -> str:
+    """Pay, once somebody has signed in at a page."""
+    if "visited" not in NOTES.read_text().splitlines():
+        page = ElicitRequestURLParams(
+            message="Sign in", url="https://pay.example.com/1", elicitation_id="1"
+        )
+        raise UrlElicitationRequiredError([page])
+    return "paid"
 
 
 @server.tool()

@@ -23,8 +23,8 @@ from typing import Any
 OBJECT = {"type": "object", "properties": {"x": {"type": "string"}}}
 NAMES = (
     "echo", "huge", "endless", "silent", "flood", "trickle", "die", "exit_after", "fail", "env",
-    "image", "pid", "ask_form", "ask_url", "sample", "wrong_json", "structured", "chatty",
-    "screenshot",
+    "image", "pid", "ask_form", "ask_url", "visit_first", "sample", "wrong_json", "structured",
+    "chatty", "screenshot",
 )  # fmt: skip
 BAD = {"error": "invalid_client"}
 MEGABYTE = b"x" * 1_000_000
@@ -198,6 +198,19 @@ class Server:
         params = {"mode": "url", "message": "Pay", "url": url, "elicitationId": "1"}
         yield from self.ask(params)
         yield self.text(message, json.dumps(self.answers.pop("ask").get("result")))
+
+    def call_visit_first(self, message: dict[str, Any], args: dict[str, Any]) -> Iterator[bytes]:
+        """Refuse until the notes say that somebody was there; data and pages are the caller's."""
+        self.note("called")
+        if "visited" in self.notes.read_text().splitlines():
+            yield self.text(message, "paid")
+            return
+        page = {"mode": "url", "message": "Sign in", "elicitationId": "1"}
+        data = json.loads(args.get("x") or '["https://pay.example.com/1"]')
+        if isinstance(data, list):
+            data = {"elicitations": [{**page, "url": url} for url in data]}
+        error = {"code": -32042, "message": "URL elicitation required", "data": data}
+        yield self.line({"jsonrpc": "2.0", "id": message["id"], "error": error})
 
     def call_sample(self, message: dict[str, Any], args: dict[str, Any]) -> Iterator[bytes]:
         said = {"role": "user", "content": {"type": "text", "text": "hello"}}

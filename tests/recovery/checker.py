@@ -49,7 +49,7 @@ def _unfinished(connection: Connection) -> Iterable[str]:
         yield f"{name} is still {state}"
     for name, left in connection.execute(
         "select name, open_calls from aos_core.run where open_turn_id is not null"
-        " or lease_hash is not null or reserved_usd <> 0 or open_calls <> 0 or inbox_count <> 0"
+        " or lease_hash is not null or open_calls <> 0 or inbox_count <> 0"
     ):
         yield f"{name} is not at rest ({left} open calls)"
     for (count,) in connection.execute(

@@ -233,6 +233,6 @@ class Actor:
 
 def _tools(play: Play) -> Mapping[str, Tool]:
     """Return the tools of a case; its database is one person's, as the embedded one is."""
-    from aosctl.cli.wiring import tools
+    from aosctl.cli.wiring_tools import tools
 
     return Stubbed(tools(embedded=True), play.stubs)

@@ -263,6 +263,7 @@ def interactive(
 ) -> int:
     """Talk at a prompt until the person leaves, `typed` first; return the exit status."""
     talk.need_terminal()
+    talk.tell_untraced(given)
     with Keyboard() as keyboard:
         from aosctl.cli.behind import Behind
         from aosctl.repl.chat import Chat

@@ -80,12 +80,19 @@ def upgrade(ctx: typer.Context) -> None:
     All of it is one transaction. Take a backup before. What SQL skills need and lack is
     made right, also when the kernel is up to date: their sandbox functions, and the rights
     on your tables that they declare. So are functions and views that were changed since.
+    The embedded database also gets the extension vector, if it was made without.
 
     Examples:
       aosctl db backup before.aosbackup && aosctl db upgrade
     """
     from aosctl.db.upgrade import upgrade as bring_up
 
+    target, verb = target_of(ctx), globals_of(ctx).verb
+    vector = False
+    if target.kind == "embedded":
+        from aosctl.db.embedded_vector import add_vector
+
+        vector = add_vector(target.database, verb, progress_of(ctx))
     with closing(connect_owner(ctx)) as connection:
         done = bring_up(connection, progress_of(ctx))
         name = connection.info.dbname
@@ -93,6 +100,8 @@ def upgrade(ctx: typer.Context) -> None:
         output.write(f'kernel upgraded from {done.source} to {done.target} in database "{name}"\n')
     else:
         output.write(f'kernel {done.target} in database "{name}" is up to date\n')
+    if vector:
+        output.write(f'extension vector created in database "{name}"\n')
     if done.anew:
         output.write(f"functions and views made anew: {len(done.anew)}\n")
     if done.repaired:

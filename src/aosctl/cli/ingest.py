@@ -180,7 +180,7 @@ def _ingest(
 def _take(
     knowledge: KnowledgeClient, found: Found, options: Options, prune: bool, report: Report
 ) -> list[Outcome]:
-    from aosctl.cli.wiring import document_readers
+    from aosctl.cli.wiring_tools import document_readers
     from aosctl.domain.ingest.taking import Intake
 
     readers = document_readers(options.most_bytes)
@@ -219,8 +219,7 @@ def _fill(
     try:
         return filling.run(report.embedded)
     except AosError as error:
-        left = meaning.waiting - filling.filled.passages
-        report.note(f"{left:,} passages are still without an embedding; {_GOES_ON}")
+        report.stopped(filling.filled, meaning, _GOES_ON)
         raise error
 
 

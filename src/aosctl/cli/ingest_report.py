@@ -6,7 +6,6 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import TYPE_CHECKING, Self
 
 from aosctl.cli import output
@@ -84,13 +83,20 @@ class Report:
         self._clear()
         output.note(text, quiet=self._given.quiet)
 
+    def stopped(self, filled: Filled, meaning: Meaning, advice: str) -> None:
+        """Say how far the embeddings came, and for how much."""
+        left = meaning.waiting - filled.passages
+        said = f"{left:,} passages are still without an embedding; {advice}"
+        done = _of_embeddings(filled, meaning)
+        self.note(f"{done}; {said}" if done else said)
+
     def end(
         self, outcomes: Sequence[Outcome], filled: Filled, meaning: Meaning, folders_left: int
     ) -> None:
         """Say what was done, all in all."""
         self._clear()
         if self._chosen.format in ("json", "yaml"):
-            output.write_objects(self._objects, self._chosen)
+            output.write_objects([*self._objects, *_embeddings(filled, meaning)], self._chosen)
         counts: Counter[str] = Counter(one.status for one in outcomes)
         parts = [f"{counts[status]:,} {status}" for status in _ORDER if counts[status]]
         said = f"{self._collection}: {', '.join(parts) or 'nothing to take in'}{self._after}"
@@ -149,11 +155,33 @@ def _of_embeddings(filled: Filled, meaning: Meaning) -> str:
         return f"it is searched by full text alone: {meaning.why_not}"
     from aosctl.domain.money import money
 
-    cost = money(Decimal(str(meaning.usd_per_mtok)) * filled.tokens / 1_000_000)
-    tokens = f" ({filled.tokens:,} tokens, {cost})" if filled.passages else ""
+    cost = meaning.cost_usd(filled.tokens)
+    price = "" if cost is None else f", {money(cost)}"
+    tokens = f" ({filled.tokens:,} tokens{price})" if filled.passages else ""
     said = f"{_passages(filled.passages)} embedded by {meaning.model.name}{tokens}"
     if filled.too_long:
         said += (
             f"; {filled.too_long:,} are longer than the model takes, and found by their words alone"
         )
     return said
+
+
+def _embeddings(filled: Filled, meaning: Meaning) -> list[output.Resource]:
+    """Return what was embedded, and for how much, as an object beside the documents."""
+    if meaning.model is None or not (filled.passages or filled.too_long):
+        return []
+    cost = meaning.cost_usd(filled.tokens)
+    status = {
+        "passages": filled.passages,
+        "tooLong": filled.too_long or None,
+        "tokens": filled.tokens,
+        "costUsd": None if cost is None else float(cost),
+    }
+    return [
+        {
+            "apiVersion": "aos/v1",
+            "kind": "Embeddings",
+            "metadata": {"name": meaning.model.name},
+            "status": {name: value for name, value in status.items() if value is not None},
+        }
+    ]

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -193,6 +194,13 @@ class Access:
             ensure_running()
 
 
+def tell_untraced(given: Globals) -> None:
+    """Say why no traces go out where they are asked for; before anything is drawn."""
+    from aosctl.cli.wiring import telemetry_of
+
+    telemetry_of(partial(output.note, quiet=given.quiet), os.environ.get("TRACEPARENT"))
+
+
 def screen_of(given: Globals, answer: TextIO | None, side: TextIO) -> Screen:
     """Return a screen on these streams, with Markdown and colour where both are terminals."""
     from aosctl.repl.screen import Screen
@@ -262,6 +270,7 @@ def one_shot(
     manner: Manner = USUAL,
 ) -> int:
     """Send `text`, or take up what is open; print the answer and return the exit status."""
+    tell_untraced(given)
     with terminable():
         return _one_shot(given, access, conversation, text, decider, report, schema, manner)
 

@@ -92,7 +92,7 @@ def command(
     if not _LEAST_CONNECTIONS <= connections <= _MOST_CONNECTIONS:
         asked = f"{_LEAST_CONNECTIONS} to {_MOST_CONNECTIONS}"
         raise UsageError(f"--connections is {asked}, not {connections}")
-    from aosctl.cli.wiring import open_worker
+    from aosctl.cli.wiring_worker import open_worker
     from aosctl.domain.worker import Order
     from aosctl.repl.words import counted
 

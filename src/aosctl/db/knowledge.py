@@ -94,15 +94,33 @@ class KnowledgeClient:
             {**self._own, "after": after, "limit": limit},
         )
 
-    def put_embeddings(self, model: str, rows: Sequence[tuple[UUID, Sequence[float]]]) -> int:
-        """Store embeddings (aos_rag.put_embeddings); return how many chunks were still there."""
+    def charge(self, model: str, tokens: int) -> UUID:
+        """Count a request before it is made (aos_rag.charge_embeddings). Raises LimitReached."""
+        made: UUID = self._call(
+            "select aos_rag.charge_embeddings("
+            "%(tenant)s, %(collection)s, %(model)s, %(tokens)s::bigint)",
+            model=model,
+            tokens=tokens,
+        )
+        return made
+
+    def put_embeddings(
+        self, model: str, rows: Sequence[tuple[UUID, Sequence[float]]], charge: UUID, tokens: int
+    ) -> int:
+        """Store embeddings (aos_rag.put_embeddings); return how many chunks were still there.
+
+        The request's charge is settled with the tokens that its model counted.
+        """
         given = [{"chunk": str(chunk), "embedding": list(vector)} for chunk, vector in rows]
         return int(
             self._call(
                 "select aos_rag.put_embeddings("
-                "%(tenant)s, %(collection)s, %(model)s, %(rows)s::jsonb)",
+                "%(tenant)s, %(collection)s, %(model)s, %(rows)s::jsonb,"
+                " %(charge)s, %(tokens)s::bigint)",
                 model=model,
                 rows=to_json(given),
+                charge=charge,
+                tokens=tokens,
             )
         )
 

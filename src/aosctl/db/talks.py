@@ -54,11 +54,13 @@ class LeftOut(NamedTuple):
     """Steps that a run's model reads no more, both inclusive.
 
     `summary_step`: where the summary of them begins; None for an attempt that came to nothing.
+    `is_automatic`: the worker made room in the middle of a turn; why, its summary's step says.
     """
 
     first_step: int
     last_step: int
     summary_step: int | None
+    is_automatic: bool
 
     def has(self, step: int) -> bool:
         """Tell whether a step is one of them."""
@@ -144,12 +146,12 @@ def steps(connection: Connection, tenant: UUID, run: UUID, role: str | None = No
 
 
 def left_out(connection: AnyConnection, tenant: UUID, run: UUID) -> list[LeftOut]:
-    """Return which steps of a run its model reads no more, a row a piece."""
+    """Return which steps of a run its model reads no more, a row a piece, as they were left out."""
     return rows_of(
         connection,
         LeftOut,
-        "select first_step, last_step, summary_step from aos_core.left_out_steps"
-        " where tenant_id = %(tenant)s and run_id = %(run)s order by 1, 2",
+        "select first_step, last_step, summary_step, is_automatic from aos_core.left_out_steps"
+        " where tenant_id = %(tenant)s and run_id = %(run)s order by left_out_at, 1, 2",
         {"tenant": tenant, "run": run},
     )
 

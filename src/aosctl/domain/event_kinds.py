@@ -66,7 +66,14 @@ _OF: dict[str, tuple[str, ...]] = {
         )
     },
     "agent": ("created", "changed", "deleted", "looked"),
-    "collection": ("created", "changed", "deleted", "document_put", "documents_removed"),
+    "collection": (
+        "created",
+        "changed",
+        "deleted",
+        "document_put",
+        "documents_removed",
+        "embedded",
+    ),
 }
 KINDS = tuple(f"{first}.{second}" for first, words in sorted(_OF.items()) for second in words)
 FAMILIES = tuple(sorted(_OF))

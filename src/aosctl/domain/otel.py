@@ -29,6 +29,7 @@ CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _CONTENT_ON = frozenset({"true", "1", "span_only", "span_and_event"})
 _ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _SIGNALS = ("TRACES", "METRICS")
+_PROTOCOL = "http/protobuf"
 
 
 def is_wanted(environment: Mapping[str, str], signal: str = "") -> bool:
@@ -46,13 +47,14 @@ def is_wanted(environment: Mapping[str, str], signal: str = "") -> bool:
 
 
 def why_not(environment: Mapping[str, str]) -> str | None:
-    """Say why what the variables ask for can't be done; None where it can."""
+    """Say on one line why what the variables ask for can't be done; None where it can."""
     wanted = [signal for signal in _SIGNALS if is_wanted(environment, signal)]
     for signal in wanted:
-        own = environment.get(f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL")
-        protocol = own or environment.get("OTEL_EXPORTER_OTLP_PROTOCOL") or "http/protobuf"
-        if protocol != "http/protobuf":
-            return f"no OpenTelemetry: aosctl exports over http/protobuf, not over {protocol}"
+        named = next((name for name in _protocols(signal) if environment.get(name)), "")
+        protocol = environment.get(named, _PROTOCOL)
+        if protocol != _PROTOCOL:
+            why = f"no OpenTelemetry: aosctl exports over {_PROTOCOL}, not over {protocol}"
+            return f"{why}: export {named}={_PROTOCOL}"
     _hush()
     try:
         for signal in wanted:
@@ -60,8 +62,14 @@ def why_not(environment: Mapping[str, str]) -> str | None:
     except ImportError:
         return "no OpenTelemetry: its SDK is not installed: pip install 'aosctl[otel]'"
     except Exception as error:  # a time-out that is no number, a compression that nobody knows
-        return f"no OpenTelemetry: {error}"
+        why = " ".join(str(error).split())
+        return f"no OpenTelemetry: {why}: export OTEL_SDK_DISABLED=true switches it off"
     return None
+
+
+def _protocols(signal: str) -> tuple[str, str]:
+    """Name the variables that say how a signal goes out, the one that counts more first."""
+    return f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"
 
 
 class Telemetry:

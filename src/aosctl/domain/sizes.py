@@ -18,31 +18,33 @@ def tokens_of(message: Message) -> int:
     return MESSAGE_TOKENS + sum(map(_tokens, message.blocks))
 
 
-def fixed_tokens(system: str, tools: Iterable[ToolSpec]) -> int:
-    """Estimate what goes with each question: the prompt and the tools."""
-    texts = [system]
-    for tool in tools:
-        texts += tool.name, tool.description, json.dumps(tool.input_schema)
-    return sum(map(_text_tokens, texts))
+def tools_tokens(tools: Iterable[ToolSpec]) -> int:
+    """Estimate the tools that go with each question."""
+    return sum(
+        text_tokens(text)
+        for tool in tools
+        for text in (tool.name, tool.description, json.dumps(tool.input_schema))
+    )
 
 
-def _text_tokens(text: str) -> int:
+def text_tokens(text: str) -> int:
+    """Estimate a text."""
     return len(text.encode(errors="replace")) // BYTES_PER_TOKEN
 
 
 def _tokens(block: object) -> int:
     match block:
         case Text() | Refusal():
-            return _text_tokens(block.text)
+            return text_tokens(block.text)
         case Media():
             return MEDIA_TOKENS
         case Think():
-            return sum(_text_tokens(part) for part in (block.text, block.sig, block.data) if part)
+            return sum(text_tokens(part) for part in (block.text, block.sig, block.data) if part)
         case Call():
-            return MESSAGE_TOKENS + _text_tokens(block.name) + _text_tokens(block.args_raw)
+            return MESSAGE_TOKENS + text_tokens(block.name) + text_tokens(block.args_raw)
         case Result():
             return MESSAGE_TOKENS + sum(map(_tokens, block.parts))
         case Opaque():
-            return _text_tokens(json.dumps(block.data))
+            return text_tokens(json.dumps(block.data))
         case _:
             return 0

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from aosctl.domain.sizes import fixed_tokens, tokens_of
+from aosctl.domain.sizes import text_tokens, tokens_of, tools_tokens
 from aosctl.errors import AosError
 from aosctl.messages import Message
 from aosctl.providers.base import Compaction, ModelRequest, ModelSpec, Retry, ToolSpec
@@ -42,6 +42,17 @@ class Transcript:
     embeds: bool = False
     """The agent has collections that are searched by what a question means."""
     _payable_at: int = 0
+    _rows: list[dict[str, Any]] | None = None
+    """The tools as they were last read, and about how many tokens they take."""
+    _tools_tokens: int = 0
+    _size: int = 0
+    """Of all messages."""
+    _summary_step: int = 0
+    """The last step of a summary."""
+    _counted: int | None = None
+    """The last question with its answer, as the model counted them, where that still holds."""
+    _since: int = 0
+    """The size of the messages after that answer."""
 
     @property
     def must_be_read(self) -> bool:
@@ -54,22 +65,9 @@ class Transcript:
         self.agent = context.get("agent", "")
         self.system = context["system_prompt"]
         self.model = model_spec(context["model"])
-        self.tools = tuple(
-            ToolSpec(row["name"], row["description"], row["input_schema"], row.get("builtin"))
-            for row in context["tools"]
-        )
-        self.plain = {
-            row["name"]: {
-                "kind": row.get("builtin") or row["name"],
-                "settings": {},
-                "secrets": {},
-                "timeout_seconds": row["timeout_seconds"],
-            }
-            for row in context["tools"]
-            if row.get("is_plain")
-        }
-        self.timeouts = {row["name"]: float(row["timeout_seconds"]) for row in context["tools"]}
-        self.fixed_tokens = fixed_tokens(self.system, self.tools)
+        if context["tools"] != self._rows:
+            self._take_tools(context["tools"])
+        self.fixed_tokens = text_tokens(self.system) + self._tools_tokens
         self.first_step = context.get("first_step", 0)
         fresh = not self.messages
         for row in context["messages"]:
@@ -79,6 +77,25 @@ class Transcript:
         self.max_output_tokens = context.get("max_output_tokens")
         self.embeds = bool(context.get("embeds"))
         self._payable_at = self.last_step
+
+    def _take_tools(self, rows: list[dict[str, Any]]) -> None:
+        self._rows = rows
+        self.tools = tuple(
+            ToolSpec(row["name"], row["description"], row["input_schema"], row.get("builtin"))
+            for row in rows
+        )
+        self.plain = {
+            row["name"]: {
+                "kind": row.get("builtin") or row["name"],
+                "settings": {},
+                "secrets": {},
+                "timeout_seconds": row["timeout_seconds"],
+            }
+            for row in rows
+            if row.get("is_plain")
+        }
+        self.timeouts = {row["name"]: float(row["timeout_seconds"]) for row in rows}
+        self._tools_tokens = tools_tokens(self.tools)
 
     def is_search(self, skill: str) -> bool:
         """Tell whether calls of a skill are searches whose question is to be embedded."""
@@ -99,6 +116,8 @@ class Transcript:
         self.messages.clear()
         self.steps.clear()
         self.sizes.clear()
+        self._size = self._summary_step = self._since = 0
+        self._counted = None
         self.last_step = 0
         self.forget_context()
 
@@ -111,30 +130,36 @@ class Transcript:
         message = with_pictures(message)
         self.messages.append(message)
         self.steps.append(step)
-        self.sizes.append(tokens_of(message))
+        size = tokens_of(message)
+        self.sizes.append(size)
+        self._size += size
+        self._reckon(step, message, size)
         self.last_step = max(step, self.last_step)
         self.seen = max(step, self.seen)
+
+    def _reckon(self, step: int, message: Message, size: int) -> None:
+        """Keep what the model counted last; what it counted before a summary holds no more."""
+        if message.is_summary:
+            self._summary_step = max(self._summary_step, step)
+        if step <= self._summary_step:
+            self._counted = None
+        elif message.usage is not None and message.usage.prompt:
+            self._counted, self._since = message.usage.total, 0
+        else:
+            self._since += size
 
     @property
     def everything(self) -> int:
         """Estimate the next question from its words alone, on the safe side."""
-        return self.fixed_tokens + sum(self.sizes)
+        return self.fixed_tokens + self._size
 
     @property
     def tokens(self) -> int:
         """Estimate the next question: as its model counted the last one, where that still holds."""
-        everything = self.everything
-        summed_up = max(
-            (s for s, m in zip(self.steps, self.messages, strict=True) if m.is_summary), default=0
-        )
-        for index in range(len(self.messages) - 1, -1, -1):
-            usage = self.messages[index].usage
-            if self.steps[index] <= summed_up:
-                break
-            if usage is not None and usage.prompt:
-                counted = usage.total + sum(self.sizes[index + 1 :])
-                return max(counted, everything // 2)  # some leave out what they had in a cache
-        return everything
+        if self._counted is None:
+            return self.everything
+        # Some leave out of what they count what they had in a cache.
+        return max(self._counted + self._since, self.everything // 2)
 
     def request(self) -> ModelRequest:
         """Return the next question to the model."""

@@ -102,7 +102,7 @@ select c.oid::regclass || '.' || quote_ident(a.attname),
 from pg_attribute a join pg_class c on c.oid = a.attrelid
 join pg_namespace n on n.oid = c.relnamespace
 left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
-where {OURS} and c.relkind in ('r', 'p') and not c.relispartition and a.attnum > 0
+where {OURS} and c.relkind in ('r', 'p', 'c') and not c.relispartition and a.attnum > 0
   and not a.attisdropped"""
 
 CONSTRAINTS = f"""

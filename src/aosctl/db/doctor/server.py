@@ -79,7 +79,10 @@ def _vector(setting: Setting) -> Iterable[Finding]:
     for (count,) in setting.rows(_BY_WORDS):
         if int(count):
             about = f"{count} of the collections have embeddings, and full text alone is searched"
-            yield Finding("extension vector", about, "create extension vector", "superuser")
+            if setting.files.data is not None:  # the embedded server
+                yield Finding("extension vector", about, "aosctl db upgrade", is_command=True)
+            else:
+                yield Finding("extension vector", about, "create extension vector", "superuser")
 
 
 RULES = (

@@ -1,20 +1,22 @@
 """Give every passage of a collection its embedding: those that have one are not asked for again.
 
 Each request's vectors are stored in one commit as soon as they are there; whatever ends this in
-the middle, the next time asks for the rest.
+the middle, the next time asks for the rest. Before it is made, a request counts against the
+tenant's budgets; what it really took is settled with its vectors.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
 from aosctl.db.knowledge import Chunk, KnowledgeClient
-from aosctl.errors import AosError, ProviderError
+from aosctl.domain.sizes import BYTES_PER_TOKEN, MESSAGE_TOKENS
+from aosctl.errors import AosError, LimitReached, ProviderError
 from aosctl.providers.base import Line, ModelSpec
 from aosctl.providers.embedding import Embedded, Embedder, batches
 
@@ -37,6 +39,7 @@ class _Asked:
     """One request that is under way."""
 
     chunks: Sequence[Chunk]
+    charge: UUID
     line: Line
     answer: Future[tuple[Embedded, list[int]]]
 
@@ -60,26 +63,43 @@ class Filling:
         self.filled = Filled()
 
     def run(self, report: Callable[[Filled], None]) -> Filled:
-        """Embed what lacks an embedding; `report` hears of each request. Raises ProviderError.
+        """Embed what lacks an embedding; `report` hears of each request.
 
-        `filled` says how far it came, whatever is raised.
+        `filled` says how far it came, whatever is raised. Raises ProviderError; LimitReached where
+        a budget pays for no more, after what it has paid for is stored.
         """
         pool = ThreadPoolExecutor(self._concurrency, "aosctl embedder")
         under_way: deque[_Asked] = deque()
         try:
             for chunks in self._requests():
+                texts = [one.content for one in chunks]
+                try:
+                    charge = self._charge(texts)
+                except LimitReached:
+                    # What is under way takes less than was estimated, most likely.
+                    self._store_all(under_way, report)
+                    charge = self._charge(texts)
                 line = Line()
-                answer = pool.submit(self._embed, [one.content for one in chunks], line)
-                under_way.append(_Asked(chunks, line, answer))
+                answer = pool.submit(self._embed, texts, line)
+                under_way.append(_Asked(chunks, charge, line, answer))
                 if len(under_way) > self._concurrency:
-                    self._store(under_way.popleft())
-                    report(self.filled)
-            while under_way:
-                self._store(under_way.popleft())
-                report(self.filled)
+                    self._store_first(under_way, report)
+            self._store_all(under_way, report)
         finally:
             self._end(pool, under_way)
         return self.filled
+
+    def _charge(self, texts: Sequence[str]) -> UUID:
+        return self._knowledge.charge(self._model.name, _most_tokens(texts))
+
+    def _store_all(self, under_way: deque[_Asked], report: Callable[[Filled], None]) -> None:
+        while under_way:
+            self._store_first(under_way, report)
+
+    def _store_first(self, under_way: deque[_Asked], report: Callable[[Filled], None]) -> None:
+        wait([under_way[0].answer])  # among them until it is there: Ctrl-C breaks it off as well
+        self._store(under_way.popleft())
+        report(self.filled)
 
     def _end(self, pool: ThreadPoolExecutor, under_way: deque[_Asked]) -> None:
         """Break off what is under way after a fault, and keep what has come by then."""
@@ -88,8 +108,10 @@ class Filling:
                 asked.line.hang_up()
         pool.shutdown(wait=True, cancel_futures=True)
         for asked in under_way:
-            if not asked.answer.cancelled():
-                with suppress(AosError):
+            with suppress(AosError):
+                if asked.answer.cancelled():
+                    self._settle(asked, [], 0)
+                else:
                     self._store(asked)
 
     def _requests(self) -> Iterator[Sequence[Chunk]]:
@@ -123,14 +145,28 @@ class Filling:
         return made, whose_first + [half + at for at in whose_second]
 
     def _store(self, asked: _Asked) -> None:
-        made, whose = asked.answer.result()
+        try:
+            made, whose = asked.answer.result()
+        except ProviderError:
+            self._settle(asked, [], 0)
+            raise
         rows = [
             (asked.chunks[at].chunk_id, vector)
             for at, vector in zip(whose, made.vectors, strict=True)
         ]
-        stored = self._knowledge.put_embeddings(self._model.name, rows) if rows else 0
+        stored = self._settle(asked, rows, made.tokens)
         self.filled = Filled(
             self.filled.passages + stored,
             self.filled.tokens + made.tokens,
             self.filled.too_long + len(asked.chunks) - len(whose),
         )
+
+    def _settle(
+        self, asked: _Asked, rows: Sequence[tuple[UUID, Sequence[float]]], tokens: int
+    ) -> int:
+        return self._knowledge.put_embeddings(self._model.name, rows, asked.charge, tokens)
+
+
+def _most_tokens(texts: Sequence[str]) -> int:
+    """Estimate a request, on the safe side."""
+    return sum(len(text.encode()) // BYTES_PER_TOKEN + MESSAGE_TOKENS for text in texts)

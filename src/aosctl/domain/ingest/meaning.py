@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -20,16 +21,20 @@ NO_MODEL = "it names no embedding model (spec.embedding)"
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """The model that embeds a collection's passages, what a token of it costs, and how many wait.
+    """The model that embeds a collection's passages, its price if it has one, and how many wait.
 
     `why_not` says why the collection is searched by full text alone; then there is no model.
     """
 
     model: ModelSpec | None
     dimensions: int | None
-    usd_per_mtok: float
+    usd_per_mtok: Decimal | None
     waiting: int
     why_not: str = ""
+
+    def cost_usd(self, tokens: int) -> Decimal | None:
+        """Return what tokens cost; None where the model has no price."""
+        return None if self.usd_per_mtok is None else self.usd_per_mtok * tokens / 1_000_000
 
 
 def meaning_of(connection: Connection, tenant: UUID, collection: str) -> Meaning:
@@ -41,15 +46,16 @@ def meaning_of(connection: Connection, tenant: UUID, collection: str) -> Meaning
     embedding: Mapping[str, Any] | None = spec.get("embedding")
     if embedding is None or status.get("search") != "hybrid":
         why = NO_MODEL if embedding is None else str(status.get("reason") or "")
-        return Meaning(None, None, 0, 0, why)
+        return Meaning(None, None, None, 0, why)
     found = manifests.resources(connection, BY_NAME["Model"].view, None, [embedding["model"]])
     if not found:
         raise NotFound(f'model "{embedding["model"]}" not found', "aosctl get models")
     model = _model(connection, tenant, found[0].name, found[0].spec)
     dimensions = embedding.get("dimensions") or found[0].spec["params"].get("dimensions")
-    price = (found[0].spec.get("pricing") or {}).get("inputUsdPerMtok") or 0
+    price = (found[0].spec.get("pricing") or {}).get("inputUsdPerMtok")
     waiting = int(status["chunks"]) - int(status["embedded"])
-    return Meaning(model, dimensions, float(price), waiting)
+    usd_per_mtok = None if price is None else Decimal(str(price))
+    return Meaning(model, dimensions, usd_per_mtok, waiting)
 
 
 def _model(connection: Connection, tenant: UUID, name: str, spec: Mapping[str, Any]) -> ModelSpec:

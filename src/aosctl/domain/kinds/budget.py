@@ -70,8 +70,9 @@ class Budget(Kind):
         Field(
             "scope",
             Choice(values=("tenant", "agent", "run")),
-            "Whose cost counts together: all runs of the tenant, all runs of `agent`, or each run"
-            " by itself. It stays as it is once applied, as do `agent` and `period`.",
+            "Whose cost counts together: all runs of the tenant and what `aosctl ingest` has"
+            " embedded for it, all runs of `agent`, or each run by itself. It stays as it is once"
+            " applied, as do `agent` and `period`.",
             default="tenant",
         ),
         Field(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aosctl.domain import traceparent
 from aosctl.domain.mcp_pins import pin_of
-from aosctl.domain.tools.base import Call, ToolResult
+from aosctl.domain.tools.base import Call, Question, ToolResult
 from aosctl.domain.tools.host import Host
+from aosctl.domain.tools.mcp_asking import pages_of
 from aosctl.domain.tools.mcp_results import result_of
 from aosctl.domain.tools.mcp_sessions import Sessions, Stopped
 from aosctl.domain.tools.mcp_settings import Server, Stdio, server_of
@@ -17,7 +18,17 @@ from aosctl.errors import AosError
 if TYPE_CHECKING:
     from anyio import CancelScope
 
-    from aosctl.domain.tools.mcp_connection import Connection
+    from aosctl.domain.tools.mcp_connection import Connection, Talk
+
+
+_MOST_CALLS = 4
+"""How often one call is made, after pages that its server wanted opened before."""
+_AFTER = {
+    "accept": "the person was there, and the server asks for it still",
+    "decline": "the person declined to go there",
+    "cancel": "nobody went there yet: tell the person the URL, and call again when they were there",
+}
+"""What a model is told of a page, by how the person was asked."""
 
 
 class McpTool:
@@ -98,15 +109,17 @@ class _OneCall:
             connection, was_there = await self._sessions.connection(owner, self._server, name)
             self._connection = connection
             try:
-                with connection.talking(name, self._call.ask, scope):
-                    done = await self._on(connection, may_retry=was_there and attempt == 1)
+                with connection.talking(name, self._call.ask, scope) as talk:
+                    done = await self._on(connection, talk, may_retry=was_there and attempt == 1)
             finally:
                 self._sessions.give_back(connection)
             if done is not None:
                 return done
         raise AssertionError("the second attempt always ends")
 
-    async def _on(self, connection: Connection, *, may_retry: bool) -> ToolResult | None:
+    async def _on(
+        self, connection: Connection, talk: Talk, *, may_retry: bool
+    ) -> ToolResult | None:
         """Compare and call; None when the connection had died unnoticed before that."""
         from aosctl.domain.tools.mcp_connection import Lost
 
@@ -123,10 +136,26 @@ class _OneCall:
             return self._changed("the tool changed since it was approved")
         self._sent = True
         try:
-            answer = await connection.call(wanted, self._args, self._call.key, self._trace)
+            return await self._answered(connection, talk, wanted)
         except Lost:
             raise Lost(await connection.reason()) from None
-        return result_of(answer, self._call.max_bytes)
+
+    async def _answered(self, connection: Connection, talk: Talk, tool: str) -> ToolResult:
+        """Call; again after the person has been where the server wants them to go first."""
+        from mcp import MCPError
+
+        for calls_left in reversed(range(_MOST_CALLS)):
+            try:
+                answer = await connection.call(tool, self._args, self._call.key, self._trace)
+                return result_of(answer, self._call.max_bytes)
+            except MCPError as error:
+                pages = pages_of(talk.name, error)
+                if not pages:
+                    raise
+            action = await _visited(talk, pages) if calls_left else "accept"
+            if action != "accept" or not calls_left:
+                return _to_visit(self._call, pages, action)
+        raise AssertionError("the last call always ends")
 
     def _changed(self, why: str) -> ToolResult:
         self.changed = why
@@ -137,6 +166,27 @@ class _OneCall:
         if self._sent and self._call.effect != "read":
             value["hint"] = "whether it did something is not known; look before asking again"
         return ToolResult(False, value)
+
+
+async def _visited(talk: Talk, pages: Sequence[Question]) -> str:
+    """Put one page after the other to the person; return how they left the first they refused."""
+    for page in pages:
+        action = (await talk.ask(page)).action
+        if action != "accept":
+            return action
+    return "accept"
+
+
+def _to_visit(call: Call, pages: Sequence[Question], action: str) -> ToolResult:
+    why = "; ".join(page.message for page in pages)[:2000]
+    return ToolResult(
+        False,
+        {
+            "error": f"{call.skill} did nothing: a person has to open a page first: {why}",
+            "urls": [page.url for page in pages],
+            "hint": _AFTER[action],
+        },
+    )
 
 
 def _refused(call: Call, why: str) -> ToolResult:

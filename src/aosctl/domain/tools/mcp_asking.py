@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 from aosctl.domain.tools.base import Question, Reply
 
 if TYPE_CHECKING:
+    from mcp import MCPError
     from mcp_types import ElicitRequestParams, ElicitResult
 
 _LONGEST_TEXT = 4_000
 _MOST_FIELDS = 50
+_MOST_PAGES = 5
 
 
 def question_of(server: str, params: ElicitRequestParams) -> Question | None:
@@ -27,6 +29,26 @@ def question_of(server: str, params: ElicitRequestParams) -> Question | None:
     if not all(isinstance(field, dict) for field in properties.values()):
         return None
     return Question(server, message, schema=schema)
+
+
+def pages_of(server: str, error: MCPError) -> list[Question]:
+    """Return the pages that a server wants opened before it does what it was called for.
+
+    It has refused with the error that says so (-32042, as of 2025-11-25); none where that is
+    another error, or one of the pages is nothing to show to a person.
+    """
+    from mcp import UrlElicitationRequiredError
+    from mcp_types import URL_ELICITATION_REQUIRED
+
+    if error.code != URL_ELICITATION_REQUIRED:
+        return []
+    try:
+        wanted = UrlElicitationRequiredError.from_error(error.error).elicitations
+    except (ValueError, TypeError, AttributeError):  # data of another shape
+        return []
+    found = [question_of(server, params) for params in wanted[:_MOST_PAGES]]
+    pages = [page for page in found if page is not None]
+    return pages if len(pages) == len(wanted) else []
 
 
 def answer_of(question: Question, reply: Reply) -> ElicitResult:

@@ -141,7 +141,7 @@ class Connection:
     @contextmanager
     def talking(
         self, name: str, ask: Callable[[Question], Reply], scope: CancelScope
-    ) -> Iterator[None]:
+    ) -> Iterator[Talk]:
         """Count a call in; questions of the server meanwhile are its."""
         talk = Talk(name, ask, scope)
         self._talks.append(talk)
@@ -149,7 +149,7 @@ class Connection:
         self._seen.status = None
         token = _CURRENT.set(talk)
         try:
-            yield
+            yield talk
         finally:
             _CURRENT.reset(token)
             self._talks.remove(talk)

@@ -17,13 +17,15 @@ from aosctl.repl.words import counted, tokens
 from aosctl.tables import cell, format_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from aosctl.domain.desk import Step
+    from aosctl.domain.desk import LeftOut, Step
     from aosctl.repl.chat import Chat
 
 HEADERS = ["MODEL", "ANSWERS", "INPUT", "OUTPUT", "COST"]
 _SAID = {"your messages": "user", "answers": "assistant", "tool results": "tool"}
+_WHY = {"estimate": "it would not have fit", "overflow": "the service found it too long"}
+"""Why room was made in the middle of a turn, as `logs` says it."""
 _LETTERS_A_TOKEN = 4
 """About; only the model's own tokenizer knows."""
 _LEAST_BAR, _MOST_BAR = 8, 30
@@ -71,17 +73,33 @@ class Part(NamedTuple):
     tokens: int
 
 
-def _steps_here(chat: Chat) -> tuple[list[Step], list[Step]]:
-    """Return the steps that the model reads, and those that it reads no more."""
+def _steps_here(chat: Chat) -> tuple[list[Step], dict[str, list[Step]]]:
+    """Return the steps that the model reads, and those that it reads no more, by what did that."""
     read: list[Step] = []
-    away: list[Step] = []
+    away: dict[str, list[Step]] = {}
     if chat.has_begun:
         run_id, _ = chat.run_here()
         pieces = chat.back.desk.left_out(run_id)
-        for step in chat.back.desk.steps(run_id):
-            is_out = any(piece.has(step.seq) for piece in pieces)
-            (away if is_out else read).append(step)
+        steps = chat.back.desk.steps(run_id)
+        by_seq = {step.seq: step for step in steps}
+        for step in steps:
+            # What goes a second time, as a summary's steps do, was away already.
+            piece = next((piece for piece in pieces if piece.has(step.seq)), None)
+            if piece is None:
+                read.append(step)
+            else:
+                away.setdefault(_left_out_by(piece, by_seq), []).append(step)
     return read, away
+
+
+def _left_out_by(piece: LeftOut, steps: Mapping[int, Step]) -> str:
+    """Say what left a piece out; of what happened by itself, its summary's step knows why."""
+    if not piece.is_automatic:
+        return "by /compact"
+    summary = steps.get(piece.summary_step or 0)
+    mark = summary.message.get("summary") if summary else None
+    why = mark.get("why") if isinstance(mark, dict) else None
+    return f"by itself ({_WHY.get(str(why), 'the context was full')})"
 
 
 def _context(chat: Chat, _rest: str) -> None:
@@ -101,10 +119,9 @@ def _context(chat: Chat, _rest: str) -> None:
     chat.screen.show(
         "\n".join(context_lines(parts, window, chat.screen.width - 1, blocks=has_lines()))
     )
-    if away:
-        gone = about("".join(json.dumps(step.message) for step in away))
-        count = counted(len(away), "step")
-        chat.say(f"{count} left out of what the model reads, about {tokens(gone)}; all kept")
+    for by, gone in away.items():
+        size = about("".join(json.dumps(step.message) for step in gone))
+        chat.say(f"{counted(len(gone), 'step')} left out {by}, about {tokens(size)}; all kept")
     counts = [step.message["usage"] for step in steps if step.message.get("usage")]
     usage = usage_from_json(counts[-1]) if counts else None
     if usage is not None and usage.prompt:
