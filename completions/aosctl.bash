@@ -236,16 +236,16 @@ _aosctl_spec() {
       known='--context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'chat')
       commands=''
-      flags='-c --continue --resume --pick --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --output-schema --system --no-stream --raw-output --ephemeral --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      flags='-c --continue --resume --pick --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --output-schema --system --no-stream --raw-output --ephemeral --attach --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--resume --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --system --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
-      files='--output-schema'
+      files='--output-schema --attach'
       sources='agent'
       known='--resume=run --fork=run -m=model --model=model -o=words:json,stream-json --output=words:json,stream-json --approve=words:ask,auto,never --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'run')
       commands=''
-      flags='--name --wait -d --detach -o --output --approve --budget --max-steps --max-turns -m --model --output-schema --system --no-stream --raw-output --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
+      flags='--name --wait -d --detach -o --output --approve --budget --max-steps --max-turns -m --model --output-schema --system --no-stream --raw-output --attach --dsn --context -n --tenant --namespace --as --request-timeout -v --v -q --quiet --no-input --no-color --debug -h --help'
       values='--name -o --output --approve --budget --max-steps --max-turns -m --model --system --dsn --context -n --tenant --namespace --as --request-timeout -v --v'
-      files='--output-schema'
+      files='--output-schema --attach'
       sources='agent'
       known='-o=words:json,stream-json --output=words:json,stream-json --approve=words:ask,auto,never -m=model --model=model --context=context -n=tenant --tenant=tenant --namespace=tenant --as=principal' ;;
     'shell')

@@ -146,11 +146,11 @@ function __aosctl_command
             set sources ''
         case 'chat'
             set commands 
-            set values --resume --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --system --dsn --context -n --tenant --namespace --as --request-timeout -v --v --output-schema
+            set values --resume --fork -m --model -o --output -p --prompt --approve --budget --max-steps --max-turns --system --dsn --context -n --tenant --namespace --as --request-timeout -v --v --output-schema --attach
             set sources 'agent'
         case 'run'
             set commands 
-            set values --name -o --output --approve --budget --max-steps --max-turns -m --model --system --dsn --context -n --tenant --namespace --as --request-timeout -v --v --output-schema
+            set values --name -o --output --approve --budget --max-steps --max-turns -m --model --system --dsn --context -n --tenant --namespace --as --request-timeout -v --v --output-schema --attach
             set sources 'agent'
         case 'shell'
             set commands 
@@ -1143,6 +1143,7 @@ complete -c aosctl -n '__aosctl_at "chat"' -l system -x -d 'Instructions for a n
 complete -c aosctl -n '__aosctl_at "chat"' -l no-stream -d 'Print each answer when it is whole'
 complete -c aosctl -n '__aosctl_at "chat"' -l raw-output -d 'Print the answer as it is, control sequences too; one message'
 complete -c aosctl -n '__aosctl_at "chat"' -l ephemeral -d 'End a new conversation, and forget it, when it is left'
+complete -c aosctl -n '__aosctl_at "chat"' -l attach -r -F -d 'Take a text, a picture or a PDF along with the message; repeatable'
 complete -c aosctl -n '__aosctl_at "chat"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "chat"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "chat"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'
@@ -1167,6 +1168,7 @@ complete -c aosctl -n '__aosctl_at "run"' -l output-schema -r -F -d 'The answer 
 complete -c aosctl -n '__aosctl_at "run"' -l system -x -d 'Instructions for a new conversation, beside its persona\'s'
 complete -c aosctl -n '__aosctl_at "run"' -l no-stream -d 'Print each answer when it is whole'
 complete -c aosctl -n '__aosctl_at "run"' -l raw-output -d 'Print the answer as it is, control sequences too; one message'
+complete -c aosctl -n '__aosctl_at "run"' -l attach -r -F -d 'Take a text, a picture or a PDF along with the message; repeatable'
 complete -c aosctl -n '__aosctl_at "run"' -l dsn -x -d 'Database: a libpq URI or conninfo string'
 complete -c aosctl -n '__aosctl_at "run"' -l context -x -a '(__aosctl_ask "=context")' -d 'Context of the config file to use'
 complete -c aosctl -n '__aosctl_at "run"' -s n -l tenant -l namespace -x -a '(__aosctl_ask "=tenant")' -d 'Tenant to work in'

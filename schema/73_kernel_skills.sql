@@ -260,7 +260,7 @@ $$;
 
 -- The part of a long result that the model is shown, with the way to read on and what makes the whole part of
 -- the run's chain; null for a result that is short. Characters count in the text, of anything but a text in its
--- JSON. Kernel only.
+-- JSON; pictures, which the model sees as such, count none. Kernel only.
 create function aos_core.shown_part(p_call uuid, p_result jsonb) returns jsonb
 language plpgsql immutable
 as $$
@@ -268,13 +268,26 @@ declare
   v_text text;
 begin
   v_text := aos_core.result_text(p_result);
-  return case when length(v_text) > aos_core.shown_characters() then
+  return case when length(v_text) > aos_core.shown_characters()
+      and length(aos_core.result_text(aos_core.without_pictures(p_result))) > aos_core.shown_characters() then
     jsonb_build_object('truncated', true, 'characters', length(v_text),
       'sha256', encode(sha256(convert_to(v_text, 'UTF8')), 'hex'),
       'beginning', left(v_text, aos_core.shown_characters()), 'read_on', jsonb_build_object(
         'skill', 'read_result', 'args', jsonb_build_object(
           'call', p_call, 'from', aos_core.shown_characters()))) end;
 end
+$$;
+
+-- A result in MCP's form without the data of its pictures; any other as it is.
+create function aos_core.without_pictures(p_result jsonb) returns jsonb
+language sql immutable
+as $$
+  select case when jsonb_typeof(p_result -> 'content') = 'array' then
+      jsonb_set(p_result, '{content}', (
+        select coalesce(jsonb_agg(case when e.b ->> 'type' = 'image' then e.b - 'data' else e.b end
+                                  order by e.n), '[]')
+        from jsonb_array_elements(p_result -> 'content') with ordinality e(b, n)))
+    else p_result end
 $$;
 
 -- The text of a result, in which characters are counted: of anything but a text its JSON.

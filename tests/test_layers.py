@@ -15,7 +15,7 @@ PACKAGE = Path(aosctl.__file__).parent
 LEAVES = {
     "", "bars", "charts", "config", "config_changes", "config_file", "contexts", "editor", "errors",
     "messages", "name_cache", "numbers", "postponed", "private_file", "project", "redaction",
-    "request", "resources", "tables", "terminal", "timestamps", "yaml_nodes",
+    "request", "resources", "shown_media", "tables", "terminal", "timestamps", "yaml_nodes",
 }  # fmt: skip
 MAY_IMPORT = {
     "leaf": {"leaf"},

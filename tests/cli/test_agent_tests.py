@@ -16,6 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import xmlschema
+import yaml
 from psycopg import sql
 
 from aosctl.db.embedded import INSTALLER
@@ -435,6 +436,77 @@ def test_a_hostile_answer_is_told_without_what_it_does_to_a_terminal(
     assert done.status == 1
     assert not re.search("[\x1b\u202e]", done.out)
     xmlschema.XMLSchema(XSD).validate(str(report))
+
+
+WITH_ITS_OWN = """\
+apiVersion: aos/v1
+kind: Model
+metadata: {name: stand-in}
+spec: {provider: script, script: [{text: later}]}
+---
+apiVersion: aos/v1
+kind: Model
+metadata: {name: own}
+spec:
+  provider: script
+  fallbacks: [stand-in]
+  script: [{calls: [{name: ask_two, args: {task: How many?}}]}, {text: Seven.}]
+---
+apiVersion: aos/v1
+kind: Model
+metadata: {name: theirs}
+spec: {provider: script, script: [{text: seven}]}
+---
+apiVersion: aos/v1
+kind: Persona
+metadata: {name: one, tenant: tech_corp}
+spec: {model: own, systemPrompt: You ask.}
+---
+apiVersion: aos/v1
+kind: Persona
+metadata: {name: two, tenant: tech_corp}
+spec: {model: theirs, systemPrompt: You know.}
+---
+apiVersion: aos/v1
+kind: Skill
+metadata: {name: ask_two, tenant: tech_corp}
+spec:
+  description: Ask the other.
+  approval: never
+  agent: {name: two}
+---
+apiVersion: aos/v1
+kind: Agent
+metadata: {name: two, tenant: tech_corp}
+spec: {persona: two, skills: []}
+---
+apiVersion: aos/v1
+kind: Agent
+metadata: {name: one, tenant: tech_corp}
+spec: {persona: one, skills: [ask_two, now]}
+"""
+
+
+def test_a_recorded_run_brings_what_its_agent_is_made_of_and_nothing_else(
+    here: Aosctl, maker: str, tmp_path: Path
+) -> None:
+    """Its models too, which are no tenant's; my_pg_bot's skills would ask for the shop's tables."""
+    applied = here("apply", "-f", "-", stdin=WITH_ITS_OWN)
+    assert applied.status == 0, applied.err
+    said = here("chat", "one", "How many?", "-o", "json")
+    assert said.status == 0, said.err
+    run = json.loads(said.out)["run"]
+    file = tmp_path / "one_test.yaml"
+    done = here("test", "record", run, "-o", str(file))
+    assert (done.status, done.err, done.out) == (0, "", f"{file}\n")
+    setup = list(yaml.safe_load_all((tmp_path / "one_test_setup.yaml").read_text()))
+    assert {(one["kind"], one["metadata"]["name"]) for one in setup} == {
+        ("Tenant", "tech_corp"), ("Model", "own"), ("Model", "stand-in"), ("Model", "theirs"),
+        ("Persona", "one"), ("Persona", "two"), ("Skill", "ask_two"), ("Agent", "one"),
+        ("Agent", "two"),
+    }  # fmt: skip
+    again = here("test", "-f", str(file))
+    assert (again.status, again.err) == (0, ""), again.out
 
 
 def test_a_run_becomes_a_test_that_passes(

@@ -113,6 +113,22 @@ def test_tools_are_listed_and_become_skills(allowed: Aosctl, server: str) -> Non
     assert f"still has skills: {server}.echo, {server}.pid" in refused.err
 
 
+def test_a_tool_that_runs_as_a_task_alone_becomes_no_skill(allowed: Aosctl, server: str) -> None:
+    """As `simulate-research-query` of the reference server "everything": each call would fail."""
+    assert ok(allowed("mcp", "tools", server)).splitlines()[-1].split()[:2] == [
+        "study",
+        "task-only",
+    ]
+    refused = allowed("mcp", "add", server, "study", "-y")
+    assert (refused.status, refused.out) == (1, "")
+    assert 'runs "study" as a task alone, which aosctl can\'t ask for' in refused.err
+    made = allowed("mcp", "add", server, "--all", "-y")
+    assert f"{server}.hinted created" in ok(made)
+    assert "study" not in made.out + made.err
+    assert "names them may use these skills" in made.err
+    assert allowed("mcp", "diff", server).status == 0
+
+
 def test_manifests_are_printed_and_apply_back(allowed: Aosctl, server: str) -> None:
     text = ok(allowed("mcp", "add", server, "--all", "-o", "yaml"))
     assert f"{server}.echo" not in ok(allowed("get", "skills", "-o", "name"))
@@ -120,7 +136,7 @@ def test_manifests_are_printed_and_apply_back(allowed: Aosctl, server: str) -> N
     assert f"{server}.echo unchanged" in ok(allowed("apply", "-f", "-", stdin=text))
     assert {
         line.split()[1] for line in ok(allowed("mcp", "tools", server, "--no-headers")).splitlines()
-    } == {"approved"}
+    } == {"approved", "task-only"}
     assert allowed("mcp", "diff", server).status == 0
     none = allowed("mcp", "add", server, "--all")
     assert (none.status, none.out) == (0, "")

@@ -1,4 +1,7 @@
-"""Tools of MCP servers: real processes and real sockets, of both eras, good and bad ones."""
+"""Tools of MCP servers: real processes and real sockets, of both eras, good and bad ones.
+
+E58 of the attacks is here: a description that changes, 100 MB, an answer without an end.
+"""
 
 from __future__ import annotations
 

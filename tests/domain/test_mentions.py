@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from pathlib import Path
 
 import pytest
 
-from aosctl.domain.mentions import MOST_BYTES, Attached, attachments, message_of
+from aosctl.domain.mentions import (
+    MOST_BYTES,
+    Attached,
+    attachments,
+    files,
+    message_of,
+)
 from aosctl.errors import UsageError
-from aosctl.messages import Message
+from aosctl.messages import Media, Message, Text
+from aosctl.shown_media import MOST_SHOWN_BYTES
 
 
 def read(word: str, name: str) -> tuple[str, str] | None:
@@ -103,3 +111,47 @@ def test_what_can_not_be_taken_is_said_and_nothing_sent(here: Path) -> None:
         (here / f"{number}.log").write_bytes(b"x" * MOST_BYTES)
     with pytest.raises(UsageError, match="too many to attach"):
         attachments("@0.log @1.log @2.log @3.log @4.log", read)
+
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.mark.parametrize(
+    ("beginning", "mime"),
+    [
+        (PNG, "image/png"),
+        (b"\xff\xd8\xff\xe0", "image/jpeg"),
+        (b"GIF87a", "image/gif"),
+        (b"GIF89a", "image/gif"),
+        (b"RIFF\x04\x00\x00\x00WEBPVP8 ", "image/webp"),
+        (b"%PDF-1.7\n", "application/pdf"),
+    ],
+)
+def test_a_picture_or_paper_is_known_by_its_bytes_and_stands_as_itself(
+    beginning: bytes, mime: str
+) -> None:
+    data = beginning + b"\x00\xff"
+    Path("plan.any").write_bytes(data)
+    message = message_of("see @plan.any", attachments("see @plan.any", read))
+    ref = f"data:{mime};base64,{base64.b64encode(data).decode()}"
+    assert message.blocks == (Text("see @plan.any"), Media(mime, ref, "plan.any"))
+    assert message.untrusted == "@plan.any"
+    assert Message.from_json(message.to_json()) == message
+    assert message_of("x", files(["./plan.any"])).blocks[1:] == message.blocks[1:]
+
+
+def test_of_pictures_too_many_and_too_large_ones_are_refused() -> None:
+    Path("large.png").write_bytes(PNG + bytes(MOST_SHOWN_BYTES))
+    with pytest.raises(UsageError, match=r"large\.png has 3,145,736 bytes, and at most 3,145,728"):
+        attachments("@large.png", read)
+    for number in range(9):
+        Path(f"{number}.png").write_bytes(PNG)
+    eight = [f"{number}.png" for number in range(8)]
+    assert len(files(eight)) == 8
+    with pytest.raises(UsageError, match="at most 8 pictures and papers"):
+        files([*eight, "8.png"])
+    with pytest.raises(UsageError, match="there is no file nowhere"):
+        files(["nowhere.png"])
+    Path("no.png").write_bytes(b"\xfe\xff")
+    with pytest.raises(UsageError, match="no text in UTF-8"):
+        files(["no.png"])

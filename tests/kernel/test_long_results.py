@@ -44,6 +44,28 @@ def test_a_short_result_is_shown_as_it_is(reader: Tenant, result: Any) -> None:
     assert reader.database.value(whole, asked.call) is None
 
 
+def picture(kind: str = "image", length: int = 40_000) -> dict[str, Any]:
+    return {"type": kind, "data": "A" * length, "mimeType": "image/png"}
+
+
+@pytest.mark.parametrize(
+    ("result", "is_whole"),
+    [
+        ({"content": [{"type": "text", "text": "the page"}, picture()]}, True),
+        ({"content": [picture(), picture()], "isError": False}, True),
+        ({"content": [picture(), {"type": "text", "text": "x" * SHOWN}]}, False),
+        ({"content": [picture("audio")]}, False),
+        ({"content": ["x" * SHOWN, 1, None]}, False),
+        ({"data": "A" * 40_000, "type": "image"}, False),
+    ],
+    ids=["picture", "pictures", "beside a long text", "sound", "texts", "no content"],
+)
+def test_pictures_count_no_characters(reader: Tenant, result: Any, is_whole: bool) -> None:
+    _, said = found(reader, result)
+    assert (said["result"] == result) is is_whole
+    assert ("read_on" in said["result"]) is not is_whole
+
+
 @pytest.mark.parametrize("length", [SHOWN + 1, 2 * SHOWN, 60_000])
 def test_a_long_text_can_be_read_to_its_last_character(reader: Tenant, length: int) -> None:
     text = "".join(chr(0x4E00 + n % 20_000) for n in range(length))

@@ -9,6 +9,7 @@ NOTES is a file to which it writes a line for what it was asked, so that a test 
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import sys
@@ -23,7 +24,7 @@ OBJECT = {"type": "object", "properties": {"x": {"type": "string"}}}
 NAMES = (
     "echo", "huge", "endless", "silent", "flood", "trickle", "die", "exit_after", "fail", "env",
     "image", "pid", "ask_form", "ask_url", "visit_first", "sample", "wrong_json", "structured",
-    "chatty",
+    "chatty", "screenshot",
 )  # fmt: skip
 BAD = {"error": "invalid_client"}
 MEGABYTE = b"x" * 1_000_000
@@ -56,6 +57,7 @@ class Server:
                 for name in NAMES
             ),
             {"name": "hinted", "inputSchema": OBJECT, "annotations": hints},
+            {"name": "study", "inputSchema": OBJECT, "execution": {"taskSupport": "required"}},
         ]
 
     def handle(self, message: dict[str, Any]) -> Iterator[bytes]:
@@ -124,6 +126,12 @@ class Server:
             {"type": "resource", "resource": {"uri": "file:///a", "text": "t"}},
         ]
         yield self.result(message, {"content": content})
+
+    def call_screenshot(self, message: dict[str, Any], args: dict[str, Any]) -> Iterator[bytes]:
+        """Return a picture longer than what a model is shown of a text."""
+        data = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(30_000)).decode()
+        picture = {"type": "image", "data": data, "mimeType": "image/png"}
+        yield self.result(message, {"content": [{"type": "text", "text": "the page"}, picture]})
 
     def call_huge(self, message: dict[str, Any], args: dict[str, Any]) -> Iterator[bytes]:
         megabytes = int(args.get("x", "100"))

@@ -168,10 +168,21 @@ def test_what_a_model_cannot_be_shown_is_named(sees: bool) -> None:
     ]
 
 
-def test_media_in_a_result_is_named_in_its_text() -> None:
-    result = Message("tool", (Result("c1", "sql_query", True, (Text("{}"), PICTURE)),))
-    message = sent(Message("assistant", (CALL,)), result)[1]
-    assert message["content"] == "{}\n[chart.png, image/png: this model can't be shown it]"
+def test_a_picture_in_a_result_is_shown_behind_the_results_as_a_users() -> None:
+    results = [
+        Message("tool", (Result("c1", "look", True, (Text("{}"), PICTURE)),)),
+        Message("tool", (Result("c2", "look", True, (Text("[]"),)),)),
+    ]
+    calls = Message("assistant", (CALL, replace(CALL, id="c2")))
+    _, first, second, behind = sent(calls, *results)
+    assert (first["content"], second["content"]) == ("{}", "[]")
+    assert behind == {
+        "role": "user",
+        "content": [
+            {"type": "text", "text": "[chart.png of the result of look]"},
+            {"type": "image_url", "image_url": {"url": PICTURE.ref}},
+        ],
+    }
 
 
 # Parameters.

@@ -83,3 +83,22 @@ def test_fields_come_in_order_and_strange_schemas_ask_what_they_can() -> None:
         assert len(fields_of(strange)) <= 1
     odd = FormField("f", {"enum": ["a"], "enumNames": ["x", "y"], "oneOf": "z"}, required=False)
     assert odd.choices == [("a", "a")]
+
+
+@pytest.mark.parametrize(
+    ("schema", "hint", "said"),
+    [
+        ({"type": "integer", "default": 42}, "an integer, Enter takes 42", "42"),
+        ({"type": "boolean", "default": False}, "y or n, Enter takes no", "no"),
+        ({"oneOf": [{"const": "h-1", "title": "Superman"}], "default": "h-1"},
+         "Enter takes Superman (h-1)", "Superman (h-1)"),
+        ({"type": "array", "items": {"enum": ["a", "b"]}, "default": ["a", "b"]},
+         "several, with commas between them, Enter takes a, b", "a, b"),
+    ],
+)  # fmt: skip
+def test_a_default_and_an_answer_are_told_in_the_words_of_the_choices(
+    schema: dict[str, Any], hint: str, said: str
+) -> None:
+    field = FormField("f", schema, required=False)
+    assert field.hint() == hint
+    assert field.said(field.read("")) == said

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from aosctl.domain.document import Document
 
 _ROUNDS = 3
-_NOT_EXPORTED = ("Secret", "Principal", "Budget", "Schedule")
 
 
 def command(
@@ -44,7 +43,7 @@ def command(
     a secret is blanked out, and long results are known by their digest.
 
     The setup is that of another test of the agent in the folder of FILE; else the manifests
-    there; else the tenant's own are written beside it. Tables of yours come from --setup.
+    there; else what the agent is made of is written beside it. Tables of yours come from --setup.
 
     The test is played at once. A result that comes out otherwise each time is not expected. Exit
     status 1 where the test does not pass all the same: it is written, and says why on stderr.
@@ -196,6 +195,7 @@ def _setup(
     """Return the setup: as given, as another test has it, the folder's manifests, or our own."""
     if given:
         return [{"sql" if one.endswith(".sql") else "apply": one} for one in given]
+    from aosctl.cli.agent_test_setup import exported
     from aosctl.domain.manifest import load_tests, load_what_is_right
 
     tests: Sequence[Document] = ()
@@ -210,35 +210,8 @@ def _setup(
     if any((one.kind, one.name) == ("Agent", found.agent) for one in documents) or not stem:
         return [{"apply": "."}]
     name = f"{stem}_setup.yaml"
-    _write(folder / name, _exported(session, found))
+    _write(folder / name, exported(session, found.tenant, found.agent))
     return [{"apply": name}]
-
-
-def _exported(session: Session, found: Recorded) -> str:
-    """Return the manifests of the tenant, but for what is a person's or a secret."""
-    from aosctl.domain import inventory
-    from aosctl.domain.kinds import KINDS
-    from aosctl.domain.yaml_dump import dump_yaml
-
-    connection, tenant = session.connection, session.require_tenant()
-    manifests: list[dict[str, Any]] = []
-    for kind in KINDS:
-        if kind.name in _NOT_EXPORTED or kind.name == "Model":
-            continue
-        names = [found.tenant] if kind.name == "Tenant" else None
-        rows = inventory.resources(connection, kind, tenant, names)
-        manifests += [
-            _declared(kind.to_manifest(row)) for row in rows if not names or row.name in names
-        ]
-    return "---\n".join(map(dump_yaml, manifests))
-
-
-def _declared(manifest: dict[str, Any]) -> dict[str, Any]:
-    """Return a manifest without what the server owns."""
-    from aosctl.domain.applying import SERVER_OWNED
-
-    head = {k: v for k, v in manifest["metadata"].items() if k not in SERVER_OWNED}
-    return {**{k: v for k, v in manifest.items() if k != "status"}, "metadata": head}
 
 
 def _remember_secrets() -> None:

@@ -15,7 +15,7 @@ import typer
 from aosctl.cli import output, talk
 from aosctl.cli.conflicts import refuse
 from aosctl.cli.globals import Globals, globals_of
-from aosctl.cli.manner import USUAL, Ephemeral, Manner, NoStream, RawOutput, System
+from aosctl.cli.manner import USUAL, Attach, Ephemeral, Manner, NoStream, RawOutput, System
 from aosctl.cli.which import JUST_THE_AGENT, Which, forked
 from aosctl.errors import AosError, IllegalTransition, NotFound, UsageError
 from aosctl.repl.keyboard import Keyboard, OpenKeyboard
@@ -92,6 +92,7 @@ def command(
     no_stream: NoStream = False,
     raw_output: RawOutput = False,
     ephemeral: Ephemeral = False,
+    attach: Attach = None,
 ) -> int:
     """Talk to an agent.
 
@@ -131,7 +132,7 @@ def command(
             talk.need_terminal()
             resume, agent = _picked(given, agent), None
         which = Which(last, resume, fork, model)
-        manner = Manner(system, no_stream, raw_output, ephemeral)
+        manner = Manner(system, no_stream, raw_output, ephemeral, tuple(attach or ()))
         manner.check()
         decider = talk.decider_of(approve)
         caps = talk.caps_of(budget, max_steps, max_turns, None if fork else model)
@@ -140,7 +141,9 @@ def command(
         if not which.is_named:  # whose first word may be the run's agent
             _check_message(words, prompt)
         one_shot = bool(words) or prompt is not None or not sys.stdin.isatty()
-        plain = report is None and approve == "ask" and schema is None and not raw_output
+        plain = (
+            report is None and approve == "ask" and schema is None and not (raw_output or attach)
+        )
         if agent and plain and not (one_shot or last or which.is_named):
             arrival = Arrival(given, partial(_connect, given, agent), caps, manner)
             return interactive(given, agent, arrival)
@@ -151,6 +154,7 @@ def command(
         if not plain:
             session.close()
             flag = "--raw-output" if raw_output else "--approve"
+            flag = "--attach" if attach else flag
             flag = flag if schema is None else "--output-schema"
             flag = flag if report is None else f"-o {chosen.format}"
             raise UsageError(f"{flag} belongs to a message: aosctl chat AGENT MESSAGE {flag} …")

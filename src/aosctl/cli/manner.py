@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from aosctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from aosctl.messages import Message
 
 System = Annotated[
     str | None,
@@ -27,6 +30,14 @@ Ephemeral = Annotated[
     bool,
     typer.Option("--ephemeral", help="End a new conversation, and forget it, when it is left"),
 ]
+Attach = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--attach",
+        metavar="FILE",
+        help="Take a text, a picture or a PDF along with the message; repeatable",
+    ),
+]
 
 
 class Manner(NamedTuple):
@@ -36,6 +47,7 @@ class Manner(NamedTuple):
     no_stream: bool = False
     raw: bool = False
     ephemeral: bool = False
+    attach: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -46,6 +58,16 @@ class Manner(NamedTuple):
         """Refuse instructions that say nothing. Raises UsageError."""
         if self.system is not None and not self.system.strip():
             raise UsageError("--system is empty")
+
+    def said(self, text: str) -> str | Message:
+        """Return the message with the files that go along. Raises UsageError."""
+        if not self.attach:
+            return text
+        if not text:
+            raise UsageError("--attach belongs to a message, and there is none")
+        from aosctl.domain.mentions import files, message_of
+
+        return message_of(text, files(self.attach))
 
 
 USUAL = Manner()

@@ -12,7 +12,7 @@ from aosctl.cli import output
 from aosctl.cli.flags import parse_dry_run, suffix
 from aosctl.cli.globals import globals_of
 from aosctl.cli.mcp_looking import Server, look, not_found, skills
-from aosctl.errors import Conflict, NotFound, UsageError
+from aosctl.errors import Conflict, InvalidInput, NotFound, UsageError
 
 if TYPE_CHECKING:
     from aosctl.cli.globals import Globals
@@ -24,6 +24,8 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing")]
 DryRun = Annotated[
     str, typer.Option("--dry-run", metavar="none|client|server", help="Change nothing")
 ]
+_MOST_NAMED = 4
+"""How many skills a hint names; more stand right above it."""
 
 
 def add(
@@ -142,7 +144,8 @@ def approve(
 
 def _wanted(offers: Sequence[Offer], named: Sequence[str], server: str) -> list[Offer]:
     """Return the tools to make skills of. Raises NotFound, Conflict."""
-    from aosctl.domain.mcp_offers import NEW
+    from aosctl.domain.mcp_offers import NEW, TASK_ONLY
+    from aosctl.domain.names import did_you_mean, quoted
 
     there = [offer for offer in offers if offer.tool is not None]
     if not named:
@@ -150,11 +153,14 @@ def _wanted(offers: Sequence[Offer], named: Sequence[str], server: str) -> list[
     by_name: dict[str, Offer] = {offer.name: offer for offer in there}
     for name in named:
         if name not in by_name:
-            from aosctl.domain.names import did_you_mean, quoted
-
             near = did_you_mean(name, by_name)
             raise NotFound(
                 f"{server} offers no tool {quoted(name)}{near}", f"aosctl mcp tools {server}"
+            )
+        if by_name[name].state == TASK_ONLY:
+            raise InvalidInput(
+                f"{server} runs {quoted(name)} as a task alone, which aosctl can't ask for",
+                f"aosctl mcp tools {server}",
             )
         skill = by_name[name].skill
         if skill is not None:
@@ -207,9 +213,10 @@ def _apply(
     done = apply_set(session.connection, documents, tenancy, keep=keep, only="new")
     write_applied(done, chosen, after)
     if keep:
-        names = ", ".join(one.document.name for one in done)
+        names = [one.document.name for one in done]
+        which = ", ".join(names) if len(names) <= _MOST_NAMED else "these skills"
         output.note(
-            f"hint: an agent whose spec.skills names them may use {names}", quiet=given.quiet
+            f"hint: an agent whose spec.skills names them may use {which}", quiet=given.quiet
         )
 
 

@@ -30,7 +30,8 @@ def tools(
 
     `new` is a tool without a skill; `approved` is as it was when you approved it; `changed` is
     not, and calls of its skill are refused; `gone` is a skill whose tool the server has no
-    more; `unapproved` is a skill without a pin. What a server says of a tool is its own word.
+    more; `unapproved` is a skill without a pin; `task-only` is a tool that the server runs as a
+    task alone, which aosctl can't ask for. What a server says of a tool is its own word.
 
     Examples:
       aosctl mcp tools tickets
@@ -62,12 +63,12 @@ def diff(ctx: typer.Context, server: Server) -> int:
       aosctl mcp diff tickets
     """
     from aosctl.cli.wiring import session_of
-    from aosctl.domain.mcp_offers import NEW, SAME
+    from aosctl.domain.mcp_offers import NEW, SAME, TASK_ONLY
 
     given = globals_of(ctx)
     with closing(session_of(given)) as session:
         offers = look(session, given, server).offers
-    changed = [offer for offer in offers if offer.state not in (NEW, SAME)]
+    changed = [offer for offer in offers if offer.state not in (NEW, SAME, TASK_ONLY)]
     for offer in changed:
         output.write(difference_of(offer))
     if changed:

@@ -10,12 +10,13 @@ import typer
 from aosctl.cli import output, talk
 from aosctl.cli.conflicts import refuse
 from aosctl.cli.globals import globals_of
-from aosctl.cli.manner import Manner, NoStream, RawOutput, System
+from aosctl.cli.manner import Attach, Manner, NoStream, RawOutput, System
 from aosctl.errors import AosError, UsageError
 
 if TYPE_CHECKING:
     from aosctl.cli.globals import Globals
     from aosctl.db.new_runs import Caps
+    from aosctl.messages import Message
 
 
 def command(
@@ -48,6 +49,7 @@ def command(
     system: System = None,
     no_stream: NoStream = False,
     raw_output: RawOutput = False,
+    attach: Attach = None,
 ) -> int:
     """Give an agent one task and wait for the answer.
 
@@ -58,6 +60,8 @@ def command(
 
     Examples:
       aosctl run my_pg_bot "Which products are out of stock?"
+
+      aosctl run my_pg_bot "What is wrong with this plan?" --attach plan.png
 
       # Parked with exit status 3 when an approval is needed; or wait for it
       aosctl run my_pg_bot --wait "delete from orders where status = 'cancelled'"
@@ -79,7 +83,7 @@ def command(
     chosen = output.parse_output(output_format, allowed=formats)
     with talk.reporting(chosen) as report:
         refuse(ctx)
-        manner = Manner(system, no_stream, raw_output)
+        manner = Manner(system, no_stream, raw_output, attach=tuple(attach or ()))
         manner.check()
         decider = talk.decider_of(approve, wait=wait)
         caps = talk.caps_of(budget, max_steps, max_turns, model)
@@ -88,7 +92,7 @@ def command(
         if not text:
             raise UsageError("no task: the command line has none, and stdin is empty")
         if detach:
-            return _detached(given, agent, name, text, chosen, caps, system)
+            return _detached(given, agent, name, manner.said(text), chosen, caps, system)
         access = _access(given, agent, name, caps, system)
         conversation = access.open(None)
         return talk.one_shot(given, access, conversation, text, decider, report, schema, manner)
@@ -114,7 +118,7 @@ def _detached(
     given: Globals,
     agent: str,
     name: str | None,
-    text: str,
+    said: str | Message,
     chosen: output.Output,
     caps: Caps | None,
     system: str | None,
@@ -124,7 +128,8 @@ def _detached(
     from aosctl.db.new_runs import begin_task
     from aosctl.messages import instructed, user
 
-    message = instructed(user(text), system).sanitised().to_json()
+    begun = instructed(user(said) if isinstance(said, str) else said, system)
+    message = begun.sanitised().to_json()
     with closing(quick_session_of(given)) as session:
         tenant = session.require_tenant()
         made = begin_task(session.connection, tenant, agent, name, message, caps)

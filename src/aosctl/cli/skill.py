@@ -87,8 +87,10 @@ def test(
             _show(decided, whose, chosen)
             return int(decided.refuses)
         if decided.refuses:
-            wrong = InvalidInput if decided.decision == "invalid" else Denied
-            raise wrong(f"{name}: {decided.words}", "aosctl get skills -o wide")
+            if decided.decision == "invalid":
+                takes = f"aosctl get skill {name} -o jsonpath='{{.spec.input}}' shows what it takes"
+                raise InvalidInput(f"{name}: {decided.words}", takes)
+            raise Denied(f"{name}: {decided.words}", "aosctl get skills -o wide")
         if chosen.is_table:
             output.note(f"gate: {decided.words} · agent {whose}", quiet=given.quiet)
         held.pop_all()  # whoever talks closes it

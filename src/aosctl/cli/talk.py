@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from aosctl.domain.conversation import Conversation
     from aosctl.domain.output_schema import OutputSchema
     from aosctl.domain.tools.base import Tool
+    from aosctl.messages import Message
     from aosctl.providers.base import ModelSpec, Provider
     from aosctl.repl.live import Live
     from aosctl.repl.oneshot import Ended
@@ -290,18 +291,19 @@ def _one_shot(
     if schema is not None:
         conversation.demand(schema)
         text = schema.request(text) if text else text
+    said = manner.said(text)
     if report is not None:
-        return _reported(given, access, conversation, text, decider, report, schema, manner)
+        return _reported(given, access, conversation, said, decider, report, schema, manner)
     whole = manner.no_stream or manner.raw or schema is not None  # what is sent back is no answer
     streamed = sys.stdout.isatty() and not whole
     screen = screen_of(given, sys.stdout if streamed else None, sys.stderr)
     turns = Turns(access, conversation, screen, decider)
     with closing(turns):
-        ended = run_once(turns, (lambda: turns.send(text)) if text else turns.take_up)
+        ended = run_once(turns, (lambda: turns.send(said)) if said else turns.take_up)
         ended = _over(ended if schema is None else hold_to(schema, ended, turns), turns, manner)
     if not streamed and ended.text and (schema is None or ended.status != FAILED):
-        said = ended.text if manner.raw else clean(ended.text)
-        output.write(said.rstrip("\n") + "\n")
+        answer = ended.text if manner.raw else clean(ended.text)
+        output.write(answer.rstrip("\n") + "\n")
     return ended.status
 
 
@@ -320,7 +322,7 @@ def _reported(
     given: Globals,
     access: Access,
     conversation: Conversation,
-    text: str,
+    said: str | Message,
     decider: Decider | None,
     report: Report,
     schema: OutputSchema | None,
@@ -336,7 +338,7 @@ def _reported(
     before = conversation.status() if conversation.run_id is not None else None
     turns = Turns(access, conversation, screen, Witness(report, decider))
     with closing(turns):
-        ended = run_once(turns, (lambda: turns.send(text)) if text else turns.take_up)
+        ended = run_once(turns, (lambda: turns.send(said)) if said else turns.take_up)
         ended = _over(ended if schema is None else hold_to(schema, ended, turns), turns, manner)
         report.ended(ended, turns.conversation, before)
     if report.gone is not None:

@@ -16,6 +16,9 @@ APPROVED = "aosctl.mcp/approved"
 """The annotation of a skill that holds the tool as it was approved, for a comparison later."""
 
 NEW, SAME, CHANGED, GONE, UNPINNED = "new", "approved", "changed", "gone", "unapproved"
+TASK_ONLY = "task-only"
+"""The server calls it as a task of the protocol of 2025-11-25 and no other way: not spoken here."""
+
 _LONGEST_NAME = 63
 _LONGEST_ANNOTATION = 65_536
 _LONGEST_DESCRIPTION = 4_000
@@ -76,7 +79,7 @@ def compare(tools: Iterable[Tool], skills: Iterable[Skill]) -> list[Offer]:
         mine = by_tool.pop(str(tool["name"]), [])
         found += [Offer(_state(tool, skill), tool, skill) for skill in mine]
         if not mine:
-            found.append(Offer(NEW, tool, None))
+            found.append(Offer(TASK_ONLY if _is_task_only(tool) else NEW, tool, None))
     return [*found, *(Offer(GONE, None, skill) for left in by_tool.values() for skill in left)]
 
 
@@ -84,6 +87,11 @@ def _state(tool: Tool, skill: Skill) -> str:
     if skill.pin is None:
         return UNPINNED
     return SAME if pin_of(tool) == skill.pin else CHANGED
+
+
+def _is_task_only(tool: Tool) -> bool:
+    execution = tool.get("execution")
+    return isinstance(execution, Mapping) and execution.get("taskSupport") == "required"
 
 
 def skill_name(server: str, tool: str) -> str:

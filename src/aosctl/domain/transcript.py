@@ -10,6 +10,7 @@ from aosctl.domain.sizes import text_tokens, tokens_of, tools_tokens
 from aosctl.errors import AosError
 from aosctl.messages import Message
 from aosctl.providers.base import Compaction, ModelRequest, ModelSpec, Retry, ToolSpec
+from aosctl.shown_media import with_pictures
 
 
 @dataclass(slots=True)
@@ -126,6 +127,7 @@ class Transcript:
             self._append(step, message)
 
     def _append(self, step: int, message: Message) -> None:
+        message = with_pictures(message)
         self.messages.append(message)
         self.steps.append(step)
         size = tokens_of(message)

@@ -106,7 +106,7 @@ class _Transcript:
         """Yield the API's messages in order."""
         if self._request.system:
             yield {"role": "system", "content": self._request.system}
-        for message, same_turn in history(self._request.messages):
+        for message, same_turn in history(self._request.messages, texts_alone=True):
             if message.role == "tool":
                 yield from map(_result, message.results)
             elif message.role == "assistant":

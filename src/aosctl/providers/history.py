@@ -2,7 +2,8 @@
 
 A call without a result gets one that says so, and a result without its call becomes a user's text,
 since services refuse both. Answers with nothing in them are left out. A picture that a model made
-is shown, to others and to itself where its service takes none back, as a user's behind the answer.
+is shown, to others and to itself where its service takes none back, as a user's behind the answer;
+a picture that a tool returned behind its result, where a service takes only text in results.
 """
 
 from __future__ import annotations
@@ -25,11 +26,15 @@ class Said(NamedTuple):
 
 
 def history(
-    messages: Sequence[Message], takes_back: Callable[[Message], bool] = lambda _answer: False
+    messages: Sequence[Message],
+    takes_back: Callable[[Message], bool] = lambda _answer: False,
+    *,
+    texts_alone: bool = False,
 ) -> Iterator[Said]:
     """Yield the messages to send; those of role `tool` answer all calls of the one before.
 
-    `takes_back` tells of an answer whether the service takes its own pictures back in it.
+    `takes_back` tells of an answer whether the service takes its own pictures back in it,
+    `texts_alone` that a result is a text there.
     """
     last_user = max((i for i, m in enumerate(messages) if m.role == "user"), default=-1)
     calls: tuple[Call, ...] = ()
@@ -44,7 +49,7 @@ def history(
             late = [r for r in message.results if r.call_id not in known]
             if not late:
                 continue
-        yield from _answered(calls, results, same_turn)
+        yield from _answered(calls, results, same_turn, texts_alone)
         yield from _shown(made, same_turn)
         calls, results, made = message.calls, {}, ()
         if message.role == "assistant" and not takes_back(message):
@@ -54,7 +59,7 @@ def history(
             yield from (Said(_late(result), same_turn) for result in late)
         elif message.role != "assistant" or _says_something(message):
             yield Said(message, same_turn)
-    yield from _answered(calls, results, same_turn=True)
+    yield from _answered(calls, results, True, texts_alone)
     yield from _shown(made, same_turn=True)
 
 
@@ -82,12 +87,24 @@ def result_text(result: Result) -> str:
 
 
 def _answered(
-    calls: tuple[Call, ...], results: dict[str, Result], same_turn: bool
+    calls: tuple[Call, ...], results: dict[str, Result], same_turn: bool, texts_alone: bool
 ) -> Iterator[Said]:
-    if calls:
-        unknown = [Result(c.id, c.name, False, (Text(NO_RESULT),)) for c in calls]
-        found = tuple(results.get(result.call_id, result) for result in unknown)
+    if not calls:
+        return
+    unknown = [Result(c.id, c.name, False, (Text(NO_RESULT),)) for c in calls]
+    found = tuple(results.get(result.call_id, result) for result in unknown)
+    if not texts_alone:
         yield Said(Message("tool", found), same_turn)
+        return
+    texts = (replace(one, parts=tuple(_texts_of(one))) for one in found)
+    yield Said(Message("tool", tuple(texts)), same_turn)
+    for one in found:
+        pictures = tuple(part for part in one.parts if isinstance(part, Media))
+        yield from _shown(pictures, same_turn, f"the result of {one.name}")
+
+
+def _texts_of(result: Result) -> Iterator[Text]:
+    return (part for part in result.parts if isinstance(part, Text))
 
 
 def _says_something(answer: Message) -> bool:
@@ -103,10 +120,12 @@ def _without_pictures(answer: Message) -> Message:
     return replace(answer, blocks=tuple(blocks))
 
 
-def _shown(pictures: tuple[Media, ...], same_turn: bool) -> Iterator[Said]:
+def _shown(
+    pictures: tuple[Media, ...], same_turn: bool, of: str = "the answer before"
+) -> Iterator[Said]:
     if pictures:
         names = ", ".join(one.name or one.mime for one in pictures)
-        yield Said(Message("user", (Text(f"[{names} of the answer before]"), *pictures)), same_turn)
+        yield Said(Message("user", (Text(f"[{names} of {of}]"), *pictures)), same_turn)
 
 
 def _late(result: Result) -> Message:

@@ -82,7 +82,7 @@ def _messages(request: ModelRequest, endpoint: str, names: ToolNames) -> Iterato
     if request.system:
         yield {"role": "system", "content": request.system}
     sees = request.model.capabilities.get("vision") is not False
-    for said in history(request.messages):
+    for said in history(request.messages, texts_alone=True):
         message = said.message
         if message.role == "assistant":
             yield _answer(said, is_from(message.origin, "ollama", endpoint, "chat"), names)

@@ -114,9 +114,9 @@ class Chat:
             self.fail(error.message, error.hint or "nothing was sent")
             return None
         for one in found:
-            lines = counted(len(one.text.splitlines()), "line")
+            what = one.media.mime if one.media else counted(len(one.text.splitlines()), "line")
             marked = "; from here on what changes or sends something is asked about"
-            self.say(f"{one.name} attached · {lines}{marked if one.taints else ''}")
+            self.say(f"{one.name} attached · {what}{marked if one.taints else ''}")
         return message_of(text, found) if found else text
 
     def _next_line(self) -> str | None:

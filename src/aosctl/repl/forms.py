@@ -66,15 +66,25 @@ class FormField:
         """Return what an empty answer stands for; None where it stands for nothing."""
         return self.schema.get("default")
 
+    def said(self, value: Any) -> str:
+        """Return an answer as a person reads it: of a choice its title too."""
+        if isinstance(value, list):
+            return ", ".join(map(self.said, value))
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        title = dict(self.choices).get(str(value), str(value))
+        return title if title == str(value) else f"{title} ({value})"
+
     def hint(self) -> str:
         """Say what is expected, in a few words."""
         words = [_WHAT.get(self.kind, "")]
         form = self.schema.get("format")
         if self.kind == "string" and not self.choices and isinstance(form, str):
             words.append(form)
-        words.append("" if self.required else "may be empty")
         if self.default is not None:
-            words.append(f"empty is {_shown(self.default)}")
+            words.append(f"Enter takes {self.said(self.default)}")
+        else:
+            words.append("" if self.required else "may be empty")
         return ", ".join(word for word in words if word)
 
     def read(self, typed: str) -> Any:
@@ -146,12 +156,6 @@ def fields_of(schema: JsonObject) -> list[FormField]:
         for name, field in (properties.items() if isinstance(properties, dict) else ())
         if isinstance(field, Mapping)
     ]
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _number_of(value: Any, otherwise: int) -> int:

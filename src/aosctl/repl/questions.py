@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -148,9 +147,7 @@ class PersonHere:
                 given[field.name] = found
         for field in fields:
             if field.name in given:
-                value = given[field.name]
-                text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-                self._say(f"{field.title}: {text}")
+                self._say(f"{field.title}: {field.said(given[field.name])}")
         return given
 
     def _field(self, field: FormField) -> Any:

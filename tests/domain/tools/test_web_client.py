@@ -1,4 +1,7 @@
-"""The guarded client, against servers that misbehave and names that change where they lead."""
+"""The guarded client, against servers that misbehave and names that change where they lead.
+
+E57 of the attacks is here, with `test_web_addresses.py`: metadata, loopback, rebinding, redirects.
+"""
 
 from __future__ import annotations
 
