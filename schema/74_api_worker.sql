@@ -337,7 +337,7 @@ $$;
 
 -- How many tokens the next question of a run has, on the safe side: the last context as the model
 -- counted it, and what was written since at three bytes a token; all of it, with p_fixed (prompt
--- and tools), while nothing was counted. Never less than what is reserved for it. Kernel only.
+-- and tools), while nothing was counted. A picture counts 1,600, whatever its size. Never less than what is reserved for it. Kernel only.
 create function aos_core.question_tokens(p_tenant uuid, p_run aos_core.run, p_fixed text)
 returns bigint
 language sql stable
@@ -345,12 +345,21 @@ as $$
   select greatest(p_run.context_tokens + 2000, p_run.context_tokens
     + case when p_run.context_tokens = 0 then octet_length(p_fixed) / 3 else 0 end
     + coalesce((
-        select sum(octet_length(s.message::text)) / 3 from aos_core.step s
+        select sum(aos_core.counted_bytes(s.message)) / 3 from aos_core.step s
         where s.tenant_id = p_tenant and s.run_id = p_run.run_id
           and s.seq > case when p_run.context_tokens = 0 then 0 else coalesce((
             select max(b.seq) from aos_core.step b
             where b.tenant_id = p_tenant and b.run_id = p_run.run_id and b.role = 'assistant'), 0)
             end), 0))::bigint
+$$;
+
+-- The bytes of a message's JSON that count, where three are a token: a picture is 4,800. Kernel only.
+create function aos_core.counted_bytes(p_message jsonb) returns bigint
+language sql immutable
+as $$
+  select octet_length(p_message::text) - case when p_message @> '{"blocks": [{"t": "media"}]}' then coalesce((
+    select sum(octet_length(b ->> 'ref') - 4800) from jsonb_array_elements(p_message -> 'blocks') b
+    where b ->> 't' = 'media' and b ->> 'mime' like 'image/%'), 0) else 0 end
 $$;
 
 -- The transcript of a run after step p_since, or its last p_window steps (null: all) from the start of a turn

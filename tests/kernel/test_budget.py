@@ -228,6 +228,29 @@ def test_what_was_written_since_the_last_answer_counts(tenant: Tenant) -> None:
     assert "the next answer takes at least $0.06" in tenant.run_row(run)["error"]
 
 
+@pytest.mark.parametrize(
+    ("block", "goes_on"),
+    [
+        ({"t": "media", "mime": "image/png", "ref": f"data:image/png;base64,{'A' * 10**6}"}, True),
+        (
+            {"t": "media", "mime": "text/plain", "ref": f"data:text/plain;base64,{'A' * 10**6}"},
+            False,
+        ),
+        ({"t": "text", "text": "A" * 10**6}, False),
+    ],
+    ids=["picture", "file", "text"],
+)
+def test_a_picture_counts_the_same_whatever_its_size(
+    tenant: Tenant, block: dict[str, str], goes_on: bool
+) -> None:
+    message = {"v": 1, "role": "user", "blocks": [{"t": "text", "text": "Look."}, block]}
+    run = limit(tenant, maxUsd=0.05)
+    lease = call(tenant.person, "aos_agent.open_turn", tenant.id, run, message, p_worker="w1")
+    assert (lease["next"] == "model") is goes_on
+    if goes_on:  # 0.05, less 1,000 out and some 1,700 and more in
+        assert context(tenant, lease)["max_output_tokens"] == 1000
+
+
 def test_without_a_limit_in_money_an_answer_has_none_of_ours(tenant: Tenant) -> None:
     lease = tenant.open(limit(tenant, maxTokens=10**6), p_worker="w1")
     assert context(tenant, lease)["max_output_tokens"] is None
