@@ -14,8 +14,9 @@ import aosctl
 PACKAGE = Path(aosctl.__file__).parent
 LEAVES = {
     "", "bars", "charts", "config", "config_changes", "config_file", "contexts", "editor", "errors",
-    "messages", "name_cache", "numbers", "postponed", "private_file", "project", "redaction",
-    "request", "resources", "shown_media", "tables", "terminal", "timestamps", "yaml_nodes",
+    "messages", "name_cache", "numbers", "once", "postponed", "private_file", "project",
+    "redaction", "request", "resources", "shown_media", "tables", "terminal", "timestamps",
+    "yaml_nodes",
 }  # fmt: skip
 MAY_IMPORT = {
     "leaf": {"leaf"},

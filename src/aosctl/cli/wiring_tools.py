@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING
+
+from aosctl.once import once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +81,7 @@ def _mcp(*, embedded: bool) -> Tool:
     return McpTool(Host.of(os.environ, embedded=embedded), _mcp_sessions(embedded=embedded))
 
 
-@cache
+@once
 def _mcp_sessions(*, embedded: bool) -> Sessions:
     """Return the connections to MCP servers, which all runs of this process share."""
     from aosctl.domain.tools.mcp_sessions import Sessions

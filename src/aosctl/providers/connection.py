@@ -15,10 +15,11 @@ import socket
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from aosctl.errors import AosError, ProviderError
+from aosctl.once import once
 from aosctl.providers.base import Line, ModelSpec, StreamEvent
 from aosctl.providers.faults import fault_in_stream, name_exception, name_fault, named
 
@@ -218,9 +219,9 @@ def _shut(connected: socket.socket) -> None:
         connected.shutdown(socket.SHUT_RDWR)
 
 
-@lru_cache(maxsize=1)
+@once
 def _tls() -> ssl.SSLContext:
-    """Load the certificates once; it takes 50 ms."""
+    """Load the certificates; it takes 50 ms."""
     import httpx2
 
     return httpx2.create_ssl_context()

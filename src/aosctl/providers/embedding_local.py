@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 from aosctl.errors import ProviderError
+from aosctl.once import once
 from aosctl.providers.base import Line, ModelSpec
 from aosctl.providers.embedding import Embedded, Limits, in_requests
 from aosctl.providers.faults import named
@@ -68,7 +69,7 @@ def _run(
     return [vector[:short] for vector in vectors], tokens
 
 
-@lru_cache(maxsize=4)
+@partial(once, most=4)
 def _loaded(folder: Path) -> OnnxModel:
     graph = next(folder / name for name in GRAPHS if (folder / name).is_file())
     return OnnxModel(graph, folder)

@@ -10,13 +10,14 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
 from aosctl.domain.tools.web.deadline import Deadline
 from aosctl.domain.tools.web.faults import RequestFailed
 from aosctl.domain.web_addresses import WebAddress
+from aosctl.once import once
 
 _PIECE_BYTES = 65_536
 _FIRST_TRIES_SECONDS = 5.0
@@ -26,9 +27,9 @@ _Done = TypeVar("_Done")
 Tls = Callable[[], ssl.SSLContext]
 
 
-@lru_cache(maxsize=1)
+@once
 def trusted_tls() -> ssl.SSLContext:
-    """Load the certificates of the system, or of SSL_CERT_FILE, once; it takes 50 ms."""
+    """Load the certificates of the system, or of SSL_CERT_FILE; it takes 50 ms."""
     context = ssl.create_default_context()
     paths = ssl.get_default_verify_paths()
     if not paths.cafile and not paths.capath:
