@@ -49,18 +49,8 @@ $$;
 -- The hash of one event: SHA-256 over the hash before it and every column of the row as one line of
 -- text. No two rows share one line: what stands between two bars holds none, but for the data, which
 -- is JSON, and the actor, which comes last. Few calls, and each at most stable, so that the function
--- is inlined.
-create function aos_core.event_hash(
-  p_prev bytea, p_tenant uuid, p_stream uuid, p_seq bigint, p_at timestamptz,
-  p_kind text, p_actor text, p_data jsonb) returns bytea
-language sql stable parallel safe
-as $$
-  select sha256(coalesce(p_prev, '') || convert_to(concat_ws('|', p_tenant, p_stream, p_seq,
-    extract(epoch from p_at), p_kind, p_data, p_actor), 'UTF8'))
-$$;
-
--- The same, of data in the text that jsonb has: the keys by length and then in order, a blank after each
--- colon and comma. For data of whole numbers, which are written sooner than they are made jsonb.
+-- is inlined. p_data is the text that jsonb has: the keys by length and then in order, a blank after each
+-- colon and comma; what holds whole numbers alone is written sooner than it is made jsonb.
 create function aos_core.event_hash_of_text(
   p_prev bytea, p_tenant uuid, p_stream uuid, p_seq bigint, p_at timestamptz,
   p_kind text, p_actor text, p_data text) returns bytea
@@ -68,6 +58,16 @@ language sql stable parallel safe
 as $$
   select sha256(coalesce(p_prev, '') || convert_to(concat_ws('|', p_tenant, p_stream, p_seq,
     extract(epoch from p_at), p_kind, p_data, p_actor), 'UTF8'))
+$$;
+
+-- The same, of data as it is stored.
+create function aos_core.event_hash(
+  p_prev bytea, p_tenant uuid, p_stream uuid, p_seq bigint, p_at timestamptz,
+  p_kind text, p_actor text, p_data jsonb) returns bytea
+language sql stable parallel safe
+as $$
+  select aos_core.event_hash_of_text(p_prev, p_tenant, p_stream, p_seq, p_at, p_kind, p_actor,
+                                     p_data::text)
 $$;
 
 -- A moment as manifests write it: in UTC, to the second.

@@ -1,6 +1,6 @@
 -- The version, the worker's limit on temporary files, and the end of the installer's memberships.
 insert into aos_meta.kernel_version (version) values ('0.1.0');
-update aos_meta.kernel_version set build = '18f374e0610e';  -- written by python -m tests.catalog
+update aos_meta.kernel_version set build = 'f9607bd1bda8';  -- written by python -m tests.catalog
 
 -- How much a SQL skill may spill to disk. Only a superuser may set this, or, from 15 on, who was granted
 -- it; elsewhere the installation says so.
