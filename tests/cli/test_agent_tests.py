@@ -286,16 +286,21 @@ def test_what_a_killed_run_left_is_dropped_by_the_next_and_a_living_one_keeps_it
         assert leftovers(kernel_database.cluster) == []
 
 
-def test_ctrl_c_ends_the_run_and_drops_what_it_made(
-    env: dict[str, str], maker: str, kernel_database: KernelDatabase, tmp_path: Path
-) -> None:
-    (tmp_path / "agent.yaml").write_text(TENANT)
-    process = subprocess.Popen(
-        [AOSCTL, "test", "-f", write(tmp_path, SLOW)],
-        env={**env, "AOSCTL_DSN": maker},
+def slow_run(env: dict[str, str], folder: Path) -> subprocess.Popen[bytes]:
+    """Start a test that takes long."""
+    (folder / "agent.yaml").write_text(TENANT)
+    return subprocess.Popen(
+        [AOSCTL, "test", "-f", write(folder, SLOW)],
+        env=env,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+
+
+def test_ctrl_c_ends_the_run_and_drops_what_it_made(
+    env: dict[str, str], maker: str, kernel_database: KernelDatabase, tmp_path: Path
+) -> None:
+    process = slow_run({**env, "AOSCTL_DSN": maker}, tmp_path)
     until_there_are(kernel_database.cluster, some=True)
     process.send_signal(signal.SIGINT)
     assert process.wait() == 130
@@ -306,13 +311,7 @@ def test_where_the_connection_is_lost_the_guard_drops_what_was_made(
     env: dict[str, str], maker: str, kernel_database: KernelDatabase, tmp_path: Path
 ) -> None:
     """Ctrl-C is not swallowed by what then goes wrong, and nobody says that all is done."""
-    (tmp_path / "agent.yaml").write_text(TENANT)
-    process = subprocess.Popen(
-        [AOSCTL, "test", "-f", write(tmp_path, SLOW)],
-        env={**env, "AOSCTL_DSN": maker},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = slow_run({**env, "AOSCTL_DSN": maker}, tmp_path)
     until(
         lambda: len(leftovers(kernel_database.cluster)) == 3, "the kernel's, the setup's, its own"
     )
