@@ -100,11 +100,11 @@ DECIDED = {
     "chat": (
         "--continue --resume --pick --fork --model --output --prompt --approve --budget "
         "--max-steps --max-turns --output-schema --system --no-stream --raw-output "
-        "--ephemeral"
+        "--ephemeral --attach"
     ),
     "run": (
         "--name --wait --detach --output --approve --budget --max-steps --max-turns --model "
-        "--output-schema --system --no-stream --raw-output"
+        "--output-schema --system --no-stream --raw-output --attach"
     ),
     "shell": "--command --file",
     "worker": "--concurrency --once --lease --drain-seconds --connections --listen --tenant-labels",

@@ -93,6 +93,8 @@ class World:
     peoples: dict[str, Any]
     workers: dict[str, Any]
     skill: UUID
+    row: str
+    """A run, as a text of its type."""
 
     def caller(self, function: Function) -> str:
         names = {"aos_worker": "aos_worker", "aos_developer": "iso_admin",
@@ -109,6 +111,8 @@ class World:
             own["p_step"] = 1
         if function.name in ("aos_skills.change_grants", "aos_skills.own_sql_role"):
             own["p_skill"] = self.skill
+        if function.name == "aos_core.reservation_usd":
+            own["p_run"] = self.row
         return {
             one.name: {**known, **own}[one.name]
             for one in function.parameters if not one.optional
@@ -186,6 +190,8 @@ def world(kernel_database: KernelDatabase) -> Iterator[World]:
         "p_approval": filled.approval, "p_conversation": fresh, "p_scope": "run",
         "p_match": [], "p_suspend": True, "p_tokens": 1, "p_schedule": fresh,
         "p_allowance": filled.allowance, "p_digest": None,
+        "p_left": 1, "p_context": 1, "p_max_output_tokens": 1, "p_input_usd": 1, "p_output_usd": 1,
+        "p_cache_write_usd": 1,
     }  # fmt: skip
     workers = {
         **common, "p_run": asked, "p_turn": UUID(lease["turn_id"]), "p_lease": lease["lease"],
@@ -197,7 +203,8 @@ def world(kernel_database: KernelDatabase) -> Iterator[World]:
     made = "select skill_id from aos_skills.skill where tenant_id = %s and name = 'sql_execute'"
     skill = UUID(str(kernel_database.value(made, tenant.id)))
     kernel_database.superuser.execute("delete from aos_core.tombstone")  # else it goes only once
-    yield World(kernel_database, connections, peoples, workers, skill)
+    row = kernel_database.value("select r::text from aos_core.run r where run_id = %s", filled.run)
+    yield World(kernel_database, connections, peoples, workers, skill, row)
 
 
 # What is refused as things are, with every parameter given: its checks of these come before that.

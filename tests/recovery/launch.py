@@ -20,7 +20,7 @@ import aosctl.cli.worker
 import aosctl.db.bell
 import aosctl.domain.worker
 import aosctl.providers.script
-from aosctl.cli import wiring
+from aosctl.cli import wiring_tools, wiring_worker
 from aosctl.domain.tools.base import Call, ToolResult
 from recovery import failpoints, naive
 from recovery.failpoints import Failpoint
@@ -56,7 +56,7 @@ def work(argv: list[str]) -> NoReturn:
         name: Outside(name, journal, failpoint, keyed=name == "put_note")
         for name in ("post_note", "put_note")
     }
-    wiring.tools = lambda **_: outside
+    wiring_tools.tools = wiring_worker.tools = lambda **_: outside
     if os.environ.get("RECOVERY_DEAF"):
         aosctl.db.bell.Bell._hear = _sleep  # type: ignore[method-assign]
     from aosctl.__main__ import entry
