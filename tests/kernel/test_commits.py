@@ -21,6 +21,9 @@ QUIET = {
     "checkpoint_timeout": "1d",
     "wal_writer_delay": "10s",
     "bgwriter_lru_maxpages": "0",
+    # No list of running transactions for a standby every 15 s, which the WAL writer would flush.
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
 }
 
 
